@@ -1,0 +1,36 @@
+package io.batchpersistence;
+
+/**
+ * Is told when batches are given up. Called on the thread that gave them up; what it throws is logged and goes no further.
+ * Must be thread-safe.
+ */
+public interface BatchListener {
+
+    /**
+     * A batch became a dead letter.
+     *
+     * @param batch with the reason
+     */
+    default void onDeadLettered(BatchSummary batch) {}
+
+    /**
+     * A batch outlived its TTL and is gone.
+     *
+     * @param batch as it was
+     */
+    default void onExpired(BatchSummary batch) {}
+
+    /**
+     * A batch was dropped to make room for new ones and is gone.
+     *
+     * @param batch as it was
+     */
+    default void onEvicted(BatchSummary batch) {}
+
+    /**
+     * Bytes on disk were damaged and have been set aside.
+     *
+     * @param damage where, why, and what is known of the batches in it
+     */
+    default void onCorrupted(Corruption damage) {}
+}

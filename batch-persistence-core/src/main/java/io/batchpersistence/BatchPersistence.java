@@ -1,0 +1,175 @@
+package io.batchpersistence;
+
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Keeps batches of log entries until they are delivered. Thread-safe.
+ *
+ * <p>Write-ahead: persist a batch, send it, mark it. What is not marked delivered is tried again, with backoff, also after a
+ * restart:
+ *
+ * <pre>{@code
+ * persistence.persistBatch(id, entries, "loki");
+ * try {
+ *     loki.push(entries);
+ *     persistence.markBatchSuccess(id);
+ * } catch (IOException e) {
+ *     persistence.markBatchFailed(id, e.toString());
+ * }
+ * }</pre>
+ *
+ * <p>Every method throws {@link IllegalStateException} after {@link #close()}, and {@link BatchPersistenceException} when the
+ * store fails.
+ */
+public interface BatchPersistence extends AutoCloseable {
+
+    /**
+     * Persists a batch; durable when it returns (with {@code sync: always}). The batch is then in flight: the caller sends
+     * and marks it within the batch timeout.
+     *
+     * @param batchId any non-blank text of at most 255 characters, not held at the moment
+     * @param entries at least one
+     * @param collectorType the destination's name, non-blank, at most 255 characters
+     * @throws IllegalArgumentException if an argument is not as said, or the batch is larger than a record can be
+     * @throws DuplicateBatchException if the id is already held
+     * @throws BatchRejectedException if the store is full
+     * @throws BatchPersistenceException if it could not be written; it may be tried again
+     */
+    default void persistBatch(String batchId, List<LogEntry> entries, String collectorType) {
+        persistBatch(batchId, entries, collectorType, Map.of());
+    }
+
+    /**
+     * The same, with a context that is given back with the batch.
+     *
+     * @param batchId as above
+     * @param entries as above
+     * @param collectorType as above
+     * @param context free text the application wants back, for instance a tenant
+     */
+    void persistBatch(String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
+
+    /**
+     * The same without waiting for the disk. The batch is encoded, and with the overflow policy {@code block} waits for
+     * room, on the calling thread.
+     *
+     * @param batchId as above
+     * @param entries as above
+     * @param collectorType as above
+     * @return completed when the batch is durable, or with the exception that {@code persistBatch} would throw; never
+     *     thrown from this call itself
+     */
+    default CompletableFuture<@Nullable Void> persistBatchAsync(
+            String batchId, List<LogEntry> entries, String collectorType) {
+        return persistBatchAsync(batchId, entries, collectorType, Map.of());
+    }
+
+    /**
+     * The same, with a context.
+     *
+     * @param batchId as above
+     * @param entries as above
+     * @param collectorType as above
+     * @param context as above
+     * @return as above
+     */
+    CompletableFuture<@Nullable Void> persistBatchAsync(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
+
+    /**
+     * The collector has the batch: it is removed, whatever its state.
+     *
+     * @param batchId its id
+     * @return {@code false} if no such batch is held; nothing changed
+     */
+    boolean markBatchSuccess(String batchId);
+
+    /**
+     * An attempt to send the batch failed: it becomes pending until its next attempt, or a dead letter if its retries are
+     * used up.
+     *
+     * @param batchId its id
+     * @param reason why, kept up to 1,000 characters
+     * @return {@code false} if no such batch is in flight; nothing changed
+     */
+    boolean markBatchFailed(String batchId, String reason);
+
+    /**
+     * One round of recovery: batches in flight for too long fail, and every collector type's due batches are handed out as
+     * its lane allows. Returns when that has been started, not when it has ended. Called regularly by a scheduler; calling
+     * it more often does no harm.
+     */
+    void recover();
+
+    /**
+     * Makes pending batches due now, whatever their next attempt was to be, also those that automatic recovery leaves alone,
+     * and starts a round of recovery. A collector that is down is probed at once.
+     *
+     * @param selector which of the pending batches
+     * @return how many were made due
+     */
+    long recover(BatchSelector selector);
+
+    /**
+     * Removes what outlived its TTL and gives disk space back. Called regularly by a scheduler; calling it more often does no
+     * harm.
+     *
+     * @return how many batches expired
+     */
+    long cleanup();
+
+    /**
+     * One batch with its entries.
+     *
+     * @param batchId its id
+     * @return the batch, or empty if no such batch is held or its bytes turn out to be damaged (which is announced)
+     */
+    Optional<PersistedBatch> find(String batchId);
+
+    /**
+     * Batches without their entries. Reads one record's header a batch: use a limit.
+     *
+     * @param selector which; all states by default
+     * @return a copy, in the selector's order
+     */
+    List<BatchSummary> list(BatchSelector selector);
+
+    /**
+     * Counts without reading anything from disk (unless ids are selected).
+     *
+     * @param selector which; all states by default
+     * @return how many there are, at most the selector's limit
+     */
+    long count(BatchSelector selector);
+
+    /**
+     * Makes dead letters pending again, due at once, with a fresh retry budget and a fresh TTL.
+     *
+     * @param selector which of the dead letters
+     * @return how many
+     */
+    long replay(BatchSelector selector);
+
+    /**
+     * Removes batches on an operator's request, counted as discarded. Those in flight only if the selector names that state.
+     *
+     * @param selector which; pending ones and dead letters by default
+     * @return how many
+     */
+    long discard(BatchSelector selector);
+
+    /**
+     * What is held, and what has become of the rest.
+     *
+     * @return a snapshot
+     */
+    BatchStats stats();
+
+    /** Stops handing out, waits briefly for what is being handed out, and closes the store. Closing twice does nothing. */
+    @Override
+    void close();
+}

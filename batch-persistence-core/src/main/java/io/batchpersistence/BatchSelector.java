@@ -1,0 +1,246 @@
+package io.batchpersistence;
+
+import java.time.Duration;
+import java.time.Instant;
+import java.util.EnumSet;
+import java.util.Objects;
+import java.util.Set;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Which batches are meant: all conditions must hold, an empty or absent one always holds. An immutable value, so that every
+ * store can push it down.
+ *
+ * <pre>{@code
+ * BatchSelector.all().collectorTypes("loki").failureReason("*429*").limit(1_000)
+ * }</pre>
+ *
+ * @param ids batch ids; empty for any
+ * @param collectorTypes names of collectors; empty for any
+ * @param failureReason a glob over the last failure reason, {@code *} for any run of characters and {@code ?} for one, case
+ *     ignored; {@code null} for any, a batch that never failed included
+ * @param states states; empty for the operation's own default
+ * @param olderThan only batches persisted at least this long ago; {@code null} for any
+ * @param youngerThan only batches persisted less than this long ago; {@code null} for any
+ * @param minRetries only batches with at least that many counted failures
+ * @param maxRetries only batches with at most that many counted failures
+ * @param limit at most that many; {@link Integer#MAX_VALUE} for no limit
+ * @param order which come first when the limit cuts
+ */
+public record BatchSelector(
+        Set<String> ids,
+        Set<String> collectorTypes,
+        @Nullable String failureReason,
+        Set<BatchState> states,
+        @Nullable Duration olderThan,
+        @Nullable Duration youngerThan,
+        int minRetries,
+        int maxRetries,
+        int limit,
+        BatchOrder order) {
+
+    private static final BatchSelector ALL = new BatchSelector(
+            Set.of(),
+            Set.of(),
+            null,
+            Set.of(),
+            null,
+            null,
+            0,
+            Integer.MAX_VALUE,
+            Integer.MAX_VALUE,
+            BatchOrder.OLDEST_FIRST);
+
+    /**
+     * Checks and copies.
+     *
+     * @throws IllegalArgumentException if the limit is not positive, a duration is negative, or the retry range is empty
+     */
+    public BatchSelector {
+        ids = Set.copyOf(ids);
+        collectorTypes = Set.copyOf(collectorTypes);
+        states = Set.copyOf(states);
+        Objects.requireNonNull(order, "order must not be null");
+        if (limit < 1) {
+            throw new IllegalArgumentException("limit must be at least 1, but is " + limit);
+        }
+        if (olderThan != null && olderThan.isNegative()) {
+            throw new IllegalArgumentException("olderThan must not be negative, but is " + olderThan);
+        }
+        if (youngerThan != null && youngerThan.isNegative()) {
+            throw new IllegalArgumentException("youngerThan must not be negative, but is " + youngerThan);
+        }
+        if (minRetries < 0 || maxRetries < minRetries) {
+            throw new IllegalArgumentException(
+                    "retries must be a range from 0 up, but are " + minRetries + " to " + maxRetries);
+        }
+    }
+
+    /**
+     * Everything, oldest first.
+     *
+     * @return the selector to narrow down from
+     */
+    public static BatchSelector all() {
+        return ALL;
+    }
+
+    /**
+     * Narrows down to some batches.
+     *
+     * @param ids their ids
+     * @return a new selector
+     */
+    public BatchSelector ids(String... ids) {
+        return new BatchSelector(
+                Set.of(ids), collectorTypes, failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit,
+                order);
+    }
+
+    /**
+     * Narrows down to some collectors.
+     *
+     * @param types their names
+     * @return a new selector
+     */
+    public BatchSelector collectorTypes(String... types) {
+        return new BatchSelector(
+                ids, Set.of(types), failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+    }
+
+    /**
+     * Narrows down by the last failure's reason.
+     *
+     * @param glob with {@code *} and {@code ?}, case ignored; {@code null} for any
+     * @return a new selector
+     */
+    public BatchSelector failureReason(@Nullable String glob) {
+        return new BatchSelector(
+                ids, collectorTypes, glob, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+    }
+
+    /**
+     * Narrows down to some states.
+     *
+     * @param first a state
+     * @param more further ones
+     * @return a new selector
+     */
+    public BatchSelector states(BatchState first, BatchState... more) {
+        return new BatchSelector(
+                ids, collectorTypes, failureReason, EnumSet.of(first, more), olderThan, youngerThan, minRetries, maxRetries,
+                limit, order);
+    }
+
+    /**
+     * Narrows down to old batches.
+     *
+     * @param age persisted at least this long ago; {@code null} for any
+     * @return a new selector
+     */
+    public BatchSelector olderThan(@Nullable Duration age) {
+        return new BatchSelector(
+                ids, collectorTypes, failureReason, states, age, youngerThan, minRetries, maxRetries, limit, order);
+    }
+
+    /**
+     * Narrows down to young batches.
+     *
+     * @param age persisted less than this long ago; {@code null} for any
+     * @return a new selector
+     */
+    public BatchSelector youngerThan(@Nullable Duration age) {
+        return new BatchSelector(
+                ids, collectorTypes, failureReason, states, olderThan, age, minRetries, maxRetries, limit, order);
+    }
+
+    /**
+     * Narrows down by counted failures.
+     *
+     * @param min at least that many
+     * @param max at most that many
+     * @return a new selector
+     */
+    public BatchSelector retries(int min, int max) {
+        return new BatchSelector(
+                ids, collectorTypes, failureReason, states, olderThan, youngerThan, min, max, limit, order);
+    }
+
+    /**
+     * Limits the number.
+     *
+     * @param limit at most that many, at least 1
+     * @return a new selector
+     */
+    public BatchSelector limit(int limit) {
+        return new BatchSelector(
+                ids, collectorTypes, failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+    }
+
+    /**
+     * Sets which come first.
+     *
+     * @param order by the time they were persisted
+     * @return a new selector
+     */
+    public BatchSelector order(BatchOrder order) {
+        return new BatchSelector(
+                ids, collectorTypes, failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+    }
+
+    /**
+     * The states meant, given what the operation takes when none are named.
+     *
+     * @param whenNone the operation's own default
+     * @return this selector if it names states, else one that names those
+     */
+    public BatchSelector statesOr(Set<BatchState> whenNone) {
+        return states.isEmpty()
+                ? new BatchSelector(
+                        ids, collectorTypes, failureReason, whenNone, olderThan, youngerThan, minRetries, maxRetries, limit,
+                        order)
+                : this;
+    }
+
+    /**
+     * Whether a batch of that age is meant.
+     *
+     * @param createdAt when it was persisted
+     * @param now the time to measure from
+     * @return whether the age conditions hold
+     */
+    public boolean matchesAge(Instant createdAt, Instant now) {
+        return (olderThan == null || !createdAt.isAfter(now.minus(olderThan)))
+                && (youngerThan == null || createdAt.isAfter(now.minus(youngerThan)));
+    }
+
+    /**
+     * The failure-reason glob as a pattern to use with {@code matches}.
+     *
+     * @return the pattern, or {@code null} if any reason is meant
+     */
+    public @Nullable Pattern failureReasonPattern() {
+        return failureReason == null ? null : glob(failureReason);
+    }
+
+    /**
+     * Compiles a glob.
+     *
+     * @param glob {@code *} stands for any run of characters, {@code ?} for one; everything else for itself, case ignored
+     * @return a pattern to use with {@code matches}
+     */
+    public static Pattern glob(String glob) {
+        StringBuilder regex = new StringBuilder();
+        int literal = 0;
+        for (int i = 0; i < glob.length(); i++) {
+            char c = glob.charAt(i);
+            if (c == '*' || c == '?') {
+                regex.append(Pattern.quote(glob.substring(literal, i))).append(c == '*' ? ".*" : ".");
+                literal = i + 1;
+            }
+        }
+        regex.append(Pattern.quote(glob.substring(literal)));
+        return Pattern.compile(regex.toString(), Pattern.DOTALL | Pattern.CASE_INSENSITIVE | Pattern.UNICODE_CASE);
+    }
+}

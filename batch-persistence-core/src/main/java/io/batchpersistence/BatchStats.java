@@ -1,0 +1,56 @@
+package io.batchpersistence;
+
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a store holds and has seen. Immutable; the numbers of one collector type belong to one moment.
+ *
+ * @param collectors by collector type
+ * @param batches batches held, dead letters included
+ * @param maxBatches their bound
+ * @param diskUsage bytes of all files of the store
+ * @param maxDiskUsage their bound
+ * @param problem why the store cannot take batches at the moment, in words for a person; {@code null} if it can
+ */
+public record BatchStats(
+        Map<String, CollectorStats> collectors,
+        long batches,
+        long maxBatches,
+        long diskUsage,
+        long maxDiskUsage,
+        @Nullable String problem) {
+
+    /** Copies the map. */
+    public BatchStats {
+        collectors = Map.copyOf(collectors);
+    }
+
+    /**
+     * One collector type's numbers.
+     *
+     * @param collectorType its name
+     * @return its numbers, all zero if it is not known
+     */
+    public CollectorStats collector(String collectorType) {
+        return collectors.getOrDefault(collectorType, CollectorStats.NONE);
+    }
+
+    /**
+     * All collector types together.
+     *
+     * @return the sum
+     */
+    public CollectorStats total() {
+        return collectors.values().stream().reduce(CollectorStats.NONE, CollectorStats::plus);
+    }
+
+    /**
+     * How full the store is.
+     *
+     * @return the larger of the shares of batches and of bytes in use, 0 to 1 (more if a bound was lowered)
+     */
+    public double fillLevel() {
+        return Math.max((double) batches / Math.max(1, maxBatches), (double) diskUsage / Math.max(1, maxDiskUsage));
+    }
+}

@@ -1,0 +1,34 @@
+package io.batchpersistence;
+
+import java.time.Instant;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A batch without its entries. Immutable.
+ *
+ * @param id its id, unique among the batches held
+ * @param collectorType the destination's name
+ * @param state where it is on its way
+ * @param createdAt when it was persisted
+ * @param lastAttempt when the last attempt to send it failed or timed out; {@code null} if none has
+ * @param nextAttemptAt when it will be attempted next (pending), or when it times out (in flight); {@code null} for a dead
+ *     letter, and for a pending batch that automatic recovery leaves alone
+ * @param retryCount failed attempts that count towards the limit
+ * @param failureReason why the last attempt failed; {@code null} if none has
+ * @param context what the caller gave along
+ * @param entryCount number of entries
+ * @param bytes size on disk
+ */
+public record BatchSummary(
+        String id,
+        String collectorType,
+        BatchState state,
+        Instant createdAt,
+        @Nullable Instant lastAttempt,
+        @Nullable Instant nextAttemptAt,
+        int retryCount,
+        @Nullable String failureReason,
+        Map<String, String> context,
+        int entryCount,
+        long bytes) {}

@@ -1,0 +1,19 @@
+package io.batchpersistence;
+
+import java.io.Serial;
+
+/** A batch with that id is already held. The one held is unchanged. */
+public final class DuplicateBatchException extends BatchPersistenceException {
+
+    @Serial
+    private static final long serialVersionUID = 1L;
+
+    /**
+     * For one id.
+     *
+     * @param batchId the id
+     */
+    public DuplicateBatchException(String batchId) {
+        super("a batch with the id '" + batchId + "' is already held; choose another id, or mark that one first", null);
+    }
+}

@@ -1,0 +1,54 @@
+package io.batchpersistence;
+
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A batch about to be stored. Immutable; checked here, once, for every store.
+ *
+ * @param id any non-blank text of at most 255 characters; never becomes a path
+ * @param collectorType the destination's name, non-blank, at most 255 characters
+ * @param entries at least one
+ * @param context free text the application wants back with the batch, for instance a tenant
+ * @param createdAt now
+ * @param leaseUntil how long the caller has to mark it before it counts as timed out
+ */
+public record NewBatch(
+        String id,
+        String collectorType,
+        List<LogEntry> entries,
+        Map<String, String> context,
+        Instant createdAt,
+        Instant leaseUntil) {
+
+    /**
+     * Checks and copies.
+     *
+     * @throws IllegalArgumentException if the id or the collector type is blank or too long, or there are no entries, or one
+     *     of them is {@code null}
+     */
+    public NewBatch {
+        id = Values.name(id, "batch id");
+        collectorType = Values.name(collectorType, "collector type");
+        entries = checked(entries);
+        context = Values.texts(Objects.requireNonNull(context, "context must not be null"), "context entry");
+        Objects.requireNonNull(createdAt, "createdAt must not be null");
+        Objects.requireNonNull(leaseUntil, "leaseUntil must not be null");
+    }
+
+    private static List<LogEntry> checked(@Nullable List<? extends @Nullable LogEntry> entries) {
+        if (entries == null || entries.isEmpty()) {
+            throw new IllegalArgumentException("entries must not be " + (entries == null ? "null" : "empty")
+                    + ": a batch has at least one entry");
+        }
+        for (int i = 0; i < entries.size(); i++) {
+            if (entries.get(i) == null) {
+                throw new IllegalArgumentException("entry " + i + " of " + entries.size() + " is null");
+            }
+        }
+        return List.copyOf(entries);
+    }
+}

@@ -1,0 +1,48 @@
+package io.batchpersistence;
+
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A batch as it is kept, with its entries. Immutable.
+ *
+ * @param id its id, unique among the batches held
+ * @param entries what is to be delivered, in the order given
+ * @param collectorType the destination's name
+ * @param createdAt when it was persisted
+ * @param lastAttempt when the last attempt to send it failed or timed out; {@code null} if none has
+ * @param nextAttemptAt when it will be attempted next (pending), or when it times out (in flight); {@code null} for a dead
+ *     letter, and for a pending batch that automatic recovery leaves alone
+ * @param retryCount failed attempts that count towards the limit
+ * @param failureReason why the last attempt failed; {@code null} if none has
+ * @param context what the caller gave along
+ * @param state where it is on its way
+ */
+public record PersistedBatch(
+        String id,
+        List<LogEntry> entries,
+        String collectorType,
+        Instant createdAt,
+        @Nullable Instant lastAttempt,
+        @Nullable Instant nextAttemptAt,
+        int retryCount,
+        @Nullable String failureReason,
+        Map<String, String> context,
+        BatchState state) {
+
+    /** Copies the list of entries. */
+    public PersistedBatch {
+        entries = List.copyOf(entries);
+    }
+
+    /**
+     * The number of the attempt this batch is handed out for: 1 for the first.
+     *
+     * @return the number of attempts counted so far, and one
+     */
+    public int attempt() {
+        return retryCount + 1;
+    }
+}

@@ -1,0 +1,37 @@
+package io.batchpersistence;
+
+import java.io.Serial;
+import java.time.Duration;
+
+/** The collector asked to come back later, as with HTTP 429 or 503 and {@code Retry-After}. */
+public class RetryAfterException extends RuntimeException {
+
+    @Serial
+    private static final long serialVersionUID = 1L;
+
+    private final Duration delay;
+
+    /**
+     * With the collector's wish.
+     *
+     * @param delay how long to wait, not negative
+     * @param reason why, as the operator will read it
+     * @throws IllegalArgumentException if the delay is negative
+     */
+    public RetryAfterException(Duration delay, String reason) {
+        super(reason);
+        if (delay.isNegative()) {
+            throw new IllegalArgumentException("delay must not be negative, but is " + delay);
+        }
+        this.delay = delay;
+    }
+
+    /**
+     * How long to wait.
+     *
+     * @return the delay, not negative
+     */
+    public Duration delay() {
+        return delay;
+    }
+}

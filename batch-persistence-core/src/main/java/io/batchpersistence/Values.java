@@ -1,0 +1,151 @@
+package io.batchpersistence;
+
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/** Brings texts and JSON values into the one form in which they are kept. */
+final class Values {
+
+    /** Deeper than any sane log field, shallow enough for every JSON library's default limit (Jackson's is 500). */
+    private static final int MAX_DEPTH = 200;
+
+    private static final int MAX_NAME_LENGTH = 255;
+
+    private static final BigInteger MIN_LONG = BigInteger.valueOf(Long.MIN_VALUE);
+    private static final BigInteger MAX_LONG = BigInteger.valueOf(Long.MAX_VALUE);
+
+    private Values() {}
+
+    static String name(@Nullable String text, String what) {
+        if (text == null || text.isBlank()) {
+            throw new IllegalArgumentException(what + " must not be " + (text == null ? "null" : "blank"));
+        }
+        if (text.length() > MAX_NAME_LENGTH) {
+            throw new IllegalArgumentException(what + " must have at most " + MAX_NAME_LENGTH + " characters, but has "
+                    + text.length() + ": " + text.substring(0, 40) + "…");
+        }
+        if (!isWellFormed(text)) {
+            // Two ids that differ only in a broken character would become one: better to refuse than to merge.
+            throw new IllegalArgumentException(what + " contains an unpaired surrogate, which is not a character");
+        }
+        return text;
+    }
+
+    static @Nullable String wellFormedOrNull(@Nullable String text) {
+        return text == null ? null : wellFormed(text);
+    }
+
+    static String wellFormed(String text) {
+        if (isWellFormed(text)) {
+            return text;
+        }
+        StringBuilder repaired = new StringBuilder(text);
+        for (int i = 0; i < repaired.length(); i++) {
+            char c = repaired.charAt(i);
+            if (Character.isHighSurrogate(c)
+                    && i + 1 < repaired.length()
+                    && Character.isLowSurrogate(repaired.charAt(i + 1))) {
+                i++;
+            } else if (Character.isSurrogate(c)) {
+                repaired.setCharAt(i, '\uFFFD');
+            }
+        }
+        return repaired.toString();
+    }
+
+    private static boolean isWellFormed(String text) {
+        int seen = 0;
+        for (int i = 0; i < text.length(); i++) {
+            seen |= text.charAt(i);
+        }
+        if (seen < Character.MIN_SURROGATE) {
+            return true; // the common case, in a loop the JIT can unroll
+        }
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            if (Character.isHighSurrogate(c)
+                    && i + 1 < text.length()
+                    && Character.isLowSurrogate(text.charAt(i + 1))) {
+                i++;
+            } else if (Character.isSurrogate(c)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    static Map<String, String> texts(Map<String, String> map, String what) {
+        if (map.isEmpty()) {
+            return Map.of();
+        }
+        Map<String, String> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
+        map.forEach((key, value) -> copy.put(
+                wellFormed(Objects.requireNonNull(key, () -> what + " name must not be null")),
+                wellFormed(Objects.requireNonNull(value, () -> what + " '" + key + "' must not be null"))));
+        return Collections.unmodifiableMap(copy);
+    }
+
+    static Map<String, @Nullable Object> jsonObject(Map<String, ? extends @Nullable Object> map) {
+        return map.isEmpty() ? Map.of() : object(map, "fields", 0);
+    }
+
+    private static Map<String, @Nullable Object> object(Map<?, ?> map, String path, int depth) {
+        Map<String, @Nullable Object> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
+        map.forEach((key, value) -> {
+            if (!(key instanceof String name)) {
+                throw new IllegalArgumentException(path + " has a key that is not a text: " + key);
+            }
+            copy.put(wellFormed(name), json(value, path + "." + name, depth + 1));
+        });
+        return Collections.unmodifiableMap(copy);
+    }
+
+    private static @Nullable Object json(@Nullable Object value, String path, int depth) {
+        if (depth > MAX_DEPTH) {
+            throw new IllegalArgumentException("fields are nested deeper than " + MAX_DEPTH + " levels");
+        }
+        if (value == null || value instanceof Boolean || value instanceof Long) {
+            return value;
+        }
+        if (value instanceof String text) {
+            return wellFormed(text);
+        }
+        if (value instanceof Integer || value instanceof Short || value instanceof Byte) {
+            return ((Number) value).longValue();
+        }
+        if (value instanceof Double || value instanceof Float) {
+            double number = value instanceof Float ? Double.parseDouble(value.toString()) : (Double) value;
+            if (!Double.isFinite(number)) {
+                throw new IllegalArgumentException(path + " is " + value + ", which JSON can't express");
+            }
+            return number;
+        }
+        if (value instanceof BigInteger integer) {
+            return integer.compareTo(MIN_LONG) >= 0 && integer.compareTo(MAX_LONG) <= 0
+                    ? (Object) integer.longValue()
+                    : integer;
+        }
+        if (value instanceof BigDecimal) {
+            return value;
+        }
+        if (value instanceof List<?> list) {
+            List<@Nullable Object> copy = new ArrayList<>(list.size());
+            for (Object element : list) {
+                copy.add(json(element, path + "[" + copy.size() + "]", depth + 1));
+            }
+            return Collections.unmodifiableList(copy);
+        }
+        if (value instanceof Map<?, ?> map) {
+            return object(map, path, depth);
+        }
+        throw new IllegalArgumentException(path + " is a " + value.getClass().getName()
+                + ", but must be null, Boolean, Number, String, List or Map; convert it first");
+    }
+}

@@ -1,0 +1,11 @@
+package io.batchpersistence.store;
+
+/** When bytes are forced to the device. */
+public enum SyncPolicy {
+    /** Before {@code persistBatch} returns; callers that wait at the same time share one force (group commit). */
+    ALWAYS,
+    /** Every {@code sync_interval}: a power cut loses up to that much; a killed process loses nothing. */
+    INTERVAL,
+    /** When the operating system likes to: a power cut loses what it likes; a killed process loses nothing. */
+    NEVER
+}
