@@ -1,0 +1,144 @@
+package io.batchpersistence.internal.disk;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.DirectoryLockedException;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileLock;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Instant;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+
+/**
+ * Keeps a directory for one store. The lock is the operating system's, on a file {@code lock}, so it is gone with the process
+ * that held it, however that ended; the text in the file only says who it is. On network file systems it is as good as their
+ * locks are.
+ */
+public final class DirectoryLock implements AutoCloseable {
+
+    /** The name of the lock file. */
+    public static final String FILE = "lock";
+
+    /**
+     * Directories held by this process, with the description of the holder. To be asked before the file is touched: closing
+     * any descriptor of a file drops all POSIX locks this process has on it.
+     */
+    private static final ConcurrentMap<Path, String> HELD_HERE = new ConcurrentHashMap<>();
+
+    private final Path directory;
+    private final FileChannel channel;
+    private final FileLock lock;
+
+    private DirectoryLock(Path directory, FileChannel channel, FileLock lock) {
+        this.directory = directory;
+        this.channel = channel;
+        this.lock = lock;
+    }
+
+    /**
+     * Creates the directory if absent and locks it.
+     *
+     * @param disk the file system
+     * @param directory the directory
+     * @param now goes into the file
+     * @return the lock, to be closed
+     * @throws DirectoryLockedException if somebody else has it
+     * @throws BatchPersistenceException if the directory is none or can't be written
+     */
+    public static DirectoryLock acquire(Disk disk, Path directory, Instant now) {
+        if (Files.exists(directory) && !Files.isDirectory(directory)) {
+            throw new BatchPersistenceException(
+                    "the directory " + directory.toAbsolutePath()
+                            + " for batches is a file; remove it or choose another directory",
+                    null);
+        }
+        Path key = null;
+        boolean acquired = false;
+        try {
+            disk.createDirectories(directory);
+            Path real = directory.toRealPath();
+            String description = description(now);
+            String holder = HELD_HERE.putIfAbsent(real, description);
+            if (holder != null) {
+                throw new DirectoryLockedException(real, "another store of this application (" + holder + ")");
+            }
+            key = real;
+            DirectoryLock lock = lock(real, description);
+            acquired = true;
+            return lock;
+        } catch (IOException e) {
+            throw new BatchPersistenceException(
+                    "the directory " + directory.toAbsolutePath() + " for batches can't be "
+                            + (Files.isDirectory(directory) ? "written" : "created") + ": " + reason(e)
+                            + "; give the user '" + System.getProperty("user.name")
+                            + "' the right to write there, or choose another directory",
+                    e);
+        } finally {
+            if (key != null && !acquired) {
+                HELD_HERE.remove(key);
+            }
+        }
+    }
+
+    private static DirectoryLock lock(Path directory, String description) throws IOException {
+        Path file = directory.resolve(FILE);
+        FileChannel channel = FileChannel.open(
+                file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        try {
+            FileLock lock = channel.tryLock();
+            if (lock == null) {
+                throw new DirectoryLockedException(directory, holder(channel));
+            }
+            channel.truncate(0);
+            channel.write(ByteBuffer.wrap(description.getBytes(StandardCharsets.UTF_8)), 0);
+            return new DirectoryLock(directory, channel, lock);
+        } catch (IOException | RuntimeException e) {
+            channel.close();
+            throw e;
+        }
+    }
+
+    private static String reason(IOException e) {
+        return e instanceof AccessDeniedException ? "access denied" : String.valueOf(e.getMessage());
+    }
+
+    private static String description(Instant now) {
+        return "process " + ProcessHandle.current().pid() + " on " + host() + " since " + now;
+    }
+
+    private static String host() {
+        try {
+            return InetAddress.getLocalHost().getHostName();
+        } catch (UnknownHostException e) {
+            return "an unnamed host";
+        }
+    }
+
+    private static String holder(FileChannel channel) throws IOException {
+        ByteBuffer text = ByteBuffer.allocate(1000);
+        channel.read(text, 0);
+        String holder = StandardCharsets.UTF_8.decode(text.flip()).toString().strip();
+        return holder.isEmpty() ? "another process" : holder;
+    }
+
+    /** Gives the directory back. */
+    @Override
+    public void close() {
+        try {
+            lock.release();
+            channel.close();
+        } catch (IOException e) {
+            // The process is letting go of it either way; the operating system has the last word.
+        } finally {
+            HELD_HERE.remove(directory);
+        }
+    }
+}

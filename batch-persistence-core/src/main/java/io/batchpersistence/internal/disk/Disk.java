@@ -1,0 +1,137 @@
+package io.batchpersistence.internal.disk;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+
+/**
+ * All that the stores ask of a file system. What it promises is no more than POSIX does:
+ *
+ * <ul>
+ *   <li>Bytes written survive a power cut only after {@link DiskFile#force}; until then any 512-byte piece of them may
+ *       survive or vanish alone.
+ *   <li>A file created, moved or deleted is so after a power cut only after {@link #forceDirectory}.
+ *   <li>A write that fails may have written a part.
+ *   <li>After a force that failed nothing is known about the bytes it was for, and a later force that succeeds says nothing
+ *       about them.
+ *   <li>{@link #move} replaces the target atomically.
+ * </ul>
+ *
+ * <p>An interrupt of the calling thread has no effect on any of it. Thread-safe.
+ */
+public interface Disk {
+
+    /**
+     * Creates a new, empty file for writing.
+     *
+     * @param file must not exist
+     * @return the open file
+     * @throws IOException if it exists or can't be created
+     */
+    DiskFile create(Path file) throws IOException;
+
+    /**
+     * Opens an existing file for writing.
+     *
+     * @param file must exist
+     * @return the open file
+     * @throws IOException if it can't be opened
+     */
+    DiskFile open(Path file) throws IOException;
+
+    /**
+     * Reads a part of a file.
+     *
+     * @param file the file
+     * @param offset where to begin
+     * @param length how many bytes
+     * @return the bytes; fewer if the file ends before
+     * @throws IOException if it can't be read
+     */
+    byte[] read(Path file, long offset, int length) throws IOException;
+
+    /**
+     * The size of a file.
+     *
+     * @param file the file
+     * @return bytes
+     * @throws IOException if it does not exist or can't be read
+     */
+    long size(Path file) throws IOException;
+
+    /**
+     * The files and directories in a directory, in no particular order.
+     *
+     * @param directory the directory
+     * @return paths below it
+     * @throws IOException if it can't be read
+     */
+    List<Path> list(Path directory) throws IOException;
+
+    /**
+     * Creates a directory and its parents where absent, and forces their entries.
+     *
+     * @param directory the directory
+     * @throws IOException if that fails
+     */
+    void createDirectories(Path directory) throws IOException;
+
+    /**
+     * Renames a file, replacing the target.
+     *
+     * @param from an existing file
+     * @param to in the same file system
+     * @throws IOException if that fails
+     */
+    void move(Path from, Path to) throws IOException;
+
+    /**
+     * Deletes a file if it exists.
+     *
+     * @param file the file
+     * @throws IOException if that fails
+     */
+    void delete(Path file) throws IOException;
+
+    /**
+     * Makes creations, moves and deletions in a directory durable.
+     *
+     * @param directory the directory
+     * @throws IOException if that fails
+     */
+    void forceDirectory(Path directory) throws IOException;
+
+    /** A file open for writing. For one thread at a time. */
+    interface DiskFile extends Closeable {
+
+        /**
+         * Writes all of the bytes.
+         *
+         * @param offset where to begin
+         * @param bytes an array
+         * @param from first index
+         * @param length how many
+         * @throws IOException if not all could be written; a part may have been
+         */
+        void write(long offset, byte[] bytes, int from, int length) throws IOException;
+
+        /**
+         * Makes what was written durable.
+         *
+         * @throws IOException if that failed; the bytes must then be taken for lost
+         */
+        void force() throws IOException;
+
+        /**
+         * Cuts the file off.
+         *
+         * @param size its new size
+         * @throws IOException if that fails
+         */
+        void truncate(long size) throws IOException;
+
+        @Override
+        void close() throws IOException;
+    }
+}

@@ -1,0 +1,591 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchState;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.IntConsumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Who is where: the state of every batch held, without its id, its context or its entries, which stay on disk. About 100
+ * bytes a batch, all in primitive arrays, so that a million of them neither fills the heap nor slows the collector.
+ *
+ * <p>A batch has a <em>slot</em>, a number. Slots live in pages, so growing never copies them. A batch is found
+ *
+ * <ul>
+ *   <li>by the hash of its id, in an open-addressing table of slots; the id itself has to be compared on disk,
+ *   <li>by its turn: per collector type a heap of those waiting, by due time, and one of those that are due, by age,
+ *   <li>by its age: per collector type a list of those alive and one of dead letters, in the order in which they became so.
+ * </ul>
+ *
+ * <p>Not thread-safe: the store's lock guards it.
+ */
+final class BatchIndex {
+
+    static final int NONE = -1;
+    static final long NEVER = Long.MAX_VALUE;
+
+    private static final int PAGE_BITS = 12;
+    private static final int PAGE_SIZE = 1 << PAGE_BITS;
+    private static final int PAGE_MASK = PAGE_SIZE - 1;
+
+    private static final byte FREE = 0;
+    private static final byte IN_FLIGHT = 1;
+    private static final byte WAITING = 2;
+    private static final byte READY = 3;
+    private static final byte HELD = 4;
+    private static final byte DEAD = 5;
+
+    /** The fields of {@value #PAGE_SIZE} batches. */
+    private static final class Page {
+        final long[] sequence = new long[PAGE_SIZE];
+        final long[] createdAt = new long[PAGE_SIZE];
+        /** What the TTL is measured from: persisted, replayed or given up at. */
+        final long[] since = new long[PAGE_SIZE];
+        /** Next attempt; the end of the lease while in flight. */
+        final long[] due = new long[PAGE_SIZE];
+
+        final long[] lastAttempt = new long[PAGE_SIZE];
+        final int[] file = new int[PAGE_SIZE];
+        final int[] offset = new int[PAGE_SIZE];
+        final int[] length = new int[PAGE_SIZE];
+        final int[] idHash = new int[PAGE_SIZE];
+        final int[] type = new int[PAGE_SIZE];
+        final int[] reason = new int[PAGE_SIZE];
+        final int[] retries = new int[PAGE_SIZE];
+        /** Position in the heap it is in. */
+        final int[] heapPosition = new int[PAGE_SIZE];
+        /** Neighbours in the list by age; {@code next} also chains free slots. */
+        final int[] previous = new int[PAGE_SIZE];
+
+        final int[] next = new int[PAGE_SIZE];
+        final byte[] state = new byte[PAGE_SIZE];
+    }
+
+    /** What is known of one collector type. */
+    final class Type {
+        final int id;
+        final String name;
+        final Counters counters = new Counters();
+        final SlotList live = new SlotList();
+        final SlotList dead = new SlotList();
+        private final Heap waiting = new Heap(Heap.BY_DUE);
+        private Heap ready = new Heap(Heap.OLDEST);
+        int pending;
+        int inFlight;
+        long bytes;
+
+        private Type(int id, String name) {
+            this.id = id;
+            this.name = name;
+        }
+
+        int held() {
+            return live.size + dead.size;
+        }
+    }
+
+    /** Terminal counters and what was accepted; the rest of the identity is counted from what is held. */
+    static final class Counters {
+        long accepted;
+        final long[] gone = new long[Cause.values().length];
+        long failedAttempts;
+    }
+
+    private Page[] pages = new Page[0];
+    private int freeHead = NONE;
+    private int untouched;
+    private int size;
+
+    /** Slots by id hash; linear probing, {@code NONE} for empty. Deletion shifts back, so there are no tombstones. */
+    private int[] table = filled(1 << 10);
+
+    private final List<Type> types = new ArrayList<>();
+    private final Map<String, Type> typesByName = new HashMap<>();
+    private final ReasonTable reasons = new ReasonTable();
+
+    // ---- types -------------------------------------------------------------------------------------------------------
+
+    Type type(String name) {
+        Type type = typesByName.get(name);
+        if (type == null) {
+            type = new Type(types.size(), name);
+            types.add(type);
+            typesByName.put(name, type);
+        }
+        return type;
+    }
+
+    @Nullable Type knownType(String name) {
+        return typesByName.get(name);
+    }
+
+    List<Type> types() {
+        return types;
+    }
+
+    Type typeOf(int slot) {
+        return types.get(page(slot).type[slot & PAGE_MASK]);
+    }
+
+    // ---- slots -------------------------------------------------------------------------------------------------------
+
+    int size() {
+        return size;
+    }
+
+    /** Adds a batch in flight. */
+    int add(Location location, int idHash, Type type, long createdAt, long leaseUntil) {
+        int slot = insert(location, idHash, type, createdAt, createdAt);
+        Page page = page(slot);
+        page.state[slot & PAGE_MASK] = IN_FLIGHT;
+        page.due[slot & PAGE_MASK] = leaseUntil;
+        type.inFlight++;
+        type.live.append(slot);
+        return slot;
+    }
+
+    /** Adds a batch as it was left by an earlier process; its state must be given next, by pend or bury. */
+    int restore(Location location, int idHash, Type type, long createdAt, long since) {
+        int slot = insert(location, idHash, type, createdAt, since);
+        type.live.append(slot);
+        page(slot).state[slot & PAGE_MASK] = IN_FLIGHT;
+        type.inFlight++;
+        return slot;
+    }
+
+    private int insert(Location location, int idHash, Type type, long createdAt, long since) {
+        int slot = freeHead;
+        if (slot != NONE) {
+            freeHead = page(slot).next[slot & PAGE_MASK];
+        } else {
+            slot = untouched++;
+            if (slot >> PAGE_BITS >= pages.length) {
+                pages = Arrays.copyOf(pages, pages.length + 1);
+                pages[pages.length - 1] = new Page();
+            }
+        }
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        page.sequence[i] = location.sequence();
+        page.createdAt[i] = createdAt;
+        page.since[i] = since;
+        page.due[i] = 0;
+        page.lastAttempt[i] = NEVER;
+        page.file[i] = location.file();
+        page.offset[i] = location.offset();
+        page.length[i] = location.length();
+        page.idHash[i] = idHash;
+        page.type[i] = type.id;
+        page.reason[i] = NONE;
+        page.retries[i] = 0;
+        size++;
+        type.bytes += location.length();
+        addToTable(slot, idHash);
+        return slot;
+    }
+
+    void remove(int slot) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        Type type = typeOf(slot);
+        leaveState(slot);
+        (page.state[i] == DEAD ? type.dead : type.live).unlink(slot);
+        type.bytes -= page.length[i];
+        reasons.release(page.reason[i]);
+        removeFromTable(slot, page.idHash[i]);
+        page.state[i] = FREE;
+        page.sequence[i] = NONE;
+        page.next[i] = freeHead;
+        freeHead = slot;
+        size--;
+    }
+
+    /** Whether the slot still holds the batch it held when its location was taken. */
+    boolean holds(int slot, long sequence) {
+        return page(slot).sequence[slot & PAGE_MASK] == sequence;
+    }
+
+    Location location(int slot) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        return new Location(page.sequence[i], page.file[i], page.offset[i], page.length[i]);
+    }
+
+    BatchState state(int slot) {
+        return switch (page(slot).state[slot & PAGE_MASK]) {
+            case IN_FLIGHT -> BatchState.IN_FLIGHT;
+            case DEAD -> BatchState.DEAD;
+            default -> BatchState.PENDING;
+        };
+    }
+
+    long sequence(int slot) {
+        return page(slot).sequence[slot & PAGE_MASK];
+    }
+
+    long createdAt(int slot) {
+        return page(slot).createdAt[slot & PAGE_MASK];
+    }
+
+    long since(int slot) {
+        return page(slot).since[slot & PAGE_MASK];
+    }
+
+    /** Next attempt or end of lease; {@link #NEVER} if held. */
+    long due(int slot) {
+        return page(slot).due[slot & PAGE_MASK];
+    }
+
+    /** {@link #NEVER} if no attempt has failed. */
+    long lastAttempt(int slot) {
+        return page(slot).lastAttempt[slot & PAGE_MASK];
+    }
+
+    int retries(int slot) {
+        return page(slot).retries[slot & PAGE_MASK];
+    }
+
+    int length(int slot) {
+        return page(slot).length[slot & PAGE_MASK];
+    }
+
+    @Nullable String reason(int slot) {
+        return reasons.text(page(slot).reason[slot & PAGE_MASK]);
+    }
+
+    /** The number of a reason, the same for equal ones, so that a glob is matched once for each. */
+    int reasonNumber(int slot) {
+        return page(slot).reason[slot & PAGE_MASK];
+    }
+
+    // ---- state changes -----------------------------------------------------------------------------------------------
+
+    void fly(int slot, long leaseUntil) {
+        Page page = page(slot);
+        leaveState(slot);
+        page.state[slot & PAGE_MASK] = IN_FLIGHT;
+        page.due[slot & PAGE_MASK] = leaseUntil;
+        typeOf(slot).inFlight++;
+    }
+
+    void noteFailure(int slot, long at, int retries, @Nullable String reason) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        page.lastAttempt[i] = at;
+        page.retries[i] = retries;
+        int before = page.reason[i];
+        page.reason[i] = reason == null ? NONE : reasons.acquire(reason);
+        reasons.release(before);
+    }
+
+    /** Makes it pending; due at {@link #NEVER} holds it back from automatic recovery. */
+    void pend(int slot, long due) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        Type type = typeOf(slot);
+        if (page.state[i] == DEAD) {
+            type.dead.unlink(slot);
+            type.live.append(slot);
+        }
+        leaveState(slot);
+        page.due[i] = due;
+        if (due == NEVER) {
+            page.state[i] = HELD;
+        } else {
+            page.state[i] = WAITING;
+            type.waiting.add(slot);
+        }
+        type.pending++;
+    }
+
+    void bury(int slot, long since) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        Type type = typeOf(slot);
+        leaveState(slot);
+        type.live.unlink(slot);
+        page.state[i] = DEAD;
+        page.due[i] = NEVER;
+        page.since[i] = since;
+        type.dead.append(slot);
+    }
+
+    /** A dead letter gets a second life. */
+    void replay(int slot, long now) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        page.retries[i] = 0;
+        page.since[i] = now;
+        pend(slot, now);
+    }
+
+    private void leaveState(int slot) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        Type type = typeOf(slot);
+        switch (page.state[i]) {
+            case IN_FLIGHT -> type.inFlight--;
+            case WAITING -> {
+                type.waiting.remove(slot);
+                type.pending--;
+            }
+            case READY -> {
+                type.ready.remove(slot);
+                type.pending--;
+            }
+            case HELD -> type.pending--;
+            default -> {
+                // dead letters are counted by their list
+            }
+        }
+    }
+
+    // ---- searching ---------------------------------------------------------------------------------------------------
+
+    /** Takes the next due batch of a type out of its heap's head position, without changing its state; NONE if none is due. */
+    int nextDue(Type type, BatchOrder order, long now) {
+        while (type.waiting.size > 0 && due(type.waiting.head()) <= now) {
+            int slot = type.waiting.head();
+            type.waiting.remove(slot);
+            page(slot).state[slot & PAGE_MASK] = READY;
+            type.ready.add(slot);
+        }
+        int kind = order == BatchOrder.OLDEST_FIRST ? Heap.OLDEST : Heap.NEWEST;
+        if (type.ready.kind != kind) {
+            type.ready = type.ready.reordered(kind);
+        }
+        return type.ready.size == 0 ? NONE : type.ready.head();
+    }
+
+    boolean isHeld(int slot) {
+        return page(slot).state[slot & PAGE_MASK] == HELD;
+    }
+
+    /** Slots whose id has that hash. */
+    void candidates(int idHash, IntConsumer found) {
+        int mask = table.length - 1;
+        for (int i = home(idHash, mask); table[i] != NONE; i = (i + 1) & mask) {
+            int slot = table[i];
+            if (page(slot).idHash[slot & PAGE_MASK] == idHash) {
+                found.accept(slot);
+            }
+        }
+    }
+
+    void forEach(IntConsumer action) {
+        for (Type type : types) {
+            forEach(type, action);
+        }
+    }
+
+    void forEach(Type type, IntConsumer action) {
+        type.live.forEach(action);
+        type.dead.forEach(action);
+    }
+
+    // ---- hash table --------------------------------------------------------------------------------------------------
+
+    private void addToTable(int slot, int idHash) {
+        if (size * 3L > table.length * 2L) {
+            int[] old = table;
+            table = filled(old.length * 2);
+            for (int other : old) {
+                if (other != NONE) {
+                    put(other, page(other).idHash[other & PAGE_MASK]);
+                }
+            }
+        }
+        put(slot, idHash);
+    }
+
+    private void put(int slot, int idHash) {
+        int mask = table.length - 1;
+        int i = home(idHash, mask);
+        while (table[i] != NONE) {
+            i = (i + 1) & mask;
+        }
+        table[i] = slot;
+    }
+
+    private void removeFromTable(int slot, int idHash) {
+        int mask = table.length - 1;
+        int hole = home(idHash, mask);
+        while (table[hole] != slot) {
+            hole = (hole + 1) & mask;
+        }
+        // Knuth, TAOCP 6.4, algorithm R: move back what would no longer be reached across the hole.
+        for (int i = (hole + 1) & mask; table[i] != NONE; i = (i + 1) & mask) {
+            int other = table[i];
+            int home = home(page(other).idHash[other & PAGE_MASK], mask);
+            boolean reachable = hole <= i ? hole < home && home <= i : hole < home || home <= i;
+            if (!reachable) {
+                table[hole] = other;
+                hole = i;
+            }
+        }
+        table[hole] = NONE;
+    }
+
+    private static int home(int hash, int mask) {
+        int mixed = hash * 0x9E3779B9;
+        return (mixed ^ mixed >>> 15) & mask;
+    }
+
+    private static int[] filled(int length) {
+        int[] array = new int[length];
+        Arrays.fill(array, NONE);
+        return array;
+    }
+
+    private Page page(int slot) {
+        return pages[slot >> PAGE_BITS];
+    }
+
+    // ---- lists and heaps over slots ----------------------------------------------------------------------------------
+
+    /** A doubly linked list through the pages. A slot is in one list at a time. */
+    final class SlotList {
+        int head = NONE;
+        private int tail = NONE;
+        int size;
+
+        void append(int slot) {
+            Page page = page(slot);
+            page.previous[slot & PAGE_MASK] = tail;
+            page.next[slot & PAGE_MASK] = NONE;
+            if (tail == NONE) {
+                head = slot;
+            } else {
+                page(tail).next[tail & PAGE_MASK] = slot;
+            }
+            tail = slot;
+            size++;
+        }
+
+        void unlink(int slot) {
+            Page page = page(slot);
+            int before = page.previous[slot & PAGE_MASK];
+            int after = page.next[slot & PAGE_MASK];
+            if (before == NONE) {
+                head = after;
+            } else {
+                page(before).next[before & PAGE_MASK] = after;
+            }
+            if (after == NONE) {
+                tail = before;
+            } else {
+                page(after).previous[after & PAGE_MASK] = before;
+            }
+            size--;
+        }
+
+        int after(int slot) {
+            return page(slot).next[slot & PAGE_MASK];
+        }
+
+        void forEach(IntConsumer action) {
+            for (int slot = head; slot != NONE; ) {
+                int next = after(slot); // taken first: the action may unlink the slot
+                action.accept(slot);
+                slot = next;
+            }
+        }
+    }
+
+    /** A binary heap that knows where each slot is, so that any can be taken out. */
+    private final class Heap {
+        static final int BY_DUE = 0;
+        static final int OLDEST = 1;
+        static final int NEWEST = 2;
+
+        final int kind;
+        private int[] slots = new int[4];
+        int size;
+
+        Heap(int kind) {
+            this.kind = kind;
+        }
+
+        int head() {
+            return slots[0];
+        }
+
+        void add(int slot) {
+            if (size == slots.length) {
+                slots = Arrays.copyOf(slots, size * 2);
+            }
+            size++;
+            up(size - 1, slot);
+        }
+
+        void remove(int slot) {
+            int hole = page(slot).heapPosition[slot & PAGE_MASK];
+            int last = slots[--size];
+            if (hole < size) {
+                if (hole > 0 && before(last, slots[(hole - 1) / 2])) {
+                    up(hole, last);
+                } else {
+                    down(hole, last);
+                }
+            }
+            if (slots.length > 1024 && size < slots.length / 4) {
+                slots = Arrays.copyOf(slots, slots.length / 2); // a backlog that is gone gives its memory back
+            }
+        }
+
+        Heap reordered(int otherKind) {
+            Heap other = new Heap(otherKind);
+            for (int i = 0; i < size; i++) {
+                other.add(slots[i]);
+            }
+            return other;
+        }
+
+        private void up(int start, int slot) {
+            int position = start;
+            while (position > 0) {
+                int parent = (position - 1) / 2;
+                if (!before(slot, slots[parent])) {
+                    break;
+                }
+                place(position, slots[parent]);
+                position = parent;
+            }
+            place(position, slot);
+        }
+
+        private void down(int start, int slot) {
+            int position = start;
+            while (2 * position + 1 < size) {
+                int child = 2 * position + 1;
+                if (child + 1 < size && before(slots[child + 1], slots[child])) {
+                    child++;
+                }
+                if (!before(slots[child], slot)) {
+                    break;
+                }
+                place(position, slots[child]);
+                position = child;
+            }
+            place(position, slot);
+        }
+
+        private void place(int position, int slot) {
+            slots[position] = slot;
+            page(slot).heapPosition[slot & PAGE_MASK] = position;
+        }
+
+        private boolean before(int a, int b) {
+            if (kind == BY_DUE) {
+                int byDue = Long.compare(due(a), due(b));
+                return byDue != 0 ? byDue < 0 : sequence(a) < sequence(b);
+            }
+            return kind == OLDEST ? sequence(a) < sequence(b) : sequence(a) > sequence(b);
+        }
+    }
+}

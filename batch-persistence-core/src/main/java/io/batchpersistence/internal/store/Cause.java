@@ -1,0 +1,34 @@
+package io.batchpersistence.internal.store;
+
+/** How a batch came to its end. The number is part of the journal's format and never changes its meaning. */
+public enum Cause {
+    /** The collector has it. */
+    DELIVERED(1),
+    /** Outlived its TTL. */
+    EXPIRED(2),
+    /** Dropped to make room. */
+    EVICTED(3),
+    /** Removed on request. */
+    DISCARDED(4),
+    /** Lost to damage on disk. */
+    CORRUPT(5);
+
+    private final int id;
+
+    Cause(int id) {
+        this.id = id;
+    }
+
+    int id() {
+        return id;
+    }
+
+    static Cause of(int id) {
+        for (Cause cause : values()) {
+            if (cause.id == id) {
+                return cause;
+            }
+        }
+        throw new IllegalArgumentException("unknown cause " + id);
+    }
+}

@@ -1,0 +1,148 @@
+package io.batchpersistence.internal.store;
+
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What state journals say, frame by frame. A snapshot replaces everything said before it. Not thread-safe.
+ *
+ * <p>Frames are absolute ("is pending, due then"), never relative, so reading one twice, or one that repeats what a snapshot
+ * already holds, changes nothing; the counters are guarded by the sequence of their checkpoint.
+ */
+final class JournalState {
+
+    private final Map<Integer, String> names = new HashMap<>();
+    private final Map<Integer, BatchIndex.Counters> staged = new HashMap<>();
+    private Map<String, BatchIndex.Counters> counters = new HashMap<>();
+    private Map<Long, Standing> standings = new HashMap<>();
+    private LongList gone = new LongList();
+    private Map<Integer, Long> fileEnds = new HashMap<>();
+    private long checkpoint;
+    private long nextSequence = 1;
+
+    /** Numbers of collector types are per file. */
+    void beginFile() {
+        names.clear();
+        staged.clear();
+    }
+
+    void apply(byte kind, ByteBuffer body) {
+        switch (kind) {
+            case JournalFrames.COLLECTOR -> names.put(body.getInt(), JournalFrames.text(body));
+            case JournalFrames.SETTLED -> settled(body.getLong(), body.getInt(), Cause.of(body.get()));
+            case JournalFrames.PENDING -> standings.put(
+                    seen(body.getLong()),
+                    new Standing(
+                            false, body.getLong(), body.getInt(), body.getLong(), body.getLong(), reason(body)));
+            case JournalFrames.DEAD -> standings.put(
+                    seen(body.getLong()),
+                    new Standing(
+                            true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
+            case JournalFrames.COUNTERS -> {
+                int collector = body.getInt();
+                BatchIndex.Counters read = new BatchIndex.Counters();
+                read.accepted = body.getLong();
+                for (int i = 0; i < read.gone.length; i++) {
+                    read.gone[i] = body.getLong();
+                }
+                staged.put(collector, read);
+            }
+            case JournalFrames.CHECKPOINT -> {
+                checkpoint = seen(body.getLong());
+                staged.forEach((collector, read) -> counters.put(name(collector), read));
+                staged.clear();
+            }
+            case JournalFrames.GONE -> {
+                while (body.remaining() >= 8) {
+                    gone.add(seen(body.getLong()));
+                }
+            }
+            case JournalFrames.FILE_END -> fileEnds.put(body.getInt(), body.getLong());
+            case JournalFrames.SNAPSHOT_END -> nextSequence = Math.max(nextSequence, body.getLong());
+            default -> throw new IllegalArgumentException("unknown kind of frame " + kind);
+        }
+    }
+
+    private void settled(long sequence, int collector, Cause cause) {
+        seen(sequence);
+        gone.add(sequence);
+        standings.remove(sequence);
+        BatchIndex.Counters of = counters.computeIfAbsent(name(collector), name -> new BatchIndex.Counters());
+        of.gone[cause.ordinal()]++;
+        if (sequence > checkpoint) {
+            of.accepted++;
+        }
+    }
+
+    private static @Nullable String reason(ByteBuffer body) {
+        String reason = JournalFrames.text(body);
+        return reason.isEmpty() ? null : reason;
+    }
+
+    private String name(int collector) {
+        return names.getOrDefault(collector, IndexedBatchStore.UNKNOWN_COLLECTOR);
+    }
+
+    private long seen(long sequence) {
+        nextSequence = Math.max(nextSequence, sequence + 1);
+        return sequence;
+    }
+
+    /** To be called when everything has been applied, before {@link #isGone}. */
+    void finish() {
+        gone.sort();
+    }
+
+    boolean isGone(long sequence) {
+        return gone.contains(sequence);
+    }
+
+    @Nullable Standing standing(long sequence) {
+        return standings.get(sequence);
+    }
+
+    Map<String, BatchIndex.Counters> counters() {
+        return counters;
+    }
+
+    /** Batches up to this one are in the counters as accepted. */
+    long checkpoint() {
+        return checkpoint;
+    }
+
+    long nextSequence() {
+        return nextSequence;
+    }
+
+    long fileEnd(int file) {
+        return fileEnds.getOrDefault(file, Long.MAX_VALUE);
+    }
+
+    /** A growing array of numbers. */
+    static final class LongList {
+        private long[] values = new long[16];
+        private int size;
+
+        void add(long value) {
+            if (size == values.length) {
+                values = Arrays.copyOf(values, size * 2);
+            }
+            values[size++] = value;
+        }
+
+        void sort() {
+            Arrays.sort(values, 0, size);
+        }
+
+        boolean contains(long value) {
+            return Arrays.binarySearch(values, 0, size, value) >= 0;
+        }
+
+        long[] toArray() {
+            return Arrays.copyOf(values, size);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Where a store keeps the bytes of its batches. {@link IndexedBatchStore} does everything else: which batch is in what
+ * state, the accounting, the journal.
+ *
+ * <p>{@link #encode}, {@link #header}, {@link #content}, {@link #diskUsage} and {@link #room} are called by any thread,
+ * everything else by one thread at a time: the opening one first, the store's writer thread after it.
+ */
+public interface PayloadLog {
+
+    /**
+     * Reads what is there.
+     *
+     * @param loading is told
+     * @throws IOException if the directory can't be read; damage is no reason
+     */
+    void load(Loading loading) throws IOException;
+
+    /** Receives what {@link #load} finds. */
+    interface Loading {
+
+        /**
+         * Whether a batch's bytes are only left over.
+         *
+         * @param sequence its number
+         * @return whether it is delivered, expired or otherwise gone
+         */
+        boolean isGone(long sequence);
+
+        /**
+         * Where a file's accepted content ends.
+         *
+         * @param file the file's number
+         * @return the offset from which on nothing was accepted; {@link Long#MAX_VALUE} if there is no such limit
+         */
+        long fileEnd(int file);
+
+        /**
+         * A number for a batch that somebody put there.
+         *
+         * @return one never used before
+         */
+        long newSequence();
+
+        /**
+         * A batch that is held.
+         *
+         * @param location where it is
+         * @param idHash {@link IndexedBatchStore#idHash} of its id
+         * @param collectorType its collector type
+         * @param createdAt when it was persisted, milliseconds since 1970
+         * @param standing how it stands, if the payload knows better than the journal
+         */
+        void found(Location location, int idHash, String collectorType, long createdAt, @Nullable Standing standing);
+
+        /**
+         * Bytes that are not what they should be.
+         *
+         * @param file the file
+         * @param offset where
+         * @param length how many
+         * @param reason what is wrong
+         * @param id the id of the batch in them, if it could be read
+         * @param collectorType its collector type, if it could be read
+         * @param lost the numbers of the batches lost in them, as far as they are known
+         */
+        void damaged(
+                Path file,
+                long offset,
+                long length,
+                String reason,
+                @Nullable String id,
+                @Nullable String collectorType,
+                long[] lost);
+    }
+
+    /** A batch turned into bytes. */
+    interface Encoded {
+        /**
+         * Its size on disk.
+         *
+         * @return bytes
+         */
+        int size();
+    }
+
+    /**
+     * Turns a batch into bytes.
+     *
+     * @param batch the batch
+     * @return for {@link #write}
+     * @throws IllegalArgumentException if it is larger than a record can be
+     */
+    Encoded encode(NewBatch batch);
+
+    /** A batch on its way to the disk. */
+    final class Append {
+        final String id;
+        final String collectorType;
+        final long createdAt;
+        final long leaseUntil;
+        final long sequence;
+        final Encoded encoded;
+        final CompletableFuture<@Nullable Void> done =
+                new CompletableFuture<>();
+
+        @Nullable Location location;
+        @Nullable Exception failure;
+
+        Append(NewBatch batch, long sequence, Encoded encoded) {
+            this.id = batch.id();
+            this.collectorType = batch.collectorType();
+            this.createdAt = batch.createdAt().toEpochMilli();
+            this.leaseUntil = batch.leaseUntil().toEpochMilli();
+            this.sequence = sequence;
+            this.encoded = encoded;
+        }
+
+        /**
+         * Its number.
+         *
+         * @return larger than that of every append before it
+         */
+        public long sequence() {
+            return sequence;
+        }
+
+        /**
+         * What to write.
+         *
+         * @return made by {@link PayloadLog#encode}
+         */
+        public Encoded encoded() {
+            return encoded;
+        }
+
+        /**
+         * It is as durable as the settings promise.
+         *
+         * @param where where it is
+         */
+        public void stored(Location where) {
+            location = where;
+        }
+
+        /**
+         * It is not stored, and will not turn up later.
+         *
+         * @param why what went wrong
+         */
+        public void failed(Exception why) {
+            location = null;
+            failure = why;
+        }
+    }
+
+    /**
+     * Writes batches, with one force for all of them; each is told its fate. Throws nothing.
+     *
+     * @param group in order of their numbers
+     */
+    void write(List<Append> group);
+
+    /**
+     * Forces what was written without force.
+     *
+     * @throws IOException if that failed
+     */
+    void force() throws IOException;
+
+    /**
+     * What is known of a batch without its entries.
+     *
+     * @param id its id
+     * @param collectorType its collector type
+     * @param createdAt when it was persisted
+     * @param context what the caller gave along
+     * @param entryCount how many entries it has
+     */
+    record Header(
+            String id, String collectorType, Instant createdAt, Map<String, String> context, int entryCount) {}
+
+    /**
+     * A batch's bytes, decoded.
+     *
+     * @param header all but the entries
+     * @param entries the entries
+     */
+    record Content(Header header, List<LogEntry> entries) {}
+
+    /**
+     * Reads a batch without its entries.
+     *
+     * @param location where it is
+     * @return the header
+     * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
+     * @throws IOException if they can't be read
+     */
+    Header header(Location location) throws IOException;
+
+    /**
+     * Reads a batch.
+     *
+     * @param location where it is
+     * @return the batch
+     * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
+     * @throws IOException if they can't be read
+     */
+    Content content(Location location) throws IOException;
+
+    /**
+     * Which file a location is in.
+     *
+     * @param location the location
+     * @return its path
+     */
+    Path file(Location location);
+
+    /**
+     * A batch stands differently now. The journal has it already.
+     *
+     * @param location where its bytes are
+     * @param standing how it stands
+     */
+    void changed(Location location, Standing standing);
+
+    /**
+     * A batch is gone. The journal has it already (if it could be written).
+     *
+     * @param location where its bytes are
+     */
+    void removed(Location location);
+
+    /**
+     * Whether {@link #reclaim} has something to delete, other than the file being written.
+     *
+     * @return whether it pays to call it
+     */
+    boolean isReclaimable();
+
+    /**
+     * Deletes files that nothing held needs, also the one being written if it is not empty. The journal is forced already.
+     */
+    void reclaim();
+
+    /**
+     * The batches that are gone although their bytes are still there.
+     *
+     * @return their numbers
+     */
+    long[] gone();
+
+    /**
+     * Where the accepted content of damaged files ends.
+     *
+     * @return offsets by file number
+     */
+    Map<Integer, Long> fileEnds();
+
+    /**
+     * Bytes of all payload files.
+     *
+     * @return real file sizes, reserved room included
+     */
+    long diskUsage();
+
+    /**
+     * How much of {@link #diskUsage} is reserved for batches to come.
+     *
+     * @return bytes
+     */
+    long room();
+
+    /** Ends the file being written and closes it. Throws nothing. */
+    void close();
+}

@@ -1,0 +1,86 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.Disk.DiskFile;
+import java.io.IOException;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Keeps damaged bytes as evidence: a copy a damage, in the directory {@value #DIRECTORY}, named after the file and the offset
+ * they come from. Bounded; for a person to look at and delete.
+ */
+final class Quarantine {
+
+    static final String DIRECTORY = "quarantine";
+
+    private static final Logger log = LoggerFactory.getLogger(Quarantine.class);
+
+    private static final int CHUNK = 1 << 20;
+
+    private final Disk disk;
+    private final Path directory;
+    private final long maxBytes;
+    private long bytes;
+
+    /**
+     * Looks what is there.
+     *
+     * @param maxBytes evidence kept at most
+     */
+    Quarantine(Disk disk, Path storeDirectory, long maxBytes) {
+        this.disk = disk;
+        this.directory = storeDirectory.resolve(DIRECTORY);
+        this.maxBytes = maxBytes;
+        try {
+            for (Path path : disk.list(storeDirectory)) {
+                if (path.equals(directory)) {
+                    for (Path kept : disk.list(directory)) {
+                        bytes += disk.size(kept);
+                    }
+                }
+            }
+        } catch (IOException e) {
+            log.warn("Could not look into {}: {}", directory, e.toString());
+        }
+    }
+
+    long bytes() {
+        return bytes;
+    }
+
+    /**
+     * Copies bytes.
+     *
+     * @return where to, or {@code null} if there is no room, or copying failed
+     */
+    @Nullable Path keep(Path file, long offset, long length) {
+        if (length == 0 || bytes + length > maxBytes) {
+            return null;
+        }
+        Path copy = directory.resolve(file.getFileName() + "-" + offset + ".damaged");
+        try {
+            disk.createDirectories(directory);
+            disk.delete(copy);
+            try (DiskFile out = disk.create(copy)) {
+                for (long done = 0; done < length; ) {
+                    byte[] chunk = disk.read(file, offset + done, (int) Math.min(CHUNK, length - done));
+                    if (chunk.length == 0) {
+                        break;
+                    }
+                    out.write(done, chunk, 0, chunk.length);
+                    done += chunk.length;
+                }
+                out.force();
+            }
+            disk.forceDirectory(directory);
+            bytes += length;
+            return copy;
+        } catch (IOException e) {
+            log.warn("Could not copy damaged bytes of {} to {}: {}", file, copy, e.toString());
+            return null;
+        }
+    }
+}

@@ -1,0 +1,281 @@
+package io.batchpersistence.store.segment;
+
+import com.google.protobuf.CodedInputStream;
+import com.google.protobuf.CodedOutputStream;
+import com.google.protobuf.WireFormat;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.store.PayloadLog;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.time.Instant;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.zip.CRC32C;
+
+/**
+ * The bytes of one batch in a segment. This is the only place that knows them; golden bytes in a test pin them. Numbers are
+ * big-endian and unsigned where not said otherwise.
+ *
+ * <pre>
+ *  0         4          8            16           24      25           26        28
+ * ┌─────────┬──────────┬────────────┬────────────┬───────┬────────────┬─────────┬─────────────┐
+ * │ "BPR\1" │ header   │ sequence   │ created at │ format│ compression│ 0       │ segment     │
+ * │         │ CRC32C   │ (64)       │ (64, ms)   │ (8)   │ (8)        │ (16)    │ number (32) │
+ * ├─────────┼──────────┼────────────┼────────────┼───────┴──┬─────────┴─────────┴─────────────┘
+ * │ offset  │ entries  │ header     │ payload    │ payload  │ payload    48
+ * │ (32)    │ (32)     │ length (32)│ length (32)│ raw (32) │ CRC32C
+ * └─32──────┴─36───────┴─40─────────┴─44─────────┴─48───────┴─52─────── 56
+ *   56: header, a protobuf BatchHeader (id, collector type, context)
+ *       payload, a BatchPayload or JSON array, compressed
+ * </pre>
+ *
+ * <p>The header CRC covers bytes 8 to 55 and the protobuf header; the payload CRC covers the payload as it is on disk. A
+ * record carries its own place (segment number and offset): what is found elsewhere, a log line that quotes a record for
+ * instance, or an old block that the file system gave back, is not taken for one.
+ */
+final class RecordFormat {
+
+    static final int FIXED = 56;
+    static final int MAGIC = 'B' << 24 | 'P' << 16 | 'R' << 8 | 1;
+
+    /** The largest record, everything included: 256 MiB. Larger batches are refused when they are persisted. */
+    static final int MAX_RECORD = 256 << 20;
+
+    /** The largest payload before compression. */
+    static final int MAX_RAW = 1 << 30;
+
+    private static final int CRC_START = 8;
+
+    private static final int FIELD_ID = 1;
+    private static final int FIELD_COLLECTOR_TYPE = 2;
+    private static final int FIELD_CONTEXT = 3;
+    private static final int FIELD_NAME = 1;
+    private static final int FIELD_VALUE = 2;
+
+    private RecordFormat() {}
+
+    // ---- writing -----------------------------------------------------------------------------------------------------
+
+    /** A batch encoded on its caller's thread: all of the record but its place. */
+    @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
+    record Record(
+            String collectorType,
+            int idHash,
+            long createdAt,
+            int entryCount,
+            BatchFormat format,
+            Compression compression,
+            byte[] header,
+            byte[] payload,
+            int rawLength,
+            int payloadCrc)
+            implements PayloadLog.Encoded {
+
+        @Override
+        public int size() {
+            return FIXED + header.length + payload.length;
+        }
+    }
+
+    static Record encode(NewBatch batch, BatchFormat format, Compression compression, int idHash) {
+        byte[] raw = format.codec().encode(batch.entries());
+        if (raw.length > MAX_RAW) {
+            throw tooLarge(batch, raw.length, MAX_RAW, "before compression");
+        }
+        byte[] payload = compression.compress(raw);
+        byte[] header = header(batch);
+        long size = (long) FIXED + header.length + payload.length;
+        if (size > MAX_RECORD) {
+            throw tooLarge(batch, size, MAX_RECORD, "on disk");
+        }
+        CRC32C crc = new CRC32C();
+        crc.update(payload);
+        return new Record(
+                batch.collectorType(),
+                idHash,
+                batch.createdAt().toEpochMilli(),
+                batch.entries().size(),
+                format,
+                compression,
+                header,
+                payload,
+                raw.length,
+                (int) crc.getValue());
+    }
+
+    private static IllegalArgumentException tooLarge(NewBatch batch, long size, long bound, String where) {
+        return new IllegalArgumentException("the batch '" + batch.id() + "' has " + size + " bytes " + where
+                + ", but a batch can have at most " + bound + "; split its " + batch.entries().size()
+                + " entries into several batches");
+    }
+
+    private static byte[] header(NewBatch batch) {
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream(128);
+        CodedOutputStream out = CodedOutputStream.newInstance(bytes, 256);
+        try {
+            out.writeString(FIELD_ID, batch.id());
+            out.writeString(FIELD_COLLECTOR_TYPE, batch.collectorType());
+            for (Map.Entry<String, String> entry : batch.context().entrySet()) {
+                out.writeTag(FIELD_CONTEXT, WireFormat.WIRETYPE_LENGTH_DELIMITED);
+                out.writeUInt32NoTag(CodedOutputStream.computeStringSize(FIELD_NAME, entry.getKey())
+                        + CodedOutputStream.computeStringSize(FIELD_VALUE, entry.getValue()));
+                out.writeString(FIELD_NAME, entry.getKey());
+                out.writeString(FIELD_VALUE, entry.getValue());
+            }
+            out.flush();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e); // an array can't fail
+        }
+        return bytes.toByteArray();
+    }
+
+    /** Writes the record into an array, at its place in the segment. */
+    static void write(Record record, long sequence, int segment, int offset, byte[] into, int at) {
+        ByteBuffer.wrap(into, at, FIXED)
+                .putInt(MAGIC)
+                .putInt(0)
+                .putLong(sequence)
+                .putLong(record.createdAt)
+                .put((byte) record.format.id())
+                .put((byte) record.compression.id())
+                .putShort((short) 0)
+                .putInt(segment)
+                .putInt(offset)
+                .putInt(record.entryCount)
+                .putInt(record.header.length)
+                .putInt(record.payload.length)
+                .putInt(record.rawLength)
+                .putInt(record.payloadCrc);
+        System.arraycopy(record.header, 0, into, at + FIXED, record.header.length);
+        System.arraycopy(record.payload, 0, into, at + FIXED + record.header.length, record.payload.length);
+        int crc = headerCrc(into, at, record.header.length);
+        ByteBuffer.wrap(into).putInt(at + 4, crc);
+    }
+
+    private static int headerCrc(byte[] bytes, int at, int headerLength) {
+        CRC32C crc = new CRC32C();
+        crc.update(bytes, at + CRC_START, FIXED - CRC_START + headerLength);
+        return (int) crc.getValue();
+    }
+
+    // ---- reading -----------------------------------------------------------------------------------------------------
+
+    /** The fixed part of a record that begins at {@code at} in {@code bytes}; unchecked until {@link #hasValidHeader}. */
+    record View(byte[] bytes, int at) {
+
+        private int int32(int offset) {
+            return ByteBuffer.wrap(bytes).getInt(at + offset);
+        }
+
+        private long int64(int offset) {
+            return ByteBuffer.wrap(bytes).getLong(at + offset);
+        }
+
+        long sequence() {
+            return int64(8);
+        }
+
+        long createdAt() {
+            return int64(16);
+        }
+
+        int entryCount() {
+            return int32(36);
+        }
+
+        int headerLength() {
+            return int32(40);
+        }
+
+        private int payloadLength() {
+            return int32(44);
+        }
+
+        /** Of the whole record; only meaningful if the header is valid. */
+        int length() {
+            return FIXED + headerLength() + payloadLength();
+        }
+
+        /** Whether a header begins here, is undamaged, and belongs here. Reads nothing but fixed part and header. */
+        boolean hasValidHeader(int segment, int offset) {
+            if (bytes.length - at < FIXED || int32(0) != MAGIC || int32(28) != segment || int32(32) != offset) {
+                return false;
+            }
+            int header = headerLength();
+            int payload = payloadLength();
+            int raw = int32(48);
+            return header >= 0
+                    && payload >= 0
+                    && raw >= 0
+                    && raw <= MAX_RAW
+                    && (long) FIXED + header + payload <= MAX_RECORD
+                    && header <= bytes.length - at - FIXED
+                    && int32(4) == headerCrc(bytes, at, header);
+        }
+
+        boolean hasValidPayload() {
+            int start = at + FIXED + headerLength();
+            if (payloadLength() > bytes.length - start) {
+                return false;
+            }
+            CRC32C crc = new CRC32C();
+            crc.update(bytes, start, payloadLength());
+            return int32(52) == (int) crc.getValue();
+        }
+
+        PayloadLog.Header header() {
+            String id = "";
+            String collectorType = "";
+            Map<String, String> context = new LinkedHashMap<>();
+            try {
+                CodedInputStream in = CodedInputStream.newInstance(bytes, at + FIXED, headerLength());
+                for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
+                    switch (WireFormat.getTagFieldNumber(tag)) {
+                        case FIELD_ID -> id = in.readStringRequireUtf8();
+                        case FIELD_COLLECTOR_TYPE -> collectorType = in.readStringRequireUtf8();
+                        case FIELD_CONTEXT -> readContext(in, context);
+                        default -> in.skipField(tag);
+                    }
+                }
+            } catch (IOException e) {
+                throw new DamagedPayloadException("the record's header is not what it should be", e);
+            }
+            return new PayloadLog.Header(
+                    id,
+                    collectorType,
+                    Instant.ofEpochMilli(createdAt()),
+                    Collections.unmodifiableMap(context),
+                    entryCount());
+        }
+
+        private static void readContext(CodedInputStream in, Map<String, String> context) throws IOException {
+            int limit = in.pushLimit(in.readRawVarint32());
+            String name = "";
+            String value = "";
+            for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
+                switch (WireFormat.getTagFieldNumber(tag)) {
+                    case FIELD_NAME -> name = in.readStringRequireUtf8();
+                    case FIELD_VALUE -> value = in.readStringRequireUtf8();
+                    default -> in.skipField(tag);
+                }
+            }
+            in.popLimit(limit);
+            context.put(name, value);
+        }
+
+        PayloadLog.Content content() {
+            int start = at + FIXED + headerLength();
+            byte[] payload = Arrays.copyOfRange(bytes, start, start + payloadLength());
+            byte[] raw = Compression.of(bytes[at + 25]).decompress(payload, int32(48));
+            return new PayloadLog.Content(
+                    header(), BatchFormat.of(bytes[at + 24]).codec().decode(raw));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+package io.batchpersistence.store.segment;
+
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The index at the end of a sealed segment, so that opening a store reads no payloads. A hint: it repeats what the records
+ * say, and a segment without a valid one is scanned. Big-endian.
+ *
+ * <pre>
+ * "BPX\1", u32 number of collector types, each: u16 length, UTF-8 name
+ * u32 number of records, each: u64 sequence, u64 created at, u32 offset, u32 length, u32 CRC32C of id, u32 collector type
+ * trailer, the last 20 bytes of the file:
+ *          u64 offset of the index, u32 segment number, u32 CRC32C of all bytes from the index on up to here, "BPE\1"
+ * </pre>
+ */
+final class SegmentIndex {
+
+    static final int MAGIC = 'B' << 24 | 'P' << 16 | 'X' << 8 | 1;
+    static final int TRAILER = 20;
+
+    private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;
+    private static final int ENTRY = 32;
+
+    private final Map<String, Integer> collectors = new LinkedHashMap<>();
+    private ByteBuffer entries = ByteBuffer.allocate(64 * ENTRY);
+
+    /** One record of a sealed segment. */
+    record Entry(long sequence, long createdAt, int offset, int length, int idHash, String collectorType) {}
+
+    void add(Entry entry) {
+        if (entries.remaining() < ENTRY) {
+            entries = ByteBuffer.allocate(entries.capacity() * 2).put(entries.flip());
+        }
+        Integer collector = collectors.get(entry.collectorType);
+        if (collector == null) {
+            collector = collectors.size();
+            collectors.put(entry.collectorType, collector);
+        }
+        entries.putLong(entry.sequence)
+                .putLong(entry.createdAt)
+                .putInt(entry.offset)
+                .putInt(entry.length)
+                .putInt(entry.idHash)
+                .putInt(collector);
+    }
+
+    /** The bytes to write at that offset, the end of the records. */
+    byte[] toBytes(int segment, long offset) {
+        List<byte[]> names = new ArrayList<>();
+        int length = 4 + 4 + 4 + entries.position() + TRAILER;
+        for (String name : collectors.keySet()) {
+            byte[] text = name.getBytes(StandardCharsets.UTF_8);
+            names.add(text);
+            length += 2 + text.length;
+        }
+        ByteBuffer out = ByteBuffer.allocate(length);
+        out.putInt(MAGIC).putInt(names.size());
+        for (byte[] name : names) {
+            out.putShort((short) name.length).put(name);
+        }
+        out.putInt(entries.position() / ENTRY).put(entries.array(), 0, entries.position());
+        out.putLong(offset).putInt(segment);
+        out.putInt(crc(out.array(), out.position())).putInt(TRAILER_MAGIC);
+        return out.array();
+    }
+
+    private static int crc(byte[] bytes, int length) {
+        CRC32C crc = new CRC32C();
+        crc.update(bytes, 0, length);
+        return (int) crc.getValue();
+    }
+
+    /** Where the index begins, by the trailer; -1 if that is none. */
+    static long offset(byte[] trailer, long fileSize, int segment) {
+        if (trailer.length != TRAILER) {
+            return -1;
+        }
+        ByteBuffer in = ByteBuffer.wrap(trailer);
+        long offset = in.getLong();
+        boolean plausible = in.getInt() == segment
+                && in.getInt(16) == TRAILER_MAGIC
+                && offset >= 0
+                && offset <= fileSize - TRAILER
+                && fileSize - offset <= Integer.MAX_VALUE;
+        return plausible ? offset : -1;
+    }
+
+    /** The records; {@code null} if the bytes, from the index's offset to the end of the file, are damaged. */
+    static @Nullable List<Entry> parse(byte[] bytes, long offset) {
+        int crcAt = bytes.length - 8;
+        ByteBuffer in = ByteBuffer.wrap(bytes);
+        if (bytes.length < 12 + TRAILER || in.getInt(crcAt) != crc(bytes, crcAt) || in.getInt() != MAGIC) {
+            return null;
+        }
+        String[] names = new String[in.getInt()];
+        for (int i = 0; i < names.length; i++) {
+            byte[] name = new byte[in.getShort() & 0xFFFF];
+            in.get(name);
+            names[i] = new String(name, StandardCharsets.UTF_8);
+        }
+        Entry[] entries = new Entry[in.getInt()];
+        for (int i = 0; i < entries.length; i++) {
+            entries[i] = new Entry(
+                    in.getLong(), in.getLong(), in.getInt(), in.getInt(), in.getInt(), names[in.getInt()]);
+            if ((long) entries[i].offset + entries[i].length > offset) {
+                return null;
+            }
+        }
+        return Arrays.asList(entries);
+    }
+}
