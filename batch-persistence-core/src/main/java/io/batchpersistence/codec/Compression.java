@@ -1,9 +1,8 @@
 package io.batchpersistence.codec;
 
-import com.github.luben.zstd.Zstd;
-import com.github.luben.zstd.ZstdException;
-
-/** How encoded bytes are made smaller. The number is part of the storage format and never changes its meaning. */
+/**
+ * How encoded bytes are made smaller. The number is part of the storage format and never changes its meaning. Thread-safe.
+ */
 public enum Compression {
     /** As they are. */
     NONE(0) {
@@ -25,22 +24,12 @@ public enum Compression {
     ZSTD(1) {
         @Override
         public byte[] compress(byte[] raw) {
-            return Zstd.compress(raw, 1);
+            return ZstdContexts.compress(raw);
         }
 
         @Override
         public byte[] decompress(byte[] compressed, int rawLength) {
-            byte[] raw;
-            try {
-                raw = Zstd.decompress(compressed, rawLength);
-            } catch (ZstdException e) {
-                throw new DamagedPayloadException("payload is not valid zstd: " + e.getMessage(), e);
-            }
-            if (raw.length != rawLength) {
-                throw new DamagedPayloadException(
-                        "payload has " + raw.length + " bytes instead of " + rawLength, null);
-            }
-            return raw;
+            return ZstdContexts.decompress(compressed, rawLength);
         }
     };
 
@@ -64,14 +53,16 @@ public enum Compression {
      *
      * @param raw any bytes
      * @return the compressed bytes; for {@link #NONE} the same array
+     * @throws IllegalArgumentException if they are more than can be compressed at once (about 2 GB)
      */
     public abstract byte[] compress(byte[] raw);
 
     /**
-     * Decompresses.
+     * Decompresses. Allocates at most {@code rawLength} bytes, and none if the compressed bytes say they stand for another
+     * number.
      *
      * @param compressed exactly the compressed bytes
-     * @param rawLength how many bytes they stand for
+     * @param rawLength how many bytes they stand for, not negative; checked by the caller
      * @return the raw bytes; for {@link #NONE} the same array
      * @throws DamagedPayloadException if they are not such bytes
      */

@@ -1,0 +1,88 @@
+package io.batchpersistence.codec;
+
+import com.google.protobuf.CodedInputStream;
+import java.io.IOException;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * What a store writes about a batch beside its payload: the message {@code BatchHeader} of {@code batch_payload.proto}.
+ * Immutable.
+ *
+ * @param id the batch's id
+ * @param collectorType the destination's name
+ * @param context free text of the application, in its order
+ */
+public record BatchHeader(String id, String collectorType, Map<String, String> context) {
+
+    /** Copies the context. */
+    public BatchHeader {
+        context = context.isEmpty() ? Map.of() : Collections.unmodifiableMap(new LinkedHashMap<>(context));
+    }
+
+    /**
+     * Encodes.
+     *
+     * @return the bytes
+     */
+    public byte[] encode() {
+        ProtobufBuffer header = new ProtobufBuffer();
+        header.string(PayloadSchema.HEADER_ID, id);
+        header.string(PayloadSchema.HEADER_COLLECTOR_TYPE, collectorType);
+        context.forEach((name, value) -> {
+            int entry = header.beginMessage(PayloadSchema.HEADER_CONTEXT);
+            header.string(PayloadSchema.CONTEXT_NAME, name);
+            header.string(PayloadSchema.CONTEXT_VALUE, value);
+            header.endMessage(entry);
+        });
+        return header.toByteArray();
+    }
+
+    /**
+     * Decodes what {@link #encode} made, now or in any earlier version. What it doesn't know, it skips.
+     *
+     * @param bytes exactly the bytes
+     * @return a header equal to the one encoded
+     * @throws DamagedPayloadException if they are not such bytes, or have no id or collector type; never another exception
+     */
+    public static BatchHeader decode(byte[] bytes) {
+        CodedInputStream in = CodedInputStream.newInstance(bytes);
+        String id = "";
+        String collectorType = "";
+        Map<String, String> context = new LinkedHashMap<>();
+        try {
+            int tag;
+            while ((tag = in.readTag()) != 0) {
+                switch (tag >>> 3) {
+                    case PayloadSchema.HEADER_ID -> id = ProtobufDecoder.string(in, tag);
+                    case PayloadSchema.HEADER_COLLECTOR_TYPE -> collectorType = ProtobufDecoder.string(in, tag);
+                    case PayloadSchema.HEADER_CONTEXT -> contextEntry(in, tag, context);
+                    default -> ProtobufDecoder.skip(in, tag);
+                }
+            }
+        } catch (IOException e) {
+            throw new DamagedPayloadException("header is not valid protobuf: " + e.getMessage(), e);
+        }
+        if (id.isEmpty() || collectorType.isEmpty()) {
+            throw new DamagedPayloadException("header without " + (id.isEmpty() ? "id" : "collector type"), null);
+        }
+        return new BatchHeader(id, collectorType, context);
+    }
+
+    private static void contextEntry(CodedInputStream in, int tag, Map<String, String> context) throws IOException {
+        int outer = ProtobufDecoder.begin(in, tag);
+        String name = "";
+        String value = "";
+        int inner;
+        while ((inner = in.readTag()) != 0) {
+            switch (inner >>> 3) {
+                case PayloadSchema.CONTEXT_NAME -> name = ProtobufDecoder.string(in, inner);
+                case PayloadSchema.CONTEXT_VALUE -> value = ProtobufDecoder.string(in, inner);
+                default -> ProtobufDecoder.skip(in, inner);
+            }
+        }
+        in.popLimit(outer);
+        context.put(name, value);
+    }
+}

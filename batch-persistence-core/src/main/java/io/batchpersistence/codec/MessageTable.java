@@ -1,0 +1,89 @@
+package io.batchpersistence.codec;
+
+import java.util.Arrays;
+
+/**
+ * Numbers different encoded messages in the order they come, from 1. Compares bytes rather than maps, since maps are equal
+ * even if the order of their members differs, and the order is kept. Not thread-safe.
+ */
+final class MessageTable {
+
+    private final ProtobufBuffer data = new ProtobufBuffer();
+    private int[] ends = new int[32];
+    private int[] hashes = new int[32];
+    private int[] slots = new int[64]; // a power of two, at most half full; 0: free, otherwise a reference
+    private int size;
+
+    int capacity() {
+        return Math.max(data.capacity(), ends.length);
+    }
+
+    /** Where to write a message before calling {@link #reference}. */
+    ProtobufBuffer data() {
+        return data;
+    }
+
+    /** The reference of the message just written to {@link #data}. */
+    int reference() {
+        byte[] bytes = data.bytes();
+        int start = start(size);
+        int end = data.length();
+        int hash = hash(bytes, start, end);
+        int slot = hash & (slots.length - 1);
+        for (int found; (found = slots[slot]) != 0; slot = (slot + 1) & (slots.length - 1)) {
+            if (hashes[found - 1] == hash
+                    && Arrays.equals(bytes, start(found - 1), ends[found - 1], bytes, start, end)) {
+                data.truncate(start);
+                return found;
+            }
+        }
+        if (size == ends.length) {
+            ends = Arrays.copyOf(ends, size * 2);
+            hashes = Arrays.copyOf(hashes, size * 2);
+        }
+        ends[size] = end;
+        hashes[size++] = hash;
+        slots[slot] = size;
+        if (size * 2 > slots.length) {
+            rehash();
+        }
+        return size;
+    }
+
+    void writeTo(ProtobufBuffer target, int field) {
+        for (int i = 0; i < size; i++) {
+            target.bytes(field, data.bytes(), start(i), ends[i] - start(i));
+        }
+    }
+
+    void clear() {
+        data.clear();
+        if (size > 0) {
+            Arrays.fill(slots, 0);
+            size = 0;
+        }
+    }
+
+    private int start(int index) {
+        return index == 0 ? 0 : ends[index - 1];
+    }
+
+    private void rehash() {
+        slots = new int[slots.length * 2];
+        for (int i = 0; i < size; i++) {
+            int slot = hashes[i] & (slots.length - 1);
+            while (slots[slot] != 0) {
+                slot = (slot + 1) & (slots.length - 1);
+            }
+            slots[slot] = i + 1;
+        }
+    }
+
+    private static int hash(byte[] bytes, int start, int end) {
+        int hash = 1;
+        for (int i = start; i < end; i++) {
+            hash = 31 * hash + bytes[i];
+        }
+        return (hash * 0x9E3779B9) >>> 7;
+    }
+}

@@ -1,0 +1,435 @@
+package io.batchpersistence.codec;
+
+import com.google.protobuf.CodedInputStream;
+import io.batchpersistence.LogEntry;
+import java.io.IOException;
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Reads {@code batch_payload.proto}. For one payload and one thread.
+ *
+ * <p>Trusts nothing: memory is allocated for what is there, never for what a number promises, so that it stays within a
+ * constant factor of the payload's size whatever the payload says.
+ */
+final class ProtobufDecoder {
+
+    /** Somewhat more than a {@link LogEntry} allows, which then says what is wrong. */
+    private static final int MAX_DEPTH = 220;
+
+    private final CodedInputStream in;
+    private final List<String> messages = new ArrayList<>();
+    private final List<String> strings = new ArrayList<>();
+    private final List<int[]> labelSets = new ArrayList<>();
+    private final List<byte[]> fieldSets = new ArrayList<>();
+    private final List<String> traceIdTexts = new ArrayList<>();
+    private final List<String> spanIdTexts = new ArrayList<>();
+    private final Column timestampDeltas = new Column();
+    private final Column levels = new Column();
+    private final Column sourceTypes = new Column();
+    private final Column entryLabelSets = new Column();
+    private final Column entryFieldSets = new Column();
+    private final Column sourceTexts = new Column();
+    private final Column sourceNumbers = new Column();
+    private final Column entryTraceIds = new Column();
+    private final Column entrySpanIds = new Column();
+    private byte[] traceIds = {};
+    private byte[] spanIds = {};
+    private long firstTimestamp;
+    private long timestampUnit;
+
+    ProtobufDecoder(byte[] bytes) {
+        in = CodedInputStream.newInstance(bytes);
+    }
+
+    List<LogEntry> decode() throws IOException {
+        int tag;
+        while ((tag = in.readTag()) != 0) {
+            switch (tag >>> 3) {
+                case PayloadSchema.MESSAGES -> messages.add(string(in, tag));
+                case PayloadSchema.STRINGS -> strings.add(string(in, tag));
+                case PayloadSchema.FIRST_TIMESTAMP -> {
+                    expect(tag, ProtobufBuffer.VARINT);
+                    firstTimestamp = in.readSInt64();
+                }
+                case PayloadSchema.TIMESTAMP_UNIT -> {
+                    expect(tag, ProtobufBuffer.VARINT);
+                    timestampUnit = in.readUInt64();
+                }
+                case PayloadSchema.TIMESTAMP_DELTAS -> timestampDeltas.read(in, tag);
+                case PayloadSchema.LEVELS -> levels.read(in, tag);
+                case PayloadSchema.SOURCE_TYPES -> sourceTypes.read(in, tag);
+                case PayloadSchema.LABEL_SETS -> labelSets.add(labelSet(tag));
+                case PayloadSchema.ENTRY_LABEL_SETS -> entryLabelSets.read(in, tag);
+                case PayloadSchema.FIELD_SETS -> fieldSets.add(bytes(in, tag));
+                case PayloadSchema.ENTRY_FIELD_SETS -> entryFieldSets.read(in, tag);
+                case PayloadSchema.SOURCE_TEXTS -> sourceTexts.read(in, tag);
+                case PayloadSchema.SOURCE_NUMBERS -> sourceNumbers.read(in, tag);
+                case PayloadSchema.TRACE_IDS -> traceIds = bytes(in, tag);
+                case PayloadSchema.TRACE_ID_TEXTS -> traceIdTexts.add(string(in, tag));
+                case PayloadSchema.ENTRY_TRACE_IDS -> entryTraceIds.read(in, tag);
+                case PayloadSchema.SPAN_IDS -> spanIds = bytes(in, tag);
+                case PayloadSchema.SPAN_ID_TEXTS -> spanIdTexts.add(string(in, tag));
+                case PayloadSchema.ENTRY_SPAN_IDS -> entrySpanIds.read(in, tag);
+                default -> skip(in, tag);
+            }
+        }
+        return entries();
+    }
+
+    private List<LogEntry> entries() throws IOException {
+        int count = messages.size();
+        if (count == 0) {
+            throw damaged("no entries");
+        }
+        if (timestampDeltas.size() >= count) {
+            throw damaged("more timestamps than entries");
+        }
+        // Tables once resolved: all entries that refer to an element share it.
+        int[] levelOf = levels.references(count, strings.size());
+        int[] sourceTypeOf = sourceTypes.references(count, strings.size());
+        int[] labelSetOf = entryLabelSets.references(count, labelSets.size());
+        int[] fieldSetOf = entryFieldSets.references(count, fieldSets.size());
+        @Nullable String[] sourceIds = sourceIds(count);
+        @Nullable String[] traceIdOf = ids(traceIds, traceIdTexts, PayloadSchema.TRACE_ID_BYTES, entryTraceIds, count);
+        @Nullable String[] spanIdOf = ids(spanIds, spanIdTexts, PayloadSchema.SPAN_ID_BYTES, entrySpanIds, count);
+        @SuppressWarnings({"unchecked", "rawtypes"}) // arrays of a generic type can't be made otherwise
+        @Nullable Map<String, String>[] labels = new Map[labelSets.size()];
+        @SuppressWarnings({"unchecked", "rawtypes"}) // as above
+        @Nullable Map<String, @Nullable Object>[] fields = new Map[fieldSets.size()];
+
+        LogEntry[] entries = new LogEntry[count];
+        long unit = timestampUnit == 0 ? 1 : timestampUnit;
+        long nanos = firstTimestamp;
+        for (int i = 0; i < count; i++) {
+            if (i > 0) {
+                nanos += timestampDeltas.get(i - 1) * unit;
+            }
+            int labelSet = labelSetOf[i] - 1;
+            int fieldSet = fieldSetOf[i] - 1;
+            Map<String, String> entryLabels = labelSet < 0 ? Map.of() : labels[labelSet];
+            Map<String, @Nullable Object> entryFields = fieldSet < 0 ? Map.of() : fields[fieldSet];
+            LogEntry entry = new LogEntry(
+                    Instant.ofEpochSecond(Math.floorDiv(nanos, 1_000_000_000L), Math.floorMod(nanos, 1_000_000_000L)),
+                    levelOf[i] == 0 ? null : strings.get(levelOf[i] - 1),
+                    messages.get(i),
+                    entryLabels == null ? labels(labelSets.get(labelSet)) : entryLabels,
+                    entryFields == null ? fields(fieldSets.get(fieldSet)) : entryFields,
+                    sourceTypeOf[i] == 0 ? null : strings.get(sourceTypeOf[i] - 1),
+                    sourceIds[i],
+                    traceIdOf[i],
+                    spanIdOf[i]);
+            // The entry's own maps rather than those given to it: LogEntry knows them and shares instead of copying.
+            if (entryLabels == null) {
+                labels[labelSet] = entry.labels();
+            }
+            if (entryFields == null) {
+                fields[fieldSet] = entry.fields();
+            }
+            entries[i] = entry;
+        }
+        return List.of(entries);
+    }
+
+    private @Nullable String[] sourceIds(int count) {
+        int[] textOf = sourceTexts.references(count, strings.size());
+        sourceNumbers.checkSize(count);
+        @Nullable String[] sourceIds = new @Nullable String[count];
+        long[] last = new long[strings.size() + 1];
+        for (int i = 0; i < count; i++) {
+            int reference = textOf[i];
+            long number = last[reference] + sourceNumbers.get(i);
+            last[reference] = number;
+            if (reference == 0) {
+                continue;
+            }
+            String text = strings.get(reference - 1);
+            if (number < 0 || (number > 0 && text.length() > PayloadSchema.MAX_SPLIT_SOURCE_ID)) {
+                throw damaged("impossible source id");
+            }
+            sourceIds[i] = number == 0 ? text : text + (number - 1);
+        }
+        return sourceIds;
+    }
+
+    private static @Nullable String[] ids(byte[] packed, List<String> texts, int bytesEach, Column column, int count) {
+        if (packed.length % bytesEach != 0 || (packed.length > 0 && !texts.isEmpty())) {
+            throw damaged("impossible trace or span ids");
+        }
+        List<String> table = texts;
+        if (packed.length > 0) {
+            table = new ArrayList<>(packed.length / bytesEach);
+            for (int from = 0; from < packed.length; from += bytesEach) {
+                table.add(Hex.text(packed, from, bytesEach));
+            }
+        }
+        @Nullable String[] ids = new @Nullable String[count];
+        if (column.size() > 0) {
+            int[] references = column.references(count, table.size());
+            for (int i = 0; i < count; i++) {
+                ids[i] = references[i] == 0 ? null : table.get(references[i] - 1);
+            }
+        }
+        return ids;
+    }
+
+    private int[] labelSet(int tag) throws IOException {
+        int outer = begin(in, tag);
+        Column labels = new Column();
+        int inner;
+        while ((inner = in.readTag()) != 0) {
+            if (inner >>> 3 == PayloadSchema.LABEL_SET_LABELS) {
+                labels.readUnsigned(in, inner);
+            } else {
+                skip(in, inner);
+            }
+        }
+        in.popLimit(outer);
+        return labels.toIntArray();
+    }
+
+    private Map<String, String> labels(int[] references) {
+        if (references.length == 0 || references.length % 2 != 0) {
+            throw damaged("impossible label set");
+        }
+        Map<String, String> labels = new LinkedHashMap<>(references.length * 2 / 3 + 1);
+        for (int i = 0; i < references.length; i += 2) {
+            labels.put(text(references[i]), text(references[i + 1]));
+        }
+        return labels;
+    }
+
+    private String text(int reference) {
+        if (reference < 1 || reference > strings.size()) {
+            throw damaged("reference to a missing text");
+        }
+        return strings.get(reference - 1);
+    }
+
+    /** Only now, since the texts may come after the fields. */
+    private Map<String, @Nullable Object> fields(byte[] encoded) throws IOException {
+        Map<String, @Nullable Object> fields = object(CodedInputStream.newInstance(encoded), 1);
+        if (fields.isEmpty()) {
+            throw damaged("empty field set");
+        }
+        return fields;
+    }
+
+    private Map<String, @Nullable Object> object(CodedInputStream from, int depth) throws IOException {
+        Column names = new Column();
+        List<@Nullable Object> values = new ArrayList<>();
+        int tag;
+        while ((tag = from.readTag()) != 0) {
+            switch (tag >>> 3) {
+                case PayloadSchema.OBJECT_NAMES -> names.readUnsigned(from, tag);
+                case PayloadSchema.OBJECT_VALUES -> values.add(value(from, tag, depth));
+                default -> skip(from, tag);
+            }
+        }
+        if (names.size() != values.size()) {
+            throw damaged("object with " + names.size() + " names for " + values.size() + " values");
+        }
+        int[] references = names.toIntArray();
+        Map<String, @Nullable Object> object = new LinkedHashMap<>(references.length * 4 / 3 + 1);
+        for (int i = 0; i < references.length; i++) {
+            object.put(text(references[i]), values.get(i));
+        }
+        return object;
+    }
+
+    private @Nullable Object value(CodedInputStream from, int tag, int depth) throws IOException {
+        if (depth > MAX_DEPTH) {
+            throw damaged("fields nested too deep");
+        }
+        int outer = begin(from, tag);
+        Object value = null;
+        int inner;
+        while ((inner = from.readTag()) != 0) {
+            switch (inner >>> 3) {
+                case PayloadSchema.VALUE_BOOL -> {
+                    expect(inner, ProtobufBuffer.VARINT);
+                    value = from.readBool();
+                }
+                case PayloadSchema.VALUE_INTEGER -> {
+                    expect(inner, ProtobufBuffer.VARINT);
+                    value = from.readSInt64();
+                }
+                case PayloadSchema.VALUE_DOUBLE -> {
+                    expect(inner, ProtobufBuffer.FIXED64);
+                    value = from.readDouble();
+                }
+                case PayloadSchema.VALUE_STRING -> value = string(from, inner);
+                case PayloadSchema.VALUE_BIG_INTEGER -> value = new BigInteger(bytes(from, inner));
+                case PayloadSchema.VALUE_DECIMAL -> value = decimal(from, inner);
+                case PayloadSchema.VALUE_LIST -> value = list(from, inner, depth + 1);
+                case PayloadSchema.VALUE_OBJECT -> {
+                    int limit = begin(from, inner);
+                    value = object(from, depth + 1);
+                    from.popLimit(limit);
+                }
+                default -> skip(from, inner);
+            }
+        }
+        from.popLimit(outer);
+        return value;
+    }
+
+    private List<@Nullable Object> list(CodedInputStream from, int tag, int depth) throws IOException {
+        int outer = begin(from, tag);
+        List<@Nullable Object> list = new ArrayList<>();
+        int inner;
+        while ((inner = from.readTag()) != 0) {
+            if (inner >>> 3 == PayloadSchema.LIST_VALUES) {
+                list.add(value(from, inner, depth));
+            } else {
+                skip(from, inner);
+            }
+        }
+        from.popLimit(outer);
+        return list;
+    }
+
+    private static BigDecimal decimal(CodedInputStream from, int tag) throws IOException {
+        int outer = begin(from, tag);
+        byte[] unscaled = {};
+        int scale = 0;
+        int inner;
+        while ((inner = from.readTag()) != 0) {
+            switch (inner >>> 3) {
+                case PayloadSchema.DECIMAL_UNSCALED -> unscaled = bytes(from, inner);
+                case PayloadSchema.DECIMAL_SCALE -> {
+                    expect(inner, ProtobufBuffer.VARINT);
+                    scale = from.readSInt32();
+                }
+                default -> skip(from, inner);
+            }
+        }
+        from.popLimit(outer);
+        return new BigDecimal(new BigInteger(unscaled), scale);
+    }
+
+    static String string(CodedInputStream from, int tag) throws IOException {
+        expect(tag, ProtobufBuffer.LENGTH_DELIMITED);
+        return from.readString();
+    }
+
+    private static byte[] bytes(CodedInputStream from, int tag) throws IOException {
+        expect(tag, ProtobufBuffer.LENGTH_DELIMITED);
+        return from.readByteArray();
+    }
+
+    /** Begins a nested message; ended by giving the result to {@link CodedInputStream#popLimit}. */
+    static int begin(CodedInputStream from, int tag) throws IOException {
+        expect(tag, ProtobufBuffer.LENGTH_DELIMITED);
+        return from.pushLimit(from.readRawVarint32());
+    }
+
+    private static void expect(int tag, int wireType) {
+        if ((tag & 7) != wireType) {
+            throw damaged("field " + (tag >>> 3) + " has wire type " + (tag & 7) + " instead of " + wireType);
+        }
+    }
+
+    static void skip(CodedInputStream from, int tag) throws IOException {
+        if (!from.skipField(tag)) {
+            throw damaged("group ends that never began");
+        }
+    }
+
+    static DamagedPayloadException damaged(String what) {
+        return new DamagedPayloadException("payload is damaged: " + what, null);
+    }
+
+    /** Numbers as they come, packed or not. */
+    private static final class Column {
+
+        private long[] numbers = {};
+        private int size;
+
+        int size() {
+            return size;
+        }
+
+        /** The number at an index, 0 if it is missing at the end. */
+        long get(int index) {
+            return index < size ? numbers[index] : 0;
+        }
+
+        void read(CodedInputStream from, int tag) throws IOException {
+            if ((tag & 7) == ProtobufBuffer.VARINT) {
+                add(from.readSInt64());
+                return;
+            }
+            int outer = begin(from, tag);
+            reserve(from.getBytesUntilLimit());
+            while (!from.isAtEnd()) {
+                add(from.readSInt64());
+            }
+            from.popLimit(outer);
+        }
+
+        void readUnsigned(CodedInputStream from, int tag) throws IOException {
+            if ((tag & 7) == ProtobufBuffer.VARINT) {
+                add(from.readUInt64());
+                return;
+            }
+            int outer = begin(from, tag);
+            reserve(from.getBytesUntilLimit());
+            while (!from.isAtEnd()) {
+                add(from.readUInt64());
+            }
+            from.popLimit(outer);
+        }
+
+        void checkSize(int entryCount) {
+            if (size > entryCount) {
+                throw damaged("a column of " + size + " numbers for " + entryCount + " entries");
+            }
+        }
+
+        /** Adds the differences up, to references to a table. */
+        int[] references(int entryCount, int tableSize) {
+            checkSize(entryCount);
+            int[] references = new int[entryCount];
+            long reference = 0;
+            for (int i = 0; i < size; i++) {
+                reference += numbers[i];
+                if (reference < 0 || reference > tableSize) {
+                    throw damaged("reference to a missing element");
+                }
+                references[i] = (int) reference;
+            }
+            Arrays.fill(references, size, entryCount, (int) reference);
+            return references;
+        }
+
+        int[] toIntArray() {
+            int[] ints = new int[size];
+            for (int i = 0; i < size; i++) {
+                ints[i] = Math.toIntExact(numbers[i]);
+            }
+            return ints;
+        }
+
+        /** The bytes are there: a limit beyond the end has been refused. Each number takes at least one. */
+        private void reserve(int bytes) {
+            if (size == 0) {
+                numbers = new long[bytes];
+            }
+        }
+
+        private void add(long number) {
+            if (size == numbers.length) {
+                numbers = Arrays.copyOf(numbers, Math.max(16, size * 2));
+            }
+            numbers[size++] = number;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+package io.batchpersistence.codec;
+
+import com.github.luben.zstd.Zstd;
+import com.github.luben.zstd.ZstdCompressCtx;
+import com.github.luben.zstd.ZstdDecompressCtx;
+import com.github.luben.zstd.ZstdException;
+import java.util.Arrays;
+import java.util.concurrent.ArrayBlockingQueue;
+
+/**
+ * Zstandard with contexts that are used again, since making one allocates and clears some hundred kilobytes of native
+ * memory, which for a batch costs more than the work itself. Thread-safe.
+ *
+ * <p>At most as many contexts are kept as there are processors; they are not thread-local, because there may be very many
+ * (virtual) threads and native memory is not collected.
+ */
+final class ZstdContexts {
+
+    private static final int LEVEL = 1;
+
+    /** A larger output buffer is not kept, so that one huge batch does not hold memory for ever. */
+    private static final int MAX_REUSED_BYTES = 1 << 20;
+
+    private static final ArrayBlockingQueue<Compressor> COMPRESSORS = pool();
+    private static final ArrayBlockingQueue<ZstdDecompressCtx> DECOMPRESSORS = pool();
+
+    private ZstdContexts() {}
+
+    private static <T> ArrayBlockingQueue<T> pool() {
+        return new ArrayBlockingQueue<>(Runtime.getRuntime().availableProcessors());
+    }
+
+    static byte[] compress(byte[] raw) {
+        Compressor compressor = COMPRESSORS.poll();
+        if (compressor == null) {
+            compressor = new Compressor();
+        }
+        boolean kept = false;
+        try {
+            byte[] compressed = compressor.compress(raw);
+            kept = COMPRESSORS.offer(compressor);
+            return compressed;
+        } finally {
+            if (!kept) {
+                compressor.close();
+            }
+        }
+    }
+
+    static byte[] decompress(byte[] compressed, int rawLength) {
+        long declared = Zstd.getFrameContentSize(compressed);
+        if (declared != rawLength) {
+            // Every frame written here declares it, so nothing is allocated for a length that is wrong anyway.
+            throw new DamagedPayloadException(
+                    "payload is not a zstd frame of " + rawLength + " bytes (it declares " + declared + ")", null);
+        }
+        ZstdDecompressCtx context = DECOMPRESSORS.poll();
+        if (context == null) {
+            context = new ZstdDecompressCtx();
+        }
+        boolean kept = false;
+        try {
+            byte[] raw = new byte[rawLength];
+            int length = context.decompressByteArray(raw, 0, rawLength, compressed, 0, compressed.length);
+            if (length != rawLength) {
+                throw new DamagedPayloadException("payload has " + length + " bytes instead of " + rawLength, null);
+            }
+            kept = DECOMPRESSORS.offer(context);
+            return raw;
+        } catch (ZstdException e) {
+            throw new DamagedPayloadException("payload is not valid zstd: " + e.getMessage(), e);
+        } finally {
+            if (!kept) {
+                context.close();
+            }
+        }
+    }
+
+    private static final class Compressor {
+
+        // No checksum: what is stored has its own.
+        private final ZstdCompressCtx context =
+                new ZstdCompressCtx().setLevel(LEVEL).setChecksum(false).setContentSize(true);
+        private byte[] output = {};
+
+        byte[] compress(byte[] raw) {
+            long bound = Zstd.compressBound(raw.length);
+            if (bound > Integer.MAX_VALUE - 8) {
+                throw new IllegalArgumentException("payload of " + raw.length
+                        + " bytes is too large to be compressed; send the entries in smaller batches");
+            }
+            if (output.length < bound) {
+                output = new byte[(int) bound];
+            }
+            int length = context.compressByteArray(output, 0, output.length, raw, 0, raw.length);
+            byte[] compressed = Arrays.copyOf(output, length);
+            if (output.length > MAX_REUSED_BYTES) {
+                output = new byte[0];
+            }
+            return compressed;
+        }
+
+        void close() {
+            context.close();
+        }
+    }
+}
