@@ -12,6 +12,7 @@ import java.util.Arrays;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -213,7 +214,7 @@ final class ProtobufEncoder {
         }
         nested.clear();
         for (Object name : members.keySet()) {
-            nested.varint(strings.reference((String) name));
+            nested.varint(strings.reference((String) Objects.requireNonNull(name)));
         }
         to.bytes(PayloadSchema.OBJECT_NAMES, nested);
         for (Object value : members.values()) {

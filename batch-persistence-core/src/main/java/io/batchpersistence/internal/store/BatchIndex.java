@@ -70,7 +70,7 @@ final class BatchIndex {
     final class Type {
         final int id;
         final String name;
-        final Counters counters = new Counters();
+        final Counters counters;
         final SlotList live = new SlotList();
         final SlotList dead = new SlotList();
         private final Heap waiting = new Heap(Heap.BY_DUE);
@@ -79,21 +79,15 @@ final class BatchIndex {
         int inFlight;
         long bytes;
 
-        private Type(int id, String name) {
+        private Type(int id, String name, Counters counters) {
             this.id = id;
             this.name = name;
+            this.counters = counters;
         }
 
         int held() {
             return live.size + dead.size;
         }
-    }
-
-    /** Terminal counters and what was accepted; the rest of the identity is counted from what is held. */
-    static final class Counters {
-        long accepted;
-        final long[] gone = new long[Cause.values().length];
-        long failedAttempts;
     }
 
     private Page[] pages = new Page[0];
@@ -112,11 +106,14 @@ final class BatchIndex {
 
     Type type(String name) {
         Type type = typesByName.get(name);
-        if (type == null) {
-            type = new Type(types.size(), name);
-            types.add(type);
-            typesByName.put(name, type);
-        }
+        return type != null ? type : type(name, new Counters());
+    }
+
+    /** Adds a type with counters from an earlier process. */
+    Type type(String name, Counters counters) {
+        Type type = new Type(types.size(), name, counters);
+        types.add(type);
+        typesByName.put(name, type);
         return type;
     }
 

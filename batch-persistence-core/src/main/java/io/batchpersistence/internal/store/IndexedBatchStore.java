@@ -209,9 +209,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         JournalState state = read[0];
         sequence = state.nextSequence() - 1;
         state.counters().forEach((name, counters) -> {
-            BatchIndex.Counters mine = index.type(name).counters;
-            mine.accepted = counters.accepted;
-            System.arraycopy(counters.gone, 0, mine.gone, 0, mine.gone.length);
+            index.type(name, counters);
         });
         Loader loader = new Loader(state);
         payload.load(loader);
@@ -332,12 +330,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                     lostUnknown++; // accepted under a name that we will know only by what is missing there
                     continue;
                 }
-                BatchIndex.Counters counters =
+                Counters counters =
                         index.type(collectorType == null ? UNKNOWN_COLLECTOR : collectorType).counters;
                 if (!counted) {
                     counters.accepted++;
                 }
-                counters.gone[Cause.CORRUPT.ordinal()]++;
+                counters.count(Cause.CORRUPT, 1);
             }
             report(new Corruption(
                     file, offset, length, reason, id, collectorType, batches, quarantine.keep(file, offset, length)));
@@ -351,14 +349,10 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             superseded.forEach(payload::removed);
             for (BatchIndex.Type type : index.types()) {
-                BatchIndex.Counters counters = type.counters;
-                long accountedFor = type.held();
-                for (long gone : counters.gone) {
-                    accountedFor += gone;
-                }
-                long missing = counters.accepted - accountedFor;
+                Counters counters = type.counters;
+                long missing = counters.accepted - type.held() - counters.gone();
                 if (missing > 0) {
-                    counters.gone[Cause.CORRUPT.ordinal()] += missing;
+                    counters.count(Cause.CORRUPT, missing);
                     long reported = Math.min(missing, lostUnknown);
                     lostUnknown -= reported;
                     if (missing > reported) {
@@ -768,7 +762,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         Location location = index.location(slot);
         index.remove(slot);
-        type.counters.gone[cause.ordinal()]++;
+        type.counters.count(cause, 1);
         declare(type);
         frames.settled(location.sequence(), type.id, cause);
         changes.add(new PayloadChange(location, null));
@@ -1152,18 +1146,18 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private CollectorStats stats(BatchIndex.Type type) {
-        long[] gone = type.counters.gone;
+        Counters counters = type.counters;
         return new CollectorStats(
-                type.counters.accepted,
-                gone[Cause.DELIVERED.ordinal()],
+                counters.accepted,
+                counters.gone(Cause.DELIVERED),
                 type.pending,
                 type.inFlight,
                 type.dead.size,
-                gone[Cause.EXPIRED.ordinal()],
-                gone[Cause.EVICTED.ordinal()],
-                gone[Cause.DISCARDED.ordinal()],
-                gone[Cause.CORRUPT.ordinal()],
-                type.counters.failedAttempts,
+                counters.gone(Cause.EXPIRED),
+                counters.gone(Cause.EVICTED),
+                counters.gone(Cause.DISCARDED),
+                counters.gone(Cause.CORRUPT),
+                counters.failedAttempts,
                 type.bytes,
                 type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.head)));
     }

@@ -102,11 +102,11 @@ final class JournalFrames {
         end(start);
     }
 
-    void counters(int collector, BatchIndex.Counters counters) {
+    void counters(int collector, Counters counters) {
         int start = begin(COUNTERS, 12 + 8 * Cause.values().length);
         buffer.putInt(collector).putLong(counters.accepted);
-        for (long gone : counters.gone) {
-            buffer.putLong(gone);
+        for (Cause cause : Cause.values()) {
+            buffer.putLong(counters.gone(cause));
         }
         end(start);
     }

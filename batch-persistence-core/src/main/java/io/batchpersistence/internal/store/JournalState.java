@@ -15,8 +15,8 @@ import org.jspecify.annotations.Nullable;
 final class JournalState {
 
     private final Map<Integer, String> names = new HashMap<>();
-    private final Map<Integer, BatchIndex.Counters> staged = new HashMap<>();
-    private Map<String, BatchIndex.Counters> counters = new HashMap<>();
+    private final Map<Integer, Counters> staged = new HashMap<>();
+    private Map<String, Counters> counters = new HashMap<>();
     private Map<Long, Standing> standings = new HashMap<>();
     private LongList gone = new LongList();
     private Map<Integer, Long> fileEnds = new HashMap<>();
@@ -43,10 +43,10 @@ final class JournalState {
                             true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
             case JournalFrames.COUNTERS -> {
                 int collector = body.getInt();
-                BatchIndex.Counters read = new BatchIndex.Counters();
+                Counters read = new Counters();
                 read.accepted = body.getLong();
-                for (int i = 0; i < read.gone.length; i++) {
-                    read.gone[i] = body.getLong();
+                for (Cause cause : Cause.values()) {
+                    read.count(cause, body.getLong());
                 }
                 staged.put(collector, read);
             }
@@ -70,8 +70,8 @@ final class JournalState {
         seen(sequence);
         gone.add(sequence);
         standings.remove(sequence);
-        BatchIndex.Counters of = counters.computeIfAbsent(name(collector), name -> new BatchIndex.Counters());
-        of.gone[cause.ordinal()]++;
+        Counters of = counters.computeIfAbsent(name(collector), name -> new Counters());
+        of.count(cause, 1);
         if (sequence > checkpoint) {
             of.accepted++;
         }
@@ -104,7 +104,7 @@ final class JournalState {
         return standings.get(sequence);
     }
 
-    Map<String, BatchIndex.Counters> counters() {
+    Map<String, Counters> counters() {
         return counters;
     }
 

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -71,7 +72,7 @@ final class StateJournal implements AutoCloseable {
      * @return the newest generation there is; 0 if there is none
      */
     static long read(Disk disk, Path directory, JournalState[] result, Damage damage) throws IOException {
-        TreeMap<Long, Path> generations = generations(disk.list(directory));
+        NavigableMap<Long, Path> generations = generations(disk.list(directory));
         List<byte[]> contents = new ArrayList<>();
         List<Long> numbers = new ArrayList<>(generations.descendingKeySet());
         int base = -1;
@@ -143,8 +144,8 @@ final class StateJournal implements AutoCloseable {
         }
     }
 
-    private static TreeMap<Long, Path> generations(List<Path> files) {
-        TreeMap<Long, Path> generations = new TreeMap<>();
+    private static NavigableMap<Long, Path> generations(List<Path> files) {
+        NavigableMap<Long, Path> generations = new TreeMap<>();
         for (Path path : files) {
             Matcher name = NAME.matcher(path.getFileName().toString());
             if (name.matches()) {
@@ -170,7 +171,7 @@ final class StateJournal implements AutoCloseable {
         try {
             out.write(0, header(generation), 0, HEADER);
             out.write(HEADER, snapshot.array(), 0, snapshot.length());
-            long end = HEADER + snapshot.length();
+            long end = (long) HEADER + snapshot.length();
             out.write(end, new byte[RESERVE], 0, RESERVE);
             out.force();
             disk.move(aside, file);

@@ -1,22 +1,14 @@
 package io.batchpersistence.store.segment;
 
-import com.google.protobuf.CodedInputStream;
-import com.google.protobuf.CodedOutputStream;
-import com.google.protobuf.WireFormat;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.store.PayloadLog;
-import java.io.ByteArrayOutputStream;
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.time.Instant;
 import java.util.Arrays;
-import java.util.Collections;
-import java.util.LinkedHashMap;
-import java.util.Map;
 import java.util.zip.CRC32C;
 
 /**
@@ -53,19 +45,13 @@ final class RecordFormat {
 
     private static final int CRC_START = 8;
 
-    private static final int FIELD_ID = 1;
-    private static final int FIELD_COLLECTOR_TYPE = 2;
-    private static final int FIELD_CONTEXT = 3;
-    private static final int FIELD_NAME = 1;
-    private static final int FIELD_VALUE = 2;
-
     private RecordFormat() {}
 
     // ---- writing -----------------------------------------------------------------------------------------------------
 
     /** A batch encoded on its caller's thread: all of the record but its place. */
     @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
-    record Record(
+    record EncodedRecord(
             String collectorType,
             int idHash,
             long createdAt,
@@ -84,20 +70,20 @@ final class RecordFormat {
         }
     }
 
-    static Record encode(NewBatch batch, BatchFormat format, Compression compression, int idHash) {
+    static EncodedRecord encode(NewBatch batch, BatchFormat format, Compression compression, int idHash) {
         byte[] raw = format.codec().encode(batch.entries());
         if (raw.length > MAX_RAW) {
             throw tooLarge(batch, raw.length, MAX_RAW, "before compression");
         }
         byte[] payload = compression.compress(raw);
-        byte[] header = header(batch);
+        byte[] header = new BatchHeader(batch.id(), batch.collectorType(), batch.context()).encode();
         long size = (long) FIXED + header.length + payload.length;
         if (size > MAX_RECORD) {
             throw tooLarge(batch, size, MAX_RECORD, "on disk");
         }
         CRC32C crc = new CRC32C();
         crc.update(payload);
-        return new Record(
+        return new EncodedRecord(
                 batch.collectorType(),
                 idHash,
                 batch.createdAt().toEpochMilli(),
@@ -116,28 +102,8 @@ final class RecordFormat {
                 + " entries into several batches");
     }
 
-    private static byte[] header(NewBatch batch) {
-        ByteArrayOutputStream bytes = new ByteArrayOutputStream(128);
-        CodedOutputStream out = CodedOutputStream.newInstance(bytes, 256);
-        try {
-            out.writeString(FIELD_ID, batch.id());
-            out.writeString(FIELD_COLLECTOR_TYPE, batch.collectorType());
-            for (Map.Entry<String, String> entry : batch.context().entrySet()) {
-                out.writeTag(FIELD_CONTEXT, WireFormat.WIRETYPE_LENGTH_DELIMITED);
-                out.writeUInt32NoTag(CodedOutputStream.computeStringSize(FIELD_NAME, entry.getKey())
-                        + CodedOutputStream.computeStringSize(FIELD_VALUE, entry.getValue()));
-                out.writeString(FIELD_NAME, entry.getKey());
-                out.writeString(FIELD_VALUE, entry.getValue());
-            }
-            out.flush();
-        } catch (IOException e) {
-            throw new UncheckedIOException(e); // an array can't fail
-        }
-        return bytes.toByteArray();
-    }
-
     /** Writes the record into an array, at its place in the segment. */
-    static void write(Record record, long sequence, int segment, int offset, byte[] into, int at) {
+    static void write(EncodedRecord record, long sequence, int segment, int offset, byte[] into, int at) {
         ByteBuffer.wrap(into, at, FIXED)
                 .putInt(MAGIC)
                 .putInt(0)
@@ -168,7 +134,15 @@ final class RecordFormat {
     // ---- reading -----------------------------------------------------------------------------------------------------
 
     /** The fixed part of a record that begins at {@code at} in {@code bytes}; unchecked until {@link #hasValidHeader}. */
-    record View(byte[] bytes, int at) {
+    static final class View {
+
+        private final byte[] bytes;
+        private final int at;
+
+        View(byte[] bytes, int at) {
+            this.bytes = bytes;
+            this.at = at;
+        }
 
         private int int32(int offset) {
             return ByteBuffer.wrap(bytes).getInt(at + offset);
@@ -231,43 +205,14 @@ final class RecordFormat {
         }
 
         PayloadLog.Header header() {
-            String id = "";
-            String collectorType = "";
-            Map<String, String> context = new LinkedHashMap<>();
-            try {
-                CodedInputStream in = CodedInputStream.newInstance(bytes, at + FIXED, headerLength());
-                for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
-                    switch (WireFormat.getTagFieldNumber(tag)) {
-                        case FIELD_ID -> id = in.readStringRequireUtf8();
-                        case FIELD_COLLECTOR_TYPE -> collectorType = in.readStringRequireUtf8();
-                        case FIELD_CONTEXT -> readContext(in, context);
-                        default -> in.skipField(tag);
-                    }
-                }
-            } catch (IOException e) {
-                throw new DamagedPayloadException("the record's header is not what it should be", e);
-            }
+            int start = at + FIXED;
+            BatchHeader header = BatchHeader.decode(Arrays.copyOfRange(bytes, start, start + headerLength()));
             return new PayloadLog.Header(
-                    id,
-                    collectorType,
+                    header.id(),
+                    header.collectorType(),
                     Instant.ofEpochMilli(createdAt()),
-                    Collections.unmodifiableMap(context),
+                    header.context(),
                     entryCount());
-        }
-
-        private static void readContext(CodedInputStream in, Map<String, String> context) throws IOException {
-            int limit = in.pushLimit(in.readRawVarint32());
-            String name = "";
-            String value = "";
-            for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
-                switch (WireFormat.getTagFieldNumber(tag)) {
-                    case FIELD_NAME -> name = in.readStringRequireUtf8();
-                    case FIELD_VALUE -> value = in.readStringRequireUtf8();
-                    default -> in.skipField(tag);
-                }
-            }
-            in.popLimit(limit);
-            context.put(name, value);
         }
 
         PayloadLog.Content content() {

@@ -10,7 +10,7 @@ import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.internal.store.Standing;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
-import io.batchpersistence.store.segment.RecordFormat.Record;
+import io.batchpersistence.store.segment.RecordFormat.EncodedRecord;
 import io.batchpersistence.store.segment.RecordFormat.View;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -302,7 +302,7 @@ final class SegmentLog implements PayloadLog {
     // ---- writing -----------------------------------------------------------------------------------------------------
 
     @Override
-    public Record encode(NewBatch batch) {
+    public EncodedRecord encode(NewBatch batch) {
         return RecordFormat.encode(
                 batch, options.format(), options.compression(), IndexedBatchStore.idHash(batch.id()));
     }
@@ -325,7 +325,7 @@ final class SegmentLog implements PayloadLog {
             List<Location> locations = new ArrayList<>();
             int buffered = 0;
             while (to < group.size() && (to == from || fits(position, size(group.get(to))))) {
-                Record record = (Record) group.get(to).encoded();
+                EncodedRecord record = (EncodedRecord) group.get(to).encoded();
                 byte[] target = buffer;
                 if (record.size() > buffer.length - buffered) {
                     into.file.write(position - buffered, buffer, 0, buffered);
@@ -374,7 +374,7 @@ final class SegmentLog implements PayloadLog {
     }
 
     private static void stored(Active into, Append append, Location location) {
-        Record record = (Record) append.encoded();
+        EncodedRecord record = (EncodedRecord) append.encoded();
         into.segment.added(location.sequence());
         into.index.add(new SegmentIndex.Entry(
                 location.sequence(),

@@ -1,0 +1,30 @@
+package io.batchpersistence.internal.store;
+
+/**
+ * What has become of the batches of one collector type: the part of the accounting identity that can't be counted from what
+ * is held. Not thread-safe.
+ */
+final class Counters {
+
+    long accepted;
+    /** Since this process started; not part of the identity. */
+    long failedAttempts;
+
+    private final long[] gone = new long[Cause.values().length];
+
+    void count(Cause cause, long batches) {
+        gone[cause.id() - 1] += batches;
+    }
+
+    long gone(Cause cause) {
+        return gone[cause.id() - 1];
+    }
+
+    long gone() {
+        long sum = 0;
+        for (long count : gone) {
+            sum += count;
+        }
+        return sum;
+    }
+}
