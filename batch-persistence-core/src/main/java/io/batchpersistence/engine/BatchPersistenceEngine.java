@@ -176,6 +176,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         });
     }
 
+    int callersWaitingForRoom() {
+        return room.waiting();
+    }
+
+    boolean isClosing() {
+        return closing;
+    }
+
     /** What the last process left: who was held back, and by which rules, is decided anew. */
     private void start() {
         store.onCorruption(announcer::corrupted);

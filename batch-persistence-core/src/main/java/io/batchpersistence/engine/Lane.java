@@ -449,7 +449,7 @@ final class Lane {
             return;
         }
         Duration elapsed = Duration.between(rampAt, now);
-        if (elapsed.isNegative()) {
+        if (elapsed.isNegative() || (pause != null && pause.isOn(now))) {
             rampAt = now;
         } else if (elapsed.compareTo(RAMP_STEP) >= 0) {
             rampRate *= 2;
