@@ -416,14 +416,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public boolean markBatchSuccess(String batchId) {
         checkId(batchId);
         ensureOpen();
-        HandOver handOver = handOvers.get(batchId);
-        if (!delivered(batchId)) {
-            return false;
-        }
-        if (handOver != null) {
-            detach(handOver);
-        }
-        return true;
+        return delivered(batchId);
     }
 
     @Override
@@ -446,9 +439,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean delivered(String batchId) {
+        HandOver claimed = handOvers.get(batchId);
         Settled settled = store.delivered(batchId);
         if (settled == null) {
             return false;
+        }
+        if (claimed != null) {
+            detach(claimed);
         }
         room.made();
         Lane lane = lanes.get(settled.collectorType());
@@ -605,6 +602,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 }
             }
         } while (leases.size() == TIMED_OUT_AT_ONCE && settled > 0);
+        // Claims the store knows nothing of any more, however that came about: no slot may be lost for good.
+        for (HandOver handOver : handOvers.values()) {
+            Instant leaseEnd = handOver.batch().nextAttemptAt();
+            if (leaseEnd != null && leaseEnd.isBefore(now)) {
+                detach(handOver);
+            }
+        }
     }
 
     private void timedOut(Lease lease) {
@@ -699,7 +703,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return true;
         } catch (RuntimeException | Error e) { // also an OutOfMemoryError because there can be no more threads
             if (!closing) {
-                log.warn("the executor refused a recovery task; nothing was claimed, the next round tries again", e);
+                log.warn("the executor refused a recovery task ({}); nothing was claimed, the next round tries again", e.toString());
             }
             return false;
         }
@@ -768,10 +772,6 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private @Nullable HandOver claim(Lane lane) {
-        String type = lane.collectorType;
-        if (target(type) == null) {
-            return null;
-        }
         Instant now = clock.instant();
         Lane.Permit permit = lane.tryAcquire(now);
         if (permit == null) {
@@ -779,6 +779,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         HandOver handOver = null;
         try {
+            if (target(lane.collectorType) == null) {
+                return null;
+            }
             List<Claim> claims = claim(lane, permit, now);
             if (claims.isEmpty() && permit.isProbe()) {
                 // Those pushed back by earlier probes were to let others go first, and there are none.
@@ -790,9 +793,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 handOvers.put(handOver.batch().id(), handOver);
             }
             return handOver;
-        } catch (BatchPersistenceException | IllegalStateException e) {
+        } catch (RuntimeException | Error e) { // whatever it is, the other lanes are served
             if (!closing) {
-                log.error("collector '{}': no batch could be claimed; the next round tries again", type, e);
+                log.error("collector '{}': no batch could be claimed; the next round tries again", lane.collectorType, e);
             }
             return null;
         } finally {
@@ -1001,7 +1004,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Instant now = clock.instant();
         for (HandOver handOver : handOvers.values()) {
             BatchSelector inFlight = BatchSelector.all().ids(handOver.batch().id()).states(BatchState.IN_FLIGHT);
-            if (store.list(inFlight, now).isEmpty()) {
+            Instant createdAt = handOver.batch().createdAt();
+            if (store.list(inFlight, now).stream()
+                    .noneMatch(held -> held.createdAt().equals(createdAt))) {
                 detach(handOver);
             }
         }

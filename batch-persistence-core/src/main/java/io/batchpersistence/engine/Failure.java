@@ -75,8 +75,8 @@ record Failure(Kind kind, String reason, Duration delay) {
             if (message != null && !message.isBlank()) {
                 return message;
             }
-        } catch (RuntimeException e) {
-            // An exception whose own message throws: its class still says something.
+        } catch (RuntimeException | StackOverflowError e) {
+            // An exception that can't describe itself: its class still says something.
         }
         return cause.getClass().getName();
     }

@@ -251,35 +251,42 @@ class PersistTest {
 
     @Test
     void ttl_removes_pending_and_dead_batches_but_never_one_in_flight() {
-        bench.usual = bench.usual().ttl(Duration.ofHours(1), Duration.ofHours(10)).maxRetries(2).get();
-        bench.settings.put("other", bench.usual().ttl(Duration.ofHours(5), Duration.ofHours(10)).get());
+        bench.usual = bench.usual()
+                .ttl(Duration.ofHours(1), Duration.ofHours(10))
+                .timeout(Duration.ofDays(7))
+                .get();
+        bench.settings.put(
+                "other", bench.usual().ttl(Duration.ofHours(5), Duration.ofHours(10)).get());
+        bench.target("loki", batch -> batch.reject("malformed"));
+        for (String id : List.of("dead", "replayed")) {
+            bench.persist(id);
+            bench.engine.markBatchFailed(id, "x");
+            bench.tickAfter(Duration.ofSeconds(1));
+            assertThat(bench.state(id)).isEqualTo(BatchState.DEAD);
+        }
+        bench.targets.clear();
         bench.persist("in-flight");
         bench.persist("pending");
         bench.persist("other", "other");
-        bench.persist("dead");
         bench.engine.markBatchFailed("pending", "x");
         bench.engine.markBatchFailed("other", "x");
-        bench.engine.markBatchFailed("dead", "x");
-        bench.engine.recover(BatchSelector.all().ids("dead"));
-        bench.target("loki", batch -> batch.reject("malformed"));
-        bench.engine.discard(BatchSelector.all().ids("none"));
-        bench.engine.recover();
+
         bench.clock.advance(Duration.ofHours(1));
         assertThat(bench.engine.cleanup()).as("exactly the TTL is not older than it").isZero();
-        bench.executor.runAll();
-        assertThat(bench.state("dead")).isEqualTo(BatchState.DEAD);
-        assertThat(bench.state("pending")).isEqualTo(BatchState.DEAD);
-        bench.engine.replay(BatchSelector.all().ids("pending"));
-
-        bench.clock.advance(Duration.ofHours(1).plusMillis(1));
-        assertThat(bench.engine.cleanup()).as("the replayed one").isEqualTo(1);
-        assertThat(bench.expired).extracting(BatchSummary::id).containsExactly("pending");
+        bench.engine.replay(BatchSelector.all().ids("replayed"));
+        bench.clock.advance(Duration.ofMillis(1));
+        assertThat(bench.engine.cleanup()).as("pending").isEqualTo(1);
+        bench.clock.advance(Duration.ofHours(1));
+        assertThat(bench.engine.cleanup()).as("replayed, with a TTL begun anew").isEqualTo(1);
         bench.clock.advance(Duration.ofHours(3));
         assertThat(bench.engine.cleanup()).as("the one with a TTL of its own").isEqualTo(1);
         bench.clock.advance(Duration.ofHours(6));
         assertThat(bench.engine.cleanup()).as("the dead letter").isEqualTo(1);
-        assertThat(bench.expired).extracting(BatchSummary::id).containsExactly("pending", "other", "dead");
+        assertThat(bench.expired)
+                .extracting(BatchSummary::id)
+                .containsExactly("pending", "replayed", "other", "dead");
         assertThat(bench.isHeld("in-flight")).isTrue();
+        assertThat(bench.engine.stats().total().expired()).isEqualTo(4);
         assertThat(bench.stats().isBalanced()).isTrue();
     }
 

@@ -21,6 +21,9 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.CountDownLatch;
+import java.util.stream.IntStream;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -298,8 +301,54 @@ class RecoveryTest {
         assertThat(held.get(0).fail("too late")).isFalse();
         assertThat(bench.state("a")).isEqualTo(BatchState.IN_FLIGHT);
         assertThat(held.get(0).acknowledge()).isTrue();
-        assertThat(held.get(1).acknowledge()).isFalse();
         assertThat(bench.stats().delivered()).isEqualTo(1);
+        bench.persistDue("b");
+        bench.tick();
+        assertThat(held).as("the slot of the second sending is free").hasSize(3);
+        assertThat(held.get(1).acknowledge()).isFalse();
+    }
+
+    @Test
+    void a_claim_the_store_lost_does_not_cost_the_lane_its_slot_for_good() {
+        bench.holdingTarget("loki");
+        bench.persistDue("a", "b");
+        bench.tick();
+        bench.store.delivered("a"); // behind the engine's back
+        bench.tickAfter(Duration.ofMinutes(5).plusMillis(1));
+        assertThat(bench.sent).containsExactly("a", "b");
+    }
+
+    @Test
+    void senders_that_never_end_are_given_only_so_many_threads() {
+        rebuild(new Bench(builder -> builder.executor(task -> new Thread(task).start())));
+        bench.usual = bench.usual().outageThreshold(0).get();
+        CountDownLatch end = new CountDownLatch(1);
+        bench.targets.put("loki", batch -> {
+            while (end.getCount() > 0) {
+                try {
+                    end.await();
+                } catch (InterruptedException e) {
+                    // as code that knows no interrupts would: it hangs on
+                }
+            }
+        });
+        try {
+            bench.persistDue(IntStream.range(0, 100).mapToObj(i -> "b" + i).toArray(String[]::new));
+            for (int abandoned = 0; abandoned < 33; abandoned++) {
+                Awaitility.await().pollDelay(Duration.ZERO).until(() -> {
+                    bench.engine.recover();
+                    return bench.stats().inFlight() == 1;
+                });
+                assertThat(bench.stats().failedAttempts()).isEqualTo(abandoned);
+                bench.clock.advance(Duration.ofMinutes(5).plusMillis(1));
+            }
+            bench.engine.recover();
+            bench.engine.recover();
+            assertThat(bench.stats().failedAttempts()).isEqualTo(33);
+            assertThat(bench.stats().inFlight()).as("the host has spent enough on it").isZero();
+        } finally {
+            end.countDown();
+        }
     }
 
     @Test
@@ -458,7 +507,7 @@ class RecoveryTest {
             public synchronized List<Claim> claim(
                     String type, BatchOrder order, Instant now, Instant leaseUntil, int max) {
                 if (type.equals("bad")) {
-                    throw new BatchPersistenceException("bad sector", null);
+                    throw new ArrayIndexOutOfBoundsException("a bug");
                 }
                 return super.claim(type, order, now, leaseUntil, max);
             }
@@ -469,7 +518,7 @@ class RecoveryTest {
             }
         };
         rebuild(new Bench(store, builder -> builder));
-        for (String type : List.of("bad", "worse", "good")) {
+        for (String type : List.of("bad", "worse", "a", "b", "c", "d", "e")) {
             bench.sender(type, batch -> {});
             bench.persist(type, type);
         }
@@ -487,8 +536,9 @@ class RecoveryTest {
         store.reopen(bench.clock.instant());
         engine.recover();
         bench.executor.runAll();
-        assertThat(bench.sent).containsExactly("good");
-        assertThat(bench.stats().inFlight()).isZero();
+        assertThat(bench.sent).containsExactlyInAnyOrder("a", "b", "c", "d", "e");
+        assertThat(engine.stats().total().inFlight()).isZero();
+        assertThat(engine.lanes().get("bad").state()).isEqualTo(LaneStatus.State.CLOSED);
     }
 
     @Test
