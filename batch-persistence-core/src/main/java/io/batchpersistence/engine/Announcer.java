@@ -29,7 +29,8 @@ final class Announcer {
 
     private record Subject(Kind kind, String collectorType) {}
 
-    private record Tally(long count, String lastId, @Nullable String lastReason) {}
+    private record Tally(
+            long count, String lastId, @Nullable String lastReason) {}
 
     private final BatchListener listener;
     private final Logger log;

@@ -265,8 +265,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         while (true) {
             long left = timeout - (System.nanoTime() - began);
             if (left <= 0) {
-                return CompletableFuture.failedFuture(new BatchRejectedException("no room after waiting " + overflowTimeout
-                        + " for it (overflow policy block; raise the overflow timeout, or): " + full.getMessage()));
+                return CompletableFuture.failedFuture(new BatchRejectedException("no room after waiting "
+                        + overflowTimeout + " for it (overflow policy block; raise the overflow timeout, or): "
+                        + full.getMessage()));
             }
             try {
                 room.await(removals, Math.min(left, ROOM_RECHECK_NANOS));
@@ -703,7 +704,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return true;
         } catch (RuntimeException | Error e) { // also an OutOfMemoryError because there can be no more threads
             if (!closing) {
-                log.warn("the executor refused a recovery task ({}); nothing was claimed, the next round tries again", e.toString());
+                log.warn(
+                        "the executor refused a recovery task ({}); nothing was claimed, the next round tries again",
+                        e.toString());
             }
             return false;
         }
@@ -795,7 +798,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return handOver;
         } catch (RuntimeException | Error e) { // whatever it is, the other lanes are served
             if (!closing) {
-                log.error("collector '{}': no batch could be claimed; the next round tries again", lane.collectorType, e);
+                log.error(
+                        "collector '{}': no batch could be claimed; the next round tries again", lane.collectorType, e);
             }
             return null;
         } finally {
@@ -847,7 +851,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             MDC.put(MDC_COLLECTOR, type);
             RecoveryTarget target = target(type);
             if (target == null) {
-                throw new IllegalStateException("there is nobody to send batches for collector type '" + type + "' any more");
+                throw new IllegalStateException(
+                        "there is nobody to send batches for collector type '" + type + "' any more");
             }
             target.handOver(handOver);
         } finally {
@@ -915,8 +920,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
         @Override
         public boolean fail(HandOver handOver, Failure failure) {
-            return unlessClosed(
-                    handOver, () -> failed(handOver.batch().id(), handOver.fence(), failure, handOver));
+            return unlessClosed(handOver, () -> failed(handOver.batch().id(), handOver.fence(), failure, handOver));
         }
 
         /** After its claim ended the id may have been given to another batch, which must not be taken for this one. */
@@ -1003,7 +1007,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private void detachGone() {
         Instant now = clock.instant();
         for (HandOver handOver : handOvers.values()) {
-            BatchSelector inFlight = BatchSelector.all().ids(handOver.batch().id()).states(BatchState.IN_FLIGHT);
+            BatchSelector inFlight =
+                    BatchSelector.all().ids(handOver.batch().id()).states(BatchState.IN_FLIGHT);
             Instant createdAt = handOver.batch().createdAt();
             if (store.list(inFlight, now).stream()
                     .noneMatch(held -> held.createdAt().equals(createdAt))) {
@@ -1021,7 +1026,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Instant now = clock.instant();
         long[] expired = {0};
         for (String type : store.collectorTypes()) {
-            guarded("removing what outlived its TTL for collector '" + type + "'", () -> expired[0] += expire(type, now));
+            guarded(
+                    "removing what outlived its TTL for collector '" + type + "'",
+                    () -> expired[0] += expire(type, now));
         }
         store.reclaim();
         room.made();

@@ -49,7 +49,8 @@ record Failure(Kind kind, String reason, Duration delay) {
     /** What a target threw. Looks through the wrappers that waiting for a future puts around an exception. */
     static Failure of(Throwable thrown) {
         Throwable cause = thrown;
-        while ((cause instanceof CompletionException || cause instanceof ExecutionException) && cause.getCause() != null) {
+        while ((cause instanceof CompletionException || cause instanceof ExecutionException)
+                && cause.getCause() != null) {
             cause = cause.getCause();
         }
         if (cause instanceof PermanentDeliveryException) {
@@ -89,7 +90,6 @@ record Failure(Kind kind, String reason, Duration delay) {
         if (text.length() <= MAX_REASON) {
             return text;
         }
-        return text.substring(
-                0, Character.isHighSurrogate(text.charAt(MAX_REASON - 1)) ? MAX_REASON - 1 : MAX_REASON);
+        return text.substring(0, Character.isHighSurrogate(text.charAt(MAX_REASON - 1)) ? MAX_REASON - 1 : MAX_REASON);
     }
 }

@@ -172,7 +172,7 @@ final class HandOver implements RecoveredBatch {
 
     @Override
     public String toString() {
-        return "RecoveredBatch['" + batch().id() + "' for " + batch().collectorType() + ", attempt "
-                + batch().attempt() + (isSettled() ? ", settled" : "") + "]";
+        return "RecoveredBatch['" + batch().id() + "' for " + batch().collectorType() + ", attempt " + batch().attempt()
+                + (isSettled() ? ", settled" : "") + "]";
     }
 }

@@ -132,7 +132,8 @@ final class Lane {
     }
 
     /** A slot and a token, or a probe; {@code null} if there is none now. */
-    @Nullable Permit tryAcquire(Instant now) {
+    @Nullable
+    Permit tryAcquire(Instant now) {
         lock.lock();
         try {
             if (retired
@@ -234,7 +235,8 @@ final class Lane {
      *
      * @return how long it had been taken to be down, if this ended that; else {@code null}
      */
-    @Nullable Duration answered(Instant now) {
+    @Nullable
+    Duration answered(Instant now) {
         if (calm) {
             return null;
         }
@@ -271,7 +273,8 @@ final class Lane {
                 pause = new Wait(now, honoured(failure.delay()));
             }
             if (state == State.OPEN) {
-                return new Consequence(false, permit != null && permit == probe ? probeFailed(batchId, now) : null, false);
+                return new Consequence(
+                        false, permit != null && permit == probe ? probeFailed(batchId, now) : null, false);
             }
             if (state == State.RAMPING) {
                 rampRate = Math.max(1, rampRate / 2);
@@ -400,7 +403,8 @@ final class Lane {
                     && (rate <= 0 || tokens >= capacity(rate));
             boolean calmEnough = state == State.CLOSED
                     || (state == State.OPEN
-                            && !now.isBefore(Times.after(nextProbe.until, settings.retry().max())));
+                            && !now.isBefore(Times.after(
+                                    nextProbe.until, settings.retry().max())));
             retired = retired || (idle && calmEnough);
             return retired;
         } finally {
@@ -414,12 +418,7 @@ final class Lane {
             boolean open = state == State.OPEN;
             Instant next = pause != null && pause.until.isAfter(nextProbe.until) ? pause.until : nextProbe.until;
             return new LaneStatus(
-                    state,
-                    failuresInARow,
-                    open ? outageSince : null,
-                    open ? next : null,
-                    unhandled,
-                    lastFailure);
+                    state, failuresInARow, open ? outageSince : null, open ? next : null, unhandled, lastFailure);
         } finally {
             lock.unlock();
         }

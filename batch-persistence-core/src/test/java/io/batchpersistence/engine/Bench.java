@@ -33,8 +33,7 @@ import org.slf4j.LoggerFactory;
 /** An engine on a bench: time, threads and collectors are moved by hand. Jitter is off unless a test turns it on. */
 final class Bench implements AutoCloseable {
 
-    static final RecoveryPolicy NO_JITTER =
-            new RecoveryPolicy(Duration.ofSeconds(1), 2, Duration.ofMinutes(5), 0, 10);
+    static final RecoveryPolicy NO_JITTER = new RecoveryPolicy(Duration.ofSeconds(1), 2, Duration.ofMinutes(5), 0, 10);
 
     final ManualClock clock = new ManualClock();
     final StepExecutor executor = new StepExecutor();
@@ -127,8 +126,15 @@ final class Bench implements AutoCloseable {
     record Settings(CollectorSettings get) {
         Settings retry(RecoveryPolicy retry) {
             return new Settings(new CollectorSettings(
-                    get.batchTimeout(), get.batchTtl(), get.deadLetterTtl(), retry, get.recovery(), get.concurrency(),
-                    get.maxRate(), get.order(), get.outageThreshold()));
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    retry,
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
         }
 
         Settings maxRetries(int retries) {
@@ -138,44 +144,93 @@ final class Bench implements AutoCloseable {
 
         Settings timeout(Duration timeout) {
             return new Settings(new CollectorSettings(
-                    timeout, get.batchTtl(), get.deadLetterTtl(), get.retry(), get.recovery(), get.concurrency(),
-                    get.maxRate(), get.order(), get.outageThreshold()));
+                    timeout,
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
         }
 
         Settings ttl(Duration ttl, Duration deadLetterTtl) {
             return new Settings(new CollectorSettings(
-                    get.batchTimeout(), ttl, deadLetterTtl, get.retry(), get.recovery(), get.concurrency(), get.maxRate(),
-                    get.order(), get.outageThreshold()));
+                    get.batchTimeout(),
+                    ttl,
+                    deadLetterTtl,
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
         }
 
         Settings recovery(boolean recovery) {
             return new Settings(new CollectorSettings(
-                    get.batchTimeout(), get.batchTtl(), get.deadLetterTtl(), get.retry(), recovery, get.concurrency(),
-                    get.maxRate(), get.order(), get.outageThreshold()));
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    recovery,
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
         }
 
         Settings concurrency(int concurrency) {
             return new Settings(new CollectorSettings(
-                    get.batchTimeout(), get.batchTtl(), get.deadLetterTtl(), get.retry(), get.recovery(), concurrency,
-                    get.maxRate(), get.order(), get.outageThreshold()));
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    concurrency,
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
         }
 
         Settings maxRate(double maxRate) {
             return new Settings(new CollectorSettings(
-                    get.batchTimeout(), get.batchTtl(), get.deadLetterTtl(), get.retry(), get.recovery(), get.concurrency(),
-                    maxRate, get.order(), get.outageThreshold()));
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    maxRate,
+                    get.order(),
+                    get.outageThreshold()));
         }
 
         Settings order(BatchOrder order) {
             return new Settings(new CollectorSettings(
-                    get.batchTimeout(), get.batchTtl(), get.deadLetterTtl(), get.retry(), get.recovery(), get.concurrency(),
-                    get.maxRate(), order, get.outageThreshold()));
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    order,
+                    get.outageThreshold()));
         }
 
         Settings outageThreshold(int threshold) {
             return new Settings(new CollectorSettings(
-                    get.batchTimeout(), get.batchTtl(), get.deadLetterTtl(), get.retry(), get.recovery(), get.concurrency(),
-                    get.maxRate(), get.order(), threshold));
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    threshold));
         }
     }
 

@@ -61,7 +61,9 @@ class OutageTest {
                 .filteredOn(retries -> retries > 0)
                 .hasSize(3)
                 .containsOnly(1);
-        assertThat(bench.warnings()).filteredOn(line -> line.contains("is taken to be down")).hasSize(1);
+        assertThat(bench.warnings())
+                .filteredOn(line -> line.contains("is taken to be down"))
+                .hasSize(1);
 
         down = false;
         bench.ticks(60 * 10, SECOND);
@@ -119,7 +121,10 @@ class OutageTest {
         }
         assertThat(probes)
                 .containsExactly(
-                        opened.plusSeconds(1), opened.plusSeconds(3), opened.plusSeconds(7), opened.plusSeconds(15),
+                        opened.plusSeconds(1),
+                        opened.plusSeconds(3),
+                        opened.plusSeconds(7),
+                        opened.plusSeconds(15),
                         opened.plusSeconds(31));
     }
 
@@ -149,7 +154,9 @@ class OutageTest {
         bench.persistDue("only");
         bench.tick();
         bench.ticks(31, SECOND);
-        assertThat(bench.sent).as("the failure, and probes after 1, 3, 7, 15 and 31 seconds").hasSize(6);
+        assertThat(bench.sent)
+                .as("the failure, and probes after 1, 3, 7, 15 and 31 seconds")
+                .hasSize(6);
         assertThat(bench.summary("only").retryCount()).isEqualTo(1);
     }
 
@@ -245,7 +252,9 @@ class OutageTest {
         bench.engine.markBatchFailed("first-send", "hiccup");
         long before = bench.stats().delivered();
         bench.tickAfter(SECOND.dividedBy(2));
-        assertThat(bench.stats().delivered() - before).as("half a second at 4 a second").isEqualTo(2);
+        assertThat(bench.stats().delivered() - before)
+                .as("half a second at 4 a second")
+                .isEqualTo(2);
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.RAMPING);
         down = true;
         bench.ticks(3, SECOND);
@@ -268,7 +277,9 @@ class OutageTest {
         bench.ticks(19, SECOND);
         assertThat(held).as("not before the collector wants it").hasSize(7);
         bench.tickAfter(SECOND);
-        assertThat(held.size()).as("ramping from half the rate, not from all of it").isBetween(8, 11);
+        assertThat(held.size())
+                .as("ramping from half the rate, not from all of it")
+                .isBetween(8, 11);
     }
 
     @Test
@@ -280,7 +291,8 @@ class OutageTest {
         int before = bench.sent.size();
         assertThat(bench.lane().nextProbeAt()).isAfter(bench.clock.instant());
         down = false;
-        assertThat(bench.engine.recover(BatchSelector.all().collectorTypes("loki"))).isEqualTo(10);
+        assertThat(bench.engine.recover(BatchSelector.all().collectorTypes("loki")))
+                .isEqualTo(10);
         bench.executor.runAll();
         assertThat(bench.sent).hasSize(before + 1);
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.RAMPING);
@@ -360,7 +372,8 @@ class OutageTest {
     @Test
     void a_clock_that_leaps_ahead_does_not_end_the_ramp_at_once() {
         collector();
-        bench.usual = bench.usual().ttl(Duration.ofDays(999), Duration.ofDays(999)).get();
+        bench.usual =
+                bench.usual().ttl(Duration.ofDays(999), Duration.ofDays(999)).get();
         down = true;
         bench.persistDue(ids("b", 2_000));
         bench.tick();

@@ -55,8 +55,7 @@ class PersistTest {
     void what_is_wrong_with_a_batch_is_said_to_the_caller_and_nothing_is_kept() throws Exception {
         assertThatIllegalArgumentException().isThrownBy(() -> bench.persist(" "));
         assertThatIllegalArgumentException().isThrownBy(() -> bench.persist("x".repeat(256)));
-        assertThatIllegalArgumentException()
-                .isThrownBy(() -> bench.engine.persistBatch("a", List.of(), "loki"));
+        assertThatIllegalArgumentException().isThrownBy(() -> bench.engine.persistBatch("a", List.of(), "loki"));
         assertThatIllegalArgumentException().isThrownBy(() -> bench.persist("a", ""));
         CompletableFuture<Void> future = bench.engine.persistBatchAsync(null, Batches.entries(1), "loki");
         assertThatExceptionOfType(ExecutionException.class)
@@ -117,19 +116,25 @@ class PersistTest {
         bench.close();
         bench = new Bench(slow, builder -> builder);
         List<String> ran = new ArrayList<>();
-        var sent = bench.engine.persistBatchAsync("a", Batches.entries(1), "loki").thenRun(() -> ran.add("a"));
+        var sent =
+                bench.engine.persistBatchAsync("a", Batches.entries(1), "loki").thenRun(() -> ran.add("a"));
         disk.get(0).complete(null);
         assertThat(ran).isEmpty();
         bench.executor.runAll();
         assertThat(ran).containsExactly("a");
         assertThat(sent).isCompleted();
 
-        assertThat(bench.engine.persistBatchAsync("b", Batches.entries(1), "loki").cancel(true)).isTrue();
+        assertThat(bench.engine
+                        .persistBatchAsync("b", Batches.entries(1), "loki")
+                        .cancel(true))
+                .isTrue();
         assertThat(disk.get(1)).isNotDone();
 
         var failing = bench.engine.persistBatchAsync("c", Batches.entries(1), "loki");
         disk.get(2).completeExceptionally(new BatchPersistenceException("disk gone", null));
-        assertThat(failure(failing)).isInstanceOf(BatchPersistenceException.class).hasMessage("disk gone");
+        assertThat(failure(failing))
+                .isInstanceOf(BatchPersistenceException.class)
+                .hasMessage("disk gone");
     }
 
     @Test
@@ -139,7 +144,9 @@ class PersistTest {
         assertThat(bench.engine.markBatchFailed("b", "x")).isFalse();
         assertThatNullPointerException().isThrownBy(() -> bench.engine.markBatchSuccess(null));
         bench.engine.markBatchFailed("a", "x");
-        assertThat(bench.engine.markBatchFailed("a", "twice")).as("not in flight any more").isFalse();
+        assertThat(bench.engine.markBatchFailed("a", "twice"))
+                .as("not in flight any more")
+                .isFalse();
         assertThat(bench.summary("a").retryCount()).isEqualTo(1);
         assertThat(bench.engine.markBatchSuccess("a")).isTrue();
         assertThat(bench.engine.markBatchSuccess("a")).isFalse();
@@ -239,7 +246,9 @@ class PersistTest {
         assertThat(bench.stats().evicted()).isEqualTo(2);
         assertThat(bench.stats().isBalanced()).isTrue();
         bench.tick();
-        assertThat(bench.warnings()).filteredOn(line -> line.contains("2 batches dropped")).hasSize(1);
+        assertThat(bench.warnings())
+                .filteredOn(line -> line.contains("2 batches dropped"))
+                .hasSize(1);
 
         assertThatExceptionOfType(BatchRejectedException.class)
                 .as("all that is held is in flight")
@@ -256,7 +265,8 @@ class PersistTest {
                 .timeout(Duration.ofDays(7))
                 .get();
         bench.settings.put(
-                "other", bench.usual().ttl(Duration.ofHours(5), Duration.ofHours(10)).get());
+                "other",
+                bench.usual().ttl(Duration.ofHours(5), Duration.ofHours(10)).get());
         bench.target("loki", batch -> batch.reject("malformed"));
         for (String id : List.of("dead", "replayed")) {
             bench.persist(id);
@@ -272,7 +282,9 @@ class PersistTest {
         bench.engine.markBatchFailed("other", "x");
 
         bench.clock.advance(Duration.ofHours(1));
-        assertThat(bench.engine.cleanup()).as("exactly the TTL is not older than it").isZero();
+        assertThat(bench.engine.cleanup())
+                .as("exactly the TTL is not older than it")
+                .isZero();
         bench.engine.replay(BatchSelector.all().ids("replayed"));
         bench.clock.advance(Duration.ofMillis(1));
         assertThat(bench.engine.cleanup()).as("pending").isEqualTo(1);
@@ -282,9 +294,7 @@ class PersistTest {
         assertThat(bench.engine.cleanup()).as("the one with a TTL of its own").isEqualTo(1);
         bench.clock.advance(Duration.ofHours(6));
         assertThat(bench.engine.cleanup()).as("the dead letter").isEqualTo(1);
-        assertThat(bench.expired)
-                .extracting(BatchSummary::id)
-                .containsExactly("pending", "replayed", "other", "dead");
+        assertThat(bench.expired).extracting(BatchSummary::id).containsExactly("pending", "replayed", "other", "dead");
         assertThat(bench.isHeld("in-flight")).isTrue();
         assertThat(bench.engine.stats().total().expired()).isEqualTo(4);
         assertThat(bench.stats().isBalanced()).isTrue();
@@ -322,9 +332,11 @@ class PersistTest {
         bench.engine.markBatchFailed("pending", "x");
         assertThat(bench.engine.discard(BatchSelector.all())).isEqualTo(1);
         assertThat(bench.isHeld("in-flight")).isTrue();
-        assertThat(bench.engine.discard(BatchSelector.all().states(BatchState.IN_FLIGHT))).isEqualTo(1);
+        assertThat(bench.engine.discard(BatchSelector.all().states(BatchState.IN_FLIGHT)))
+                .isEqualTo(1);
         assertThat(bench.stats().discarded()).isEqualTo(2);
-        assertThat(bench.engine.recover(BatchSelector.all().states(BatchState.DEAD))).isZero();
+        assertThat(bench.engine.recover(BatchSelector.all().states(BatchState.DEAD)))
+                .isZero();
     }
 
     @Test
@@ -387,7 +399,8 @@ class PersistTest {
             disabled.persistBatch("a", Batches.entries(1), "loki");
             assertThat(disabled.persistBatchAsync("a", Batches.entries(1), "loki", Map.of("k", "v")))
                     .isCompleted();
-            assertThatIllegalArgumentException().isThrownBy(() -> disabled.persistBatch("", Batches.entries(1), "loki"));
+            assertThatIllegalArgumentException()
+                    .isThrownBy(() -> disabled.persistBatch("", Batches.entries(1), "loki"));
             assertThat(disabled.persistBatchAsync("a", List.of(), "loki")).isCompletedExceptionally();
             assertThatIllegalArgumentException().isThrownBy(() -> disabled.markBatchFailed("a", null));
             assertThat(disabled.markBatchSuccess("a")).isFalse();

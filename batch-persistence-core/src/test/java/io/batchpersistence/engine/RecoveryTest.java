@@ -123,7 +123,10 @@ class RecoveryTest {
         });
         bench.persistDue("a", "b", "c", "d");
         bench.tick();
-        assertThat(bench.dead).extracting(BatchSummary::failureReason).containsOnly("mapping error").hasSize(4);
+        assertThat(bench.dead)
+                .extracting(BatchSummary::failureReason)
+                .containsOnly("mapping error")
+                .hasSize(4);
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.CLOSED);
         assertThat(bench.lane().failuresInARow()).isZero();
     }
@@ -145,7 +148,9 @@ class RecoveryTest {
         assertThat(bench.summary("a").retryCount()).isEqualTo(1);
         assertThat(bench.summary("a").nextAttemptAt()).isBetween(start.plusSeconds(100), start.plusSeconds(110));
         bench.ticks(99, SECOND);
-        assertThat(attempts).as("nothing before the collector wants it, the other batch neither").hasSize(1);
+        assertThat(attempts)
+                .as("nothing before the collector wants it, the other batch neither")
+                .hasSize(1);
         bench.tickAfter(SECOND);
         assertThat(bench.sent).containsExactly("a", "b");
         bench.ticks(10, SECOND);
@@ -160,7 +165,8 @@ class RecoveryTest {
         });
         bench.persistDue("a");
         bench.tick();
-        assertThat(bench.summary("a").nextAttemptAt()).isBetween(bench.in(Duration.ofHours(24)), bench.in(Duration.ofHours(27)));
+        assertThat(bench.summary("a").nextAttemptAt())
+                .isBetween(bench.in(Duration.ofHours(24)), bench.in(Duration.ofHours(27)));
     }
 
     @Test
@@ -345,7 +351,9 @@ class RecoveryTest {
             bench.engine.recover();
             bench.engine.recover();
             assertThat(bench.stats().failedAttempts()).isEqualTo(33);
-            assertThat(bench.stats().inFlight()).as("the host has spent enough on it").isZero();
+            assertThat(bench.stats().inFlight())
+                    .as("the host has spent enough on it")
+                    .isZero();
         } finally {
             end.countDown();
         }
@@ -372,7 +380,8 @@ class RecoveryTest {
         bench.executor.runAll();
         assertThat(bench.engine.markBatchFailed("b", "the listener said so")).isTrue();
         bench.executor.runAll();
-        assertThat(bench.engine.discard(BatchSelector.all().ids("c").states(BatchState.IN_FLIGHT))).isEqualTo(1);
+        assertThat(bench.engine.discard(BatchSelector.all().ids("c").states(BatchState.IN_FLIGHT)))
+                .isEqualTo(1);
         bench.executor.runAll();
         assertThat(bench.sent).containsExactly("a", "b", "c", "d");
     }
@@ -445,7 +454,9 @@ class RecoveryTest {
         bench.ticks(100, SECOND);
         assertThat(bench.lane().unhandled()).isTrue();
         assertThat(bench.summary("a").retryCount()).isZero();
-        assertThat(bench.warnings()).filteredOn(line -> line.contains("nobody to send them")).hasSize(1);
+        assertThat(bench.warnings())
+                .filteredOn(line -> line.contains("nobody to send them"))
+                .hasSize(1);
 
         bench.sender("loki", batch -> {});
         bench.tick();
@@ -454,7 +465,9 @@ class RecoveryTest {
         bench.targets.clear();
         bench.persistDue("b");
         bench.ticks(3, SECOND);
-        assertThat(bench.warnings()).filteredOn(line -> line.contains("nobody to send them")).hasSize(2);
+        assertThat(bench.warnings())
+                .filteredOn(line -> line.contains("nobody to send them"))
+                .hasSize(2);
     }
 
     @Test
@@ -553,7 +566,8 @@ class RecoveryTest {
 
         bench.ticks(1_000, SECOND);
         assertThat(bench.sent).containsExactly("other");
-        assertThat(bench.engine.recover(BatchSelector.all().failureReason("*certificate*"))).isEqualTo(1);
+        assertThat(bench.engine.recover(BatchSelector.all().failureReason("*certificate*")))
+                .isEqualTo(1);
         bench.executor.runAll();
         assertThat(bench.sent).containsExactly("other", "held");
     }
@@ -612,7 +626,8 @@ class RecoveryTest {
         assertThat(bench.engine.replay(BatchSelector.all())).isEqualTo(1);
         bench.executor.runAll();
         assertThat(bench.sent).containsExactly("a");
-        assertThat(bench.engine.replay(BatchSelector.all().states(BatchState.PENDING))).isZero();
+        assertThat(bench.engine.replay(BatchSelector.all().states(BatchState.PENDING)))
+                .isZero();
     }
 
     @Test

@@ -149,14 +149,16 @@ class ThreadsTest {
                             () -> won.addAndGet(batch.acknowledge() ? 1 : 0),
                             () -> won.addAndGet(batch.fail("lost") ? 1 : 0),
                             () -> won.addAndGet(batch.reject("lost") ? 1 : 0))
-                    .map(settle -> CompletableFuture.runAsync(() -> {
-                        try {
-                            together.await(20, TimeUnit.SECONDS);
-                        } catch (Exception e) {
-                            throw new IllegalStateException(e);
-                        }
-                        settle.run();
-                    }, task -> new Thread(task).start()))
+                    .map(settle -> CompletableFuture.runAsync(
+                            () -> {
+                                try {
+                                    together.await(20, TimeUnit.SECONDS);
+                                } catch (Exception e) {
+                                    throw new IllegalStateException(e);
+                                }
+                                settle.run();
+                            },
+                            task -> new Thread(task).start()))
                     .toList();
             racers.forEach(CompletableFuture::join);
             assertThat(won).hasValue(1);
@@ -179,8 +181,9 @@ class ThreadsTest {
         persistDue("loki", 5);
         engine.recover();
         Awaitility.await().until(() -> started.getCount() == 0);
-        List<CompletableFuture<Void>> closing =
-                IntStream.range(0, 3).mapToObj(i -> CompletableFuture.runAsync(engine::close)).toList();
+        List<CompletableFuture<Void>> closing = IntStream.range(0, 3)
+                .mapToObj(i -> CompletableFuture.runAsync(engine::close))
+                .toList();
         Awaitility.await().until(engine::isClosing);
         engine.recover(); // harmless
         assertThat(closing).noneMatch(CompletableFuture::isDone);
@@ -277,7 +280,8 @@ class ThreadsTest {
         Awaitility.await().pollInterval(Duration.ofMillis(5)).until(() -> {
             clock.advance(Duration.ofSeconds(1));
             engine.recover();
-            return engine.stats().batches() == 0 || engine.stats().collector("loki").dead() == engine.stats().batches();
+            return engine.stats().batches() == 0
+                    || engine.stats().collector("loki").dead() == engine.stats().batches();
         });
         assertThat(engine.stats().collector("loki").accepted()).isEqualTo(2_000);
         assertThat(engine.stats().collector("loki").isBalanced()).isTrue();
