@@ -58,7 +58,6 @@ final class FileTailer implements AutoCloseable {
 
     /** By stream: what the file of positions says. */
     private final Map<String, SavedFile> saved = new LinkedHashMap<>();
-    /** In the order in which they are to be read: a file that was rotated away before its successor. */
     private final List<TailedFile> files = new ArrayList<>();
 
     private final Set<String> complainedAbout = new HashSet<>();
@@ -106,6 +105,9 @@ final class FileTailer implements AutoCloseable {
         for (Iterator<TailedFile> all = files.iterator(); all.hasNext(); ) {
             TailedFile file = all.next();
             try {
+                if (hasToWait(file)) {
+                    continue;
+                }
                 more |= file.turn(now);
                 complainedAbout.remove(file.stream());
                 if (file.isFinished(now)) {
@@ -116,6 +118,12 @@ final class FileTailer implements AutoCloseable {
                 }
             } catch (IOException e) {
                 file.waitBeforeRetry(now);
+                if (file.isGoneForLong(now)) {
+                    log.error("what is left of {}, which is no longer there, can't be read: given up", file.name(), e);
+                    closeQuietly(file);
+                    all.remove();
+                    continue;
+                }
                 complain(file.stream(), "{} can't be read now and is tried again: {}", file.name(), e);
             }
         }
@@ -146,7 +154,7 @@ final class FileTailer implements AutoCloseable {
             String identity = entry.getKey();
             Found file = entry.getValue();
             try {
-                if (!open.contains(identity) && !isStillReadUnderThatName(file.path())) {
+                if (!open.contains(identity)) {
                     open(identity, file.path(), file.by().collector(), now);
                     complainedAbout.remove(identity);
                 }
@@ -195,9 +203,10 @@ final class FileTailer implements AutoCloseable {
         }
     }
 
-    private boolean isStillReadUnderThatName(Path path) throws IOException {
-        for (TailedFile file : files) {
-            if (file.name().equals(path.toString()) && !file.isCaughtUp()) {
+    /** Another file had its name before it and is still read. */
+    private boolean hasToWait(TailedFile file) throws IOException {
+        for (TailedFile other : files) {
+            if (other.name().equals(file.name()) && other.generation() < file.generation() && !other.isCaughtUp()) {
                 return true;
             }
         }
@@ -285,12 +294,13 @@ final class FileTailer implements AutoCloseable {
             try (DirectoryStream<Path> siblings = Files.newDirectoryStream(directory, Files::isRegularFile)) {
                 for (Path sibling : siblings) {
                     if (!FileGlob.isCompressed(sibling)
-                            && file.identity().equals(identity(sibling))
-                            && Files.size(sibling) > file.position().offset()) {
+                            && file.identity().equals(identity(sibling))) {
                         FileChannel channel = FileChannel.open(sibling, StandardOpenOption.READ);
                         if (file.fingerprint().matches(channel)
                                 || file.position().offset() == 0) {
-                            log.info("{} is now {}: the rest of it is read first", name, sibling.getFileName());
+                            if (channel.size() > file.position().offset()) {
+                                log.info("{} is now {}: the rest of it is read first", name, sibling.getFileName());
+                            }
                             TailedFile rest =
                                     new TailedFile(file, channel, by.collector(), now, reader, outbox, stats, settings);
                             rest.gone(now);
@@ -361,13 +371,15 @@ final class FileTailer implements AutoCloseable {
     @Override
     public void close() {
         save(clock.instant());
-        for (TailedFile file : files) {
-            try {
-                file.close();
-            } catch (IOException e) {
-                log.debug("closing {}", file.name(), e);
-            }
-        }
+        files.forEach(FileTailer::closeQuietly);
         files.clear();
+    }
+
+    private static void closeQuietly(TailedFile file) {
+        try {
+            file.close();
+        } catch (IOException e) {
+            log.debug("closing {}", file.name(), e);
+        }
     }
 }

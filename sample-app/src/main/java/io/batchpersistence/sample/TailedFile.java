@@ -121,6 +121,11 @@ final class TailedFile implements AutoCloseable {
         return name;
     }
 
+    /** Among the files that had its name, the lower was there before. */
+    int generation() {
+        return generation;
+    }
+
     String stream() {
         return stream;
     }
@@ -155,6 +160,10 @@ final class TailedFile implements AutoCloseable {
                 && isCaughtUp()
                 && read.offset() == sizeAtEnd
                 && !now.isBefore(later(goneSince, grownAt).plus(settings.rotatedFileTimeout()));
+    }
+
+    boolean isGoneForLong(Instant now) {
+        return goneSince != null && !now.isBefore(goneSince.plus(settings.rotatedFileTimeout()));
     }
 
     private static Instant later(Instant a, Instant b) {
