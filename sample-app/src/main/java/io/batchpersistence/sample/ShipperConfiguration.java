@@ -5,6 +5,7 @@ import io.batchpersistence.BatchSender;
 import io.batchpersistence.sample.CollectorProperties.Elasticsearch;
 import io.batchpersistence.sample.CollectorProperties.Loki;
 import io.batchpersistence.sample.ShipperProperties.Source;
+import io.batchpersistence.sample.ShipperProperties.TextToSource;
 import io.batchpersistence.spring.BatchDelivery;
 import io.micrometer.core.instrument.FunctionCounter;
 import io.micrometer.core.instrument.binder.MeterBinder;
@@ -18,6 +19,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
+import org.springframework.boot.context.properties.ConfigurationPropertiesBinding;
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
@@ -30,6 +32,12 @@ import org.springframework.core.env.Environment;
 class ShipperConfiguration {
 
     private static final Clock CLOCK = Clock.systemUTC();
+
+    @Bean
+    @ConfigurationPropertiesBinding
+    static TextToSource textToSource() {
+        return new TextToSource();
+    }
 
     @Bean
     LokiSender loki(CollectorProperties collectors, Environment environment) {

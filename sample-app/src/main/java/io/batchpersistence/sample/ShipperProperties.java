@@ -6,6 +6,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
+import org.springframework.core.convert.converter.Converter;
 import org.springframework.util.unit.DataSize;
 
 /**
@@ -95,9 +96,13 @@ record ShipperProperties(
         Source {
             require(!path.isBlank(), "shipper.files must not have a blank path");
         }
+    }
 
-        /** How the binder makes one of a plain text. */
-        static Source valueOf(String path) {
+    /** Makes a source of a plain text. */
+    static final class TextToSource implements Converter<String, Source> {
+
+        @Override
+        public Source convert(String path) {
             return new Source(path, null);
         }
     }
