@@ -58,6 +58,7 @@ final class FileTailer implements AutoCloseable {
 
     /** By stream: what the file of positions says. */
     private final Map<String, SavedFile> saved = new LinkedHashMap<>();
+
     private final List<TailedFile> files = new ArrayList<>();
 
     private final Set<String> complainedAbout = new HashSet<>();
@@ -293,8 +294,7 @@ final class FileTailer implements AutoCloseable {
             }
             try (DirectoryStream<Path> siblings = Files.newDirectoryStream(directory, Files::isRegularFile)) {
                 for (Path sibling : siblings) {
-                    if (!FileGlob.isCompressed(sibling)
-                            && file.identity().equals(identity(sibling))) {
+                    if (!FileGlob.isCompressed(sibling) && file.identity().equals(identity(sibling))) {
                         FileChannel channel = FileChannel.open(sibling, StandardOpenOption.READ);
                         if (file.fingerprint().matches(channel)
                                 || file.position().offset() == 0) {

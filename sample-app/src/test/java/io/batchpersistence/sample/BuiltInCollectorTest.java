@@ -66,7 +66,10 @@ class BuiltInCollectorTest {
         StringBuilder values = new StringBuilder();
         for (String line : lines) {
             values.append(values.isEmpty() ? "" : ",")
-                    .append("[\"1\",\"").append(line).append("\",{\"source_id\":\"f:").append(line)
+                    .append("[\"1\",\"")
+                    .append(line)
+                    .append("\",{\"source_id\":\"f:")
+                    .append(line)
                     .append("\",\"batch_id\":\"b\"}]");
         }
         return http.perform(post("/loki/api/v1/push")
@@ -179,14 +182,18 @@ class BuiltInCollectorTest {
     }
 
     @ParameterizedTest
-    @CsvSource(quoteCharacter = '`', value = {"`{}`", "`[`", "`{\"streams\":[{\"stream\":{},\"values\":[[1,2]]}]}`"})
+    @CsvSource(
+            quoteCharacter = '`',
+            value = {"`{}`", "`[`", "`{\"streams\":[{\"stream\":{},\"values\":[[1,2]]}]}`"})
     void refusesWhatIsNoPush(String body) throws Exception {
         http.perform(post("/loki/api/v1/push").contentType("application/json").content(body))
                 .andExpect(status().isBadRequest());
     }
 
     @ParameterizedTest
-    @CsvSource(quoteCharacter = '`', value = {"`{\"delete\":{}}`", "`{\"create\":{}}`", "`{\"create\":{}} {\"m\":1}`", "`{`"})
+    @CsvSource(
+            quoteCharacter = '`',
+            value = {"`{\"delete\":{}}`", "`{\"create\":{}}`", "`{\"create\":{}} {\"m\":1}`", "`{`"})
     void refusesWhatIsNoBulk(String body) throws Exception {
         http.perform(post("/_bulk").contentType("application/x-ndjson").content(body))
                 .andExpect(status().isBadRequest());

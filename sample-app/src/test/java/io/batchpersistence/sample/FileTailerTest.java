@@ -317,8 +317,7 @@ class FileTailerTest {
         settle(tailer);
 
         assertThat(outbox.messages()).containsExactly("line 1", "line 2", "late", "new", "very late");
-        assertThat(outbox.sourceIds())
-                .containsExactly(log + ":1", log + ":2", log + ":3", log + "#2:1", log + ":4");
+        assertThat(outbox.sourceIds()).containsExactly(log + ":1", log + ":2", log + ":3", log + "#2:1", log + ":4");
     }
 
     @Test

@@ -33,7 +33,11 @@ class LogControllerTest {
 
     private final FakeOutbox outbox = new FakeOutbox();
     private final MockMvc http = MockMvcBuilders.standaloneSetup(new LogController(
-                    outbox, new EntryParser(new MutableClock()), new ShipperStats(), Set.of("loki", "elasticsearch"), settings()))
+                    outbox,
+                    new EntryParser(new MutableClock()),
+                    new ShipperStats(),
+                    Set.of("loki", "elasticsearch"),
+                    settings()))
             .setControllerAdvice(new Problems())
             .build();
 
@@ -45,8 +49,21 @@ class LogControllerTest {
         Duration second = Duration.ofSeconds(1);
         DataSize size = DataSize.ofKilobytes(1);
         return new ShipperProperties(
-                true, List.<Source>of(), "loki", 1, size, second, size, Path.of("."), second, second, second, second,
-                second, DataSize.ofBytes(MAX_BYTES), second);
+                true,
+                List.<Source>of(),
+                "loki",
+                1,
+                size,
+                second,
+                size,
+                Path.of("."),
+                second,
+                second,
+                second,
+                second,
+                second,
+                DataSize.ofBytes(MAX_BYTES),
+                second);
     }
 
     private ResultActions text(String body) throws Exception {
@@ -63,7 +80,9 @@ class LogControllerTest {
 
     @Test
     void takesOneEntryALine() throws Exception {
-        text("one\r\n\n[warn] two\u20ac\n").andExpect(status().isAccepted()).andExpect(jsonPath("$.entries").value(2));
+        text("one\r\n\n[warn] two\u20ac\n")
+                .andExpect(status().isAccepted())
+                .andExpect(jsonPath("$.entries").value(2));
 
         assertThat(outbox.messages()).containsExactly("one", "[warn] two\u20ac");
         assertThat(outbox.taken.get(0).collectorType()).isEqualTo("loki");
@@ -123,8 +142,8 @@ class LogControllerTest {
         ndjson("{\"message\":\"good\"}\n" + line + "\n")
                 .andExpect(status().isBadRequest())
                 .andExpect(header().string("Content-Type", "application/problem+json"))
-                .andExpect(jsonPath("$.detail").value(Matchers.allOf(
-                        Matchers.startsWith("line 2: "), Matchers.containsString(reason))));
+                .andExpect(jsonPath("$.detail")
+                        .value(Matchers.allOf(Matchers.startsWith("line 2: "), Matchers.containsString(reason))));
 
         assertThat(outbox.taken).isEmpty();
     }
@@ -142,7 +161,10 @@ class LogControllerTest {
         http.perform(post("/logs").contentType("application/xml").content("<x/>"))
                 .andExpect(status().isUnsupportedMediaType());
         http.perform(post("/logs").content("x")).andExpect(status().isUnsupportedMediaType());
-        http.perform(post("/logs").contentType("text/plain").header("Content-Encoding", "gzip").content("x"))
+        http.perform(post("/logs")
+                        .contentType("text/plain")
+                        .header("Content-Encoding", "gzip")
+                        .content("x"))
                 .andExpect(status().isUnsupportedMediaType());
     }
 
@@ -156,12 +178,14 @@ class LogControllerTest {
 
     @Test
     void sendsToTheCollectorAskedFor() throws Exception {
-        http.perform(post("/logs?collector=elasticsearch").contentType("text/plain").content("x"))
+        http.perform(post("/logs?collector=elasticsearch")
+                        .contentType("text/plain")
+                        .content("x"))
                 .andExpect(status().isAccepted());
         http.perform(post("/logs?collector=splunk").contentType("text/plain").content("x"))
                 .andExpect(status().isBadRequest())
-                .andExpect(jsonPath("$.detail")
-                        .value("there is no collector 'splunk'; there are [elasticsearch, loki]"));
+                .andExpect(
+                        jsonPath("$.detail").value("there is no collector 'splunk'; there are [elasticsearch, loki]"));
 
         assertThat(outbox.taken).hasSize(1);
         assertThat(outbox.taken.get(0).collectorType()).isEqualTo("elasticsearch");
@@ -170,7 +194,8 @@ class LogControllerTest {
     @Test
     void asksToComeBackWhenTheBatchWasRefused() throws Exception {
         outbox.refusesCollector = collector -> true;
-        text("x").andExpect(status().isServiceUnavailable())
+        text("x")
+                .andExpect(status().isServiceUnavailable())
                 .andExpect(header().string("Retry-After", "5"))
                 .andExpect(jsonPath("$.detail").value("full"));
     }
@@ -182,8 +207,12 @@ class LogControllerTest {
 
     @Test
     void takesARepeatedRequestOnce() throws Exception {
-        withKey("k", "x\ny").andExpect(status().isAccepted()).andExpect(jsonPath("$.batchId").value("k"));
-        withKey("k", "x\ny").andExpect(status().isAccepted()).andExpect(jsonPath("$.batchId").value("k"));
+        withKey("k", "x\ny")
+                .andExpect(status().isAccepted())
+                .andExpect(jsonPath("$.batchId").value("k"));
+        withKey("k", "x\ny")
+                .andExpect(status().isAccepted())
+                .andExpect(jsonPath("$.batchId").value("k"));
 
         assertThat(outbox.taken).hasSize(1);
     }

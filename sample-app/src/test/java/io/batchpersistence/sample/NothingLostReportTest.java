@@ -45,8 +45,7 @@ class NothingLostReportTest {
     }
 
     private int print(ByteArrayOutputStream out) {
-        return NothingLostReport.print(
-                received, List.of(shipped), new PrintStream(out, true, StandardCharsets.UTF_8));
+        return NothingLostReport.print(received, List.of(shipped), new PrintStream(out, true, StandardCharsets.UTF_8));
     }
 
     @Test

@@ -44,7 +44,12 @@ class SendersTest {
 
     private CollectorClient client(Duration timeout) {
         return new CollectorClient(
-                "it", collector::url, Map.of("X-Scope-OrgID", "me"), Duration.ofSeconds(5), timeout, new MutableClock());
+                "it",
+                collector::url,
+                Map.of("X-Scope-OrgID", "me"),
+                Duration.ofSeconds(5),
+                timeout,
+                new MutableClock());
     }
 
     private LokiSender loki() {
@@ -67,9 +72,17 @@ class SendersTest {
     @Test
     void pushesStreamsToLoki() throws Exception {
         loki().send(batch(
-                LogEntry.builder(TIME, "sold \u20ac").level("INFO").label("file.name", "a.log")
-                        .field("items", 3L).source("file", "a.log:1").trace("t", "s").build(),
-                LogEntry.builder(TIME, "sold out").level("INFO").label("file.name", "a.log").build(),
+                LogEntry.builder(TIME, "sold \u20ac")
+                        .level("INFO")
+                        .label("file.name", "a.log")
+                        .field("items", 3L)
+                        .source("file", "a.log:1")
+                        .trace("t", "s")
+                        .build(),
+                LogEntry.builder(TIME, "sold out")
+                        .level("INFO")
+                        .label("file.name", "a.log")
+                        .build(),
                 LogEntry.of(TIME, "ERROR", "")));
 
         assertThat(collector.request().path()).isEqualTo("/loki/api/v1/push");
@@ -152,8 +165,14 @@ class SendersTest {
     @Test
     void createsDocumentsInElasticsearch() throws Exception {
         collector.says("{\"errors\":false,\"items\":[]}");
-        elasticsearch().send(batch(LogEntry.builder(TIME, "sold").level("INFO").label("app", "shop")
-                .field("items", 3L).source("file", "a.log:1").trace("t", "s").build()));
+        elasticsearch()
+                .send(batch(LogEntry.builder(TIME, "sold")
+                        .level("INFO")
+                        .label("app", "shop")
+                        .field("items", 3L)
+                        .source("file", "a.log:1")
+                        .trace("t", "s")
+                        .build()));
 
         assertThat(collector.request().path()).isEqualTo("/_bulk");
         assertThat(collector.request().headers().get("Content-type")).containsExactly("application/x-ndjson");
@@ -184,7 +203,9 @@ class SendersTest {
     private void itemsAnswer(int... statuses) {
         StringBuilder items = new StringBuilder();
         for (int status : statuses) {
-            items.append(items.isEmpty() ? "" : ",").append("{\"create\":{\"status\":").append(status);
+            items.append(items.isEmpty() ? "" : ",")
+                    .append("{\"create\":{\"status\":")
+                    .append(status);
             if (status >= 300) {
                 items.append(",\"error\":{\"type\":\"type-").append(status).append("\",\"reason\":\"why\"}");
             }

@@ -63,7 +63,8 @@ class ShipperPropertiesTest {
     @Test
     void filesMayBeOneText() {
         runner.withPropertyValues("shipper.files=/a.log,/b.log")
-                .run(context -> assertThat(context.getBean(ShipperProperties.class).files())
+                .run(context -> assertThat(
+                                context.getBean(ShipperProperties.class).files())
                         .containsExactly(new Source("/a.log", null), new Source("/b.log", null)));
     }
 
