@@ -1,0 +1,99 @@
+package io.batchpersistence.sample;
+
+import io.batchpersistence.BatchSender;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.PersistedBatch;
+import java.io.IOException;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * Pushes to Loki: entries with the same labels make a stream; what would make too many streams (source id, trace id, fields,
+ * batch id) goes into structured metadata. Loki itself drops an entry it already has (same labels, time and line).
+ * Thread-safe.
+ */
+final class LokiSender implements BatchSender {
+
+    private final CollectorClient client;
+    private final String application;
+    private final JsonMapper json = JsonMapper.shared();
+
+    /**
+     * With the label {@code app}.
+     *
+     * @param client posts
+     * @param application the value of the label
+     */
+    LokiSender(CollectorClient client, String application) {
+        this.client = client;
+        this.application = application;
+    }
+
+    private record Push(List<Stream> streams) {}
+
+    /** A value is an array: time in nanoseconds as a text, line, structured metadata. */
+    private record Stream(Map<String, String> stream, List<List<Object>> values) {}
+
+    @Override
+    public void send(PersistedBatch batch) throws IOException, InterruptedException {
+        client.post("/loki/api/v1/push", "application/json", json.writeValueAsBytes(push(batch)));
+    }
+
+    private Push push(PersistedBatch batch) {
+        Map<Map<String, String>, List<List<Object>>> streams = new LinkedHashMap<>();
+        for (LogEntry entry : batch.entries()) {
+            streams.computeIfAbsent(labels(entry), labels -> new ArrayList<>())
+                    .add(List.of(nanos(entry.timestamp()), entry.message(), metadata(entry, batch.id())));
+        }
+        List<Stream> list = new ArrayList<>();
+        streams.forEach((labels, values) -> list.add(new Stream(labels, values)));
+        return new Push(list);
+    }
+
+    private Map<String, String> labels(LogEntry entry) {
+        Map<String, String> labels = new TreeMap<>();
+        labels.put("app", application);
+        if (entry.level() != null) {
+            labels.put("level", entry.level().toLowerCase(Locale.ROOT));
+        }
+        entry.labels().forEach((name, value) -> labels.put(name(name), value));
+        return labels;
+    }
+
+    private Map<String, String> metadata(LogEntry entry, String batchId) {
+        Map<String, String> metadata = new TreeMap<>();
+        entry.fields()
+                .forEach((name, value) ->
+                        metadata.put(name(name), value instanceof String text ? text : json.writeValueAsString(value)));
+        metadata.put("batch_id", batchId);
+        putIfThere(metadata, "source_type", entry.sourceType());
+        putIfThere(metadata, "source_id", entry.sourceId());
+        putIfThere(metadata, "trace_id", entry.traceId());
+        putIfThere(metadata, "span_id", entry.spanId());
+        return metadata;
+    }
+
+    private static void putIfThere(Map<String, String> metadata, String name, @Nullable String value) {
+        if (value != null) {
+            metadata.put(name, value);
+        }
+    }
+
+    /** Loki takes letters, digits and underscores, and no digit in front. */
+    private static String name(String name) {
+        String cleaned = name.replaceAll("[^a-zA-Z0-9_]", "_");
+        return cleaned.isEmpty() || Character.isDigit(cleaned.charAt(0)) ? "_" + cleaned : cleaned;
+    }
+
+    private static String nanos(Instant time) {
+        long nanos = Math.addExact(Math.multiplyExact(time.getEpochSecond(), 1_000_000_000L), (long) time.getNano());
+        return Long.toString(nanos);
+    }
+}

@@ -1,0 +1,138 @@
+package io.batchpersistence.sample;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.time.Instant;
+import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.PropertyNamingStrategies;
+import tools.jackson.databind.SerializationFeature;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * Keeps how far each file has been read, in one file {@code positions.json}, replaced as a whole: temporary file, fsync,
+ * rename, fsync of the directory. After a crash the old or the new one is there, whole. For one thread.
+ */
+final class PositionStore {
+
+    private static final Logger log = LoggerFactory.getLogger(PositionStore.class);
+
+    /**
+     * How far one file has been read.
+     *
+     * @param stream random id of the content: another one for every file, and for every new start after a truncation
+     * @param name the path where it was first found; part of the source ids of its lines
+     * @param generation how many streams this name has had, with this one
+     * @param identity device and inode, or the path where there are none
+     * @param position everything before it is durable in a batch
+     * @param fingerprint of the content before the position
+     * @param lastSeen when it was still followed
+     */
+    record SavedFile(
+            String stream,
+            String name,
+            int generation,
+            String identity,
+            Position position,
+            Fingerprint fingerprint,
+            Instant lastSeen) {}
+
+    private record Content(int version, List<SavedFile> files) {}
+
+    private static final int VERSION = 1;
+
+    private final Path directory;
+    private final Path file;
+    private final JsonMapper json = JsonMapper.builder()
+            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+            .enable(SerializationFeature.INDENT_OUTPUT)
+            .build();
+
+    PositionStore(Path directory) {
+        this.directory = directory;
+        this.file = directory.resolve("positions.json");
+    }
+
+    /**
+     * Reads the positions. A file that can't be understood is set aside, loudly, and everything is read from the start:
+     * lines delivered twice are better than lines lost.
+     *
+     * @throws IOException if the directory or the file can't be read
+     */
+    List<SavedFile> load() throws IOException {
+        Files.createDirectories(directory);
+        byte[] bytes;
+        try {
+            bytes = Files.readAllBytes(file);
+        } catch (NoSuchFileException e) {
+            return List.of();
+        }
+        String problem;
+        try {
+            Content content = json.readValue(bytes, Content.class);
+            if (content.version() == VERSION && isWhole(content)) {
+                return content.files();
+            }
+            problem = "it is of version " + content.version() + " or lacks something";
+        } catch (JacksonException e) {
+            problem = e.getOriginalMessage();
+        }
+        Path aside = directory.resolve("positions.json.damaged-" + System.currentTimeMillis());
+        Files.move(file, aside, StandardCopyOption.REPLACE_EXISTING);
+        log.error(
+                "{} can't be understood ({}) and is now {}; all files are read from the start, so lines will be delivered"
+                        + " twice",
+                file,
+                problem,
+                aside.getFileName());
+        return List.of();
+    }
+
+    @SuppressWarnings("NullAway") // Jackson leaves null what the file does not have, whatever the annotations say
+    private static boolean isWhole(Content content) {
+        return content.files() != null
+                && content.files().stream()
+                        .allMatch(saved -> saved != null
+                                && saved.stream() != null
+                                && saved.name() != null
+                                && saved.identity() != null
+                                && saved.position() != null
+                                && saved.fingerprint() != null
+                                && saved.lastSeen() != null);
+    }
+
+    /**
+     * Replaces what was saved; durable when it returns.
+     *
+     * @throws IOException if it could not be written; what was saved before is still there
+     */
+    void save(List<SavedFile> files) throws IOException {
+        byte[] bytes = json.writeValueAsBytes(new Content(VERSION, files));
+        Path temporary = directory.resolve("positions.json.new");
+        try (FileChannel channel = FileChannel.open(
+                temporary, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
+            ByteBuffer buffer = ByteBuffer.wrap(bytes);
+            while (buffer.hasRemaining()) {
+                channel.write(buffer);
+            }
+            channel.force(true);
+        }
+        Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+        try (FileChannel channel = FileChannel.open(directory, StandardOpenOption.READ)) {
+            channel.force(true);
+        } catch (IOException e) {
+            if (Files.getFileStore(directory).supportsFileAttributeView("posix")) {
+                throw e;
+            }
+            // Windows can't open a directory; there the rename itself is what there is.
+        }
+    }
+}

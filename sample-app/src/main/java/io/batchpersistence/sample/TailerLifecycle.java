@@ -1,0 +1,113 @@
+package io.batchpersistence.sample;
+
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import org.springframework.context.SmartLifecycle;
+
+/**
+ * Runs the tailer on a thread of its own from when the application is up until it stops. In the highest phase: begins last,
+ * ends first, before the store closes.
+ */
+final class TailerLifecycle implements SmartLifecycle {
+
+    private static final Logger log = LoggerFactory.getLogger(TailerLifecycle.class);
+
+    private final FileTailer tailer;
+    private final ShipperStats stats;
+    private final Duration pollInterval;
+    private final Duration summaryInterval;
+
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition stopRequested = lock.newCondition();
+    private volatile boolean stopping;
+    private volatile @Nullable Thread thread;
+
+    TailerLifecycle(FileTailer tailer, ShipperStats stats, ShipperProperties settings) {
+        this.tailer = tailer;
+        this.stats = stats;
+        this.pollInterval = settings.pollInterval();
+        this.summaryInterval = settings.summaryInterval();
+    }
+
+    @Override
+    public void start() {
+        stopping = false;
+        Thread started = new Thread(this::run, "shipper-tailer");
+        started.setDaemon(true);
+        thread = started;
+        started.start();
+    }
+
+    private void run() {
+        long summaryAt = System.nanoTime() + summaryInterval.toNanos();
+        long entriesThen = 0;
+        while (!stopping) {
+            boolean more = false;
+            try {
+                more = tailer.tick();
+            } catch (RuntimeException e) {
+                log.error("following files failed unexpectedly and is tried again", e);
+            }
+            if (!summaryInterval.isZero() && System.nanoTime() - summaryAt >= 0) {
+                summaryAt = System.nanoTime() + summaryInterval.toNanos();
+                long entries = stats.entries.get();
+                if (entries > entriesThen) {
+                    // Is a line itself, if the application's own log is followed: one each interval, not one each
+                    // batch.
+                    log.info("{} lines in {} batches are durable since the start", entries, stats.batches);
+                    entriesThen = entries;
+                }
+            }
+            if (!more) {
+                pause();
+            }
+        }
+        tailer.close();
+    }
+
+    private void pause() {
+        lock.lock();
+        try {
+            long nanos = pollInterval.toNanos();
+            while (!stopping && nanos > 0) {
+                nanos = stopRequested.awaitNanos(nanos);
+            }
+        } catch (InterruptedException e) {
+            // Nobody here interrupts it. To go on interrupted would close the files' channels: forget it.
+            log.debug("interrupted", e);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Waits for the batch that is being persisted. Never interrupts: that would close the store's files under it. */
+    @Override
+    public void stop() {
+        lock.lock();
+        try {
+            stopping = true;
+            stopRequested.signalAll();
+        } finally {
+            lock.unlock();
+        }
+        Thread stopped = thread;
+        if (stopped != null) {
+            try {
+                stopped.join(TimeUnit.SECONDS.toMillis(20));
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+            thread = null;
+        }
+    }
+
+    @Override
+    public boolean isRunning() {
+        return thread != null;
+    }
+}

@@ -1,0 +1,31 @@
+/**
+ * A log shipper: follows files, takes lines over HTTP, persists them in batches and delivers them to Loki or Elasticsearch.
+ *
+ * <h2>The way of a line</h2>
+ *
+ * <pre>
+ * file ── FileTailer, TailedFile, LineReader ──┐
+ *                                              ├─► Outbox.ship: durable when it returns ─► first send ─► LokiSender
+ * POST /logs ── LogController, EntryParser ────┘        (the store's recovery does the rest)          or ElasticsearchSender
+ * </pre>
+ *
+ * <h2>What holds</h2>
+ *
+ * <ul>
+ *   <li>A file's position is advanced on disk only after the batch with the lines before it is durable. Killed in between,
+ *       the lines are read again; the batch id is made of the stream's random id and the offset where the batch starts, so
+ *       that a batch still held is recognised and skipped, see {@link io.batchpersistence.sample.TailedFile}.
+ *   <li>{@code 202} means the batch is durable.
+ *   <li>A store that refuses is answered by waiting: the tailer keeps its position, the HTTP client gets {@code 503}. Memory
+ *       holds at most one batch a file and a short queue of first sends a collector.
+ * </ul>
+ *
+ * <h2>Threads</h2>
+ *
+ * One thread reads all files and persists their batches; it is never interrupted, since that would close file channels. One
+ * thread a collector makes first attempts. Redelivery runs on the threads of the library.
+ */
+@NullMarked
+package io.batchpersistence.sample;
+
+import org.jspecify.annotations.NullMarked;

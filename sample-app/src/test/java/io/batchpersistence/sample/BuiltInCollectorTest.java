@@ -1,0 +1,215 @@
+package io.batchpersistence.sample;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.springframework.test.web.servlet.request.MockMvcRequestBuilders.get;
+import static org.springframework.test.web.servlet.request.MockMvcRequestBuilders.post;
+import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.header;
+import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.jsonPath;
+import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.status;
+
+import io.batchpersistence.sample.BuiltInCollector.Received;
+import io.batchpersistence.sample.BuiltInCollector.Stats;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.hamcrest.Matchers;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.springframework.test.web.servlet.MockMvc;
+import org.springframework.test.web.servlet.ResultActions;
+import org.springframework.test.web.servlet.setup.MockMvcBuilders;
+import org.springframework.web.bind.annotation.ControllerAdvice;
+import org.springframework.web.servlet.mvc.method.annotation.ResponseEntityExceptionHandler;
+
+class BuiltInCollectorTest {
+
+    @TempDir
+    Path directory;
+
+    private final List<Duration> delays = new ArrayList<>();
+    private BuiltInCollector collector;
+    private MockMvc http;
+
+    @ControllerAdvice
+    private static final class Problems extends ResponseEntityExceptionHandler {}
+
+    @BeforeEach
+    void open() throws IOException {
+        BuiltInCollectorProperties settings = new BuiltInCollectorProperties(
+                true, directory.resolve("sub/received.ndjson"), Duration.ofSeconds(9), Duration.ofSeconds(3));
+        collector = new BuiltInCollector(settings.file());
+        http = MockMvcBuilders.standaloneSetup(new BuiltInCollectorController(collector, settings, delays::add))
+                .setControllerAdvice(new Problems())
+                .build();
+    }
+
+    @AfterEach
+    void close() throws IOException {
+        collector.close();
+    }
+
+    private void reopen() throws IOException {
+        collector.close();
+        open();
+    }
+
+    private ResultActions push(String... lines) throws Exception {
+        StringBuilder values = new StringBuilder();
+        for (String line : lines) {
+            values.append(values.isEmpty() ? "" : ",")
+                    .append("[\"1\",\"")
+                    .append(line)
+                    .append("\",{\"source_id\":\"f:")
+                    .append(line)
+                    .append("\",\"batch_id\":\"b\"}]");
+        }
+        return http.perform(post("/loki/api/v1/push")
+                .contentType("application/json")
+                .content("{\"streams\":[{\"stream\":{\"level\":\"info\"},\"values\":[" + values + "]}]}"));
+    }
+
+    private ResultActions bulk(String id, String message) throws Exception {
+        return http.perform(post("/_bulk")
+                .contentType("application/x-ndjson")
+                .content("{\"create\":{\"_index\":\"logs\",\"_id\":\"" + id + "\"}}\n{\"message\":\"" + message
+                        + "\",\"source_id\":\"s\",\"batch_id\":\"b\"}\n"));
+    }
+
+    @Test
+    void countsBatchesEntriesAndDuplicates() throws Exception {
+        push("a", "b").andExpect(status().isNoContent());
+        push("b", "c").andExpect(status().isNoContent());
+
+        http.perform(get("/collector/stats"))
+                .andExpect(jsonPath("$.batches").value(2))
+                .andExpect(jsonPath("$.entries").value(4))
+                .andExpect(jsonPath("$.distinct").value(3))
+                .andExpect(jsonPath("$.duplicates").value(1))
+                .andExpect(jsonPath("$.mode").value("up"));
+        reopen();
+        assertThat(collector.stats()).isEqualTo(new Stats(2, 4, 3, 1, "up"));
+    }
+
+    @Test
+    void writesWhatItReceives() throws Exception {
+        push("a");
+        bulk("1", "m");
+
+        List<Received> received = new ArrayList<>();
+        BuiltInCollector.readAll(directory.resolve("sub/received.ndjson"), received::add);
+        assertThat(received)
+                .containsExactly(
+                        new Received(1, "loki", "b", "f:a", null, "1", "info", "a"),
+                        new Received(2, "elasticsearch", "b", "s", "1", null, null, "m"));
+    }
+
+    @Test
+    void createsADocumentOnce() throws Exception {
+        bulk("1", "a").andExpect(status().isOk()).andExpect(jsonPath("$.errors").value(false));
+        reopen();
+        bulk("1", "a")
+                .andExpect(status().isOk())
+                .andExpect(jsonPath("$.errors").value(true))
+                .andExpect(jsonPath("$.items[0].create.status").value(409));
+
+        assertThat(collector.stats().entries()).isEqualTo(1);
+    }
+
+    @Test
+    void cutsOffWhatADyingProcessHalfWrote() throws Exception {
+        push("a");
+        Files.writeString(directory.resolve("sub/received.ndjson"), "{\"push\":2,\"pro", StandardOpenOption.APPEND);
+        reopen();
+        push("b");
+        reopen();
+
+        assertThat(collector.stats()).isEqualTo(new Stats(2, 2, 2, 0, "up"));
+    }
+
+    @Test
+    void doesNotTouchAFileOfSomethingElse() throws Exception {
+        Path file = Files.writeString(directory.resolve("other"), "precious\nthings");
+
+        assertThatThrownBy(() -> new BuiltInCollector(file).close())
+                .isInstanceOf(IOException.class)
+                .hasMessageContaining("line 1");
+        assertThat(file).hasContent("precious\nthings");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"down, 503", "throttle, 429", "reject, 400"})
+    void misbehavesAsTold(String mode, int answer) throws Exception {
+        http.perform(post("/collector/mode/" + mode)).andExpect(status().isOk());
+        http.perform(get("/collector/mode")).andExpect(jsonPath("$.mode").value(mode));
+        push("a").andExpect(status().is(answer));
+        bulk("1", "a").andExpect(status().is(answer));
+        assertThat(collector.stats().entries()).isZero();
+
+        http.perform(post("/collector/mode/up")).andExpect(status().isOk());
+        push("a").andExpect(status().isNoContent());
+    }
+
+    @Test
+    void asksToComeBackOnlyWhenThrottling() throws Exception {
+        http.perform(post("/collector/mode/throttle"));
+        push("a").andExpect(header().string("Retry-After", "3"));
+        http.perform(post("/collector/mode/down"));
+        push("a").andExpect(header().doesNotExist("Retry-After"));
+    }
+
+    @Test
+    void isSlowAsTold() throws Exception {
+        http.perform(post("/collector/mode/slow"));
+        push("a").andExpect(status().isNoContent());
+
+        assertThat(delays).containsExactly(Duration.ofSeconds(9));
+    }
+
+    @Test
+    void namesTheModesThereAre() throws Exception {
+        http.perform(post("/collector/mode/sleepy"))
+                .andExpect(status().isBadRequest())
+                .andExpect(jsonPath("$.detail").value(Matchers.endsWith("there are up, down, slow, throttle, reject")));
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            quoteCharacter = '`',
+            value = {"`{}`", "`[`", "`{\"streams\":[{\"stream\":{},\"values\":[[1,2]]}]}`"})
+    void refusesWhatIsNoPush(String body) throws Exception {
+        http.perform(post("/loki/api/v1/push").contentType("application/json").content(body))
+                .andExpect(status().isBadRequest());
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            quoteCharacter = '`',
+            value = {"`{\"delete\":{}}`", "`{\"create\":{}}`", "`{\"create\":{}} {\"m\":1}`", "`{`"})
+    void refusesWhatIsNoBulk(String body) throws Exception {
+        http.perform(post("/_bulk").contentType("application/x-ndjson").content(body))
+                .andExpect(status().isBadRequest());
+    }
+
+    @Test
+    void setOfHashesIsASet() {
+        LongSet set = new LongSet();
+        for (long i = -5000; i <= 5000; i++) {
+            assertThat(set.add(i * 0x9E3779B97F4A7C15L)).isTrue();
+        }
+        for (long i = -5000; i <= 5000; i++) {
+            assertThat(set.add(i * 0x9E3779B97F4A7C15L)).isFalse();
+            assertThat(set.contains(i * 0x9E3779B97F4A7C15L)).isTrue();
+        }
+        assertThat(set.size()).isEqualTo(10_001);
+        assertThat(set.contains(1)).isFalse();
+    }
+}

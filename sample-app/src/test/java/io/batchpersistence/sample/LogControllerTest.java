@@ -1,0 +1,227 @@
+package io.batchpersistence.sample;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.springframework.test.web.servlet.request.MockMvcRequestBuilders.post;
+import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.header;
+import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.jsonPath;
+import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.status;
+
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.sample.ShipperProperties.Source;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.hamcrest.Matchers;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.springframework.http.HttpStatus;
+import org.springframework.test.web.servlet.MockMvc;
+import org.springframework.test.web.servlet.ResultActions;
+import org.springframework.test.web.servlet.request.MockHttpServletRequestBuilder;
+import org.springframework.test.web.servlet.setup.MockMvcBuilders;
+import org.springframework.util.unit.DataSize;
+import org.springframework.web.bind.annotation.ControllerAdvice;
+import org.springframework.web.servlet.mvc.method.annotation.ResponseEntityExceptionHandler;
+
+class LogControllerTest {
+
+    private static final int MAX_BYTES = 2000;
+
+    private final FakeOutbox outbox = new FakeOutbox();
+    private final MockMvc http = MockMvcBuilders.standaloneSetup(new LogController(
+                    outbox,
+                    new EntryParser(new MutableClock()),
+                    new ShipperStats(),
+                    Set.of("loki", "elasticsearch"),
+                    settings()))
+            .setControllerAdvice(new Problems())
+            .build();
+
+    /** As spring.mvc.problemdetails.enabled does. */
+    @ControllerAdvice
+    private static final class Problems extends ResponseEntityExceptionHandler {}
+
+    private static ShipperProperties settings() {
+        Duration second = Duration.ofSeconds(1);
+        DataSize size = DataSize.ofKilobytes(1);
+        return new ShipperProperties(
+                true,
+                List.<Source>of(),
+                "loki",
+                1,
+                size,
+                second,
+                size,
+                Path.of("."),
+                second,
+                second,
+                second,
+                second,
+                second,
+                DataSize.ofBytes(MAX_BYTES),
+                second);
+    }
+
+    private ResultActions text(String body) throws Exception {
+        return http.perform(post("/logs").contentType("text/plain").content(body));
+    }
+
+    private ResultActions ndjson(String body) throws Exception {
+        return http.perform(post("/logs").contentType("application/x-ndjson").content(body));
+    }
+
+    private LogEntry entry(int number) {
+        return outbox.taken.get(0).entries().get(number);
+    }
+
+    @Test
+    void takesOneEntryALine() throws Exception {
+        text("one\r\n\n[warn] two\u20ac\n")
+                .andExpect(status().isAccepted())
+                .andExpect(jsonPath("$.entries").value(2));
+
+        assertThat(outbox.messages()).containsExactly("one", "[warn] two\u20ac");
+        assertThat(outbox.taken.get(0).collectorType()).isEqualTo("loki");
+        assertThat(entry(1).level()).isEqualTo("WARN");
+        assertThat(entry(1).sourceId()).isEqualTo(outbox.taken.get(0).id() + ":3");
+    }
+
+    @Test
+    void answersWithTheIdOfTheBatch() throws Exception {
+        String answer = text("x").andReturn().getResponse().getContentAsString();
+
+        assertThat(answer).contains("\"batchId\":\"" + outbox.taken.get(0).id() + "\"");
+    }
+
+    @Test
+    void takesOneObjectALine() throws Exception {
+        ndjson("""
+                {"timestamp":"2026-01-31T12:00:00.123456789+01:00","level":"INFO","message":"sold",\
+                "labels":{"app":"shop"},"fields":{"items":3},"source_type":"till","source_id":"till-7",\
+                "trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331","other":[1,null]}
+
+                {"message":""}
+                """)
+                .andExpect(status().isAccepted())
+                .andExpect(jsonPath("$.entries").value(2));
+
+        LogEntry first = entry(0);
+        assertThat(first.timestamp()).isEqualTo(Instant.parse("2026-01-31T11:00:00.123456789Z"));
+        assertThat(first.level()).isEqualTo("INFO");
+        assertThat(first.message()).isEqualTo("sold");
+        assertThat(first.labels()).isEqualTo(Map.of("app", "shop"));
+        assertThat(first.fields()).containsEntry("items", 3L).containsKey("other");
+        assertThat(first.sourceType()).isEqualTo("till");
+        assertThat(first.sourceId()).isEqualTo("till-7");
+        assertThat(first.traceId()).isEqualTo("0af7651916cd43dd8448eb211c80319c");
+        assertThat(first.spanId()).isEqualTo("b7ad6b7169203331");
+        assertThat(entry(1).timestamp()).isEqualTo(Instant.parse("2026-03-01T12:00:00Z"));
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            quoteCharacter = '`',
+            value = {
+                "`[1]`, JSON object",
+                "`\"text\"`, JSON object",
+                "`null`, is null",
+                "`{\"message\":\"x\"} trailing`, not valid JSON",
+                "`{\"message\":`, not valid JSON",
+                "`{\"level\":\"INFO\"}`, no 'message'",
+                "`{\"message\":7}`, 'message' must be a text",
+                "`{\"message\":\"x\",\"labels\":{\"a\":1}}`, label 'a' must be a text",
+                "`{\"message\":\"x\",\"labels\":[]}`, 'labels' must be an object",
+                "`{\"message\":\"x\",\"timestamp\":\"yesterday\"}`, 'timestamp' must be like",
+                "`{\"message\":\"x\",\"timestamp\":\"9999-01-01T00:00:00Z\"}`, out of range"
+            })
+    void saysWhichLineIsBadAndTakesNone(String line, String reason) throws Exception {
+        ndjson("{\"message\":\"good\"}\n" + line + "\n")
+                .andExpect(status().isBadRequest())
+                .andExpect(header().string("Content-Type", "application/problem+json"))
+                .andExpect(jsonPath("$.detail")
+                        .value(Matchers.allOf(Matchers.startsWith("line 2: "), Matchers.containsString(reason))));
+
+        assertThat(outbox.taken).isEmpty();
+    }
+
+    @ParameterizedTest
+    @CsvSource({"text/plain", "application/x-ndjson"})
+    void refusesABodyWithoutEntries(String type) throws Exception {
+        http.perform(post("/logs").contentType(type).content(" \n\n"))
+                .andExpect(status().isBadRequest())
+                .andExpect(jsonPath("$.detail").value(Matchers.containsString("no entries")));
+    }
+
+    @Test
+    void refusesOtherTypesAndEncodings() throws Exception {
+        http.perform(post("/logs").contentType("application/xml").content("<x/>"))
+                .andExpect(status().isUnsupportedMediaType());
+        http.perform(post("/logs").content("x")).andExpect(status().isUnsupportedMediaType());
+        http.perform(post("/logs")
+                        .contentType("text/plain")
+                        .header("Content-Encoding", "gzip")
+                        .content("x"))
+                .andExpect(status().isUnsupportedMediaType());
+    }
+
+    @Test
+    void refusesWhatIsTooLarge() throws Exception {
+        text("x".repeat(MAX_BYTES)).andExpect(status().isAccepted());
+        text("x".repeat(MAX_BYTES + 1))
+                .andExpect(status().is(HttpStatus.CONTENT_TOO_LARGE.value()))
+                .andExpect(jsonPath("$.detail").value(Matchers.containsString("shipper.max_request_size")));
+    }
+
+    @Test
+    void sendsToTheCollectorAskedFor() throws Exception {
+        http.perform(post("/logs?collector=elasticsearch")
+                        .contentType("text/plain")
+                        .content("x"))
+                .andExpect(status().isAccepted());
+        http.perform(post("/logs?collector=splunk").contentType("text/plain").content("x"))
+                .andExpect(status().isBadRequest())
+                .andExpect(
+                        jsonPath("$.detail").value("there is no collector 'splunk'; there are [elasticsearch, loki]"));
+
+        assertThat(outbox.taken).hasSize(1);
+        assertThat(outbox.taken.get(0).collectorType()).isEqualTo("elasticsearch");
+    }
+
+    @Test
+    void asksToComeBackWhenTheBatchWasRefused() throws Exception {
+        outbox.refusesCollector = collector -> true;
+        text("x")
+                .andExpect(status().isServiceUnavailable())
+                .andExpect(header().string("Retry-After", "5"))
+                .andExpect(jsonPath("$.detail").value("full"));
+    }
+
+    private ResultActions withKey(String key, String body) throws Exception {
+        MockHttpServletRequestBuilder request = post("/logs").contentType("text/plain");
+        return http.perform(request.header("Idempotency-Key", key).content(body));
+    }
+
+    @Test
+    void takesARepeatedRequestOnce() throws Exception {
+        withKey("k", "x\ny")
+                .andExpect(status().isAccepted())
+                .andExpect(jsonPath("$.batchId").value("k"));
+        withKey("k", "x\ny")
+                .andExpect(status().isAccepted())
+                .andExpect(jsonPath("$.batchId").value("k"));
+
+        assertThat(outbox.taken).hasSize(1);
+    }
+
+    @Test
+    void refusesAKeyThatStandsForOtherContent() throws Exception {
+        withKey("k", "x").andExpect(status().isAccepted());
+        withKey("k", "y")
+                .andExpect(status().is(HttpStatus.UNPROCESSABLE_CONTENT.value()))
+                .andExpect(jsonPath("$.detail").value(Matchers.containsString("other content")));
+    }
+}

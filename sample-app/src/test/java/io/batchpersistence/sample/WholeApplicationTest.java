@@ -1,0 +1,137 @@
+package io.batchpersistence.sample;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import io.batchpersistence.sample.BuiltInCollector.Received;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.springframework.beans.factory.annotation.Autowired;
+import org.springframework.boot.test.context.SpringBootTest;
+import org.springframework.boot.test.context.SpringBootTest.WebEnvironment;
+import org.springframework.core.env.Environment;
+import org.springframework.test.annotation.DirtiesContext;
+import org.springframework.test.context.DynamicPropertyRegistry;
+import org.springframework.test.context.DynamicPropertySource;
+
+/** From a file or a request, through the store, over real HTTP, into the collector's file. */
+@SpringBootTest(
+        classes = SampleApplication.class,
+        webEnvironment = WebEnvironment.RANDOM_PORT,
+        properties = {
+            "shipper.batch-delay=10ms",
+            "shipper.poll-interval=10ms",
+            "shipper.scan-interval=10ms",
+            "batch-persistence.recovery.interval=50ms",
+            "batch-persistence.recovery.backoff-base=50ms",
+            "batch-persistence.recovery.backoff-max=200ms"
+        })
+@DirtiesContext
+class WholeApplicationTest {
+
+    @TempDir
+    static Path home;
+
+    @DynamicPropertySource
+    static void directories(DynamicPropertyRegistry registry) {
+        registry.add("sample.home", home::toString);
+        registry.add("shipper.files", () -> home.resolve("in/*.log").toString());
+    }
+
+    private final HttpClient http = HttpClient.newHttpClient();
+    private final Environment environment;
+    private final BuiltInCollector collector;
+
+    @Autowired
+    WholeApplicationTest(Environment environment, BuiltInCollector collector) {
+        this.environment = environment;
+        this.collector = collector;
+    }
+
+    @BeforeEach
+    void collectorIsUp() throws Exception {
+        post("/collector/mode/up", "text/plain", "");
+    }
+
+    private HttpResponse<String> post(String path, String type, String body) throws IOException, InterruptedException {
+        URI uri = URI.create("http://localhost:" + environment.getProperty("local.server.port") + path);
+        HttpRequest request = HttpRequest.newBuilder(uri)
+                .header("Content-Type", type)
+                .timeout(Duration.ofSeconds(30))
+                .POST(BodyPublishers.ofString(body))
+                .build();
+        return http.send(request, BodyHandlers.ofString());
+    }
+
+    private List<String> received() {
+        List<String> messages = new ArrayList<>();
+        try {
+            BuiltInCollector.readAll(
+                    home.resolve("collector/received.ndjson"), (Received entry) -> messages.add(entry.message()));
+        } catch (IOException e) {
+            throw new AssertionError(e);
+        }
+        return messages;
+    }
+
+    private void awaitReceived(String... messages) {
+        await().atMost(Duration.ofSeconds(30))
+                .untilAsserted(() -> assertThat(received()).contains(messages));
+    }
+
+    @Test
+    void deliversWhatIsPosted() throws Exception {
+        HttpResponse<String> answer = post("/logs", "text/plain", "posted 1\nposted 2\n");
+        assertThat(answer.statusCode()).isEqualTo(202);
+        assertThat(answer.body()).contains("\"entries\":2");
+        awaitReceived("posted 1", "posted 2");
+
+        assertThat(post("/logs?collector=elasticsearch", "application/x-ndjson", "{\"message\":\"posted 3\"}")
+                        .statusCode())
+                .isEqualTo(202);
+        awaitReceived("posted 3");
+    }
+
+    @Test
+    void deliversWhatIsWrittenToFiles() throws Exception {
+        Path file = Files.createDirectories(home.resolve("in")).resolve("a.log");
+        Files.writeString(file, "written 1\nwritten 2\n", StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+        awaitReceived("written 1", "written 2");
+    }
+
+    @Test
+    void takesLinesWhileTheCollectorIsDownAndDeliversThemLater() throws Exception {
+        assertThat(post("/collector/mode/down", "text/plain", "").statusCode()).isEqualTo(200);
+        assertThat(post("/logs", "text/plain", "during the outage\n").statusCode())
+                .isEqualTo(202);
+        assertThat(received()).doesNotContain("during the outage");
+
+        assertThat(post("/collector/mode/up", "text/plain", "").statusCode()).isEqualTo(200);
+        awaitReceived("during the outage");
+        assertThat(collector.mode()).isEqualTo(BuiltInCollector.Mode.UP);
+    }
+
+    @Test
+    void explainsWhatIsWrongWithARequest() throws Exception {
+        HttpResponse<String> answer = post("/logs", "application/x-ndjson", "{\"message\":\"ok\"}\nnonsense");
+        assertThat(answer.statusCode()).isEqualTo(400);
+        assertThat(answer.headers().firstValue("Content-Type")).hasValue("application/problem+json");
+        assertThat(answer.body()).contains("line 2");
+
+        assertThat(post("/logs", "application/xml", "<x/>").statusCode()).isEqualTo(415);
+    }
+}
