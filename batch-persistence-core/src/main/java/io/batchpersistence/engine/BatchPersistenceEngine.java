@@ -1,0 +1,1308 @@
+package io.batchpersistence.engine;
+
+import io.batchpersistence.BatchListener;
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchRejectedException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.BatchStore.FailureDecision;
+import io.batchpersistence.BatchStore.Lease;
+import io.batchpersistence.BatchStore.Settled;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.OverflowPolicy;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.RecoveryTarget;
+import java.time.Clock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import java.util.random.RandomGenerator;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import org.slf4j.MDC;
+
+/**
+ * Makes the decisions over a {@link BatchStore}: how long a batch may be in flight, when it is tried again, when it is given
+ * up, what happens when the store is full, and how fast each collector type is served. Thread-safe.
+ *
+ * <pre>{@code
+ * BatchPersistence persistence = BatchPersistenceEngine.builder(store)
+ *         .targets(type -> RecoveryTarget.of(senders.get(type)))
+ *         .build();
+ * scheduler.scheduleWithFixedDelay(persistence::recover, 1, 1, SECONDS);
+ * scheduler.scheduleWithFixedDelay(persistence::cleanup, 1, 1, MINUTES);
+ * }</pre>
+ *
+ * <h2>How recovery works</h2>
+ *
+ * {@link #recover()} starts one task that looks at every collector type's lane in turn. The first that gets a batch passes the
+ * rest of the lanes on to a new task before it hands its batch over, and stays with its lane until nothing is due or the lane
+ * says no: a sender that hangs holds nothing but its own slot, and idle lanes cost no thread. A batch is claimed by the
+ * thread that hands it over, so an executor that refuses work never leaves a batch claimed and forgotten.
+ *
+ * <p>While a target runs, the SLF4J MDC has {@code batchId} and {@code collectorType}.
+ *
+ * <p>The engine owns its store: {@link #close()} closes it.
+ */
+public final class BatchPersistenceEngine implements BatchPersistence {
+
+    private static final Logger log = LoggerFactory.getLogger(BatchPersistenceEngine.class);
+
+    /** Space may come back otherwise than through this engine's removals, for instance by a file freed late. */
+    private static final long ROOM_RECHECK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
+
+    /** Evictions double from one up to this, so that room for a large batch does not take thousands of rounds. */
+    private static final int MAX_EVICTED_AT_ONCE = 256;
+
+    private static final int TIMED_OUT_AT_ONCE = 1_000;
+    private static final int EXPIRED_AT_ONCE = 1_000;
+    private static final double RETRY_AFTER_JITTER = 0.1;
+    private static final String MDC_BATCH = "batchId";
+    private static final String MDC_COLLECTOR = "collectorType";
+
+    private final BatchStore store;
+    private final Function<String, CollectorSettings> settings;
+    private final Function<String, @Nullable RecoveryTarget> targets;
+    private final OverflowPolicy overflowPolicy;
+    private final Duration overflowTimeout;
+    private final List<String> excludedGlobs;
+    private final List<Pattern> excluded;
+    private final Announcer announcer;
+    private final Duration shutdownTimeout;
+    private final Executor executor;
+    private final @Nullable ExecutorService ownExecutor;
+    private final Clock clock;
+    private final RandomGenerator random;
+
+    private final ConcurrentMap<String, Lane> lanes = new ConcurrentHashMap<>();
+    /** The claims that are out, by batch id. */
+    private final ConcurrentMap<String, HandOver> handOvers = new ConcurrentHashMap<>();
+    /** The hand-overs whose target runs. */
+    private final Set<HandOver> executing = ConcurrentHashMap.newKeySet();
+
+    private final AtomicBoolean scanQueued = new AtomicBoolean();
+    private final Room room = new Room();
+    private final ReentrantLock evicting = new ReentrantLock();
+    private final HandOver.Settling settling = new ClaimSettling();
+
+    private final ReentrantLock closeLock = new ReentrantLock();
+    private final ReentrantLock workersLock = new ReentrantLock();
+    private final Condition workerLeft = workersLock.newCondition();
+    /** The threads between asking for a batch and having handed it over; more than once if nested. */
+    private final List<Thread> workers = new ArrayList<>();
+
+    private volatile boolean closing;
+    private volatile boolean closed;
+
+    private BatchPersistenceEngine(Builder builder) {
+        store = builder.store;
+        settings = builder.settings;
+        targets = builder.targets;
+        overflowPolicy = builder.overflowPolicy;
+        overflowTimeout = builder.overflowTimeout;
+        excludedGlobs = builder.excludedGlobs;
+        excluded = excludedGlobs.stream().map(BatchSelector::glob).toList();
+        announcer = new Announcer(builder.listener, log);
+        shutdownTimeout = builder.shutdownTimeout;
+        ownExecutor = builder.executor == null ? ownThreads() : null;
+        executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
+        clock = builder.clock;
+        random = builder.random;
+    }
+
+    /**
+     * Begins to build an engine.
+     *
+     * @param store where batches are kept; owned and closed by the engine once built
+     * @return the builder
+     */
+    public static Builder builder(BatchStore store) {
+        return new Builder(store);
+    }
+
+    /**
+     * One that keeps nothing, so that application code stays as it is where persistence is switched off. Arguments are checked
+     * as ever; {@code persistBatch} returns normally, marks return {@code false}, everything else is empty or zero, and
+     * {@code close} does nothing.
+     *
+     * @return stateless, thread-safe
+     */
+    public static BatchPersistence disabled() {
+        return new NoOpBatchPersistence();
+    }
+
+    private static ExecutorService ownThreads() {
+        AtomicInteger number = new AtomicInteger();
+        return new ThreadPoolExecutor(0, Integer.MAX_VALUE, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), task -> {
+            Thread thread = new Thread(task, "batch-persistence-" + number.incrementAndGet());
+            thread.setDaemon(true);
+            return thread;
+        });
+    }
+
+    int callersWaitingForRoom() {
+        return room.waiting();
+    }
+
+    boolean isClosing() {
+        return closing;
+    }
+
+    /** What the last process left: who was held back, and by which rules, is decided anew. */
+    private void start() {
+        store.onCorruption(announcer::corrupted);
+        Instant now = clock.instant();
+        store.releaseHeld(now);
+        BatchSelector pending = BatchSelector.all().states(BatchState.PENDING);
+        for (String glob : excludedGlobs) {
+            store.reschedule(pending.failureReason(glob), now, null);
+        }
+        for (String type : store.collectorTypes()) {
+            if (!lane(type).settings().recovery()) {
+                store.reschedule(pending.collectorTypes(type), now, null);
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------- persist
+
+    @Override
+    public void persistBatch(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        ensureOpen();
+        CompletableFuture<@Nullable Void> durable = append(newBatch(batchId, entries, collectorType, context), true);
+        Throwable failure = await(durable);
+        if (failure != null) {
+            throw unchecked(failure);
+        }
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> persistBatchAsync(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        try {
+            ensureOpen();
+            return detached(append(newBatch(batchId, entries, collectorType, context), false));
+        } catch (RuntimeException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+    }
+
+    private NewBatch newBatch(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        Instant now = clock.instant();
+        NewBatch checked = new NewBatch(batchId, collectorType, entries, context, now, now);
+        return leased(checked, now);
+    }
+
+    private NewBatch leased(NewBatch batch, Instant now) {
+        Duration timeout = lane(batch.collectorType()).settings().batchTimeout();
+        return new NewBatch(
+                batch.id(), batch.collectorType(), batch.entries(), batch.context(), now, Times.after(now, timeout));
+    }
+
+    /**
+     * Appends, and does about a full store what the overflow policy says.
+     *
+     * @param waits whether to wait for the disk, so that being full is also handled if the store finds out late
+     */
+    private CompletableFuture<@Nullable Void> append(NewBatch batch, boolean waits) {
+        long removals = room.removals();
+        CompletableFuture<@Nullable Void> durable = tryAppend(batch);
+        BatchRejectedException full = rejection(durable, waits);
+        if (full == null) {
+            return durable;
+        }
+        return switch (overflowPolicy) {
+            case REJECT -> durable;
+            case BLOCK -> appendWhenRoom(batch, full, removals, waits);
+            case DROP_OLDEST -> appendEvicting(batch, waits);
+        };
+    }
+
+    private CompletableFuture<@Nullable Void> appendWhenRoom(
+            NewBatch batch, BatchRejectedException first, long removalsBefore, boolean waits) {
+        long began = System.nanoTime();
+        long timeout = Room.nanos(overflowTimeout);
+        BatchRejectedException full = first;
+        long removals = removalsBefore;
+        while (true) {
+            long left = timeout - (System.nanoTime() - began);
+            if (left <= 0) {
+                return CompletableFuture.failedFuture(new BatchRejectedException("no room after waiting "
+                        + overflowTimeout + " for it (overflow policy block; raise the overflow timeout, or): "
+                        + full.getMessage()));
+            }
+            try {
+                room.await(removals, Math.min(left, ROOM_RECHECK_NANOS));
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                return CompletableFuture.failedFuture(new BatchRejectedException(
+                        "interrupted while waiting for room (overflow policy block): " + full.getMessage()));
+            }
+            ensureOpen();
+            removals = room.removals();
+            CompletableFuture<@Nullable Void> durable = tryAppend(leased(batch, clock.instant()));
+            BatchRejectedException again = rejection(durable, waits);
+            if (again == null) {
+                return durable;
+            }
+            full = again;
+        }
+    }
+
+    private CompletableFuture<@Nullable Void> appendEvicting(NewBatch batch, boolean waits) {
+        while (true) {
+            List<BatchSummary> evicted = new ArrayList<>();
+            CompletableFuture<@Nullable Void> durable;
+            try {
+                durable = evictAndAppend(batch, evicted);
+            } finally {
+                if (!evicted.isEmpty()) {
+                    evicted.forEach(announcer::evicted);
+                    room.made();
+                }
+            }
+            if (evicted.isEmpty() || rejection(durable, waits) == null) {
+                return durable;
+            }
+        }
+    }
+
+    /** One thread at a time evicts, or several would make room for one batch; none waits for the disk in here. */
+    private CompletableFuture<@Nullable Void> evictAndAppend(NewBatch batch, List<BatchSummary> evicted) {
+        evicting.lock();
+        try {
+            CompletableFuture<@Nullable Void> durable = tryAppend(batch);
+            for (int count = 1; rejection(durable, false) != null; count = Math.min(2 * count, MAX_EVICTED_AT_ONCE)) {
+                List<BatchSummary> gone = store.evictOldest(count);
+                if (gone.isEmpty()) {
+                    return durable;
+                }
+                evicted.addAll(gone);
+                durable = tryAppend(batch);
+                if (rejection(durable, false) != null) {
+                    store.reclaim(); // what was evicted may still be on disk
+                    durable = tryAppend(batch);
+                }
+            }
+            return durable;
+        } finally {
+            evicting.unlock();
+        }
+    }
+
+    private CompletableFuture<@Nullable Void> tryAppend(NewBatch batch) {
+        try {
+            return store.append(batch);
+        } catch (RuntimeException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+    }
+
+    private static @Nullable BatchRejectedException rejection(CompletableFuture<?> durable, boolean waits) {
+        if (!waits && !durable.isDone()) {
+            return null;
+        }
+        return await(durable) instanceof BatchRejectedException full ? full : null;
+    }
+
+    /**
+     * Waits however long it takes, since giving up would leave nobody knowing whether the batch is held; an interrupt is kept
+     * for the caller.
+     */
+    private static @Nullable Throwable await(CompletableFuture<?> future) {
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    future.get();
+                    return null;
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                } catch (ExecutionException e) {
+                    return unwrapped(e);
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private static Throwable unwrapped(Throwable thrown) {
+        Throwable cause = thrown.getCause();
+        return (thrown instanceof ExecutionException || thrown instanceof CompletionException) && cause != null
+                ? cause
+                : thrown;
+    }
+
+    private static RuntimeException unchecked(Throwable failure) {
+        if (failure instanceof RuntimeException unchecked) {
+            return unchecked;
+        }
+        if (failure instanceof Error error) {
+            throw error;
+        }
+        return new BatchPersistenceException("the batch could not be persisted: " + failure, failure);
+    }
+
+    /**
+     * A future of the caller's own: cancelling it does not reach into the store, and what hangs on it (sending the batch, say)
+     * does not run on, and hold up, the thread that syncs everybody's batches.
+     */
+    private CompletableFuture<@Nullable Void> detached(CompletableFuture<@Nullable Void> durable) {
+        CompletableFuture<@Nullable Void> result = new CompletableFuture<>();
+        if (durable.isDone()) {
+            complete(result, await(durable));
+        } else {
+            var unused = durable.whenComplete((nothing, thrown) -> {
+                Runnable completion = () -> complete(result, thrown == null ? null : unwrapped(thrown));
+                if (result.getNumberOfDependents() == 0 || !execute(completion)) {
+                    completion.run();
+                }
+            });
+        }
+        return result;
+    }
+
+    private static void complete(CompletableFuture<@Nullable Void> result, @Nullable Throwable failure) {
+        if (failure == null) {
+            result.complete(null);
+        } else {
+            result.completeExceptionally(failure);
+        }
+    }
+
+    // ------------------------------------------------------------------- mark
+
+    @Override
+    public boolean markBatchSuccess(String batchId) {
+        checkId(batchId);
+        ensureOpen();
+        return delivered(batchId);
+    }
+
+    @Override
+    public boolean markBatchFailed(String batchId, String reason) {
+        checkId(batchId);
+        Failure failure = Failure.transientFailure(reason);
+        ensureOpen();
+        HandOver handOver = handOvers.get(batchId);
+        if (!failed(batchId, BatchStore.ANY_FENCE, failure, handOver)) {
+            return false;
+        }
+        if (handOver != null) {
+            detach(handOver);
+        }
+        return true;
+    }
+
+    private static void checkId(String batchId) {
+        Objects.requireNonNull(batchId, "batch id must not be null");
+    }
+
+    private boolean delivered(String batchId) {
+        HandOver claimed = handOvers.get(batchId);
+        Settled settled = store.delivered(batchId);
+        if (settled == null) {
+            return false;
+        }
+        if (claimed != null) {
+            detach(claimed);
+        }
+        room.made();
+        Lane lane = lanes.get(settled.collectorType());
+        if (lane != null) {
+            answered(lane);
+        }
+        return true;
+    }
+
+    private void answered(Lane lane) {
+        Duration outage = lane.answered(clock.instant());
+        if (outage != null) {
+            log.info("collector '{}' is back after {}: ramping up", lane.collectorType, outage);
+        }
+    }
+
+    private boolean failed(String batchId, long fence, Failure failure, @Nullable HandOver handOver) {
+        Instant now = clock.instant();
+        Decision decision = new Decision(batchId, failure, handOver == null ? null : handOver.permit(), now);
+        Settled settled = store.failed(batchId, fence, failure.reason(), now, decision);
+        if (settled == null) {
+            return false;
+        }
+        decision.report();
+        if (settled.state() == BatchState.DEAD) {
+            announceDead(batchId, now);
+        }
+        return true;
+    }
+
+    private void announceDead(String batchId, Instant now) {
+        try {
+            store.list(BatchSelector.all().ids(batchId).states(BatchState.DEAD), now)
+                    .forEach(announcer::deadLettered);
+        } catch (RuntimeException e) {
+            log.error("batch '{}' is a dead letter, but could not be read to announce it", batchId, e);
+        }
+    }
+
+    private boolean isExcluded(String reason) {
+        return excluded.stream().anyMatch(glob -> glob.matcher(reason).matches());
+    }
+
+    /** What becomes of one failed batch, and what its lane learns from it. Called by the store if the batch is in flight. */
+    private final class Decision implements FailureDecision {
+        private final String batchId;
+        private final Failure failure;
+        private final Lane.@Nullable Permit permit;
+        private final Instant now;
+        private final boolean held;
+        private @Nullable Lane lane;
+        private boolean opened;
+
+        Decision(String batchId, Failure failure, Lane.@Nullable Permit permit, Instant now) {
+            this.batchId = batchId;
+            this.failure = failure;
+            this.permit = permit;
+            this.now = now;
+            this.held = isExcluded(failure.reason());
+        }
+
+        @Override
+        public Verdict decide(String collectorType, int retryCount) {
+            Lane lane = lane(collectorType);
+            this.lane = lane;
+            if (failure.kind() == Failure.Kind.PERMANENT) {
+                return new Verdict(true, null, retryCount + 1);
+            }
+            CollectorSettings settings = lane.settings();
+            Lane.Consequence consequence = lane.failed(permit, batchId, failure, now);
+            opened = consequence.opened();
+            int retries = consequence.counts() ? retryCount + 1 : retryCount;
+            if (consequence.counts() && retries >= settings.retry().maxRetries()) {
+                return new Verdict(true, null, retries);
+            }
+            if (held || !settings.recovery()) {
+                lane.forgetProbed(batchId);
+                return new Verdict(false, null, retries);
+            }
+            if (failure.kind() == Failure.Kind.RETRY_AFTER) {
+                lane.forgetProbed(batchId);
+                double factor = 1 + RETRY_AFTER_JITTER * random.nextDouble();
+                Duration wish = lane.honoured(failure.delay());
+                return new Verdict(false, Times.after(now, scaled(wish, factor)), retries);
+            }
+            Instant due = consequence.pushedTo() != null
+                    ? consequence.pushedTo()
+                    : Times.after(now, settings.retry().delayAfter(retryCount + 1, random));
+            return new Verdict(false, due, retries);
+        }
+
+        /** Outside of the store's locks. */
+        void report() {
+            Lane lane = this.lane;
+            if (lane == null) {
+                return;
+            }
+            if (failure.kind() == Failure.Kind.PERMANENT) {
+                answered(lane);
+            } else if (opened) {
+                log.warn(
+                        "collector '{}' is taken to be down after {} failures in a row (last: {}): probing it with backoff",
+                        lane.collectorType,
+                        lane.status().failuresInARow(),
+                        failure.reason());
+            }
+        }
+
+        private Duration scaled(Duration duration, double factor) {
+            return duration.plusMillis((long) (duration.toMillis() * (factor - 1)));
+        }
+    }
+
+    // ---------------------------------------------------------------- recover
+
+    @Override
+    public void recover() {
+        ensureOpen();
+        if (closing) {
+            return;
+        }
+        Instant now = clock.instant();
+        guarded("failing the batches that timed out", () -> failTimedOut(now));
+        guarded("looking for due batches", () -> scan(lanesToServe(now)));
+        announcer.flush();
+    }
+
+    /** A part of a round that fails is the next round's to repeat; nothing of it may reach the scheduler. */
+    private void guarded(String what, Runnable part) {
+        try {
+            part.run();
+        } catch (RuntimeException | Error e) {
+            if (!closing) {
+                log.error("recovery: {} failed; it is tried again in the next round", what, e);
+            }
+        }
+    }
+
+    private void failTimedOut(Instant now) {
+        List<Lease> leases;
+        int settled;
+        do {
+            leases = store.timedOut(now, TIMED_OUT_AT_ONCE);
+            settled = 0;
+            for (Lease lease : leases) {
+                try {
+                    timedOut(lease);
+                    settled++;
+                } catch (RuntimeException e) {
+                    if (closing) {
+                        return;
+                    }
+                    log.error("batch '{}' timed out, but could not be marked failed", lease.batchId(), e);
+                }
+            }
+        } while (leases.size() == TIMED_OUT_AT_ONCE && settled > 0);
+        // Claims the store knows nothing of any more, however that came about: no slot may be lost for good.
+        for (HandOver handOver : handOvers.values()) {
+            Instant leaseEnd = handOver.batch().nextAttemptAt();
+            if (leaseEnd != null && leaseEnd.isBefore(now)) {
+                detach(handOver);
+            }
+        }
+    }
+
+    private void timedOut(Lease lease) {
+        HandOver found = handOvers.get(lease.batchId());
+        HandOver handOver = found != null && found.fence() == lease.fence() ? found : null;
+        Duration timeout = lane(lease.collectorType()).settings().batchTimeout();
+        failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), handOver);
+        if (handOver != null) {
+            if (handOver.interrupt()) {
+                log.warn(
+                        "collector '{}': sending batch '{}' took longer than the batch timeout of {} and was interrupted; give"
+                                + " the sender a shorter timeout of its own",
+                        lease.collectorType(),
+                        lease.batchId(),
+                        timeout);
+            }
+            detach(handOver);
+        }
+    }
+
+    private List<Lane> lanesToServe(Instant now) {
+        Set<String> types = store.collectorTypes();
+        lanes.forEach((type, lane) -> {
+            if (!types.contains(type)) {
+                lanes.computeIfPresent(type, (same, current) -> current.retire(now) ? null : current);
+            }
+        });
+        List<Lane> serve = new ArrayList<>();
+        for (String type : types) {
+            guarded("collector '" + type + "'", () -> {
+                Lane lane = lane(type);
+                lane.settings(settingsOf(type));
+                makeDue(lane.tick(now), now);
+                if (target(type) != null) {
+                    lane.unhandled(false);
+                    serve.add(lane);
+                } else {
+                    noTarget(lane, now);
+                }
+            });
+        }
+        return serve;
+    }
+
+    private void noTarget(Lane lane, Instant now) {
+        BatchSelector waiting = BatchSelector.all()
+                .collectorTypes(lane.collectorType)
+                .states(BatchState.PENDING)
+                .limit(1);
+        if (lane.unhandled(lane.settings().recovery() && store.count(waiting, now) > 0)) {
+            log.warn(
+                    "batches for collector '{}' wait to be sent again, but there is nobody to send them: provide a sender for"
+                            + " this collector type, or a listener that takes recovered batches",
+                    lane.collectorType);
+        }
+    }
+
+    private void makeDue(Set<String> ids, Instant now) {
+        if (!ids.isEmpty()) {
+            store.reschedule(BatchSelector.all().states(BatchState.PENDING).ids(ids.toArray(String[]::new)), now, now);
+        }
+    }
+
+    private void scan(List<Lane> serve) {
+        if (!serve.isEmpty() && scanQueued.compareAndSet(false, true)) {
+            boolean accepted = execute(() -> {
+                scanQueued.set(false);
+                work(serve.iterator());
+            });
+            if (!accepted) {
+                scanQueued.set(false);
+            }
+        }
+    }
+
+    /** Lets a lane with a slot become free go on without waiting for the next round. */
+    private void pump(Lane lane) {
+        if (!closing && lane.workerQueued.compareAndSet(false, true)) {
+            boolean accepted = execute(() -> {
+                lane.workerQueued.set(false);
+                work(List.of(lane).iterator());
+            });
+            if (!accepted) {
+                lane.workerQueued.set(false);
+            }
+        }
+    }
+
+    private boolean execute(Runnable task) {
+        try {
+            executor.execute(task);
+            return true;
+        } catch (RuntimeException | Error e) { // also an OutOfMemoryError because there can be no more threads
+            if (!closing) {
+                log.warn(
+                        "the executor refused a recovery task ({}); nothing was claimed, the next round tries again",
+                        e.toString());
+            }
+            return false;
+        }
+    }
+
+    private void work(Iterator<Lane> toServe) {
+        try {
+            while (toServe.hasNext()) {
+                if (!serve(toServe.next(), toServe)) {
+                    return;
+                }
+            }
+        } catch (RuntimeException | Error e) {
+            log.error("a recovery task failed; the next round goes on", e);
+        }
+    }
+
+    /**
+     * Hands over what is due in one lane.
+     *
+     * @param others the lanes after it: they must not wait for this one's sender
+     * @return whether they are still to be served by the caller
+     */
+    private boolean serve(Lane lane, Iterator<Lane> others) {
+        boolean mine = true;
+        while (enter()) {
+            try {
+                HandOver handOver = claim(lane);
+                if (handOver == null) {
+                    return mine;
+                }
+                if (mine && others.hasNext()) {
+                    mine = !execute(() -> work(others));
+                }
+                if (lane.hasFreeSlot()) {
+                    pump(lane);
+                }
+                handOver(handOver);
+            } finally {
+                leave();
+            }
+            if (Thread.currentThread().isInterrupted()) {
+                return false; // the executor wants its thread back
+            }
+        }
+        return false;
+    }
+
+    private boolean enter() {
+        workersLock.lock();
+        try {
+            return !closing && workers.add(Thread.currentThread());
+        } finally {
+            workersLock.unlock();
+        }
+    }
+
+    private void leave() {
+        workersLock.lock();
+        try {
+            workers.remove(Thread.currentThread());
+            workerLeft.signalAll();
+        } finally {
+            workersLock.unlock();
+        }
+    }
+
+    private @Nullable HandOver claim(Lane lane) {
+        Instant now = clock.instant();
+        Lane.Permit permit = lane.tryAcquire(now);
+        if (permit == null) {
+            return null;
+        }
+        HandOver handOver = null;
+        try {
+            if (target(lane.collectorType) == null) {
+                return null;
+            }
+            List<Claim> claims = claim(lane, permit, now);
+            if (claims.isEmpty() && permit.isProbe()) {
+                // Those pushed back by earlier probes were to let others go first, and there are none.
+                makeDue(lane.takeProbed(), now);
+                claims = claim(lane, permit, now);
+            }
+            if (!claims.isEmpty()) {
+                handOver = new HandOver(claims.get(0), lane, permit, settling);
+                handOvers.put(handOver.batch().id(), handOver);
+            }
+            return handOver;
+        } catch (RuntimeException | Error e) { // whatever it is, the other lanes are served
+            if (!closing) {
+                log.error(
+                        "collector '{}': no batch could be claimed; the next round tries again", lane.collectorType, e);
+            }
+            return null;
+        } finally {
+            if (handOver == null) {
+                lane.giveBack(permit);
+            }
+        }
+    }
+
+    private List<Claim> claim(Lane lane, Lane.Permit permit, Instant now) {
+        CollectorSettings settings = lane.settings();
+        boolean oldestFirst = (settings.order() == BatchOrder.OLDEST_FIRST) != permit.otherEnd();
+        return store.claim(
+                lane.collectorType,
+                oldestFirst ? BatchOrder.OLDEST_FIRST : BatchOrder.NEWEST_FIRST,
+                now,
+                Times.after(now, settings.batchTimeout()),
+                1);
+    }
+
+    private void handOver(HandOver handOver) {
+        Throwable thrown = null;
+        try {
+            run(handOver);
+        } catch (Throwable t) { // whatever it is, the batch is ours to settle
+            thrown = t;
+        }
+        boolean interruptedByOthers = thrown instanceof InterruptedException && !handOver.isDetached() && !closed;
+        try {
+            if (thrown != null && !closed) {
+                settleThrown(handOver, thrown);
+            }
+        } finally {
+            handOver.workerWentOn();
+            if (interruptedByOthers) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private void run(HandOver handOver) throws Exception {
+        String type = handOver.lane().collectorType;
+        String outerBatch = MDC.get(MDC_BATCH);
+        String outerType = MDC.get(MDC_COLLECTOR);
+        executing.add(handOver);
+        handOver.executionStarted();
+        try {
+            MDC.put(MDC_BATCH, handOver.batch().id());
+            MDC.put(MDC_COLLECTOR, type);
+            RecoveryTarget target = target(type);
+            if (target == null) {
+                throw new IllegalStateException(
+                        "there is nobody to send batches for collector type '" + type + "' any more");
+            }
+            target.handOver(handOver);
+        } finally {
+            handOver.executionEnded();
+            executing.remove(handOver);
+            restore(MDC_BATCH, outerBatch);
+            restore(MDC_COLLECTOR, outerType);
+        }
+    }
+
+    private static void restore(String key, @Nullable String value) {
+        if (value == null) {
+            MDC.remove(key);
+        } else {
+            MDC.put(key, value);
+        }
+    }
+
+    private void settleThrown(HandOver handOver, Throwable thrown) {
+        String id = handOver.batch().id();
+        if (thrown instanceof Error) {
+            log.error("sending batch '{}' ended with an error; it counts as a failed attempt", id, thrown);
+        } else {
+            log.debug("sending batch '{}' failed", id, thrown);
+        }
+        boolean settled = handOver.isSettled();
+        if (!settled) {
+            try {
+                settled = handOver.fail(Failure.of(thrown));
+            } catch (RuntimeException e) {
+                log.error("batch '{}' failed, but could not be marked so; it stays in flight until its timeout", id, e);
+                return;
+            }
+            if (!settled && !closed) {
+                log.debug("sending batch '{}' failed after it had been settled elsewhere", id);
+            }
+        } else {
+            log.warn("the target threw after batch '{}' had been settled, which changes nothing", id, thrown);
+        }
+    }
+
+    private @Nullable RecoveryTarget target(String collectorType) {
+        return targets.apply(collectorType);
+    }
+
+    /** The claim is over. Frees the slot, and lets another worker use it unless the one that holds it goes on by itself. */
+    private void detach(HandOver handOver) {
+        handOvers.remove(handOver.batch().id(), handOver);
+        handOver.detach();
+        if (handOver.hasWorkerGoneOn()) {
+            pump(handOver.lane());
+        }
+    }
+
+    /** Settling by whoever was handed the batch. */
+    private final class ClaimSettling implements HandOver.Settling {
+
+        @Override
+        public boolean acknowledge(HandOver handOver) {
+            return unlessClosed(handOver, () -> {
+                boolean known = !handOver.isDetached() || isStillHeld(handOver);
+                return known && delivered(handOver.batch().id());
+            });
+        }
+
+        @Override
+        public boolean fail(HandOver handOver, Failure failure) {
+            return unlessClosed(handOver, () -> failed(handOver.batch().id(), handOver.fence(), failure, handOver));
+        }
+
+        /** After its claim ended the id may have been given to another batch, which must not be taken for this one. */
+        private boolean isStillHeld(HandOver handOver) {
+            PersistedBatch batch = handOver.batch();
+            return store.list(BatchSelector.all().ids(batch.id()), clock.instant()).stream()
+                    .anyMatch(held -> held.createdAt().equals(batch.createdAt())
+                            && held.collectorType().equals(batch.collectorType()));
+        }
+
+        private boolean unlessClosed(HandOver handOver, Supplier<Boolean> action) {
+            if (closed) {
+                return false;
+            }
+            try {
+                boolean changed = action.get();
+                detach(handOver);
+                return changed;
+            } catch (IllegalStateException e) {
+                if (closed) {
+                    return false;
+                }
+                throw e;
+            }
+        }
+    }
+
+    // -------------------------------------------------------------- operators
+
+    @Override
+    public long recover(BatchSelector selector) {
+        ensureOpen();
+        if (!concerns(selector, BatchState.PENDING)) {
+            return 0;
+        }
+        BatchSelector pending = selector.states(BatchState.PENDING);
+        Instant now = clock.instant();
+        Collection<Lane> waiting = lanes.values().stream()
+                .filter(lane -> lane.isWaiting(now) && selects(pending, lane.collectorType, now))
+                .toList();
+        long count = store.reschedule(pending, now, now);
+        waiting.forEach(lane -> lane.hurry(now));
+        recover();
+        return count;
+    }
+
+    private boolean selects(BatchSelector selector, String collectorType, Instant now) {
+        return (selector.collectorTypes().isEmpty() || selector.collectorTypes().contains(collectorType))
+                && store.count(selector.collectorTypes(collectorType).limit(1), now) > 0;
+    }
+
+    private static boolean concerns(BatchSelector selector, BatchState state) {
+        return selector.states().isEmpty() || selector.states().contains(state);
+    }
+
+    @Override
+    public long replay(BatchSelector selector) {
+        ensureOpen();
+        if (!concerns(selector, BatchState.DEAD)) {
+            return 0;
+        }
+        long count = store.replay(selector.states(BatchState.DEAD), clock.instant());
+        if (count > 0) {
+            recover();
+        }
+        return count;
+    }
+
+    @Override
+    public long discard(BatchSelector selector) {
+        ensureOpen();
+        BatchSelector named = selector.statesOr(Set.of(BatchState.PENDING, BatchState.DEAD));
+        long count = store.discard(named, clock.instant());
+        if (count > 0) {
+            room.made();
+            if (named.states().contains(BatchState.IN_FLIGHT)) {
+                detachGone();
+            }
+        }
+        return count;
+    }
+
+    /** Hand-overs whose batch was taken away under them. */
+    private void detachGone() {
+        Instant now = clock.instant();
+        for (HandOver handOver : handOvers.values()) {
+            BatchSelector inFlight =
+                    BatchSelector.all().ids(handOver.batch().id()).states(BatchState.IN_FLIGHT);
+            Instant createdAt = handOver.batch().createdAt();
+            if (store.list(inFlight, now).stream()
+                    .noneMatch(held -> held.createdAt().equals(createdAt))) {
+                detach(handOver);
+            }
+        }
+    }
+
+    @Override
+    public long cleanup() {
+        ensureOpen();
+        if (closing) {
+            return 0;
+        }
+        Instant now = clock.instant();
+        long[] expired = {0};
+        for (String type : store.collectorTypes()) {
+            guarded(
+                    "removing what outlived its TTL for collector '" + type + "'",
+                    () -> expired[0] += expire(type, now));
+        }
+        store.reclaim();
+        room.made();
+        announcer.flush();
+        return expired[0];
+    }
+
+    private long expire(String type, Instant now) {
+        CollectorSettings settings = lane(type).settings();
+        Instant pendingBefore = Times.before(now, settings.batchTtl());
+        Instant deadBefore = Times.before(now, settings.deadLetterTtl());
+        long count = 0;
+        List<BatchSummary> gone;
+        do {
+            gone = store.expire(type, pendingBefore, deadBefore, EXPIRED_AT_ONCE);
+            gone.forEach(announcer::expired);
+            count += gone.size();
+        } while (gone.size() >= EXPIRED_AT_ONCE);
+        return count;
+    }
+
+    @Override
+    public Optional<PersistedBatch> find(String batchId) {
+        checkId(batchId);
+        ensureOpen();
+        return store.find(batchId);
+    }
+
+    @Override
+    public List<BatchSummary> list(BatchSelector selector) {
+        ensureOpen();
+        return store.list(selector, clock.instant());
+    }
+
+    @Override
+    public long count(BatchSelector selector) {
+        ensureOpen();
+        return store.count(selector, clock.instant());
+    }
+
+    @Override
+    public BatchStats stats() {
+        ensureOpen();
+        return store.stats();
+    }
+
+    /**
+     * How the lanes are doing.
+     *
+     * @return a snapshot by collector type, in alphabetical order; only those that hold batches or have lately
+     */
+    public Map<String, LaneStatus> lanes() {
+        Map<String, LaneStatus> statuses = new TreeMap<>();
+        lanes.forEach((type, lane) -> statuses.put(type, lane.status()));
+        return statuses;
+    }
+
+    private Lane lane(String collectorType) {
+        Lane lane = lanes.get(collectorType);
+        return lane != null
+                ? lane
+                : lanes.computeIfAbsent(
+                        collectorType, type -> new Lane(type, settingsOf(type), random, clock.instant()));
+    }
+
+    private CollectorSettings settingsOf(String collectorType) {
+        return settings.apply(collectorType);
+    }
+
+    // ------------------------------------------------------------------ close
+
+    private void ensureOpen() {
+        if (closed) {
+            throw new IllegalStateException("the batch persistence is closed");
+        }
+    }
+
+    @Override
+    public void close() {
+        closeLock.lock(); // a second caller returns when the first is done
+        try {
+            if (closed) {
+                return;
+            }
+            stopHandingOut();
+            awaitWorkers();
+            closed = true;
+            room.made(); // wakes those waiting for it
+            long cutOff = executing.stream().filter(HandOver::interrupt).count();
+            if (cutOff > 0) {
+                log.warn(
+                        "{} batches were still being sent after {} and have been cut off; they are due again when the store"
+                                + " is opened next",
+                        cutOff,
+                        shutdownTimeout);
+            }
+            if (ownExecutor != null) {
+                ownExecutor.shutdown();
+            }
+            announcer.flush();
+            store.close();
+        } finally {
+            closeLock.unlock();
+        }
+    }
+
+    private void stopHandingOut() {
+        workersLock.lock();
+        try {
+            closing = true;
+        } finally {
+            workersLock.unlock();
+        }
+    }
+
+    /** Not for the thread that calls, should a sender close what called it. */
+    private void awaitWorkers() {
+        workersLock.lock();
+        try {
+            long left = Room.nanos(shutdownTimeout);
+            while (workers.stream().anyMatch(worker -> worker != Thread.currentThread()) && left > 0) {
+                left = workerLeft.awaitNanos(left);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt(); // told to hurry: go on with cutting off
+        } finally {
+            workersLock.unlock();
+        }
+    }
+
+    /** Builds an engine. Not thread-safe. */
+    public static final class Builder {
+
+        private final BatchStore store;
+        private Function<String, CollectorSettings> settings = type -> CollectorSettings.DEFAULT;
+        private OverflowPolicy overflowPolicy = OverflowPolicy.REJECT;
+        private Duration overflowTimeout = Duration.ofSeconds(5);
+        private Function<String, @Nullable RecoveryTarget> targets = type -> null;
+        private List<String> excludedGlobs = List.of();
+        private BatchListener listener = new BatchListener() {};
+        private Duration shutdownTimeout = Duration.ofSeconds(30);
+        private @Nullable Executor executor;
+        private Clock clock = Clock.systemUTC();
+        private RandomGenerator random = () -> ThreadLocalRandom.current().nextLong();
+
+        private Builder(BatchStore store) {
+            this.store = Objects.requireNonNull(store, "store must not be null");
+        }
+
+        /**
+         * What holds for each collector type.
+         *
+         * @param byCollectorType quick, thread-safe, never {@code null}; asked again at every round of recovery. Default:
+         *     {@link CollectorSettings#DEFAULT} for all
+         * @return this
+         */
+        public Builder settings(Function<String, CollectorSettings> byCollectorType) {
+            settings = Objects.requireNonNull(byCollectorType, "settings must not be null");
+            return this;
+        }
+
+        /**
+         * What happens to a new batch when the store is full.
+         *
+         * @param policy default {@link OverflowPolicy#REJECT}
+         * @param timeout how long {@link OverflowPolicy#BLOCK} waits, not negative; default 5 s
+         * @return this
+         * @throws IllegalArgumentException if the timeout is negative
+         */
+        public Builder overflow(OverflowPolicy policy, Duration timeout) {
+            overflowPolicy = Objects.requireNonNull(policy, "overflow policy must not be null");
+            overflowTimeout = notNegative(timeout, "overflow timeout");
+            return this;
+        }
+
+        /**
+         * Whom recovery hands batches to.
+         *
+         * @param byCollectorType quick and thread-safe; {@code null} as a result: nobody, such batches wait and nothing is
+         *     attempted. Default: nobody
+         * @return this
+         */
+        public Builder targets(Function<String, @Nullable RecoveryTarget> byCollectorType) {
+            targets = Objects.requireNonNull(byCollectorType, "targets must not be null");
+            return this;
+        }
+
+        /**
+         * Batches that recovery leaves alone: those whose last failure matches one of these. They wait for
+         * {@link BatchPersistence#recover(BatchSelector)}, {@code discard} or their TTL.
+         *
+         * @param globs with {@code *} and {@code ?}, case ignored; default none
+         * @return this
+         */
+        public Builder excludeFailureReasons(List<String> globs) {
+            excludedGlobs = List.copyOf(globs);
+            return this;
+        }
+
+        /**
+         * Who is told about batches given up.
+         *
+         * @param listener default: nobody
+         * @return this
+         */
+        public Builder listener(BatchListener listener) {
+            this.listener = Objects.requireNonNull(listener, "listener must not be null");
+            return this;
+        }
+
+        /**
+         * How long {@link #close()} waits for targets that run.
+         *
+         * @param timeout not negative; default 30 s
+         * @return this
+         * @throws IllegalArgumentException if the timeout is negative
+         */
+        public Builder shutdownTimeout(Duration timeout) {
+            shutdownTimeout = notNegative(timeout, "shutdown timeout");
+            return this;
+        }
+
+        /**
+         * What runs the hand-overs, and what hangs on {@code persistBatchAsync} futures.
+         *
+         * @param executor runs every task it does not refuse, each on another thread than the caller's; one that has too few
+         *     threads lets collector types wait for each other. Not shut down by the engine. Default: daemon threads, as
+         *     many as there are batches being sent
+         * @return this
+         */
+        public Builder executor(Executor executor) {
+            this.executor = Objects.requireNonNull(executor, "executor must not be null");
+            return this;
+        }
+
+        /**
+         * The time.
+         *
+         * @param clock default: the system's
+         * @return this
+         */
+        public Builder clock(Clock clock) {
+            this.clock = Objects.requireNonNull(clock, "clock must not be null");
+            return this;
+        }
+
+        /**
+         * Where jitter comes from.
+         *
+         * @param random thread-safe; default: {@link ThreadLocalRandom}
+         * @return this
+         */
+        public Builder random(RandomGenerator random) {
+            this.random = Objects.requireNonNull(random, "random must not be null");
+            return this;
+        }
+
+        /**
+         * Builds the engine and decides anew which batches are left alone.
+         *
+         * @return ready to use
+         * @throws BatchPersistenceException if the store fails; it stays the caller's to close
+         */
+        public BatchPersistenceEngine build() {
+            BatchPersistenceEngine engine = new BatchPersistenceEngine(this);
+            engine.start();
+            return engine;
+        }
+
+        private static Duration notNegative(Duration value, String name) {
+            if (value.isNegative()) {
+                throw new IllegalArgumentException(name + " must not be negative, but is " + value);
+            }
+            return value;
+        }
+    }
+}

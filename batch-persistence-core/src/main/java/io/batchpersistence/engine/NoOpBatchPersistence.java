@@ -1,0 +1,110 @@
+package io.batchpersistence.engine;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.PersistedBatch;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
+
+/** See {@link BatchPersistenceEngine#disabled()}. */
+final class NoOpBatchPersistence implements BatchPersistence {
+
+    private static final BatchStats NOTHING = new BatchStats(Map.of(), 0, 0, 0, 0, null);
+
+    @Override
+    public void persistBatch(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        check(batchId, entries, collectorType, context);
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> persistBatchAsync(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        try {
+            check(batchId, entries, collectorType, context);
+            return CompletableFuture.completedFuture(null);
+        } catch (RuntimeException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+    }
+
+    private static void check(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        new NewBatch(batchId, collectorType, entries, context, Instant.EPOCH, Instant.EPOCH);
+    }
+
+    @Override
+    public boolean markBatchSuccess(String batchId) {
+        Objects.requireNonNull(batchId, "batch id must not be null");
+        return false;
+    }
+
+    @Override
+    public boolean markBatchFailed(String batchId, String reason) {
+        Objects.requireNonNull(batchId, "batch id must not be null");
+        Failure.transientFailure(reason);
+        return false;
+    }
+
+    @Override
+    public void recover() {}
+
+    @Override
+    public long recover(BatchSelector selector) {
+        return none(selector);
+    }
+
+    @Override
+    public long cleanup() {
+        return 0;
+    }
+
+    @Override
+    public Optional<PersistedBatch> find(String batchId) {
+        Objects.requireNonNull(batchId, "batch id must not be null");
+        return Optional.empty();
+    }
+
+    @Override
+    public List<BatchSummary> list(BatchSelector selector) {
+        Objects.requireNonNull(selector, "selector must not be null");
+        return List.of();
+    }
+
+    @Override
+    public long count(BatchSelector selector) {
+        return none(selector);
+    }
+
+    @Override
+    public long replay(BatchSelector selector) {
+        return none(selector);
+    }
+
+    @Override
+    public long discard(BatchSelector selector) {
+        return none(selector);
+    }
+
+    @Override
+    public BatchStats stats() {
+        return NOTHING;
+    }
+
+    @Override
+    public void close() {}
+
+    private static long none(BatchSelector selector) {
+        Objects.requireNonNull(selector, "selector must not be null");
+        return 0;
+    }
+}

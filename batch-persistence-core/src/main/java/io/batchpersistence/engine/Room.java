@@ -1,0 +1,63 @@
+package io.batchpersistence.engine;
+
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * Lets callers wait until something has been removed from the store. Nothing is missed: {@link #await} returns at once if
+ * room was made since {@link #removals} was read. Costs those who make room no lock while nobody waits.
+ */
+final class Room {
+
+    private final AtomicLong removals = new AtomicLong();
+    private final AtomicInteger waiting = new AtomicInteger();
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition made = lock.newCondition();
+
+    /** How often room has been made; to be read before trying. */
+    long removals() {
+        return removals.get();
+    }
+
+    int waiting() {
+        return waiting.get();
+    }
+
+    void made() {
+        removals.incrementAndGet(); // before looking for waiters, who count themselves before looking at this
+        if (waiting.get() > 0) {
+            lock.lock();
+            try {
+                made.signalAll();
+            } finally {
+                lock.unlock();
+            }
+        }
+    }
+
+    void await(long seenRemovals, long nanos) throws InterruptedException {
+        waiting.incrementAndGet();
+        try {
+            lock.lockInterruptibly();
+            try {
+                long left = nanos;
+                while (removals.get() == seenRemovals && left > 0) {
+                    left = made.awaitNanos(left);
+                }
+            } finally {
+                lock.unlock();
+            }
+        } finally {
+            waiting.decrementAndGet();
+        }
+    }
+
+    /** As many as fit into a {@code long}. */
+    static long nanos(Duration duration) {
+        return TimeUnit.NANOSECONDS.convert(duration);
+    }
+}

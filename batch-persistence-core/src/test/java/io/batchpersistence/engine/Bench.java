@@ -1,0 +1,332 @@
+package io.batchpersistence.engine;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import io.batchpersistence.BatchListener;
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSender;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.RecoveredBatch;
+import io.batchpersistence.RecoveryPolicy;
+import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.fixtures.StepExecutor;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+import java.util.function.Consumer;
+import java.util.function.UnaryOperator;
+import org.slf4j.LoggerFactory;
+
+/** An engine on a bench: time, threads and collectors are moved by hand. Jitter is off unless a test turns it on. */
+final class Bench implements AutoCloseable {
+
+    static final RecoveryPolicy NO_JITTER = new RecoveryPolicy(Duration.ofSeconds(1), 2, Duration.ofMinutes(5), 0, 10);
+
+    final ManualClock clock = new ManualClock();
+    final StepExecutor executor = new StepExecutor();
+    final Map<String, CollectorSettings> settings = new HashMap<>();
+    final Map<String, RecoveryTarget> targets = new HashMap<>();
+    /** Ids in the order they reached a target. */
+    final List<String> sent = new ArrayList<>();
+
+    final List<BatchSummary> dead = new ArrayList<>();
+    final List<BatchSummary> expired = new ArrayList<>();
+    final List<BatchSummary> evicted = new ArrayList<>();
+    final ListAppender<ILoggingEvent> logged = new ListAppender<>();
+    private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+
+    CollectorSettings usual = with().retry(NO_JITTER).get();
+    BatchListener listener = new BatchListener() {
+        @Override
+        public void onDeadLettered(BatchSummary batch) {
+            dead.add(batch);
+        }
+
+        @Override
+        public void onExpired(BatchSummary batch) {
+            expired.add(batch);
+        }
+
+        @Override
+        public void onEvicted(BatchSummary batch) {
+            evicted.add(batch);
+        }
+    };
+    InMemoryBatchStore store;
+    BatchPersistenceEngine engine;
+
+    Bench() {
+        this(new InMemoryBatchStore(), builder -> builder);
+    }
+
+    Bench(UnaryOperator<BatchPersistenceEngine.Builder> more) {
+        this(new InMemoryBatchStore(), more);
+    }
+
+    Bench(InMemoryBatchStore store, UnaryOperator<BatchPersistenceEngine.Builder> more) {
+        this.store = store;
+        logged.start();
+        logger.addAppender(logged);
+        build(more);
+    }
+
+    private void build(UnaryOperator<BatchPersistenceEngine.Builder> more) {
+        engine = more.apply(BatchPersistenceEngine.builder(store)
+                        .settings(type -> settings.getOrDefault(type, usual))
+                        .targets(targets::get)
+                        .listener(new Listening())
+                        .executor(executor)
+                        .random(new SplittableRandom(7))
+                        .clock(clock))
+                .build();
+    }
+
+    /** As after a crash. */
+    void restart(UnaryOperator<BatchPersistenceEngine.Builder> more) {
+        store.reopen(clock.instant());
+        build(more);
+    }
+
+    /** So that a test can change the listener after building. */
+    private final class Listening implements BatchListener {
+        @Override
+        public void onDeadLettered(BatchSummary batch) {
+            listener.onDeadLettered(batch);
+        }
+
+        @Override
+        public void onExpired(BatchSummary batch) {
+            listener.onExpired(batch);
+        }
+
+        @Override
+        public void onEvicted(BatchSummary batch) {
+            listener.onEvicted(batch);
+        }
+    }
+
+    static Settings with() {
+        return new Settings(CollectorSettings.DEFAULT);
+    }
+
+    /** Settings, but for one or the other. */
+    record Settings(CollectorSettings get) {
+        Settings retry(RecoveryPolicy retry) {
+            return new Settings(new CollectorSettings(
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    retry,
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
+        }
+
+        Settings maxRetries(int retries) {
+            RecoveryPolicy old = get.retry();
+            return retry(new RecoveryPolicy(old.base(), old.multiplier(), old.max(), old.jitter(), retries));
+        }
+
+        Settings timeout(Duration timeout) {
+            return new Settings(new CollectorSettings(
+                    timeout,
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
+        }
+
+        Settings ttl(Duration ttl, Duration deadLetterTtl) {
+            return new Settings(new CollectorSettings(
+                    get.batchTimeout(),
+                    ttl,
+                    deadLetterTtl,
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
+        }
+
+        Settings recovery(boolean recovery) {
+            return new Settings(new CollectorSettings(
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    recovery,
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
+        }
+
+        Settings concurrency(int concurrency) {
+            return new Settings(new CollectorSettings(
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    concurrency,
+                    get.maxRate(),
+                    get.order(),
+                    get.outageThreshold()));
+        }
+
+        Settings maxRate(double maxRate) {
+            return new Settings(new CollectorSettings(
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    maxRate,
+                    get.order(),
+                    get.outageThreshold()));
+        }
+
+        Settings order(BatchOrder order) {
+            return new Settings(new CollectorSettings(
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    order,
+                    get.outageThreshold()));
+        }
+
+        Settings outageThreshold(int threshold) {
+            return new Settings(new CollectorSettings(
+                    get.batchTimeout(),
+                    get.batchTtl(),
+                    get.deadLetterTtl(),
+                    get.retry(),
+                    get.recovery(),
+                    get.concurrency(),
+                    get.maxRate(),
+                    get.order(),
+                    threshold));
+        }
+    }
+
+    Settings usual() {
+        return new Settings(usual);
+    }
+
+    void sender(String type, BatchSender sender) {
+        target(type, RecoveryTarget.of(sender));
+    }
+
+    void target(String type, RecoveryTarget target) {
+        targets.put(type, batch -> {
+            sent.add(batch.batch().id());
+            target.handOver(batch);
+        });
+    }
+
+    /** Takes batches and keeps them until the test settles them. */
+    List<RecoveredBatch> holdingTarget(String type) {
+        List<RecoveredBatch> held = new ArrayList<>();
+        target(type, held::add);
+        return held;
+    }
+
+    void persist(String id) {
+        persist(id, "loki");
+    }
+
+    void persist(String id, String type) {
+        engine.persistBatch(id, Batches.entries(2), type);
+    }
+
+    /** Pending and due at once: what another process left in flight. */
+    void persistDue(String... ids) {
+        for (String id : ids) {
+            persist(id);
+        }
+        store.reopen(clock.instant());
+        store.onCorruption(damage -> {});
+    }
+
+    void tick() {
+        engine.recover();
+        executor.runAll();
+    }
+
+    void tickAfter(Duration time) {
+        clock.advance(time);
+        tick();
+    }
+
+    void ticks(int times, Duration apart) {
+        for (int i = 0; i < times; i++) {
+            tickAfter(apart);
+        }
+    }
+
+    BatchSummary summary(String id) {
+        return store.list(BatchSelector.all().ids(id), clock.instant()).get(0);
+    }
+
+    boolean isHeld(String id) {
+        return store.count(BatchSelector.all().ids(id), clock.instant()) == 1;
+    }
+
+    BatchState state(String id) {
+        return summary(id).state();
+    }
+
+    Instant in(Duration time) {
+        return clock.instant().plus(time);
+    }
+
+    LaneStatus lane() {
+        return engine.lanes().get("loki");
+    }
+
+    CollectorStats stats() {
+        return engine.stats().collector("loki");
+    }
+
+    List<String> warnings() {
+        return logged.list.stream()
+                .filter(event -> event.getLevel().isGreaterOrEqual(Level.WARN))
+                .map(ILoggingEvent::getFormattedMessage)
+                .toList();
+    }
+
+    void forEachLog(Consumer<ILoggingEvent> consumer) {
+        logged.list.forEach(consumer);
+    }
+
+    @Override
+    public void close() {
+        logger.detachAppender(logged);
+        engine.close();
+    }
+}
