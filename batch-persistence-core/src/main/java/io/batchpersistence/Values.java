@@ -2,12 +2,16 @@ package io.batchpersistence;
 
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.util.AbstractMap;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
 /** Brings texts and JSON values into the one form in which they are kept. */
@@ -70,9 +74,7 @@ final class Values {
         }
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
-            if (Character.isHighSurrogate(c)
-                    && i + 1 < text.length()
-                    && Character.isLowSurrogate(text.charAt(i + 1))) {
+            if (Character.isHighSurrogate(c) && i + 1 < text.length() && Character.isLowSurrogate(text.charAt(i + 1))) {
                 i++;
             } else if (Character.isSurrogate(c)) {
                 return false;
@@ -85,15 +87,21 @@ final class Values {
         if (map.isEmpty()) {
             return Map.of();
         }
+        if (map instanceof Texts) {
+            return map;
+        }
         Map<String, String> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
         map.forEach((key, value) -> copy.put(
                 wellFormed(Objects.requireNonNull(key, () -> what + " name must not be null")),
                 wellFormed(Objects.requireNonNull(value, () -> what + " '" + key + "' must not be null"))));
-        return Collections.unmodifiableMap(copy);
+        return new Texts(copy);
     }
 
     static Map<String, @Nullable Object> jsonObject(Map<String, ? extends @Nullable Object> map) {
-        return map.isEmpty() ? Map.of() : object(map, "fields", 0);
+        if (map.isEmpty()) {
+            return Map.of();
+        }
+        return map instanceof JsonObject checked ? checked : new JsonObject(object(map, "fields", 0));
     }
 
     private static Map<String, @Nullable Object> object(Map<?, ?> map, String path, int depth) {
@@ -147,5 +155,66 @@ final class Values {
         }
         throw new IllegalArgumentException(path + " is a " + value.getClass().getName()
                 + ", but must be null, Boolean, Number, String, List or Map; convert it first");
+    }
+
+    /** Labels that are checked and that nobody can change: entries may share them, which spares a copy for each. */
+    private static final class Texts extends Frozen<String> {
+
+        Texts(Map<String, String> checked) {
+            super(checked);
+        }
+    }
+
+    /** The same for the fields of an entry. */
+    private static final class JsonObject extends Frozen<@Nullable Object> {
+
+        JsonObject(Map<String, @Nullable Object> checked) {
+            super(checked);
+        }
+    }
+
+    /** As {@link Collections#unmodifiableMap}, but recognizable: of that one nobody knows who else holds what is inside. */
+    private abstract static class Frozen<V extends @Nullable Object> extends AbstractMap<String, V> {
+
+        private final Map<String, V> map;
+
+        Frozen(Map<String, V> map) {
+            this.map = Collections.unmodifiableMap(map);
+        }
+
+        @Override
+        public Set<Map.Entry<String, V>> entrySet() {
+            return map.entrySet();
+        }
+
+        @Override
+        public int size() {
+            return map.size();
+        }
+
+        @Override
+        public boolean containsKey(@Nullable Object key) {
+            return map.containsKey(key);
+        }
+
+        @Override
+        public @Nullable V get(@Nullable Object key) {
+            return map.get(key);
+        }
+
+        @Override
+        public Set<String> keySet() {
+            return map.keySet();
+        }
+
+        @Override
+        public Collection<V> values() {
+            return map.values();
+        }
+
+        @Override
+        public void forEach(BiConsumer<? super String, ? super V> action) {
+            map.forEach(action);
+        }
     }
 }

@@ -16,7 +16,13 @@ import java.util.Map;
  */
 public record BatchHeader(String id, String collectorType, Map<String, String> context) {
 
-    /** Copies the context. */
+    /**
+     * Copies the context.
+     *
+     * @param id the batch's id
+     * @param collectorType the destination's name
+     * @param context free text of the application, in its order
+     */
     public BatchHeader {
         context = context.isEmpty() ? Map.of() : Collections.unmodifiableMap(new LinkedHashMap<>(context));
     }

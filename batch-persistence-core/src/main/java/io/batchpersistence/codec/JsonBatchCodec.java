@@ -65,7 +65,8 @@ public final class JsonBatchCodec implements BatchCodec {
     private static final BigInteger MAX_LONG = BigInteger.valueOf(Long.MAX_VALUE);
 
     private static final JsonFactory FACTORY = JsonFactory.builder()
-            // A message may be as long as an array can be. The depth stays limited (to 500): fields are at most 200 deep.
+            // A message may be as long as an array can be. The depth stays limited (to 500): fields are at most 200
+            // deep.
             .streamReadConstraints(StreamReadConstraints.builder()
                     .maxStringLength(Integer.MAX_VALUE)
                     .maxNameLength(Integer.MAX_VALUE)
@@ -77,9 +78,7 @@ public final class JsonBatchCodec implements BatchCodec {
 
     private static final DateTimeFormatter LENIENT_TIMESTAMP = new DateTimeFormatterBuilder()
             .parseCaseInsensitive()
-            .append(DateTimeFormatter.ISO_LOCAL_DATE)
-            .appendPattern("['T'][ ]")
-            .append(DateTimeFormatter.ISO_LOCAL_TIME)
+            .append(DateTimeFormatter.ISO_LOCAL_DATE_TIME)
             .optionalStart()
             .appendOffset("+HH:MM:ss", "Z")
             .optionalEnd()
@@ -258,8 +257,11 @@ public final class JsonBatchCodec implements BatchCodec {
      */
     public static Instant parseTimestamp(String text) {
         try {
-            TemporalAccessor parsed =
-                    LENIENT_TIMESTAMP.parseBest(text, OffsetDateTime::from, LocalDateTime::from);
+            boolean spaced = text.length() > 10 && text.charAt(10) == ' ';
+            TemporalAccessor parsed = LENIENT_TIMESTAMP.parseBest(
+                    spaced ? text.substring(0, 10) + 'T' + text.substring(11) : text,
+                    OffsetDateTime::from,
+                    LocalDateTime::from);
             return parsed instanceof OffsetDateTime withOffset
                     ? withOffset.toInstant()
                     : ((LocalDateTime) parsed).toInstant(ZoneOffset.UTC);
@@ -322,7 +324,8 @@ public final class JsonBatchCodec implements BatchCodec {
             }
             writeMembers(generator, members);
         } else {
-            throw new IllegalArgumentException("not a JSON value: " + value.getClass().getName());
+            throw new IllegalArgumentException(
+                    "not a JSON value: " + value.getClass().getName());
         }
     }
 
@@ -409,7 +412,9 @@ public final class JsonBatchCodec implements BatchCodec {
             return parser.getLongValue();
         }
         BigInteger number = parser.getBigIntegerValue();
-        return number.compareTo(MIN_LONG) >= 0 && number.compareTo(MAX_LONG) <= 0 ? (Object) number.longValue() : number;
+        return number.compareTo(MIN_LONG) >= 0 && number.compareTo(MAX_LONG) <= 0
+                ? (Object) number.longValue()
+                : number;
     }
 
     /** Beyond a double only if somebody wrote it by hand: kept as it is rather than refused. */
@@ -421,7 +426,8 @@ public final class JsonBatchCodec implements BatchCodec {
 
     private static Object objectOrDecimal(Map<String, @Nullable Object> members) {
         if (members.size() == 1) {
-            Map.Entry<String, @Nullable Object> only = members.entrySet().iterator().next();
+            Map.Entry<String, @Nullable Object> only =
+                    members.entrySet().iterator().next();
             String name = only.getKey();
             if (DECIMAL_OR_ESCAPED.matcher(name).matches()) {
                 if (!name.equals(DECIMAL)) {

@@ -14,6 +14,8 @@ final class ProtobufBuffer {
     static final int VARINT = 0;
     static final int FIXED64 = 1;
     static final int LENGTH_DELIMITED = 2;
+    static final int GROUP_START = 3;
+    static final int GROUP_END = 4;
 
     /** The longest array any JVM allocates. */
     private static final int MAX_LENGTH = Integer.MAX_VALUE - 8;

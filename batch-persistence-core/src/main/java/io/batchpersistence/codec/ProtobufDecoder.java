@@ -101,9 +101,11 @@ final class ProtobufDecoder {
         @Nullable String[] traceIdOf = ids(traceIds, traceIdTexts, PayloadSchema.TRACE_ID_BYTES, entryTraceIds, count);
         @Nullable String[] spanIdOf = ids(spanIds, spanIdTexts, PayloadSchema.SPAN_ID_BYTES, entrySpanIds, count);
         @SuppressWarnings({"unchecked", "rawtypes"}) // arrays of a generic type can't be made otherwise
-        @Nullable Map<String, String>[] labels = new Map[labelSets.size()];
+        @Nullable
+        Map<String, String>[] labels = new Map[labelSets.size()];
         @SuppressWarnings({"unchecked", "rawtypes"}) // as above
-        @Nullable Map<String, @Nullable Object>[] fields = new Map[fieldSets.size()];
+        @Nullable
+        Map<String, @Nullable Object>[] fields = new Map[fieldSets.size()];
 
         LogEntry[] entries = new LogEntry[count];
         long unit = timestampUnit == 0 ? 1 : timestampUnit;
@@ -337,14 +339,26 @@ final class ProtobufDecoder {
         }
     }
 
-    static void skip(CodedInputStream from, int tag) throws IOException {
-        if (!from.skipField(tag)) {
-            throw damaged("group ends that never began");
+    /** Skips a field, and a group in a loop: protobuf does so by recursion, and its limit is for other stacks. */
+    static void skip(CodedInputStream from, int firstTag) throws IOException {
+        int groups = 0;
+        int tag = firstTag;
+        do {
+            if ((tag & 7) == ProtobufBuffer.GROUP_START) {
+                groups++;
+            } else if ((tag & 7) == ProtobufBuffer.GROUP_END) {
+                groups--;
+            } else {
+                from.skipField(tag);
+            }
+        } while (groups > 0 && (tag = from.readTag()) != 0);
+        if (groups != 0) {
+            throw damaged("group without " + (groups > 0 ? "end" : "start"));
         }
     }
 
     static DamagedPayloadException damaged(String what) {
-        return new DamagedPayloadException("payload is damaged: " + what, null);
+        return new DamagedPayloadException("not valid protobuf: " + what, null);
     }
 
     /** Numbers as they come, packed or not. */

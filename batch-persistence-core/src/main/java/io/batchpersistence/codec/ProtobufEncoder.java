@@ -256,7 +256,8 @@ final class ProtobufEncoder {
             object(to, members);
             to.endMessage(object);
         } else if (value != null) {
-            throw new IllegalArgumentException("not a JSON value: " + value.getClass().getName());
+            throw new IllegalArgumentException(
+                    "not a JSON value: " + value.getClass().getName());
         }
         to.endMessage(start);
     }

@@ -48,7 +48,7 @@ final class ZstdContexts {
     }
 
     static byte[] decompress(byte[] compressed, int rawLength) {
-        long declared = Zstd.getFrameContentSize(compressed);
+        long declared = compressed.length == 0 ? -1 : Zstd.getFrameContentSize(compressed);
         if (declared != rawLength) {
             // Every frame written here declares it, so nothing is allocated for a length that is wrong anyway.
             throw new DamagedPayloadException(

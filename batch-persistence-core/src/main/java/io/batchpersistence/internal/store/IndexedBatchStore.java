@@ -310,7 +310,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
 
         @Override
-        public void damaged(
+        public boolean damaged(
                 Path file,
                 long offset,
                 long length,
@@ -325,7 +325,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     continue;
                 }
                 batches++;
-                boolean counted = number <= state.checkpoint();
+                boolean counted = number <= state.checkpoint(); // so is a batch without number, most likely
                 if (counted && collectorType == null) {
                     lostUnknown++; // accepted under a name that we will know only by what is missing there
                     continue;
@@ -337,8 +337,9 @@ public abstract class IndexedBatchStore implements BatchStore {
                 }
                 counters.count(Cause.CORRUPT, 1);
             }
-            report(new Corruption(
-                    file, offset, length, reason, id, collectorType, batches, quarantine.keep(file, offset, length)));
+            Path kept = quarantine.keep(file, offset, length);
+            report(new Corruption(file, offset, length, reason, id, collectorType, batches, kept));
+            return kept != null;
         }
 
         /** What was accepted and is neither held nor known to be gone has been lost, and is said to be. */
@@ -370,6 +371,11 @@ public abstract class IndexedBatchStore implements BatchStore {
                     // More than we knew of: marks that a power cut took back. They were accepted once, and are held again.
                     counters.accepted -= missing;
                 }
+            }
+            if (lostUnknown > 0) {
+                Counters unknown = index.type(UNKNOWN_COLLECTOR).counters;
+                unknown.accepted += lostUnknown;
+                unknown.count(Cause.CORRUPT, lostUnknown);
             }
         }
     }
@@ -1323,6 +1329,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         } else if (unforced && options.sync() != SyncPolicy.NEVER) {
             try {
                 journal.force();
+                payload.journalForced();
             } catch (IOException e) {
                 journalFailed(e);
             }

@@ -73,9 +73,10 @@ public interface PayloadLog {
          * @param reason what is wrong
          * @param id the id of the batch in them, if it could be read
          * @param collectorType its collector type, if it could be read
-         * @param lost the numbers of the batches lost in them, as far as they are known
+         * @param lost the numbers of the batches lost in them; 0 for a batch whose number is lost too
+         * @return whether the bytes have been copied to a place for a person to look at
          */
-        void damaged(
+        boolean damaged(
                 Path file,
                 long offset,
                 long length,
@@ -253,6 +254,9 @@ public interface PayloadLog {
      * Deletes files that nothing held needs, also the one being written if it is not empty. The journal is forced already.
      */
     void reclaim();
+
+    /** All that the journal said up to now has been forced. */
+    default void journalForced() {}
 
     /**
      * The batches that are gone although their bytes are still there.

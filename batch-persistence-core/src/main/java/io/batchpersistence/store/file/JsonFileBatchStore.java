@@ -1,0 +1,34 @@
+package io.batchpersistence.store.file;
+
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.store.DiskStoreOptions;
+
+/**
+ * A store that a person can read: one JSON document a batch. Slower and larger than the segment store, by the amount that
+ * plain text is; the options {@code format}, {@code compression} and {@code segmentSize} have no meaning here. Thread-safe.
+ */
+public final class JsonFileBatchStore extends IndexedBatchStore {
+
+    private JsonFileBatchStore(DiskStoreOptions options, Disk disk) {
+        super(options, disk, JsonFileLog::new);
+    }
+
+    /**
+     * Opens the store in a directory, which is created if absent. Documents put there by hand are taken in.
+     *
+     * @param options where and how
+     * @return the store, to be closed
+     * @throws io.batchpersistence.DirectoryLockedException if another store has the directory open
+     * @throws io.batchpersistence.BatchPersistenceException if the directory can't be written or read; damage in it is no
+     *     reason
+     */
+    public static JsonFileBatchStore open(DiskStoreOptions options) {
+        return open(options, new NioDisk());
+    }
+
+    static JsonFileBatchStore open(DiskStoreOptions options, Disk disk) {
+        return new JsonFileBatchStore(options, disk);
+    }
+}

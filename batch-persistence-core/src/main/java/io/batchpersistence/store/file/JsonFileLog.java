@@ -1,0 +1,373 @@
+package io.batchpersistence.store.file;
+
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.Disk.DiskFile;
+import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.internal.store.Location;
+import io.batchpersistence.internal.store.PayloadLog;
+import io.batchpersistence.internal.store.Standing;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.SyncPolicy;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Payloads as one JSON document a batch. Written aside, forced, renamed into place; the directory is forced once for all that
+ * are written together. A document says how its batch stands, so a person can read it there, and change it while the store
+ * is closed.
+ *
+ * <p>Files of batches that are gone are deleted after the journal has been forced, so shortly after the fact.
+ */
+final class JsonFileLog implements PayloadLog {
+
+    private static final Logger log = LoggerFactory.getLogger(JsonFileLog.class);
+
+    /** Files to be deleted that are worth a force of the journal of their own. */
+    private static final int MANY = 256;
+
+    /** The largest document: 1 GiB. */
+    private static final int MAX_DOCUMENT = 1 << 30;
+
+    private final Disk disk;
+    private final DiskStoreOptions options;
+    private final ConcurrentMap<Long, String> names = new ConcurrentHashMap<>();
+    private final Map<Long, Integer> sizes = new HashMap<>();
+    private final Set<String> taken = new HashSet<>();
+    /** Gone, but their files are still there. */
+    private final Map<Long, String> leftOver = new LinkedHashMap<>();
+
+    private final AtomicLong diskUsage = new AtomicLong();
+
+    /** A batch checked and measured on its caller's thread. */
+    private record EncodedBatch(JsonBatchFile document, int size) implements Encoded {}
+
+    JsonFileLog(Disk disk, DiskStoreOptions options) {
+        this.disk = disk;
+        this.options = options;
+    }
+
+    // ---- loading -----------------------------------------------------------------------------------------------------
+
+    @Override
+    public void load(Loading loading) throws IOException {
+        List<JsonBatchFile> documents = new ArrayList<>();
+        Map<JsonBatchFile, Path> paths = new HashMap<>();
+        for (Path path : disk.list(options.directory())) {
+            String name = path.getFileName().toString();
+            if (name.startsWith("batch_") && name.endsWith(".json.tmp")) {
+                disk.delete(path); // was being written; nobody was promised anything
+            } else if (name.startsWith("batch_") && name.endsWith(".json")) {
+                JsonBatchFile document = read(path, loading);
+                if (document != null) {
+                    documents.add(document);
+                    paths.put(document, path);
+                }
+            }
+        }
+        documents.sort(Comparator.comparing((JsonBatchFile d) -> d.sequence() == 0)
+                .thenComparing(JsonBatchFile::sequence)
+                .thenComparing(JsonBatchFile::createdAt)
+                .thenComparing(JsonBatchFile::id));
+        for (JsonBatchFile document : documents) {
+            found(document, paths.getOrDefault(document, options.directory()), loading);
+        }
+    }
+
+    private @Nullable JsonBatchFile read(Path path, Loading loading) {
+        long size = 0;
+        try {
+            size = disk.size(path);
+            byte[] bytes = disk.read(path, 0, (int) Math.min(MAX_DOCUMENT, size));
+            return JsonBatchFile.parse(bytes, false, options.clock().instant());
+        } catch (DamagedPayloadException | IOException e) {
+            boolean kept = loading.damaged(path, 0, size, String.valueOf(e.getMessage()), null, null, new long[1]);
+            try {
+                if (kept) {
+                    disk.delete(path);
+                } else {
+                    disk.move(path, path.resolveSibling(path.getFileName() + ".damaged"));
+                }
+            } catch (IOException again) {
+                log.warn("{} could not be set aside: {}", path, again.toString());
+            }
+            return null;
+        }
+    }
+
+    private void found(JsonBatchFile document, Path path, Loading loading) throws IOException {
+        String name = path.getFileName().toString();
+        long sequence = document.sequence();
+        int size = (int) disk.size(path);
+        if (sequence != 0 && loading.isGone(sequence)) {
+            leftOver.put(sequence, name);
+            return;
+        }
+        if (sequence == 0 || names.containsKey(sequence)) {
+            // Put there by a person, or by the program this store takes over from: it gets a number of its own.
+            sequence = loading.newSequence();
+            size = adopt(path, sequence);
+        }
+        names.put(sequence, name);
+        taken.add(name);
+        resized(sequence, size);
+        loading.found(
+                new Location(sequence, 0, 0, size),
+                IndexedBatchStore.idHash(document.id()),
+                document.collectorType(),
+                document.createdAt().toEpochMilli(),
+                document.standing());
+    }
+
+    private int adopt(Path path, long sequence) throws IOException {
+        JsonBatchFile whole = JsonBatchFile.parse(
+                disk.read(path, 0, (int) disk.size(path)), true, options.clock().instant());
+        byte[] bytes = whole.with(sequence, whole.standing()).toBytes();
+        replace(path, bytes);
+        disk.forceDirectory(options.directory());
+        return bytes.length;
+    }
+
+    // ---- writing -----------------------------------------------------------------------------------------------------
+
+    @Override
+    public Encoded encode(NewBatch batch) {
+        long createdAt = batch.createdAt().toEpochMilli();
+        JsonBatchFile document = new JsonBatchFile(
+                batch.id(),
+                batch.collectorType(),
+                batch.createdAt(),
+                Long.MAX_VALUE, // as long as any, so that the size is never too small
+                new Standing(false, createdAt, 0, Long.MAX_VALUE, 0, null),
+                batch.context(),
+                batch.entries(),
+                batch.entries().size());
+        int size = document.toBytes().length;
+        if (size > MAX_DOCUMENT) {
+            throw new IllegalArgumentException("the batch '" + batch.id() + "' has " + size
+                    + " bytes as JSON, but a batch can have at most " + MAX_DOCUMENT + "; split its "
+                    + batch.entries().size() + " entries into several batches");
+        }
+        return new EncodedBatch(document, size);
+    }
+
+    @Override
+    public void write(List<Append> group) {
+        List<Append> written = new ArrayList<>();
+        Map<Append, Integer> lengths = new HashMap<>();
+        for (Append append : group) {
+            JsonBatchFile document = ((EncodedBatch) append.encoded()).document();
+            String name = JsonBatchFile.name(document.id());
+            try {
+                if (leftOver.containsValue(name)) {
+                    deleteLeftOver(); // the same id once more, before its predecessor's file is gone
+                }
+                if (!taken.add(name)) {
+                    throw new IOException("the file " + name + " is another batch's; choose another id");
+                }
+                byte[] bytes = document.with(append.sequence(), document.standing()).toBytes();
+                lengths.put(append, bytes.length);
+                written.add(append);
+                replace(path(name), bytes);
+                names.put(append.sequence(), name);
+            } catch (IOException | RuntimeException e) {
+                append.failed(e);
+                if (written.remove(append)) {
+                    takeBack(append.sequence(), name);
+                }
+            }
+        }
+        if (written.isEmpty()) {
+            return;
+        }
+        try {
+            if (options.sync() == SyncPolicy.ALWAYS) {
+                disk.forceDirectory(options.directory());
+            }
+        } catch (IOException e) {
+            for (Append append : written) {
+                append.failed(e);
+                takeBack(append.sequence(), JsonBatchFile.name(((EncodedBatch) append.encoded()).document().id()));
+            }
+            return;
+        }
+        for (Append append : written) {
+            int length = lengths.getOrDefault(append, 0);
+            resized(append.sequence(), length);
+            append.stored(new Location(append.sequence(), 0, 0, length));
+        }
+    }
+
+    /** A batch whose caller is told that it was not stored must not turn up later. */
+    private void takeBack(long sequence, String name) {
+        names.remove(sequence);
+        taken.remove(name);
+        try {
+            disk.delete(path(name + ".tmp"));
+            disk.delete(path(name));
+        } catch (IOException e) {
+            leftOver.put(sequence, name);
+            log.warn("{} could not be deleted: {}", name, e.toString());
+        }
+    }
+
+    private void replace(Path target, byte[] bytes) throws IOException {
+        Path aside = target.resolveSibling(target.getFileName() + ".tmp");
+        disk.delete(aside);
+        try (DiskFile file = disk.create(aside)) {
+            file.write(0, bytes, 0, bytes.length);
+            if (options.sync() != SyncPolicy.NEVER) {
+                file.force();
+            }
+        }
+        disk.move(aside, target);
+    }
+
+    private Path path(String name) {
+        return options.directory().resolve(name);
+    }
+
+    @Override
+    public void force() throws IOException {
+        disk.forceDirectory(options.directory());
+    }
+
+    // ---- reading -----------------------------------------------------------------------------------------------------
+
+    @Override
+    public Header header(Location location) throws IOException {
+        return header(read(location, false));
+    }
+
+    @Override
+    public Content content(Location location) throws IOException {
+        JsonBatchFile document = read(location, true);
+        return new Content(header(document), document.entries());
+    }
+
+    private static Header header(JsonBatchFile document) {
+        return new Header(
+                document.id(),
+                document.collectorType(),
+                document.createdAt(),
+                document.context(),
+                document.entryCount());
+    }
+
+    private JsonBatchFile read(Location location, boolean withEntries) throws IOException {
+        Path path = file(location);
+        byte[] bytes = disk.read(path, 0, (int) Math.min(MAX_DOCUMENT, disk.size(path)));
+        return JsonBatchFile.parse(bytes, withEntries, options.clock().instant());
+    }
+
+    @Override
+    public Path file(Location location) {
+        String name = names.get(location.sequence());
+        return path(name == null ? "batch_gone.json" : name); // a file that is not there: the batch is gone meanwhile
+    }
+
+    // ---- changing and giving up --------------------------------------------------------------------------------------
+
+    @Override
+    public void changed(Location location, Standing standing) {
+        long sequence = location.sequence();
+        if (!names.containsKey(sequence)) {
+            return;
+        }
+        Path path = file(location);
+        try {
+            byte[] bytes = read(location, true).with(sequence, standing).toBytes();
+            replace(path, bytes);
+            resized(sequence, bytes.length);
+        } catch (IOException | DamagedPayloadException e) {
+            // The journal has it. A document that can't be read is dealt with by whoever claims its batch.
+            log.warn("{} could not be brought up to date: {}", path, e.toString());
+        }
+    }
+
+    private void resized(long sequence, int size) {
+        Integer before = sizes.put(sequence, size);
+        diskUsage.addAndGet(size - (before == null ? 0 : before));
+    }
+
+    @Override
+    public void removed(Location location) {
+        String name = names.remove(location.sequence());
+        if (name != null) {
+            leftOver.put(location.sequence(), name);
+        }
+    }
+
+    @Override
+    public boolean isReclaimable() {
+        return leftOver.size() >= (options.sync() == SyncPolicy.NEVER ? 1 : MANY);
+    }
+
+    @Override
+    public void reclaim() {
+        deleteLeftOver();
+    }
+
+    @Override
+    public void journalForced() {
+        deleteLeftOver();
+    }
+
+    private void deleteLeftOver() {
+        if (leftOver.isEmpty()) {
+            return;
+        }
+        leftOver.entrySet().removeIf(entry -> {
+            try {
+                disk.delete(path(entry.getValue()));
+            } catch (IOException e) {
+                log.warn("{} could not be deleted: {}; it will be tried again", entry.getValue(), e.toString());
+                return false;
+            }
+            taken.remove(entry.getValue());
+            Integer size = sizes.remove(entry.getKey());
+            diskUsage.addAndGet(size == null ? 0 : -size);
+            return true;
+        });
+    }
+
+    @Override
+    public long[] gone() {
+        return leftOver.keySet().stream().mapToLong(Long::longValue).toArray();
+    }
+
+    @Override
+    public Map<Integer, Long> fileEnds() {
+        return Map.of();
+    }
+
+    @Override
+    public long diskUsage() {
+        return diskUsage.get();
+    }
+
+    @Override
+    public long room() {
+        return 0;
+    }
+
+    @Override
+    public void close() {
+        deleteLeftOver();
+    }
+}

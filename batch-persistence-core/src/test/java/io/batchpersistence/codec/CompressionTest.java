@@ -1,0 +1,134 @@
+package io.batchpersistence.codec;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import com.github.luben.zstd.Zstd;
+import com.github.luben.zstd.ZstdCompressCtx;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+class CompressionTest {
+
+    private static byte[] sample(int seed) {
+        Random random = new Random(seed);
+        byte[] bytes = new byte[random.nextInt(20_000)];
+        if (seed % 2 == 0) {
+            random.nextBytes(bytes);
+        } else {
+            for (int i = 0; i < bytes.length; i++) {
+                bytes[i] = (byte) ("log line ".charAt(i % 9) + i / 900);
+            }
+        }
+        return bytes;
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void givesBackWhatWasPutIn(Compression compression) {
+        for (int seed = 0; seed < 500; seed++) {
+            byte[] raw = sample(seed);
+            assertThat(compression.decompress(compression.compress(raw), raw.length))
+                    .isEqualTo(raw);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void worksForNothingAndForMuch(Compression compression) {
+        byte[] much = new byte[40 << 20];
+        Arrays.fill(much, (byte) 'x');
+        assertThat(compression.decompress(compression.compress(new byte[0]), 0)).isEmpty();
+        assertThat(Arrays.equals(compression.decompress(compression.compress(much), much.length), much))
+                .isTrue();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void manyThreadsAtOnce(Compression compression) throws Exception {
+        ExecutorService threads = Executors.newFixedThreadPool(8);
+        try {
+            List<Callable<Boolean>> work = IntStream.range(0, 400)
+                    .<Callable<Boolean>>mapToObj(seed -> () -> {
+                        byte[] raw = sample(seed);
+                        return Arrays.equals(compression.decompress(compression.compress(raw), raw.length), raw);
+                    })
+                    .toList();
+            for (Future<Boolean> result : threads.invokeAll(work)) {
+                assertThat(result.get()).isTrue();
+            }
+        } finally {
+            threads.shutdownNow();
+        }
+    }
+
+    @Test
+    void zstdFramesAreOrdinaryAndWithoutChecksum() {
+        byte[] raw = sample(1);
+        byte[] frame = Compression.ZSTD.compress(raw);
+        assertThat(Zstd.decompress(frame, raw.length)).isEqualTo(raw);
+        assertThat(frame[4] & 0b0000_0111).as("no checksum, no dictionary id").isZero();
+        assertThat(frame.length).isLessThan(raw.length / 10);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aWrongLengthIsDamage(Compression compression) {
+        byte[] raw = sample(1);
+        byte[] compressed = compression.compress(raw);
+        for (int wrong : new int[] {0, raw.length - 1, raw.length + 1, Integer.MAX_VALUE}) {
+            assertThatExceptionOfType(DamagedPayloadException.class)
+                    .isThrownBy(() -> compression.decompress(compressed, wrong));
+        }
+    }
+
+    @Test
+    void damagedZstdIsDamageAndLaterOnesAreNotHarmed() {
+        byte[] raw = sample(3);
+        byte[] frame = Compression.ZSTD.compress(raw);
+        for (int length = 0; length < frame.length; length++) {
+            byte[] truncated = Arrays.copyOf(frame, length);
+            assertThatExceptionOfType(DamagedPayloadException.class)
+                    .isThrownBy(() -> Compression.ZSTD.decompress(truncated, raw.length));
+        }
+        for (int bit = 0; bit < frame.length * 8; bit++) {
+            byte[] flipped = frame.clone();
+            flipped[bit / 8] ^= (byte) (1 << bit % 8);
+            try {
+                assertThat(Compression.ZSTD.decompress(flipped, raw.length)).hasSameSizeAs(raw);
+            } catch (DamagedPayloadException e) {
+                assertThat(e).hasMessageContaining("payload");
+            }
+            assertThat(Compression.ZSTD.decompress(frame, raw.length)).isEqualTo(raw);
+        }
+    }
+
+    @Test
+    void aFrameThatDoesNotSayItsLengthIsDamage() {
+        try (ZstdCompressCtx context = new ZstdCompressCtx().setContentSize(false)) {
+            byte[] frame = context.compress("some text".getBytes(UTF_8));
+            assertThatExceptionOfType(DamagedPayloadException.class)
+                    .isThrownBy(() -> Compression.ZSTD.decompress(frame, 9));
+        }
+    }
+
+    @Test
+    void numbersAreFixed() {
+        assertThat(Compression.of(0)).isEqualTo(Compression.NONE);
+        assertThat(Compression.of(1)).isEqualTo(Compression.ZSTD);
+        assertThat(BatchFormat.of(1)).isEqualTo(BatchFormat.PROTOBUF);
+        assertThat(BatchFormat.of(2)).isEqualTo(BatchFormat.JSON);
+        assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> Compression.of(2));
+        assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> BatchFormat.of(0));
+    }
+}

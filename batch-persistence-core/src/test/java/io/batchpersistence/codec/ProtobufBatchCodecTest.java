@@ -1,0 +1,440 @@
+package io.batchpersistence.codec;
+
+import static io.batchpersistence.codec.RandomEntries.assertSame;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
+
+import com.google.protobuf.ByteString;
+import com.google.protobuf.UnknownFieldSet;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.proto.v1.BatchPayload;
+import io.batchpersistence.proto.v1.LabelSet;
+import io.batchpersistence.proto.v1.ListValue;
+import io.batchpersistence.proto.v1.ObjectValue;
+import io.batchpersistence.proto.v1.Value;
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class ProtobufBatchCodecTest {
+
+    /** Never change this: payloads like it are on disks. A new field changes only what is written, not what is read. */
+    private static final String GOLDEN = ""
+            + "0a0d6772c3b6c39f657220f09f98800a000a04626172650a046c6173741204494e464f12045741524e12001204"
+            + "66696c651203617070120473686f701204686f737412057765622d3112056f7264657212026964120570726963"
+            + "651204687567651205726174696f12047061696412046e6f746512047461677312122f7661722f6c6f672f7368"
+            + "6f702e6c6f673a120361303018e49febd0c8bce5863120c0843d2a02181d3204020203063a040800070642060a"
+            + "04050607084a03020001524d0a0109124842460a070a0b0c0d0e0f101202100e120832060a0200961004120b2a"
+            + "090100000000000000001209190000000000000080120208011200120f3a0d0a032201610a023a000a0242005a"
+            + "030200016a04a610021062042200021d72104bf92f3577b34da6a3ce929d0e0e47368201030200019201103030"
+            + "66303637616130626139303262379201009a0103020203";
+
+    private final BatchCodec codec = BatchFormat.PROTOBUF.codec();
+
+    @Test
+    void givesBackWhatWasPutIn() {
+        for (int seed = 0; seed < 4_000; seed++) {
+            List<LogEntry> batch = new RandomEntries(seed).batch();
+            assertSame(codec.decode(codec.encode(batch)), batch);
+        }
+    }
+
+    @Test
+    void writesAndReadsTheGoldenBytes() {
+        List<LogEntry> batch = RandomEntries.oneOfEverything();
+        assertThat(HexFormat.of().formatHex(codec.encode(batch))).isEqualTo(GOLDEN);
+        assertSame(codec.decode(HexFormat.of().parseHex(GOLDEN)), batch);
+    }
+
+    @Test
+    void canBeReadFromTheSchemaAlone() throws Exception {
+        for (int seed = 0; seed < 1_000; seed++) {
+            List<LogEntry> batch = new RandomEntries(seed).batch();
+            assertSame(new SchemaReader(BatchPayload.parseFrom(codec.encode(batch))).entries(), batch);
+        }
+    }
+
+    @Test
+    void readsWhatProtobufItselfWrites() throws Exception {
+        List<LogEntry> batch = RandomEntries.oneOfEverything();
+        BatchPayload payload = BatchPayload.parseFrom(codec.encode(batch));
+        assertThat(payload.getUnknownFields().asMap()).isEmpty();
+        assertSame(codec.decode(payload.toByteArray()), batch);
+    }
+
+    @Test
+    void acceptsNumbersThatAreNotPacked() {
+        byte[] unpacked = BatchPayload.newBuilder()
+                .addMessages("a")
+                .addMessages("b")
+                .addStrings("INFO")
+                .setUnknownFields(UnknownFieldSet.newBuilder()
+                        .addField(
+                                BatchPayload.LEVELS_FIELD_NUMBER,
+                                UnknownFieldSet.Field.newBuilder()
+                                        .addVarint(2)
+                                        .addVarint(1)
+                                        .build())
+                        .build())
+                .build()
+                .toByteArray();
+        assertThat(codec.decode(unpacked)).extracting(LogEntry::level).containsExactly("INFO", null);
+    }
+
+    @Test
+    void skipsFieldsItDoesNotKnow() throws Exception {
+        List<LogEntry> batch = RandomEntries.oneOfEverything();
+        BatchPayload.Builder payload = BatchPayload.parseFrom(codec.encode(batch)).toBuilder();
+        UnknownFieldSet later = UnknownFieldSet.newBuilder()
+                .addField(
+                        500,
+                        UnknownFieldSet.Field.newBuilder()
+                                .addVarint(1)
+                                .addFixed32(2)
+                                .addFixed64(3)
+                                .addLengthDelimited(ByteString.copyFromUtf8("later"))
+                                .addGroup(UnknownFieldSet.newBuilder().build())
+                                .build())
+                .build();
+        payload.setUnknownFields(later);
+        payload.getLabelSetsBuilder(0).setUnknownFields(later);
+        payload.getFieldSetsBuilder(0).setUnknownFields(later);
+        payload.getFieldSetsBuilder(0).getValuesBuilder(0).setUnknownFields(later);
+        assertSame(codec.decode(payload.build().toByteArray()), batch);
+    }
+
+    @Test
+    void costsNothingForWhatIsAbsent() throws Exception {
+        List<LogEntry> bare = IntStream.range(0, 1_000)
+                .mapToObj(i -> LogEntry.of(Instant.EPOCH, null, "m"))
+                .toList();
+        // A tag, a length and a letter for each message; a tag and a zero for the first timestamp.
+        assertThat(codec.encode(bare)).hasSize(3 * 1_000 + 2);
+        List<LogEntry> uniform = IntStream.range(0, 1_000)
+                .mapToObj(i -> LogEntry.builder(Instant.EPOCH, "m")
+                        .level("I")
+                        .label("k", "v")
+                        .build())
+                .toList();
+        BatchPayload payload = BatchPayload.parseFrom(codec.encode(uniform));
+        assertThat(payload.getLevelsList()).containsExactly(1);
+        assertThat(payload.getEntryLabelSetsList()).containsExactly(1);
+        assertThat(payload.getLabelSetsList()).hasSize(1);
+    }
+
+    @Test
+    void sharesLabelsAndTextsBetweenEntries() {
+        List<LogEntry> decoded = codec.decode(codec.encode(RandomEntries.oneOfEverything()));
+        assertThat(decoded.get(0).sourceType()).isSameAs(decoded.get(1).sourceType());
+        assertThat(decoded.get(0).traceId()).isSameAs(decoded.get(1).traceId());
+    }
+
+    @Test
+    void keepsFieldsOfDifferentOrderApart() {
+        Map<String, Object> oneWay = new LinkedHashMap<>();
+        oneWay.put("a", 1L);
+        oneWay.put("b", 2L);
+        Map<String, Object> otherWay = new LinkedHashMap<>();
+        otherWay.put("b", 2L);
+        otherWay.put("a", 1L);
+        List<LogEntry> batch = List.of(
+                LogEntry.builder(Instant.EPOCH, "m").fields(oneWay).build(),
+                LogEntry.builder(Instant.EPOCH, "m").fields(otherWay).build(),
+                LogEntry.builder(Instant.EPOCH, "m").field("a", 0.0).build(),
+                LogEntry.builder(Instant.EPOCH, "m").field("a", -0.0).build());
+        assertSame(codec.decode(codec.encode(batch)), batch);
+    }
+
+    @Test
+    void manyDifferentTextsSetsAndIds() {
+        List<LogEntry> batch = IntStream.range(0, 20_000)
+                .mapToObj(i -> LogEntry.builder(Instant.ofEpochSecond(i), "m" + i)
+                        .level("level-" + i)
+                        .label("k" + i % 1_000, "v" + i)
+                        .field("f" + i % 500, (long) i)
+                        .source("t" + i, i + "-x")
+                        .trace(String.format("%032x", i), String.format("%016x", i))
+                        .build())
+                .toList();
+        assertSame(codec.decode(codec.encode(batch)), batch);
+        List<LogEntry> small = RandomEntries.oneOfEverything(); // nothing of the batch before is left over
+        assertThat(HexFormat.of().formatHex(codec.encode(small))).isEqualTo(GOLDEN);
+    }
+
+    @Test
+    void nestedAsDeepAsAnEntryAllows() {
+        List<LogEntry> batch = List.of(LogEntry.builder(Instant.EPOCH, "deep")
+                .field("f", nested(199, "x".repeat(300)))
+                .build());
+        assertSame(codec.decode(codec.encode(batch)), batch);
+    }
+
+    static Object nested(int levels, Object innermost) {
+        Object value = innermost;
+        for (int i = 0; i < levels; i++) {
+            value = i % 2 == 0 ? List.of(value) : Map.of("k", value);
+        }
+        return value;
+    }
+
+    @Test
+    void messageOf50Megabytes() {
+        List<LogEntry> batch = List.of(
+                LogEntry.of(Instant.EPOCH, "INFO", "ä\n".repeat(25 << 20)), LogEntry.of(Instant.EPOCH, "INFO", "b"));
+        assertThat(codec.decode(codec.encode(batch)).equals(batch)).isTrue();
+    }
+
+    @Test
+    void refusesAnEmptyBatch() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> codec.encode(List.of()))
+                .withMessageContaining("at least one entry");
+        assertDamaged(new byte[0]);
+    }
+
+    @Test
+    void everyTruncationAndBitFlipIsHarmless() {
+        byte[] payload = codec.encode(RandomEntries.oneOfEverything());
+        assertTimeoutPreemptively(Duration.ofSeconds(60), () -> {
+            for (int length = 0; length < payload.length; length++) {
+                decodeOrDamaged(Arrays.copyOf(payload, length));
+            }
+            for (int bit = 0; bit < payload.length * 8; bit++) {
+                byte[] flipped = payload.clone();
+                flipped[bit / 8] ^= (byte) (1 << bit % 8);
+                decodeOrDamaged(flipped);
+            }
+        });
+    }
+
+    @Test
+    void anyBytesAreHarmless() {
+        Random random = new Random(42);
+        assertTimeoutPreemptively(Duration.ofSeconds(60), () -> {
+            for (int i = 0; i < 50_000; i++) {
+                byte[] payload =
+                        i % 2 == 0 ? new byte[random.nextInt(200)] : codec.encode(new RandomEntries(i % 500).batch());
+                if (i % 2 == 0) {
+                    random.nextBytes(payload);
+                }
+                for (int k = 0; k < 1 + random.nextInt(5) && payload.length > 0; k++) {
+                    payload[random.nextInt(payload.length)] = (byte) random.nextInt(256);
+                }
+                decodeOrDamaged(payload);
+            }
+        });
+    }
+
+    private void decodeOrDamaged(byte[] bytes) {
+        try {
+            assertThat(codec.decode(bytes)).isNotEmpty();
+        } catch (DamagedPayloadException e) {
+            assertThat(e).hasMessageContaining("protobuf");
+        }
+    }
+
+    private void assertDamaged(byte[] bytes) {
+        assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> codec.decode(bytes));
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "0a01", // a message longer than the payload
+                "0affffffff07", // two gigabytes
+                "0affffffffffffffffff01", // a negative length
+                "0a0161" + "3201" + "04", // a level that is not in the table
+                "0a0161" + "3201" + "01", // a reference below zero
+                "0a0161" + "3202" + "0000", // more levels than entries
+                "0a0161" + "2a01" + "02", // more timestamps than entries
+                "0a0161" + "4201" + "00" + "4a01" + "02", // a label set of nothing
+                "0a0161" + "5200" + "5a01" + "02", // a field set of nothing
+                "0a0161" + "7203" + "000102", // a trace id of three bytes
+                "0a0161" + "1200" + "6201" + "02" + "6a01" + "01", // a source number below zero
+                "08", // a wire type that messages don't have
+                "0a0161" + "0c", // a group's end
+                "0a0161" + "00", // a tag of zero
+            })
+    void tellsDamage(String hex) {
+        assertDamaged(HexFormat.of().parseHex(hex));
+    }
+
+    @Test
+    void nestingThatNeverEndsIsDamage() {
+        byte[] groups = new byte[1 << 20];
+        Arrays.fill(groups, (byte) (100 << 3 | 3)); // wrong on purpose: a group in a group in a group ...
+        assertDamaged(groups);
+
+        // Made by hand, since protobuf's own classes need too much stack for it.
+        ByteString value = ByteString.EMPTY;
+        for (int i = 0; i < 5_000; i++) {
+            value = nest(Value.LIST_VALUE_FIELD_NUMBER, nest(ListValue.VALUES_FIELD_NUMBER, value));
+        }
+        ByteString fieldSet = ByteString.fromHex("0a0101").concat(nest(ObjectValue.VALUES_FIELD_NUMBER, value));
+        ByteString payload = ByteString.fromHex("0a016d" + "120166" + "5a0102")
+                .concat(nest(BatchPayload.FIELD_SETS_FIELD_NUMBER, fieldSet));
+        assertThatExceptionOfType(DamagedPayloadException.class)
+                .isThrownBy(() -> codec.decode(payload.toByteArray()))
+                .withMessageContaining("nested too deep");
+    }
+
+    private static ByteString nest(int field, ByteString message) {
+        ProtobufBuffer buffer = new ProtobufBuffer();
+        buffer.bytes(field, message.toByteArray());
+        return ByteString.copyFrom(buffer.toByteArray());
+    }
+
+    @Test
+    void aSmallPayloadNeverStandsForTerabytes() {
+        // A long text once, and a number for each of many entries.
+        BatchPayload.Builder payload =
+                BatchPayload.newBuilder().addStrings("x".repeat(1 << 20)).addSourceTexts(1);
+        for (int i = 0; i < 200_000; i++) {
+            payload.addMessages("").addSourceNumbers(1);
+        }
+        assertDamaged(payload.build().toByteArray());
+    }
+
+    @Test
+    void aHugeSetSharedByManyEntriesIsNotCopied() {
+        LabelSet.Builder labels = LabelSet.newBuilder();
+        BatchPayload.Builder payload = BatchPayload.newBuilder();
+        for (int i = 1; i <= 20_000; i++) {
+            payload.addStrings("label-" + i).addMessages("");
+            labels.addLabels(i).addLabels(i);
+        }
+        byte[] bytes = payload.addLabelSets(labels).addEntryLabelSets(1).build().toByteArray();
+        // Copied for each entry this would be 400 million labels.
+        List<LogEntry> entries = codec.decode(bytes);
+        assertThat(entries).hasSize(20_000);
+        assertThat(entries.get(19_999).labels())
+                .hasSize(20_000)
+                .isSameAs(entries.get(0).labels());
+    }
+
+    /** Written from the comments of the schema alone, with the classes that protoc makes of it. */
+    private static final class SchemaReader {
+
+        private final BatchPayload payload;
+
+        SchemaReader(BatchPayload payload) {
+            this.payload = payload;
+        }
+
+        List<LogEntry> entries() {
+            int count = payload.getMessagesCount();
+            List<Integer> levels = column(payload.getLevelsList(), count);
+            List<Integer> sourceTypes = column(payload.getSourceTypesList(), count);
+            List<Integer> labelSets = column(payload.getEntryLabelSetsList(), count);
+            List<Integer> fieldSets = column(payload.getEntryFieldSetsList(), count);
+            List<Integer> sourceTexts = column(payload.getSourceTextsList(), count);
+            List<Integer> traceIds = column(payload.getEntryTraceIdsList(), count);
+            List<Integer> spanIds = column(payload.getEntrySpanIdsList(), count);
+            Map<Integer, Long> lastNumbers = new LinkedHashMap<>();
+            long unit = payload.getTimestampUnit() == 0 ? 1 : payload.getTimestampUnit();
+            long nanos = payload.getFirstTimestamp();
+            List<LogEntry> entries = new ArrayList<>();
+            for (int i = 0; i < count; i++) {
+                if (i > 0 && i - 1 < payload.getTimestampDeltasCount()) {
+                    nanos += payload.getTimestampDeltas(i - 1) * unit;
+                }
+                Map<String, String> labels = new LinkedHashMap<>();
+                if (labelSets.get(i) > 0) {
+                    List<Integer> set =
+                            payload.getLabelSets(labelSets.get(i) - 1).getLabelsList();
+                    for (int k = 0; k < set.size(); k += 2) {
+                        labels.put(string(set.get(k)), string(set.get(k + 1)));
+                    }
+                }
+                String sourceId = string(sourceTexts.get(i));
+                if (i < payload.getSourceNumbersCount()) {
+                    lastNumbers.merge(sourceTexts.get(i), payload.getSourceNumbers(i), Long::sum);
+                }
+                long number = lastNumbers.getOrDefault(sourceTexts.get(i), 0L);
+                if (sourceId != null && number > 0) {
+                    sourceId += number - 1;
+                }
+                entries.add(new LogEntry(
+                        Instant.ofEpochSecond(0, nanos),
+                        string(levels.get(i)),
+                        payload.getMessages(i),
+                        labels,
+                        fieldSets.get(i) == 0 ? Map.of() : object(payload.getFieldSets(fieldSets.get(i) - 1)),
+                        string(sourceTypes.get(i)),
+                        sourceId,
+                        id(traceIds.get(i), payload.getTraceIds(), 16, payload.getTraceIdTextsList()),
+                        id(spanIds.get(i), payload.getSpanIds(), 8, payload.getSpanIdTextsList())));
+            }
+            return entries;
+        }
+
+        private static List<Integer> column(List<Integer> differences, int count) {
+            List<Integer> numbers = new ArrayList<>();
+            int number = 0;
+            for (int i = 0; i < count; i++) {
+                number += i < differences.size() ? differences.get(i) : 0;
+                numbers.add(number);
+            }
+            return numbers;
+        }
+
+        private String string(int reference) {
+            return reference == 0 ? null : payload.getStrings(reference - 1);
+        }
+
+        private static String id(int reference, ByteString packed, int size, List<String> texts) {
+            if (reference == 0) {
+                return null;
+            }
+            if (packed.isEmpty()) {
+                return texts.get(reference - 1);
+            }
+            ByteString id = packed.substring((reference - 1) * size, reference * size);
+            return HexFormat.of().formatHex(id.toByteArray());
+        }
+
+        private Map<String, Object> object(ObjectValue object) {
+            Map<String, Object> members = new LinkedHashMap<>();
+            for (int i = 0; i < object.getNamesCount(); i++) {
+                members.put(string(object.getNames(i)), value(object.getValues(i)));
+            }
+            return members;
+        }
+
+        private Object value(Value value) {
+            return switch (value.getKindCase()) {
+                case BOOL_VALUE -> value.getBoolValue();
+                case INTEGER_VALUE -> value.getIntegerValue();
+                case DOUBLE_VALUE -> value.getDoubleValue();
+                case STRING_VALUE -> value.getStringValue();
+                case BIG_INTEGER_VALUE ->
+                    new BigInteger(value.getBigIntegerValue().toByteArray());
+                case DECIMAL_VALUE ->
+                    new BigDecimal(
+                            new BigInteger(value.getDecimalValue().getUnscaled().toByteArray()),
+                            value.getDecimalValue().getScale());
+                case LIST_VALUE -> {
+                    List<Object> list = new ArrayList<>();
+                    value.getListValue().getValuesList().forEach(element -> list.add(value(element)));
+                    yield list;
+                }
+                case OBJECT_VALUE -> object(value.getObjectValue());
+                case KIND_NOT_SET -> null;
+            };
+        }
+    }
+}
