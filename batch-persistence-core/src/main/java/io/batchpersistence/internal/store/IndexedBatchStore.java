@@ -287,7 +287,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (standing.dead()) {
                 index.bury(slot, standing.since());
             } else {
-                index.pend(slot, standing.due());
+                index.pend(slot, standing.due() == 0 ? now : standing.due()); // 0: it was in flight
             }
         }
 
@@ -602,11 +602,11 @@ public abstract class IndexedBatchStore implements BatchStore {
             requireOpen();
             BatchIndex.Type type = index.knownType(collectorType);
             while (type != null && taken.size() < max) {
-                int slot = index.nextDue(type, order, now.toEpochMilli());
+                int slot = index.nextDue(type, order, PayloadLog.millis(now));
                 if (slot == BatchIndex.NONE) {
                     break;
                 }
-                index.fly(slot, leaseUntil.toEpochMilli());
+                index.fly(slot, PayloadLog.millis(leaseUntil));
                 taken.add(row(slot));
                 fencesTaken.add(++fences);
             }
@@ -662,7 +662,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             for (Row row : rows) {
                 if (index.holds(row.slot(), row.location().sequence())
                         && index.state(row.slot()) == BatchState.IN_FLIGHT) {
-                    index.pend(row.slot(), now.toEpochMilli());
+                    index.pend(row.slot(), PayloadLog.millis(now));
                 }
             }
         } finally {
@@ -677,7 +677,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public List<Lease> timedOut(Instant now, int max) {
-        long time = now.toEpochMilli();
+        long time = PayloadLog.millis(now);
         lock.lock();
         try {
             requireOpen();
@@ -738,10 +738,10 @@ public abstract class IndexedBatchStore implements BatchStore {
             BatchIndex.Type type = index.typeOf(slot);
             Verdict verdict = decision.decide(type.name, index.retries(slot));
             flights.remove(batchId);
-            index.noteFailure(slot, at.toEpochMilli(), verdict.retryCount(), reason);
+            index.noteFailure(slot, PayloadLog.millis(at), verdict.retryCount(), reason);
             type.counters.failedAttempts++;
             if (verdict.dead()) {
-                index.bury(slot, at.toEpochMilli());
+                index.bury(slot, PayloadLog.millis(at));
             } else {
                 index.pend(slot, millis(verdict.nextAttemptAt()));
             }
@@ -757,7 +757,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private static long millis(@Nullable Instant time) {
-        return time == null ? NEVER : time.toEpochMilli();
+        return time == null ? NEVER : PayloadLog.millis(time);
     }
 
     /** Under the lock: the batch is gone. */
@@ -915,7 +915,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.unlock();
         }
         return changeAll(held, BatchState.PENDING, slot -> {
-            index.pend(slot, nextAttemptAt.toEpochMilli());
+            index.pend(slot, PayloadLog.millis(nextAttemptAt));
             journalStanding(slot, index.reason(slot));
         });
     }
@@ -923,7 +923,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     @Override
     public long replay(BatchSelector selector, Instant now) {
         return changeAll(select(selector.states(BatchState.DEAD), now), BatchState.DEAD, slot -> {
-            index.replay(slot, now.toEpochMilli());
+            index.replay(slot, PayloadLog.millis(now));
             journalStanding(slot, index.reason(slot));
         });
     }
@@ -963,8 +963,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             requireOpen();
             BatchIndex.Type type = index.knownType(collectorType);
             if (type != null) {
-                collectOlder(type.live, pendingBefore.toEpochMilli(), max, rows);
-                collectOlder(type.dead, deadBefore.toEpochMilli(), max - rows.size(), rows);
+                collectOlder(type.live, PayloadLog.millis(pendingBefore), max, rows);
+                collectOlder(type.dead, PayloadLog.millis(deadBefore), max - rows.size(), rows);
             }
         } finally {
             lock.unlock();

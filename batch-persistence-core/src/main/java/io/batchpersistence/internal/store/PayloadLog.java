@@ -27,6 +27,19 @@ public interface PayloadLog {
      */
     void load(Loading loading) throws IOException;
 
+    /**
+     * A time as it is kept. Times that do not fit, such as {@link Instant#MAX} for never, become the nearest that does.
+     *
+     * @param time a time
+     * @return milliseconds since 1970; never {@link Long#MAX_VALUE}, which stands for no time at all
+     */
+    static long millis(Instant time) {
+        if (time.getEpochSecond() >= Long.MAX_VALUE / 1_000) {
+            return Long.MAX_VALUE - 1;
+        }
+        return time.getEpochSecond() <= Long.MIN_VALUE / 1_000 ? Long.MIN_VALUE : time.toEpochMilli();
+    }
+
     /** Receives what {@link #load} finds. */
     interface Loading {
 
@@ -122,8 +135,8 @@ public interface PayloadLog {
         Append(NewBatch batch, long sequence, Encoded encoded) {
             this.id = batch.id();
             this.collectorType = batch.collectorType();
-            this.createdAt = batch.createdAt().toEpochMilli();
-            this.leaseUntil = batch.leaseUntil().toEpochMilli();
+            this.createdAt = millis(batch.createdAt());
+            this.leaseUntil = millis(batch.leaseUntil());
             this.sequence = sequence;
             this.encoded = encoded;
         }
