@@ -80,6 +80,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** On a full disk not every single mark tries to begin a new journal. */
     private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
 
+    /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
+    private static final long READ_RETRY_MILLIS = 10_000;
+
+    /** Characters of a failure reason that are kept. */
+    private static final int MAX_REASON = 4_096;
+
     private static final long NEVER = BatchIndex.NEVER;
 
     private final DiskStoreOptions options;
@@ -287,7 +293,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (standing.dead()) {
                 index.bury(slot, standing.since());
             } else {
-                index.pend(slot, standing.due() == 0 ? now : standing.due()); // 0: it was in flight
+                index.pend(slot, standing.due());
             }
         }
 
@@ -324,10 +330,13 @@ public abstract class IndexedBatchStore implements BatchStore {
                 if (state.isGone(number)) {
                     continue;
                 }
-                batches++;
                 boolean counted = number <= state.checkpoint(); // so is a batch without number, most likely
+                if (counted && collectorType == null && number > 0) {
+                    continue; // accepted under a name that we will know only by what is missing there, see finish
+                }
+                batches++;
                 if (counted && collectorType == null) {
-                    lostUnknown++; // accepted under a name that we will know only by what is missing there
+                    lostUnknown++;
                     continue;
                 }
                 Counters counters =
@@ -361,7 +370,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                                 options.directory(),
                                 0,
                                 0,
-                                "batches are missing; their file was removed or cut off",
+                                "batches are missing; they were in damaged bytes, or their file was removed or cut off",
                                 null,
                                 type.name,
                                 missing - reported,
@@ -622,10 +631,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                     claims.add(claim);
                 }
             }
-        } finally {
-            if (done < taken.size()) {
-                putBack(taken.subList(done, taken.size()), now);
+        } catch (RuntimeException | Error e) {
+            putBack(taken.subList(done, taken.size()), now);
+            if (claims.isEmpty()) {
+                throw e;
             }
+            log.warn("A batch could not be read; it is tried again later", e); // those that could are in flight: hand them out
         }
         return claims;
     }
@@ -655,14 +666,14 @@ public abstract class IndexedBatchStore implements BatchStore {
         return new Claim(batch, fence);
     }
 
-    /** What could not even be read was no attempt: it stays due. */
+    /** What could not even be read was no attempt; but it must not stand in the way of those behind it. */
     private void putBack(List<Row> rows, Instant now) {
         lock.lock();
         try {
             for (Row row : rows) {
                 if (index.holds(row.slot(), row.location().sequence())
                         && index.state(row.slot()) == BatchState.IN_FLIGHT) {
-                    index.pend(row.slot(), PayloadLog.millis(now));
+                    index.pend(row.slot(), PayloadLog.millis(now) + READ_RETRY_MILLIS);
                 }
             }
         } finally {
@@ -738,14 +749,15 @@ public abstract class IndexedBatchStore implements BatchStore {
             BatchIndex.Type type = index.typeOf(slot);
             Verdict verdict = decision.decide(type.name, index.retries(slot));
             flights.remove(batchId);
-            index.noteFailure(slot, PayloadLog.millis(at), verdict.retryCount(), reason);
+            String kept = shortened(reason);
+            index.noteFailure(slot, PayloadLog.millis(at), verdict.retryCount(), kept);
             type.counters.failedAttempts++;
             if (verdict.dead()) {
                 index.bury(slot, PayloadLog.millis(at));
             } else {
                 index.pend(slot, millis(verdict.nextAttemptAt()));
             }
-            journalStanding(slot, reason);
+            journalStanding(slot, kept);
             return new Settled(
                     type.name,
                     Instant.ofEpochMilli(index.createdAt(slot)),
@@ -754,6 +766,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
+    }
+
+    /** A reason is kept in memory and has to fit in a journal frame; whoever wants all of it finds it in the log. */
+    private static String shortened(String reason) {
+        return reason.length() <= MAX_REASON ? reason : reason.substring(0, MAX_REASON - 1) + "\u2026";
     }
 
     private static long millis(@Nullable Instant time) {

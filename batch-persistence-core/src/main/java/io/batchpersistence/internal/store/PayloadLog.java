@@ -295,7 +295,7 @@ public interface PayloadLog {
     /**
      * How much of {@link #diskUsage} is reserved for batches to come.
      *
-     * @return bytes
+     * @return bytes; negative if those taken so far will need more than they use now
      */
     long room();
 
