@@ -7,6 +7,10 @@ import io.batchpersistence.store.file.JsonFileBatchStore;
 
 class JsonFileContractTest extends DiskStoreContractTest {
 
+    JsonFileContractTest() {
+        many = 100;
+    }
+
     @Override
     BatchStore open(DiskStoreOptions.Builder options) {
         return JsonFileBatchStore.open(

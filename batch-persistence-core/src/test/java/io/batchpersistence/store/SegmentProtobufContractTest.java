@@ -1,9 +1,13 @@
 package io.batchpersistence.store;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.util.List;
+import org.junit.jupiter.api.Test;
 
 class SegmentProtobufContractTest extends DiskStoreContractTest {
 
@@ -12,5 +16,17 @@ class SegmentProtobufContractTest extends DiskStoreContractTest {
         return SegmentBatchStore.open(options.format(BatchFormat.PROTOBUF)
                 .compression(Compression.ZSTD)
                 .build());
+    }
+
+    @Test
+    void the_bound_on_bytes_holds_with_large_segments_and_small_batches() {
+        reopenWith(1 << 20, 1 << 20);
+        List<String> taken = fill("a", 1_000);
+        assertThat(taken).hasSizeGreaterThan(100);
+        assertThat(bytesOnDisk()).isLessThanOrEqualTo(1 << 20);
+        store.close();
+        assertThat(bytesOnDisk()).isLessThanOrEqualTo(1 << 20);
+        reopen();
+        assertThat(bytesOnDisk()).isLessThanOrEqualTo(1 << 20);
     }
 }
