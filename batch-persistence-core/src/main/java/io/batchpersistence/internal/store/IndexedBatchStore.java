@@ -80,6 +80,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** On a full disk not every single mark tries to begin a new journal. */
     private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
 
+    /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
+    private static final long READ_RETRY_MILLIS = 10_000;
+
     private static final long NEVER = BatchIndex.NEVER;
 
     private final DiskStoreOptions options;
@@ -622,10 +625,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                     claims.add(claim);
                 }
             }
-        } finally {
-            if (done < taken.size()) {
-                putBack(taken.subList(done, taken.size()), now);
+        } catch (RuntimeException | Error e) {
+            putBack(taken.subList(done, taken.size()), now);
+            if (claims.isEmpty()) {
+                throw e;
             }
+            log.warn("A batch could not be read; it is tried again later", e); // those that could are in flight: hand them out
         }
         return claims;
     }
@@ -655,14 +660,14 @@ public abstract class IndexedBatchStore implements BatchStore {
         return new Claim(batch, fence);
     }
 
-    /** What could not even be read was no attempt: it stays due. */
+    /** What could not even be read was no attempt; but it must not stand in the way of those behind it. */
     private void putBack(List<Row> rows, Instant now) {
         lock.lock();
         try {
             for (Row row : rows) {
                 if (index.holds(row.slot(), row.location().sequence())
                         && index.state(row.slot()) == BatchState.IN_FLIGHT) {
-                    index.pend(row.slot(), now.toEpochMilli());
+                    index.pend(row.slot(), now.toEpochMilli() + READ_RETRY_MILLIS);
                 }
             }
         } finally {
