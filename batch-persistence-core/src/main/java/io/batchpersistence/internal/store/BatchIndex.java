@@ -4,6 +4,7 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -310,6 +311,25 @@ final class BatchIndex {
         page.due[i] = NEVER;
         page.since[i] = since;
         type.dead.append(slot);
+    }
+
+    /** Puts the living ones of a type in the order of their age again, after restoring them in another. */
+    void sortByAge(Type type) {
+        boolean sorted = true;
+        long before = Long.MIN_VALUE;
+        for (int slot = type.live.head; slot != NONE; slot = type.live.after(slot)) {
+            sorted &= before <= since(slot);
+            before = since(slot);
+        }
+        if (!sorted) {
+            List<Integer> slots = new ArrayList<>(type.live.size);
+            type.live.forEach(slots::add);
+            slots.sort(Comparator.comparingLong(this::since)); // stable: of one age, in the order persisted
+            for (int slot : slots) {
+                type.live.unlink(slot);
+                type.live.append(slot);
+            }
+        }
     }
 
     /** A dead letter gets a second life. */

@@ -88,6 +88,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private static final long NEVER = BatchIndex.NEVER;
 
+    /** Stands for a due time: at once, whenever that is. */
+    private static final long WAS_IN_FLIGHT = 0;
+
     private final DiskStoreOptions options;
     private final Disk disk;
     private final DirectoryLock directoryLock;
@@ -293,7 +296,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (standing.dead()) {
                 index.bury(slot, standing.since());
             } else {
-                index.pend(slot, standing.due());
+                index.pend(slot, standing.due() == WAS_IN_FLIGHT ? now : standing.due());
             }
         }
 
@@ -359,6 +362,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             superseded.forEach(payload::removed);
             for (BatchIndex.Type type : index.types()) {
+                index.sortByAge(type); // a replayed batch is younger than its place among the files
                 Counters counters = type.counters;
                 long missing = counters.accepted - type.held() - counters.gone();
                 if (missing > 0) {
@@ -728,7 +732,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             Settled settled = new Settled(
                     row.collectorType(), Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), null);
             flights.remove(batchId);
-            settle(slot, Cause.DELIVERED);
+            remove(slot, Cause.DELIVERED);
             return settled;
         } finally {
             lock.unlock();
@@ -777,12 +781,17 @@ public abstract class IndexedBatchStore implements BatchStore {
         return time == null ? NEVER : PayloadLog.millis(time);
     }
 
-    /** Under the lock: the batch is gone. */
+    /** Under the lock: the batch, whose id is not at hand, is gone. */
     private void settle(int slot, Cause cause) {
-        BatchIndex.Type type = index.typeOf(slot);
         if (index.state(slot) == BatchState.IN_FLIGHT) {
-            flights.values().removeIf(flight -> flight.slot() == slot);
+            flights.values().removeIf(flight -> flight.slot() == slot); // slow, but rare: discarded or damaged in flight
         }
+        remove(slot, cause);
+    }
+
+    /** Under the lock: the batch, which is not among the flights any more, is gone. */
+    private void remove(int slot, Cause cause) {
+        BatchIndex.Type type = index.typeOf(slot);
         Location location = index.location(slot);
         index.remove(slot);
         type.counters.count(cause, 1);
@@ -819,7 +828,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 index.since(slot),
                 index.retries(slot),
                 index.lastAttempt(slot),
-                state == BatchState.IN_FLIGHT ? 0 : index.due(slot),
+                state == BatchState.IN_FLIGHT ? WAS_IN_FLIGHT : index.due(slot),
                 reason);
     }
 
@@ -1249,6 +1258,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void writeRound(List<PayloadLog.Append> group, JournalFrames change, List<PayloadChange> payloadChanges) {
+        // What became of older batches comes first: an append of this round may reuse the id of one that is gone. And the
+        // payload log learns it before the journal is written: if that fails, the snapshot of the next one must have it.
+        applyToPayload(payloadChanges);
+        if (!change.isEmpty()) {
+            writeJournal(change);
+        }
         if (!group.isEmpty()) {
             payload.write(group);
             if (options.sync() == SyncPolicy.INTERVAL) {
@@ -1256,14 +1271,14 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             publish(group);
         }
-        if (!change.isEmpty()) {
-            writeJournal(change);
-        }
-        for (PayloadChange changed : payloadChanges) {
-            if (changed.standing() == null) {
-                payload.removed(changed.location());
+    }
+
+    private void applyToPayload(List<PayloadChange> payloadChanges) {
+        for (PayloadChange change : payloadChanges) {
+            if (change.standing() == null) {
+                payload.removed(change.location());
             } else {
-                payload.changed(changed.location(), changed.standing());
+                payload.changed(change.location(), change.standing());
             }
         }
     }
@@ -1390,13 +1405,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     log.warn("State journal in {} failed: {}", options.directory(), e.toString());
                 }
             }
-            for (PayloadChange change : changes) {
-                if (change.standing() == null) {
-                    payload.removed(change.location());
-                } else {
-                    payload.changed(change.location(), change.standing());
-                }
-            }
+            applyToPayload(changes);
             changes.clear();
             frames = new JournalFrames(number);
             spareFrames = new JournalFrames(number);
@@ -1422,6 +1431,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void writeSnapshot(JournalFrames snapshot) {
+        long now = options.clock().millis();
         declaredCollectors.clear();
         for (BatchIndex.Type type : index.types()) {
             declaredCollectors.set(type.id);
@@ -1442,7 +1452,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             } else if (standing.retries() > 0
                     || standing.lastAttempt() != NEVER
                     || standing.since() != index.createdAt(slot)
-                    || (state == BatchState.PENDING && standing.due() == NEVER)) {
+                    || (state == BatchState.PENDING && standing.due() > now)) { // what is not said is due at once
                 snapshot.pending(
                         index.sequence(slot),
                         standing.since(),

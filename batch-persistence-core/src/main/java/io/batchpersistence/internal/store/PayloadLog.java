@@ -242,7 +242,7 @@ public interface PayloadLog {
     Path file(Location location);
 
     /**
-     * A batch stands differently now. The journal has it already.
+     * A batch stands differently now. The journal is told next.
      *
      * @param location where its bytes are
      * @param standing how it stands
@@ -250,7 +250,7 @@ public interface PayloadLog {
     void changed(Location location, Standing standing);
 
     /**
-     * A batch is gone. The journal has it already (if it could be written).
+     * A batch is gone. The journal is told next; its bytes must stay until {@link #journalForced} or {@link #reclaim}.
      *
      * @param location where its bytes are
      */
