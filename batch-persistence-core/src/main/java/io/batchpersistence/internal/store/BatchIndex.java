@@ -313,25 +313,6 @@ final class BatchIndex {
         type.dead.append(slot);
     }
 
-    /** Puts the living ones of a type in the order of their age again, after restoring them in another. */
-    void sortByAge(Type type) {
-        boolean sorted = true;
-        long before = Long.MIN_VALUE;
-        for (int slot = type.live.head; slot != NONE; slot = type.live.after(slot)) {
-            sorted &= before <= since(slot);
-            before = since(slot);
-        }
-        if (!sorted) {
-            List<Integer> slots = new ArrayList<>(type.live.size);
-            type.live.forEach(slots::add);
-            slots.sort(Comparator.comparingLong(this::since)); // stable: of one age, in the order persisted
-            for (int slot : slots) {
-                type.live.unlink(slot);
-                type.live.append(slot);
-            }
-        }
-    }
-
     /** A dead letter gets a second life. */
     void replay(int slot, long now) {
         Page page = page(slot);
@@ -469,6 +450,7 @@ final class BatchIndex {
     final class SlotList {
         int head = NONE;
         private int tail = NONE;
+        private boolean sorted = true;
         int size;
 
         void append(int slot) {
@@ -478,10 +460,26 @@ final class BatchIndex {
             if (tail == NONE) {
                 head = slot;
             } else {
+                sorted &= since(tail) <= since(slot);
                 page(tail).next[tail & PAGE_MASK] = slot;
             }
             tail = slot;
             size++;
+        }
+
+        /** The oldest, after putting the list in order if it is not: a clock was set back, or an earlier process left it so. */
+        int oldest() {
+            if (!sorted) {
+                List<Integer> slots = new ArrayList<>(size);
+                forEach(slots::add);
+                slots.sort(Comparator.comparingLong(BatchIndex.this::since)); // stable: of one age, as they came
+                head = NONE;
+                tail = NONE;
+                size = 0;
+                slots.forEach(this::append);
+                sorted = true;
+            }
+            return head;
         }
 
         void unlink(int slot) {

@@ -362,7 +362,6 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             superseded.forEach(payload::removed);
             for (BatchIndex.Type type : index.types()) {
-                index.sortByAge(type); // a replayed batch is younger than its place among the files
                 Counters counters = type.counters;
                 long missing = counters.accepted - type.held() - counters.gone();
                 if (missing > 0) {
@@ -1000,7 +999,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private void collectOlder(BatchIndex.SlotList list, long before, int max, Collection<Row> rows) {
         int left = max;
-        for (int slot = list.head; slot != BatchIndex.NONE && left > 0 && index.since(slot) < before; slot = list.after(slot)) {
+        for (int slot = list.oldest(); slot != BatchIndex.NONE && left > 0 && index.since(slot) < before; slot = list.after(slot)) {
             if (index.state(slot) != BatchState.IN_FLIGHT) {
                 rows.add(row(slot));
                 left--;
@@ -1191,7 +1190,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 counters.gone(Cause.CORRUPT),
                 counters.failedAttempts,
                 type.bytes,
-                type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.head)));
+                type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
     }
 
     // ---- the writer --------------------------------------------------------------------------------------------------
