@@ -364,6 +364,10 @@ public abstract class IndexedBatchStore implements BatchStore {
             for (BatchIndex.Type type : index.types()) {
                 Counters counters = type.counters;
                 long missing = counters.accepted - type.held() - counters.gone();
+                while (missing > 0 && !state.nameless().isEmpty()) {
+                    counters.count(state.nameless().remove(), 1);
+                    missing--;
+                }
                 if (missing > 0) {
                     counters.count(Cause.CORRUPT, missing);
                     long reported = Math.min(missing, lostUnknown);

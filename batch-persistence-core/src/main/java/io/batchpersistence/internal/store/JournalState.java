@@ -1,7 +1,9 @@
 package io.batchpersistence.internal.store;
 
 import java.nio.ByteBuffer;
+import java.util.ArrayDeque;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -20,6 +22,7 @@ final class JournalState {
     private Map<Long, Standing> standings = new HashMap<>();
     private LongList gone = new LongList();
     private Map<Integer, Long> fileEnds = new HashMap<>();
+    private final Deque<Cause> nameless = new ArrayDeque<>();
     private long checkpoint;
     private long nextSequence = 1;
 
@@ -43,6 +46,9 @@ final class JournalState {
                             true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
             case JournalFrames.COUNTERS -> {
                 int collector = body.getInt();
+                if (!names.containsKey(collector)) {
+                    return; // the frame with its name is damaged: older counters are better than those of nobody
+                }
                 Counters read = new Counters();
                 read.accepted = body.getLong();
                 for (Cause cause : Cause.values()) {
@@ -52,7 +58,7 @@ final class JournalState {
             }
             case JournalFrames.CHECKPOINT -> {
                 checkpoint = seen(body.getLong());
-                staged.forEach((collector, read) -> counters.put(name(collector), read));
+                staged.forEach((collector, read) -> counters.put(names.get(collector), read));
                 staged.clear();
             }
             case JournalFrames.GONE -> {
@@ -70,7 +76,12 @@ final class JournalState {
         seen(sequence);
         gone.add(sequence);
         standings.remove(sequence);
-        Counters of = counters.computeIfAbsent(name(collector), name -> new Counters());
+        String name = names.get(collector);
+        if (name == null) {
+            nameless.add(cause);
+            return;
+        }
+        Counters of = counters.computeIfAbsent(name, unknown -> new Counters());
         of.count(cause, 1);
         if (sequence > checkpoint) {
             of.accepted++;
@@ -82,8 +93,9 @@ final class JournalState {
         return reason.isEmpty() ? null : reason;
     }
 
-    private String name(int collector) {
-        return names.getOrDefault(collector, IndexedBatchStore.UNKNOWN_COLLECTOR);
+    /** The ends of batches whose collector type was in a damaged frame. Taken out one by one by whoever misses them. */
+    Deque<Cause> nameless() {
+        return nameless;
     }
 
     private long seen(long sequence) {

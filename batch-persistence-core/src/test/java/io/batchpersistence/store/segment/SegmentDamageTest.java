@@ -94,7 +94,7 @@ class SegmentDamageTest {
         append(third, "e", "loki");
         accepted.remove(GONE);
         accepted.remove("long gone");
-        third.reclaim(); // what is marked is in the journal
+        third.reclaim(); // the journal knows from here on what was accepted
         MemoryDisk killed = disk.copy();
         third.close();
         return left == Left.KILLED ? killed : disk;
@@ -207,20 +207,13 @@ class SegmentDamageTest {
                 if (hit.stream().anyMatch(accepted::containsKey)) {
                     assertThat(seen.batches()).as(what).doesNotContainKeys(hit.toArray(String[]::new));
                     assertThat(seen.reports()).as(what).isNotEmpty();
-                    // The last record of a segment that was being written may never have been acknowledged.
-                    boolean last = records.higherKey(at).equals(records.lastKey());
-                    assertThat(seen.lost()).as(what).isEqualTo(left == Left.KILLED && last && isLast(disk, segment) ? 0 : 1);
+                    assertThat(seen.lost()).as(what).isOne();
                     assertThat(named(damaged, ".damaged")).as(what).isNotEmpty();
                 } else {
                     assertThat(seen.lost()).as(what).isZero();
                 }
             }
         }
-    }
-
-    private static boolean isLast(MemoryDisk disk, Path segment) {
-        List<Path> segments = named(disk, ".segment");
-        return segments.get(segments.size() - 1).equals(segment);
     }
 
     @ParameterizedTest
@@ -242,9 +235,7 @@ class SegmentDamageTest {
                 Seen seen = check(damaged, hit, false, what);
                 hit.retainAll(accepted.keySet());
                 assertThat(seen.batches()).as(what).hasSize(accepted.size() - hit.size());
-                if (left == Left.CLOSED || !isLast(disk, segment)) {
-                    assertThat(seen.lost()).as(what).isEqualTo(hit.size());
-                }
+                assertThat(seen.lost()).as(what).isEqualTo(hit.size());
             }
         }
     }
@@ -254,9 +245,11 @@ class SegmentDamageTest {
     void damage_to_the_journal_loses_no_batch(Left left) {
         MemoryDisk disk = store(left);
         Random random = new Random(2);
-        for (Path journal : named(disk, ".journal")) {
+        List<Path> journals = named(disk, ".journal");
+        for (Path journal : journals) {
             byte[] bytes = disk.get(journal);
-            for (int at = 0; at < Math.min(bytes.length, used(bytes) + 3); at++) {
+            boolean newest = journal.equals(journals.get(journals.size() - 1));
+            for (int at = 0; at < Math.min(bytes.length, used(bytes) + 3); at += newest ? 1 : 20) { // the older is not read
                 MemoryDisk damaged = disk.copy();
                 byte[] flipped = bytes.clone();
                 flipped[at] ^= (byte) (1 << random.nextInt(8));
@@ -297,9 +290,7 @@ class SegmentDamageTest {
                     hit.retainAll(accepted.keySet());
                     Seen seen = check(damaged, hit, false, what);
                     assertThat(seen.batches()).as(what).hasSize(accepted.size() - hit.size());
-                    if (left == Left.CLOSED || !isLast(disk, file)) {
-                        assertThat(seen.lost()).as(what).isEqualTo(hit.size());
-                    }
+                    assertThat(seen.lost()).as(what).isEqualTo(hit.size());
                 } else {
                     nothingIsLost(damaged, what);
                 }
@@ -380,7 +371,7 @@ class SegmentDamageTest {
         assertThat(store.delivered("b")).isNotNull();
         store.close();
         Seen again = open(disk);
-        assertThat(again.reports()).isEmpty();
+        assertThat(again.lost()).isZero();
         assertThat(again.batches()).containsOnlyKeys(expected);
     }
 

@@ -343,7 +343,6 @@ class SegmentFaultTest {
         store.delivered("a");
         store.delivered("b");
         store.reclaim();
-        long usage = store.stats().diskUsage();
         append("c");
         for (int opening = 0; opening < 3; opening++) {
             store.close();
@@ -352,7 +351,6 @@ class SegmentFaultTest {
         }
         disk.heal();
         store.reclaim();
-        assertThat(store.stats().diskUsage()).isLessThan(usage + 1_000);
         assertThat(files.files().stream().filter(path -> path.toString().endsWith(".segment")))
                 .hasSize(1);
     }
