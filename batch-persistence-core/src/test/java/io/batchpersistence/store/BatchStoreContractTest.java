@@ -118,7 +118,8 @@ public abstract class BatchStoreContractTest {
                     .isEqualTo(store.count(ALL.collectorTypes(type).states(BatchState.PENDING), now()));
             assertThat(stats.inFlight())
                     .isEqualTo(store.count(ALL.collectorTypes(type).states(BatchState.IN_FLIGHT), now()));
-            assertThat(stats.dead()).isEqualTo(store.count(ALL.collectorTypes(type).states(BatchState.DEAD), now()));
+            assertThat(stats.dead())
+                    .isEqualTo(store.count(ALL.collectorTypes(type).states(BatchState.DEAD), now()));
         });
         assertThat(store.stats().batches()).isEqualTo(store.count(ALL, now()));
     }
@@ -137,7 +138,8 @@ public abstract class BatchStoreContractTest {
         return counters;
     }
 
-    // ---- words -------------------------------------------------------------------------------------------------------
+    // ---- words
+    // -------------------------------------------------------------------------------------------------------
 
     protected Instant now() {
         return clock.instant();
@@ -224,7 +226,8 @@ public abstract class BatchStoreContractTest {
         return store.stats().collector("loki");
     }
 
-    // ---- append ------------------------------------------------------------------------------------------------------
+    // ---- append
+    // ------------------------------------------------------------------------------------------------------
 
     @Test
     void an_appended_batch_is_in_flight_until_its_lease_ends() {
@@ -256,7 +259,9 @@ public abstract class BatchStoreContractTest {
         fields.put("list", Arrays.asList(1, null, List.of("x", Map.of("deep", "er"))));
         fields.put("\u0000\n\"", "\u0001\uD83D\uDE00");
         List<LogEntry> entries = List.of(
-                LogEntry.builder(Instant.parse("2026-02-03T04:05:06.123456789Z"), "all of it \u2028 \r\n\t\u0000 \uD83D\uDE80")
+                LogEntry.builder(
+                                Instant.parse("2026-02-03T04:05:06.123456789Z"),
+                                "all of it \u2028 \r\n\t\u0000 \uD83D\uDE80")
                         .level("WARN")
                         .label("app", "shop")
                         .label("", "")
@@ -274,7 +279,8 @@ public abstract class BatchStoreContractTest {
         context.put("z", "1");
         context.put("a", "");
         context.put("\u00e9\n", "\uD83D\uDE00".repeat(600));
-        store.append(new NewBatch("a", "loki", entries, context, now(), in(LEASE))).join();
+        store.append(new NewBatch("a", "loki", entries, context, now(), in(LEASE)))
+                .join();
 
         for (int opening = 0; opening < 2; opening++) {
             PersistedBatch found = store.find("a").orElseThrow();
@@ -390,8 +396,20 @@ public abstract class BatchStoreContractTest {
     @Test
     void ids_that_differ_only_a_little_are_different() {
         String[] ids = {
-            "a", "A", "a ", " a", "\u00e9", "e\u0301", "a/b", "a\\b", "a_b", "a.b", "x".repeat(255), "x".repeat(254),
-            "\uD83D\uDE00".repeat(127), "\u65e5".repeat(255)
+            "a",
+            "A",
+            "a ",
+            " a",
+            "\u00e9",
+            "e\u0301",
+            "a/b",
+            "a\\b",
+            "a_b",
+            "a.b",
+            "x".repeat(255),
+            "x".repeat(254),
+            "\uD83D\uDE00".repeat(127),
+            "\u65e5".repeat(255)
         };
         append(ids);
         reopen();
@@ -424,7 +442,9 @@ public abstract class BatchStoreContractTest {
             assertThat(store.delivered(pair.get(0))).isNull();
             assertThat(state(pair.get(1))).isEqualTo(BatchState.PENDING);
         }
-        assertThat(claim()).containsExactlyElementsOf(COLLIDING.stream().map(pair -> pair.get(1)).toList());
+        assertThat(claim())
+                .containsExactlyElementsOf(
+                        COLLIDING.stream().map(pair -> pair.get(1)).toList());
     }
 
     @Test
@@ -459,7 +479,8 @@ public abstract class BatchStoreContractTest {
         assertThat(claim()).containsExactly("a", "b", "c");
     }
 
-    // ---- claim -------------------------------------------------------------------------------------------------------
+    // ---- claim
+    // -------------------------------------------------------------------------------------------------------
 
     @Test
     void oldest_first_is_the_order_persisted_whatever_the_order_due() {
@@ -506,7 +527,8 @@ public abstract class BatchStoreContractTest {
         pend("a", "b", "c");
 
         assertThat(claim(BatchOrder.OLDEST_FIRST, 0)).isEmpty();
-        assertThat(store.claim("nobody", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9)).isEmpty();
+        assertThat(store.claim("nobody", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9))
+                .isEmpty();
         assertThat(claim(BatchOrder.OLDEST_FIRST, 1)).containsExactly("a");
         assertThat(store.claim("elasticsearch", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9))
                 .extracting(claim -> claim.batch().id())
@@ -565,7 +587,8 @@ public abstract class BatchStoreContractTest {
         assertThat(claimed).isEqualTo(ids);
     }
 
-    // ---- leases and fences -------------------------------------------------------------------------------------------
+    // ---- leases and fences
+    // -------------------------------------------------------------------------------------------
 
     @Test
     void a_lease_is_timed_out_when_it_ended_before_now_and_until_it_is_settled() {
@@ -645,7 +668,8 @@ public abstract class BatchStoreContractTest {
                 .isNotNull();
     }
 
-    // ---- settling ----------------------------------------------------------------------------------------------------
+    // ---- settling
+    // ----------------------------------------------------------------------------------------------------
 
     @Test
     void delivered_removes_a_batch_in_every_state() {
@@ -749,7 +773,8 @@ public abstract class BatchStoreContractTest {
         assertThat(store.find("b").orElseThrow().failureReason()).isEqualTo("after it");
     }
 
-    // ---- held --------------------------------------------------------------------------------------------------------
+    // ---- held
+    // --------------------------------------------------------------------------------------------------------
 
     @Test
     void a_held_batch_waits_until_it_is_released() {
@@ -796,7 +821,8 @@ public abstract class BatchStoreContractTest {
         assertThat(state("flying")).isEqualTo(BatchState.IN_FLIGHT);
     }
 
-    // ---- replay ------------------------------------------------------------------------------------------------------
+    // ---- replay
+    // ------------------------------------------------------------------------------------------------------
 
     @Test
     void a_replayed_dead_letter_is_due_at_once_with_fresh_age_and_retries() {
@@ -837,7 +863,8 @@ public abstract class BatchStoreContractTest {
         assertThat(claim()).containsExactly("dead", "dead too");
     }
 
-    // ---- giving up ---------------------------------------------------------------------------------------------------
+    // ---- giving up
+    // ---------------------------------------------------------------------------------------------------
 
     @Test
     void discarding_removes_what_the_selector_names() {
@@ -864,7 +891,8 @@ public abstract class BatchStoreContractTest {
         append("a", "b", "c");
         pend("a", "b", "c");
         BatchSelector pending = ALL.states(BatchState.PENDING);
-        assertThat(store.discard(pending.limit(1).order(BatchOrder.NEWEST_FIRST), now())).isOne();
+        assertThat(store.discard(pending.limit(1).order(BatchOrder.NEWEST_FIRST), now()))
+                .isOne();
         assertThat(listed(ALL)).containsExactly("a", "b");
         assertThat(store.discard(pending.limit(1), now())).isOne();
         assertThat(listed(ALL)).containsExactly("b");
@@ -999,7 +1027,8 @@ public abstract class BatchStoreContractTest {
         assertThat(store.stats().total().evicted()).isEqualTo(5);
     }
 
-    // ---- selecting ---------------------------------------------------------------------------------------------------
+    // ---- selecting
+    // ---------------------------------------------------------------------------------------------------
 
     /** a: old loki dead 2 × "HTTP 429 slow"; b: loki pending 1 × "http 503"; c: es in flight 0 ×; d: young loki held 3 ×. */
     private void four() {
@@ -1022,7 +1051,8 @@ public abstract class BatchStoreContractTest {
         assertThat(listed(ALL.ids("c", "a", "unknown"))).containsExactly("a", "c");
         assertThat(listed(ALL.ids("unknown"))).isEmpty();
         assertThat(listed(ALL.collectorTypes("loki"))).containsExactly("a", "b", "d");
-        assertThat(listed(ALL.collectorTypes("loki", "elasticsearch", "nobody"))).containsExactly("a", "b", "c", "d");
+        assertThat(listed(ALL.collectorTypes("loki", "elasticsearch", "nobody")))
+                .containsExactly("a", "b", "c", "d");
         assertThat(listed(ALL.collectorTypes("nobody"))).isEmpty();
         assertThat(listed(ALL.failureReason("http*"))).containsExactly("a", "b");
         assertThat(listed(ALL.failureReason("*429*"))).containsExactly("a", "d");
@@ -1101,7 +1131,8 @@ public abstract class BatchStoreContractTest {
         assertThat(stats.collector("loki").inFlight()).isOne();
     }
 
-    // ---- opening again -----------------------------------------------------------------------------------------------
+    // ---- opening again
+    // -----------------------------------------------------------------------------------------------
 
     @Test
     void what_was_in_flight_is_pending_and_due_at_once_when_opened_again() {
@@ -1150,7 +1181,8 @@ public abstract class BatchStoreContractTest {
         }
     }
 
-    // ---- threads and the end -----------------------------------------------------------------------------------------
+    // ---- threads and the end
+    // -----------------------------------------------------------------------------------------
 
     @Test
     void an_interrupted_thread_can_do_everything_and_stays_interrupted() {
@@ -1241,8 +1273,8 @@ public abstract class BatchStoreContractTest {
 
     private Map<String, Integer> actAtRandom(int thread, int steps, BatchOrder order) {
         Random random = new Random(thread);
-        Map<String, Integer> done = new HashMap<>(
-                Map.of("accepted", 0, "delivered", 0, "discarded", 0, "expired", 0, "evicted", 0));
+        Map<String, Integer> done =
+                new HashMap<>(Map.of("accepted", 0, "delivered", 0, "discarded", 0, "expired", 0, "evicted", 0));
         List<String> mine = new ArrayList<>();
         for (int step = 0; step < steps; step++) {
             String type = random.nextBoolean() ? "loki" : "elasticsearch";
@@ -1279,7 +1311,8 @@ public abstract class BatchStoreContractTest {
                     done.merge("discarded", (int) store.discard(ALL.ids(any), now()), Integer::sum);
                     done.merge(
                             "expired",
-                            store.expire(type, now().plusMillis(1), now().plusMillis(1), 1).size(),
+                            store.expire(type, now().plusMillis(1), now().plusMillis(1), 1)
+                                    .size(),
                             Integer::sum);
                 }
                 default -> done.merge("evicted", store.evictOldest(1).size(), Integer::sum);

@@ -9,8 +9,7 @@ class SegmentJsonContractTest extends DiskStoreContractTest {
 
     @Override
     BatchStore open(DiskStoreOptions.Builder options) {
-        return SegmentBatchStore.open(options.format(BatchFormat.JSON)
-                .compression(Compression.NONE)
-                .build());
+        return SegmentBatchStore.open(
+                options.format(BatchFormat.JSON).compression(Compression.NONE).build());
     }
 }

@@ -106,8 +106,8 @@ public final class DirectoryLock implements AutoCloseable {
 
     private static DirectoryLock lockUninterrupted(Path directory, String description) throws IOException {
         Path file = directory.resolve(FILE);
-        FileChannel channel = FileChannel.open(
-                file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        FileChannel channel =
+                FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
         try {
             FileLock lock = channel.tryLock();
             if (lock == null) {

@@ -103,7 +103,8 @@ final class BatchIndex {
     private final Map<String, Type> typesByName = new HashMap<>();
     private final ReasonTable reasons = new ReasonTable();
 
-    // ---- types -------------------------------------------------------------------------------------------------------
+    // ---- types
+    // -------------------------------------------------------------------------------------------------------
 
     Type type(String name) {
         Type type = typesByName.get(name);
@@ -118,7 +119,8 @@ final class BatchIndex {
         return type;
     }
 
-    @Nullable Type knownType(String name) {
+    @Nullable
+    Type knownType(String name) {
         return typesByName.get(name);
     }
 
@@ -130,7 +132,8 @@ final class BatchIndex {
         return types.get(page(slot).type[slot & PAGE_MASK]);
     }
 
-    // ---- slots -------------------------------------------------------------------------------------------------------
+    // ---- slots
+    // -------------------------------------------------------------------------------------------------------
 
     int size() {
         return size;
@@ -252,7 +255,8 @@ final class BatchIndex {
         return page(slot).length[slot & PAGE_MASK];
     }
 
-    @Nullable String reason(int slot) {
+    @Nullable
+    String reason(int slot) {
         return reasons.text(page(slot).reason[slot & PAGE_MASK]);
     }
 
@@ -261,7 +265,8 @@ final class BatchIndex {
         return page(slot).reason[slot & PAGE_MASK];
     }
 
-    // ---- state changes -----------------------------------------------------------------------------------------------
+    // ---- state changes
+    // -----------------------------------------------------------------------------------------------
 
     void fly(int slot, long leaseUntil) {
         Page page = page(slot);
@@ -343,7 +348,8 @@ final class BatchIndex {
         }
     }
 
-    // ---- searching ---------------------------------------------------------------------------------------------------
+    // ---- searching
+    // ---------------------------------------------------------------------------------------------------
 
     /** Takes the next due batch of a type out of its heap's head position, without changing its state; NONE if none is due. */
     int nextDue(Type type, BatchOrder order, long now) {
@@ -386,7 +392,8 @@ final class BatchIndex {
         type.dead.forEach(action);
     }
 
-    // ---- hash table --------------------------------------------------------------------------------------------------
+    // ---- hash table
+    // --------------------------------------------------------------------------------------------------
 
     private void addToTable(int slot, int idHash) {
         if (size * 3L > table.length * 2L) {
@@ -444,7 +451,8 @@ final class BatchIndex {
         return pages[slot >> PAGE_BITS];
     }
 
-    // ---- lists and heaps over slots ----------------------------------------------------------------------------------
+    // ---- lists and heaps over slots
+    // ----------------------------------------------------------------------------------
 
     /** A doubly linked list through the pages. A slot is in one list at a time. */
     final class SlotList {

@@ -102,7 +102,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     private final Condition work = lock.newCondition();
     private final Condition queueShrank = lock.newCondition();
 
-    // ---- guarded by the lock -----------------------------------------------------------------------------------------
+    // ---- guarded by the lock
+    // -----------------------------------------------------------------------------------------
 
     private final BatchIndex index = new BatchIndex();
     /** By id; every batch in flight but those whose bytes are being read for a claim. */
@@ -125,7 +126,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     private boolean closing;
     private @Nullable String appendProblem;
 
-    // ---- of the writer thread ----------------------------------------------------------------------------------------
+    // ---- of the writer thread
+    // ----------------------------------------------------------------------------------------
 
     private @Nullable StateJournal journal;
     private long generation;
@@ -149,7 +151,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             int retries,
             @Nullable String reason) {}
 
-    private record PayloadChange(Location location, @Nullable Standing standing) {}
+    private record PayloadChange(
+            Location location, @Nullable Standing standing) {}
 
     private record Task(Runnable action, CompletableFuture<@Nullable Void> done) {}
 
@@ -210,7 +213,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         return (int) crc.getValue();
     }
 
-    // ---- opening -----------------------------------------------------------------------------------------------------
+    // ---- opening
+    // -----------------------------------------------------------------------------------------------------
 
     private void load() throws IOException {
         JournalState[] read = new JournalState[1];
@@ -231,7 +235,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         // No batch is lost with it: what it no longer says is sent once more. So it is a log line, not an event.
         log.warn(
                 "State journal {} has {} bytes at {} that can't be used: {}. Batches marked there may be sent once more. Kept in {}",
-                file, length, offset, reason, kept);
+                file,
+                length,
+                offset,
+                reason,
+                kept);
     }
 
     /** Turns what the payload log finds into the index, and settles the accounts. */
@@ -266,11 +274,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
         @Override
         public void found(
-                Location location,
-                int idHash,
-                String collectorType,
-                long createdAt,
-                @Nullable Standing fromPayload) {
+                Location location, int idHash, String collectorType, long createdAt, @Nullable Standing fromPayload) {
             sequence = Math.max(sequence, location.sequence());
             if (location.sequence() > state.checkpoint()) {
                 index.type(collectorType).counters.accepted++;
@@ -278,7 +282,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             dropDuplicate(location, idHash);
             Standing standing = fromPayload != null ? fromPayload : state.standing(location.sequence());
             if (standing != null && (standing.dead() || standing.since() != createdAt)) {
-                late.add(new Late(location, idHash, collectorType, createdAt, standing)); // its place in the lists is later
+                late.add(new Late(
+                        location, idHash, collectorType, createdAt, standing)); // its place in the lists is later
             } else {
                 restore(location, idHash, collectorType, createdAt, standing);
             }
@@ -342,8 +347,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     lostUnknown++;
                     continue;
                 }
-                Counters counters =
-                        index.type(collectorType == null ? UNKNOWN_COLLECTOR : collectorType).counters;
+                Counters counters = index.type(collectorType == null ? UNKNOWN_COLLECTOR : collectorType).counters;
                 if (!counted) {
                     counters.accepted++;
                 }
@@ -384,7 +388,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                                 null));
                     }
                 } else {
-                    // More than we knew of: marks that a power cut took back. They were accepted once, and are held again.
+                    // More than we knew of: marks that a power cut took back. They were accepted once, and are held
+                    // again.
                     counters.accepted -= missing;
                 }
             }
@@ -404,7 +409,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    // ---- appending ---------------------------------------------------------------------------------------------------
+    // ---- appending
+    // ---------------------------------------------------------------------------------------------------
 
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
@@ -480,7 +486,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         return payload.diskUsage() + journalBytes + quarantine.bytes();
     }
 
-    // ---- finding -----------------------------------------------------------------------------------------------------
+    // ---- finding
+    // -----------------------------------------------------------------------------------------------------
 
     /** Under the lock: the batches that may have that id. */
     private List<Row> candidates(String id) {
@@ -568,16 +575,17 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void report(Corruption corruption) {
-        log.atLevel(corruption.batches() > 0 ? Level.ERROR : Level.WARN).log(
-                "Damage in {} at {}, {} bytes: {}. Lost: {} batches of {}{}. Kept in {}",
-                corruption.file(),
-                corruption.offset(),
-                corruption.length(),
-                corruption.reason(),
-                corruption.batches(),
-                corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
-                corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
-                corruption.quarantinedTo());
+        log.atLevel(corruption.batches() > 0 ? Level.ERROR : Level.WARN)
+                .log(
+                        "Damage in {} at {}, {} bytes: {}. Lost: {} batches of {}{}. Kept in {}",
+                        corruption.file(),
+                        corruption.offset(),
+                        corruption.length(),
+                        corruption.reason(),
+                        corruption.batches(),
+                        corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
+                        corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
+                        corruption.quarantinedTo());
         Consumer<Corruption> listener;
         lock.lock();
         try {
@@ -607,7 +615,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         soFar.forEach(listener);
     }
 
-    // ---- claiming and settling ---------------------------------------------------------------------------------------
+    // ---- claiming and settling
+    // ---------------------------------------------------------------------------------------
 
     @Override
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
@@ -643,7 +652,9 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (claims.isEmpty()) {
                 throw e;
             }
-            log.warn("A batch could not be read; it is tried again later", e); // those that could are in flight: hand them out
+            log.warn(
+                    "A batch could not be read; it is tried again later",
+                    e); // those that could are in flight: hand them out
         }
         return claims;
     }
@@ -743,8 +754,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     @Override
-    public @Nullable Settled failed(
-            String batchId, long fence, String reason, Instant at, FailureDecision decision) {
+    public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
         lock.lock();
         try {
             requireOpen();
@@ -766,10 +776,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             journalStanding(slot, kept);
             return new Settled(
-                    type.name,
-                    Instant.ofEpochMilli(index.createdAt(slot)),
-                    verdict.retryCount(),
-                    index.state(slot));
+                    type.name, Instant.ofEpochMilli(index.createdAt(slot)), verdict.retryCount(), index.state(slot));
         } finally {
             lock.unlock();
         }
@@ -787,7 +794,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Under the lock: the batch, whose id is not at hand, is gone. */
     private void settle(int slot, Cause cause) {
         if (index.state(slot) == BatchState.IN_FLIGHT) {
-            flights.values().removeIf(flight -> flight.slot() == slot); // slow, but rare: discarded or damaged in flight
+            flights.values()
+                    .removeIf(flight -> flight.slot() == slot); // slow, but rare: discarded or damaged in flight
         }
         remove(slot, cause);
     }
@@ -810,7 +818,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         Standing standing = standing(slot, reason);
         if (standing.dead()) {
             frames.dead(
-                    location.sequence(), standing.since(), standing.retries(), standing.lastAttempt(), standing.reason());
+                    location.sequence(),
+                    standing.since(),
+                    standing.retries(),
+                    standing.lastAttempt(),
+                    standing.reason());
         } else {
             frames.pending(
                     location.sequence(),
@@ -842,7 +854,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    // ---- selecting ---------------------------------------------------------------------------------------------------
+    // ---- selecting
+    // ---------------------------------------------------------------------------------------------------
 
     /** The batches meant, as they are now, in the selector's order. */
     private List<Row> select(BatchSelector selector, Instant now) {
@@ -917,7 +930,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             String text = index.reason(slot);
             return text != null
                     && reasonMatches.computeIfAbsent(
-                            index.reasonNumber(slot), number -> pattern.matcher(text).matches());
+                            index.reasonNumber(slot),
+                            number -> pattern.matcher(text).matches());
         }
     }
 
@@ -1003,7 +1017,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private void collectOlder(BatchIndex.SlotList list, long before, int max, Collection<Row> rows) {
         int left = max;
-        for (int slot = list.oldest(); slot != BatchIndex.NONE && left > 0 && index.since(slot) < before; slot = list.after(slot)) {
+        for (int slot = list.oldest();
+                slot != BatchIndex.NONE && left > 0 && index.since(slot) < before;
+                slot = list.after(slot)) {
             if (index.state(slot) != BatchState.IN_FLIGHT) {
                 rows.add(row(slot));
                 left--;
@@ -1197,7 +1213,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                 type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
     }
 
-    // ---- the writer --------------------------------------------------------------------------------------------------
+    // ---- the writer
+    // --------------------------------------------------------------------------------------------------
 
     private void write() {
         boolean last = false;
@@ -1224,9 +1241,12 @@ public abstract class IndexedBatchStore implements BatchStore {
             try {
                 writeRound(group, change, payloadChanges);
             } catch (RuntimeException | Error e) {
-                // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
+                // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread
+                // stays.
                 log.error("Writing batches failed", e);
-                group.stream().filter(append -> !append.done.isDone()).forEach(append -> append.failed(new IOException(e)));
+                group.stream()
+                        .filter(append -> !append.done.isDone())
+                        .forEach(append -> append.failed(new IOException(e)));
                 publish(group.stream().filter(append -> !append.done.isDone()).toList());
                 closeJournal(); // what it lacks now, the snapshot of a new one will have
             } finally {
@@ -1261,8 +1281,10 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void writeRound(List<PayloadLog.Append> group, JournalFrames change, List<PayloadChange> payloadChanges) {
-        // What became of older batches comes first: an append of this round may reuse the id of one that is gone. And the
-        // payload log learns it before the journal is written: if that fails, the snapshot of the next one must have it.
+        // What became of older batches comes first: an append of this round may reuse the id of one that is gone. And
+        // the
+        // payload log learns it before the journal is written: if that fails, the snapshot of the next one must have
+        // it.
         applyToPayload(payloadChanges);
         if (!change.isEmpty()) {
             writeJournal(change);
@@ -1302,7 +1324,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                     fly(append.id, slot, ++fences, append.leaseUntil);
                     appendProblem = null;
                 } else {
-                    appendProblem = "batches can't be written to " + options.directory() + ": " + message(append.failure);
+                    appendProblem =
+                            "batches can't be written to " + options.directory() + ": " + message(append.failure);
                 }
             }
             for (Map.Entry<Integer, Long> end : payload.fileEnds().entrySet()) {

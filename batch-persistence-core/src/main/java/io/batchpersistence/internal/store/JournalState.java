@@ -36,14 +36,16 @@ final class JournalState {
         switch (kind) {
             case JournalFrames.COLLECTOR -> names.put(body.getInt(), JournalFrames.text(body));
             case JournalFrames.SETTLED -> settled(body.getLong(), body.getInt(), Cause.of(body.get()));
-            case JournalFrames.PENDING -> standings.put(
-                    seen(body.getLong()),
-                    new Standing(
-                            false, body.getLong(), body.getInt(), body.getLong(), body.getLong(), reason(body)));
-            case JournalFrames.DEAD -> standings.put(
-                    seen(body.getLong()),
-                    new Standing(
-                            true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
+            case JournalFrames.PENDING ->
+                standings.put(
+                        seen(body.getLong()),
+                        new Standing(
+                                false, body.getLong(), body.getInt(), body.getLong(), body.getLong(), reason(body)));
+            case JournalFrames.DEAD ->
+                standings.put(
+                        seen(body.getLong()),
+                        new Standing(
+                                true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
             case JournalFrames.COUNTERS -> {
                 int collector = body.getInt();
                 if (!names.containsKey(collector)) {
@@ -112,7 +114,8 @@ final class JournalState {
         return gone.contains(sequence);
     }
 
-    @Nullable Standing standing(long sequence) {
+    @Nullable
+    Standing standing(long sequence) {
         return standings.get(sequence);
     }
 

@@ -126,11 +126,13 @@ public interface PayloadLog {
         final long leaseUntil;
         final long sequence;
         final Encoded encoded;
-        final CompletableFuture<@Nullable Void> done =
-                new CompletableFuture<>();
+        final CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
 
-        @Nullable Location location;
-        @Nullable Exception failure;
+        @Nullable
+        Location location;
+
+        @Nullable
+        Exception failure;
 
         Append(NewBatch batch, long sequence, Encoded encoded) {
             this.id = batch.id();
@@ -202,8 +204,7 @@ public interface PayloadLog {
      * @param context what the caller gave along
      * @param entryCount how many entries it has
      */
-    record Header(
-            String id, String collectorType, Instant createdAt, Map<String, String> context, int entryCount) {}
+    record Header(String id, String collectorType, Instant createdAt, Map<String, String> context, int entryCount) {}
 
     /**
      * A batch's bytes, decoded.

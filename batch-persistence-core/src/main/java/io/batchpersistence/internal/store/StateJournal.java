@@ -54,8 +54,7 @@ final class StateJournal implements AutoCloseable {
     private long position;
     private long allocated;
 
-    private StateJournal(
-            DiskFile out, long snapshotEnd, long allocated, long olderBytes) {
+    private StateJournal(DiskFile out, long snapshotEnd, long allocated, long olderBytes) {
         this.out = out;
         this.olderBytes = olderBytes;
         this.snapshotEnd = snapshotEnd;
@@ -63,7 +62,8 @@ final class StateJournal implements AutoCloseable {
         this.allocated = allocated;
     }
 
-    // ---- reading -----------------------------------------------------------------------------------------------------
+    // ---- reading
+    // -----------------------------------------------------------------------------------------------------
 
     /** Told of bytes that are not what they should be. */
     interface Damage {
@@ -87,7 +87,8 @@ final class StateJournal implements AutoCloseable {
             if (hasWholeSnapshot(numbers.get(i), bytes)) {
                 base = i;
             } else {
-                damage.found(path, 0, bytes.length, "its snapshot is damaged; the generation before it is used instead");
+                damage.found(
+                        path, 0, bytes.length, "its snapshot is damaged; the generation before it is used instead");
             }
         }
         JournalState state = new JournalState();
@@ -151,7 +152,8 @@ final class StateJournal implements AutoCloseable {
             while (next < end && JournalFrames.validLength(generation, bytes, next) == 0) {
                 next++;
             }
-            // At the end it is most likely what was being written when the power went: nobody was promised anything yet.
+            // At the end it is most likely what was being written when the power went: nobody was promised anything
+            // yet.
             damage.found(path, at, (long) next - at, next >= end ? "torn tail" : "damaged frames");
             at = next;
         }
@@ -168,7 +170,8 @@ final class StateJournal implements AutoCloseable {
         return generations;
     }
 
-    // ---- writing -----------------------------------------------------------------------------------------------------
+    // ---- writing
+    // -----------------------------------------------------------------------------------------------------
 
     /**
      * Begins a generation. When this returns, it is in force; the generation before the last one is deleted.
@@ -268,5 +271,4 @@ final class StateJournal implements AutoCloseable {
     public void close() throws IOException {
         out.close();
     }
-
 }

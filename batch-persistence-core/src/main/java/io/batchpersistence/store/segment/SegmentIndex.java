@@ -115,8 +115,8 @@ final class SegmentIndex {
         }
         Entry[] entries = new Entry[in.getInt()];
         for (int i = 0; i < entries.length; i++) {
-            entries[i] = new Entry(
-                    in.getLong(), in.getLong(), in.getInt(), in.getInt(), in.getInt(), names[in.getInt()]);
+            entries[i] =
+                    new Entry(in.getLong(), in.getLong(), in.getInt(), in.getInt(), in.getInt(), names[in.getInt()]);
             if ((long) entries[i].offset + entries[i].length > offset) {
                 return null;
             }

@@ -127,7 +127,8 @@ final class SegmentLog implements PayloadLog {
         return options.directory().resolve(String.format("%010d.segment", number));
     }
 
-    // ---- loading -----------------------------------------------------------------------------------------------------
+    // ---- loading
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public void load(Loading loading) throws IOException {
@@ -289,9 +290,9 @@ final class SegmentLog implements PayloadLog {
                 new long[] {view.sequence()});
     }
 
-    private static void damaged(
-            Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
-        // Within a segment sequences have no gaps, so those missing between two good records are what was here. Before the
+    private static void damaged(Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
+        // Within a segment sequences have no gaps, so those missing between two good records are what was here. Before
+        // the
         // first good one it can't be more than fit in: the others were in segments that are deleted.
         long atMost = Math.max(1, (next - at) / RecordFormat.FIXED);
         long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
@@ -317,7 +318,8 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    // ---- writing -----------------------------------------------------------------------------------------------------
+    // ---- writing
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public EncodedRecord encode(NewBatch batch) {
@@ -352,8 +354,8 @@ final class SegmentLog implements PayloadLog {
                 }
                 RecordFormat.write(
                         record, group.get(to).sequence(), into.segment.number, (int) position, target, buffered);
-                locations.add(new Location(
-                        group.get(to).sequence(), into.segment.number, (int) position, record.size()));
+                locations.add(
+                        new Location(group.get(to).sequence(), into.segment.number, (int) position, record.size()));
                 if (target == buffer) {
                     buffered += record.size();
                 } else {
@@ -532,7 +534,8 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    // ---- reading -----------------------------------------------------------------------------------------------------
+    // ---- reading
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public Header header(Location location) throws IOException {
@@ -572,7 +575,8 @@ final class SegmentLog implements PayloadLog {
         return path(location.file());
     }
 
-    // ---- giving up ---------------------------------------------------------------------------------------------------
+    // ---- giving up
+    // ---------------------------------------------------------------------------------------------------
 
     @Override
     public void changed(Location location, Standing standing) {

@@ -24,7 +24,7 @@ public final class FaultyDisk implements Disk {
     }
 
     /** A fault in force. */
-    public final class Fault {
+    public static final class Fault {
         private final Operation operation;
         private final Predicate<String> file;
         private final String message;

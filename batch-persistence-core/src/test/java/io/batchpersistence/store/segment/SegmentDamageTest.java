@@ -84,8 +84,12 @@ class SegmentDamageTest {
         append(second, "a", "loki");
         append(second, GONE, "loki");
         append(second, "b", "elasticsearch");
-        second.failed("a", BatchStore.ANY_FENCE, "503", clock.instant(), (type, retries) ->
-                new Verdict(false, clock.instant(), retries + 1));
+        second.failed(
+                "a",
+                BatchStore.ANY_FENCE,
+                "503",
+                clock.instant(),
+                (type, retries) -> new Verdict(false, clock.instant(), retries + 1));
         second.delivered(GONE);
         second.close();
         SegmentBatchStore third = SegmentBatchStore.open(options(), disk);
@@ -119,7 +123,11 @@ class SegmentDamageTest {
         Map<String, List<LogEntry>> batches = new TreeMap<>();
         for (String type : store.collectorTypes()) {
             for (Claim claim : store.claim(
-                    type, BatchOrder.OLDEST_FIRST, clock.instant().plusSeconds(60), clock.instant().plusSeconds(90), 100)) {
+                    type,
+                    BatchOrder.OLDEST_FIRST,
+                    clock.instant().plusSeconds(60),
+                    clock.instant().plusSeconds(90),
+                    100)) {
                 batches.put(claim.batch().id(), claim.batch().entries());
             }
         }
@@ -149,7 +157,9 @@ class SegmentDamageTest {
     }
 
     private static List<Path> named(MemoryDisk disk, String ending) {
-        return disk.files().stream().filter(path -> path.toString().endsWith(ending)).toList();
+        return disk.files().stream()
+                .filter(path -> path.toString().endsWith(ending))
+                .toList();
     }
 
     /** Ids by where their records begin, and where the last one ends. */
@@ -249,7 +259,9 @@ class SegmentDamageTest {
         for (Path journal : journals) {
             byte[] bytes = disk.get(journal);
             boolean newest = journal.equals(journals.get(journals.size() - 1));
-            for (int at = 0; at < Math.min(bytes.length, used(bytes) + 3); at += newest ? 1 : 20) { // the older is not read
+            for (int at = 0;
+                    at < Math.min(bytes.length, used(bytes) + 3);
+                    at += newest ? 1 : 20) { // the older is not read
                 MemoryDisk damaged = disk.copy();
                 byte[] flipped = bytes.clone();
                 flipped[at] ^= (byte) (1 << random.nextInt(8));
@@ -279,14 +291,17 @@ class SegmentDamageTest {
                 "emptied", (d, path) -> d.put(path, new byte[0]),
                 "zeros", (d, path) -> d.put(path, new byte[5_000]),
                 "garbage", (d, path) -> d.put(path, garbage),
-                "text", (d, path) -> d.put(path, "BPR\1 BPSTATE\1 hello".repeat(99).getBytes(StandardCharsets.UTF_8)));
+                "text",
+                        (d, path) ->
+                                d.put(path, "BPR\1 BPSTATE\1 hello".repeat(99).getBytes(StandardCharsets.UTF_8)));
         for (Path file : disk.files()) {
             ways.forEach((way, damage) -> {
                 MemoryDisk damaged = disk.copy();
                 damage.accept(damaged, file);
                 String what = file.getFileName() + " " + way;
                 if (file.toString().endsWith(".segment")) {
-                    Set<String> hit = new HashSet<>(records(file, disk.get(file)).values());
+                    Set<String> hit =
+                            new HashSet<>(records(file, disk.get(file)).values());
                     hit.retainAll(accepted.keySet());
                     Seen seen = check(damaged, hit, false, what);
                     assertThat(seen.batches()).as(what).hasSize(accepted.size() - hit.size());
@@ -341,7 +356,8 @@ class SegmentDamageTest {
         MemoryDisk disk = store(Left.CLOSED);
         Path segment = named(disk, ".segment").get(0);
         byte[] bytes = disk.get(segment);
-        int lastRecord = records(segment, bytes).lowerKey(records(segment, bytes).lastKey());
+        int lastRecord =
+                records(segment, bytes).lowerKey(records(segment, bytes).lastKey());
         SegmentBatchStore store = SegmentBatchStore.open(options(), disk);
         switch (way) {
             case "flipped" -> {
@@ -357,7 +373,9 @@ class SegmentDamageTest {
             expected.remove("a");
         }
         assertThat(seen.batches()).containsOnlyKeys(expected);
-        assertThat(seen.lost()).isEqualTo(5 - expected.size()).isEqualTo(seen.stats().corrupt());
+        assertThat(seen.lost())
+                .isEqualTo(5 - expected.size())
+                .isEqualTo(seen.stats().corrupt());
         assertThat(seen.reports()).allSatisfy(report -> {
             assertThat(report.file()).isEqualTo(segment);
             assertThat(report.collectorType()).isNotNull();

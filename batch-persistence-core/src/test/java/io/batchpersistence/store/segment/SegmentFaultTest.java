@@ -127,12 +127,17 @@ class SegmentFaultTest {
     }
 
     private void fail(String id) {
-        assertThat(store.failed(id, BatchStore.ANY_FENCE, "503", clock.instant(), (type, retries) ->
-                        new Verdict(false, clock.instant(), retries + 1)))
+        assertThat(store.failed(
+                        id,
+                        BatchStore.ANY_FENCE,
+                        "503",
+                        clock.instant(),
+                        (type, retries) -> new Verdict(false, clock.instant(), retries + 1)))
                 .isNotNull();
     }
 
-    // ---- group commit ------------------------------------------------------------------------------------------------
+    // ---- group commit
+    // ------------------------------------------------------------------------------------------------
 
     @Test
     void a_lone_append_costs_one_force_and_is_acknowledged_after_it() {
@@ -170,7 +175,8 @@ class SegmentFaultTest {
         assertThat(held()).hasSize(12);
     }
 
-    // ---- appending ---------------------------------------------------------------------------------------------------
+    // ---- appending
+    // ---------------------------------------------------------------------------------------------------
 
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 16, 60, 100, 100_000})
@@ -239,7 +245,8 @@ class SegmentFaultTest {
         CompletableFuture<Void> refused = persist("refused");
         Awaitility.await().until(() -> disk.waitingForces() == 1);
         gate.countDown();
-        assertThat(catchThrowableOfType(CompletionException.class, refused::join)).hasMessageContaining(BROKEN);
+        assertThat(catchThrowableOfType(CompletionException.class, refused::join))
+                .hasMessageContaining(BROKEN);
         disk.heal();
         disk.fail(Operation.TRUNCATE, ".segment", BROKEN);
         append("more");
@@ -260,7 +267,8 @@ class SegmentFaultTest {
         assertThat(held()).containsExactly("a");
     }
 
-    // ---- marking -----------------------------------------------------------------------------------------------------
+    // ---- marking
+    // -----------------------------------------------------------------------------------------------------
 
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 7, 9, 30})
@@ -282,8 +290,8 @@ class SegmentFaultTest {
     @Test
     void a_journal_whose_force_fails_is_replaced_and_no_mark_is_lost() {
         append("delivered", "dead");
-        store.failed("dead", BatchStore.ANY_FENCE, "400", clock.instant(), (type, retries) ->
-                new Verdict(true, null, 1));
+        store.failed(
+                "dead", BatchStore.ANY_FENCE, "400", clock.instant(), (type, retries) -> new Verdict(true, null, 1));
         disk.fail(Operation.FORCE, "state-", BROKEN).times(1);
         store.delivered("delivered");
         assertThat(store.replay(ALL, clock.instant())).isOne(); // forces
@@ -334,7 +342,8 @@ class SegmentFaultTest {
         assertThat(store.stats().collector("loki").delivered()).isEqualTo(2);
     }
 
-    // ---- deleting and reading ----------------------------------------------------------------------------------------
+    // ---- deleting and reading
+    // ----------------------------------------------------------------------------------------
 
     @Test
     void a_segment_that_can_not_be_deleted_brings_nothing_back() {

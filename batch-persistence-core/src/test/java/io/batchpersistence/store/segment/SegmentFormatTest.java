@@ -3,9 +3,9 @@ package io.batchpersistence.store.segment;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchStore.Verdict;
-import io.batchpersistence.BatchState;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
@@ -68,14 +68,22 @@ class SegmentFormatTest {
             append(store, "delivered", "loki");
             append(store, "dead", "elasticsearch");
             store.delivered("delivered");
-            store.failed("pending", BatchStore.ANY_FENCE, "503", clock.instant(), (type, retries) ->
-                    new Verdict(false, clock.instant().plusSeconds(60), 1));
+            store.failed(
+                    "pending",
+                    BatchStore.ANY_FENCE,
+                    "503",
+                    clock.instant(),
+                    (type, retries) -> new Verdict(false, clock.instant().plusSeconds(60), 1));
         }
         try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
             for (BatchStore.Claim claim :
                     store.claim("elasticsearch", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 1)) {
-                store.failed(claim.batch().id(), claim.fence(), "400", clock.instant(), (type, retries) ->
-                        new Verdict(true, null, 1));
+                store.failed(
+                        claim.batch().id(),
+                        claim.fence(),
+                        "400",
+                        clock.instant(),
+                        (type, retries) -> new Verdict(true, null, 1));
             }
         }
         return disk;
@@ -110,15 +118,15 @@ class SegmentFormatTest {
     void a_directory_with_these_files_opens_and_delivers() throws IOException {
         for (String name : List.of(SEGMENT, JOURNAL)) {
             Files.write(
-                    directory.resolve(name), HexFormat.of().parseHex(golden(name).replaceAll("\\s", "")));
+                    directory.resolve(name),
+                    HexFormat.of().parseHex(golden(name).replaceAll("\\s", "")));
         }
         clock.set(clock.instant().plusSeconds(60));
         try (SegmentBatchStore store = SegmentBatchStore.open(options())) {
             store.onCorruption(corruption -> {
                 throw new AssertionError(corruption);
             });
-            PersistedBatch batch = store.claim(
-                            "loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9)
+            PersistedBatch batch = store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9)
                     .get(0)
                     .batch();
             assertThat(batch.id()).isEqualTo("pending");
