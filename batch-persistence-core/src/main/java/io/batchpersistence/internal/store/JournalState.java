@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
 final class JournalState {
 
     private final Map<Integer, String> names = new HashMap<>();
+    private final Map<String, String> reasons = new HashMap<>();
     private final Map<Integer, Counters> staged = new HashMap<>();
     private Map<String, Counters> counters = new HashMap<>();
     private Map<Long, Standing> standings = new HashMap<>();
@@ -77,9 +78,17 @@ final class JournalState {
         }
     }
 
-    private static @Nullable String reason(ByteBuffer body) {
+    /** In an outage a million batches share one reason. */
+    private @Nullable String reason(ByteBuffer body) {
         String reason = JournalFrames.text(body);
-        return reason.isEmpty() ? null : reason;
+        if (reason.isEmpty()) {
+            return null;
+        }
+        String known = reasons.get(reason);
+        if (known == null && reasons.size() < ReasonTable.MAX) {
+            reasons.put(reason, reason);
+        }
+        return known == null ? reason : known;
     }
 
     private String name(int collector) {
@@ -100,8 +109,9 @@ final class JournalState {
         return gone.contains(sequence);
     }
 
-    @Nullable Standing standing(long sequence) {
-        return standings.get(sequence);
+    /** Removes it here, so that while the index grows this shrinks. */
+    @Nullable Standing takeStanding(long sequence) {
+        return standings.remove(sequence);
     }
 
     Map<String, Counters> counters() {
