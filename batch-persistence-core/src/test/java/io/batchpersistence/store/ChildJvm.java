@@ -30,7 +30,8 @@ final class ChildJvm implements AutoCloseable {
                 main.getName()));
         command.addAll(List.of(arguments));
         this.errors = errors;
-        this.process = new ProcessBuilder(command).redirectError(errors.toFile()).start();
+        this.process =
+                new ProcessBuilder(command).redirectError(errors.toFile()).start();
         this.out = process.inputReader(StandardCharsets.UTF_8);
     }
 

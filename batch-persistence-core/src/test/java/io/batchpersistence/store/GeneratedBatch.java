@@ -44,7 +44,8 @@ public final class GeneratedBatch {
                 message.append((char) (' ' + random.nextInt(random.nextInt(20) == 0 ? 4_000 : 90)));
             }
             LogEntry.Builder entry = LogEntry.builder(
-                            Instant.ofEpochSecond(1_700_000_000L + random.nextInt(1_000_000), random.nextInt(1_000_000_000)),
+                            Instant.ofEpochSecond(
+                                    1_700_000_000L + random.nextInt(1_000_000), random.nextInt(1_000_000_000)),
                             message.toString())
                     .level(LEVELS[random.nextInt(LEVELS.length)])
                     .label("app", "app-" + random.nextInt(3));

@@ -97,15 +97,16 @@ class KillNineTest {
                 return new Step(Kind.DELIVER, failed.remove(random.nextInt(failed.size())));
             }
             String id = fresh.remove(random.nextInt(fresh.size()));
-            switch (random.nextInt(4)) {
-                case 0:
-                    failed.add(id);
-                    return new Step(Kind.RETRY, id);
-                case 1:
-                    return new Step(Kind.DEAD, id);
-                default:
-                    return new Step(Kind.DELIVER, id);
+            Kind kind =
+                    switch (random.nextInt(4)) {
+                        case 0 -> Kind.RETRY;
+                        case 1 -> Kind.DEAD;
+                        default -> Kind.DELIVER;
+                    };
+            if (kind == Kind.RETRY) {
+                failed.add(id);
             }
+            return new Step(kind, id);
         }
     }
 
@@ -113,7 +114,8 @@ class KillNineTest {
         return DiskStoreOptions.builder(directory).segmentSize(64 << 10).build();
     }
 
-    // ---- the process that is killed ----------------------------------------------------------------------------------
+    // ---- the process that is killed
+    // ----------------------------------------------------------------------------------
 
     /** Persists and marks until it is killed: arguments are directory, seed, a name and the kind of store. */
     static final class Child {
@@ -150,23 +152,20 @@ class KillNineTest {
 
         private void perform(Step step) {
             Instant now = Instant.now();
-            Object settled =
-                    switch (step.kind()) {
-                        case PERSIST -> {
-                            store.append(GeneratedBatch.of(step.id(), now, LATER))
-                                    .join();
-                            yield step;
-                        }
-                        case DELIVER -> store.delivered(step.id());
-                        case RETRY, DEAD ->
-                            store.failed(
-                                    step.id(),
-                                    BatchStore.ANY_FENCE,
-                                    REASON,
-                                    now,
-                                    (type, retries) -> new BatchStore.Verdict(
-                                            step.kind() == Kind.DEAD, LATER, retries + 1));
-                    };
+            Object settled = switch (step.kind()) {
+                case PERSIST -> {
+                    store.append(GeneratedBatch.of(step.id(), now, LATER)).join();
+                    yield step;
+                }
+                case DELIVER -> store.delivered(step.id());
+                case RETRY, DEAD ->
+                    store.failed(
+                            step.id(),
+                            BatchStore.ANY_FENCE,
+                            REASON,
+                            now,
+                            (type, retries) -> new BatchStore.Verdict(step.kind() == Kind.DEAD, LATER, retries + 1));
+            };
             if (settled == null) {
                 throw new IllegalStateException("nothing to settle for " + step);
             }
@@ -182,7 +181,8 @@ class KillNineTest {
         }
     }
 
-    // ---- the process that looks --------------------------------------------------------------------------------------
+    // ---- the process that looks
+    // --------------------------------------------------------------------------------------
 
     @TempDir
     Path temp;
@@ -227,15 +227,16 @@ class KillNineTest {
     }
 
     /** Returns what each thread said it had done. */
-    private List<List<Step>> runAndKill(StoreKind kind, Path directory, String name) throws IOException, InterruptedException {
+    private List<List<Step>> runAndKill(StoreKind kind, Path directory, String name)
+            throws IOException, InterruptedException {
         int killAfter = random.nextInt(8) == 0 ? 0 : random.nextInt(MOST_ACKNOWLEDGEMENTS);
         List<List<Step>> done = new ArrayList<>();
         for (int i = 0; i < THREADS; i++) {
             done.add(new ArrayList<>());
         }
         int said = 0;
-        try (ChildJvm child =
-                new ChildJvm(Child.class, temp.resolve(name + ".err"), directory.toString(), "" + SEED, name, kind.name())) {
+        try (ChildJvm child = new ChildJvm(
+                Child.class, temp.resolve(name + ".err"), directory.toString(), "" + SEED, name, kind.name())) {
             assertThat(child.readLine()).as(child::errors).isEqualTo("opening");
             if (killAfter == 0) {
                 child.kill();
@@ -331,7 +332,9 @@ class KillNineTest {
             boolean happened = life.indexOf(standing) >= ordinals.get(i);
             unexplained.remove(step.id());
             if (step.kind() == Kind.PERSIST) {
-                assertThat(happened || !said).as("%s, which is %s", step, standing).isTrue();
+                assertThat(happened || !said)
+                        .as("%s, which is %s", step, standing)
+                        .isTrue();
                 persisted += said ? 1 : 0;
                 maybePersisted += said ? 0 : 1;
             } else {

@@ -64,7 +64,7 @@ class ModelTest {
     @EnumSource
     void agreesWithTheModel(StoreKind kind) throws Exception {
         Long one = Long.getLong("batch.model.seed");
-        int seeds = Integer.getInteger("batch.model.seeds", kind == StoreKind.SEGMENT ? 300 : 100);
+        int seeds = Integer.getInteger("batch.model.seeds", kind == StoreKind.SEGMENT ? 250 : 50);
         for (long seed = one == null ? 1 : one; seed <= (one == null ? seeds : one); seed++) {
             Path directory = temp.resolve(kind + "-" + seed);
             Run run = new Run(kind, directory, seed);
@@ -224,7 +224,8 @@ class ModelTest {
                             .toList());
             for (int i = 0; i < claims.size(); i++) {
                 String id = claims.get(i).batch().id();
-                Fences fences = new Fences(expected.get(i).fence(), claims.get(i).fence());
+                Fences fences =
+                        new Fences(expected.get(i).fence(), claims.get(i).fence());
                 Fences before = claimed.put(id, fences);
                 if (before != null) {
                     stale.add(Map.entry(id, before));
@@ -312,11 +313,13 @@ class ModelTest {
             Instant deadBefore = clock.instant().minusMillis(random.nextInt(100_000));
             note("expire " + collector + " before " + pendingBefore + ", dead before " + deadBefore);
             if (random.nextInt(3) == 0) {
-                // Which of the old ones is left to the store, so the model only says whether one more would have been found.
+                // Which of the old ones is left to the store, so the model only says whether one more would have been
+                // found.
                 List<BatchSummary> expired = store.expire(collector, pendingBefore, deadBefore, 1);
                 follow(expired, 0);
                 if (expired.isEmpty()) {
-                    assertThat(model.expire(collector, pendingBefore, deadBefore, 1)).isEmpty();
+                    assertThat(model.expire(collector, pendingBefore, deadBefore, 1))
+                            .isEmpty();
                 }
                 return;
             }
@@ -328,8 +331,8 @@ class ModelTest {
         private void evict() {
             int max = 1 + random.nextInt(3);
             note("evict " + max);
-            long evictable = model.count(
-                    BatchSelector.all().states(BatchState.PENDING, BatchState.DEAD), clock.instant());
+            long evictable =
+                    model.count(BatchSelector.all().states(BatchState.PENDING, BatchState.DEAD), clock.instant());
             List<BatchSummary> evicted = store.evictOldest(max);
             assertThat(evicted).hasSize((int) Math.min(max, evictable));
             follow(evicted, 1);
@@ -355,7 +358,8 @@ class ModelTest {
             stale.clear();
         }
 
-        // ---- comparing -----------------------------------------------------------------------------------------------
+        // ---- comparing
+        // -----------------------------------------------------------------------------------------------
 
         private void compareCounts() {
             assertThat(store.collectorTypes()).isEqualTo(model.collectorTypes());
@@ -396,8 +400,9 @@ class ModelTest {
                                 .toList());
                 assertThat(listed.stream().map(BatchSummary::id))
                         .as("%s", selector)
-                        .containsExactlyElementsOf(
-                                expectedToBeListed.stream().map(BatchSummary::id).toList());
+                        .containsExactlyElementsOf(expectedToBeListed.stream()
+                                .map(BatchSummary::id)
+                                .toList());
             }
             assertThat(store.count(selector, now)).isEqualTo(expected.size());
             Set<String> ids = new HashSet<>(Set.of(id()));
@@ -444,7 +449,8 @@ class ModelTest {
             return state == BatchState.PENDING && next != null && next.isBefore(opened) ? opened : next;
         }
 
-        // ---- choosing ------------------------------------------------------------------------------------------------
+        // ---- choosing
+        // ------------------------------------------------------------------------------------------------
 
         private String id() {
             int number = random.nextInt(40);
@@ -454,7 +460,8 @@ class ModelTest {
         private BatchSelector selector() {
             BatchSelector selector = BatchSelector.all().order(pick(BatchOrder.values()));
             if (random.nextInt(4) == 0) {
-                Set<String> ids = Stream.generate(this::id).limit(1 + random.nextInt(6)).collect(Collectors.toSet());
+                Set<String> ids =
+                        Stream.generate(this::id).limit(1 + random.nextInt(6)).collect(Collectors.toSet());
                 selector = selector.ids(ids.toArray(new String[0]));
             }
             if (random.nextInt(4) == 0) {

@@ -80,7 +80,8 @@ final class ScaleReport {
                 .build();
     }
 
-    // ---- filling -----------------------------------------------------------------------------------------------------
+    // ---- filling
+    // -----------------------------------------------------------------------------------------------------
 
     private static void fill(Path directory, int batches, List<List<LogEntry>> payloads) {
         boolean fail = Boolean.getBoolean("failed");
@@ -141,7 +142,8 @@ final class ScaleReport {
         return payloads;
     }
 
-    // ---- measuring ---------------------------------------------------------------------------------------------------
+    // ---- measuring
+    // ---------------------------------------------------------------------------------------------------
 
     private static void open(Path directory) throws IOException {
         long heapBefore = heap();

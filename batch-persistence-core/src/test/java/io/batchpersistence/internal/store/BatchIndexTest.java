@@ -96,7 +96,8 @@ class BatchIndexTest {
     }
 
     private void add(Random random, int idHash) {
-        Location location = new Location(++sequence, random.nextInt(100), random.nextInt(1 << 20), 1 + random.nextInt(99));
+        Location location =
+                new Location(++sequence, random.nextInt(100), random.nextInt(1 << 20), 1 + random.nextInt(99));
         int type = random.nextInt(types.length);
         int slot = index.add(location, idHash, types[type], now, now + 50);
         held.add(new Expected(slot, location, idHash, type, now, now + 50, BatchState.IN_FLIGHT));
@@ -187,13 +188,14 @@ class BatchIndexTest {
         });
         for (int type = 0; type < types.length; type++) {
             int number = type;
-            List<Expected> of = held.stream().filter(each -> each.type == number).toList();
+            List<Expected> of =
+                    held.stream().filter(each -> each.type == number).toList();
             compareList(of.stream().filter(each -> each.state != BatchState.DEAD), types[type].live);
             compareList(of.stream().filter(each -> each.state == BatchState.DEAD), types[type].dead);
-            assertThat(types[type].pending)
-                    .isEqualTo((int) of.stream().filter(e -> e.state == BatchState.PENDING).count());
-            assertThat(types[type].inFlight)
-                    .isEqualTo((int) of.stream().filter(e -> e.state == BatchState.IN_FLIGHT).count());
+            assertThat(types[type].pending).isEqualTo((int)
+                    of.stream().filter(e -> e.state == BatchState.PENDING).count());
+            assertThat(types[type].inFlight).isEqualTo((int)
+                    of.stream().filter(e -> e.state == BatchState.IN_FLIGHT).count());
             assertThat(types[type].held()).isEqualTo(of.size());
             assertThat(types[type].bytes)
                     .isEqualTo(of.stream().mapToLong(e -> e.location.length()).sum());

@@ -55,7 +55,8 @@ class JournalFramesTest {
     void noReasonAndNoAttemptComeBackAsNone() {
         frames.pending(1, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null);
 
-        assertThat(read().takeStanding(1)).isEqualTo(new Standing(false, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
+        assertThat(read().takeStanding(1))
+                .isEqualTo(new Standing(false, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
     }
 
     @Test
@@ -65,7 +66,8 @@ class JournalFramesTest {
 
         JournalState state = read();
 
-        assertThat(state.takeStanding(1).reason()).isSameAs(state.takeStanding(2).reason());
+        assertThat(state.takeStanding(1).reason())
+                .isSameAs(state.takeStanding(2).reason());
     }
 
     @Test
@@ -151,11 +153,14 @@ class JournalFramesTest {
         assertThat(JournalFrames.validLength(GENERATION + 1, frame, 0)).isZero();
         for (int bit = 0; bit < 8 * frame.length; bit++) {
             frame[bit / 8] ^= (byte) (1 << bit % 8);
-            assertThat(JournalFrames.validLength(GENERATION, frame, 0)).as("bit %s", bit).isZero();
+            assertThat(JournalFrames.validLength(GENERATION, frame, 0))
+                    .as("bit %s", bit)
+                    .isZero();
             frame[bit / 8] ^= (byte) (1 << bit % 8);
         }
         for (int length = 0; length < frame.length; length++) {
-            assertThat(JournalFrames.validLength(GENERATION, Arrays.copyOf(frame, length), 0)).isZero();
+            assertThat(JournalFrames.validLength(GENERATION, Arrays.copyOf(frame, length), 0))
+                    .isZero();
         }
     }
 

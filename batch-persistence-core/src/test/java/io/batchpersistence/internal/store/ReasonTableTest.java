@@ -38,8 +38,11 @@ class ReasonTableTest {
             table.acquire("reason " + i);
         }
         assertThat(table.text(table.acquire("request 4711 to port 80 failed"))).isEqualTo("request # to port # failed");
-        assertThat(table.acquire("request 1 to port 443 failed")).isEqualTo(table.acquire("request 2 to port 8 failed"));
-        assertThat(table.text(table.acquire("reason 17"))).as("a known one stays exact").isEqualTo("reason 17");
+        assertThat(table.acquire("request 1 to port 443 failed"))
+                .isEqualTo(table.acquire("request 2 to port 8 failed"));
+        assertThat(table.text(table.acquire("reason 17")))
+                .as("a known one stays exact")
+                .isEqualTo("reason 17");
     }
 
     @Test
@@ -53,13 +56,18 @@ class ReasonTableTest {
         assertThat(table.text(acquired.get(99_999))).isEqualTo("(one of many other reasons)");
 
         acquired.forEach(table::release);
-        assertThat(different).allSatisfy(number -> assertThat(table.text(number)).isNull());
+        assertThat(different)
+                .allSatisfy(number -> assertThat(table.text(number)).isNull());
         assertThat(table.text(table.acquire("exact again, 42 times"))).isEqualTo("exact again, 42 times");
     }
 
     private static String letters(int number) {
-        return Integer.toString(number, 36).chars().collect(
-                        StringBuilder::new, (text, c) -> text.append((char) (c <= '9' ? c + 'A' - '0' : c)), StringBuilder::append)
+        return Integer.toString(number, 36)
+                .chars()
+                .collect(
+                        StringBuilder::new,
+                        (text, c) -> text.append((char) (c <= '9' ? c + 'A' - '0' : c)),
+                        StringBuilder::append)
                 .toString();
     }
 }

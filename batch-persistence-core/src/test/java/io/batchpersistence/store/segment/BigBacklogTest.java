@@ -28,7 +28,10 @@ class BigBacklogTest {
     private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(
             START,
             "INFO",
-            IntStream.range(0, 100).mapToObj(i -> Integer.toHexString(i * 0x9E3779B9)).toList().toString()));
+            IntStream.range(0, 100)
+                    .mapToObj(i -> Integer.toHexString(i * 0x9E3779B9))
+                    .toList()
+                    .toString()));
 
     @TempDir
     Path directory;
@@ -53,8 +56,8 @@ class BigBacklogTest {
             assertThat(ids(oldest)).isEqualTo(ids(IntStream.range(0, 500)));
             assertThat(ids(newest)).isEqualTo(ids(IntStream.range(0, 500).map(i -> BATCHES - 1 - i)));
             assertThat(ids(next)).isEqualTo(ids(IntStream.range(500, 1_000)));
-            assertThat(oldest).allSatisfy(claim -> assertThat(claim.batch().entries())
-                    .isEqualTo(ENTRIES));
+            assertThat(oldest)
+                    .allSatisfy(claim -> assertThat(claim.batch().entries()).isEqualTo(ENTRIES));
             assertThat(store.find("batch-" + BATCHES / 2)).isPresent();
         }
     }
