@@ -97,15 +97,16 @@ class KillNineTest {
                 return new Step(Kind.DELIVER, failed.remove(random.nextInt(failed.size())));
             }
             String id = fresh.remove(random.nextInt(fresh.size()));
-            switch (random.nextInt(4)) {
-                case 0:
-                    failed.add(id);
-                    return new Step(Kind.RETRY, id);
-                case 1:
-                    return new Step(Kind.DEAD, id);
-                default:
-                    return new Step(Kind.DELIVER, id);
+            Kind kind =
+                    switch (random.nextInt(4)) {
+                        case 0 -> Kind.RETRY;
+                        case 1 -> Kind.DEAD;
+                        default -> Kind.DELIVER;
+                    };
+            if (kind == Kind.RETRY) {
+                failed.add(id);
             }
+            return new Step(kind, id);
         }
     }
 

@@ -64,7 +64,7 @@ class ModelTest {
     @EnumSource
     void agreesWithTheModel(StoreKind kind) throws Exception {
         Long one = Long.getLong("batch.model.seed");
-        int seeds = Integer.getInteger("batch.model.seeds", kind == StoreKind.SEGMENT ? 300 : 100);
+        int seeds = Integer.getInteger("batch.model.seeds", kind == StoreKind.SEGMENT ? 250 : 50);
         for (long seed = one == null ? 1 : one; seed <= (one == null ? seeds : one); seed++) {
             Path directory = temp.resolve(kind + "-" + seed);
             Run run = new Run(kind, directory, seed);

@@ -280,7 +280,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 index.type(collectorType).counters.accepted++;
             }
             dropDuplicate(location, idHash);
-            Standing standing = fromPayload != null ? fromPayload : state.standing(location.sequence());
+            Standing standing = fromPayload != null ? fromPayload : state.takeStanding(location.sequence());
             if (standing != null && (standing.dead() || standing.since() != createdAt)) {
                 late.add(new Late(
                         location, idHash, collectorType, createdAt, standing)); // its place in the lists is later

@@ -17,6 +17,7 @@ import org.jspecify.annotations.Nullable;
 final class JournalState {
 
     private final Map<Integer, String> names = new HashMap<>();
+    private final Map<String, String> reasons = new HashMap<>();
     private final Map<Integer, Counters> staged = new HashMap<>();
     private Map<String, Counters> counters = new HashMap<>();
     private Map<Long, Standing> standings = new HashMap<>();
@@ -90,9 +91,17 @@ final class JournalState {
         }
     }
 
-    private static @Nullable String reason(ByteBuffer body) {
+    /** In an outage a million batches share one reason. */
+    private @Nullable String reason(ByteBuffer body) {
         String reason = JournalFrames.text(body);
-        return reason.isEmpty() ? null : reason;
+        if (reason.isEmpty()) {
+            return null;
+        }
+        String known = reasons.get(reason);
+        if (known == null && reasons.size() < ReasonTable.MAX) {
+            reasons.put(reason, reason);
+        }
+        return known == null ? reason : known;
     }
 
     /** The ends of batches whose collector type was in a damaged frame. Taken out one by one by whoever misses them. */
@@ -114,9 +123,9 @@ final class JournalState {
         return gone.contains(sequence);
     }
 
-    @Nullable
-    Standing standing(long sequence) {
-        return standings.get(sequence);
+    /** Removes it here, so that while the index grows this shrinks. */
+    @Nullable Standing takeStanding(long sequence) {
+        return standings.remove(sequence);
     }
 
     Map<String, Counters> counters() {
