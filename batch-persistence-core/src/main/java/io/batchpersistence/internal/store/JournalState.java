@@ -124,7 +124,8 @@ final class JournalState {
     }
 
     /** Removes it here, so that while the index grows this shrinks. */
-    @Nullable Standing takeStanding(long sequence) {
+    @Nullable
+    Standing takeStanding(long sequence) {
         return standings.remove(sequence);
     }
 

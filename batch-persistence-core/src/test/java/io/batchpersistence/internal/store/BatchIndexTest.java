@@ -254,7 +254,7 @@ class BatchIndexTest {
             slots.add(slot);
         }
 
-        index.sortByAge(type);
+        assertThat(type.live.oldest()).isEqualTo(slots.get(1));
 
         List<Integer> found = new ArrayList<>();
         type.live.forEach(found::add);

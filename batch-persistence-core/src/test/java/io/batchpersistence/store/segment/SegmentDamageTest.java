@@ -25,6 +25,7 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeMap;
@@ -163,9 +164,9 @@ class SegmentDamageTest {
     }
 
     /** Ids by where their records begin, and where the last one ends. */
-    private static TreeMap<Integer, String> records(Path segment, byte[] bytes) {
+    private static NavigableMap<Integer, String> records(Path segment, byte[] bytes) {
         int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
-        TreeMap<Integer, String> records = new TreeMap<>();
+        NavigableMap<Integer, String> records = new TreeMap<>();
         int at = 16;
         for (View view = new View(bytes, at); view.hasValidHeader(number, at); view = new View(bytes, at)) {
             records.put(at, view.header().id());
@@ -183,7 +184,7 @@ class SegmentDamageTest {
         return used;
     }
 
-    private static Set<String> at(TreeMap<Integer, String> records, int offset) {
+    private static Set<String> at(NavigableMap<Integer, String> records, int offset) {
         Map.Entry<Integer, String> record = records.floorEntry(offset);
         return record == null || record.getValue().isEmpty() ? Set.of() : Set.of(record.getValue());
     }
@@ -204,7 +205,7 @@ class SegmentDamageTest {
         Random random = new Random(1);
         for (Path segment : named(disk, ".segment")) {
             byte[] bytes = disk.get(segment);
-            TreeMap<Integer, String> records = records(segment, bytes);
+            NavigableMap<Integer, String> records = records(segment, bytes);
             assertThat(records).hasSize(4);
             for (int at = 0; at < Math.min(bytes.length, used(bytes) + 3); at++) {
                 byte[] flipped = bytes.clone();
@@ -232,7 +233,7 @@ class SegmentDamageTest {
         MemoryDisk disk = store(left);
         for (Path segment : named(disk, ".segment")) {
             byte[] bytes = disk.get(segment);
-            TreeMap<Integer, String> records = records(segment, bytes);
+            NavigableMap<Integer, String> records = records(segment, bytes);
             for (int length = 0; length < Math.min(bytes.length, used(bytes) + 3); length++) {
                 MemoryDisk damaged = disk.copy();
                 damaged.put(segment, Arrays.copyOf(bytes, length));

@@ -388,9 +388,10 @@ class SegmentFaultTest {
         append("a");
         fail("a");
         disk.fail(Operation.READ, ".segment", BROKEN);
-        catchThrowableOfType(
-                BatchPersistenceException.class,
-                () -> store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9));
+        assertThat(catchThrowableOfType(
+                        BatchPersistenceException.class,
+                        () -> store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9)))
+                .hasMessageContaining(BROKEN);
         disk.heal();
         assertThat(held()).containsExactly("a");
         clock.advance(java.time.Duration.ofMinutes(1));
