@@ -23,6 +23,9 @@ final class JournalState {
     private Map<Long, Standing> standings = new HashMap<>();
     private LongList gone = new LongList();
     private Map<Integer, Long> fileEnds = new HashMap<>();
+    /** Of batches whose collector type was in a damaged frame, by sequence. */
+    private final Map<Long, Cause> ends = new HashMap<>();
+
     private final Deque<Cause> nameless = new ArrayDeque<>();
     private long checkpoint;
     private long nextSequence = 1;
@@ -81,7 +84,7 @@ final class JournalState {
         standings.remove(sequence);
         String name = names.get(collector);
         if (name == null) {
-            nameless.add(cause);
+            ends.put(sequence, cause);
             return;
         }
         Counters of = counters.computeIfAbsent(name, unknown -> new Counters());
@@ -104,7 +107,7 @@ final class JournalState {
         return known == null ? reason : known;
     }
 
-    /** The ends of batches whose collector type was in a damaged frame. Taken out one by one by whoever misses them. */
+    /** The ends of batches that some collector type has accepted, but it is not known which: for whoever misses one. */
     Deque<Cause> nameless() {
         return nameless;
     }
@@ -117,6 +120,17 @@ final class JournalState {
     /** To be called when everything has been applied, before {@link #isGone}. */
     void finish() {
         gone.sort();
+        ends.forEach((sequence, cause) -> {
+            if (sequence <= checkpoint) {
+                nameless.add(cause);
+            } else { // in nobody's counters yet
+                Counters unknown =
+                        counters.computeIfAbsent(IndexedBatchStore.UNKNOWN_COLLECTOR, name -> new Counters());
+                unknown.accepted++;
+                unknown.count(cause, 1);
+            }
+        });
+        ends.clear();
     }
 
     boolean isGone(long sequence) {

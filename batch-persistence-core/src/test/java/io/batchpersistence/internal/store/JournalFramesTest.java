@@ -123,6 +123,7 @@ class JournalFramesTest {
         readInto(state, frames);
         state.beginFile();
         readInto(state, other);
+        state.finish();
 
         assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isEqualTo(1);
         assertThat(state.counters().get("elasticsearch").gone(Cause.DELIVERED)).isEqualTo(1);

@@ -2,6 +2,8 @@ package io.batchpersistence.store.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchStore.Claim;
@@ -31,12 +33,15 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.BiConsumer;
 import java.util.stream.Collectors;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
 
 /**
  * A small store, damaged in every way at every place. Whatever it is: it opens, what the damage did not hit is handed out
@@ -52,6 +57,19 @@ class SegmentDamageTest {
     }
 
     private static final String GONE = "delivered";
+
+    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
+
+    /** What they say here is expected, and thousands of lines. */
+    @BeforeAll
+    static void quiet() {
+        LOG.setLevel(Level.OFF);
+    }
+
+    @AfterAll
+    static void loud() {
+        LOG.setLevel(null);
+    }
 
     @TempDir
     Path directory;
