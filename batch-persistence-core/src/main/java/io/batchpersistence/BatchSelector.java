@@ -94,7 +94,15 @@ public record BatchSelector(
      */
     public BatchSelector ids(String... ids) {
         return new BatchSelector(
-                Set.of(ids), collectorTypes, failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit,
+                Set.of(ids),
+                collectorTypes,
+                failureReason,
+                states,
+                olderThan,
+                youngerThan,
+                minRetries,
+                maxRetries,
+                limit,
                 order);
     }
 
@@ -106,7 +114,16 @@ public record BatchSelector(
      */
     public BatchSelector collectorTypes(String... types) {
         return new BatchSelector(
-                ids, Set.of(types), failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+                ids,
+                Set.of(types),
+                failureReason,
+                states,
+                olderThan,
+                youngerThan,
+                minRetries,
+                maxRetries,
+                limit,
+                order);
     }
 
     /**
@@ -129,8 +146,16 @@ public record BatchSelector(
      */
     public BatchSelector states(BatchState first, BatchState... more) {
         return new BatchSelector(
-                ids, collectorTypes, failureReason, EnumSet.of(first, more), olderThan, youngerThan, minRetries, maxRetries,
-                limit, order);
+                ids,
+                collectorTypes,
+                failureReason,
+                EnumSet.of(first, more),
+                olderThan,
+                youngerThan,
+                minRetries,
+                maxRetries,
+                limit,
+                order);
     }
 
     /**
@@ -175,7 +200,16 @@ public record BatchSelector(
      */
     public BatchSelector limit(int limit) {
         return new BatchSelector(
-                ids, collectorTypes, failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+                ids,
+                collectorTypes,
+                failureReason,
+                states,
+                olderThan,
+                youngerThan,
+                minRetries,
+                maxRetries,
+                limit,
+                order);
     }
 
     /**
@@ -186,7 +220,16 @@ public record BatchSelector(
      */
     public BatchSelector order(BatchOrder order) {
         return new BatchSelector(
-                ids, collectorTypes, failureReason, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+                ids,
+                collectorTypes,
+                failureReason,
+                states,
+                olderThan,
+                youngerThan,
+                minRetries,
+                maxRetries,
+                limit,
+                order);
     }
 
     /**
@@ -198,7 +241,15 @@ public record BatchSelector(
     public BatchSelector statesOr(Set<BatchState> whenNone) {
         return states.isEmpty()
                 ? new BatchSelector(
-                        ids, collectorTypes, failureReason, whenNone, olderThan, youngerThan, minRetries, maxRetries, limit,
+                        ids,
+                        collectorTypes,
+                        failureReason,
+                        whenNone,
+                        olderThan,
+                        youngerThan,
+                        minRetries,
+                        maxRetries,
+                        limit,
                         order)
                 : this;
     }

@@ -84,7 +84,8 @@ public interface BatchStore extends AutoCloseable {
      * @param batchId its id
      * @return what it was, or {@code null} if it is not held
      */
-    @Nullable Settled delivered(String batchId);
+    @Nullable
+    Settled delivered(String batchId);
 
     /**
      * Ends an attempt that failed.
@@ -96,7 +97,8 @@ public interface BatchStore extends AutoCloseable {
      * @param decision says what becomes of it; called once at most, must be quick and call nothing
      * @return what it is now, or {@code null} if it is not in flight with that fence
      */
-    @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision);
+    @Nullable
+    Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision);
 
     /** Says what becomes of a batch whose attempt failed. */
     @FunctionalInterface
@@ -128,7 +130,11 @@ public interface BatchStore extends AutoCloseable {
      * @param retryCount counted failures
      * @param state where it is now; {@code null} if it is gone
      */
-    record Settled(String collectorType, Instant createdAt, int retryCount, @Nullable BatchState state) {}
+    record Settled(
+            String collectorType,
+            Instant createdAt,
+            int retryCount,
+            @Nullable BatchState state) {}
 
     /**
      * Changes when pending batches are due.

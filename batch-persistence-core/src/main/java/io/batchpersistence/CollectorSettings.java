@@ -59,7 +59,8 @@ public record CollectorSettings(
             throw new IllegalArgumentException("max rate must be 0 (off) or positive, but is " + maxRate);
         }
         if (outageThreshold < 0) {
-            throw new IllegalArgumentException("outage threshold must be 0 (off) or positive, but is " + outageThreshold);
+            throw new IllegalArgumentException(
+                    "outage threshold must be 0 (off) or positive, but is " + outageThreshold);
         }
     }
 }

@@ -19,8 +19,10 @@ public final class DirectoryLockedException extends BatchPersistenceException {
      * @param holder who holds it: process id, host, since when
      */
     public DirectoryLockedException(Path directory, String holder) {
-        super("the directory " + directory + " is in use by " + holder
-                + "; every application needs a directory of its own", null);
+        super(
+                "the directory " + directory + " is in use by " + holder
+                        + "; every application needs a directory of its own",
+                null);
         this.directory = directory.toString();
         this.holder = holder;
     }

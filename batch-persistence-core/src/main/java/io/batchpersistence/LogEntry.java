@@ -196,8 +196,7 @@ public record LogEntry(
          * @throws IllegalArgumentException as {@link LogEntry} says
          */
         public LogEntry build() {
-            return new LogEntry(
-                    timestamp, level, message, labels, fields, sourceType, sourceId, traceId, spanId);
+            return new LogEntry(timestamp, level, message, labels, fields, sourceType, sourceId, traceId, spanId);
         }
     }
 }

@@ -41,8 +41,8 @@ public record NewBatch(
 
     private static List<LogEntry> checked(@Nullable List<? extends @Nullable LogEntry> entries) {
         if (entries == null || entries.isEmpty()) {
-            throw new IllegalArgumentException("entries must not be " + (entries == null ? "null" : "empty")
-                    + ": a batch has at least one entry");
+            throw new IllegalArgumentException(
+                    "entries must not be " + (entries == null ? "null" : "empty") + ": a batch has at least one entry");
         }
         for (int i = 0; i < entries.size(); i++) {
             if (entries.get(i) == null) {

@@ -37,8 +37,7 @@ public record RecoveryPolicy(Duration base, double multiplier, Duration max, dou
             throw new IllegalArgumentException("backoff multiplier must be at least 1, but is " + multiplier);
         }
         if (max.compareTo(base) < 0) {
-            throw new IllegalArgumentException(
-                    "backoff max must be at least the base of " + base + ", but is " + max);
+            throw new IllegalArgumentException("backoff max must be at least the base of " + base + ", but is " + max);
         }
         if (!(jitter >= 0 && jitter <= 1)) {
             throw new IllegalArgumentException("jitter must be between 0 and 1, but is " + jitter);
@@ -56,8 +55,8 @@ public record RecoveryPolicy(Duration base, double multiplier, Duration max, dou
      * @return between {@code (1 - jitter)} of the full delay and all of it, in whole milliseconds
      */
     public Duration delayAfter(int failures, RandomGenerator random) {
-        double full = Math.min(
-                (double) max.toMillis(), base.toMillis() * Math.pow(multiplier, Math.max(0, failures - 1)));
+        double full =
+                Math.min((double) max.toMillis(), base.toMillis() * Math.pow(multiplier, Math.max(0, failures - 1)));
         return Duration.ofMillis(Math.round(full * (1 - jitter * random.nextDouble())));
     }
 }

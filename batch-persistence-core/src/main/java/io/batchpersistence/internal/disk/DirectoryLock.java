@@ -16,6 +16,8 @@ import java.nio.file.StandardOpenOption;
 import java.time.Instant;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Keeps a directory for one store. The lock is the operating system's, on a file {@code lock}, so it is gone with the process
@@ -23,6 +25,8 @@ import java.util.concurrent.ConcurrentMap;
  * locks are.
  */
 public final class DirectoryLock implements AutoCloseable {
+
+    private static final Logger log = LoggerFactory.getLogger(DirectoryLock.class);
 
     /** The name of the lock file. */
     public static final String FILE = "lock";
@@ -88,21 +92,42 @@ public final class DirectoryLock implements AutoCloseable {
         }
     }
 
+    /** The lock has to be a channel's, and an interrupt would close the channel: it waits until we have it. */
     private static DirectoryLock lock(Path directory, String description) throws IOException {
+        boolean interrupted = Thread.interrupted();
+        try {
+            return lockUninterrupted(directory, description);
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private static DirectoryLock lockUninterrupted(Path directory, String description) throws IOException {
         Path file = directory.resolve(FILE);
-        FileChannel channel = FileChannel.open(
-                file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        FileChannel channel =
+                FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
         try {
             FileLock lock = channel.tryLock();
             if (lock == null) {
                 throw new DirectoryLockedException(directory, holder(channel));
             }
-            channel.truncate(0);
-            channel.write(ByteBuffer.wrap(description.getBytes(StandardCharsets.UTF_8)), 0);
+            describe(channel, description);
             return new DirectoryLock(directory, channel, lock);
         } catch (IOException | RuntimeException e) {
             channel.close();
             throw e;
+        }
+    }
+
+    /** On a full disk there may be no room for it; the store has to open all the same, to be emptied. */
+    private static void describe(FileChannel channel, String description) {
+        try {
+            channel.truncate(0);
+            channel.write(ByteBuffer.wrap(description.getBytes(StandardCharsets.UTF_8)), 0);
+        } catch (IOException e) {
+            log.warn("The lock file could not be given the name of its holder: {}", e.toString());
         }
     }
 

@@ -4,6 +4,7 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -102,7 +103,8 @@ final class BatchIndex {
     private final Map<String, Type> typesByName = new HashMap<>();
     private final ReasonTable reasons = new ReasonTable();
 
-    // ---- types -------------------------------------------------------------------------------------------------------
+    // ---- types
+    // -------------------------------------------------------------------------------------------------------
 
     Type type(String name) {
         Type type = typesByName.get(name);
@@ -117,7 +119,8 @@ final class BatchIndex {
         return type;
     }
 
-    @Nullable Type knownType(String name) {
+    @Nullable
+    Type knownType(String name) {
         return typesByName.get(name);
     }
 
@@ -129,7 +132,8 @@ final class BatchIndex {
         return types.get(page(slot).type[slot & PAGE_MASK]);
     }
 
-    // ---- slots -------------------------------------------------------------------------------------------------------
+    // ---- slots
+    // -------------------------------------------------------------------------------------------------------
 
     int size() {
         return size;
@@ -251,7 +255,8 @@ final class BatchIndex {
         return page(slot).length[slot & PAGE_MASK];
     }
 
-    @Nullable String reason(int slot) {
+    @Nullable
+    String reason(int slot) {
         return reasons.text(page(slot).reason[slot & PAGE_MASK]);
     }
 
@@ -260,7 +265,8 @@ final class BatchIndex {
         return page(slot).reason[slot & PAGE_MASK];
     }
 
-    // ---- state changes -----------------------------------------------------------------------------------------------
+    // ---- state changes
+    // -----------------------------------------------------------------------------------------------
 
     void fly(int slot, long leaseUntil) {
         Page page = page(slot);
@@ -342,7 +348,8 @@ final class BatchIndex {
         }
     }
 
-    // ---- searching ---------------------------------------------------------------------------------------------------
+    // ---- searching
+    // ---------------------------------------------------------------------------------------------------
 
     /** Takes the next due batch of a type out of its heap's head position, without changing its state; NONE if none is due. */
     int nextDue(Type type, BatchOrder order, long now) {
@@ -385,7 +392,8 @@ final class BatchIndex {
         type.dead.forEach(action);
     }
 
-    // ---- hash table --------------------------------------------------------------------------------------------------
+    // ---- hash table
+    // --------------------------------------------------------------------------------------------------
 
     private void addToTable(int slot, int idHash) {
         if (size * 3L > table.length * 2L) {
@@ -443,12 +451,14 @@ final class BatchIndex {
         return pages[slot >> PAGE_BITS];
     }
 
-    // ---- lists and heaps over slots ----------------------------------------------------------------------------------
+    // ---- lists and heaps over slots
+    // ----------------------------------------------------------------------------------
 
     /** A doubly linked list through the pages. A slot is in one list at a time. */
     final class SlotList {
         int head = NONE;
         private int tail = NONE;
+        private boolean sorted = true;
         int size;
 
         void append(int slot) {
@@ -458,10 +468,26 @@ final class BatchIndex {
             if (tail == NONE) {
                 head = slot;
             } else {
+                sorted &= since(tail) <= since(slot);
                 page(tail).next[tail & PAGE_MASK] = slot;
             }
             tail = slot;
             size++;
+        }
+
+        /** The oldest, after putting the list in order if it is not: a clock was set back, or an earlier process left it so. */
+        int oldest() {
+            if (!sorted) {
+                List<Integer> slots = new ArrayList<>(size);
+                forEach(slots::add);
+                slots.sort(Comparator.comparingLong(BatchIndex.this::since)); // stable: of one age, as they came
+                head = NONE;
+                tail = NONE;
+                size = 0;
+                slots.forEach(this::append);
+                sorted = true;
+            }
+            return head;
         }
 
         void unlink(int slot) {

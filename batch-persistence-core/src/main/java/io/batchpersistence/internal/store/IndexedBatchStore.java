@@ -83,7 +83,13 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
     private static final long READ_RETRY_MILLIS = 10_000;
 
+    /** Characters of a failure reason that are kept. */
+    private static final int MAX_REASON = 4_096;
+
     private static final long NEVER = BatchIndex.NEVER;
+
+    /** Stands for a due time: at once, whenever that is. */
+    private static final long WAS_IN_FLIGHT = 0;
 
     private final DiskStoreOptions options;
     private final Disk disk;
@@ -96,7 +102,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     private final Condition work = lock.newCondition();
     private final Condition queueShrank = lock.newCondition();
 
-    // ---- guarded by the lock -----------------------------------------------------------------------------------------
+    // ---- guarded by the lock
+    // -----------------------------------------------------------------------------------------
 
     private final BatchIndex index = new BatchIndex();
     /** By id; every batch in flight but those whose bytes are being read for a claim. */
@@ -119,7 +126,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     private boolean closing;
     private @Nullable String appendProblem;
 
-    // ---- of the writer thread ----------------------------------------------------------------------------------------
+    // ---- of the writer thread
+    // ----------------------------------------------------------------------------------------
 
     private @Nullable StateJournal journal;
     private long generation;
@@ -143,7 +151,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             int retries,
             @Nullable String reason) {}
 
-    private record PayloadChange(Location location, @Nullable Standing standing) {}
+    private record PayloadChange(
+            Location location, @Nullable Standing standing) {}
 
     private record Task(Runnable action, CompletableFuture<@Nullable Void> done) {}
 
@@ -204,7 +213,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         return (int) crc.getValue();
     }
 
-    // ---- opening -----------------------------------------------------------------------------------------------------
+    // ---- opening
+    // -----------------------------------------------------------------------------------------------------
 
     private void load() throws IOException {
         JournalState[] read = new JournalState[1];
@@ -225,7 +235,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         // No batch is lost with it: what it no longer says is sent once more. So it is a log line, not an event.
         log.warn(
                 "State journal {} has {} bytes at {} that can't be used: {}. Batches marked there may be sent once more. Kept in {}",
-                file, length, offset, reason, kept);
+                file,
+                length,
+                offset,
+                reason,
+                kept);
     }
 
     /** Turns what the payload log finds into the index, and settles the accounts. */
@@ -260,19 +274,16 @@ public abstract class IndexedBatchStore implements BatchStore {
 
         @Override
         public void found(
-                Location location,
-                int idHash,
-                String collectorType,
-                long createdAt,
-                @Nullable Standing fromPayload) {
+                Location location, int idHash, String collectorType, long createdAt, @Nullable Standing fromPayload) {
             sequence = Math.max(sequence, location.sequence());
             if (location.sequence() > state.checkpoint()) {
                 index.type(collectorType).counters.accepted++;
             }
             dropDuplicate(location, idHash);
-            Standing standing = fromPayload != null ? fromPayload : state.standing(location.sequence());
+            Standing standing = fromPayload != null ? fromPayload : state.takeStanding(location.sequence());
             if (standing != null && (standing.dead() || standing.since() != createdAt)) {
-                late.add(new Late(location, idHash, collectorType, createdAt, standing)); // its place in the lists is later
+                late.add(new Late(
+                        location, idHash, collectorType, createdAt, standing)); // its place in the lists is later
             } else {
                 restore(location, idHash, collectorType, createdAt, standing);
             }
@@ -290,7 +301,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (standing.dead()) {
                 index.bury(slot, standing.since());
             } else {
-                index.pend(slot, standing.due());
+                index.pend(slot, standing.due() == WAS_IN_FLIGHT ? now : standing.due());
             }
         }
 
@@ -327,14 +338,16 @@ public abstract class IndexedBatchStore implements BatchStore {
                 if (state.isGone(number)) {
                     continue;
                 }
-                batches++;
                 boolean counted = number <= state.checkpoint(); // so is a batch without number, most likely
+                if (counted && collectorType == null && number > 0) {
+                    continue; // accepted under a name that we will know only by what is missing there, see finish
+                }
+                batches++;
                 if (counted && collectorType == null) {
-                    lostUnknown++; // accepted under a name that we will know only by what is missing there
+                    lostUnknown++;
                     continue;
                 }
-                Counters counters =
-                        index.type(collectorType == null ? UNKNOWN_COLLECTOR : collectorType).counters;
+                Counters counters = index.type(collectorType == null ? UNKNOWN_COLLECTOR : collectorType).counters;
                 if (!counted) {
                     counters.accepted++;
                 }
@@ -355,6 +368,10 @@ public abstract class IndexedBatchStore implements BatchStore {
             for (BatchIndex.Type type : index.types()) {
                 Counters counters = type.counters;
                 long missing = counters.accepted - type.held() - counters.gone();
+                while (missing > 0 && !state.nameless().isEmpty()) {
+                    counters.count(state.nameless().remove(), 1);
+                    missing--;
+                }
                 if (missing > 0) {
                     counters.count(Cause.CORRUPT, missing);
                     long reported = Math.min(missing, lostUnknown);
@@ -364,14 +381,15 @@ public abstract class IndexedBatchStore implements BatchStore {
                                 options.directory(),
                                 0,
                                 0,
-                                "batches are missing; their file was removed or cut off",
+                                "batches are missing; they were in damaged bytes, or their file was removed or cut off",
                                 null,
                                 type.name,
                                 missing - reported,
                                 null));
                     }
                 } else {
-                    // More than we knew of: marks that a power cut took back. They were accepted once, and are held again.
+                    // More than we knew of: marks that a power cut took back. They were accepted once, and are held
+                    // again.
                     counters.accepted -= missing;
                 }
             }
@@ -391,7 +409,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    // ---- appending ---------------------------------------------------------------------------------------------------
+    // ---- appending
+    // ---------------------------------------------------------------------------------------------------
 
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
@@ -467,7 +486,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         return payload.diskUsage() + journalBytes + quarantine.bytes();
     }
 
-    // ---- finding -----------------------------------------------------------------------------------------------------
+    // ---- finding
+    // -----------------------------------------------------------------------------------------------------
 
     /** Under the lock: the batches that may have that id. */
     private List<Row> candidates(String id) {
@@ -555,16 +575,17 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void report(Corruption corruption) {
-        log.atLevel(corruption.batches() > 0 ? Level.ERROR : Level.WARN).log(
-                "Damage in {} at {}, {} bytes: {}. Lost: {} batches of {}{}. Kept in {}",
-                corruption.file(),
-                corruption.offset(),
-                corruption.length(),
-                corruption.reason(),
-                corruption.batches(),
-                corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
-                corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
-                corruption.quarantinedTo());
+        log.atLevel(corruption.batches() > 0 ? Level.ERROR : Level.WARN)
+                .log(
+                        "Damage in {} at {}, {} bytes: {}. Lost: {} batches of {}{}. Kept in {}",
+                        corruption.file(),
+                        corruption.offset(),
+                        corruption.length(),
+                        corruption.reason(),
+                        corruption.batches(),
+                        corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
+                        corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
+                        corruption.quarantinedTo());
         Consumer<Corruption> listener;
         lock.lock();
         try {
@@ -594,7 +615,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         soFar.forEach(listener);
     }
 
-    // ---- claiming and settling ---------------------------------------------------------------------------------------
+    // ---- claiming and settling
+    // ---------------------------------------------------------------------------------------
 
     @Override
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
@@ -605,11 +627,11 @@ public abstract class IndexedBatchStore implements BatchStore {
             requireOpen();
             BatchIndex.Type type = index.knownType(collectorType);
             while (type != null && taken.size() < max) {
-                int slot = index.nextDue(type, order, now.toEpochMilli());
+                int slot = index.nextDue(type, order, PayloadLog.millis(now));
                 if (slot == BatchIndex.NONE) {
                     break;
                 }
-                index.fly(slot, leaseUntil.toEpochMilli());
+                index.fly(slot, PayloadLog.millis(leaseUntil));
                 taken.add(row(slot));
                 fencesTaken.add(++fences);
             }
@@ -630,7 +652,9 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (claims.isEmpty()) {
                 throw e;
             }
-            log.warn("A batch could not be read; it is tried again later", e); // those that could are in flight: hand them out
+            log.warn(
+                    "A batch could not be read; it is tried again later",
+                    e); // those that could are in flight: hand them out
         }
         return claims;
     }
@@ -667,7 +691,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             for (Row row : rows) {
                 if (index.holds(row.slot(), row.location().sequence())
                         && index.state(row.slot()) == BatchState.IN_FLIGHT) {
-                    index.pend(row.slot(), now.toEpochMilli() + READ_RETRY_MILLIS);
+                    index.pend(row.slot(), PayloadLog.millis(now) + READ_RETRY_MILLIS);
                 }
             }
         } finally {
@@ -682,7 +706,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public List<Lease> timedOut(Instant now, int max) {
-        long time = now.toEpochMilli();
+        long time = PayloadLog.millis(now);
         lock.lock();
         try {
             requireOpen();
@@ -722,7 +746,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             Settled settled = new Settled(
                     row.collectorType(), Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), null);
             flights.remove(batchId);
-            settle(slot, Cause.DELIVERED);
+            remove(slot, Cause.DELIVERED);
             return settled;
         } finally {
             lock.unlock();
@@ -730,8 +754,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     @Override
-    public @Nullable Settled failed(
-            String batchId, long fence, String reason, Instant at, FailureDecision decision) {
+    public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
         lock.lock();
         try {
             requireOpen();
@@ -743,34 +766,43 @@ public abstract class IndexedBatchStore implements BatchStore {
             BatchIndex.Type type = index.typeOf(slot);
             Verdict verdict = decision.decide(type.name, index.retries(slot));
             flights.remove(batchId);
-            index.noteFailure(slot, at.toEpochMilli(), verdict.retryCount(), reason);
+            String kept = shortened(reason);
+            index.noteFailure(slot, PayloadLog.millis(at), verdict.retryCount(), kept);
             type.counters.failedAttempts++;
             if (verdict.dead()) {
-                index.bury(slot, at.toEpochMilli());
+                index.bury(slot, PayloadLog.millis(at));
             } else {
                 index.pend(slot, millis(verdict.nextAttemptAt()));
             }
-            journalStanding(slot, reason);
+            journalStanding(slot, kept);
             return new Settled(
-                    type.name,
-                    Instant.ofEpochMilli(index.createdAt(slot)),
-                    verdict.retryCount(),
-                    index.state(slot));
+                    type.name, Instant.ofEpochMilli(index.createdAt(slot)), verdict.retryCount(), index.state(slot));
         } finally {
             lock.unlock();
         }
     }
 
-    private static long millis(@Nullable Instant time) {
-        return time == null ? NEVER : time.toEpochMilli();
+    /** A reason is kept in memory and has to fit in a journal frame; whoever wants all of it finds it in the log. */
+    private static String shortened(String reason) {
+        return reason.length() <= MAX_REASON ? reason : reason.substring(0, MAX_REASON - 1) + "\u2026";
     }
 
-    /** Under the lock: the batch is gone. */
+    private static long millis(@Nullable Instant time) {
+        return time == null ? NEVER : PayloadLog.millis(time);
+    }
+
+    /** Under the lock: the batch, whose id is not at hand, is gone. */
     private void settle(int slot, Cause cause) {
-        BatchIndex.Type type = index.typeOf(slot);
         if (index.state(slot) == BatchState.IN_FLIGHT) {
-            flights.values().removeIf(flight -> flight.slot() == slot);
+            flights.values()
+                    .removeIf(flight -> flight.slot() == slot); // slow, but rare: discarded or damaged in flight
         }
+        remove(slot, cause);
+    }
+
+    /** Under the lock: the batch, which is not among the flights any more, is gone. */
+    private void remove(int slot, Cause cause) {
+        BatchIndex.Type type = index.typeOf(slot);
         Location location = index.location(slot);
         index.remove(slot);
         type.counters.count(cause, 1);
@@ -786,7 +818,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         Standing standing = standing(slot, reason);
         if (standing.dead()) {
             frames.dead(
-                    location.sequence(), standing.since(), standing.retries(), standing.lastAttempt(), standing.reason());
+                    location.sequence(),
+                    standing.since(),
+                    standing.retries(),
+                    standing.lastAttempt(),
+                    standing.reason());
         } else {
             frames.pending(
                     location.sequence(),
@@ -807,7 +843,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 index.since(slot),
                 index.retries(slot),
                 index.lastAttempt(slot),
-                state == BatchState.IN_FLIGHT ? 0 : index.due(slot),
+                state == BatchState.IN_FLIGHT ? WAS_IN_FLIGHT : index.due(slot),
                 reason);
     }
 
@@ -818,7 +854,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    // ---- selecting ---------------------------------------------------------------------------------------------------
+    // ---- selecting
+    // ---------------------------------------------------------------------------------------------------
 
     /** The batches meant, as they are now, in the selector's order. */
     private List<Row> select(BatchSelector selector, Instant now) {
@@ -893,7 +930,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             String text = index.reason(slot);
             return text != null
                     && reasonMatches.computeIfAbsent(
-                            index.reasonNumber(slot), number -> pattern.matcher(text).matches());
+                            index.reasonNumber(slot),
+                            number -> pattern.matcher(text).matches());
         }
     }
 
@@ -920,7 +958,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.unlock();
         }
         return changeAll(held, BatchState.PENDING, slot -> {
-            index.pend(slot, nextAttemptAt.toEpochMilli());
+            index.pend(slot, PayloadLog.millis(nextAttemptAt));
             journalStanding(slot, index.reason(slot));
         });
     }
@@ -928,7 +966,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     @Override
     public long replay(BatchSelector selector, Instant now) {
         return changeAll(select(selector.states(BatchState.DEAD), now), BatchState.DEAD, slot -> {
-            index.replay(slot, now.toEpochMilli());
+            index.replay(slot, PayloadLog.millis(now));
             journalStanding(slot, index.reason(slot));
         });
     }
@@ -968,8 +1006,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             requireOpen();
             BatchIndex.Type type = index.knownType(collectorType);
             if (type != null) {
-                collectOlder(type.live, pendingBefore.toEpochMilli(), max, rows);
-                collectOlder(type.dead, deadBefore.toEpochMilli(), max - rows.size(), rows);
+                collectOlder(type.live, PayloadLog.millis(pendingBefore), max, rows);
+                collectOlder(type.dead, PayloadLog.millis(deadBefore), max - rows.size(), rows);
             }
         } finally {
             lock.unlock();
@@ -979,7 +1017,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private void collectOlder(BatchIndex.SlotList list, long before, int max, Collection<Row> rows) {
         int left = max;
-        for (int slot = list.head; slot != BatchIndex.NONE && left > 0 && index.since(slot) < before; slot = list.after(slot)) {
+        for (int slot = list.oldest();
+                slot != BatchIndex.NONE && left > 0 && index.since(slot) < before;
+                slot = list.after(slot)) {
             if (index.state(slot) != BatchState.IN_FLIGHT) {
                 rows.add(row(slot));
                 left--;
@@ -1170,10 +1210,11 @@ public abstract class IndexedBatchStore implements BatchStore {
                 counters.gone(Cause.CORRUPT),
                 counters.failedAttempts,
                 type.bytes,
-                type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.head)));
+                type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
     }
 
-    // ---- the writer --------------------------------------------------------------------------------------------------
+    // ---- the writer
+    // --------------------------------------------------------------------------------------------------
 
     private void write() {
         boolean last = false;
@@ -1200,9 +1241,12 @@ public abstract class IndexedBatchStore implements BatchStore {
             try {
                 writeRound(group, change, payloadChanges);
             } catch (RuntimeException | Error e) {
-                // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
+                // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread
+                // stays.
                 log.error("Writing batches failed", e);
-                group.stream().filter(append -> !append.done.isDone()).forEach(append -> append.failed(new IOException(e)));
+                group.stream()
+                        .filter(append -> !append.done.isDone())
+                        .forEach(append -> append.failed(new IOException(e)));
                 publish(group.stream().filter(append -> !append.done.isDone()).toList());
                 closeJournal(); // what it lacks now, the snapshot of a new one will have
             } finally {
@@ -1237,6 +1281,14 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void writeRound(List<PayloadLog.Append> group, JournalFrames change, List<PayloadChange> payloadChanges) {
+        // What became of older batches comes first: an append of this round may reuse the id of one that is gone. And
+        // the
+        // payload log learns it before the journal is written: if that fails, the snapshot of the next one must have
+        // it.
+        applyToPayload(payloadChanges);
+        if (!change.isEmpty()) {
+            writeJournal(change);
+        }
         if (!group.isEmpty()) {
             payload.write(group);
             if (options.sync() == SyncPolicy.INTERVAL) {
@@ -1244,14 +1296,14 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             publish(group);
         }
-        if (!change.isEmpty()) {
-            writeJournal(change);
-        }
-        for (PayloadChange changed : payloadChanges) {
-            if (changed.standing() == null) {
-                payload.removed(changed.location());
+    }
+
+    private void applyToPayload(List<PayloadChange> payloadChanges) {
+        for (PayloadChange change : payloadChanges) {
+            if (change.standing() == null) {
+                payload.removed(change.location());
             } else {
-                payload.changed(changed.location(), changed.standing());
+                payload.changed(change.location(), change.standing());
             }
         }
     }
@@ -1272,7 +1324,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                     fly(append.id, slot, ++fences, append.leaseUntil);
                     appendProblem = null;
                 } else {
-                    appendProblem = "batches can't be written to " + options.directory() + ": " + message(append.failure);
+                    appendProblem =
+                            "batches can't be written to " + options.directory() + ": " + message(append.failure);
                 }
             }
             for (Map.Entry<Integer, Long> end : payload.fileEnds().entrySet()) {
@@ -1378,13 +1431,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     log.warn("State journal in {} failed: {}", options.directory(), e.toString());
                 }
             }
-            for (PayloadChange change : changes) {
-                if (change.standing() == null) {
-                    payload.removed(change.location());
-                } else {
-                    payload.changed(change.location(), change.standing());
-                }
-            }
+            applyToPayload(changes);
             changes.clear();
             frames = new JournalFrames(number);
             spareFrames = new JournalFrames(number);
@@ -1410,6 +1457,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void writeSnapshot(JournalFrames snapshot) {
+        long now = options.clock().millis();
         declaredCollectors.clear();
         for (BatchIndex.Type type : index.types()) {
             declaredCollectors.set(type.id);
@@ -1430,7 +1478,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             } else if (standing.retries() > 0
                     || standing.lastAttempt() != NEVER
                     || standing.since() != index.createdAt(slot)
-                    || (state == BatchState.PENDING && standing.due() == NEVER)) {
+                    || (state == BatchState.PENDING && standing.due() > now)) { // what is not said is due at once
                 snapshot.pending(
                         index.sequence(slot),
                         standing.since(),

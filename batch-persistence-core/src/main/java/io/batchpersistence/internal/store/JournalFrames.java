@@ -91,14 +91,23 @@ final class JournalFrames {
     void pending(long sequence, long since, int retries, long lastAttempt, long due, @Nullable String reason) {
         byte[] text = bytes(reason);
         int start = begin(PENDING, 36 + text.length);
-        buffer.putLong(sequence).putLong(since).putInt(retries).putLong(lastAttempt).putLong(due).put(text);
+        buffer.putLong(sequence)
+                .putLong(since)
+                .putInt(retries)
+                .putLong(lastAttempt)
+                .putLong(due)
+                .put(text);
         end(start);
     }
 
     void dead(long sequence, long since, int retries, long lastAttempt, @Nullable String reason) {
         byte[] text = bytes(reason);
         int start = begin(DEAD, 28 + text.length);
-        buffer.putLong(sequence).putLong(since).putInt(retries).putLong(lastAttempt).put(text);
+        buffer.putLong(sequence)
+                .putLong(since)
+                .putInt(retries)
+                .putLong(lastAttempt)
+                .put(text);
         end(start);
     }
 
@@ -152,7 +161,8 @@ final class JournalFrames {
         }
         int needed = buffer.position() + HEADER + bodyLength;
         if (needed > buffer.capacity()) {
-            buffer = ByteBuffer.allocate(Math.max(needed, buffer.capacity() * 2)).put(buffer.flip());
+            buffer =
+                    ByteBuffer.allocate(Math.max(needed, buffer.capacity() * 2)).put(buffer.flip());
         }
         int start = buffer.position();
         buffer.put(MARKER).put(kind).putShort((short) bodyLength).putInt(0);
@@ -178,7 +188,9 @@ final class JournalFrames {
         }
         ByteBuffer view = ByteBuffer.wrap(bytes);
         int length = HEADER + (view.getShort(start + 2) & MAX_BODY);
-        return length <= bytes.length - start && view.getInt(start + 4) == crc(generation, bytes, start, length) ? length : 0;
+        return length <= bytes.length - start && view.getInt(start + 4) == crc(generation, bytes, start, length)
+                ? length
+                : 0;
     }
 
     static String text(ByteBuffer rest) {

@@ -1,7 +1,9 @@
 package io.batchpersistence.internal.store;
 
 import java.nio.ByteBuffer;
+import java.util.ArrayDeque;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -15,11 +17,16 @@ import org.jspecify.annotations.Nullable;
 final class JournalState {
 
     private final Map<Integer, String> names = new HashMap<>();
+    private final Map<String, String> reasons = new HashMap<>();
     private final Map<Integer, Counters> staged = new HashMap<>();
     private Map<String, Counters> counters = new HashMap<>();
     private Map<Long, Standing> standings = new HashMap<>();
     private LongList gone = new LongList();
     private Map<Integer, Long> fileEnds = new HashMap<>();
+    /** Of batches whose collector type was in a damaged frame, by sequence. */
+    private final Map<Long, Cause> ends = new HashMap<>();
+
+    private final Deque<Cause> nameless = new ArrayDeque<>();
     private long checkpoint;
     private long nextSequence = 1;
 
@@ -33,16 +40,21 @@ final class JournalState {
         switch (kind) {
             case JournalFrames.COLLECTOR -> names.put(body.getInt(), JournalFrames.text(body));
             case JournalFrames.SETTLED -> settled(body.getLong(), body.getInt(), Cause.of(body.get()));
-            case JournalFrames.PENDING -> standings.put(
-                    seen(body.getLong()),
-                    new Standing(
-                            false, body.getLong(), body.getInt(), body.getLong(), body.getLong(), reason(body)));
-            case JournalFrames.DEAD -> standings.put(
-                    seen(body.getLong()),
-                    new Standing(
-                            true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
+            case JournalFrames.PENDING ->
+                standings.put(
+                        seen(body.getLong()),
+                        new Standing(
+                                false, body.getLong(), body.getInt(), body.getLong(), body.getLong(), reason(body)));
+            case JournalFrames.DEAD ->
+                standings.put(
+                        seen(body.getLong()),
+                        new Standing(
+                                true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
             case JournalFrames.COUNTERS -> {
                 int collector = body.getInt();
+                if (!names.containsKey(collector)) {
+                    return; // the frame with its name is damaged: older counters are better than those of nobody
+                }
                 Counters read = new Counters();
                 read.accepted = body.getLong();
                 for (Cause cause : Cause.values()) {
@@ -52,7 +64,7 @@ final class JournalState {
             }
             case JournalFrames.CHECKPOINT -> {
                 checkpoint = seen(body.getLong());
-                staged.forEach((collector, read) -> counters.put(name(collector), read));
+                staged.forEach((collector, read) -> counters.put(names.get(collector), read));
                 staged.clear();
             }
             case JournalFrames.GONE -> {
@@ -70,20 +82,34 @@ final class JournalState {
         seen(sequence);
         gone.add(sequence);
         standings.remove(sequence);
-        Counters of = counters.computeIfAbsent(name(collector), name -> new Counters());
+        String name = names.get(collector);
+        if (name == null) {
+            ends.put(sequence, cause);
+            return;
+        }
+        Counters of = counters.computeIfAbsent(name, unknown -> new Counters());
         of.count(cause, 1);
         if (sequence > checkpoint) {
             of.accepted++;
         }
     }
 
-    private static @Nullable String reason(ByteBuffer body) {
+    /** In an outage a million batches share one reason. */
+    private @Nullable String reason(ByteBuffer body) {
         String reason = JournalFrames.text(body);
-        return reason.isEmpty() ? null : reason;
+        if (reason.isEmpty()) {
+            return null;
+        }
+        String known = reasons.get(reason);
+        if (known == null && reasons.size() < ReasonTable.MAX) {
+            reasons.put(reason, reason);
+        }
+        return known == null ? reason : known;
     }
 
-    private String name(int collector) {
-        return names.getOrDefault(collector, IndexedBatchStore.UNKNOWN_COLLECTOR);
+    /** The ends of batches that some collector type has accepted, but it is not known which: for whoever misses one. */
+    Deque<Cause> nameless() {
+        return nameless;
     }
 
     private long seen(long sequence) {
@@ -94,14 +120,27 @@ final class JournalState {
     /** To be called when everything has been applied, before {@link #isGone}. */
     void finish() {
         gone.sort();
+        ends.forEach((sequence, cause) -> {
+            if (sequence <= checkpoint) {
+                nameless.add(cause);
+            } else { // in nobody's counters yet
+                Counters unknown =
+                        counters.computeIfAbsent(IndexedBatchStore.UNKNOWN_COLLECTOR, name -> new Counters());
+                unknown.accepted++;
+                unknown.count(cause, 1);
+            }
+        });
+        ends.clear();
     }
 
     boolean isGone(long sequence) {
         return gone.contains(sequence);
     }
 
-    @Nullable Standing standing(long sequence) {
-        return standings.get(sequence);
+    /** Removes it here, so that while the index grows this shrinks. */
+    @Nullable
+    Standing takeStanding(long sequence) {
+        return standings.remove(sequence);
     }
 
     Map<String, Counters> counters() {

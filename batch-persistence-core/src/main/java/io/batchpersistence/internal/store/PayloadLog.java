@@ -27,6 +27,19 @@ public interface PayloadLog {
      */
     void load(Loading loading) throws IOException;
 
+    /**
+     * A time as it is kept. Times that do not fit, such as {@link Instant#MAX} for never, become the nearest that does.
+     *
+     * @param time a time
+     * @return milliseconds since 1970; never {@link Long#MAX_VALUE}, which stands for no time at all
+     */
+    static long millis(Instant time) {
+        if (time.getEpochSecond() >= Long.MAX_VALUE / 1_000) {
+            return Long.MAX_VALUE - 1;
+        }
+        return time.getEpochSecond() <= Long.MIN_VALUE / 1_000 ? Long.MIN_VALUE : time.toEpochMilli();
+    }
+
     /** Receives what {@link #load} finds. */
     interface Loading {
 
@@ -113,17 +126,19 @@ public interface PayloadLog {
         final long leaseUntil;
         final long sequence;
         final Encoded encoded;
-        final CompletableFuture<@Nullable Void> done =
-                new CompletableFuture<>();
+        final CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
 
-        @Nullable Location location;
-        @Nullable Exception failure;
+        @Nullable
+        Location location;
+
+        @Nullable
+        Exception failure;
 
         Append(NewBatch batch, long sequence, Encoded encoded) {
             this.id = batch.id();
             this.collectorType = batch.collectorType();
-            this.createdAt = batch.createdAt().toEpochMilli();
-            this.leaseUntil = batch.leaseUntil().toEpochMilli();
+            this.createdAt = millis(batch.createdAt());
+            this.leaseUntil = millis(batch.leaseUntil());
             this.sequence = sequence;
             this.encoded = encoded;
         }
@@ -189,8 +204,7 @@ public interface PayloadLog {
      * @param context what the caller gave along
      * @param entryCount how many entries it has
      */
-    record Header(
-            String id, String collectorType, Instant createdAt, Map<String, String> context, int entryCount) {}
+    record Header(String id, String collectorType, Instant createdAt, Map<String, String> context, int entryCount) {}
 
     /**
      * A batch's bytes, decoded.
@@ -229,7 +243,7 @@ public interface PayloadLog {
     Path file(Location location);
 
     /**
-     * A batch stands differently now. The journal has it already.
+     * A batch stands differently now. The journal is told next.
      *
      * @param location where its bytes are
      * @param standing how it stands
@@ -237,7 +251,7 @@ public interface PayloadLog {
     void changed(Location location, Standing standing);
 
     /**
-     * A batch is gone. The journal has it already (if it could be written).
+     * A batch is gone. The journal is told next; its bytes must stay until {@link #journalForced} or {@link #reclaim}.
      *
      * @param location where its bytes are
      */
@@ -282,7 +296,7 @@ public interface PayloadLog {
     /**
      * How much of {@link #diskUsage} is reserved for batches to come.
      *
-     * @return bytes
+     * @return bytes; negative if those taken so far will need more than they use now
      */
     long room();
 

@@ -56,7 +56,8 @@ final class Quarantine {
      *
      * @return where to, or {@code null} if there is no room, or copying failed
      */
-    @Nullable Path keep(Path file, long offset, long length) {
+    @Nullable
+    Path keep(Path file, long offset, long length) {
         if (length == 0 || bytes + length > maxBytes) {
             return null;
         }

@@ -72,7 +72,8 @@ final class ReasonTable {
         }
     }
 
-    @Nullable String text(int number) {
+    @Nullable
+    String text(int number) {
         return number == BatchIndex.NONE ? null : texts.get(number);
     }
 }

@@ -13,4 +13,9 @@ import org.jspecify.annotations.Nullable;
  * @param reason why the last attempt failed; {@code null} if none has
  */
 public record Standing(
-        boolean dead, long since, int retries, long lastAttempt, long due, @Nullable String reason) {}
+        boolean dead,
+        long since,
+        int retries,
+        long lastAttempt,
+        long due,
+        @Nullable String reason) {}

@@ -15,6 +15,8 @@ import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The journal of what became of batches, so that a retry never rewrites a payload.
@@ -34,6 +36,8 @@ import java.util.zip.CRC32C;
  */
 final class StateJournal implements AutoCloseable {
 
+    private static final Logger log = LoggerFactory.getLogger(StateJournal.class);
+
     private static final byte[] MAGIC = "BPSTATE\1".getBytes(StandardCharsets.ISO_8859_1);
     private static final int HEADER = 20;
     private static final Pattern NAME = Pattern.compile("state-(\\d{16})\\.journal");
@@ -50,8 +54,7 @@ final class StateJournal implements AutoCloseable {
     private long position;
     private long allocated;
 
-    private StateJournal(
-            DiskFile out, long snapshotEnd, long allocated, long olderBytes) {
+    private StateJournal(DiskFile out, long snapshotEnd, long allocated, long olderBytes) {
         this.out = out;
         this.olderBytes = olderBytes;
         this.snapshotEnd = snapshotEnd;
@@ -59,7 +62,8 @@ final class StateJournal implements AutoCloseable {
         this.allocated = allocated;
     }
 
-    // ---- reading -----------------------------------------------------------------------------------------------------
+    // ---- reading
+    // -----------------------------------------------------------------------------------------------------
 
     /** Told of bytes that are not what they should be. */
     interface Damage {
@@ -78,12 +82,13 @@ final class StateJournal implements AutoCloseable {
         int base = -1;
         for (int i = 0; i < numbers.size() && base < 0; i++) {
             Path path = file(directory, numbers.get(i));
-            byte[] bytes = disk.read(path, 0, (int) Math.min(Integer.MAX_VALUE - 64, disk.size(path)));
+            byte[] bytes = content(disk, path, damage);
             contents.add(bytes);
             if (hasWholeSnapshot(numbers.get(i), bytes)) {
                 base = i;
             } else {
-                damage.found(path, 0, bytes.length, "its snapshot is damaged; the generation before it is used instead");
+                damage.found(
+                        path, 0, bytes.length, "its snapshot is damaged; the generation before it is used instead");
             }
         }
         JournalState state = new JournalState();
@@ -94,6 +99,15 @@ final class StateJournal implements AutoCloseable {
         state.finish();
         result[0] = state;
         return numbers.isEmpty() ? 0 : numbers.get(0);
+    }
+
+    private static byte[] content(Disk disk, Path path, Damage damage) {
+        try {
+            return disk.read(path, 0, (int) Math.min(Integer.MAX_VALUE - 64, disk.size(path)));
+        } catch (IOException e) {
+            damage.found(path, 0, 0, "can't be read: " + e);
+            return new byte[0];
+        }
     }
 
     private static boolean hasWholeSnapshot(long generation, byte[] bytes) {
@@ -138,7 +152,8 @@ final class StateJournal implements AutoCloseable {
             while (next < end && JournalFrames.validLength(generation, bytes, next) == 0) {
                 next++;
             }
-            // At the end it is most likely what was being written when the power went: nobody was promised anything yet.
+            // At the end it is most likely what was being written when the power went: nobody was promised anything
+            // yet.
             damage.found(path, at, (long) next - at, next >= end ? "torn tail" : "damaged frames");
             at = next;
         }
@@ -155,7 +170,8 @@ final class StateJournal implements AutoCloseable {
         return generations;
     }
 
-    // ---- writing -----------------------------------------------------------------------------------------------------
+    // ---- writing
+    // -----------------------------------------------------------------------------------------------------
 
     /**
      * Begins a generation. When this returns, it is in force; the generation before the last one is deleted.
@@ -176,22 +192,38 @@ final class StateJournal implements AutoCloseable {
             out.force();
             disk.move(aside, file);
             disk.forceDirectory(directory);
-            long olderBytes = 0;
-            for (Map.Entry<Long, Path> old :
-                    generations(disk.list(directory)).headMap(generation).entrySet()) {
-                if (old.getKey() < generation - 1) {
-                    disk.delete(old.getValue());
-                } else {
-                    olderBytes += disk.size(old.getValue());
-                }
-            }
             done = true;
-            return new StateJournal(out, end, end + RESERVE, olderBytes);
+            return new StateJournal(out, end, end + RESERVE, tidyUp(disk, directory, generation));
         } finally {
             if (!done) {
                 out.close();
                 disk.delete(aside);
             }
+        }
+    }
+
+    /** Deletes what no generation needs any more and returns the bytes that stay. What fails is no reason to fail. */
+    private static long tidyUp(Disk disk, Path directory, long generation) {
+        long bytes = 0;
+        try {
+            for (Map.Entry<Long, Path> old :
+                    generations(disk.list(directory)).headMap(generation).entrySet()) {
+                bytes += old.getKey() < generation - 1 ? delete(disk, old.getValue()) : disk.size(old.getValue());
+            }
+        } catch (IOException e) {
+            log.warn("Old state journals in {} could not be looked at: {}", directory, e.toString());
+        }
+        return bytes;
+    }
+
+    /** Returns how many bytes are still there. */
+    private static long delete(Disk disk, Path file) throws IOException {
+        try {
+            disk.delete(file);
+            return 0;
+        } catch (IOException e) {
+            log.warn("{} could not be deleted: {}; it is tried again with the next snapshot", file, e.toString());
+            return disk.size(file);
         }
     }
 
@@ -239,5 +271,4 @@ final class StateJournal implements AutoCloseable {
     public void close() throws IOException {
         out.close();
     }
-
 }

@@ -90,8 +90,7 @@ record JsonBatchFile(
     }
 
     JsonBatchFile with(long newSequence, Standing newStanding) {
-        return new JsonBatchFile(
-                id, collectorType, createdAt, newSequence, newStanding, context, entries, entryCount);
+        return new JsonBatchFile(id, collectorType, createdAt, newSequence, newStanding, context, entries, entryCount);
     }
 
     byte[] toBytes() {

@@ -62,7 +62,8 @@ final class JsonFileLog implements PayloadLog {
         this.options = options;
     }
 
-    // ---- loading -----------------------------------------------------------------------------------------------------
+    // ---- loading
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public void load(Loading loading) throws IOException {
@@ -143,7 +144,8 @@ final class JsonFileLog implements PayloadLog {
         return bytes.length;
     }
 
-    // ---- writing -----------------------------------------------------------------------------------------------------
+    // ---- writing
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public Encoded encode(NewBatch batch) {
@@ -180,7 +182,8 @@ final class JsonFileLog implements PayloadLog {
                 if (!taken.add(name)) {
                     throw new IOException("the file " + name + " is another batch's; choose another id");
                 }
-                byte[] bytes = document.with(append.sequence(), document.standing()).toBytes();
+                byte[] bytes =
+                        document.with(append.sequence(), document.standing()).toBytes();
                 lengths.put(append, bytes.length);
                 written.add(append);
                 replace(path(name), bytes);
@@ -202,7 +205,10 @@ final class JsonFileLog implements PayloadLog {
         } catch (IOException e) {
             for (Append append : written) {
                 append.failed(e);
-                takeBack(append.sequence(), JsonBatchFile.name(((EncodedBatch) append.encoded()).document().id()));
+                takeBack(
+                        append.sequence(),
+                        JsonBatchFile.name(
+                                ((EncodedBatch) append.encoded()).document().id()));
             }
             return;
         }
@@ -247,7 +253,8 @@ final class JsonFileLog implements PayloadLog {
         disk.forceDirectory(options.directory());
     }
 
-    // ---- reading -----------------------------------------------------------------------------------------------------
+    // ---- reading
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public Header header(Location location) throws IOException {
@@ -281,7 +288,8 @@ final class JsonFileLog implements PayloadLog {
         return path(name == null ? "batch_gone.json" : name); // a file that is not there: the batch is gone meanwhile
     }
 
-    // ---- changing and giving up --------------------------------------------------------------------------------------
+    // ---- changing and giving up
+    // --------------------------------------------------------------------------------------
 
     @Override
     public void changed(Location location, Standing standing) {

@@ -4,7 +4,6 @@ import io.batchpersistence.NewBatch;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.Compression;
-import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.store.PayloadLog;
 import java.nio.ByteBuffer;
 import java.time.Instant;
@@ -47,7 +46,8 @@ final class RecordFormat {
 
     private RecordFormat() {}
 
-    // ---- writing -----------------------------------------------------------------------------------------------------
+    // ---- writing
+    // -----------------------------------------------------------------------------------------------------
 
     /** A batch encoded on its caller's thread: all of the record but its place. */
     @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
@@ -98,7 +98,8 @@ final class RecordFormat {
 
     private static IllegalArgumentException tooLarge(NewBatch batch, long size, long bound, String where) {
         return new IllegalArgumentException("the batch '" + batch.id() + "' has " + size + " bytes " + where
-                + ", but a batch can have at most " + bound + "; split its " + batch.entries().size()
+                + ", but a batch can have at most " + bound + "; split its "
+                + batch.entries().size()
                 + " entries into several batches");
     }
 
@@ -131,7 +132,8 @@ final class RecordFormat {
         return (int) crc.getValue();
     }
 
-    // ---- reading -----------------------------------------------------------------------------------------------------
+    // ---- reading
+    // -----------------------------------------------------------------------------------------------------
 
     /** The fixed part of a record that begins at {@code at} in {@code bytes}; unchecked until {@link #hasValidHeader}. */
     static final class View {

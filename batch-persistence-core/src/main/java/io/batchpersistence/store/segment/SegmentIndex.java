@@ -52,16 +52,23 @@ final class SegmentIndex {
                 .putInt(collector);
     }
 
+    /** How many bytes it will have. */
+    int size() {
+        int names = 0;
+        for (String name : collectors.keySet()) {
+            names += 2 + name.getBytes(StandardCharsets.UTF_8).length;
+        }
+        return 4 + 4 + names + 4 + entries.position() + TRAILER;
+    }
+
     /** The bytes to write at that offset, the end of the records. */
     byte[] toBytes(int segment, long offset) {
         List<byte[]> names = new ArrayList<>();
-        int length = 4 + 4 + 4 + entries.position() + TRAILER;
         for (String name : collectors.keySet()) {
             byte[] text = name.getBytes(StandardCharsets.UTF_8);
             names.add(text);
-            length += 2 + text.length;
         }
-        ByteBuffer out = ByteBuffer.allocate(length);
+        ByteBuffer out = ByteBuffer.allocate(size());
         out.putInt(MAGIC).putInt(names.size());
         for (byte[] name : names) {
             out.putShort((short) name.length).put(name);
@@ -108,8 +115,8 @@ final class SegmentIndex {
         }
         Entry[] entries = new Entry[in.getInt()];
         for (int i = 0; i < entries.length; i++) {
-            entries[i] = new Entry(
-                    in.getLong(), in.getLong(), in.getInt(), in.getInt(), in.getInt(), names[in.getInt()]);
+            entries[i] =
+                    new Entry(in.getLong(), in.getLong(), in.getInt(), in.getInt(), in.getInt(), names[in.getInt()]);
             if ((long) entries[i].offset + entries[i].length > offset) {
                 return null;
             }

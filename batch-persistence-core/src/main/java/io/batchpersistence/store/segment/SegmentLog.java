@@ -127,7 +127,8 @@ final class SegmentLog implements PayloadLog {
         return options.directory().resolve(String.format("%010d.segment", number));
     }
 
-    // ---- loading -----------------------------------------------------------------------------------------------------
+    // ---- loading
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public void load(Loading loading) throws IOException {
@@ -142,8 +143,13 @@ final class SegmentLog implements PayloadLog {
         for (Map.Entry<Integer, Path> file : files.entrySet()) {
             Segment segment = new Segment(file.getKey(), file.getValue());
             lastNumber = segment.number;
-            segments.put(segment.number, segment);
-            previousSequence = load(segment, previousSequence, loading);
+            try {
+                previousSequence = load(segment, previousSequence, loading);
+                segments.put(segment.number, segment);
+            } catch (IOException e) {
+                // Left where it is: the next opening may be able to. What was in it is counted as missing.
+                loading.damaged(segment.path, 0, 0, "can't be read: " + e, null, null, new long[0]);
+            }
         }
         countUsage();
         reclaim();
@@ -228,9 +234,15 @@ final class SegmentLog implements PayloadLog {
                 tornTail(segment, at, end, loading);
                 break;
             }
-            damaged(segment, view, at, next, last, new View(bytes, next).sequence(), loading);
-            last = new View(bytes, next).sequence() - 1;
-            at = next;
+            if (view.hasValidHeader(segment.number, at)) {
+                damagedPayload(segment, view, at, loading); // the header knows where the next record begins
+                last = view.sequence();
+                at += view.length();
+            } else {
+                damaged(segment, at, next, last, new View(bytes, next).sequence(), loading);
+                last = new View(bytes, next).sequence() - 1;
+                at = next;
+            }
         }
         if (segment.live > 0 && !repair(segment, index, good) && loading.fileEnd(segment.number) < Long.MAX_VALUE) {
             fileEnds.put(segment.number, loading.fileEnd(segment.number));
@@ -265,23 +277,30 @@ final class SegmentLog implements PayloadLog {
                 new long[0]);
     }
 
-    private static void damaged(
-            Segment segment, View view, int at, int next, long lastBefore, long firstAfter, Loading loading) {
-        boolean readable = view.hasValidHeader(segment.number, at);
-        PayloadLog.Header header = readable ? view.header() : null;
-        // Within a segment sequences have no gaps, so those missing between two good records are what was here.
-        long[] lost = LongStream.range(lastBefore + 1, firstAfter).toArray();
-        for (long sequence : lost) {
-            segment.lost(sequence);
-        }
+    private static void damagedPayload(Segment segment, View view, int at, Loading loading) {
+        PayloadLog.Header header = view.header();
+        segment.lost(view.sequence());
         loading.damaged(
                 segment.path,
                 at,
-                (long) next - at,
-                readable ? "the payload's checksum is wrong" : "no valid record",
-                header == null ? null : header.id(),
-                header == null ? null : header.collectorType(),
-                lost);
+                view.length(),
+                "the payload's checksum is wrong",
+                header.id(),
+                header.collectorType(),
+                new long[] {view.sequence()});
+    }
+
+    private static void damaged(Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
+        // Within a segment sequences have no gaps, so those missing between two good records are what was here. Before
+        // the
+        // first good one it can't be more than fit in: the others were in segments that are deleted.
+        long atMost = Math.max(1, (next - at) / RecordFormat.FIXED);
+        long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
+                .toArray();
+        for (long sequence : lost) {
+            segment.lost(sequence);
+        }
+        loading.damaged(segment.path, at, (long) next - at, "no valid record", null, null, lost);
     }
 
     /** Cuts off what is behind the last whole record and seals. Every step can be repeated by the next opening. */
@@ -299,7 +318,8 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    // ---- writing -----------------------------------------------------------------------------------------------------
+    // ---- writing
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public EncodedRecord encode(NewBatch batch) {
@@ -334,8 +354,8 @@ final class SegmentLog implements PayloadLog {
                 }
                 RecordFormat.write(
                         record, group.get(to).sequence(), into.segment.number, (int) position, target, buffered);
-                locations.add(new Location(
-                        group.get(to).sequence(), into.segment.number, (int) position, record.size()));
+                locations.add(
+                        new Location(group.get(to).sequence(), into.segment.number, (int) position, record.size()));
                 if (target == buffer) {
                     buffered += record.size();
                 } else {
@@ -434,6 +454,9 @@ final class SegmentLog implements PayloadLog {
         }
         into.allocated = position;
         long wanted = Math.min(reserve, options.segmentSize() - position);
+        if (inactiveBytes + position + wanted > options.maxDiskUsage() / 4 * 3) {
+            return; // the bound counts real bytes: near it, room that may never be used is too dear
+        }
         if (wanted > 0) {
             try {
                 into.file.write(position, new byte[(int) wanted], 0, (int) wanted);
@@ -511,7 +534,8 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    // ---- reading -----------------------------------------------------------------------------------------------------
+    // ---- reading
+    // -----------------------------------------------------------------------------------------------------
 
     @Override
     public Header header(Location location) throws IOException {
@@ -551,7 +575,8 @@ final class SegmentLog implements PayloadLog {
         return path(location.file());
     }
 
-    // ---- giving up ---------------------------------------------------------------------------------------------------
+    // ---- giving up
+    // ---------------------------------------------------------------------------------------------------
 
     @Override
     public void changed(Location location, Standing standing) {
@@ -587,9 +612,11 @@ final class SegmentLog implements PayloadLog {
         boolean deleted = false;
         for (Segment segment : segments.values()) {
             if (segment.live == 0 && (active == null || active.segment != segment)) {
-                deleted |= delete(segment.path);
-                segments.remove(segment.number);
-                fileEnds.remove(segment.number);
+                if (delete(segment.path)) {
+                    deleted = true;
+                    segments.remove(segment.number);
+                    fileEnds.remove(segment.number);
+                } // else it stays known: until it is deleted, the journal must say that what is in it is gone
             }
         }
         if (deleted && options.sync() != SyncPolicy.NEVER) {
@@ -608,7 +635,7 @@ final class SegmentLog implements PayloadLog {
             disk.delete(path);
             return true;
         } catch (IOException e) {
-            log.warn("{} could not be deleted: {}; it will be at the next opening", path, e.toString());
+            log.warn("{} could not be deleted: {}; it is tried again with the next cleanup", path, e.toString());
             return false;
         }
     }
@@ -640,7 +667,7 @@ final class SegmentLog implements PayloadLog {
     private void countRoom() {
         Active current = active;
         diskUsage = inactiveBytes + (current == null ? 0 : current.allocated);
-        room = current == null ? 0 : current.allocated - current.good;
+        room = current == null ? 0 : current.allocated - current.good - current.index.size();
     }
 
     @Override

@@ -1,0 +1,230 @@
+package io.batchpersistence.internal.disk;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Predicate;
+import org.jspecify.annotations.Nullable;
+
+/** A disk whose operations fail, or wait, when a test says so. Thread-safe. */
+public final class FaultyDisk implements Disk {
+
+    /** What can fail. */
+    public enum Operation {
+        CREATE,
+        WRITE,
+        FORCE,
+        TRUNCATE,
+        MOVE,
+        DELETE,
+        FORCE_DIRECTORY,
+        READ
+    }
+
+    /** A fault in force. */
+    public static final class Fault {
+        private final Operation operation;
+        private final Predicate<String> file;
+        private final String message;
+        private int skip;
+        private int times;
+        private int partly;
+
+        private Fault(Operation operation, Predicate<String> file, String message) {
+            this.operation = operation;
+            this.file = file;
+            this.message = message;
+            this.times = Integer.MAX_VALUE;
+        }
+
+        /** That many succeed before. */
+        public Fault after(int successes) {
+            skip = successes;
+            return this;
+        }
+
+        /** Only that many fail; without this, all do. */
+        public Fault times(int failures) {
+            times = failures;
+            return this;
+        }
+
+        /** That many bytes of the write reach the disk before it fails. */
+        public Fault partly(int bytes) {
+            partly = bytes;
+            return this;
+        }
+    }
+
+    private final Disk disk;
+    private @Nullable Fault fault;
+    private @Nullable CountDownLatch gate;
+    private final AtomicInteger segmentForces = new AtomicInteger();
+    private final AtomicInteger waiting = new AtomicInteger();
+
+    public FaultyDisk(Disk disk) {
+        this.disk = disk;
+    }
+
+    /** From now on, operations of that kind on files whose name contains that fail. Replaces the fault before. */
+    public synchronized Fault fail(Operation operation, String file, String message) {
+        Fault begun = new Fault(operation, name -> name.contains(file), message);
+        fault = begun;
+        return begun;
+    }
+
+    public synchronized void heal() {
+        fault = null;
+    }
+
+    /** From now on every force of a segment waits until the latch is open. */
+    public synchronized void blockForces(CountDownLatch latch) {
+        gate = latch;
+    }
+
+    public int waitingForces() {
+        return waiting.get();
+    }
+
+    /** How often a segment was forced. */
+    public int segmentForces() {
+        return segmentForces.get();
+    }
+
+    /** Returns the fault if this operation is to fail. */
+    private synchronized @Nullable Fault hit(Operation operation, Path file) {
+        Fault current = fault;
+        if (current == null
+                || current.operation != operation
+                || !current.file.test(file.getFileName().toString())) {
+            return null;
+        }
+        if (current.skip > 0) {
+            current.skip--;
+            return null;
+        }
+        if (current.times == 0) {
+            return null;
+        }
+        current.times--;
+        return current;
+    }
+
+    private void check(Operation operation, Path file) throws IOException {
+        Fault hit = hit(operation, file);
+        if (hit != null) {
+            throw new IOException(hit.message);
+        }
+    }
+
+    @Override
+    public DiskFile create(Path file) throws IOException {
+        check(Operation.CREATE, file);
+        return new FaultyFile(file, disk.create(file));
+    }
+
+    @Override
+    public DiskFile open(Path file) throws IOException {
+        return new FaultyFile(file, disk.open(file));
+    }
+
+    @Override
+    public byte[] read(Path file, long offset, int length) throws IOException {
+        check(Operation.READ, file);
+        return disk.read(file, offset, length);
+    }
+
+    @Override
+    public long size(Path file) throws IOException {
+        return disk.size(file);
+    }
+
+    @Override
+    public List<Path> list(Path directory) throws IOException {
+        return disk.list(directory);
+    }
+
+    @Override
+    public void createDirectories(Path directory) throws IOException {
+        disk.createDirectories(directory);
+    }
+
+    @Override
+    public void move(Path from, Path to) throws IOException {
+        check(Operation.MOVE, to);
+        disk.move(from, to);
+    }
+
+    @Override
+    public void delete(Path file) throws IOException {
+        check(Operation.DELETE, file);
+        disk.delete(file);
+    }
+
+    @Override
+    public void forceDirectory(Path directory) throws IOException {
+        check(Operation.FORCE_DIRECTORY, directory);
+        disk.forceDirectory(directory);
+    }
+
+    private void passGate() {
+        CountDownLatch latch;
+        synchronized (this) {
+            latch = gate;
+        }
+        if (latch != null) {
+            waiting.incrementAndGet();
+            try {
+                latch.await();
+            } catch (InterruptedException e) {
+                throw new IllegalStateException("the writer thread was interrupted", e);
+            } finally {
+                waiting.decrementAndGet();
+            }
+        }
+    }
+
+    private final class FaultyFile implements DiskFile {
+
+        private final Path path;
+        private final DiskFile file;
+
+        FaultyFile(Path path, DiskFile file) {
+            this.path = path;
+            this.file = file;
+        }
+
+        @Override
+        public void write(long offset, byte[] bytes, int from, int length) throws IOException {
+            Fault hit = hit(Operation.WRITE, path);
+            if (hit != null) {
+                file.write(offset, bytes, from, Math.min(hit.partly, length));
+                throw new IOException(hit.message);
+            }
+            file.write(offset, bytes, from, length);
+        }
+
+        @Override
+        public void force() throws IOException {
+            if (path.getFileName().toString().endsWith(".segment")) {
+                segmentForces.incrementAndGet();
+                passGate();
+            }
+            check(Operation.FORCE, path);
+            file.force();
+        }
+
+        @Override
+        public void truncate(long size) throws IOException {
+            check(Operation.TRUNCATE, path);
+            file.truncate(size);
+        }
+
+        @Override
+        public void close() throws IOException {
+            file.close();
+        }
+    }
+}

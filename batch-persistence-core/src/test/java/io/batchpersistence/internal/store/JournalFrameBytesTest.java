@@ -1,0 +1,19 @@
+package io.batchpersistence.internal.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.HexFormat;
+import org.junit.jupiter.api.Test;
+
+/** Bytes of the frames that the golden journal of the segment store does not contain. */
+class JournalFrameBytesTest {
+
+    @Test
+    void settled_and_file_end_are_written_as_ever() {
+        JournalFrames frames = new JournalFrames(7);
+        frames.settled(1, 2, Cause.EXPIRED);
+        frames.fileEnd(3, 4);
+        assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
+                .isEqualTo("b502000d7c07f8f200000000000000010000000202" + "b509000c5932349c000000030000000000000004");
+    }
+}

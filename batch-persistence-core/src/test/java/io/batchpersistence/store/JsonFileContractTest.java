@@ -1,0 +1,19 @@
+package io.batchpersistence.store;
+
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.store.file.JsonFileBatchStore;
+
+class JsonFileContractTest extends DiskStoreContractTest {
+
+    JsonFileContractTest() {
+        many = 100;
+    }
+
+    @Override
+    BatchStore open(DiskStoreOptions.Builder options) {
+        return JsonFileBatchStore.open(
+                options.format(BatchFormat.JSON).compression(Compression.NONE).build());
+    }
+}

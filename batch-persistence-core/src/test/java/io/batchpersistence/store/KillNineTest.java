@@ -1,0 +1,376 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.PersistedBatch;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * Processes that persist and mark with eight threads are killed with SIGKILL, again and again in the same directory, and
+ * every time the store must hold what it acknowledged.
+ *
+ * <p>What a process does follows from its name ({@link Script}), and it says each thing it has done before it does the next
+ * (it is in the pipe then, which outlives it). So of each thread exactly the next thing is uncertain, and the marks that
+ * were still on their way to the file. Which these are can be told exactly: a mark is queued for the writer's next round,
+ * and each round writes marks before it writes batches. So a mark is in the file for sure when its thread has been told of
+ * one persist after it.
+ *
+ * <p>{@code -Dbatch.kill.rounds=N} sets how often (default 50 for segments, 10 for files), {@code -Dbatch.kill.seed=N} what is done and when it is killed.
+ */
+class KillNineTest {
+
+    private static final long SEED = Long.getLong("batch.kill.seed", 20_260_101);
+    private static final int THREADS = 8;
+    private static final int MOST_ACKNOWLEDGEMENTS = 500;
+    private static final String REASON = "connection refused";
+    private static final Instant LATER = Instant.parse("2100-01-01T00:00:00Z");
+
+    private enum Kind {
+        PERSIST,
+        RETRY,
+        DEAD,
+        DELIVER
+    }
+
+    private record Step(Kind kind, String id) {}
+
+    /** What becomes of a batch, step by step: all distinct, so that how far it came can be told by looking. */
+    private enum Standing {
+        ABSENT,
+        PERSISTED,
+        FAILED,
+        DEAD,
+        DELIVERED;
+
+        Standing after(Kind kind) {
+            return switch (kind) {
+                case PERSIST -> PERSISTED;
+                case RETRY -> FAILED;
+                case DEAD -> DEAD;
+                case DELIVER -> DELIVERED;
+            };
+        }
+    }
+
+    /** What one thread of one process does: the same for whoever asks. */
+    private static final class Script {
+        private final String prefix;
+        private final Random random;
+        private final List<String> fresh = new ArrayList<>();
+        private final List<String> failed = new ArrayList<>();
+        private int persisted;
+
+        Script(long seed, String process, int thread) {
+            this.prefix = process + "-t" + thread + "-";
+            this.random = new Random(seed * 31 + prefix.hashCode());
+        }
+
+        Step next() {
+            if (fresh.isEmpty() || random.nextInt(5) < 3) {
+                String id = prefix + persisted++;
+                fresh.add(id);
+                return new Step(Kind.PERSIST, id);
+            }
+            if (!failed.isEmpty() && random.nextInt(3) == 0) {
+                return new Step(Kind.DELIVER, failed.remove(random.nextInt(failed.size())));
+            }
+            String id = fresh.remove(random.nextInt(fresh.size()));
+            Kind kind =
+                    switch (random.nextInt(4)) {
+                        case 0 -> Kind.RETRY;
+                        case 1 -> Kind.DEAD;
+                        default -> Kind.DELIVER;
+                    };
+            if (kind == Kind.RETRY) {
+                failed.add(id);
+            }
+            return new Step(kind, id);
+        }
+    }
+
+    private static DiskStoreOptions options(Path directory) {
+        return DiskStoreOptions.builder(directory).segmentSize(64 << 10).build();
+    }
+
+    // ---- the process that is killed
+    // ----------------------------------------------------------------------------------
+
+    /** Persists and marks until it is killed: arguments are directory, seed, a name and the kind of store. */
+    static final class Child {
+
+        private final FileOutputStream out = new FileOutputStream(FileDescriptor.out);
+        private final BatchStore store;
+
+        private Child(StoreKind kind, Path directory) {
+            say("opening");
+            store = kind.open(options(directory));
+        }
+
+        public static void main(String[] args) {
+            Child child = new Child(StoreKind.valueOf(args[3]), Path.of(args[0]));
+            for (int t = 0; t < THREADS; t++) {
+                int thread = t;
+                Script script = new Script(Long.parseLong(args[1]), args[2], thread);
+                new Thread(() -> child.run(thread, script)).start();
+            }
+        }
+
+        private void run(int thread, Script script) {
+            try {
+                while (true) {
+                    Step step = script.next();
+                    perform(step);
+                    say(thread + " " + step.kind() + " " + step.id());
+                }
+            } catch (RuntimeException | Error e) {
+                e.printStackTrace();
+                Runtime.getRuntime().halt(1);
+            }
+        }
+
+        private void perform(Step step) {
+            Instant now = Instant.now();
+            Object settled = switch (step.kind()) {
+                case PERSIST -> {
+                    store.append(GeneratedBatch.of(step.id(), now, LATER)).join();
+                    yield step;
+                }
+                case DELIVER -> store.delivered(step.id());
+                case RETRY, DEAD ->
+                    store.failed(
+                            step.id(),
+                            BatchStore.ANY_FENCE,
+                            REASON,
+                            now,
+                            (type, retries) -> new BatchStore.Verdict(step.kind() == Kind.DEAD, LATER, retries + 1));
+            };
+            if (settled == null) {
+                throw new IllegalStateException("nothing to settle for " + step);
+            }
+        }
+
+        /** One write a line, so that a line is there whole or not at all. */
+        private void say(String line) {
+            try {
+                out.write((line + "\n").getBytes(StandardCharsets.UTF_8));
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
+    }
+
+    // ---- the process that looks
+    // --------------------------------------------------------------------------------------
+
+    @TempDir
+    Path temp;
+
+    private final Random random = new Random(SEED);
+    /** Batches that were seen after a kill: they must not change any more unless this process changes them. */
+    private final Map<String, Standing> settledDown = new HashMap<>();
+
+    private long acknowledged;
+    private long persisted;
+    private long maybePersisted;
+    private long marked;
+    private long resurrected;
+    private long mostResurrected;
+    private long tornTails;
+
+    @ParameterizedTest
+    @EnumSource
+    @Timeout(value = 10, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+    void whatWasAcknowledgedIsThereAfterKillNine(StoreKind kind) throws Exception {
+        int rounds = Integer.getInteger("batch.kill.rounds", kind == StoreKind.SEGMENT ? 50 : 10);
+        Path directory = temp.resolve("store");
+        int children = 0;
+        for (int round = 0; round < rounds; round++) {
+            // Now and then several are killed in a row: what one left is opened, and killed over, by the next.
+            int inRow = random.nextInt(4) == 0 ? 2 + random.nextInt(2) : 1;
+            List<List<List<Step>>> done = new ArrayList<>();
+            List<String> names = new ArrayList<>();
+            for (int i = 0; i < inRow; i++) {
+                String name = "r" + round + "-c" + i;
+                names.add(name);
+                done.add(runAndKill(kind, directory, name));
+                children++;
+            }
+            look(kind, directory, names, done);
+        }
+        System.out.printf(
+                "kill -9, %s: %d rounds, %d processes killed, %d acknowledged (%d persisted, %d marked), %d marks taken back "
+                        + "(at most %d at a time), %d torn tails, 0 lost%n",
+                kind, rounds, children, acknowledged, persisted, marked, resurrected, mostResurrected, tornTails);
+        assertThat(acknowledged).isPositive();
+    }
+
+    /** Returns what each thread said it had done. */
+    private List<List<Step>> runAndKill(StoreKind kind, Path directory, String name)
+            throws IOException, InterruptedException {
+        int killAfter = random.nextInt(8) == 0 ? 0 : random.nextInt(MOST_ACKNOWLEDGEMENTS);
+        List<List<Step>> done = new ArrayList<>();
+        for (int i = 0; i < THREADS; i++) {
+            done.add(new ArrayList<>());
+        }
+        int said = 0;
+        try (ChildJvm child = new ChildJvm(
+                Child.class, temp.resolve(name + ".err"), directory.toString(), "" + SEED, name, kind.name())) {
+            assertThat(child.readLine()).as(child::errors).isEqualTo("opening");
+            if (killAfter == 0) {
+                child.kill();
+            }
+            for (String line = child.readLine(); line != null; line = child.readLine()) {
+                String[] words = line.split(" ", -1);
+                done.get(Integer.parseInt(words[0])).add(new Step(Kind.valueOf(words[1]), words[2]));
+                if (++said == killAfter) {
+                    child.kill();
+                }
+            }
+            child.awaitKilled();
+        }
+        acknowledged += said;
+        return done;
+    }
+
+    private void look(StoreKind kind, Path directory, List<String> names, List<List<List<Step>>> done) {
+        try (BatchStore store = kind.open(options(directory))) {
+            store.onCorruption(corruption -> {
+                assertThat(corruption.batches()).as("%s", corruption).isZero();
+                assertThat(corruption.reason()).startsWith("torn tail");
+                tornTails++;
+            });
+            Map<String, Standing> found = contents(store);
+            Map<String, Standing> unexplained = new LinkedHashMap<>(found);
+            settledDown.forEach((id, standing) -> assertThat(unexplained.remove(id))
+                    .as("%s from an earlier round", id)
+                    .isEqualTo(standing));
+            long before = resurrected;
+            for (int i = 0; i < names.size(); i++) {
+                for (int thread = 0; thread < THREADS; thread++) {
+                    compare(new Script(SEED, names.get(i), thread), done.get(i).get(thread), found, unexplained);
+                }
+            }
+            mostResurrected = Math.max(mostResurrected, resurrected - before);
+            assertThat(unexplained).as("batches that nobody persisted").isEmpty();
+            checkAccounts(store, found);
+            settledDown.clear();
+            settledDown.putAll(found);
+            deliverSome(store);
+        }
+    }
+
+    /** Reads every batch held; each must be what its id says. */
+    private static Map<String, Standing> contents(BatchStore store) {
+        Map<String, Standing> found = new LinkedHashMap<>();
+        for (BatchSummary summary : store.list(BatchSelector.all(), Instant.now())) {
+            PersistedBatch batch = store.find(summary.id()).orElseThrow();
+            String id = batch.id();
+            assertThat(batch.entries()).as(id).isEqualTo(GeneratedBatch.entries(id));
+            assertThat(batch.context()).as(id).isEqualTo(GeneratedBatch.context(id));
+            assertThat(batch.collectorType()).as(id).isEqualTo(GeneratedBatch.collectorType(id));
+            Standing standing = Standing.PERSISTED;
+            if (batch.retryCount() > 0) {
+                standing = batch.state() == BatchState.DEAD ? Standing.DEAD : Standing.FAILED;
+                assertThat(batch.failureReason()).as(id).isEqualTo(REASON);
+                assertThat(batch.retryCount()).as(id).isEqualTo(1);
+                assertThat(batch.nextAttemptAt()).as(id).isEqualTo(standing == Standing.DEAD ? null : LATER);
+            } else {
+                assertThat(batch.state()).as(id).isEqualTo(BatchState.PENDING);
+                assertThat(batch.nextAttemptAt()).as("%s is due at once", id).isBeforeOrEqualTo(Instant.now());
+            }
+            assertThat(found.put(id, standing)).as("%s twice", id).isNull();
+        }
+        return found;
+    }
+
+    /** Compares what is found with what one thread did. */
+    private void compare(
+            Script script, List<Step> done, Map<String, Standing> found, Map<String, Standing> unexplained) {
+        // How each batch stands after each of its steps; the last step of the thread is the one nobody has heard of.
+        Map<String, List<Standing>> lives = new HashMap<>();
+        List<Step> steps = new ArrayList<>();
+        List<Integer> ordinals = new ArrayList<>();
+        for (int i = 0; i <= done.size(); i++) {
+            Step step = script.next();
+            if (i < done.size()) {
+                assertThat(done.get(i)).isEqualTo(step);
+            }
+            List<Standing> life = lives.computeIfAbsent(step.id(), id -> new ArrayList<>(List.of(Standing.ABSENT)));
+            steps.add(step);
+            ordinals.add(life.size());
+            life.add(life.get(life.size() - 1).after(step.kind()));
+        }
+        boolean lostOne = false;
+        for (int i = 0; i < steps.size(); i++) {
+            Step step = steps.get(i);
+            boolean said = i < done.size();
+            List<Standing> life = lives.get(step.id());
+            Standing standing = found.getOrDefault(
+                    step.id(), life.contains(Standing.DELIVERED) ? Standing.DELIVERED : Standing.ABSENT);
+            boolean happened = life.indexOf(standing) >= ordinals.get(i);
+            unexplained.remove(step.id());
+            if (step.kind() == Kind.PERSIST) {
+                assertThat(happened || !said)
+                        .as("%s, which is %s", step, standing)
+                        .isTrue();
+                persisted += said ? 1 : 0;
+                maybePersisted += said ? 0 : 1;
+            } else {
+                int persistsAfter = (int) done.subList(Math.min(i + 1, done.size()), done.size()).stream()
+                        .filter(later -> later.kind() == Kind.PERSIST)
+                        .count();
+                assertThat(happened || persistsAfter < 1)
+                        .as("%s with %s persists after it, now %s", step, persistsAfter, standing)
+                        .isTrue();
+                assertThat(happened && lostOne)
+                        .as("%s outlived a mark before it", step)
+                        .isFalse();
+                lostOne |= !happened;
+                marked += said ? 1 : 0;
+                resurrected += said && !happened ? 1 : 0;
+            }
+        }
+    }
+
+    private void checkAccounts(BatchStore store, Map<String, Standing> found) {
+        for (CollectorStats collector : store.stats().collectors().values()) {
+            assertThat(collector.isBalanced()).as("%s", collector).isTrue();
+        }
+        CollectorStats total = store.stats().total();
+        assertThat(total.corrupt()).isZero();
+        assertThat(total.inFlight()).isZero();
+        assertThat(total.accepted()).isBetween(persisted, persisted + maybePersisted);
+        assertThat(total.pending() + total.dead()).isEqualTo(found.size());
+    }
+
+    private void deliverSome(BatchStore store) {
+        for (String id : List.copyOf(settledDown.keySet())) {
+            if (random.nextInt(3) > 0) {
+                assertThat(store.delivered(id)).as(id).isNotNull();
+                settledDown.remove(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class SegmentProtobufContractTest extends DiskStoreContractTest {
+
+    @Override
+    BatchStore open(DiskStoreOptions.Builder options) {
+        return SegmentBatchStore.open(options.format(BatchFormat.PROTOBUF)
+                .compression(Compression.ZSTD)
+                .build());
+    }
+
+    @Test
+    void the_bound_on_bytes_holds_with_large_segments_and_small_batches() {
+        reopenWith(1 << 20, 1 << 20);
+        List<String> taken = fill("a", 1_000);
+        assertThat(taken).hasSizeGreaterThan(100);
+        assertThat(bytesOnDisk()).isLessThanOrEqualTo(1 << 20);
+        store.close();
+        assertThat(bytesOnDisk()).isLessThanOrEqualTo(1 << 20);
+        reopen();
+        assertThat(bytesOnDisk()).isLessThanOrEqualTo(1 << 20);
+    }
+}
