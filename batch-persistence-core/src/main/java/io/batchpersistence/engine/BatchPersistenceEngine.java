@@ -854,7 +854,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 throw new IllegalStateException(
                         "there is nobody to send batches for collector type '" + type + "' any more");
             }
-            target.handOver(handOver);
+            if (!handOver.isDetached()) { // or the time for it is over before it began
+                target.handOver(handOver);
+            }
         } finally {
             handOver.executionEnded();
             executing.remove(handOver);

@@ -125,12 +125,10 @@ final class HandOver implements RecoveredBatch {
         } finally {
             threadLock.unlock();
         }
-        lane.executionStarted();
     }
 
     /** After this no interrupt of ours can reach the thread, nor has one been left behind on it. */
     void executionEnded() {
-        lane.executionEnded();
         threadLock.lock();
         try {
             thread = null;
@@ -145,6 +143,7 @@ final class HandOver implements RecoveredBatch {
     /** The worker that handed it over looks for the next batch from now on. */
     void workerWentOn() {
         workerWentOn = true;
+        lane.threadFreed();
     }
 
     boolean hasWorkerGoneOn() {

@@ -93,7 +93,10 @@ final class Lane {
         this.nextProbe = new Wait(now, Duration.ZERO);
     }
 
-    /** The right to hand over one batch; holds one of the lane's slots until released. */
+    /**
+     * The right to hand over one batch. Holds one of the lane's slots until released, and counts a thread until that is freed:
+     * a batch that timed out has no slot any more, but its sender may still run.
+     */
     static final class Permit {
         private final boolean probe;
         private final boolean otherEnd;
@@ -164,6 +167,7 @@ final class Lane {
                 permit = new Permit(false, false);
             }
             slots++;
+            executing++;
             return permit;
         } finally {
             lock.unlock();
@@ -182,6 +186,7 @@ final class Lane {
                 }
             }
             release(permit);
+            executing--;
         } finally {
             lock.unlock();
         }
@@ -203,16 +208,8 @@ final class Lane {
         }
     }
 
-    void executionStarted() {
-        lock.lock();
-        try {
-            executing++;
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    void executionEnded() {
+    /** The thread that got the permit is done with the batch, settled or not. */
+    void threadFreed() {
         lock.lock();
         try {
             executing--;

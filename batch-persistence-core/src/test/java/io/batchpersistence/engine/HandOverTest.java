@@ -1,0 +1,89 @@
+package io.batchpersistence.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.fixtures.Batches;
+import java.time.Instant;
+import java.util.Map;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+
+class HandOverTest {
+
+    private final Lane lane = new Lane("loki", CollectorSettings.DEFAULT, new SplittableRandom(1), Instant.EPOCH);
+    private final HandOver handOver = new HandOver(
+            new Claim(
+                    new PersistedBatch(
+                            "a",
+                            Batches.entries(1),
+                            "loki",
+                            Instant.EPOCH,
+                            null,
+                            Instant.EPOCH,
+                            0,
+                            null,
+                            Map.of(),
+                            BatchState.IN_FLIGHT),
+                    1),
+            lane,
+            lane.tryAcquire(Instant.EPOCH),
+            new HandOver.Settling() {
+                @Override
+                public boolean acknowledge(HandOver settled) {
+                    return true;
+                }
+
+                @Override
+                public boolean fail(HandOver settled, Failure failure) {
+                    return true;
+                }
+            });
+
+    private boolean interruptFromAnotherThread() {
+        boolean[] reached = new boolean[1];
+        Thread other = new Thread(() -> reached[0] = handOver.interrupt());
+        other.start();
+        while (other.isAlive()) { // not join, which an interrupt would end
+            Thread.onSpinWait();
+        }
+        return reached[0];
+    }
+
+    @Test
+    void our_interrupt_is_not_left_behind_for_the_next_batch_of_the_thread() {
+        handOver.executionStarted();
+        assertThat(interruptFromAnotherThread()).isTrue();
+        assertThat(Thread.currentThread().isInterrupted()).isTrue();
+        handOver.executionEnded();
+        assertThat(Thread.interrupted()).isFalse();
+    }
+
+    @Test
+    void an_interrupt_of_somebody_else_is_kept() {
+        handOver.executionStarted();
+        Thread.currentThread().interrupt();
+        handOver.executionEnded();
+        assertThat(Thread.interrupted()).isTrue();
+    }
+
+    @Test
+    void a_thread_that_has_gone_on_is_not_interrupted() {
+        handOver.executionStarted();
+        handOver.executionEnded();
+        assertThat(interruptFromAnotherThread()).isFalse();
+        assertThat(Thread.interrupted()).isFalse();
+    }
+
+    @Test
+    void the_slot_is_freed_once_however_often_the_claim_ends() {
+        assertThat(lane.tryAcquire(Instant.EPOCH)).isNull();
+        handOver.detach();
+        handOver.detach();
+        assertThat(lane.tryAcquire(Instant.EPOCH)).isNotNull();
+        assertThat(lane.tryAcquire(Instant.EPOCH)).as("one slot only").isNull();
+    }
+}
