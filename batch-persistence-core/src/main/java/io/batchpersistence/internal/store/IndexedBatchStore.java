@@ -186,7 +186,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             this.quarantine = new Quarantine(disk, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
             this.payload = factory.create(disk, options);
             load();
-            beginGeneration();
+            openJournal();
             this.writer = new Thread(this::write, "batch-persistence-writer");
             writer.setDaemon(true);
             writer.start();
@@ -1418,6 +1418,52 @@ public abstract class IndexedBatchStore implements BatchStore {
      * live in memory only) and tries again with the next mark or cleanup.
      */
     private void beginGeneration() {
+        IOException failure = tryGeneration();
+        if (failure != null) {
+            noJournal(failure);
+        }
+    }
+
+    private void noJournal(IOException e) {
+        journalProblem = "marks can't be written to " + options.directory() + ": " + message(e);
+        log.error(
+                "No state journal could be begun in {}: {}. Until it can, marks are kept in memory only, and what is "
+                        + "delivered now may be sent again after a restart",
+                options.directory(),
+                e.toString());
+    }
+
+    /**
+     * A new generation, or, where there is no room for one, the newest that was read: its reserve is for exactly that, and
+     * without it a store that is opened on a full disk would forget its marks when it is left.
+     */
+    private void openJournal() {
+        long newest = generation;
+        IOException failure = tryGeneration();
+        if (failure == null) {
+            return;
+        }
+        try {
+            journal = StateJournal.resume(disk, options.directory(), newest);
+        } catch (IOException e) {
+            failure.addSuppressed(e);
+            noJournal(failure);
+            return;
+        }
+        log.warn(
+                "No new state journal could be begun in {}: {}; the last one goes on",
+                options.directory(),
+                failure.toString());
+        generation = newest;
+        frames = new JournalFrames(newest);
+        spareFrames = new JournalFrames(newest);
+        declaredCollectors.clear(); // the last process numbered them; the file end of a segment has no such number
+        journalBytes = journal.diskUsage();
+        checkpoint();
+    }
+
+    /** Returns why there is no journal now, or {@code null} if there is. */
+    private @Nullable IOException tryGeneration() {
         long number = generation + 1;
         JournalFrames snapshot = new JournalFrames(number);
         lock.lock();
@@ -1447,13 +1493,9 @@ public abstract class IndexedBatchStore implements BatchStore {
             journalBytes = journal.diskUsage();
             journalProblem = null;
         } catch (IOException e) {
-            journalProblem = "marks can't be written to " + options.directory() + ": " + message(e);
-            log.error(
-                    "No state journal could be begun in {}: {}. Until it can, marks are kept in memory only, and what is "
-                            + "delivered now may be sent again after a restart",
-                    options.directory(),
-                    e.toString());
+            return e;
         }
+        return null;
     }
 
     private void writeSnapshot(JournalFrames snapshot) {
@@ -1539,8 +1581,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 forceAll();
             }
             if (payload.isReclaimable()) {
-                forceJournal();
-                payload.reclaim();
+                reclaimPayload();
             }
             if (journal != null && journal.isDueForSnapshot()) {
                 beginGeneration();
@@ -1571,9 +1612,16 @@ public abstract class IndexedBatchStore implements BatchStore {
     public void reclaim() {
         onWriter(() -> {
             checkpoint();
-            forceJournal();
-            payload.reclaim();
+            reclaimPayload();
         });
+    }
+
+    private void reclaimPayload() {
+        forceJournal();
+        payload.reclaim();
+        if (journal == null) {
+            beginGeneration(); // there may be room for it now; it must know of the files that are gone
+        }
     }
 
     /** Runs it on the writer thread, after what is queued now, and waits for it. */

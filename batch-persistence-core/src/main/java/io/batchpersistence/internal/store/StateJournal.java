@@ -45,6 +45,9 @@ final class StateJournal implements AutoCloseable {
     /** Real bytes kept ready, so that batches can be marked, and space given back, on a disk that is full. */
     static final int RESERVE = 64 << 10;
 
+    /** What must be left of a reserve to go on in it: a few hundred marks. */
+    private static final int MIN_RESUMED = 8 << 10;
+
     /** Bytes of changes after which a new generation pays, whatever the size of the snapshot. */
     private static final long MIN_CHANGES = 4 << 20;
 
@@ -225,6 +228,37 @@ final class StateJournal implements AutoCloseable {
             log.warn("{} could not be deleted: {}; it is tried again with the next snapshot", file, e.toString());
             return disk.size(file);
         }
+    }
+
+    /**
+     * Goes on with a generation that was read, in what is left of its reserve.
+     *
+     * @throws IOException if it can't be written, is damaged (who knows what would be read behind that), or has no room left
+     */
+    static StateJournal resume(Disk disk, Path directory, long generation) throws IOException {
+        Path file = file(directory, generation);
+        byte[] bytes = disk.read(file, 0, (int) Math.min(Integer.MAX_VALUE - 64, disk.size(file)));
+        int end = HEADER;
+        for (int length; (length = JournalFrames.validLength(generation, bytes, end)) > 0; ) {
+            end += length;
+        }
+        for (int at = end; at < bytes.length; at++) {
+            if (bytes[at] != 0) {
+                throw new IOException(file + " is damaged at " + end);
+            }
+        }
+        if (!hasWholeSnapshot(generation, bytes) || bytes.length - end < MIN_RESUMED) {
+            throw new IOException(file + " has no room left");
+        }
+        NavigableMap<Long, Path> generations = generations(disk.list(directory));
+        if (generations.lastKey() != generation) {
+            throw new IOException(generations.lastEntry().getValue() + " would be read instead");
+        }
+        long olderBytes = 0;
+        for (Path older : generations.headMap(generation).values()) {
+            olderBytes += disk.size(older);
+        }
+        return new StateJournal(disk.open(file), end, bytes.length, olderBytes);
     }
 
     private static Path file(Path directory, long generation) {

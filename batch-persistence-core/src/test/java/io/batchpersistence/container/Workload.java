@@ -1,0 +1,52 @@
+package io.batchpersistence.container;
+
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.IntStream;
+
+/** What the programs in the container persist: the content of a batch follows from its id. */
+final class Workload {
+
+    static final String COLLECTOR = "loki";
+
+    private static final Instant TIME = Instant.parse("2026-01-01T00:00:00Z");
+
+    private Workload() {}
+
+    /** Small segments, so that some of them are empty soon; the bound is far above any disk the tests use. */
+    static BatchPersistenceEngine open(Path directory) {
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .maxDiskUsage(1L << 30)
+                .segmentSize(256 << 10)
+                .build();
+        return BatchPersistenceEngine.builder(SegmentBatchStore.open(options)).build();
+    }
+
+    /** Entries of 64 characters each that compress badly. */
+    static List<LogEntry> entries(String id, int count) {
+        Random random = new Random(id.hashCode());
+        return IntStream.range(0, count)
+                .mapToObj(i -> LogEntry.of(TIME.plusMillis(i), "INFO", text(random)))
+                .toList();
+    }
+
+    private static String text(Random random) {
+        return random.ints(64, '!', '~')
+                .collect(StringBuilder::new, StringBuilder::appendCodePoint, StringBuilder::append)
+                .toString();
+    }
+
+    /** One line for the test outside, whole or not at all. */
+    static void say(String line) {
+        synchronized (System.out) {
+            System.out.print(line + "\n");
+            System.out.flush();
+        }
+    }
+}
