@@ -19,9 +19,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.ListableBeanFactory;
 import org.springframework.beans.factory.ObjectProvider;
-import org.springframework.beans.factory.annotation.Qualifier;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
@@ -157,10 +157,10 @@ public final class BatchPersistenceAutoConfiguration {
         }
 
         /**
-         * Not a default candidate: Boot still makes the application's own scheduler and executor, and nothing of the
-         * application's ever runs here.
+         * Found by its name only: Boot still makes the application's own scheduler and executor, and whatever asks for "the"
+         * scheduler or executor, {@code @Async} for instance, doesn't find two.
          */
-        @Bean(name = SCHEDULER, defaultCandidate = false)
+        @Bean(name = SCHEDULER, defaultCandidate = false, autowireCandidate = false)
         @ConditionalOnMissingBean(name = SCHEDULER)
         ThreadPoolTaskScheduler batchPersistenceScheduler() {
             ThreadPoolTaskScheduler scheduler = new ThreadPoolTaskScheduler();
@@ -177,12 +177,12 @@ public final class BatchPersistenceAutoConfiguration {
         BatchPersistenceTasks batchPersistenceTasks(
                 BatchPersistence persistence,
                 BatchPersistenceProperties properties,
-                @Qualifier(SCHEDULER) TaskScheduler scheduler,
+                BeanFactory beans,
                 ObjectProvider<BatchPersistenceTasks.AfterRecovery> afterRecovery) {
             return new BatchPersistenceTasks(
                     persistence,
                     afterRecovery,
-                    scheduler,
+                    beans.getBean(SCHEDULER, TaskScheduler.class),
                     properties.recovery().interval(),
                     properties.cleanup().interval());
         }
