@@ -21,7 +21,8 @@ import org.springframework.context.ApplicationEvent;
  *
  * <ul>
  *   <li>Returning acknowledges nothing: a listener that only looks can't delete a batch.
- *   <li>Nobody settles it: it stays in flight until {@code batch_timeout}, which counts as a failed attempt.
+ *   <li>Nobody settles it: it stays in flight until {@code batch_timeout}, which counts as a failed attempt. An acknowledgement
+ *       that comes later still counts, since the collector has the batch.
  *   <li>A listener throws: the attempt has failed, unless it was settled before. {@link
  *       io.batchpersistence.PermanentDeliveryException} and {@link io.batchpersistence.RetryAfterException} mean what they mean
  *       for a sender.
