@@ -16,5 +16,6 @@ public interface BatchSenders {
      * @param collectorType a collector type
      * @return its sender, or {@code null} if it has none
      */
-    @Nullable BatchSender find(String collectorType);
+    @Nullable
+    BatchSender find(String collectorType);
 }

@@ -95,7 +95,8 @@ public final class BatchPersistenceEndpoint {
                     "limit is " + most + ", but must be from 1 to " + MAX_LIMIT,
                     "limit must be from 1 to " + MAX_LIMIT);
         }
-        BatchSelector selector = BatchSelector.all().failureReason(failureReason).limit(most);
+        BatchSelector selector =
+                BatchSelector.all().failureReason(failureReason).limit(most);
         if (collectorType != null) {
             selector = selector.collectorTypes(collectorType);
         }
@@ -132,7 +133,10 @@ public final class BatchPersistenceEndpoint {
      * @param balanced whether every accepted batch is accounted for; may be false for a moment while batches move
      * @param lane how its collector is doing; absent if recovery has not met it
      */
-    public record Collector(CollectorStats stats, boolean balanced, @Nullable LaneStatus lane) {}
+    public record Collector(
+            CollectorStats stats,
+            boolean balanced,
+            @Nullable LaneStatus lane) {}
 
     /**
      * Some batches.

@@ -51,8 +51,8 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
     private final List<MeterRegistry> registries = new CopyOnWriteArrayList<>();
     private final Set<String> named = ConcurrentHashMap.newKeySet();
     private final Map<String, LongAdder> deadLettered = new ConcurrentHashMap<>();
-    private volatile Snapshot snapshot = new Snapshot(
-            new BatchStats(Map.of(), 0, 0, 0, 0, null), Map.of(), System.nanoTime() - SNAPSHOT_NANOS);
+    private volatile Snapshot snapshot =
+            new Snapshot(new BatchStats(Map.of(), 0, 0, 0, 0, null), Map.of(), System.nanoTime() - SNAPSHOT_NANOS);
 
     private record Snapshot(BatchStats stats, Map<String, LaneStatus> lanes, long takenNanos) {}
 
@@ -69,18 +69,30 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
 
     @Override
     public void bindTo(MeterRegistry registry) {
-        Gauge.builder(PREFIX + "disk.usage", this, metrics -> metrics.current().stats().diskUsage())
+        Gauge.builder(
+                        PREFIX + "disk.usage",
+                        this,
+                        metrics -> metrics.current().stats().diskUsage())
                 .description("Bytes of all files of the store")
                 .baseUnit(BaseUnits.BYTES)
                 .register(registry);
-        Gauge.builder(PREFIX + "disk.limit", this, metrics -> metrics.current().stats().maxDiskUsage())
+        Gauge.builder(
+                        PREFIX + "disk.limit",
+                        this,
+                        metrics -> metrics.current().stats().maxDiskUsage())
                 .description("Most bytes of all files of the store (max_disk_usage)")
                 .baseUnit(BaseUnits.BYTES)
                 .register(registry);
-        Gauge.builder(PREFIX + "batches.limit", this, metrics -> metrics.current().stats().maxBatches())
+        Gauge.builder(
+                        PREFIX + "batches.limit",
+                        this,
+                        metrics -> metrics.current().stats().maxBatches())
                 .description("Most batches held, dead letters included (max_pending_batches)")
                 .register(registry);
-        Gauge.builder(PREFIX + "fill.level", this, metrics -> metrics.current().stats().fillLevel())
+        Gauge.builder(
+                        PREFIX + "fill.level",
+                        this,
+                        metrics -> metrics.current().stats().fillLevel())
                 .description("How full the store is, by the bound that is nearer, from 0 to 1")
                 .register(registry);
         registries.add(registry);
@@ -120,7 +132,8 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 .baseUnit(BaseUnits.BYTES)
                 .tags(tags)
                 .register(registry);
-        TimeGauge.builder(PREFIX + "oldest.pending.age", this, TimeUnit.MILLISECONDS, metrics -> metrics.ageMillis(name))
+        TimeGauge.builder(
+                        PREFIX + "oldest.pending.age", this, TimeUnit.MILLISECONDS, metrics -> metrics.ageMillis(name))
                 .description("Age of the oldest batch that is not a dead letter")
                 .tags(tags)
                 .register(registry);
@@ -196,7 +209,9 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
 
     private double ageMillis(String name) {
         Instant oldest = stats(name).oldestPending();
-        return oldest == null ? 0 : Math.max(0, Duration.between(oldest, clock.instant()).toMillis());
+        return oldest == null
+                ? 0
+                : Math.max(0, Duration.between(oldest, clock.instant()).toMillis());
     }
 
     private boolean isDown(String name) {

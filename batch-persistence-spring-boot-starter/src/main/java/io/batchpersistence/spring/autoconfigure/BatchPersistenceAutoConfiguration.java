@@ -95,6 +95,9 @@ public final class BatchPersistenceAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
+        // targets() takes a function that may return null; javac before 17.0.19 hides that from NullAway in a class
+        // file.
+        @SuppressWarnings("NullAway")
         BatchPersistence batchPersistence(
                 BatchStore store,
                 BatchPersistenceProperties properties,

@@ -15,8 +15,7 @@ import org.springframework.context.annotation.Conditional;
 /** The meters {@code batch.persistence.*}, where the application has a meter registry. */
 @AutoConfiguration(
         after = BatchPersistenceAutoConfiguration.class,
-        afterName =
-                "org.springframework.boot.micrometer.metrics.autoconfigure.CompositeMeterRegistryAutoConfiguration")
+        afterName = "org.springframework.boot.micrometer.metrics.autoconfigure.CompositeMeterRegistryAutoConfiguration")
 @ConditionalOnClass(MeterRegistry.class)
 @Conditional(OnBatchPersistenceEnabled.class)
 @ConditionalOnBean({BatchPersistence.class, MeterRegistry.class})

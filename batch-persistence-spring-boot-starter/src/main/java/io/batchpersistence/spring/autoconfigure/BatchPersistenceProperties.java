@@ -127,8 +127,7 @@ public record BatchPersistenceProperties(
             throw timeoutNotBelowTtl("batch_timeout", batchTimeout, "batch_ttl", batchTtl);
         }
         for (Map.Entry<String, Collector> entry : collectors.entrySet()) {
-            entry.getValue()
-                    .check(entry.getKey(), batchTimeout, batchTtl, recovery);
+            entry.getValue().check(entry.getKey(), batchTimeout, batchTtl, recovery);
         }
     }
 
@@ -230,7 +229,14 @@ public record BatchPersistenceProperties(
             excludeCollectorTypes = Set.copyOf(excludeCollectorTypes);
             excludeFailureReasons = List.copyOf(excludeFailureReasons);
             positive(interval, "recovery.interval", "1s");
-            checkRecovery("recovery.", backoffBase, backoffMultiplier, backoffMax, jitter, concurrency, maxRate,
+            checkRecovery(
+                    "recovery.",
+                    backoffBase,
+                    backoffMultiplier,
+                    backoffMax,
+                    jitter,
+                    concurrency,
+                    maxRate,
                     outageThreshold);
             Set<String> both = new HashSet<>(includeCollectorTypes);
             both.retainAll(excludeCollectorTypes);
@@ -308,11 +314,7 @@ public record BatchPersistenceProperties(
             @DefaultValue CollectorRecovery recovery) {
 
         static final Collector NONE = new Collector(
-                null,
-                null,
-                null,
-                null,
-                new CollectorRecovery(null, null, null, null, null, null, null, null, null));
+                null, null, null, null, new CollectorRecovery(null, null, null, null, null, null, null, null, null));
 
         // Not in the constructor: only the outer record knows the collector type and the common settings.
         private void check(String type, Duration commonTimeout, Duration commonTtl, Recovery common) {
@@ -411,8 +413,10 @@ public record BatchPersistenceProperties(
         if (backoffMax.compareTo(backoffBase) < 0) {
             throw new InvalidSettingException(
                     key + "backoff_max",
-                    "is " + text(backoffMax) + ", which is less than the " + key + "backoff_base of " + text(backoffBase),
-                    "Raise batch_persistence." + key + "backoff_max or lower batch_persistence." + key + "backoff_base.");
+                    "is " + text(backoffMax) + ", which is less than the " + key + "backoff_base of "
+                            + text(backoffBase),
+                    "Raise batch_persistence." + key + "backoff_max or lower batch_persistence." + key
+                            + "backoff_base.");
         }
         if (!(jitter >= 0 && jitter <= 1)) {
             throw new InvalidSettingException(

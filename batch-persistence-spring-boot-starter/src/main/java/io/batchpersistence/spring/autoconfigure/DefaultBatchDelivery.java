@@ -102,8 +102,11 @@ final class DefaultBatchDelivery implements BatchDelivery {
             boolean dead = persistence.count(BatchSelector.all().ids(batchId).states(BatchState.DEAD)) > 0;
             return new DeliveryResult(dead ? Outcome.DEAD : Outcome.PENDING, failure);
         } catch (RuntimeException e) {
-            LOG.warn("Batch {} could not be marked; it is sent {} after its batch_timeout, or after a restart",
-                    batchId, failure == null ? "once more" : "again", e);
+            LOG.warn(
+                    "Batch {} could not be marked; it is sent {} after its batch_timeout, or after a restart",
+                    batchId,
+                    failure == null ? "once more" : "again",
+                    e);
             return new DeliveryResult(failure == null ? Outcome.DELIVERED : Outcome.PENDING, failure);
         }
     }
@@ -115,8 +118,10 @@ final class DefaultBatchDelivery implements BatchDelivery {
         try {
             persistence.releaseBatch(batchId);
         } catch (RuntimeException e) {
-            LOG.warn("Batch {} could not be handed to recovery; it is sent after its batch_timeout, or after a restart",
-                    batchId, e);
+            LOG.warn(
+                    "Batch {} could not be handed to recovery; it is sent after its batch_timeout, or after a restart",
+                    batchId,
+                    e);
         }
     }
 
@@ -137,7 +142,8 @@ final class DefaultBatchDelivery implements BatchDelivery {
             BatchSender sender = senders.find(collectorType);
             if (sender == null) {
                 throw new BatchPersistenceException(
-                        "batch " + batchId + " was neither sent nor kept: there is no BatchSender for the collector type '"
+                        "batch " + batchId
+                                + " was neither sent nor kept: there is no BatchSender for the collector type '"
                                 + collectorType + "', and batch_persistence.enabled is false",
                         null);
             }
@@ -150,7 +156,8 @@ final class DefaultBatchDelivery implements BatchDelivery {
                     Thread.currentThread().interrupt();
                 }
                 throw new BatchPersistenceException(
-                        "batch " + batchId + " was neither sent nor kept: sending failed, and batch_persistence.enabled is"
+                        "batch " + batchId
+                                + " was neither sent nor kept: sending failed, and batch_persistence.enabled is"
                                 + " false",
                         e);
             }

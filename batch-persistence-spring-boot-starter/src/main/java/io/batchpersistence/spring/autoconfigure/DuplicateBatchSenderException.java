@@ -5,7 +5,8 @@ final class DuplicateBatchSenderException extends IllegalStateException implemen
 
     DuplicateBatchSenderException(String collectorType, String first, String second) {
         super("The BatchSender beans '" + first + "' and '" + second + "' both send the batches of the collector type '"
-                + collectorType + "'. A sender's collector types are those of its @CollectorType, or its bean name if it has"
+                + collectorType
+                + "'. A sender's collector types are those of its @CollectorType, or its bean name if it has"
                 + " none.");
     }
 

@@ -28,6 +28,7 @@ class OnBatchPersistenceEnabled extends SpringBootCondition {
                 .bind("batch-persistence.enabled", Boolean.class)
                 .orElse(true);
         return new ConditionOutcome(
-                enabled, ConditionMessage.forCondition("batch_persistence.enabled").because("is " + enabled));
+                enabled,
+                ConditionMessage.forCondition("batch_persistence.enabled").because("is " + enabled));
     }
 }

@@ -35,7 +35,8 @@ final class RecoveryTargets {
         this.senders = senders;
     }
 
-    @Nullable RecoveryTarget find(String collectorType) {
+    @Nullable
+    RecoveryTarget find(String collectorType) {
         BatchSender sender = senders.find(collectorType);
         if (sender != null) {
             return RecoveryTarget.of(sender);
@@ -70,7 +71,8 @@ final class RecoveryTargets {
         // Events go on to the parents.
         for (ApplicationContext current = context; current != null; current = current.getParent()) {
             if (current instanceof AbstractApplicationContext registry
-                    && List.copyOf(registry.getApplicationListeners()).stream().anyMatch(RecoveryTargets::isForBatches)) {
+                    && List.copyOf(registry.getApplicationListeners()).stream()
+                            .anyMatch(RecoveryTargets::isForBatches)) {
                 return true;
             }
         }
@@ -88,12 +90,14 @@ final class RecoveryTargets {
     private boolean hasListenerBean() {
         Boolean known = listenerBeans;
         if (known == null) {
-            ResolvableType type = ResolvableType.forClassWithGenerics(ApplicationListener.class, RecoveredBatchEvent.class);
+            ResolvableType type =
+                    ResolvableType.forClassWithGenerics(ApplicationListener.class, RecoveredBatchEvent.class);
             known = false;
             for (ApplicationContext current = context; current != null; current = current.getParent()) {
                 known |= current.getBeanNamesForType(type, true, false).length > 0;
             }
-            listenerBeans = known; // bean definitions don't change any more, and looking through all of them takes a while
+            listenerBeans =
+                    known; // bean definitions don't change any more, and looking through all of them takes a while
         }
         return known;
     }

@@ -17,7 +17,8 @@ final class StoreNotOpenedException extends BatchPersistenceException implements
 
     private static String action(Path directory, BatchPersistenceException cause) {
         if (cause instanceof DirectoryLockedException locked) {
-            return "Stop " + locked.holder() + " if it should not run, or give this application a directory of its own with"
+            return "Stop " + locked.holder()
+                    + " if it should not run, or give this application a directory of its own with"
                     + " batch_persistence.directory (environment variable BATCH_PERSISTENCE_DIRECTORY).";
         }
         Path existing = directory;

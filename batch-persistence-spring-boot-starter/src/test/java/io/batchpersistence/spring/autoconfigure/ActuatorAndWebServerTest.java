@@ -21,14 +21,14 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.springframework.beans.factory.ObjectProvider;
 import org.springframework.boot.Banner;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.SmartLifecycle;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
-import org.springframework.context.SmartLifecycle;
-import org.springframework.beans.factory.ObjectProvider;
 import org.springframework.web.bind.annotation.PostMapping;
 import org.springframework.web.bind.annotation.RestController;
 import tools.jackson.databind.JsonNode;
@@ -85,7 +85,8 @@ class ActuatorAndWebServerTest {
             health = JsonMapper.shared().readTree(overall.body()).at("/components/batchPersistence");
             assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
             assertThat(health.at("/details/pending").asInt()).isEqualTo(1);
-            assertThat(health.at("/details/unhandledCollectorTypes/0").asString()).isEqualTo("nobody");
+            assertThat(health.at("/details/unhandledCollectorTypes/0").asString())
+                    .isEqualTo("nobody");
             assertThat(health.at("/details/collectors/nobody/lane").asString()).isEqualTo("CLOSED");
             assertThat(health.at("/details/warnings/0").asString()).contains("nobody", "Add a BatchSender bean");
             assertThat(overall.statusCode()).as("restarting would not help").isEqualTo(200);
@@ -134,17 +135,27 @@ class ActuatorAndWebServerTest {
 
             String all = get(context, "/actuator/batchpersistence/batches").body();
             assertThat(all).contains("\"dead\"", "\"flying\"", "malformed").doesNotContain("secret");
-            for (String filter : List.of("state=dead", "collectorType=loki", "failureReason=mal*", "state=DEAD&limit=1")) {
-                JsonNode batches = json(context, "/actuator/batchpersistence/batches?" + filter).get("batches");
+            for (String filter :
+                    List.of("state=dead", "collectorType=loki", "failureReason=mal*", "state=DEAD&limit=1")) {
+                JsonNode batches = json(context, "/actuator/batchpersistence/batches?" + filter)
+                        .get("batches");
                 assertThat(batches).as(filter).hasSize(1);
                 assertThat(batches.at("/0/id").asString()).isEqualTo("dead");
                 assertThat(batches.at("/0/state").asString()).isEqualTo(BatchState.DEAD.name());
             }
-            assertThat(get(context, "/actuator/batchpersistence/batches?limit=0").statusCode()).isEqualTo(400);
-            assertThat(get(context, "/actuator/batchpersistence/batches?state=odd").statusCode()).isEqualTo(400);
-            assertThat(get(context, "/actuator/batchpersistence/entries").statusCode()).isEqualTo(404);
-            HttpRequest delete = HttpRequest.newBuilder(uri(context, "/actuator/batchpersistence")).DELETE().build();
-            assertThat(client.send(delete, BodyHandlers.ofString()).statusCode()).isEqualTo(405);
+            assertThat(get(context, "/actuator/batchpersistence/batches?limit=0")
+                            .statusCode())
+                    .isEqualTo(400);
+            assertThat(get(context, "/actuator/batchpersistence/batches?state=odd")
+                            .statusCode())
+                    .isEqualTo(400);
+            assertThat(get(context, "/actuator/batchpersistence/entries").statusCode())
+                    .isEqualTo(404);
+            HttpRequest delete = HttpRequest.newBuilder(uri(context, "/actuator/batchpersistence"))
+                    .DELETE()
+                    .build();
+            assertThat(client.send(delete, BodyHandlers.ofString()).statusCode())
+                    .isEqualTo(405);
         }
     }
 
@@ -162,7 +173,8 @@ class ActuatorAndWebServerTest {
     void metersFollowTheCollectorTypes() {
         try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=10ms")) {
             MeterRegistry registry = context.getBean(MeterRegistry.class);
-            assertThat(registry.get("batch.persistence.batches.limit").gauge().value()).isEqualTo(1_000_000);
+            assertThat(registry.get("batch.persistence.batches.limit").gauge().value())
+                    .isEqualTo(1_000_000);
             assertThat(registry.find("batch.persistence.accepted").meters()).isEmpty();
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             persistence.persistBatch("1", ENTRIES, "loki");
@@ -198,8 +210,9 @@ class ActuatorAndWebServerTest {
             await().untilAsserted(() -> {
                 assertThat(registry.find("batch.persistence.accepted").functionCounters())
                         .hasSize(101)
-                        .satisfies(counters -> assertThat(
-                                        counters.stream().mapToDouble(counter -> counter.count()).sum())
+                        .satisfies(counters -> assertThat(counters.stream()
+                                        .mapToDouble(counter -> counter.count())
+                                        .sum())
                                 .isEqualTo(150));
             });
         }
@@ -230,7 +243,8 @@ class ActuatorAndWebServerTest {
         assertThat(response.get().body()).isEqualTo("kept");
         closing.join();
         try (ConfigurableApplicationContext again = start()) {
-            assertThat(again.getBean(BatchPersistence.class).find("from-request")).isPresent();
+            assertThat(again.getBean(BatchPersistence.class).find("from-request"))
+                    .isPresent();
         }
     }
 

@@ -24,14 +24,11 @@ import java.io.File;
 import java.io.IOException;
 import java.net.URL;
 import java.net.URLClassLoader;
-import java.util.ArrayList;
-import org.springframework.boot.Banner;
-import org.springframework.boot.WebApplicationType;
-import org.springframework.boot.builder.SpringApplicationBuilder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
@@ -42,11 +39,19 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.FieldSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.springframework.beans.factory.BeanFactory;
+import org.springframework.beans.factory.support.DefaultListableBeanFactory;
+import org.springframework.beans.factory.support.RootBeanDefinition;
+import org.springframework.boot.Banner;
+import org.springframework.boot.WebApplicationType;
 import org.springframework.boot.actuate.endpoint.annotation.Endpoint;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.autoconfigure.task.TaskExecutionAutoConfiguration;
 import org.springframework.boot.autoconfigure.task.TaskSchedulingAutoConfiguration;
+import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.boot.diagnostics.FailureAnalysis;
 import org.springframework.boot.diagnostics.FailureAnalyzer;
 import org.springframework.boot.health.contributor.HealthIndicator;
@@ -54,15 +59,10 @@ import org.springframework.boot.test.context.FilteredClassLoader;
 import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
 import org.springframework.context.support.GenericApplicationContext;
-import org.springframework.beans.factory.BeanFactory;
-import org.springframework.beans.factory.support.DefaultListableBeanFactory;
-import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.core.env.ConfigurableEnvironment;
 import org.springframework.core.env.Environment;
-import org.junit.jupiter.params.provider.FieldSource;
-import org.springframework.beans.factory.support.RootBeanDefinition;
-import org.springframework.context.annotation.Configuration;
 import org.springframework.core.io.support.SpringFactoriesLoader;
 import org.springframework.core.io.support.SpringFactoriesLoader.ArgumentResolver;
 import org.springframework.core.task.TaskExecutor;
@@ -161,7 +161,8 @@ class BatchPersistenceAutoConfigurationTest {
                             .doesNotHaveBean(BatchPersistenceEndpoint.class)
                             .doesNotHaveBean(BatchPersistenceMetrics.class);
                     context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
-                    assertThat(context.getBean(BatchPersistence.class).find("1")).isEmpty();
+                    assertThat(context.getBean(BatchPersistence.class).find("1"))
+                            .isEmpty();
                 });
         assertThat(directory.resolve("batches")).doesNotExist();
     }
@@ -185,24 +186,26 @@ class BatchPersistenceAutoConfigurationTest {
                     if (!byName) {
                         assertThat(context.getBean(own.getClass())).isSameAs(own);
                     }
-                    assertThat(context.getBeanFactory().getBeanDefinition(ownName)).isInstanceOf(RootBeanDefinition.class);
+                    assertThat(context.getBeanFactory().getBeanDefinition(ownName))
+                            .isInstanceOf(RootBeanDefinition.class);
                 });
     }
 
     @Test
     void everyBeanIsInTheBackOffTest() {
-        runner().withUserConfiguration(WithRegistry.class).run(context -> assertThat(
-                        java.util.Arrays.stream(context.getBeanDefinitionNames())
+        runner().withUserConfiguration(WithRegistry.class)
+                .run(context -> assertThat(java.util.Arrays.stream(context.getBeanDefinitionNames())
                                 .filter(name -> name.startsWith("batch") && !name.contains(".")))
-                .containsExactlyInAnyOrderElementsOf(BEANS));
+                        .containsExactlyInAnyOrderElementsOf(BEANS));
     }
 
     @Test
     void withSomebodyElsesBatchPersistenceNoStoreIsOpened() {
-        runner().withBean(BatchPersistence.class, BatchPersistenceEngine::disabled).run(context -> {
-            assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);
-            assertThat(directory.resolve("batches")).doesNotExist();
-        });
+        runner().withBean(BatchPersistence.class, BatchPersistenceEngine::disabled)
+                .run(context -> {
+                    assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);
+                    assertThat(directory.resolve("batches")).doesNotExist();
+                });
     }
 
     /** For every bean of the starter, one of somebody else's. */
@@ -214,77 +217,77 @@ class BatchPersistenceAutoConfigurationTest {
             return definition;
         }
 
-        private static void define(
-                RootBeanDefinition definition, String name, ConfigurableApplicationContext beans) {
+        private static void define(RootBeanDefinition definition, String name, ConfigurableApplicationContext beans) {
             switch (name) {
                 case "batchSenders" -> set(definition, BeanBatchSenders.class, () -> new BeanBatchSenders(beans));
-                case "batchStore" -> set(
-                        definition, InMemoryBatchStore.class, () -> new InMemoryBatchStore());
-                case "batchPersistence" -> set(
-                        definition,
-                        BatchPersistenceEngine.class,
-                        () -> BatchPersistenceEngine.builder(new InMemoryBatchStore()).build());
-                case "batchRecoveryTargets" -> set(
-                        definition,
-                        RecoveryTargets.class,
-                        () -> new RecoveryTargets(
-                                beans,
-                                type -> null));
-                case "batchAnnouncements" -> set(
-                        definition,
-                        BatchAnnouncements.class,
-                        () -> new BatchAnnouncements(beans.getBeanProvider(BatchListener.class)));
-                case "batchEventPublisher" -> set(
-                        definition, BatchEventPublisher.class, () -> new BatchEventPublisher(event -> {}));
-                case "batchDelivery" -> set(
-                        definition,
-                        DefaultBatchDelivery.Direct.class,
-                        () -> new DefaultBatchDelivery.Direct(type -> null, java.time.Clock.systemUTC()));
-                case "batchPersistenceScheduler" -> set(
-                        definition, ThreadPoolTaskScheduler.class, ThreadPoolTaskScheduler::new);
-                case "batchPersistenceTasks" -> set(
-                        definition,
-                        BatchPersistenceTasks.class,
-                        () -> new BatchPersistenceTasks(
-                                beans.getBean(BatchPersistence.class),
-                                beans.getBeanProvider(BatchPersistenceTasks.AfterRecovery.class),
-                                (TaskScheduler) beans.getBean("batchPersistenceScheduler"),
-                                Duration.ofHours(1),
-                                Duration.ofHours(1)));
-                case "batchPersistenceLifecycle" -> set(
-                        definition,
-                        BatchPersistenceLifecycle.class,
-                        () -> new BatchPersistenceLifecycle(
-                                beans.getBean(BatchPersistence.class),
-                                beans.getBean(BatchPersistenceTasks.class),
-                                beans.getBean(BatchAnnouncements.class)));
-                case "batchPersistenceHealthIndicator" -> set(
-                        definition,
-                        BatchPersistenceHealthIndicator.class,
-                        () -> new BatchPersistenceHealthIndicator(
-                                beans.getBean(BatchPersistence.class),
-                                Duration.ofHours(1),
-                                0.9,
-                                java.time.Clock.systemUTC()));
-                case "batchPersistenceEndpoint" -> set(
-                        definition,
-                        BatchPersistenceEndpoint.class,
-                        () -> new BatchPersistenceEndpoint(beans.getBean(BatchPersistence.class)));
-                case "batchPersistenceMetrics" -> set(
-                        definition,
-                        BatchPersistenceMetrics.class,
-                        () -> new BatchPersistenceMetrics(
-                                beans.getBean(BatchPersistence.class), java.time.Clock.systemUTC()));
-                case "batchPersistenceMetricsRefresh" -> set(
-                        definition, Refresh.class, Refresh::new);
+                case "batchStore" -> set(definition, InMemoryBatchStore.class, () -> new InMemoryBatchStore());
+                case "batchPersistence" ->
+                    set(
+                            definition,
+                            BatchPersistenceEngine.class,
+                            () -> BatchPersistenceEngine.builder(new InMemoryBatchStore())
+                                    .build());
+                case "batchRecoveryTargets" ->
+                    set(definition, RecoveryTargets.class, () -> new RecoveryTargets(beans, type -> null));
+                case "batchAnnouncements" ->
+                    set(
+                            definition,
+                            BatchAnnouncements.class,
+                            () -> new BatchAnnouncements(beans.getBeanProvider(BatchListener.class)));
+                case "batchEventPublisher" ->
+                    set(definition, BatchEventPublisher.class, () -> new BatchEventPublisher(event -> {}));
+                case "batchDelivery" ->
+                    set(
+                            definition,
+                            DefaultBatchDelivery.Direct.class,
+                            () -> new DefaultBatchDelivery.Direct(type -> null, java.time.Clock.systemUTC()));
+                case "batchPersistenceScheduler" ->
+                    set(definition, ThreadPoolTaskScheduler.class, ThreadPoolTaskScheduler::new);
+                case "batchPersistenceTasks" ->
+                    set(
+                            definition,
+                            BatchPersistenceTasks.class,
+                            () -> new BatchPersistenceTasks(
+                                    beans.getBean(BatchPersistence.class),
+                                    beans.getBeanProvider(BatchPersistenceTasks.AfterRecovery.class),
+                                    (TaskScheduler) beans.getBean("batchPersistenceScheduler"),
+                                    Duration.ofHours(1),
+                                    Duration.ofHours(1)));
+                case "batchPersistenceLifecycle" ->
+                    set(
+                            definition,
+                            BatchPersistenceLifecycle.class,
+                            () -> new BatchPersistenceLifecycle(
+                                    beans.getBean(BatchPersistence.class),
+                                    beans.getBean(BatchPersistenceTasks.class),
+                                    beans.getBean(BatchAnnouncements.class)));
+                case "batchPersistenceHealthIndicator" ->
+                    set(
+                            definition,
+                            BatchPersistenceHealthIndicator.class,
+                            () -> new BatchPersistenceHealthIndicator(
+                                    beans.getBean(BatchPersistence.class),
+                                    Duration.ofHours(1),
+                                    0.9,
+                                    java.time.Clock.systemUTC()));
+                case "batchPersistenceEndpoint" ->
+                    set(
+                            definition,
+                            BatchPersistenceEndpoint.class,
+                            () -> new BatchPersistenceEndpoint(beans.getBean(BatchPersistence.class)));
+                case "batchPersistenceMetrics" ->
+                    set(
+                            definition,
+                            BatchPersistenceMetrics.class,
+                            () -> new BatchPersistenceMetrics(
+                                    beans.getBean(BatchPersistence.class), java.time.Clock.systemUTC()));
+                case "batchPersistenceMetricsRefresh" -> set(definition, Refresh.class, Refresh::new);
                 default -> throw new IllegalArgumentException(name);
             }
         }
 
         private static <T> void set(
-                RootBeanDefinition definition,
-                Class<T> type,
-                java.util.function.Supplier<T> supplier) {
+                RootBeanDefinition definition, Class<T> type, java.util.function.Supplier<T> supplier) {
             definition.setBeanClass(type);
             definition.setInstanceSupplier(supplier);
         }
@@ -312,15 +315,17 @@ class BatchPersistenceAutoConfigurationTest {
             Path path = Path.of(entry);
             if (!path.getFileName()
                     .toString()
-                    .matches("(micrometer|tomcat|hibernate-validator|jakarta.validation|spring-web|spring-boot-(actuator|"
-                            + "health|micrometer|servlet|starter|tomcat|validation|web|http)).*")) {
+                    .matches(
+                            "(micrometer|tomcat|hibernate-validator|jakarta.validation|spring-web|spring-boot-(actuator|"
+                                    + "health|micrometer|servlet|starter|tomcat|validation|web|http)).*")) {
                 bare.add(path.toUri().toURL());
             }
         }
         ClassLoader before = Thread.currentThread().getContextClassLoader();
         try (URLClassLoader loader =
                 new URLClassLoader(bare.toArray(URL[]::new), ClassLoader.getPlatformClassLoader())) {
-            for (Class<?> optional : List.of(HealthIndicator.class, Endpoint.class, MeterRegistry.class, Validator.class)) {
+            for (Class<?> optional :
+                    List.of(HealthIndicator.class, Endpoint.class, MeterRegistry.class, Validator.class)) {
                 assertThatThrownBy(() -> loader.loadClass(optional.getName()))
                         .isInstanceOf(ClassNotFoundException.class);
             }
@@ -353,10 +358,11 @@ class BatchPersistenceAutoConfigurationTest {
 
     @Test
     void integrationsAppearWhereTheirPartsAre() {
-        runner().withUserConfiguration(WithRegistry.class).run(context -> assertThat(context)
-                .hasSingleBean(BatchPersistenceHealthIndicator.class)
-                .hasSingleBean(BatchPersistenceEndpoint.class)
-                .hasSingleBean(BatchPersistenceMetrics.class));
+        runner().withUserConfiguration(WithRegistry.class)
+                .run(context -> assertThat(context)
+                        .hasSingleBean(BatchPersistenceHealthIndicator.class)
+                        .hasSingleBean(BatchPersistenceEndpoint.class)
+                        .hasSingleBean(BatchPersistenceMetrics.class));
         runner().withPropertyValues(
                         "management.health.batchpersistence.enabled=false",
                         "management.endpoint.batchpersistence.access=NONE")
@@ -512,7 +518,8 @@ class BatchPersistenceAutoConfigurationTest {
                     .containsEntry("b-eu", "both")
                     .containsEntry("b-us", "both")
                     .containsEntry("b-on-class", "class"));
-            await().untilAsserted(() -> assertThat(persistence.stats().total().delivered()).isEqualTo(5));
+            await().untilAsserted(() ->
+                    assertThat(persistence.stats().total().delivered()).isEqualTo(5));
         });
     }
 
@@ -595,8 +602,7 @@ class BatchPersistenceAutoConfigurationTest {
     void aDirectoryThatIsAFileIsExplained(String store) throws IOException {
         Path file = Files.writeString(directory.resolve("file"), "precious");
         for (Path wrong : List.of(file, file.resolve("below"))) {
-            runner().withPropertyValues(
-                            "batch-persistence.directory=" + wrong, "batch-persistence.store=" + store)
+            runner().withPropertyValues("batch-persistence.directory=" + wrong, "batch-persistence.store=" + store)
                     .run(context -> {
                         FailureAnalysis analysis = analysis(context.getStartupFailure());
                         assertThat(analysis.getDescription()).contains(wrong.toString());
@@ -609,7 +615,8 @@ class BatchPersistenceAutoConfigurationTest {
     @Test
     void aDirectoryThatCannotBeWrittenIsExplained() {
         // /proc takes no files from anybody, root included.
-        org.junit.jupiter.api.Assumptions.assumeTrue(Files.isDirectory(Path.of("/proc/self")), "no /proc on this system");
+        org.junit.jupiter.api.Assumptions.assumeTrue(
+                Files.isDirectory(Path.of("/proc/self")), "no /proc on this system");
         runner().withPropertyValues("batch-persistence.directory=/proc/batches").run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
             assertThat(analysis.getDescription()).contains("/proc/batches");
@@ -629,10 +636,11 @@ class BatchPersistenceAutoConfigurationTest {
     @ParameterizedTest
     @ValueSource(strings = {"max_recovery_retrys", "collectors.loki.batch_timeot", "recovery.intervall"})
     void aMisspeltKeyIsNotIgnored(String key) {
-        runner().withPropertyValues("batch-persistence." + key.replace('_', '-') + "=3").run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription() + analysis.getAction()).contains(key.replace('_', '-'));
-        });
+        runner().withPropertyValues("batch-persistence." + key.replace('_', '-') + "=3")
+                .run(context -> {
+                    FailureAnalysis analysis = analysis(context.getStartupFailure());
+                    assertThat(analysis.getDescription() + analysis.getAction()).contains(key.replace('_', '-'));
+                });
     }
 
     @Test
@@ -653,9 +661,7 @@ class BatchPersistenceAutoConfigurationTest {
         assertThat(failure).isNotNull();
         ArgumentResolver arguments = ArgumentResolver.of(BeanFactory.class, new DefaultListableBeanFactory())
                 .and(Environment.class, environment);
-        return SpringFactoriesLoader.forDefaultResourceLocation()
-                .load(FailureAnalyzer.class, arguments)
-                .stream()
+        return SpringFactoriesLoader.forDefaultResourceLocation().load(FailureAnalyzer.class, arguments).stream()
                 .map(analyzer -> analyzer.analyze(failure))
                 .filter(java.util.Objects::nonNull)
                 .findFirst()
@@ -715,13 +721,16 @@ class BatchPersistenceAutoConfigurationTest {
                     sending.await();
                     Thread closing = new Thread(context::close);
                     closing.start();
-                    await().until(() -> !context.getBean(BatchPersistenceLifecycle.class).isRunning());
+                    await().until(() ->
+                            !context.getBean(BatchPersistenceLifecycle.class).isRunning());
                     release.countDown();
                     closing.join();
                 });
         assertThat(sent).hasValue(1);
-        runner().run(context -> assertThat(
-                        context.getBean(BatchPersistence.class).stats().collector("loki").pending())
+        runner().run(context -> assertThat(context.getBean(BatchPersistence.class)
+                        .stats()
+                        .collector("loki")
+                        .pending())
                 .isEqualTo(1));
     }
 }

@@ -218,8 +218,13 @@ class BatchPersistencePropertiesTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"segment,,,PROTOBUF,ZSTD", "segment,json,,JSON,ZSTD", "segment,json,none,JSON,NONE",
-        "json_files,,,JSON,NONE", "json-files,json,none,JSON,NONE"})
+    @CsvSource({
+        "segment,,,PROTOBUF,ZSTD",
+        "segment,json,,JSON,ZSTD",
+        "segment,json,none,JSON,NONE",
+        "json_files,,,JSON,NONE",
+        "json-files,json,none,JSON,NONE"
+    })
     void formatAndCompressionSuitTheStore(
             String store, String format, String compression, BatchFormat wantedFormat, Compression wantedCompression) {
         Map<String, Object> map = new LinkedHashMap<>();
@@ -240,49 +245,52 @@ class BatchPersistencePropertiesTest {
         // "META-INF" is on the class path, as a directory of the test classes' output or of some jar.
         BatchPersistenceProperties bound =
                 bind(new MapPropertySource("test", Map.of("batch-persistence.directory", "META-INF")));
-        assertThat(bound.path()).isEqualTo(java.nio.file.Path.of("").toAbsolutePath().resolve("META-INF"));
+        assertThat(bound.path())
+                .isEqualTo(java.nio.file.Path.of("").toAbsolutePath().resolve("META-INF"));
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-        "directory=' '|batch_persistence.directory is blank",
-        "batch-timeout=-5s|batch_persistence.batch_timeout is -5s",
-        "batch-timeout=0|batch_persistence.batch_timeout is 0ms",
-        "batch-timeout=24h|batch_persistence.batch_timeout is 24h, but batch_persistence.batch_ttl is 24h",
-        "max-recovery-retries=0|batch_persistence.max_recovery_retries is 0",
-        "batch-ttl=-1s|batch_persistence.batch_ttl is -1s",
-        "dead-letter-ttl=0s|batch_persistence.dead_letter_ttl is 0ms",
-        "max-pending-batches=0|batch_persistence.max_pending_batches is 0",
-        "max-pending-batches=600000000|batch_persistence.max_pending_batches is 600000000",
-        "max-disk-usage=0|batch_persistence.max_disk_usage is 0B",
-        "max-disk-usage=-1GB|batch_persistence.max_disk_usage is -",
-        "overflow-timeout=-1s|batch_persistence.overflow_timeout is -1s",
-        "sync-interval=0|batch_persistence.sync_interval is 0ms",
-        "shutdown-timeout=-1s|batch_persistence.shutdown_timeout is -1s",
-        "recovery.interval=0|batch_persistence.recovery.interval is 0ms",
-        "recovery.backoff-base=-1|batch_persistence.recovery.backoff_base is -1ms",
-        "recovery.backoff-base=10m|batch_persistence.recovery.backoff_max is 5m, which is less than the recovery.backoff_base of 10m",
-        "recovery.backoff-multiplier=0.5|batch_persistence.recovery.backoff_multiplier is 0.5",
-        "recovery.jitter=1.5|batch_persistence.recovery.jitter is 1.5",
-        "recovery.concurrency=0|batch_persistence.recovery.concurrency is 0",
-        "recovery.max-rate=-1|batch_persistence.recovery.max_rate is -1.0",
-        "recovery.outage-threshold=-1|batch_persistence.recovery.outage_threshold is -1",
-        "cleanup.interval=-1m|batch_persistence.cleanup.interval is -1m",
-        "health.max-pending-age=0|batch_persistence.health.max_pending_age is 0ms",
-        "health.max-fill-level=0|batch_persistence.health.max_fill_level is 0.0",
-        "store=json_files;format=protobuf|batch_persistence.format is protobuf, but batch_persistence.store is json_files",
-        "store=json_files;compression=zstd|batch_persistence.compression is zstd, but batch_persistence.store is json_files",
-        "recovery.include-collector-types=a,b;recovery.exclude-collector-types=b|both name b",
-        "collectors.loki.batch-timeout=-1s|batch_persistence.collectors.loki.batch_timeout is -1s",
-        "collectors.loki.batch-timeout=25h|batch_persistence.collectors.loki.batch_timeout is 25h, but batch_persistence.batch_ttl is 24h",
-        "collectors.loki.batch-ttl=1m|batch_persistence.batch_timeout is 5m, but batch_persistence.collectors.loki.batch_ttl is 1m",
-        "collectors.loki.max-recovery-retries=0|batch_persistence.collectors.loki.max_recovery_retries is 0",
-        "collectors.loki.dead-letter-ttl=0|batch_persistence.collectors.loki.dead_letter_ttl is 0ms",
-        "collectors.loki.recovery.backoff-max=1ms|batch_persistence.collectors.loki.recovery.backoff_max is 1ms",
-        "collectors.loki.recovery.concurrency=0|batch_persistence.collectors.loki.recovery.concurrency is 0",
-        "collectors.loki.recovery.enabled=true;recovery.exclude-collector-types=loki|batch_persistence.collectors.loki.recovery.enabled is true, but batch_persistence.recovery.exclude_collector_types names loki",
-        "collectors.loki.recovery.enabled=true;recovery.include-collector-types=kafka|include_collector_types does not name loki",
-    })
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "directory=' '|batch_persistence.directory is blank",
+                "batch-timeout=-5s|batch_persistence.batch_timeout is -5s",
+                "batch-timeout=0|batch_persistence.batch_timeout is 0ms",
+                "batch-timeout=24h|batch_persistence.batch_timeout is 24h, but batch_persistence.batch_ttl is 24h",
+                "max-recovery-retries=0|batch_persistence.max_recovery_retries is 0",
+                "batch-ttl=-1s|batch_persistence.batch_ttl is -1s",
+                "dead-letter-ttl=0s|batch_persistence.dead_letter_ttl is 0ms",
+                "max-pending-batches=0|batch_persistence.max_pending_batches is 0",
+                "max-pending-batches=600000000|batch_persistence.max_pending_batches is 600000000",
+                "max-disk-usage=0|batch_persistence.max_disk_usage is 0B",
+                "max-disk-usage=-1GB|batch_persistence.max_disk_usage is -",
+                "overflow-timeout=-1s|batch_persistence.overflow_timeout is -1s",
+                "sync-interval=0|batch_persistence.sync_interval is 0ms",
+                "shutdown-timeout=-1s|batch_persistence.shutdown_timeout is -1s",
+                "recovery.interval=0|batch_persistence.recovery.interval is 0ms",
+                "recovery.backoff-base=-1|batch_persistence.recovery.backoff_base is -1ms",
+                "recovery.backoff-base=10m|batch_persistence.recovery.backoff_max is 5m, which is less than the recovery.backoff_base of 10m",
+                "recovery.backoff-multiplier=0.5|batch_persistence.recovery.backoff_multiplier is 0.5",
+                "recovery.jitter=1.5|batch_persistence.recovery.jitter is 1.5",
+                "recovery.concurrency=0|batch_persistence.recovery.concurrency is 0",
+                "recovery.max-rate=-1|batch_persistence.recovery.max_rate is -1.0",
+                "recovery.outage-threshold=-1|batch_persistence.recovery.outage_threshold is -1",
+                "cleanup.interval=-1m|batch_persistence.cleanup.interval is -1m",
+                "health.max-pending-age=0|batch_persistence.health.max_pending_age is 0ms",
+                "health.max-fill-level=0|batch_persistence.health.max_fill_level is 0.0",
+                "store=json_files;format=protobuf|batch_persistence.format is protobuf, but batch_persistence.store is json_files",
+                "store=json_files;compression=zstd|batch_persistence.compression is zstd, but batch_persistence.store is json_files",
+                "recovery.include-collector-types=a,b;recovery.exclude-collector-types=b|both name b",
+                "collectors.loki.batch-timeout=-1s|batch_persistence.collectors.loki.batch_timeout is -1s",
+                "collectors.loki.batch-timeout=25h|batch_persistence.collectors.loki.batch_timeout is 25h, but batch_persistence.batch_ttl is 24h",
+                "collectors.loki.batch-ttl=1m|batch_persistence.batch_timeout is 5m, but batch_persistence.collectors.loki.batch_ttl is 1m",
+                "collectors.loki.max-recovery-retries=0|batch_persistence.collectors.loki.max_recovery_retries is 0",
+                "collectors.loki.dead-letter-ttl=0|batch_persistence.collectors.loki.dead_letter_ttl is 0ms",
+                "collectors.loki.recovery.backoff-max=1ms|batch_persistence.collectors.loki.recovery.backoff_max is 1ms",
+                "collectors.loki.recovery.concurrency=0|batch_persistence.collectors.loki.recovery.concurrency is 0",
+                "collectors.loki.recovery.enabled=true;recovery.exclude-collector-types=loki|batch_persistence.collectors.loki.recovery.enabled is true, but batch_persistence.recovery.exclude_collector_types names loki",
+                "collectors.loki.recovery.enabled=true;recovery.include-collector-types=kafka|include_collector_types does not name loki",
+            })
     void whatCannotBeMeantIsRefusedByKey(String settings, String message) {
         Map<String, Object> map = new LinkedHashMap<>();
         for (String setting : settings.split(";", -1)) {
@@ -293,14 +301,15 @@ class BatchPersistencePropertiesTest {
                 .rootCause()
                 .isInstanceOf(InvalidSettingException.class)
                 .hasMessageContaining(message)
-                .satisfies(e -> assertThat(((InvalidSettingException) e).action()).isNotBlank());
+                .satisfies(
+                        e -> assertThat(((InvalidSettingException) e).action()).isNotBlank());
     }
 
     // -------------------------------------------------------------- fixtures
 
     private static Map<String, JsonNode> metadata() throws IOException {
-        try (InputStream json = BatchPersistenceProperties.class.getResourceAsStream(
-                "/META-INF/spring-configuration-metadata.json")) {
+        try (InputStream json =
+                BatchPersistenceProperties.class.getResourceAsStream("/META-INF/spring-configuration-metadata.json")) {
             assertThat(json).isNotNull();
             Map<String, JsonNode> properties = new TreeMap<>();
             for (JsonNode property : JsonMapper.shared().readTree(json).get("properties")) {
@@ -313,7 +322,8 @@ class BatchPersistencePropertiesTest {
     private static BatchPersistenceProperties bind(PropertySource<?>... sources) {
         MutablePropertySources all = new MutablePropertySources();
         List.of(sources).forEach(all::addLast);
-        return new Binder(ConfigurationPropertySources.from(all), null, ApplicationConversionService.getSharedInstance())
+        return new Binder(
+                        ConfigurationPropertySources.from(all), null, ApplicationConversionService.getSharedInstance())
                 .bindOrCreate("batch-persistence", BatchPersistenceProperties.class);
     }
 
@@ -325,12 +335,14 @@ class BatchPersistencePropertiesTest {
     private static PropertySource<?> source(String form, String key, String value) throws IOException {
         return switch (form) {
             case "flat" -> new MapPropertySource("flat", Map.of(key, value));
-            case "env" -> new SystemEnvironmentPropertySource(
-                    "x-systemEnvironment",
-                    Map.of(key.toUpperCase(Locale.ROOT).replace('-', '_').replace('.', '_'), value));
-            case "envCanonical" -> new SystemEnvironmentPropertySource(
-                    "x-systemEnvironment",
-                    Map.of(key.toUpperCase(Locale.ROOT).replace("-", "").replace('.', '_'), value));
+            case "env" ->
+                new SystemEnvironmentPropertySource(
+                        "x-systemEnvironment",
+                        Map.of(key.toUpperCase(Locale.ROOT).replace('-', '_').replace('.', '_'), value));
+            case "envCanonical" ->
+                new SystemEnvironmentPropertySource(
+                        "x-systemEnvironment",
+                        Map.of(key.toUpperCase(Locale.ROOT).replace("-", "").replace('.', '_'), value));
             case "yaml-kebab", "yaml_underscore" -> {
                 String[] parts = (form.equals("yaml-kebab") ? key : key.replace('-', '_')).split("\\.", -1);
                 StringBuilder text = new StringBuilder();

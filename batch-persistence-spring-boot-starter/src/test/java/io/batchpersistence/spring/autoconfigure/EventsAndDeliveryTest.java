@@ -75,7 +75,8 @@ class EventsAndDeliveryTest {
     void aListenerThatAcknowledgesDelivers() {
         runner().withUserConfiguration(Listener.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            context.getBean(Listener.class).reaction = event -> assertThat(event.acknowledge()).isTrue();
+            context.getBean(Listener.class).reaction =
+                    event -> assertThat(event.acknowledge()).isTrue();
             context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki", Map.of("tenant", "a"));
             await().until(() -> persistence.find("1").isEmpty());
             assertThat(persistence.stats().collector("loki").delivered()).isEqualTo(1);
@@ -187,24 +188,32 @@ class EventsAndDeliveryTest {
             PersistedBatch batch = persistence.find("1").orElseThrow();
             assertThat(batch.state()).isEqualTo(BatchState.PENDING);
             assertThat(batch.retryCount()).isZero();
-            assertThat(((BatchPersistenceEngine) persistence).lanes().get("loki").unhandled()).isTrue();
+            assertThat(((BatchPersistenceEngine) persistence)
+                            .lanes()
+                            .get("loki")
+                            .unhandled())
+                    .isTrue();
         });
     }
 
     @Test
     void everyWayToListenIsSeen() {
-        for (Class<?> way : List.of(Listener.class, Conditional.class, ListenerBean.class, LambdaBean.class, LazyBean.class)) {
-            runner().withUserConfiguration(way).run(context -> assertThat(
-                            context.getBean(RecoveryTargets.class).find("loki"))
-                    .as(way.getSimpleName())
-                    .isNotNull());
+        for (Class<?> way :
+                List.of(Listener.class, Conditional.class, ListenerBean.class, LambdaBean.class, LazyBean.class)) {
+            runner().withUserConfiguration(way)
+                    .run(context -> assertThat(
+                                    context.getBean(RecoveryTargets.class).find("loki"))
+                            .as(way.getSimpleName())
+                            .isNotNull());
             // In a parent context events arrive, too.
-            runner().withUserConfiguration(way).run(parent -> new ApplicationContextRunner()
-                    .withParent(parent.getSourceApplicationContext())
-                    .run(context -> assertThat(new RecoveryTargets(context.getSourceApplicationContext(), type -> null)
-                                    .find("loki"))
-                            .as("%s, in the parent", way.getSimpleName())
-                            .isNotNull()));
+            runner().withUserConfiguration(way)
+                    .run(parent -> new ApplicationContextRunner()
+                            .withParent(parent.getSourceApplicationContext())
+                            .run(context -> assertThat(
+                                            new RecoveryTargets(context.getSourceApplicationContext(), type -> null)
+                                                    .find("loki"))
+                                    .as("%s, in the parent", way.getSimpleName())
+                                    .isNotNull()));
         }
         runner().run(context -> {
             RecoveryTargets targets = context.getBean(RecoveryTargets.class);
@@ -332,7 +341,9 @@ class EventsAndDeliveryTest {
     void deliverSendsWhatItPersistedAndMarksIt() {
         AtomicReference<PersistedBatch> sent = new AtomicReference<>();
         sending(batch -> {
-                    assertThat(store.find(batch.id())).as("persisted before it is sent").isPresent();
+                    assertThat(store.find(batch.id()))
+                            .as("persisted before it is sent")
+                            .isPresent();
                     sent.set(batch);
                 })
                 .run(context -> {
@@ -405,7 +416,8 @@ class EventsAndDeliveryTest {
         sending(batch -> {}).run(context -> {
             BatchDelivery delivery = context.getBean(BatchDelivery.class);
             context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
-            assertThatThrownBy(() -> delivery.deliver("1", ENTRIES, "loki")).isInstanceOf(DuplicateBatchException.class);
+            assertThatThrownBy(() -> delivery.deliver("1", ENTRIES, "loki"))
+                    .isInstanceOf(DuplicateBatchException.class);
             assertThatThrownBy(() -> delivery.deliverAsync(" ", ENTRIES, "loki"))
                     .isInstanceOf(IllegalArgumentException.class);
         });
@@ -445,7 +457,8 @@ class EventsAndDeliveryTest {
                 })
                 .run(context -> {
                     BatchDelivery delivery = context.getBean(BatchDelivery.class);
-                    assertThat(delivery.deliver("1", ENTRIES, "loki").isDelivered()).isTrue();
+                    assertThat(delivery.deliver("1", ENTRIES, "loki").isDelivered())
+                            .isTrue();
                     delivery.deliverAsync("2", ENTRIES, "loki");
                     assertThat(sent).containsExactly("1", "2");
                     assertThatThrownBy(() -> delivery.deliver("bad", ENTRIES, "loki"))
