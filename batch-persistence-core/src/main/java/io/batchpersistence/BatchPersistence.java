@@ -99,6 +99,30 @@ public interface BatchPersistence extends AutoCloseable {
     boolean markBatchFailed(String batchId, String reason);
 
     /**
+     * The same with what the sender threw: {@link PermanentDeliveryException} makes the batch a dead letter at once, {@link
+     * RetryAfterException} says when it is due again.
+     *
+     * @param batchId its id
+     * @param cause why; its text becomes the reason
+     * @return {@code false} if no such batch is in flight; nothing changed
+     */
+    default boolean markBatchFailed(String batchId, Throwable cause) {
+        return markBatchFailed(batchId, cause.toString());
+    }
+
+    /**
+     * Gives a batch in flight back unsent, for recovery to send: it becomes pending and due at once. Not an attempt: nothing
+     * is counted (where an implementation can't do better than this default, one failed attempt is).
+     *
+     * @param batchId its id
+     * @return {@code false} if no such batch is in flight; nothing changed
+     */
+    default boolean releaseBatch(String batchId) {
+        return markBatchFailed(batchId, "handed to recovery unsent")
+                && recover(BatchSelector.all().ids(batchId)) > 0;
+    }
+
+    /**
      * One round of recovery: batches in flight for too long fail, and every collector type's due batches are handed out as
      * its lane allows. Returns when that has been started, not when it has ended. Called regularly by a scheduler; calling
      * it more often does no harm.

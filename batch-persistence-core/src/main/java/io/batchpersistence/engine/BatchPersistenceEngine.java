@@ -422,8 +422,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     @Override
     public boolean markBatchFailed(String batchId, String reason) {
+        return markBatchFailed(batchId, Failure.transientFailure(reason));
+    }
+
+    @Override
+    public boolean markBatchFailed(String batchId, Throwable cause) {
+        return markBatchFailed(batchId, Failure.of(cause));
+    }
+
+    private boolean markBatchFailed(String batchId, Failure failure) {
         checkId(batchId);
-        Failure failure = Failure.transientFailure(reason);
         ensureOpen();
         HandOver handOver = handOvers.get(batchId);
         if (!failed(batchId, BatchStore.ANY_FENCE, failure, handOver)) {
@@ -432,6 +440,28 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (handOver != null) {
             detach(handOver);
         }
+        return true;
+    }
+
+    @Override
+    public boolean releaseBatch(String batchId) {
+        checkId(batchId);
+        ensureOpen();
+        HandOver handOver = handOvers.get(batchId);
+        Instant now = clock.instant();
+        Settled settled = store.failed(
+                batchId,
+                BatchStore.ANY_FENCE,
+                "handed to recovery unsent",
+                now,
+                (type, retries) -> new Verdict(false, lane(type).settings().recovery() ? now : null, retries));
+        if (settled == null) {
+            return false;
+        }
+        if (handOver != null) {
+            detach(handOver);
+        }
+        pump(lane(settled.collectorType()));
         return true;
     }
 

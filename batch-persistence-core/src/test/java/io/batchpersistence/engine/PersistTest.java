@@ -402,7 +402,7 @@ class PersistTest {
             assertThatIllegalArgumentException()
                     .isThrownBy(() -> disabled.persistBatch("", Batches.entries(1), "loki"));
             assertThat(disabled.persistBatchAsync("a", List.of(), "loki")).isCompletedExceptionally();
-            assertThatIllegalArgumentException().isThrownBy(() -> disabled.markBatchFailed("a", null));
+            assertThatIllegalArgumentException().isThrownBy(() -> disabled.markBatchFailed("a", (String) null));
             assertThat(disabled.markBatchSuccess("a")).isFalse();
             assertThat(disabled.markBatchFailed("a", "x")).isFalse();
             assertThat(disabled.find("a")).isEmpty();

@@ -431,7 +431,7 @@ class RecoveryTest {
     void no_reason_at_all_is_refused_and_the_batch_stays_in_flight() {
         bench.persist("a");
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> bench.engine.markBatchFailed("a", null))
+                .isThrownBy(() -> bench.engine.markBatchFailed("a", (String) null))
                 .withMessageContaining("reason");
         assertThat(bench.state("a")).isEqualTo(BatchState.IN_FLIGHT);
     }

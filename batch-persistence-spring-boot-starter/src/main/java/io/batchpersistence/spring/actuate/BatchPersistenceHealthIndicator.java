@@ -1,0 +1,155 @@
+package io.batchpersistence.spring.actuate;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.engine.LaneStatus;
+import java.time.Clock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeSet;
+import org.springframework.boot.health.contributor.AbstractHealthIndicator;
+import org.springframework.boot.health.contributor.Health;
+import org.springframework.boot.health.contributor.Status;
+
+/**
+ * How batch persistence is doing. Thread-safe.
+ *
+ * <ul>
+ *   <li>{@code DOWN}: batches can't be taken at the moment, the store says why.
+ *   <li>{@link #DEGRADED}: batches are taken and nothing is lost, but somebody should look: the oldest batch has waited for
+ *       too long, the store is nearly full, or batches have nobody to hand them to. The detail {@code warnings} says which, and
+ *       what to do. Restarting the application would not help, so this status leaves the application's overall status alone;
+ *       give it a place in {@code management.endpoint.health.status.order} to change that.
+ *   <li>{@code UP}: everything else. A collector that is down is what batch persistence is for, so that is {@code UP}, too, and
+ *       shown in the details.
+ * </ul>
+ */
+public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicator {
+
+    /** Working, but somebody should look. */
+    public static final Status DEGRADED = new Status("DEGRADED");
+
+    /** More than that would be a list, not a health. */
+    private static final int MOST_COLLECTORS_SHOWN = 50;
+
+    private final BatchPersistence persistence;
+    private final Duration maxPendingAge;
+    private final double maxFillLevel;
+    private final Clock clock;
+
+    /**
+     * Watches one.
+     *
+     * @param persistence what is watched
+     * @param maxPendingAge age of the oldest undelivered batch from which on it is degraded
+     * @param maxFillLevel share of a bound in use, from 0 to 1, from which on it is degraded
+     * @param clock tells the time
+     */
+    public BatchPersistenceHealthIndicator(
+            BatchPersistence persistence, Duration maxPendingAge, double maxFillLevel, Clock clock) {
+        super("Batch persistence does not answer");
+        this.persistence = persistence;
+        this.maxPendingAge = maxPendingAge;
+        this.maxFillLevel = maxFillLevel;
+        this.clock = clock;
+    }
+
+    @Override
+    protected void doHealthCheck(Health.Builder builder) {
+        BatchStats stats = persistence.stats();
+        Map<String, LaneStatus> lanes =
+                persistence instanceof BatchPersistenceEngine engine ? engine.lanes() : Map.of();
+        CollectorStats total = stats.total();
+        Duration oldest = age(total);
+        List<String> unhandled = lanes.entrySet().stream()
+                .filter(lane -> lane.getValue().unhandled())
+                .map(Map.Entry::getKey)
+                .sorted()
+                .toList();
+
+        builder.withDetail("pending", total.pending())
+                .withDetail("inFlight", total.inFlight())
+                .withDetail("dead", total.dead())
+                .withDetail("oldestPendingAge", oldest.toString())
+                .withDetail("fillLevel", Math.round(stats.fillLevel() * 1_000) / 1_000.0)
+                .withDetail("collectors", collectors(stats, lanes));
+        if (!unhandled.isEmpty()) {
+            builder.withDetail("unhandledCollectorTypes", unhandled);
+        }
+        List<String> warnings = warnings(stats, oldest, unhandled);
+        if (!warnings.isEmpty()) {
+            builder.withDetail("warnings", warnings);
+        }
+        if (stats.problem() != null) {
+            builder.down().withDetail("problem", stats.problem());
+        } else {
+            builder.status(warnings.isEmpty() ? Status.UP : DEGRADED);
+        }
+    }
+
+    private List<String> warnings(BatchStats stats, Duration oldest, List<String> unhandled) {
+        List<String> warnings = new ArrayList<>();
+        if (oldest.compareTo(maxPendingAge) >= 0) {
+            warnings.add("The oldest batch has waited for " + oldest + " (health.max_pending_age is " + maxPendingAge
+                    + "). See why its collector does not take it: before batch_ttl is over, or it expires.");
+        }
+        if (stats.fillLevel() >= maxFillLevel) {
+            warnings.add(String.format(
+                    Locale.ROOT,
+                    "%d of %d batches and %d of %d bytes are in use (health.max_fill_level is %s). Raise max_pending_batches or"
+                            + " max_disk_usage, replay or discard dead letters, or see why collectors do not take batches;"
+                            + " once full, overflow_policy decides.",
+                    stats.batches(),
+                    stats.maxBatches(),
+                    stats.diskUsage(),
+                    stats.maxDiskUsage(),
+                    maxFillLevel));
+        }
+        if (!unhandled.isEmpty()) {
+            warnings.add("Nobody takes batches of " + String.join(", ", unhandled) + ". Add a BatchSender bean with"
+                    + " @CollectorType, or named like that, or a listener for RecoveredBatchEvent.");
+        }
+        return warnings;
+    }
+
+    private Map<String, Object> collectors(BatchStats stats, Map<String, LaneStatus> lanes) {
+        TreeSet<String> names = new TreeSet<>(stats.collectors().keySet());
+        names.addAll(lanes.keySet());
+        Map<String, Object> details = new LinkedHashMap<>();
+        names.stream().limit(MOST_COLLECTORS_SHOWN).forEach(name -> {
+            CollectorStats collector = stats.collector(name);
+            Map<String, Object> detail = new LinkedHashMap<>();
+            detail.put("pending", collector.pending());
+            detail.put("inFlight", collector.inFlight());
+            detail.put("dead", collector.dead());
+            LaneStatus lane = lanes.get(name);
+            if (lane != null) {
+                detail.put("lane", lane.state().name());
+                if (lane.outageSince() != null) {
+                    detail.put("outageSince", lane.outageSince().toString());
+                }
+                if (lane.nextProbeAt() != null) {
+                    detail.put("nextProbeAt", lane.nextProbeAt().toString());
+                }
+                if (lane.lastFailure() != null) {
+                    detail.put("lastFailure", lane.lastFailure());
+                }
+            }
+            details.put(name, detail);
+        });
+        return details;
+    }
+
+    private Duration age(CollectorStats total) {
+        Instant oldest = total.oldestPending();
+        Instant now = clock.instant();
+        return oldest == null || oldest.isAfter(now) ? Duration.ZERO : Duration.between(oldest, now);
+    }
+}

@@ -1,0 +1,104 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import io.batchpersistence.BatchListener;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import org.springframework.beans.factory.ObjectProvider;
+
+/**
+ * Passes what the engine announces on to every {@link BatchListener} bean. Until the application has started, announcements
+ * wait: a store tells of damage while it opens, when there are no listeners yet.
+ */
+final class BatchAnnouncements {
+
+    private static final Logger LOG = LoggerFactory.getLogger(BatchAnnouncements.class);
+
+    /** More than that at start-up is a disk to be replaced, not a list to be read; the engine's log has them all. */
+    private static final int MOST_WAITING = 1_000;
+
+    private final ObjectProvider<BatchListener> listeners;
+    private final ReentrantLock lock = new ReentrantLock();
+    private final List<Consumer<BatchListener>> waiting = new ArrayList<>();
+    private volatile boolean started;
+
+    BatchAnnouncements(ObjectProvider<BatchListener> listeners) {
+        this.listeners = listeners;
+    }
+
+    void start() {
+        List<Consumer<BatchListener>> early;
+        lock.lock();
+        try {
+            started = true;
+            early = List.copyOf(waiting);
+            waiting.clear();
+        } finally {
+            lock.unlock();
+        }
+        early.forEach(this::tellAll);
+    }
+
+    /** For the engine. This class is none itself, because it is a bean, and would be its own listener. */
+    BatchListener asListener() {
+        return new BatchListener() {
+            @Override
+            public void onDeadLettered(BatchSummary batch) {
+                announce(listener -> listener.onDeadLettered(batch));
+            }
+
+            @Override
+            public void onExpired(BatchSummary batch) {
+                announce(listener -> listener.onExpired(batch));
+            }
+
+            @Override
+            public void onEvicted(BatchSummary batch) {
+                announce(listener -> listener.onEvicted(batch));
+            }
+
+            @Override
+            public void onCorrupted(Corruption damage) {
+                announce(listener -> listener.onCorrupted(damage));
+            }
+        };
+    }
+
+    private void announce(Consumer<BatchListener> announcement) {
+        if (!started) {
+            lock.lock();
+            try {
+                if (!started) {
+                    if (waiting.size() < MOST_WAITING) {
+                        waiting.add(announcement);
+                    }
+                    return;
+                }
+            } finally {
+                lock.unlock();
+            }
+        }
+        tellAll(announcement);
+    }
+
+    private void tellAll(Consumer<BatchListener> announcement) {
+        try {
+            listeners.orderedStream().forEach(listener -> tell(listener, announcement));
+        } catch (RuntimeException e) {
+            LOG.warn("The listeners could not be told about a batch that was given up", e);
+        }
+    }
+
+    private static void tell(BatchListener listener, Consumer<BatchListener> announcement) {
+        try {
+            announcement.accept(listener);
+        } catch (RuntimeException e) {
+            LOG.warn("{} threw when told about a batch that was given up", listener, e);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import io.batchpersistence.BatchListener;
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.engine.LaneStatus;
+import io.batchpersistence.spring.BatchDelivery;
+import io.batchpersistence.spring.BatchSenders;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.file.JsonFileBatchStore;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.time.Clock;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import org.springframework.beans.factory.BeanFactory;
+import org.springframework.beans.factory.ListableBeanFactory;
+import org.springframework.beans.factory.ObjectProvider;
+import org.springframework.boot.autoconfigure.AutoConfiguration;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
+import org.springframework.boot.context.properties.EnableConfigurationProperties;
+import org.springframework.context.ApplicationContext;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Conditional;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.scheduling.TaskScheduler;
+import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
+
+/**
+ * {@link BatchPersistence} on disk, with recovery and cleanup on schedules of their own; or, with
+ * {@code batch_persistence.enabled: false}, one that does nothing.
+ */
+@AutoConfiguration
+public final class BatchPersistenceAutoConfiguration {
+
+    /** The scheduler of recovery and cleanup. */
+    static final String SCHEDULER = "batchPersistenceScheduler";
+
+    /** For Spring. */
+    BatchPersistenceAutoConfiguration() {}
+
+    @Bean
+    @ConditionalOnMissingBean
+    BatchSenders batchSenders(ListableBeanFactory beans) {
+        return new BeanBatchSenders(beans);
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    @Conditional(OnBatchPersistenceEnabled.class)
+    @EnableConfigurationProperties(BatchPersistenceProperties.class)
+    static final class Enabled {
+
+        private static final Logger LOG = LoggerFactory.getLogger(BatchPersistence.class);
+
+        // Not without BatchPersistence of our own: somebody else's has its own place for batches.
+        @Bean
+        @ConditionalOnMissingBean({BatchStore.class, BatchPersistence.class})
+        BatchStore batchStore(BatchPersistenceProperties properties, ObjectProvider<Clock> clock) {
+            DiskStoreOptions options = properties.storeOptions(clock.getIfUnique(Clock::systemUTC));
+            long begin = System.nanoTime();
+            BatchStore store;
+            try {
+                store = switch (properties.store()) {
+                    case SEGMENT -> SegmentBatchStore.open(options);
+                    case JSON_FILES -> JsonFileBatchStore.open(options);
+                };
+            } catch (BatchPersistenceException e) {
+                throw new StoreNotOpenedException(options.directory(), e);
+            }
+            long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begin);
+            BatchStats stats = store.stats();
+            LOG.info(
+                    "Batch store opened in {} ms: {} pending, {} dead; directory {}, store {}, format {}, compression {},"
+                            + " sync {}",
+                    millis,
+                    stats.total().pending(),
+                    stats.total().dead(),
+                    options.directory(),
+                    key(properties.store()),
+                    key(options.format()),
+                    key(options.compression()),
+                    key(options.sync()));
+            return store;
+        }
+
+        private static String key(Enum<?> value) {
+            return value.name().toLowerCase(Locale.ROOT);
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        // targets() takes a function that may return null; javac before 17.0.19 hides that from NullAway in a class
+        // file.
+        @SuppressWarnings("NullAway")
+        BatchPersistence batchPersistence(
+                BatchStore store,
+                BatchPersistenceProperties properties,
+                RecoveryTargets targets,
+                BatchAnnouncements announcements,
+                ObjectProvider<Clock> clock) {
+            return BatchPersistenceEngine.builder(store)
+                    .settings(properties::collectorSettings)
+                    .overflow(properties.overflowPolicy(), properties.overflowTimeout())
+                    .targets(targets::find)
+                    .excludeFailureReasons(properties.recovery().excludeFailureReasons())
+                    .listener(announcements.asListener())
+                    .shutdownTimeout(properties.shutdownTimeout())
+                    .clock(clock.getIfUnique(Clock::systemUTC))
+                    .build();
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        RecoveryTargets batchRecoveryTargets(ApplicationContext context, BatchSenders senders) {
+            return new RecoveryTargets(context, senders);
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        BatchAnnouncements batchAnnouncements(ObjectProvider<BatchListener> listeners) {
+            return new BatchAnnouncements(listeners);
+        }
+
+        @Bean
+        @ConditionalOnMissingBean(name = "batchEventPublisher")
+        BatchListener batchEventPublisher(ApplicationContext context) {
+            return new BatchEventPublisher(context);
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        BatchDelivery batchDelivery(
+                BatchPersistence persistence,
+                BatchSenders senders,
+                BatchPersistenceProperties properties,
+                ObjectProvider<Clock> clock) {
+            return new DefaultBatchDelivery(
+                    persistence,
+                    senders,
+                    isUp(persistence),
+                    type -> properties.collectorSettings(type).batchTimeout(),
+                    clock.getIfUnique(Clock::systemUTC));
+        }
+
+        private static Predicate<String> isUp(BatchPersistence persistence) {
+            if (!(persistence instanceof BatchPersistenceEngine engine)) {
+                return type -> true;
+            }
+            return type -> {
+                Map<String, LaneStatus> lanes = engine.lanes();
+                LaneStatus lane = lanes.get(type);
+                return lane == null || lane.state() == LaneStatus.State.CLOSED;
+            };
+        }
+
+        /**
+         * Found by its name only: Boot still makes the application's own scheduler and executor, and whatever asks for "the"
+         * scheduler or executor, {@code @Async} for instance, doesn't find two.
+         */
+        @Bean(name = SCHEDULER, defaultCandidate = false, autowireCandidate = false)
+        @ConditionalOnMissingBean(name = SCHEDULER)
+        ThreadPoolTaskScheduler batchPersistenceScheduler() {
+            ThreadPoolTaskScheduler scheduler = new ThreadPoolTaskScheduler();
+            scheduler.setPoolSize(2); // a long cleanup must not hold up recovery
+            scheduler.setThreadNamePrefix("batch-persistence-");
+            scheduler.setDaemon(true);
+            scheduler.setWaitForTasksToCompleteOnShutdown(true); // never interrupt: a round may be writing
+            scheduler.setPhase(BatchPersistenceLifecycle.PHASE);
+            return scheduler;
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        BatchPersistenceTasks batchPersistenceTasks(
+                BatchPersistence persistence,
+                BatchPersistenceProperties properties,
+                BeanFactory beans,
+                ObjectProvider<BatchPersistenceTasks.AfterRecovery> afterRecovery) {
+            return new BatchPersistenceTasks(
+                    persistence,
+                    afterRecovery,
+                    beans.getBean(SCHEDULER, TaskScheduler.class),
+                    properties.recovery().interval(),
+                    properties.cleanup().interval());
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        BatchPersistenceLifecycle batchPersistenceLifecycle(
+                BatchPersistence persistence, BatchPersistenceTasks tasks, BatchAnnouncements announcements) {
+            return new BatchPersistenceLifecycle(persistence, tasks, announcements);
+        }
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    @Conditional(OnBatchPersistenceEnabled.Not.class)
+    static final class Disabled {
+
+        @Bean
+        @ConditionalOnMissingBean
+        BatchPersistence batchPersistence() {
+            return BatchPersistenceEngine.disabled();
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        BatchDelivery batchDelivery(BatchSenders senders, ObjectProvider<Clock> clock) {
+            return new DefaultBatchDelivery.Direct(senders, clock.getIfUnique(Clock::systemUTC));
+        }
+    }
+}

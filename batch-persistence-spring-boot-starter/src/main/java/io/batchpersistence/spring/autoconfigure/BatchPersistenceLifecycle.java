@@ -1,0 +1,71 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import io.batchpersistence.BatchPersistence;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import org.springframework.context.SmartLifecycle;
+
+/**
+ * Starts the schedules before the web server takes requests, and stops after its requests have drained: schedules first, then
+ * the engine, which waits for what is being sent ({@code shutdown_timeout}) and closes the store. Stopping is for good.
+ */
+final class BatchPersistenceLifecycle implements SmartLifecycle {
+
+    /** Below the web server (-2048) and its graceful shutdown (-1024): starts before them, stops after them. */
+    static final int PHASE = SmartLifecycle.DEFAULT_PHASE - 4096;
+
+    private static final Logger LOG = LoggerFactory.getLogger(BatchPersistenceLifecycle.class);
+
+    private final BatchPersistence persistence;
+    private final BatchPersistenceTasks tasks;
+    private final BatchAnnouncements announcements;
+    private volatile boolean running;
+    private volatile boolean stopped;
+
+    BatchPersistenceLifecycle(
+            BatchPersistence persistence, BatchPersistenceTasks tasks, BatchAnnouncements announcements) {
+        this.persistence = persistence;
+        this.tasks = tasks;
+        this.announcements = announcements;
+    }
+
+    @Override
+    public void start() {
+        if (stopped) {
+            LOG.warn("Batch persistence was stopped and does not start again in this application context;"
+                    + " batches are refused until the application is restarted");
+            return;
+        }
+        running = true;
+        announcements.start();
+        tasks.start();
+    }
+
+    @Override
+    public void stop() {
+        running = false;
+        stopped = true;
+        tasks.stop();
+        try {
+            persistence.close();
+        } catch (RuntimeException e) {
+            LOG.warn("The batch store did not close properly; it will be repaired when it is opened again", e);
+        }
+    }
+
+    @Override
+    public boolean isRunning() {
+        return running;
+    }
+
+    @Override
+    public int getPhase() {
+        return PHASE;
+    }
+
+    /** A cached test context that pauses and goes on must find its store open. */
+    @Override
+    public boolean isPauseable() {
+        return false;
+    }
+}

@@ -1,0 +1,482 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.OverflowPolicy;
+import io.batchpersistence.RecoveryPolicy;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.SyncPolicy;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.time.Duration;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import org.springframework.boot.context.properties.ConfigurationProperties;
+import org.springframework.boot.context.properties.bind.DefaultValue;
+import org.springframework.util.unit.DataSize;
+
+/**
+ * The section {@code batch_persistence} of the application's configuration. Immutable.
+ *
+ * <p>A key that is not listed here fails the start-up: a misspelt limit would otherwise silently be the default.
+ *
+ * @param enabled Whether batches are kept. If false, the BatchPersistence bean does nothing and nothing is written.
+ * @param directory Directory where batches are kept, created if absent. Relative ones are relative to the working directory.
+ *     Every application needs its own.
+ * @param batchTimeout How long a batch may be in flight before that counts as a failed attempt.
+ * @param maxRecoveryRetries Failed attempts after which a batch becomes a dead letter.
+ * @param batchTtl Age at which an undelivered batch is removed, counted and announced.
+ * @param deadLetterTtl The same for dead letters, counted from when they were given up.
+ * @param maxPendingBatches Most batches held at a time, dead letters included.
+ * @param maxDiskUsage Most bytes of all files together, dead letters included.
+ * @param overflowPolicy What happens to a new batch when a bound is met.
+ * @param overflowTimeout How long overflow policy "block" waits for room before it rejects.
+ * @param store How batches are kept: appended to segment files, or one readable JSON file each.
+ * @param format How entries are written. Formats written earlier stay readable.
+ * @param compression How entries are compressed. Compressions used earlier stay readable.
+ * @param sync When bytes are forced to the disk: before persistBatch returns, regularly, or when the operating system likes.
+ * @param syncInterval How long a mark may stay unforced, and with sync "interval" a batch, too.
+ * @param shutdownTimeout How long shutdown waits for batches being sent. What isn't done by then is sent again after restart.
+ * @param recovery Recovery: sending again what was not delivered.
+ * @param cleanup Cleanup: removing what outlived its TTL and giving disk space back.
+ * @param health Thresholds of the health indicator.
+ * @param collectors Overrides for single collector types. A name with other characters than lower-case letters, digits and
+ *     dashes is written in brackets and quotes: "[My.Collector]".
+ */
+@ConfigurationProperties(prefix = "batch-persistence", ignoreUnknownFields = false)
+public record BatchPersistenceProperties(
+        @DefaultValue("true") boolean enabled,
+        @DefaultValue("./batch_persistence") String directory,
+        @DefaultValue("5m") Duration batchTimeout,
+        @DefaultValue("10") int maxRecoveryRetries,
+        @DefaultValue("24h") Duration batchTtl,
+        @DefaultValue("7d") Duration deadLetterTtl,
+        @DefaultValue("1000000") long maxPendingBatches,
+        @DefaultValue("1GB") DataSize maxDiskUsage,
+        @DefaultValue("reject") OverflowPolicy overflowPolicy,
+        @DefaultValue("5s") Duration overflowTimeout,
+        @DefaultValue("segment") Store store,
+        @Nullable BatchFormat format,
+        @Nullable Compression compression,
+        @DefaultValue("always") SyncPolicy sync,
+        @DefaultValue("200ms") Duration syncInterval,
+        @DefaultValue("30s") Duration shutdownTimeout,
+        @DefaultValue Recovery recovery,
+        @DefaultValue Cleanup cleanup,
+        @DefaultValue Health health,
+        @DefaultValue Map<String, Collector> collectors) {
+
+    private static final long MAX_PENDING_BATCHES = 500_000_000;
+
+    /** The stores on disk. */
+    public enum Store {
+        /** Append-only segment files: fast and small. */
+        SEGMENT,
+        /** One JSON file a batch, for a person to read and edit. */
+        JSON_FILES
+    }
+
+    /**
+     * Checks the values and their combinations.
+     *
+     * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+     */
+    public BatchPersistenceProperties {
+        collectors = Map.copyOf(collectors);
+        checkDirectory(directory);
+        positive(batchTimeout, "batch_timeout", "5m");
+        atLeastOne(maxRecoveryRetries, "max_recovery_retries", "10");
+        positive(batchTtl, "batch_ttl", "24h");
+        positive(deadLetterTtl, "dead_letter_ttl", "7d");
+        atLeastOne(maxPendingBatches, "max_pending_batches", "1000000");
+        if (maxPendingBatches > MAX_PENDING_BATCHES) {
+            throw new InvalidSettingException(
+                    "max_pending_batches",
+                    "is " + maxPendingBatches + ", but a store holds at most " + MAX_PENDING_BATCHES,
+                    "Set a number, for instance 1000000.");
+        }
+        if (maxDiskUsage.toBytes() < DiskStoreOptions.MIN_DISK_USAGE) {
+            throw new InvalidSettingException(
+                    "max_disk_usage",
+                    "is " + maxDiskUsage + ", but a store needs at least "
+                            + DataSize.ofBytes(DiskStoreOptions.MIN_DISK_USAGE).toMegabytes() + "MB",
+                    "Set a size, for instance 1GB. A number without a unit is in bytes.");
+        }
+        notNegative(overflowTimeout, "overflow_timeout", "5s");
+        positive(syncInterval, "sync_interval", "200ms");
+        notNegative(shutdownTimeout, "shutdown_timeout", "30s");
+        if (store == Store.JSON_FILES && format == BatchFormat.PROTOBUF) {
+            throw new InvalidSettingException(
+                    "format",
+                    "is protobuf, but batch_persistence.store is json_files, which only writes JSON",
+                    "Remove batch_persistence.format, or set batch_persistence.store to segment.");
+        }
+        if (store == Store.JSON_FILES && compression == Compression.ZSTD) {
+            throw new InvalidSettingException(
+                    "compression",
+                    "is zstd, but batch_persistence.store is json_files, whose files are there to be read by people",
+                    "Remove batch_persistence.compression, or set batch_persistence.store to segment.");
+        }
+        if (batchTimeout.compareTo(batchTtl) >= 0) {
+            throw timeoutNotBelowTtl("batch_timeout", batchTimeout, "batch_ttl", batchTtl);
+        }
+        for (Map.Entry<String, Collector> entry : collectors.entrySet()) {
+            entry.getValue().check(entry.getKey(), batchTimeout, batchTtl, recovery);
+        }
+    }
+
+    /**
+     * Where batches are kept.
+     *
+     * @return the directory, absolute
+     */
+    public Path path() {
+        // Not bound as a Path: Spring would look for a class path resource of that name first.
+        return Path.of(directory).toAbsolutePath().normalize();
+    }
+
+    /**
+     * What holds for the batches of one collector type: the overrides for it, and the common settings where there are none.
+     *
+     * @param collectorType its name
+     * @return the settings
+     */
+    public CollectorSettings collectorSettings(String collectorType) {
+        Collector own = collectors.getOrDefault(collectorType, Collector.NONE);
+        CollectorRecovery ownRecovery = own.recovery();
+        return new CollectorSettings(
+                or(own.batchTimeout(), batchTimeout),
+                or(own.batchTtl(), batchTtl),
+                or(own.deadLetterTtl(), deadLetterTtl),
+                new RecoveryPolicy(
+                        or(ownRecovery.backoffBase(), recovery.backoffBase()),
+                        or(ownRecovery.backoffMultiplier(), recovery.backoffMultiplier()),
+                        or(ownRecovery.backoffMax(), recovery.backoffMax()),
+                        or(ownRecovery.jitter(), recovery.jitter()),
+                        or(own.maxRecoveryRetries(), maxRecoveryRetries)),
+                or(ownRecovery.enabled(), recovery.enabled()) && recovery.selects(collectorType),
+                or(ownRecovery.concurrency(), recovery.concurrency()),
+                or(ownRecovery.maxRate(), recovery.maxRate()),
+                or(ownRecovery.order(), recovery.order()),
+                or(ownRecovery.outageThreshold(), recovery.outageThreshold()));
+    }
+
+    /**
+     * How the store on disk is set up.
+     *
+     * @param clock tells the time
+     * @return options, with the format and the compression that suit the store where none are set
+     */
+    public DiskStoreOptions storeOptions(Clock clock) {
+        boolean files = store == Store.JSON_FILES;
+        return DiskStoreOptions.builder(path())
+                .format(or(format, files ? BatchFormat.JSON : BatchFormat.PROTOBUF))
+                .compression(or(compression, files ? Compression.NONE : Compression.ZSTD))
+                .sync(sync)
+                .syncInterval(syncInterval)
+                .maxBatches(maxPendingBatches)
+                .maxDiskUsage(maxDiskUsage.toBytes())
+                .clock(clock)
+                .build();
+    }
+
+    /**
+     * Recovery: sending again what was not delivered.
+     *
+     * @param enabled Whether batches are sent again by themselves. If false, they wait for recover() to be called.
+     * @param interval Time between two rounds of recovery.
+     * @param backoffBase Delay before the second attempt.
+     * @param backoffMultiplier Growth of the delay from attempt to attempt.
+     * @param backoffMax Longest delay between two attempts.
+     * @param jitter Share of every delay that is random, from 0 to 1.
+     * @param concurrency Batches of one collector type sent at a time.
+     * @param maxRate Batches of one collector type sent a second, 0 for no limit.
+     * @param order Which of the due batches of one collector type goes first.
+     * @param outageThreshold Failures in a row after which a collector is taken to be down and only probed, 0 for never.
+     * @param includeCollectorTypes Names of the only collector types that recovery serves. Empty for all.
+     * @param excludeCollectorTypes Names of collector types that recovery leaves alone.
+     * @param excludeFailureReasons Patterns of failure reasons after which recovery leaves a batch alone until recover() is
+     *     called, with * for any characters and ? for one. Case is ignored.
+     */
+    public record Recovery(
+            @DefaultValue("true") boolean enabled,
+            @DefaultValue("1s") Duration interval,
+            @DefaultValue("1s") Duration backoffBase,
+            @DefaultValue("2") double backoffMultiplier,
+            @DefaultValue("5m") Duration backoffMax,
+            @DefaultValue("0.5") double jitter,
+            @DefaultValue("1") int concurrency,
+            @DefaultValue("0") double maxRate,
+            @DefaultValue("oldest_first") BatchOrder order,
+            @DefaultValue("3") int outageThreshold,
+            @DefaultValue Set<String> includeCollectorTypes,
+            @DefaultValue Set<String> excludeCollectorTypes,
+            @DefaultValue List<String> excludeFailureReasons) {
+
+        /**
+         * Checks the values.
+         *
+         * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+         */
+        public Recovery {
+            includeCollectorTypes = Set.copyOf(includeCollectorTypes);
+            excludeCollectorTypes = Set.copyOf(excludeCollectorTypes);
+            excludeFailureReasons = List.copyOf(excludeFailureReasons);
+            positive(interval, "recovery.interval", "1s");
+            checkRecovery(
+                    "recovery.",
+                    backoffBase,
+                    backoffMultiplier,
+                    backoffMax,
+                    jitter,
+                    concurrency,
+                    maxRate,
+                    outageThreshold);
+            Set<String> both = new HashSet<>(includeCollectorTypes);
+            both.retainAll(excludeCollectorTypes);
+            if (!both.isEmpty()) {
+                throw new InvalidSettingException(
+                        "recovery.include_collector_types",
+                        "and batch_persistence.recovery.exclude_collector_types both name " + String.join(", ", both),
+                        "Remove it from one of the two lists.");
+            }
+        }
+
+        boolean selects(String collectorType) {
+            return (includeCollectorTypes.isEmpty() || includeCollectorTypes.contains(collectorType))
+                    && !excludeCollectorTypes.contains(collectorType);
+        }
+    }
+
+    /**
+     * Cleanup: removing what outlived its TTL and giving disk space back.
+     *
+     * @param interval Time between two rounds of cleanup.
+     */
+    public record Cleanup(@DefaultValue("1m") Duration interval) {
+
+        /**
+         * Checks the value.
+         *
+         * @throws IllegalArgumentException if it is not positive
+         */
+        public Cleanup {
+            positive(interval, "cleanup.interval", "1m");
+        }
+    }
+
+    /**
+     * Thresholds of the health indicator.
+     *
+     * @param maxPendingAge Age of the oldest undelivered batch from which on health is DEGRADED.
+     * @param maxFillLevel Share of max_pending_batches or max_disk_usage, from 0 to 1, from which on health is DEGRADED.
+     */
+    public record Health(
+            @DefaultValue("1h") Duration maxPendingAge,
+            @DefaultValue("0.9") double maxFillLevel) {
+
+        /**
+         * Checks the values.
+         *
+         * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+         */
+        public Health {
+            positive(maxPendingAge, "health.max_pending_age", "1h");
+            if (!(maxFillLevel > 0 && maxFillLevel <= 1)) {
+                throw new InvalidSettingException(
+                        "health.max_fill_level",
+                        "is " + maxFillLevel + ", but must be above 0 and at most 1",
+                        "Set a share, for instance 0.9 for 90 percent.");
+            }
+        }
+    }
+
+    /**
+     * Overrides for one collector type. What is absent is as for all.
+     *
+     * @param batchTimeout How long a batch of this collector type may be in flight before that counts as a failed attempt.
+     * @param maxRecoveryRetries Failed attempts after which a batch of this collector type becomes a dead letter.
+     * @param batchTtl Age at which an undelivered batch of this collector type is removed.
+     * @param deadLetterTtl The same for its dead letters, counted from when they were given up.
+     * @param recovery Recovery of this collector type.
+     */
+    public record Collector(
+            @Nullable Duration batchTimeout,
+            @Nullable Integer maxRecoveryRetries,
+            @Nullable Duration batchTtl,
+            @Nullable Duration deadLetterTtl,
+            @DefaultValue CollectorRecovery recovery) {
+
+        static final Collector NONE = new Collector(
+                null, null, null, null, new CollectorRecovery(null, null, null, null, null, null, null, null, null));
+
+        // Not in the constructor: only the outer record knows the collector type and the common settings.
+        private void check(String type, Duration commonTimeout, Duration commonTtl, Recovery common) {
+            String key = "collectors." + type + ".";
+            Duration timeout = or(batchTimeout, commonTimeout);
+            Duration ttl = or(batchTtl, commonTtl);
+            positive(timeout, key + "batch_timeout", "5m");
+            atLeastOne(or(maxRecoveryRetries, 1), key + "max_recovery_retries", "10");
+            positive(ttl, key + "batch_ttl", "24h");
+            positive(or(deadLetterTtl, ttl), key + "dead_letter_ttl", "7d");
+            if (timeout.compareTo(ttl) >= 0) {
+                throw timeoutNotBelowTtl(
+                        batchTimeout != null ? key + "batch_timeout" : "batch_timeout",
+                        timeout,
+                        batchTtl != null ? key + "batch_ttl" : "batch_ttl",
+                        ttl);
+            }
+            checkRecovery(
+                    key + "recovery.",
+                    or(recovery.backoffBase, common.backoffBase),
+                    or(recovery.backoffMultiplier, common.backoffMultiplier),
+                    or(recovery.backoffMax, common.backoffMax),
+                    or(recovery.jitter, common.jitter),
+                    or(recovery.concurrency, common.concurrency),
+                    or(recovery.maxRate, common.maxRate),
+                    or(recovery.outageThreshold, common.outageThreshold));
+            if (Boolean.TRUE.equals(recovery.enabled) && !common.selects(type)) {
+                throw new InvalidSettingException(
+                        key + "recovery.enabled",
+                        "is true, but "
+                                + (common.excludeCollectorTypes.contains(type)
+                                        ? "batch_persistence.recovery.exclude_collector_types names " + type
+                                        : "batch_persistence.recovery.include_collector_types does not name " + type),
+                        "Remove one of the two, or adapt the list.");
+            }
+        }
+    }
+
+    /**
+     * Recovery of one collector type. What is absent is as for all.
+     *
+     * @param enabled Whether batches of this collector type are sent again by themselves.
+     * @param backoffBase Delay before the second attempt of a batch of this collector type.
+     * @param backoffMultiplier Growth of the delay from attempt to attempt.
+     * @param backoffMax Longest delay between two attempts.
+     * @param jitter Share of every delay that is random, from 0 to 1.
+     * @param concurrency Batches of this collector type sent at a time.
+     * @param maxRate Batches of this collector type sent a second, 0 for no limit.
+     * @param order Which of the due batches of this collector type goes first.
+     * @param outageThreshold Failures in a row after which this collector is taken to be down and only probed, 0 for never.
+     */
+    public record CollectorRecovery(
+            @Nullable Boolean enabled,
+            @Nullable Duration backoffBase,
+            @Nullable Double backoffMultiplier,
+            @Nullable Duration backoffMax,
+            @Nullable Double jitter,
+            @Nullable Integer concurrency,
+            @Nullable Double maxRate,
+            @Nullable BatchOrder order,
+            @Nullable Integer outageThreshold) {}
+
+    private static <T> T or(@Nullable T value, T other) {
+        return value != null ? value : other;
+    }
+
+    private static void checkDirectory(String directory) {
+        String action = "Set a path, for instance ./batch_persistence.";
+        if (directory.isBlank()) {
+            throw new InvalidSettingException("directory", "is blank, but batches must be kept somewhere", action);
+        }
+        try {
+            var unused = Path.of(directory);
+        } catch (InvalidPathException e) {
+            throw new InvalidSettingException("directory", "is not a path on this system: " + e.getMessage(), action);
+        }
+    }
+
+    private static void checkRecovery(
+            String key,
+            Duration backoffBase,
+            double backoffMultiplier,
+            Duration backoffMax,
+            double jitter,
+            int concurrency,
+            double maxRate,
+            int outageThreshold) {
+        positive(backoffBase, key + "backoff_base", "1s");
+        if (!(backoffMultiplier >= 1) || Double.isInfinite(backoffMultiplier)) {
+            throw new InvalidSettingException(
+                    key + "backoff_multiplier",
+                    "is " + backoffMultiplier + ", but delays must not shrink",
+                    "Set 1 for equal delays, or more, for instance 2.");
+        }
+        positive(backoffMax, key + "backoff_max", "5m");
+        if (backoffMax.compareTo(backoffBase) < 0) {
+            throw new InvalidSettingException(
+                    key + "backoff_max",
+                    "is " + text(backoffMax) + ", which is less than the " + key + "backoff_base of "
+                            + text(backoffBase),
+                    "Raise batch_persistence." + key + "backoff_max or lower batch_persistence." + key
+                            + "backoff_base.");
+        }
+        if (!(jitter >= 0 && jitter <= 1)) {
+            throw new InvalidSettingException(
+                    key + "jitter", "is " + jitter + ", but must be from 0 to 1", "Set a share, for instance 0.5.");
+        }
+        atLeastOne(concurrency, key + "concurrency", "1");
+        if (!(maxRate >= 0) || Double.isInfinite(maxRate)) {
+            throw new InvalidSettingException(
+                    key + "max_rate",
+                    "is " + maxRate + ", but must not be negative",
+                    "Set batches a second, or 0 for no limit.");
+        }
+        if (outageThreshold < 0) {
+            throw new InvalidSettingException(
+                    key + "outage_threshold",
+                    "is " + outageThreshold + ", but must not be negative",
+                    "Set a number of failures, for instance 3, or 0 for never.");
+        }
+    }
+
+    private static void positive(Duration value, String key, String example) {
+        if (value.isZero() || value.isNegative()) {
+            throw new InvalidSettingException(
+                    key,
+                    "is " + text(value) + ", but must be longer than nothing",
+                    "Set a duration, for instance " + example + ". A number without a unit is in milliseconds.");
+        }
+    }
+
+    private static void notNegative(Duration value, String key, String example) {
+        if (value.isNegative()) {
+            throw new InvalidSettingException(
+                    key,
+                    "is " + text(value) + ", but must not be negative",
+                    "Set a duration, for instance " + example + ". A number without a unit is in milliseconds.");
+        }
+    }
+
+    private static void atLeastOne(long value, String key, String example) {
+        if (value < 1) {
+            throw new InvalidSettingException(
+                    key, "is " + value + ", but must be at least 1", "Set a number, for instance " + example + ".");
+        }
+    }
+
+    private static InvalidSettingException timeoutNotBelowTtl(
+            String timeoutKey, Duration timeout, String ttlKey, Duration ttl) {
+        return new InvalidSettingException(
+                timeoutKey,
+                "is " + text(timeout) + ", but batch_persistence." + ttlKey + " is " + text(ttl)
+                        + ": a batch would be too old before its first attempt had timed out",
+                "Lower batch_persistence." + timeoutKey + " or raise batch_persistence." + ttlKey + ".");
+    }
+
+    private static String text(Duration value) {
+        long millis = value.toMillis();
+        if (value.isZero() || millis % 1_000 != 0) {
+            return millis + "ms";
+        }
+        long seconds = value.toSeconds();
+        return seconds % 60 != 0 ? seconds + "s" : seconds % 3_600 != 0 ? seconds / 60 + "m" : seconds / 3_600 + "h";
+    }
+}

@@ -1,0 +1,31 @@
+package io.batchpersistence.spring.autoconfigure;
+
+/** A setting, or a combination of settings, that can't be meant. */
+final class InvalidSettingException extends IllegalArgumentException implements StartUpFailure {
+
+    private final String key;
+    private final String action;
+
+    /**
+     * For one key.
+     *
+     * @param key the key as in YAML, below {@code batch_persistence}
+     * @param problem what is wrong, beginning with a verb: "is 0, but …"
+     * @param action what to change
+     */
+    InvalidSettingException(String key, String problem, String action) {
+        super("batch_persistence." + key + " " + problem);
+        this.key = key;
+        this.action = action;
+    }
+
+    /** The key without the prefix, with underscores. */
+    String key() {
+        return key;
+    }
+
+    @Override
+    public String action() {
+        return action;
+    }
+}

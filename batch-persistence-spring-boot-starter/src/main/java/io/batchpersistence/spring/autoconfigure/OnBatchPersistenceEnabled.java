@@ -1,0 +1,34 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import org.springframework.boot.autoconfigure.condition.ConditionMessage;
+import org.springframework.boot.autoconfigure.condition.ConditionOutcome;
+import org.springframework.boot.autoconfigure.condition.SpringBootCondition;
+import org.springframework.boot.context.properties.bind.Binder;
+import org.springframework.context.annotation.ConditionContext;
+import org.springframework.core.type.AnnotatedTypeMetadata;
+
+/**
+ * Whether {@code batch_persistence.enabled} is true, with the same reading of the value as when the properties are bound
+ * ("off" is false, "ture" fails the start-up): a batch must not go unkept because two places read a word differently.
+ */
+class OnBatchPersistenceEnabled extends SpringBootCondition {
+
+    /** The opposite. */
+    static final class Not extends OnBatchPersistenceEnabled {
+        @Override
+        public ConditionOutcome getMatchOutcome(ConditionContext context, AnnotatedTypeMetadata metadata) {
+            ConditionOutcome enabled = super.getMatchOutcome(context, metadata);
+            return new ConditionOutcome(!enabled.isMatch(), enabled.getConditionMessage());
+        }
+    }
+
+    @Override
+    public ConditionOutcome getMatchOutcome(ConditionContext context, AnnotatedTypeMetadata metadata) {
+        boolean enabled = Binder.get(context.getEnvironment())
+                .bind("batch-persistence.enabled", Boolean.class)
+                .orElse(true);
+        return new ConditionOutcome(
+                enabled,
+                ConditionMessage.forCondition("batch_persistence.enabled").because("is " + enabled));
+    }
+}

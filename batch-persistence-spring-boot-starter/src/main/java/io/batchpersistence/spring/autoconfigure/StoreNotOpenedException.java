@@ -1,0 +1,45 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.DirectoryLockedException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** The directory can't be used. */
+final class StoreNotOpenedException extends BatchPersistenceException implements StartUpFailure {
+
+    private final String action;
+
+    StoreNotOpenedException(Path directory, BatchPersistenceException cause) {
+        super(cause.getMessage() != null ? cause.getMessage() : cause.toString(), cause);
+        this.action = action(directory, cause);
+    }
+
+    private static String action(Path directory, BatchPersistenceException cause) {
+        if (cause instanceof DirectoryLockedException locked) {
+            return "Stop " + locked.holder()
+                    + " if it should not run, or give this application a directory of its own with"
+                    + " batch_persistence.directory (environment variable BATCH_PERSISTENCE_DIRECTORY).";
+        }
+        Path existing = directory;
+        while (!Files.exists(existing) && existing.getParent() != null) {
+            existing = existing.getParent();
+        }
+        if (!Files.isDirectory(existing)) {
+            return existing + " is a file. Remove it, or set batch_persistence.directory (environment variable"
+                    + " BATCH_PERSISTENCE_DIRECTORY) to a directory.";
+        }
+        if (!Files.isWritable(existing)) {
+            return "Let the user " + System.getProperty("user.name") + " write to " + existing
+                    + ", or set batch_persistence.directory (environment variable BATCH_PERSISTENCE_DIRECTORY) to a directory"
+                    + " it may write to.";
+        }
+        return "Make sure that the disk of " + existing + " works and has space and inodes left, or set"
+                + " batch_persistence.directory (environment variable BATCH_PERSISTENCE_DIRECTORY) to a directory elsewhere.";
+    }
+
+    @Override
+    public String action() {
+        return action;
+    }
+}

@@ -1,0 +1,301 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.PermanentDeliveryException;
+import io.micrometer.core.instrument.MeterRegistry;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.springframework.beans.factory.ObjectProvider;
+import org.springframework.boot.Banner;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
+import org.springframework.boot.builder.SpringApplicationBuilder;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.SmartLifecycle;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.web.bind.annotation.PostMapping;
+import org.springframework.web.bind.annotation.RestController;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/** A whole application, with a web server and everything of actuator. */
+class ActuatorAndWebServerTest {
+
+    private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "secret"));
+
+    @TempDir
+    Path directory;
+
+    private final HttpClient client = HttpClient.newHttpClient();
+
+    private ConfigurableApplicationContext start(String... properties) {
+        return new SpringApplicationBuilder(Application.class)
+                .bannerMode(Banner.Mode.OFF)
+                .properties(
+                        "server.port=0",
+                        "server.shutdown=graceful",
+                        "spring.main.register-shutdown-hook=false",
+                        "management.endpoints.web.exposure.include=*",
+                        "management.endpoint.health.show-details=always",
+                        "batch-persistence.directory=" + directory)
+                .properties(properties)
+                .run();
+    }
+
+    private HttpResponse<String> get(ConfigurableApplicationContext context, String path) throws Exception {
+        return client.send(HttpRequest.newBuilder(uri(context, path)).build(), BodyHandlers.ofString());
+    }
+
+    private JsonNode json(ConfigurableApplicationContext context, String path) throws Exception {
+        return JsonMapper.shared().readTree(get(context, path).body());
+    }
+
+    private static URI uri(ConfigurableApplicationContext context, String path) {
+        return URI.create("http://localhost:" + context.getEnvironment().getProperty("local.server.port") + path);
+    }
+
+    @Test
+    void healthSaysWhatWaitsAndWhatToDo() throws Exception {
+        try (ConfigurableApplicationContext context = start()) {
+            JsonNode health = json(context, "/actuator/health").at("/components/batchPersistence");
+            assertThat(health.get("status").asString()).isEqualTo("UP");
+            assertThat(health.at("/details/pending").asInt()).isZero();
+
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            persistence.persistBatch("1", ENTRIES, "nobody");
+            persistence.releaseBatch("1");
+            persistence.recover();
+            HttpResponse<String> overall = get(context, "/actuator/health");
+            health = JsonMapper.shared().readTree(overall.body()).at("/components/batchPersistence");
+            assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
+            assertThat(health.at("/details/pending").asInt()).isEqualTo(1);
+            assertThat(health.at("/details/unhandledCollectorTypes/0").asString())
+                    .isEqualTo("nobody");
+            assertThat(health.at("/details/collectors/nobody/lane").asString()).isEqualTo("CLOSED");
+            assertThat(health.at("/details/warnings/0").asString()).contains("nobody", "Add a BatchSender bean");
+            assertThat(overall.statusCode()).as("restarting would not help").isEqualTo(200);
+
+            persistence.close();
+            overall = get(context, "/actuator/health");
+            assertThat(overall.statusCode()).isEqualTo(503);
+            assertThat(JsonMapper.shared()
+                            .readTree(overall.body())
+                            .at("/components/batchPersistence/status")
+                            .asString())
+                    .isEqualTo("DOWN");
+        }
+    }
+
+    @Test
+    void healthIsDegradedByAgeAndByFillLevel() throws Exception {
+        try (ConfigurableApplicationContext context = start(
+                "batch-persistence.health.max-pending-age=1ms",
+                "batch-persistence.health.max-fill-level=0.5",
+                "batch-persistence.max-pending-batches=2")) {
+            context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
+            await().untilAsserted(() -> {
+                JsonNode health = json(context, "/actuator/health/batchPersistence");
+                assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
+                assertThat(health.at("/details/fillLevel").asDouble()).isEqualTo(0.5);
+                assertThat(health.at("/details/warnings").toString())
+                        .contains("The oldest batch has waited for", "1 of 2 batches");
+            });
+        }
+    }
+
+    @Test
+    void theEndpointShowsNumbersAndBatchesButNeverWhatIsInThem() throws Exception {
+        try (ConfigurableApplicationContext context = start()) {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            persistence.persistBatch("dead", ENTRIES, "loki", Map.of("tenant", "secret"));
+            persistence.markBatchFailed("dead", new PermanentDeliveryException("malformed"));
+            persistence.persistBatch("flying", ENTRIES, "otlp");
+
+            JsonNode summary = json(context, "/actuator/batchpersistence");
+            assertThat(summary.get("batches").asInt()).isEqualTo(2);
+            assertThat(summary.at("/collectors/loki/stats/dead").asInt()).isEqualTo(1);
+            assertThat(summary.at("/collectors/loki/balanced").asBoolean()).isTrue();
+            assertThat(summary.at("/collectors/otlp/stats/inFlight").asInt()).isEqualTo(1);
+
+            String all = get(context, "/actuator/batchpersistence/batches").body();
+            assertThat(all).contains("\"dead\"", "\"flying\"", "malformed").doesNotContain("secret");
+            for (String filter :
+                    List.of("state=dead", "collectorType=loki", "failureReason=mal*", "state=DEAD&limit=1")) {
+                JsonNode batches = json(context, "/actuator/batchpersistence/batches?" + filter)
+                        .get("batches");
+                assertThat(batches).as(filter).hasSize(1);
+                assertThat(batches.at("/0/id").asString()).isEqualTo("dead");
+                assertThat(batches.at("/0/state").asString()).isEqualTo(BatchState.DEAD.name());
+            }
+            assertThat(get(context, "/actuator/batchpersistence/batches?limit=0")
+                            .statusCode())
+                    .isEqualTo(400);
+            assertThat(get(context, "/actuator/batchpersistence/batches?state=odd")
+                            .statusCode())
+                    .isEqualTo(400);
+            assertThat(get(context, "/actuator/batchpersistence/entries").statusCode())
+                    .isEqualTo(404);
+            HttpRequest delete = HttpRequest.newBuilder(uri(context, "/actuator/batchpersistence"))
+                    .DELETE()
+                    .build();
+            assertThat(client.send(delete, BodyHandlers.ofString()).statusCode())
+                    .isEqualTo(405);
+        }
+    }
+
+    @Test
+    void scheduledTasksAreShown() throws Exception {
+        try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=1500ms")) {
+            JsonNode tasks = json(context, "/actuator/scheduledtasks").get("fixedDelay");
+            assertThat(tasks.toString())
+                    .contains("io.batchpersistence.recovery", "io.batchpersistence.cleanup")
+                    .contains("\"interval\":1500", "\"interval\":60000");
+        }
+    }
+
+    @Test
+    void metersFollowTheCollectorTypes() {
+        try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=10ms")) {
+            MeterRegistry registry = context.getBean(MeterRegistry.class);
+            assertThat(registry.get("batch.persistence.batches.limit").gauge().value())
+                    .isEqualTo(1_000_000);
+            assertThat(registry.find("batch.persistence.accepted").meters()).isEmpty();
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            persistence.persistBatch("1", ENTRIES, "loki");
+            persistence.persistBatch("2", ENTRIES, "loki");
+            persistence.markBatchSuccess("1");
+            persistence.markBatchFailed("2", new PermanentDeliveryException("malformed"));
+            await().untilAsserted(() -> {
+                assertThat(count(registry, "accepted")).isEqualTo(2);
+                assertThat(count(registry, "delivered")).isEqualTo(1);
+                assertThat(count(registry, "dead.lettered")).isEqualTo(1);
+                assertThat(registry.get("batch.persistence.batches")
+                                .tags("collector", "loki", "state", "dead")
+                                .gauge()
+                                .value())
+                        .isEqualTo(1);
+                assertThat(registry.get("batch.persistence.lane.open")
+                                .tags("collector", "loki")
+                                .gauge()
+                                .value())
+                        .isZero();
+            });
+        }
+    }
+
+    @Test
+    void meterCardinalityIsBounded() {
+        try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=10ms")) {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            for (int i = 0; i < 150; i++) {
+                persistence.persistBatch("b" + i, ENTRIES, "collector-" + i);
+            }
+            MeterRegistry registry = context.getBean(MeterRegistry.class);
+            await().untilAsserted(() -> {
+                assertThat(registry.find("batch.persistence.accepted").functionCounters())
+                        .hasSize(101)
+                        .satisfies(counters -> assertThat(counters.stream()
+                                        .mapToDouble(counter -> counter.count())
+                                        .sum())
+                                .isEqualTo(150));
+            });
+        }
+    }
+
+    private static double count(MeterRegistry registry, String name) {
+        return registry.get("batch.persistence." + name)
+                .tag("collector", "loki")
+                .functionCounter()
+                .count();
+    }
+
+    @Test
+    void batchesAreTakenUntilWebRequestsHaveDrained() throws Exception {
+        ConfigurableApplicationContext context = start();
+        Application application = context.getBean(Application.class);
+        CompletableFuture<HttpResponse<String>> response = client.sendAsync(
+                HttpRequest.newBuilder(uri(context, "/logs"))
+                        .POST(HttpRequest.BodyPublishers.noBody())
+                        .build(),
+                BodyHandlers.ofString());
+        application.requestArrived.await();
+        Thread closing = new Thread(context::close);
+        closing.start();
+        application.webServerIsNext.await();
+        assertThat(context.getBean(BatchPersistenceLifecycle.class).isRunning()).isTrue();
+        application.goOn.countDown();
+        assertThat(response.get().body()).isEqualTo("kept");
+        closing.join();
+        try (ConfigurableApplicationContext again = start()) {
+            assertThat(again.getBean(BatchPersistence.class).find("from-request"))
+                    .isPresent();
+        }
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    @EnableAutoConfiguration
+    @RestController
+    static class Application {
+        final CountDownLatch requestArrived = new CountDownLatch(1);
+        final CountDownLatch goOn = new CountDownLatch(1);
+        final CountDownLatch webServerIsNext = new CountDownLatch(1);
+        private final BatchPersistence persistence;
+
+        Application(BatchPersistence persistence) {
+            this.persistence = persistence;
+        }
+
+        /** Stopped after all that stops before the web server's graceful shutdown. */
+        @Bean
+        static SmartLifecycle beforeGracefulShutdown(ObjectProvider<Application> application) {
+            return new SmartLifecycle() {
+                private volatile boolean running;
+
+                @Override
+                public void start() {
+                    running = true;
+                }
+
+                @Override
+                public void stop() {
+                    running = false;
+                    application.getObject().webServerIsNext.countDown();
+                }
+
+                @Override
+                public boolean isRunning() {
+                    return running;
+                }
+
+                @Override
+                public int getPhase() {
+                    return SmartLifecycle.DEFAULT_PHASE - 1023;
+                }
+            };
+        }
+
+        @PostMapping("/logs")
+        String logs() throws InterruptedException {
+            requestArrived.countDown();
+            goOn.await();
+            persistence.persistBatch("from-request", ENTRIES, "loki");
+            return "kept";
+        }
+    }
+}

@@ -1,0 +1,736 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import io.batchpersistence.BatchListener;
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchSender;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.spring.BatchDelivery;
+import io.batchpersistence.spring.BatchSenders;
+import io.batchpersistence.spring.CollectorType;
+import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
+import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
+import io.batchpersistence.spring.actuate.BatchPersistenceMetrics;
+import io.micrometer.core.instrument.MeterRegistry;
+import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
+import jakarta.validation.Validator;
+import java.io.File;
+import java.io.IOException;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Executor;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.FieldSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.springframework.beans.factory.BeanFactory;
+import org.springframework.beans.factory.support.DefaultListableBeanFactory;
+import org.springframework.beans.factory.support.RootBeanDefinition;
+import org.springframework.boot.Banner;
+import org.springframework.boot.WebApplicationType;
+import org.springframework.boot.actuate.endpoint.annotation.Endpoint;
+import org.springframework.boot.autoconfigure.AutoConfigurations;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
+import org.springframework.boot.autoconfigure.task.TaskExecutionAutoConfiguration;
+import org.springframework.boot.autoconfigure.task.TaskSchedulingAutoConfiguration;
+import org.springframework.boot.builder.SpringApplicationBuilder;
+import org.springframework.boot.diagnostics.FailureAnalysis;
+import org.springframework.boot.diagnostics.FailureAnalyzer;
+import org.springframework.boot.health.contributor.HealthIndicator;
+import org.springframework.boot.test.context.FilteredClassLoader;
+import org.springframework.boot.test.context.runner.ApplicationContextRunner;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.context.support.GenericApplicationContext;
+import org.springframework.core.env.ConfigurableEnvironment;
+import org.springframework.core.env.Environment;
+import org.springframework.core.io.support.SpringFactoriesLoader;
+import org.springframework.core.io.support.SpringFactoriesLoader.ArgumentResolver;
+import org.springframework.core.task.TaskExecutor;
+import org.springframework.scheduling.TaskScheduler;
+import org.springframework.scheduling.annotation.EnableScheduling;
+import org.springframework.scheduling.annotation.Scheduled;
+import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
+import org.springframework.scheduling.config.FixedDelayTask;
+import org.springframework.scheduling.config.ScheduledTask;
+
+class BatchPersistenceAutoConfigurationTest {
+
+    static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello"));
+
+    /** All beans of the starter. */
+    static final List<String> BEANS = List.of(
+            "batchSenders",
+            "batchStore",
+            "batchPersistence",
+            "batchRecoveryTargets",
+            "batchAnnouncements",
+            "batchEventPublisher",
+            "batchDelivery",
+            "batchPersistenceScheduler",
+            "batchPersistenceTasks",
+            "batchPersistenceLifecycle",
+            "batchPersistenceHealthIndicator",
+            "batchPersistenceEndpoint",
+            "batchPersistenceMetrics",
+            "batchPersistenceMetricsRefresh");
+
+    @TempDir
+    Path directory;
+
+    /** Of the context made last: one that failed to start doesn't give it away. */
+    private ConfigurableEnvironment environment;
+
+    private ApplicationContextRunner runner() {
+        return new ApplicationContextRunner()
+                .withConfiguration(AutoConfigurations.of(
+                        TaskExecutionAutoConfiguration.class,
+                        TaskSchedulingAutoConfiguration.class,
+                        BatchPersistenceAutoConfiguration.class,
+                        BatchPersistenceEndpointAutoConfiguration.class,
+                        BatchPersistenceHealthAutoConfiguration.class,
+                        BatchPersistenceMetricsAutoConfiguration.class))
+                .withInitializer(context -> environment = context.getEnvironment())
+                .withPropertyValues(
+                        "batch-persistence.directory=" + directory.resolve("batches"),
+                        "management.endpoints.web.exposure.include=*",
+                        "spring.main.web-application-type=none");
+    }
+
+    @Test
+    void oneDependencyIsEnough() {
+        runner().run(context -> {
+            assertThat(context).hasSingleBean(BatchPersistence.class).hasSingleBean(BatchDelivery.class);
+            assertThat(directory.resolve("batches")).isDirectory();
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            persistence.persistBatch("1", ENTRIES, "loki");
+            assertThat(persistence.find("1")).isPresent();
+            assertThat(persistence.markBatchSuccess("1")).isTrue();
+        });
+    }
+
+    @Test
+    void theImportsFileNamesEveryAutoConfiguration() throws IOException {
+        try (var imports = getClass()
+                .getResourceAsStream(
+                        "/META-INF/spring/org.springframework.boot.autoconfigure.AutoConfiguration.imports")) {
+            assertThat(imports).isNotNull();
+            assertThat(new String(imports.readAllBytes(), java.nio.charset.StandardCharsets.UTF_8).lines())
+                    .containsExactlyInAnyOrder(
+                            BatchPersistenceAutoConfiguration.class.getName(),
+                            BatchPersistenceEndpointAutoConfiguration.class.getName(),
+                            BatchPersistenceHealthAutoConfiguration.class.getName(),
+                            BatchPersistenceMetricsAutoConfiguration.class.getName());
+        }
+    }
+
+    // ------------------------------------------------------------- disabled
+
+    @ParameterizedTest
+    @ValueSource(strings = {"false", "off"})
+    void disabledDoesNothingAndTouchesNothing(String no) {
+        runner().withUserConfiguration(WithRegistry.class)
+                .withPropertyValues("batch-persistence.enabled=" + no, "batch-persistence.batch-timeout=-1s")
+                .run(context -> {
+                    assertThat(context)
+                            .hasNotFailed()
+                            .hasSingleBean(BatchPersistence.class)
+                            .doesNotHaveBean(BatchStore.class)
+                            .doesNotHaveBean(BatchPersistenceAutoConfiguration.SCHEDULER)
+                            .doesNotHaveBean(BatchPersistenceTasks.class)
+                            .doesNotHaveBean(BatchPersistenceHealthIndicator.class)
+                            .doesNotHaveBean(BatchPersistenceEndpoint.class)
+                            .doesNotHaveBean(BatchPersistenceMetrics.class);
+                    context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
+                    assertThat(context.getBean(BatchPersistence.class).find("1"))
+                            .isEmpty();
+                });
+        assertThat(directory.resolve("batches")).doesNotExist();
+    }
+
+    // ------------------------------------------------------------- back off
+
+    @ParameterizedTest
+    @FieldSource("BEANS")
+    void everyBeanBacksOff(String name) {
+        // By name where several beans of a type are normal, by type elsewhere.
+        boolean byName = List.of("batchEventPublisher", "batchPersistenceScheduler", "batchPersistenceHealthIndicator")
+                .contains(name);
+        String ownName = byName ? name : "own";
+        runner().withUserConfiguration(WithRegistry.class)
+                .withInitializer(context -> ((GenericApplicationContext) context)
+                        .registerBeanDefinition(ownName, Own.definition(name, context)))
+                .run(context -> {
+                    assertThat(context).hasNotFailed();
+                    Object own = context.getBean(ownName);
+                    assertThat(context.containsBean(name)).isEqualTo(byName);
+                    if (!byName) {
+                        assertThat(context.getBean(own.getClass())).isSameAs(own);
+                    }
+                    assertThat(context.getBeanFactory().getBeanDefinition(ownName))
+                            .isInstanceOf(RootBeanDefinition.class);
+                });
+    }
+
+    @Test
+    void everyBeanIsInTheBackOffTest() {
+        runner().withUserConfiguration(WithRegistry.class)
+                .run(context -> assertThat(java.util.Arrays.stream(context.getBeanDefinitionNames())
+                                .filter(name -> name.startsWith("batch") && !name.contains(".")))
+                        .containsExactlyInAnyOrderElementsOf(BEANS));
+    }
+
+    @Test
+    void withSomebodyElsesBatchPersistenceNoStoreIsOpened() {
+        runner().withBean(BatchPersistence.class, BatchPersistenceEngine::disabled)
+                .run(context -> {
+                    assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);
+                    assertThat(directory.resolve("batches")).doesNotExist();
+                });
+    }
+
+    /** For every bean of the starter, one of somebody else's. */
+    static class Own {
+
+        static RootBeanDefinition definition(String name, ConfigurableApplicationContext beans) {
+            RootBeanDefinition definition = new RootBeanDefinition();
+            define(definition, name, beans);
+            return definition;
+        }
+
+        private static void define(RootBeanDefinition definition, String name, ConfigurableApplicationContext beans) {
+            switch (name) {
+                case "batchSenders" -> set(definition, BeanBatchSenders.class, () -> new BeanBatchSenders(beans));
+                case "batchStore" -> set(definition, InMemoryBatchStore.class, () -> new InMemoryBatchStore());
+                case "batchPersistence" ->
+                    set(
+                            definition,
+                            BatchPersistenceEngine.class,
+                            () -> BatchPersistenceEngine.builder(new InMemoryBatchStore())
+                                    .build());
+                case "batchRecoveryTargets" ->
+                    set(definition, RecoveryTargets.class, () -> new RecoveryTargets(beans, type -> null));
+                case "batchAnnouncements" ->
+                    set(
+                            definition,
+                            BatchAnnouncements.class,
+                            () -> new BatchAnnouncements(beans.getBeanProvider(BatchListener.class)));
+                case "batchEventPublisher" ->
+                    set(definition, BatchEventPublisher.class, () -> new BatchEventPublisher(event -> {}));
+                case "batchDelivery" ->
+                    set(
+                            definition,
+                            DefaultBatchDelivery.Direct.class,
+                            () -> new DefaultBatchDelivery.Direct(type -> null, java.time.Clock.systemUTC()));
+                case "batchPersistenceScheduler" ->
+                    set(definition, ThreadPoolTaskScheduler.class, ThreadPoolTaskScheduler::new);
+                case "batchPersistenceTasks" ->
+                    set(
+                            definition,
+                            BatchPersistenceTasks.class,
+                            () -> new BatchPersistenceTasks(
+                                    beans.getBean(BatchPersistence.class),
+                                    beans.getBeanProvider(BatchPersistenceTasks.AfterRecovery.class),
+                                    (TaskScheduler) beans.getBean("batchPersistenceScheduler"),
+                                    Duration.ofHours(1),
+                                    Duration.ofHours(1)));
+                case "batchPersistenceLifecycle" ->
+                    set(
+                            definition,
+                            BatchPersistenceLifecycle.class,
+                            () -> new BatchPersistenceLifecycle(
+                                    beans.getBean(BatchPersistence.class),
+                                    beans.getBean(BatchPersistenceTasks.class),
+                                    beans.getBean(BatchAnnouncements.class)));
+                case "batchPersistenceHealthIndicator" ->
+                    set(
+                            definition,
+                            BatchPersistenceHealthIndicator.class,
+                            () -> new BatchPersistenceHealthIndicator(
+                                    beans.getBean(BatchPersistence.class),
+                                    Duration.ofHours(1),
+                                    0.9,
+                                    java.time.Clock.systemUTC()));
+                case "batchPersistenceEndpoint" ->
+                    set(
+                            definition,
+                            BatchPersistenceEndpoint.class,
+                            () -> new BatchPersistenceEndpoint(beans.getBean(BatchPersistence.class)));
+                case "batchPersistenceMetrics" ->
+                    set(
+                            definition,
+                            BatchPersistenceMetrics.class,
+                            () -> new BatchPersistenceMetrics(
+                                    beans.getBean(BatchPersistence.class), java.time.Clock.systemUTC()));
+                case "batchPersistenceMetricsRefresh" -> set(definition, Refresh.class, Refresh::new);
+                default -> throw new IllegalArgumentException(name);
+            }
+        }
+
+        private static <T> void set(
+                RootBeanDefinition definition, Class<T> type, java.util.function.Supplier<T> supplier) {
+            definition.setBeanClass(type);
+            definition.setInstanceSupplier(supplier);
+        }
+
+        static final class Refresh implements BatchPersistenceTasks.AfterRecovery {
+            @Override
+            public void run() {}
+        }
+    }
+
+    // ------------------------------------------------- nothing optional is required
+
+    @ParameterizedTest
+    @ValueSource(classes = {HealthIndicator.class, Endpoint.class, MeterRegistry.class, Validator.class})
+    void runsWithoutAnOptionalClass(Class<?> missing) {
+        runner().withClassLoader(new FilteredClassLoader(missing))
+                .run(context -> assertThat(context).hasNotFailed().hasSingleBean(BatchPersistence.class));
+    }
+
+    @Test
+    void runsWithNothingOptionalAtAll() throws Exception {
+        // Not a FilteredClassLoader: that hides classes of jars whose auto-configurations are still there.
+        List<URL> bare = new ArrayList<>();
+        for (String entry : System.getProperty("java.class.path").split(File.pathSeparator, -1)) {
+            Path path = Path.of(entry);
+            if (!path.getFileName()
+                    .toString()
+                    .matches(
+                            "(micrometer|tomcat|hibernate-validator|jakarta.validation|spring-web|spring-boot-(actuator|"
+                                    + "health|micrometer|servlet|starter|tomcat|validation|web|http)).*")) {
+                bare.add(path.toUri().toURL());
+            }
+        }
+        ClassLoader before = Thread.currentThread().getContextClassLoader();
+        try (URLClassLoader loader =
+                new URLClassLoader(bare.toArray(URL[]::new), ClassLoader.getPlatformClassLoader())) {
+            for (Class<?> optional :
+                    List.of(HealthIndicator.class, Endpoint.class, MeterRegistry.class, Validator.class)) {
+                assertThatThrownBy(() -> loader.loadClass(optional.getName()))
+                        .isInstanceOf(ClassNotFoundException.class);
+            }
+            Thread.currentThread().setContextClassLoader(loader);
+            Object found = loader.loadClass(BareApplication.class.getName())
+                    .getMethod("keepABatch", String.class)
+                    .invoke(null, directory.toString());
+            assertThat(found).isEqualTo("hello");
+        } finally {
+            Thread.currentThread().setContextClassLoader(before);
+        }
+    }
+
+    /** Runs in a class loader of its own. */
+    @Configuration(proxyBeanMethods = false)
+    @EnableAutoConfiguration
+    public static class BareApplication {
+        public static String keepABatch(String directory) {
+            try (var context = new SpringApplicationBuilder(BareApplication.class)
+                    .web(WebApplicationType.NONE)
+                    .bannerMode(Banner.Mode.OFF)
+                    .properties("batch-persistence.directory=" + directory, "spring.main.register-shutdown-hook=false")
+                    .run()) {
+                BatchPersistence persistence = context.getBean(BatchPersistence.class);
+                persistence.persistBatch("1", ENTRIES, "loki");
+                return persistence.find("1").orElseThrow().entries().get(0).message();
+            }
+        }
+    }
+
+    @Test
+    void integrationsAppearWhereTheirPartsAre() {
+        runner().withUserConfiguration(WithRegistry.class)
+                .run(context -> assertThat(context)
+                        .hasSingleBean(BatchPersistenceHealthIndicator.class)
+                        .hasSingleBean(BatchPersistenceEndpoint.class)
+                        .hasSingleBean(BatchPersistenceMetrics.class));
+        runner().withPropertyValues(
+                        "management.health.batchpersistence.enabled=false",
+                        "management.endpoint.batchpersistence.access=NONE")
+                .run(context -> assertThat(context)
+                        .doesNotHaveBean(BatchPersistenceHealthIndicator.class)
+                        .doesNotHaveBean(BatchPersistenceEndpoint.class)
+                        .doesNotHaveBean(BatchPersistenceMetrics.class));
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class WithRegistry {
+        @Bean
+        MeterRegistry registry() {
+            return new SimpleMeterRegistry();
+        }
+    }
+
+    // ----------------------------------------------------------- scheduling
+
+    @ParameterizedTest
+    @CsvSource({
+        "batch-persistence.recovery.interval=7s;batch-persistence.cleanup.interval=9m",
+        "batch_persistence.recovery.interval=7000;batch_persistence.cleanup.interval=PT9M"
+    })
+    void tasksHaveTheirIntervalsAndNames(String settings) {
+        runner().withPropertyValues(settings.split(";", -1)).run(context -> {
+            assertThat(context.getBean(BatchPersistenceTasks.class).getScheduledTasks().stream()
+                            .map(ScheduledTask::getTask))
+                    .extracting(Object::toString, task -> ((FixedDelayTask) task).getIntervalDuration())
+                    .containsExactlyInAnyOrder(
+                            org.assertj.core.groups.Tuple.tuple("io.batchpersistence.recovery", Duration.ofSeconds(7)),
+                            org.assertj.core.groups.Tuple.tuple("io.batchpersistence.cleanup", Duration.ofMinutes(9)));
+        });
+    }
+
+    @Test
+    void aUsersScheduledTasksKeepTheirSchedulerEvenWhileRecoveryIsBlocked() {
+        CountDownLatch release = new CountDownLatch(1);
+        AtomicReference<String> recoveryThread = new AtomicReference<>();
+        runner().withUserConfiguration(UserTasks.class)
+                .withPropertyValues("spring.task.scheduling.thread-name-prefix=mine-")
+                .withBean(BatchPersistenceTasks.AfterRecovery.class, () -> () -> {
+                    recoveryThread.set(Thread.currentThread().getName());
+                    awaitUninterruptibly(release);
+                })
+                .run(context -> {
+                    try {
+                        await().until(() -> recoveryThread.get() != null);
+                        UserTasks tasks = context.getBean(UserTasks.class);
+                        int before = tasks.runs.get();
+                        await().until(() -> tasks.runs.get() > before + 2);
+                        assertThat(tasks.thread.get()).startsWith("mine-");
+                        assertThat(recoveryThread.get()).startsWith("batch-persistence-");
+                        assertThat(context.getBean(TaskScheduler.class)).isSameAs(context.getBean("taskScheduler"));
+                        assertThat(context).hasBean("applicationTaskExecutor");
+                    } finally {
+                        release.countDown();
+                    }
+                });
+    }
+
+    private static void awaitUninterruptibly(CountDownLatch latch) {
+        boolean interrupted = false;
+        while (true) {
+            try {
+                latch.await();
+                break;
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    @Test
+    void aUsersOwnSchedulerAndExecutorStayTheOnlyOnes() {
+        ThreadPoolTaskScheduler own = new ThreadPoolTaskScheduler();
+        own.setThreadNamePrefix("own-");
+        runner().withUserConfiguration(UserTasks.class)
+                .withBean("ownScheduler", ThreadPoolTaskScheduler.class, () -> own)
+                .run(context -> {
+                    assertThat(context.getBean(TaskScheduler.class)).isSameAs(own);
+                    UserTasks tasks = context.getBean(UserTasks.class);
+                    await().until(() -> tasks.runs.get() > 0);
+                    assertThat(tasks.thread.get()).startsWith("own-");
+                });
+    }
+
+    @Test
+    void whoAsksForTheExecutorGetsTheUsers() {
+        runner().run(context -> {
+            Object users = context.getBean("applicationTaskExecutor");
+            assertThat(context.getBean(Executor.class)).isSameAs(users);
+            assertThat(context.getBean(TaskExecutor.class)).isSameAs(users);
+        });
+    }
+
+    @Test
+    void scheduledMethodsOfAnApplicationWithoutSchedulingStayAsleep() {
+        runner().withBean(UserTask.class).run(context -> {
+            assertThat(context).doesNotHaveBean("taskScheduler");
+            assertThat(context.getBeanNamesForType(org.springframework.scheduling.config.ScheduledTaskHolder.class))
+                    .containsExactly("batchPersistenceTasks");
+        });
+    }
+
+    static class UserTask {
+        final AtomicInteger runs = new AtomicInteger();
+        final AtomicReference<String> thread = new AtomicReference<>();
+
+        @Scheduled(fixedDelay = 5)
+        void run() {
+            thread.set(Thread.currentThread().getName());
+            runs.incrementAndGet();
+        }
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    @EnableScheduling
+    static class UserTasks extends UserTask {}
+
+    @Test
+    void aRoundThatThrowsDoesNotEndItsSchedule() {
+        AtomicInteger rounds = new AtomicInteger();
+        runner().withPropertyValues("batch-persistence.recovery.interval=1ms")
+                .withBean(BatchPersistenceTasks.AfterRecovery.class, () -> () -> {
+                    rounds.incrementAndGet();
+                    throw new IllegalStateException("on purpose");
+                })
+                .run(context -> await().until(() -> rounds.get() > 3));
+    }
+
+    // -------------------------------------------------------------- senders
+
+    @Test
+    void sendersAreFoundByAnnotationAndByBeanName() {
+        runner().withUserConfiguration(Senders.class).run(context -> {
+            BatchSenders senders = context.getBean(BatchSenders.class);
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            for (String type : List.of("loki", "on-method", "eu", "us", "on-class")) {
+                assertThat(senders.find(type)).as(type).isNotNull();
+                persistence.persistBatch("b-" + type, ENTRIES, type);
+                persistence.releaseBatch("b-" + type);
+            }
+            assertThat(senders.find("annotatedMethod")).isNull();
+            assertThat(senders.find("Loki")).isNull();
+            Map<String, String> sent = context.getBean(Senders.class).sent;
+            await().untilAsserted(() -> assertThat(sent)
+                    .containsEntry("b-loki", "loki")
+                    .containsEntry("b-on-method", "annotatedMethod")
+                    .containsEntry("b-eu", "both")
+                    .containsEntry("b-us", "both")
+                    .containsEntry("b-on-class", "class"));
+            await().untilAsserted(() ->
+                    assertThat(persistence.stats().total().delivered()).isEqualTo(5));
+        });
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class Senders {
+        final Map<String, String> sent = new java.util.concurrent.ConcurrentHashMap<>();
+
+        @Bean
+        BatchSender loki() {
+            return batch -> sent.put(batch.id(), "loki");
+        }
+
+        @Bean
+        @org.springframework.context.annotation.Lazy
+        @CollectorType("on-method")
+        BatchSender annotatedMethod() {
+            return batch -> sent.put(batch.id(), "annotatedMethod");
+        }
+
+        @Bean
+        @CollectorType({"eu", "us"})
+        BatchSender both() {
+            return batch -> sent.put(batch.id(), "both");
+        }
+
+        @Bean
+        OnClass onClass(BatchPersistence persistence) {
+            return new OnClass(this, persistence);
+        }
+    }
+
+    /** Needs what needs the senders. */
+    @CollectorType("on-class")
+    record OnClass(Senders senders, BatchPersistence persistence) implements BatchSender {
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {
+            senders.sent.put(batch.id(), "class");
+        }
+    }
+
+    @Test
+    void twoSendersOfOneCollectorTypeAreRefused() {
+        runner().withUserConfiguration(Senders.class)
+                .withBean("second", OtherLoki.class)
+                .run(context -> {
+                    FailureAnalysis analysis = analysis(context.getStartupFailure());
+                    assertThat(analysis.getDescription())
+                            .contains("'loki'", "'second'", "both send the batches of the collector type 'loki'");
+                    assertThat(analysis.getAction()).contains("@CollectorType");
+                });
+    }
+
+    @CollectorType("loki")
+    static class OtherLoki implements BatchSender {
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {}
+    }
+
+    // ------------------------------------------------------ failures at start
+
+    @Test
+    void aSecondApplicationOnTheDirectoryIsToldWhoHoldsIt() {
+        runner().run(first -> {
+            assertThat(first).hasNotFailed();
+            runner().run(second -> {
+                FailureAnalysis analysis = analysis(second.getStartupFailure());
+                assertThat(analysis.getDescription())
+                        .contains(directory.resolve("batches").toString(), "in use by");
+                assertThat(analysis.getAction())
+                        .contains("batch_persistence.directory")
+                        .contains(String.valueOf(ProcessHandle.current().pid()));
+            });
+            first.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
+        });
+        runner().run(third -> assertThat(third).hasNotFailed());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"segment", "json_files"})
+    void aDirectoryThatIsAFileIsExplained(String store) throws IOException {
+        Path file = Files.writeString(directory.resolve("file"), "precious");
+        for (Path wrong : List.of(file, file.resolve("below"))) {
+            runner().withPropertyValues("batch-persistence.directory=" + wrong, "batch-persistence.store=" + store)
+                    .run(context -> {
+                        FailureAnalysis analysis = analysis(context.getStartupFailure());
+                        assertThat(analysis.getDescription()).contains(wrong.toString());
+                        assertThat(analysis.getAction()).contains(file + " is a file", "batch_persistence.directory");
+                    });
+        }
+        assertThat(file).hasContent("precious");
+    }
+
+    @Test
+    void aDirectoryThatCannotBeWrittenIsExplained() {
+        // /proc takes no files from anybody, root included.
+        org.junit.jupiter.api.Assumptions.assumeTrue(
+                Files.isDirectory(Path.of("/proc/self")), "no /proc on this system");
+        runner().withPropertyValues("batch-persistence.directory=/proc/batches").run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getDescription()).contains("/proc/batches");
+            assertThat(analysis.getAction()).contains("/proc", "batch_persistence.directory");
+        });
+    }
+
+    @Test
+    void anUnknownWordIsAnsweredWithTheKnownOnes() {
+        runner().withPropertyValues("batch_persistence.overflow_policy=explode").run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getDescription()).contains("overflow_policy", "explode");
+            assertThat(analysis.getAction()).contains("BLOCK", "DROP_OLDEST", "REJECT");
+        });
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"max_recovery_retrys", "collectors.loki.batch_timeot", "recovery.intervall"})
+    void aMisspeltKeyIsNotIgnored(String key) {
+        runner().withPropertyValues("batch-persistence." + key.replace('_', '-') + "=3")
+                .run(context -> {
+                    FailureAnalysis analysis = analysis(context.getStartupFailure());
+                    assertThat(analysis.getDescription() + analysis.getAction()).contains(key.replace('_', '-'));
+                });
+    }
+
+    @Test
+    void contradictorySettingsAreExplainedWithTheirOrigin() {
+        runner().withPropertyValues("batch_persistence.store=json_files", "batch_persistence.format=protobuf")
+                .run(context -> {
+                    FailureAnalysis analysis = analysis(context.getStartupFailure());
+                    assertThat(analysis.getDescription())
+                            .contains("batch_persistence.format is protobuf", "json_files")
+                            .contains("It is set in \"batch_persistence.format\" from property source \"test\"");
+                    assertThat(analysis.getAction()).contains("Remove batch_persistence.format");
+                });
+        assertThat(directory.resolve("batches")).doesNotExist();
+    }
+
+    /** As SpringApplication does it: the first analyzer that knows the failure. */
+    private FailureAnalysis analysis(Throwable failure) {
+        assertThat(failure).isNotNull();
+        ArgumentResolver arguments = ArgumentResolver.of(BeanFactory.class, new DefaultListableBeanFactory())
+                .and(Environment.class, environment);
+        return SpringFactoriesLoader.forDefaultResourceLocation().load(FailureAnalyzer.class, arguments).stream()
+                .map(analyzer -> analyzer.analyze(failure))
+                .filter(java.util.Objects::nonNull)
+                .findFirst()
+                .orElseThrow(() -> new AssertionError("nobody explains it", failure));
+    }
+
+    // ------------------------------------------------------------ lifecycle
+
+    @Test
+    void stoppingClosesTheStoreOnceAndForGood() {
+        runner().run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            BatchPersistenceLifecycle lifecycle = context.getBean(BatchPersistenceLifecycle.class);
+            assertThat(lifecycle.isRunning()).isTrue();
+            lifecycle.stop();
+            lifecycle.stop();
+            assertThat(lifecycle.isRunning()).isFalse();
+            assertThatThrownBy(() -> persistence.persistBatch("1", ENTRIES, "loki"))
+                    .isInstanceOf(IllegalStateException.class);
+            lifecycle.start();
+            assertThat(lifecycle.isRunning()).isFalse();
+        });
+    }
+
+    @Test
+    void aStartUpThatFailsLaterLetsGoOfTheDirectory() {
+        runner().withBean("failing", Object.class, () -> {
+                    throw new IllegalStateException("on purpose");
+                })
+                .run(context -> assertThat(context).hasFailed());
+        runner().run(context -> assertThat(context).hasNotFailed());
+    }
+
+    @Test
+    void aPausedContextKeepsItsStoreOpen() {
+        runner().run(context -> {
+            ((org.springframework.context.support.AbstractApplicationContext) context.getSourceApplicationContext())
+                    .pause();
+            context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
+        });
+    }
+
+    @Test
+    void whatIsBeingSentIsWaitedForAndWhatWasNotDoneIsThereAgain() {
+        CountDownLatch sending = new CountDownLatch(1);
+        CountDownLatch release = new CountDownLatch(1);
+        AtomicInteger sent = new AtomicInteger();
+        runner().withBean("loki", BatchSender.class, () -> batch -> {
+                    sending.countDown();
+                    release.await();
+                    sent.incrementAndGet();
+                })
+                .run(context -> {
+                    BatchDelivery delivery = context.getBean(BatchDelivery.class);
+                    delivery.deliverAsync("1", ENTRIES, "loki");
+                    delivery.deliverAsync("2", ENTRIES, "loki");
+                    sending.await();
+                    Thread closing = new Thread(context::close);
+                    closing.start();
+                    await().until(() ->
+                            !context.getBean(BatchPersistenceLifecycle.class).isRunning());
+                    release.countDown();
+                    closing.join();
+                });
+        assertThat(sent).hasValue(1);
+        runner().run(context -> assertThat(context.getBean(BatchPersistence.class)
+                        .stats()
+                        .collector("loki")
+                        .pending())
+                .isEqualTo(1));
+    }
+}

@@ -1,0 +1,391 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.reflect.RecordComponent;
+import java.nio.charset.StandardCharsets;
+import java.time.Clock;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.springframework.boot.context.properties.bind.Binder;
+import org.springframework.boot.context.properties.source.ConfigurationPropertySources;
+import org.springframework.boot.convert.ApplicationConversionService;
+import org.springframework.boot.env.YamlPropertySourceLoader;
+import org.springframework.core.env.MapPropertySource;
+import org.springframework.core.env.MutablePropertySources;
+import org.springframework.core.env.PropertySource;
+import org.springframework.core.env.SystemEnvironmentPropertySource;
+import org.springframework.core.io.ByteArrayResource;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+class BatchPersistencePropertiesTest {
+
+    private static final String PREFIX = "batch-persistence.";
+
+    /** For every key below the prefix a value that is not its default, and how the bound value reads. */
+    private static final Map<String, String> SAMPLES = new TreeMap<>(Map.ofEntries(
+            Map.entry("enabled", "false"),
+            Map.entry("directory", "/somewhere/else"),
+            Map.entry("batch-timeout", "PT7M"),
+            Map.entry("max-recovery-retries", "3"),
+            Map.entry("batch-ttl", "PT11H"),
+            Map.entry("dead-letter-ttl", "PT13H"),
+            Map.entry("max-pending-batches", "1234"),
+            Map.entry("max-disk-usage", "77777777B"),
+            Map.entry("overflow-policy", "DROP_OLDEST"),
+            Map.entry("overflow-timeout", "PT17S"),
+            Map.entry("store", "JSON_FILES"),
+            Map.entry("format", "JSON"),
+            Map.entry("compression", "NONE"),
+            Map.entry("sync", "INTERVAL"),
+            Map.entry("sync-interval", "PT0.019S"),
+            Map.entry("shutdown-timeout", "PT23S"),
+            Map.entry("recovery.enabled", "false"),
+            Map.entry("recovery.interval", "PT29S"),
+            Map.entry("recovery.backoff-base", "PT2S"),
+            Map.entry("recovery.backoff-multiplier", "3.5"),
+            Map.entry("recovery.backoff-max", "PT37S"),
+            Map.entry("recovery.jitter", "0.25"),
+            Map.entry("recovery.concurrency", "4"),
+            Map.entry("recovery.max-rate", "12.5"),
+            Map.entry("recovery.order", "NEWEST_FIRST"),
+            Map.entry("recovery.outage-threshold", "5"),
+            Map.entry("recovery.include-collector-types", "[loki]"),
+            Map.entry("recovery.exclude-collector-types", "[kafka]"),
+            Map.entry("recovery.exclude-failure-reasons", "[*401*]"),
+            Map.entry("cleanup.interval", "PT41S"),
+            Map.entry("health.max-pending-age", "PT43M"),
+            Map.entry("health.max-fill-level", "0.5")));
+
+    @Test
+    void samplesCoverEveryKeyOfTheMetadata() throws IOException {
+        assertThat(metadata().keySet().stream()
+                        .filter(name -> name.startsWith(PREFIX))
+                        .map(name -> name.substring(PREFIX.length()))
+                        .filter(name -> !name.equals("collectors")))
+                .containsExactlyInAnyOrderElementsOf(SAMPLES.keySet());
+    }
+
+    @Test
+    void everyKeyOfTheMetadataIsDescribedAndHasItsDefault() throws IOException {
+        BatchPersistenceProperties defaults = bind(new MapPropertySource("none", Map.of()));
+        Map<String, JsonNode> metadata = metadata();
+        assertThat(metadata).containsKeys(PREFIX + "collectors", "management.health.batchpersistence.enabled");
+        metadata.forEach((name, property) -> {
+            assertThat(property.path("description").asString(""))
+                    .as("description of %s", name)
+                    .isNotBlank()
+                    .endsWith(".");
+            if (name.startsWith(PREFIX) && SAMPLES.containsKey(name.substring(PREFIX.length()))) {
+                Object value = value(defaults, name.substring(PREFIX.length()));
+                if (!(value instanceof java.util.Collection<?>)) {
+                    assertThat(property.path("defaultValue").asString(""))
+                            .as("default of %s", name)
+                            .isNotBlank();
+                }
+            }
+        });
+    }
+
+    @Test
+    void defaultsAreThoseOfTheDocumentation() {
+        BatchPersistenceProperties defaults = bind(new MapPropertySource("none", Map.of()));
+        assertThat(defaults.enabled()).isTrue();
+        assertThat(defaults.directory()).isEqualTo("./batch_persistence");
+        assertThat(defaults.collectorSettings("any")).isEqualTo(CollectorSettings.DEFAULT);
+        assertThat(defaults.recovery().interval()).isEqualTo(Duration.ofSeconds(1));
+        assertThat(defaults.cleanup().interval()).isEqualTo(Duration.ofMinutes(1));
+        assertThat(defaults.overflowTimeout()).isEqualTo(Duration.ofSeconds(5));
+        assertThat(defaults.shutdownTimeout()).isEqualTo(Duration.ofSeconds(30));
+        assertThat(defaults.storeOptions(Clock.systemUTC()))
+                .isEqualTo(DiskStoreOptions.builder(defaults.path()).build());
+        assertThat(defaults.path()).isAbsolute().hasFileName("batch_persistence");
+    }
+
+    static Stream<Arguments> keysAndForms() {
+        return SAMPLES.keySet().stream()
+                .flatMap(key -> Stream.of("yaml_underscore", "yaml-kebab", "env", "envCanonical", "flat")
+                        .map(form -> Arguments.of(key, form)));
+    }
+
+    @ParameterizedTest
+    @MethodSource("keysAndForms")
+    void bindsEveryKeyInEveryForm(String key, String form) throws IOException {
+        BatchPersistenceProperties bound = bind(source(form, "batch-persistence." + key, written(SAMPLES.get(key))));
+        assertThat(Objects.toString(value(bound, key))).isEqualTo(SAMPLES.get(key));
+    }
+
+    static Stream<Arguments> collectorKeysAndForms() {
+        return collectorSamples().keySet().stream()
+                .flatMap(key -> Stream.of("yaml_underscore", "yaml-kebab", "envCanonical", "flat")
+                        .map(form -> Arguments.of(key, form)));
+    }
+
+    private static Map<String, String> collectorSamples() {
+        Map<String, String> samples = new TreeMap<>();
+        for (RecordComponent component : BatchPersistenceProperties.Collector.class.getRecordComponents()) {
+            String key = kebab(component.getName());
+            if (!key.equals("recovery")) {
+                samples.put(key, SAMPLES.get(key));
+            }
+        }
+        for (RecordComponent component : BatchPersistenceProperties.CollectorRecovery.class.getRecordComponents()) {
+            String key = "recovery." + kebab(component.getName());
+            samples.put(key, SAMPLES.get(key));
+        }
+        return samples;
+    }
+
+    @ParameterizedTest
+    @MethodSource("collectorKeysAndForms")
+    void bindsEveryOverrideInEveryForm(String key, String form) throws IOException {
+        BatchPersistenceProperties bound =
+                bind(source(form, "batch-persistence.collectors.loki." + key, written(SAMPLES.get(key))));
+        Object collector = bound.collectors().get("loki");
+        assertThat(collector).isNotNull();
+        assertThat(Objects.toString(value(collector, key))).isEqualTo(SAMPLES.get(key));
+        assertThat(bound.collectorSettings("loki")).isNotEqualTo(CollectorSettings.DEFAULT);
+        assertThat(bound.collectorSettings("other")).isEqualTo(CollectorSettings.DEFAULT);
+    }
+
+    @Test
+    void anEnvironmentVariableWithUnderscoresOverridesACollectorThatTheYamlNames() throws IOException {
+        BatchPersistenceProperties bound = bind(
+                new SystemEnvironmentPropertySource(
+                        "env-systemEnvironment", Map.of("BATCH_PERSISTENCE_COLLECTORS_LOKI_BATCH_TIMEOUT", "9s")),
+                source("yaml_underscore", "batch-persistence.collectors.loki.batch-timeout", "8s"));
+        assertThat(bound.collectorSettings("loki").batchTimeout()).isEqualTo(Duration.ofSeconds(9));
+    }
+
+    @Test
+    void aCollectorTypeWithDotsAndCapitalsIsWrittenInBrackets() throws IOException {
+        BatchPersistenceProperties bound = bind(yaml("""
+                batch_persistence:
+                  collectors:
+                    "[My.Collector_1]":
+                      batch_timeout: 8s
+                      recovery:
+                        order: newest-first
+                """));
+        assertThat(bound.collectorSettings("My.Collector_1").batchTimeout()).isEqualTo(Duration.ofSeconds(8));
+        assertThat(bound.collectorSettings("My.Collector_1").order()).isEqualTo(BatchOrder.NEWEST_FIRST);
+        assertThat(bound.collectorSettings("My.Collector_1").batchTtl()).isEqualTo(Duration.ofHours(24));
+    }
+
+    @Test
+    void recoveryServesOnlyTheCollectorTypesSelected() throws IOException {
+        BatchPersistenceProperties bound = bind(yaml("""
+                batch_persistence.recovery.include_collector_types: loki, otlp
+                """));
+        assertThat(bound.collectorSettings("loki").recovery()).isTrue();
+        assertThat(bound.collectorSettings("kafka").recovery()).isFalse();
+        bound = bind(yaml("""
+                batch_persistence.recovery:
+                  exclude_collector_types: [loki]
+                """));
+        assertThat(bound.collectorSettings("loki").recovery()).isFalse();
+        assertThat(bound.collectorSettings("kafka").recovery()).isTrue();
+        bound = bind(yaml("""
+                batch_persistence:
+                  recovery.enabled: false
+                  collectors.loki.recovery.enabled: true
+                """));
+        assertThat(bound.collectorSettings("loki").recovery()).isTrue();
+        assertThat(bound.collectorSettings("kafka").recovery()).isFalse();
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "segment,,,PROTOBUF,ZSTD",
+        "segment,json,,JSON,ZSTD",
+        "segment,json,none,JSON,NONE",
+        "json_files,,,JSON,NONE",
+        "json-files,json,none,JSON,NONE"
+    })
+    void formatAndCompressionSuitTheStore(
+            String store, String format, String compression, BatchFormat wantedFormat, Compression wantedCompression) {
+        Map<String, Object> map = new LinkedHashMap<>();
+        map.put("batch-persistence.store", store);
+        if (format != null) {
+            map.put("batch-persistence.format", format);
+        }
+        if (compression != null) {
+            map.put("batch-persistence.compression", compression);
+        }
+        DiskStoreOptions options = bind(new MapPropertySource("test", map)).storeOptions(Clock.systemUTC());
+        assertThat(options.format()).isEqualTo(wantedFormat);
+        assertThat(options.compression()).isEqualTo(wantedCompression);
+    }
+
+    @Test
+    void aDirectoryNamedLikeAClassPathResourceIsStillThatOfTheWorkingDirectory() {
+        // "META-INF" is on the class path, as a directory of the test classes' output or of some jar.
+        BatchPersistenceProperties bound =
+                bind(new MapPropertySource("test", Map.of("batch-persistence.directory", "META-INF")));
+        assertThat(bound.path())
+                .isEqualTo(java.nio.file.Path.of("").toAbsolutePath().resolve("META-INF"));
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "directory=' '|batch_persistence.directory is blank",
+                "batch-timeout=-5s|batch_persistence.batch_timeout is -5s",
+                "batch-timeout=0|batch_persistence.batch_timeout is 0ms",
+                "batch-timeout=24h|batch_persistence.batch_timeout is 24h, but batch_persistence.batch_ttl is 24h",
+                "max-recovery-retries=0|batch_persistence.max_recovery_retries is 0",
+                "batch-ttl=-1s|batch_persistence.batch_ttl is -1s",
+                "dead-letter-ttl=0s|batch_persistence.dead_letter_ttl is 0ms",
+                "max-pending-batches=0|batch_persistence.max_pending_batches is 0",
+                "max-pending-batches=600000000|batch_persistence.max_pending_batches is 600000000",
+                "max-disk-usage=0|batch_persistence.max_disk_usage is 0B",
+                "max-disk-usage=-1GB|batch_persistence.max_disk_usage is -",
+                "overflow-timeout=-1s|batch_persistence.overflow_timeout is -1s",
+                "sync-interval=0|batch_persistence.sync_interval is 0ms",
+                "shutdown-timeout=-1s|batch_persistence.shutdown_timeout is -1s",
+                "recovery.interval=0|batch_persistence.recovery.interval is 0ms",
+                "recovery.backoff-base=-1|batch_persistence.recovery.backoff_base is -1ms",
+                "recovery.backoff-base=10m|batch_persistence.recovery.backoff_max is 5m, which is less than the recovery.backoff_base of 10m",
+                "recovery.backoff-multiplier=0.5|batch_persistence.recovery.backoff_multiplier is 0.5",
+                "recovery.jitter=1.5|batch_persistence.recovery.jitter is 1.5",
+                "recovery.concurrency=0|batch_persistence.recovery.concurrency is 0",
+                "recovery.max-rate=-1|batch_persistence.recovery.max_rate is -1.0",
+                "recovery.outage-threshold=-1|batch_persistence.recovery.outage_threshold is -1",
+                "cleanup.interval=-1m|batch_persistence.cleanup.interval is -1m",
+                "health.max-pending-age=0|batch_persistence.health.max_pending_age is 0ms",
+                "health.max-fill-level=0|batch_persistence.health.max_fill_level is 0.0",
+                "store=json_files;format=protobuf|batch_persistence.format is protobuf, but batch_persistence.store is json_files",
+                "store=json_files;compression=zstd|batch_persistence.compression is zstd, but batch_persistence.store is json_files",
+                "recovery.include-collector-types=a,b;recovery.exclude-collector-types=b|both name b",
+                "collectors.loki.batch-timeout=-1s|batch_persistence.collectors.loki.batch_timeout is -1s",
+                "collectors.loki.batch-timeout=25h|batch_persistence.collectors.loki.batch_timeout is 25h, but batch_persistence.batch_ttl is 24h",
+                "collectors.loki.batch-ttl=1m|batch_persistence.batch_timeout is 5m, but batch_persistence.collectors.loki.batch_ttl is 1m",
+                "collectors.loki.max-recovery-retries=0|batch_persistence.collectors.loki.max_recovery_retries is 0",
+                "collectors.loki.dead-letter-ttl=0|batch_persistence.collectors.loki.dead_letter_ttl is 0ms",
+                "collectors.loki.recovery.backoff-max=1ms|batch_persistence.collectors.loki.recovery.backoff_max is 1ms",
+                "collectors.loki.recovery.concurrency=0|batch_persistence.collectors.loki.recovery.concurrency is 0",
+                "collectors.loki.recovery.enabled=true;recovery.exclude-collector-types=loki|batch_persistence.collectors.loki.recovery.enabled is true, but batch_persistence.recovery.exclude_collector_types names loki",
+                "collectors.loki.recovery.enabled=true;recovery.include-collector-types=kafka|include_collector_types does not name loki",
+            })
+    void whatCannotBeMeantIsRefusedByKey(String settings, String message) {
+        Map<String, Object> map = new LinkedHashMap<>();
+        for (String setting : settings.split(";", -1)) {
+            String[] parts = setting.split("=", 2);
+            map.put("batch-persistence." + parts[0], parts[1].equals("' '") ? " " : parts[1]);
+        }
+        assertThatThrownBy(() -> bind(new MapPropertySource("test", map)))
+                .rootCause()
+                .isInstanceOf(InvalidSettingException.class)
+                .hasMessageContaining(message)
+                .satisfies(
+                        e -> assertThat(((InvalidSettingException) e).action()).isNotBlank());
+    }
+
+    // -------------------------------------------------------------- fixtures
+
+    private static Map<String, JsonNode> metadata() throws IOException {
+        try (InputStream json =
+                BatchPersistenceProperties.class.getResourceAsStream("/META-INF/spring-configuration-metadata.json")) {
+            assertThat(json).isNotNull();
+            Map<String, JsonNode> properties = new TreeMap<>();
+            for (JsonNode property : JsonMapper.shared().readTree(json).get("properties")) {
+                properties.put(property.get("name").asString(), property);
+            }
+            return properties;
+        }
+    }
+
+    private static BatchPersistenceProperties bind(PropertySource<?>... sources) {
+        MutablePropertySources all = new MutablePropertySources();
+        List.of(sources).forEach(all::addLast);
+        return new Binder(
+                        ConfigurationPropertySources.from(all), null, ApplicationConversionService.getSharedInstance())
+                .bindOrCreate("batch-persistence", BatchPersistenceProperties.class);
+    }
+
+    private static String written(String sample) {
+        String text = sample.startsWith("[") ? sample.substring(1, sample.length() - 1) : sample;
+        return text.matches("[A-Z_]{4,}") ? text.toLowerCase(Locale.ROOT) : text;
+    }
+
+    private static PropertySource<?> source(String form, String key, String value) throws IOException {
+        return switch (form) {
+            case "flat" -> new MapPropertySource("flat", Map.of(key, value));
+            case "env" ->
+                new SystemEnvironmentPropertySource(
+                        "x-systemEnvironment",
+                        Map.of(key.toUpperCase(Locale.ROOT).replace('-', '_').replace('.', '_'), value));
+            case "envCanonical" ->
+                new SystemEnvironmentPropertySource(
+                        "x-systemEnvironment",
+                        Map.of(key.toUpperCase(Locale.ROOT).replace("-", "").replace('.', '_'), value));
+            case "yaml-kebab", "yaml_underscore" -> {
+                String[] parts = (form.equals("yaml-kebab") ? key : key.replace('-', '_')).split("\\.", -1);
+                StringBuilder text = new StringBuilder();
+                for (int i = 0; i < parts.length; i++) {
+                    text.append("  ".repeat(i)).append(parts[i]).append(i < parts.length - 1 ? ":\n" : ": ");
+                }
+                yield yaml(text + "\"" + value + "\"\n");
+            }
+            default -> throw new IllegalArgumentException(form);
+        };
+    }
+
+    private static PropertySource<?> yaml(String text) throws IOException {
+        List<PropertySource<?>> sources = new ArrayList<>(new YamlPropertySourceLoader()
+                .load("application.yml", new ByteArrayResource(text.getBytes(StandardCharsets.UTF_8))));
+        assertThat(sources).hasSize(1);
+        return sources.get(0);
+    }
+
+    private static Object value(Object owner, String key) {
+        Object value = owner;
+        for (String part : key.split("\\.", -1)) {
+            try {
+                Class<?> type = value.getClass();
+                java.lang.reflect.Method accessor = type.getMethod(camel(part));
+                value = accessor.invoke(value);
+            } catch (ReflectiveOperationException e) {
+                throw new LinkageError(e.getMessage(), e);
+            }
+        }
+        return value instanceof java.util.Set<?> set ? new TreeSet<Object>(set) : value;
+    }
+
+    private static String camel(String kebab) {
+        String[] parts = kebab.split("-", -1);
+        return parts[0]
+                + Stream.of(parts)
+                        .skip(1)
+                        .map(part -> part.substring(0, 1).toUpperCase(Locale.ROOT) + part.substring(1))
+                        .collect(Collectors.joining());
+    }
+
+    private static String kebab(String camel) {
+        return camel.replaceAll("([A-Z])", "-$1").toLowerCase(Locale.ROOT);
+    }
+}

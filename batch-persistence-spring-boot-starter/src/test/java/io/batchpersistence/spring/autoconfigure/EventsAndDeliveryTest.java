@@ -1,0 +1,471 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSender;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.PermanentDeliveryException;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.spring.BatchDelivery;
+import io.batchpersistence.spring.DeliveryResult;
+import io.batchpersistence.spring.DeliveryResult.Outcome;
+import io.batchpersistence.spring.event.BatchCorruptedEvent;
+import io.batchpersistence.spring.event.BatchDeadLetteredEvent;
+import io.batchpersistence.spring.event.BatchExpiredEvent;
+import io.batchpersistence.spring.event.RecoveredBatchEvent;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
+import org.springframework.boot.autoconfigure.AutoConfigurations;
+import org.springframework.boot.test.context.runner.ApplicationContextRunner;
+import org.springframework.context.ApplicationEvent;
+import org.springframework.context.ApplicationListener;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.context.annotation.Lazy;
+import org.springframework.context.event.EventListener;
+
+class EventsAndDeliveryTest {
+
+    private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello"));
+
+    private final ManualClock clock = new ManualClock(Instant.parse("2026-01-01T00:00:00Z"));
+    private final InMemoryBatchStore store = new InMemoryBatchStore();
+
+    /** Schedules that don't come round in a test's time: rounds are the test's to begin. */
+    private ApplicationContextRunner runner() {
+        return new ApplicationContextRunner()
+                .withConfiguration(AutoConfigurations.of(BatchPersistenceAutoConfiguration.class))
+                .withPropertyValues(
+                        "batch-persistence.recovery.interval=1h",
+                        "batch-persistence.cleanup.interval=1h",
+                        "batch-persistence.recovery.jitter=0",
+                        "batch-persistence.max-recovery-retries=2")
+                .withBean(Clock.class, () -> clock)
+                .withBean(BatchStore.class, () -> store.isClosed() ? new InMemoryBatchStore() : store);
+    }
+
+    private static BatchState state(BatchPersistence persistence, String id) {
+        return persistence.find(id).map(PersistedBatch::state).orElse(null);
+    }
+
+    // ------------------------------------------------------ RecoveredBatchEvent
+
+    @Test
+    void aListenerThatAcknowledgesDelivers() {
+        runner().withUserConfiguration(Listener.class).run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            context.getBean(Listener.class).reaction =
+                    event -> assertThat(event.acknowledge()).isTrue();
+            context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki", Map.of("tenant", "a"));
+            await().until(() -> persistence.find("1").isEmpty());
+            assertThat(persistence.stats().collector("loki").delivered()).isEqualTo(1);
+            RecoveredBatchEvent event = context.getBean(Listener.class).events.get(0);
+            assertThat(event.collectorType()).isEqualTo("loki");
+            assertThat(event.attempt()).isEqualTo(1);
+            assertThat(event.batch().entries()).isEqualTo(ENTRIES);
+            assertThat(event.batch().context()).containsEntry("tenant", "a");
+            assertThat(event.isSettled()).isTrue();
+            assertThat(event.fail("too late")).isFalse();
+        });
+    }
+
+    @Test
+    void aListenerThatThrowsFailsTheAttempt() {
+        runner().withUserConfiguration(Listener.class).run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            context.getBean(Listener.class).reaction = event -> {
+                throw new IOException("connection refused");
+            };
+            context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+            await().until(() -> persistence.find("1").orElseThrow().retryCount() == 1);
+            PersistedBatch batch = persistence.find("1").orElseThrow();
+            assertThat(batch.state()).isEqualTo(BatchState.PENDING);
+            // The checked exception itself, not Spring's wrapper around it.
+            assertThat(batch.failureReason()).isEqualTo("java.io.IOException: connection refused");
+            assertThat(batch.nextAttemptAt()).isEqualTo(clock.instant().plusSeconds(1));
+        });
+    }
+
+    @Test
+    void aListenerThatThrowsAfterItAcknowledgedHasDelivered() {
+        runner().withUserConfiguration(Listener.class).run(context -> {
+            context.getBean(Listener.class).reaction = event -> {
+                event.acknowledge();
+                throw new IllegalStateException("too late");
+            };
+            context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            await().until(() -> persistence.stats().collector("loki").delivered() == 1);
+            assertThat(persistence.stats().collector("loki").pending()).isZero();
+        });
+    }
+
+    @Test
+    void aListenerMaySettleLaterFromAnotherThread() {
+        runner().withUserConfiguration(Listener.class).run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            Listener listener = context.getBean(Listener.class);
+            context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+            await().until(() -> !listener.events.isEmpty());
+            assertThat(state(persistence, "1")).isEqualTo(BatchState.IN_FLIGHT);
+            Thread later = new Thread(() -> listener.events.get(0).acknowledge());
+            later.start();
+            later.join();
+            assertThat(persistence.find("1")).isEmpty();
+        });
+    }
+
+    @Test
+    void aListenerThatOnlyLooksDeletesNothingAndTheBatchTimesOut() {
+        runner().withUserConfiguration(Listener.class).run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            Listener listener = context.getBean(Listener.class);
+            context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+            await().until(() -> !listener.events.isEmpty());
+            assertThat(state(persistence, "1")).isEqualTo(BatchState.IN_FLIGHT);
+            clock.advance(Duration.ofMinutes(5).plusMillis(1));
+            persistence.recover();
+            PersistedBatch batch = persistence.find("1").orElseThrow();
+            assertThat(batch.retryCount()).isEqualTo(1);
+            assertThat(batch.failureReason()).contains("timed out");
+            // Late, but the collector does have it.
+            assertThat(listener.events.get(0).acknowledge()).isTrue();
+            assertThat(persistence.find("1")).isEmpty();
+        });
+    }
+
+    @Test
+    void rejectMakesADeadLetterAndRetryAfterIsHonoured() {
+        runner().withUserConfiguration(Listener.class).run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            context.getBean(Listener.class).reaction = event -> {
+                if (event.batch().id().equals("bad")) {
+                    event.reject("malformed");
+                } else {
+                    event.retryAfter(Duration.ofMinutes(3), "429");
+                }
+            };
+            context.getBean(BatchDelivery.class).deliverAsync("bad", ENTRIES, "a");
+            context.getBean(BatchDelivery.class).deliverAsync("busy", ENTRIES, "b");
+            await().until(() -> state(persistence, "bad") == BatchState.DEAD);
+            await().until(() -> state(persistence, "busy") == BatchState.PENDING);
+            assertThat(persistence.find("busy").orElseThrow().nextAttemptAt())
+                    .isAfterOrEqualTo(clock.instant().plus(Duration.ofMinutes(3)));
+        });
+    }
+
+    @Test
+    void withoutAListenerNothingIsAttemptedAndNothingBurnt() {
+        // Listeners for any event are none: Boot itself has some.
+        runner().withBean("audit", CatchAll.class).run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+            for (int i = 0; i < 20; i++) {
+                clock.advance(Duration.ofMinutes(10));
+                persistence.recover();
+            }
+            PersistedBatch batch = persistence.find("1").orElseThrow();
+            assertThat(batch.state()).isEqualTo(BatchState.PENDING);
+            assertThat(batch.retryCount()).isZero();
+            assertThat(((BatchPersistenceEngine) persistence)
+                            .lanes()
+                            .get("loki")
+                            .unhandled())
+                    .isTrue();
+        });
+    }
+
+    @Test
+    void everyWayToListenIsSeen() {
+        for (Class<?> way :
+                List.of(Listener.class, Conditional.class, ListenerBean.class, LambdaBean.class, LazyBean.class)) {
+            runner().withUserConfiguration(way)
+                    .run(context -> assertThat(
+                                    context.getBean(RecoveryTargets.class).find("loki"))
+                            .as(way.getSimpleName())
+                            .isNotNull());
+            // In a parent context events arrive, too.
+            runner().withUserConfiguration(way)
+                    .run(parent -> new ApplicationContextRunner()
+                            .withParent(parent.getSourceApplicationContext())
+                            .run(context -> assertThat(
+                                            new RecoveryTargets(context.getSourceApplicationContext(), type -> null)
+                                                    .find("loki"))
+                                    .as("%s, in the parent", way.getSimpleName())
+                                    .isNotNull()));
+        }
+        runner().run(context -> {
+            RecoveryTargets targets = context.getBean(RecoveryTargets.class);
+            assertThat(targets.find("loki")).isNull();
+            context.getSourceApplicationContext().addApplicationListener(new ListenerBean.OwnListener());
+            assertThat(targets.find("loki")).as("registered by hand, later").isNotNull();
+        });
+    }
+
+    interface Reaction {
+        void to(RecoveredBatchEvent event) throws Exception;
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class Listener {
+        final List<RecoveredBatchEvent> events = new CopyOnWriteArrayList<>();
+        volatile Reaction reaction = event -> {};
+
+        @EventListener
+        void on(RecoveredBatchEvent event) throws Exception {
+            events.add(event);
+            reaction.to(event);
+        }
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class Conditional {
+        @EventListener(condition = "#event.collectorType() == 'loki'")
+        void on(RecoveredBatchEvent event) {}
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class ListenerBean {
+        @Bean
+        OwnListener ownListener() {
+            return new OwnListener();
+        }
+
+        static class OwnListener implements ApplicationListener<RecoveredBatchEvent> {
+            @Override
+            public void onApplicationEvent(RecoveredBatchEvent event) {}
+        }
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class LambdaBean {
+        @Bean
+        ApplicationListener<RecoveredBatchEvent> lambda() {
+            return event -> {};
+        }
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class LazyBean {
+        @Bean
+        @Lazy
+        ListenerBean.OwnListener lazy() {
+            return new ListenerBean.OwnListener();
+        }
+    }
+
+    static class CatchAll implements ApplicationListener<ApplicationEvent> {
+        @Override
+        public void onApplicationEvent(ApplicationEvent event) {}
+
+        @EventListener
+        void any(Object event) {}
+    }
+
+    // ------------------------------------------------------------ other events
+
+    @Test
+    void batchesGivenUpAreAnnouncedAndAThrowingListenerHarmsNobody() {
+        store.append(new NewBatch("lost", "loki", ENTRIES, Map.of(), clock.instant(), clock.instant()))
+                .join();
+        store.corrupt("lost", new Corruption(Path.of("segment-1"), 1, 2, "bad checksum", "lost", "loki", 1, null));
+        runner().withUserConfiguration(GivenUp.class).run(context -> {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            GivenUp givenUp = context.getBean(GivenUp.class);
+            await().untilAsserted(() ->
+                    assertThat(givenUp.corrupted).as("found while opening").hasSize(1));
+            persistence.persistBatch("dead", ENTRIES, "loki");
+            persistence.markBatchFailed("dead", new PermanentDeliveryException("malformed"));
+            await().untilAsserted(() -> assertThat(givenUp.dead).containsExactly("dead"));
+            persistence.persistBatch("old", ENTRIES, "loki");
+            persistence.releaseBatch("old");
+            clock.advance(Duration.ofHours(25));
+            persistence.recover();
+            clock.advance(Duration.ofSeconds(1));
+            assertThat(persistence.cleanup()).isEqualTo(1);
+            await().untilAsserted(() -> assertThat(givenUp.expired).containsExactly("old"));
+        });
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class GivenUp {
+        final List<String> dead = new CopyOnWriteArrayList<>();
+        final List<String> expired = new CopyOnWriteArrayList<>();
+        final List<Corruption> corrupted = new CopyOnWriteArrayList<>();
+
+        @EventListener
+        void dead(BatchDeadLetteredEvent event) {
+            dead.add(event.batch().id());
+            throw new IllegalStateException("on purpose");
+        }
+
+        @EventListener
+        void expired(BatchExpiredEvent event) {
+            expired.add(event.batch().id());
+        }
+
+        @EventListener
+        void corrupted(BatchCorruptedEvent event) {
+            corrupted.add(event.damage());
+        }
+    }
+
+    // ---------------------------------------------------------- BatchDelivery
+
+    private ApplicationContextRunner sending(BatchSender sender) {
+        return runner().withBean("loki", BatchSender.class, () -> sender);
+    }
+
+    @Test
+    void deliverSendsWhatItPersistedAndMarksIt() {
+        AtomicReference<PersistedBatch> sent = new AtomicReference<>();
+        sending(batch -> {
+                    assertThat(store.find(batch.id()))
+                            .as("persisted before it is sent")
+                            .isPresent();
+                    sent.set(batch);
+                })
+                .run(context -> {
+                    DeliveryResult result =
+                            context.getBean(BatchDelivery.class).deliver("1", ENTRIES, "loki", Map.of("tenant", "a"));
+                    assertThat(result).isEqualTo(new DeliveryResult(Outcome.DELIVERED, null));
+                    assertThat(result.isDelivered()).isTrue();
+                    assertThat(store.find("1")).isEmpty();
+                    assertThat(sent.get().attempt()).isEqualTo(1);
+                    assertThat(sent.get().context()).containsEntry("tenant", "a");
+                });
+    }
+
+    @Test
+    void whatCouldNotBeSentIsPendingWithItsReason() {
+        IOException refused = new IOException("refused");
+        sending(batch -> {
+                    throw refused;
+                })
+                .run(context -> {
+                    DeliveryResult result = context.getBean(BatchDelivery.class).deliver("1", ENTRIES, "loki");
+                    assertThat(result).isEqualTo(new DeliveryResult(Outcome.PENDING, refused));
+                    assertThat(store.find("1").orElseThrow().failureReason()).contains("refused");
+                });
+    }
+
+    @Test
+    void theSendersTwoSpecialExceptionsAndErrorsAreHonoured() {
+        AtomicReference<Throwable> next = new AtomicReference<>();
+        sending(batch -> {
+                    if (next.get() instanceof Error error) {
+                        throw error;
+                    }
+                    throw (Exception) next.get();
+                })
+                .run(context -> {
+                    BatchDelivery delivery = context.getBean(BatchDelivery.class);
+                    next.set(new PermanentDeliveryException("malformed"));
+                    assertThat(delivery.deliver("1", ENTRIES, "loki").outcome()).isEqualTo(Outcome.DEAD);
+                    next.set(new RetryAfterException(Duration.ofMinutes(7), "429"));
+                    assertThat(delivery.deliver("2", ENTRIES, "loki").outcome()).isEqualTo(Outcome.PENDING);
+                    assertThat(store.find("2").orElseThrow().nextAttemptAt())
+                            .isAfterOrEqualTo(clock.instant().plus(Duration.ofMinutes(7)));
+                });
+        runner().withBean("other", BatchSender.class, () -> batch -> {
+                    throw new StackOverflowError("on purpose");
+                })
+                .run(context -> assertThat(context.getBean(BatchDelivery.class)
+                                .deliver("3", ENTRIES, "other")
+                                .failure())
+                        .isInstanceOf(StackOverflowError.class));
+    }
+
+    @Test
+    void anInterruptedSenderLeavesTheThreadInterrupted() {
+        sending(batch -> {
+                    throw new InterruptedException();
+                })
+                .run(context -> {
+                    assertThat(context.getBean(BatchDelivery.class)
+                                    .deliver("1", ENTRIES, "loki")
+                                    .outcome())
+                            .isEqualTo(Outcome.PENDING);
+                    assertThat(Thread.interrupted()).isTrue();
+                });
+    }
+
+    @Test
+    void onlyABatchNotPersistedIsThrown() {
+        sending(batch -> {}).run(context -> {
+            BatchDelivery delivery = context.getBean(BatchDelivery.class);
+            context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
+            assertThatThrownBy(() -> delivery.deliver("1", ENTRIES, "loki"))
+                    .isInstanceOf(DuplicateBatchException.class);
+            assertThatThrownBy(() -> delivery.deliverAsync(" ", ENTRIES, "loki"))
+                    .isInstanceOf(IllegalArgumentException.class);
+        });
+    }
+
+    @Test
+    void inAnOutageTheSenderIsLeftAloneAndNoRetryIsBurnt() {
+        AtomicReference<Integer> calls = new AtomicReference<>(0);
+        sending(batch -> {
+                    calls.set(calls.get() + 1);
+                    throw new IOException("refused");
+                })
+                .run(context -> {
+                    BatchDelivery delivery = context.getBean(BatchDelivery.class);
+                    for (int i = 0; i < 3; i++) {
+                        delivery.deliver("down-" + i, ENTRIES, "loki");
+                    }
+                    assertThat(calls).hasValue(3);
+                    assertThat(delivery.deliver("next", ENTRIES, "loki"))
+                            .isEqualTo(new DeliveryResult(Outcome.PENDING, null));
+                    assertThat(calls).hasValue(3);
+                    assertThat(store.find("next").orElseThrow().retryCount()).isZero();
+                });
+    }
+
+    @Test
+    void disabledDeliverySendsOrThrows() {
+        ApplicationContextRunner disabled = new ApplicationContextRunner()
+                .withConfiguration(AutoConfigurations.of(BatchPersistenceAutoConfiguration.class))
+                .withPropertyValues("batch-persistence.enabled=false");
+        List<String> sent = new CopyOnWriteArrayList<>();
+        disabled.withBean("loki", BatchSender.class, () -> batch -> {
+                    if (batch.id().equals("bad")) {
+                        throw new IOException("refused");
+                    }
+                    sent.add(batch.id());
+                })
+                .run(context -> {
+                    BatchDelivery delivery = context.getBean(BatchDelivery.class);
+                    assertThat(delivery.deliver("1", ENTRIES, "loki").isDelivered())
+                            .isTrue();
+                    delivery.deliverAsync("2", ENTRIES, "loki");
+                    assertThat(sent).containsExactly("1", "2");
+                    assertThatThrownBy(() -> delivery.deliver("bad", ENTRIES, "loki"))
+                            .isInstanceOf(BatchPersistenceException.class)
+                            .hasMessageContaining("neither sent nor kept");
+                    assertThatThrownBy(() -> delivery.deliverAsync("3", ENTRIES, "nobody"))
+                            .hasMessageContaining("no BatchSender for the collector type 'nobody'");
+                });
+    }
+}
