@@ -97,12 +97,11 @@ class KillNineTest {
                 return new Step(Kind.DELIVER, failed.remove(random.nextInt(failed.size())));
             }
             String id = fresh.remove(random.nextInt(fresh.size()));
-            Kind kind =
-                    switch (random.nextInt(4)) {
-                        case 0 -> Kind.RETRY;
-                        case 1 -> Kind.DEAD;
-                        default -> Kind.DELIVER;
-                    };
+            Kind kind = switch (random.nextInt(4)) {
+                case 0 -> Kind.RETRY;
+                case 1 -> Kind.DEAD;
+                default -> Kind.DELIVER;
+            };
             if (kind == Kind.RETRY) {
                 failed.add(id);
             }
