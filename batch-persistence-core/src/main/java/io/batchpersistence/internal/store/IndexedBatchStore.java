@@ -187,6 +187,9 @@ public abstract class IndexedBatchStore implements BatchStore {
             this.payload = factory.create(disk, options);
             load();
             openJournal();
+            if (payload.isReclaimable()) {
+                reclaimPayload(); // only now that the journal's snapshot, which is forced, knows what is gone
+            }
             this.writer = new Thread(this::write, "batch-persistence-writer");
             writer.setDaemon(true);
             writer.start();

@@ -94,7 +94,7 @@ final class JsonFileLog implements PayloadLog {
         long size = 0;
         try {
             size = disk.size(path);
-            byte[] bytes = disk.read(path, 0, (int) Math.min(MAX_DOCUMENT, size));
+            byte[] bytes = disk.read(path, 0, MAX_DOCUMENT);
             return JsonBatchFile.parse(bytes, false, options.clock().instant());
         } catch (DamagedPayloadException | IOException e) {
             boolean kept = loading.damaged(path, 0, size, String.valueOf(e.getMessage()), null, null, new long[1]);
@@ -137,7 +137,7 @@ final class JsonFileLog implements PayloadLog {
 
     private int adopt(Path path, long sequence) throws IOException {
         JsonBatchFile whole = JsonBatchFile.parse(
-                disk.read(path, 0, (int) disk.size(path)), true, options.clock().instant());
+                disk.read(path, 0, MAX_DOCUMENT), true, options.clock().instant());
         byte[] bytes = whole.with(sequence, whole.standing()).toBytes();
         replace(path, bytes);
         disk.forceDirectory(options.directory());
@@ -276,9 +276,10 @@ final class JsonFileLog implements PayloadLog {
                 document.entryCount());
     }
 
+    /** In one go: asking for the size first would be wrong by the time a changed document has been renamed into place. */
     private JsonBatchFile read(Location location, boolean withEntries) throws IOException {
         Path path = file(location);
-        byte[] bytes = disk.read(path, 0, (int) Math.min(MAX_DOCUMENT, disk.size(path)));
+        byte[] bytes = disk.read(path, 0, MAX_DOCUMENT);
         return JsonBatchFile.parse(bytes, withEntries, options.clock().instant());
     }
 

@@ -17,6 +17,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
@@ -135,7 +136,7 @@ final class SegmentLog implements PayloadLog {
         TreeMap<Integer, Path> files = new TreeMap<>();
         for (Path path : disk.list(options.directory())) {
             Matcher name = NAME.matcher(path.getFileName().toString());
-            if (name.matches() && Long.parseLong(name.group(1)) <= Integer.MAX_VALUE) {
+            if (name.matches() && Long.parseLong(name.group(1)) < Integer.MAX_VALUE) {
                 files.put(Integer.parseInt(name.group(1)), path);
             }
         }
@@ -144,15 +145,36 @@ final class SegmentLog implements PayloadLog {
             Segment segment = new Segment(file.getKey(), file.getValue());
             lastNumber = segment.number;
             try {
+                if (isOfLaterVersion(segment)) {
+                    loading.damaged(
+                            segment.path,
+                            0,
+                            0,
+                            "written by a later version of this software, which alone can read it; left as it is",
+                            null,
+                            null,
+                            new long[0]);
+                    continue;
+                }
                 previousSequence = load(segment, previousSequence, loading);
                 segments.put(segment.number, segment);
+                reclaimable |= segment.live == 0;
             } catch (IOException e) {
                 // Left where it is: the next opening may be able to. What was in it is counted as missing.
                 loading.damaged(segment.path, 0, 0, "can't be read: " + e, null, null, new long[0]);
             }
         }
         countUsage();
-        reclaim();
+    }
+
+    /** Everything else is found and checked without the file's header, but its version must be believed. */
+    private boolean isOfLaterVersion(Segment segment) throws IOException {
+        byte[] header = disk.read(segment.path, 0, FILE_HEADER);
+        int version = FILE_MAGIC.length - 1;
+        return header.length == FILE_HEADER
+                && Arrays.equals(header, 0, version, FILE_MAGIC, 0, version)
+                && header[version] != FILE_MAGIC[version]
+                && ByteBuffer.wrap(header).getInt(FILE_HEADER - 4) == headerCrc(header);
     }
 
     /** Returns the highest sequence seen. */
@@ -442,9 +464,13 @@ final class SegmentLog implements PayloadLog {
 
     private static byte[] fileHeader(int number) {
         ByteBuffer header = ByteBuffer.allocate(FILE_HEADER).put(FILE_MAGIC).putInt(number);
+        return header.putInt(headerCrc(header.array())).array();
+    }
+
+    private static int headerCrc(byte[] header) {
         CRC32C crc = new CRC32C();
-        crc.update(header.array(), 0, FILE_HEADER - 4);
-        return header.putInt((int) crc.getValue()).array();
+        crc.update(header, 0, FILE_HEADER - 4);
+        return (int) crc.getValue();
     }
 
     /** After the records, so that a disk without room for the reserve still takes the records. */
