@@ -1,0 +1,212 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.RecoveryPolicy;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Bad input gets a clear error that says what to change, and what was there before is unharmed. */
+class BadInputTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-02T03:04:05.678901234Z");
+    private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(NOW, "INFO", "kept"));
+
+    @TempDir
+    private Path directory;
+
+    private BatchPersistence persistence;
+
+    @BeforeEach
+    void open() {
+        persistence = open(directory.resolve("batches"));
+        persistence.persistBatch("good", ENTRIES, "loki");
+    }
+
+    private static BatchPersistence open(Path path) {
+        return BatchPersistenceEngine.builder(
+                        SegmentBatchStore.open(DiskStoreOptions.builder(path).build()))
+                .build();
+    }
+
+    @AfterEach
+    void whatWasThereIsUnharmed() {
+        assertThat(persistence.find("good"))
+                .hasValueSatisfying(batch -> assertThat(batch.entries()).isEqualTo(ENTRIES));
+        assertThat(persistence.stats().total().isBalanced()).isTrue();
+        persistence.close();
+    }
+
+    @Test
+    void blankAndOverlongNames() {
+        for (String blank : Arrays.asList(null, "", "  ", "\t\n")) {
+            assertThatThrownBy(() -> persistence.persistBatch(blank, ENTRIES, "loki"))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("batch id must not be");
+            assertThatThrownBy(() -> persistence.persistBatch("a", ENTRIES, blank))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("collector type must not be");
+        }
+        assertThatThrownBy(() -> persistence.persistBatch("x".repeat(256), ENTRIES, "loki"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("at most 255 characters, but has 256");
+        persistence.persistBatch("x".repeat(255), ENTRIES, "loki");
+        assertThat(persistence.find("x".repeat(255))).isPresent();
+        assertThatThrownBy(() -> persistence.persistBatch("half \uD83D", ENTRIES, "loki"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("unpaired surrogate");
+    }
+
+    @Test
+    void duplicateIds() {
+        assertThatThrownBy(() ->
+                        persistence.persistBatch("good", List.of(LogEntry.of(NOW, "INFO", "another")), "elasticsearch"))
+                .isInstanceOf(DuplicateBatchException.class)
+                .hasMessageContaining("'good' is already held");
+    }
+
+    @Test
+    void pathLikeIdsAreIdsAndNothingElse() throws Exception {
+        List<String> ids =
+                List.of("../../etc/passwd", "/etc/passwd", "..", "C:\\x", "a\0b", "%2e%2e", "lock", "a/b/../c");
+        for (String id : ids) {
+            persistence.persistBatch(id, ENTRIES, "../" + id);
+            assertThat(persistence.find(id))
+                    .hasValueSatisfying(batch -> assertThat(batch.id()).isEqualTo(id));
+        }
+        try (var files = Files.list(directory)) {
+            assertThat(files).as("nothing beside the store's directory").containsExactly(directory.resolve("batches"));
+        }
+        ids.forEach(id -> assertThat(persistence.markBatchSuccess(id)).isTrue());
+    }
+
+    @Test
+    void noEntriesAndNullEntries() {
+        assertThatThrownBy(() -> persistence.persistBatch("a", List.of(), "loki"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("a batch has at least one entry");
+        assertThatThrownBy(() -> persistence.persistBatch("a", null, "loki"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("entries must not be null");
+        assertThatThrownBy(() -> persistence.persistBatch("a", Arrays.asList(ENTRIES.get(0), null), "loki"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("entry 1 of 2 is null");
+        assertThat(persistence.find("a")).isEmpty();
+    }
+
+    @Test
+    void nullFields() {
+        assertThatThrownBy(() -> LogEntry.of(null, "INFO", "x")).hasMessageContaining("timestamp must not be null");
+        assertThatThrownBy(() -> LogEntry.of(NOW, "INFO", null)).hasMessageContaining("message must not be null");
+        Map<String, String> label = new HashMap<>();
+        label.put("app", null);
+        assertThatThrownBy(() -> LogEntry.builder(NOW, "x").labels(label).build())
+                .hasMessageContaining("label 'app' must not be null");
+        assertThatThrownBy(() -> LogEntry.builder(NOW, "x").field("at", NOW).build())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("fields.at is a java.time.Instant");
+        assertThatThrownBy(() ->
+                        LogEntry.builder(NOW, "x").field("ratio", Double.NaN).build())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("fields.ratio is NaN");
+        assertThatThrownBy(() -> LogEntry.of(Instant.MAX, "INFO", "x"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("out of range");
+        LogEntry jsonNull = LogEntry.builder(NOW, "x").field("nothing", null).build();
+        persistence.persistBatch("null-field", List.of(jsonNull), "loki");
+        assertThat(persistence.find("null-field"))
+                .hasValueSatisfying(batch -> assertThat(batch.entries()).containsExactly(jsonNull));
+    }
+
+    @Test
+    void anEntryOf50MegabytesIsKeptAndOneThatIsTooLargeRefused() {
+        LogEntry large = LogEntry.of(NOW, "INFO", "0123456789".repeat(5_000_000));
+        persistence.persistBatch("large", List.of(large), "loki");
+        assertThat(persistence.find("large"))
+                .hasValueSatisfying(batch ->
+                        assertThat(batch.entries().equals(List.of(large))).isTrue());
+        assertThat(persistence.markBatchSuccess("large")).isTrue();
+    }
+
+    @Test
+    void loneSurrogatesAndControlCharacters() {
+        LogEntry odd =
+                LogEntry.of(NOW, "INFO", "a\uD800b \uDC00 \u0000\u0001\u001B[31m \r\n\t \u2028 \uFFFF \uD83D\uDE00");
+        assertThat(odd.message())
+                .as("what no wire format can carry is replaced where a caller can see it")
+                .isEqualTo("a\uFFFDb \uFFFD \u0000\u0001\u001B[31m \r\n\t \u2028 \uFFFF \uD83D\uDE00");
+        persistence.persistBatch("odd", List.of(odd), "loki", Map.of("k\uD800", "v\u0000"));
+        assertThat(persistence.find("odd")).hasValueSatisfying(batch -> {
+            assertThat(batch.entries()).containsExactly(odd);
+            assertThat(batch.context()).isEqualTo(Map.of("k\uFFFD", "v\u0000"));
+        });
+    }
+
+    @Test
+    void marksOnUnknownIdsChangeNothing() {
+        assertThat(persistence.markBatchSuccess("unknown")).isFalse();
+        assertThat(persistence.markBatchFailed("unknown", "why")).isFalse();
+        assertThat(persistence.stats().total().delivered()).isZero();
+    }
+
+    @Test
+    void directoriesThatCanNotBeUsed() throws Exception {
+        Path file = Files.writeString(directory.resolve("file"), "a file");
+        assertThatThrownBy(() -> open(file))
+                .isInstanceOf(BatchPersistenceException.class)
+                .hasMessageContaining(file.toString())
+                .hasMessageContaining("is a file; remove it or choose another directory");
+        // Below a file nobody can create a directory, root included, which is who tests often run as.
+        assertThatThrownBy(() -> open(file.resolve("below")))
+                .isInstanceOf(BatchPersistenceException.class)
+                .hasMessageContaining("can't be created")
+                .hasMessageContaining("choose another directory");
+        assertThat(file).hasContent("a file");
+    }
+
+    @Test
+    void negativeDurationsAndZeroLimits() {
+        DiskStoreOptions.Builder options = DiskStoreOptions.builder(directory);
+        assertThatThrownBy(() -> options.maxBatches(0).build()).hasMessageContaining("max pending batches must be");
+        options.maxBatches(1);
+        assertThatThrownBy(() -> options.maxDiskUsage(0).build())
+                .hasMessageContaining("max disk usage must be at least");
+        options.maxDiskUsage(1 << 20);
+        assertThatThrownBy(() -> options.syncInterval(Duration.ofMillis(-1)).build())
+                .hasMessageContaining("sync interval must be positive");
+        assertThatThrownBy(() -> new RecoveryPolicy(Duration.ofSeconds(-1), 2, Duration.ofMinutes(1), 0, 1))
+                .hasMessageContaining("backoff base must be positive");
+        assertThatThrownBy(() -> new RecoveryPolicy(Duration.ofSeconds(1), 2, Duration.ofMinutes(1), 0, 0))
+                .hasMessageContaining("max retries must be at least 1");
+        CollectorSettings ok = CollectorSettings.DEFAULT;
+        assertThatThrownBy(() -> new CollectorSettings(
+                        Duration.ofSeconds(-5),
+                        ok.batchTtl(),
+                        ok.deadLetterTtl(),
+                        ok.retry(),
+                        true,
+                        1,
+                        0,
+                        ok.order(),
+                        3))
+                .hasMessageContaining("batch timeout must be positive");
+    }
+}

@@ -1,0 +1,33 @@
+package io.batchpersistence.spring;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
+import com.tngtech.archunit.core.importer.ImportOption;
+import org.junit.jupiter.api.Test;
+
+class ArchitectureTest {
+
+    /** With the classes of the core, which are on the class path. */
+    private static final JavaClasses CLASSES = new ClassFileImporter()
+            .withImportOption(new ImportOption.DoNotIncludeTests())
+            .importPackages("io.batchpersistence");
+
+    @Test
+    void starterDoesNotUseInternalsOfTheCore() {
+        noClasses()
+                .that()
+                .resideInAPackage("io.batchpersistence.spring..")
+                .should()
+                .dependOnClassesThat()
+                .resideInAPackage("io.batchpersistence.internal..")
+                .check(CLASSES);
+    }
+
+    @Test
+    void packagesAreFreeOfCycles() {
+        slices().matching("io.batchpersistence.(**)").should().beFreeOfCycles().check(CLASSES);
+    }
+}
