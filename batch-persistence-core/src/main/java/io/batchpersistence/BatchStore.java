@@ -6,6 +6,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -99,6 +100,16 @@ public interface BatchStore extends AutoCloseable {
      */
     @Nullable
     Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision);
+
+    /**
+     * Gives back a batch that was not sent: it becomes pending, and no attempt is noted.
+     *
+     * @param batchId its id
+     * @param due by collector type, when it is due; empty: never by itself; must be quick and call nothing
+     * @return what it is now, or {@code null} if it is not in flight
+     */
+    @Nullable
+    Settled released(String batchId, Function<String, Optional<Instant>> due);
 
     /** Says what becomes of a batch whose attempt failed. */
     @FunctionalInterface

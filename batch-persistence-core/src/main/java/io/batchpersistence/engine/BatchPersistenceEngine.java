@@ -449,12 +449,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         ensureOpen();
         HandOver handOver = handOvers.get(batchId);
         Instant now = clock.instant();
-        Settled settled = store.failed(
-                batchId,
-                BatchStore.ANY_FENCE,
-                "handed to recovery unsent",
-                now,
-                (type, retries) -> new Verdict(false, lane(type).settings().recovery() ? now : null, retries));
+        Settled settled =
+                store.released(batchId, type -> lane(type).settings().recovery() ? Optional.of(now) : Optional.empty());
         if (settled == null) {
             return false;
         }

@@ -35,6 +35,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
@@ -695,6 +696,33 @@ public abstract class BatchStoreContractTest {
         reopen();
         assertThat(store.count(ALL, now())).isZero();
         assertThat(loki().delivered()).isEqualTo(5);
+    }
+
+    @Test
+    void what_is_given_back_unsent_is_pending_and_no_attempt_is_noted() {
+        append("now", "held", "delivered");
+        assertThat(store.released("now", type -> Optional.of(now())).state()).isEqualTo(BatchState.PENDING);
+        assertThat(store.released("held", type -> Optional.empty()).collectorType())
+                .isEqualTo("loki");
+        store.delivered("delivered");
+        assertThat(store.released("delivered", type -> Optional.of(now()))).isNull();
+        assertThat(store.released("now", type -> Optional.of(now())))
+                .as("is not in flight any more")
+                .isNull();
+        assertThat(store.stats().collector("loki").failedAttempts()).isZero();
+
+        for (int i = 0; i < 2; i++) {
+            PersistedBatch released = store.find("now").orElseThrow();
+            assertThat(released.retryCount()).isZero();
+            assertThat(released.lastAttempt()).isNull();
+            assertThat(released.failureReason()).isNull();
+            assertThat(released.nextAttemptAt()).isBeforeOrEqualTo(now());
+            assertThat(store.find("held").orElseThrow().nextAttemptAt()).isNull();
+            reopen();
+        }
+        assertThat(store.claim("loki", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9))
+                .extracting(claim -> claim.batch().id())
+                .containsExactly("now");
     }
 
     @Test

@@ -39,6 +39,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.function.IntConsumer;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
@@ -780,6 +781,30 @@ public abstract class IndexedBatchStore implements BatchStore {
             journalStanding(slot, kept);
             return new Settled(
                     type.name, Instant.ofEpochMilli(index.createdAt(slot)), verdict.retryCount(), index.state(slot));
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    @Override
+    public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
+        lock.lock();
+        try {
+            requireOpen();
+            Flight flight = flights.get(batchId);
+            if (flight == null) {
+                return null;
+            }
+            int slot = flight.slot();
+            BatchIndex.Type type = index.typeOf(slot);
+            Instant nextAttemptAt = due.apply(type.name).orElse(null);
+            flights.remove(batchId);
+            index.pend(slot, millis(nextAttemptAt));
+            if (nextAttemptAt == null) {
+                journalStanding(slot, index.reason(slot)); // otherwise it is what a restart makes of it by itself
+            }
+            return new Settled(
+                    type.name, Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), BatchState.PENDING);
         } finally {
             lock.unlock();
         }
