@@ -2,7 +2,9 @@ package io.batchpersistence;
 
 import java.time.Duration;
 import java.time.Instant;
+import java.util.Arrays;
 import java.util.EnumSet;
+import java.util.HashSet;
 import java.util.Objects;
 import java.util.Set;
 import java.util.regex.Pattern;
@@ -94,7 +96,7 @@ public record BatchSelector(
      */
     public BatchSelector ids(String... ids) {
         return new BatchSelector(
-                Set.of(ids),
+                new HashSet<>(Arrays.asList(ids)),
                 collectorTypes,
                 failureReason,
                 states,
@@ -115,7 +117,7 @@ public record BatchSelector(
     public BatchSelector collectorTypes(String... types) {
         return new BatchSelector(
                 ids,
-                Set.of(types),
+                new HashSet<>(Arrays.asList(types)),
                 failureReason,
                 states,
                 olderThan,
