@@ -159,8 +159,7 @@ class ContainerIT {
         return rest;
     }
 
-    // ---- containers
-    // --------------------------------------------------------------------------------------------------
+    // ---- containers ------------------------------------------------------------------------------
 
     private static DockerClient docker() {
         return DockerClientFactory.instance().client();

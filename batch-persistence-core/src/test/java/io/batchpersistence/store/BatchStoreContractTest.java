@@ -139,8 +139,7 @@ public abstract class BatchStoreContractTest {
         return counters;
     }
 
-    // ---- words
-    // -------------------------------------------------------------------------------------------------------
+    // ---- words -----------------------------------------------------------------------------------
 
     protected Instant now() {
         return clock.instant();
@@ -227,8 +226,7 @@ public abstract class BatchStoreContractTest {
         return store.stats().collector("loki");
     }
 
-    // ---- append
-    // ------------------------------------------------------------------------------------------------------
+    // ---- append ----------------------------------------------------------------------------------
 
     @Test
     void an_appended_batch_is_in_flight_until_its_lease_ends() {
@@ -480,8 +478,7 @@ public abstract class BatchStoreContractTest {
         assertThat(claim()).containsExactly("a", "b", "c");
     }
 
-    // ---- claim
-    // -------------------------------------------------------------------------------------------------------
+    // ---- claim -----------------------------------------------------------------------------------
 
     @Test
     void oldest_first_is_the_order_persisted_whatever_the_order_due() {
@@ -588,8 +585,7 @@ public abstract class BatchStoreContractTest {
         assertThat(claimed).isEqualTo(ids);
     }
 
-    // ---- leases and fences
-    // -------------------------------------------------------------------------------------------
+    // ---- leases and fences -----------------------------------------------------------------------
 
     @Test
     void a_lease_is_timed_out_when_it_ended_before_now_and_until_it_is_settled() {
@@ -669,8 +665,7 @@ public abstract class BatchStoreContractTest {
                 .isNotNull();
     }
 
-    // ---- settling
-    // ----------------------------------------------------------------------------------------------------
+    // ---- settling --------------------------------------------------------------------------------
 
     @Test
     void delivered_removes_a_batch_in_every_state() {
@@ -801,8 +796,7 @@ public abstract class BatchStoreContractTest {
         assertThat(store.find("b").orElseThrow().failureReason()).isEqualTo("after it");
     }
 
-    // ---- held
-    // --------------------------------------------------------------------------------------------------------
+    // ---- held ------------------------------------------------------------------------------------
 
     @Test
     void a_held_batch_waits_until_it_is_released() {
@@ -849,8 +843,7 @@ public abstract class BatchStoreContractTest {
         assertThat(state("flying")).isEqualTo(BatchState.IN_FLIGHT);
     }
 
-    // ---- replay
-    // ------------------------------------------------------------------------------------------------------
+    // ---- replay ----------------------------------------------------------------------------------
 
     @Test
     void a_replayed_dead_letter_is_due_at_once_with_fresh_age_and_retries() {
@@ -891,8 +884,7 @@ public abstract class BatchStoreContractTest {
         assertThat(claim()).containsExactly("dead", "dead too");
     }
 
-    // ---- giving up
-    // ---------------------------------------------------------------------------------------------------
+    // ---- giving up -------------------------------------------------------------------------------
 
     @Test
     void discarding_removes_what_the_selector_names() {
@@ -1055,8 +1047,7 @@ public abstract class BatchStoreContractTest {
         assertThat(store.stats().total().evicted()).isEqualTo(5);
     }
 
-    // ---- selecting
-    // ---------------------------------------------------------------------------------------------------
+    // ---- selecting -------------------------------------------------------------------------------
 
     /** a: old loki dead 2 × "HTTP 429 slow"; b: loki pending 1 × "http 503"; c: es in flight 0 ×; d: young loki held 3 ×. */
     private void four() {
@@ -1159,8 +1150,7 @@ public abstract class BatchStoreContractTest {
         assertThat(stats.collector("loki").inFlight()).isOne();
     }
 
-    // ---- opening again
-    // -----------------------------------------------------------------------------------------------
+    // ---- opening again ---------------------------------------------------------------------------
 
     @Test
     void what_was_in_flight_is_pending_and_due_at_once_when_opened_again() {
@@ -1209,8 +1199,7 @@ public abstract class BatchStoreContractTest {
         }
     }
 
-    // ---- threads and the end
-    // -----------------------------------------------------------------------------------------
+    // ---- threads and the end ---------------------------------------------------------------------
 
     @Test
     void an_interrupted_thread_can_do_everything_and_stays_interrupted() {

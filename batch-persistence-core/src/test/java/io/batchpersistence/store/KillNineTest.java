@@ -113,8 +113,7 @@ class KillNineTest {
         return DiskStoreOptions.builder(directory).segmentSize(64 << 10).build();
     }
 
-    // ---- the process that is killed
-    // ----------------------------------------------------------------------------------
+    // ---- the process that is killed --------------------------------------------------------------
 
     /** Persists and marks until it is killed: arguments are directory, seed, a name and the kind of store. */
     static final class Child {
@@ -180,8 +179,7 @@ class KillNineTest {
         }
     }
 
-    // ---- the process that looks
-    // --------------------------------------------------------------------------------------
+    // ---- the process that looks ------------------------------------------------------------------
 
     @TempDir
     Path temp;

@@ -358,8 +358,7 @@ class ModelTest {
             stale.clear();
         }
 
-        // ---- comparing
-        // -----------------------------------------------------------------------------------------------
+        // ---- comparing ---------------------------------------------------------------------------
 
         private void compareCounts() {
             assertThat(store.collectorTypes()).isEqualTo(model.collectorTypes());
@@ -449,8 +448,7 @@ class ModelTest {
             return state == BatchState.PENDING && next != null && next.isBefore(opened) ? opened : next;
         }
 
-        // ---- choosing
-        // ------------------------------------------------------------------------------------------------
+        // ---- choosing ----------------------------------------------------------------------------
 
         private String id() {
             int number = random.nextInt(40);

@@ -80,8 +80,7 @@ final class ScaleReport {
                 .build();
     }
 
-    // ---- filling
-    // -----------------------------------------------------------------------------------------------------
+    // ---- filling ---------------------------------------------------------------------------------
 
     private static void fill(Path directory, int batches, List<List<LogEntry>> payloads) {
         boolean fail = Boolean.getBoolean("failed");
@@ -142,8 +141,7 @@ final class ScaleReport {
         return payloads;
     }
 
-    // ---- measuring
-    // ---------------------------------------------------------------------------------------------------
+    // ---- measuring -------------------------------------------------------------------------------
 
     private static void open(Path directory) throws IOException {
         long heapBefore = heap();

@@ -103,8 +103,7 @@ final class BatchIndex {
     private final Map<String, Type> typesByName = new HashMap<>();
     private final ReasonTable reasons = new ReasonTable();
 
-    // ---- types
-    // -------------------------------------------------------------------------------------------------------
+    // ---- types -----------------------------------------------------------------------------------
 
     Type type(String name) {
         Type type = typesByName.get(name);
@@ -132,8 +131,7 @@ final class BatchIndex {
         return types.get(page(slot).type[slot & PAGE_MASK]);
     }
 
-    // ---- slots
-    // -------------------------------------------------------------------------------------------------------
+    // ---- slots -----------------------------------------------------------------------------------
 
     int size() {
         return size;
@@ -265,8 +263,7 @@ final class BatchIndex {
         return page(slot).reason[slot & PAGE_MASK];
     }
 
-    // ---- state changes
-    // -----------------------------------------------------------------------------------------------
+    // ---- state changes ---------------------------------------------------------------------------
 
     void fly(int slot, long leaseUntil) {
         Page page = page(slot);
@@ -348,8 +345,7 @@ final class BatchIndex {
         }
     }
 
-    // ---- searching
-    // ---------------------------------------------------------------------------------------------------
+    // ---- searching -------------------------------------------------------------------------------
 
     /** Takes the next due batch of a type out of its heap's head position, without changing its state; NONE if none is due. */
     int nextDue(Type type, BatchOrder order, long now) {
@@ -392,8 +388,7 @@ final class BatchIndex {
         type.dead.forEach(action);
     }
 
-    // ---- hash table
-    // --------------------------------------------------------------------------------------------------
+    // ---- hash table ------------------------------------------------------------------------------
 
     private void addToTable(int slot, int idHash) {
         if (size * 3L > table.length * 2L) {
@@ -451,8 +446,7 @@ final class BatchIndex {
         return pages[slot >> PAGE_BITS];
     }
 
-    // ---- lists and heaps over slots
-    // ----------------------------------------------------------------------------------
+    // ---- lists and heaps over slots --------------------------------------------------------------
 
     /** A doubly linked list through the pages. A slot is in one list at a time. */
     final class SlotList {

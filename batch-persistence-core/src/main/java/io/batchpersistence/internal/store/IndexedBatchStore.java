@@ -103,8 +103,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     private final Condition work = lock.newCondition();
     private final Condition queueShrank = lock.newCondition();
 
-    // ---- guarded by the lock
-    // -----------------------------------------------------------------------------------------
+    // ---- guarded by the lock ---------------------------------------------------------------------
 
     private final BatchIndex index = new BatchIndex();
     /** By id; every batch in flight but those whose bytes are being read for a claim. */
@@ -127,8 +126,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     private boolean closing;
     private @Nullable String appendProblem;
 
-    // ---- of the writer thread
-    // ----------------------------------------------------------------------------------------
+    // ---- of the writer thread --------------------------------------------------------------------
 
     private @Nullable StateJournal journal;
     private long generation;
@@ -217,8 +215,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         return (int) crc.getValue();
     }
 
-    // ---- opening
-    // -----------------------------------------------------------------------------------------------------
+    // ---- opening ---------------------------------------------------------------------------------
 
     private void load() throws IOException {
         JournalState[] read = new JournalState[1];
@@ -413,8 +410,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    // ---- appending
-    // ---------------------------------------------------------------------------------------------------
+    // ---- appending -------------------------------------------------------------------------------
 
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
@@ -490,8 +486,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         return payload.diskUsage() + journalBytes + quarantine.bytes();
     }
 
-    // ---- finding
-    // -----------------------------------------------------------------------------------------------------
+    // ---- finding ---------------------------------------------------------------------------------
 
     /** Under the lock: the batches that may have that id. */
     private List<Row> candidates(String id) {
@@ -619,8 +614,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         soFar.forEach(listener);
     }
 
-    // ---- claiming and settling
-    // ---------------------------------------------------------------------------------------
+    // ---- claiming and settling -------------------------------------------------------------------
 
     @Override
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
@@ -882,8 +876,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    // ---- selecting
-    // ---------------------------------------------------------------------------------------------------
+    // ---- selecting -------------------------------------------------------------------------------
 
     /** The batches meant, as they are now, in the selector's order. */
     private List<Row> select(BatchSelector selector, Instant now) {
@@ -1241,8 +1234,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
     }
 
-    // ---- the writer
-    // --------------------------------------------------------------------------------------------------
+    // ---- the writer ------------------------------------------------------------------------------
 
     private void write() {
         boolean last = false;
@@ -1309,10 +1301,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void writeRound(List<PayloadLog.Append> group, JournalFrames change, List<PayloadChange> payloadChanges) {
-        // What became of older batches comes first: an append of this round may reuse the id of one that is gone. And
-        // the
-        // payload log learns it before the journal is written: if that fails, the snapshot of the next one must have
-        // it.
+        // What became of older batches comes first: an append of this round may reuse the id of one that is gone.
+        // And the payload log learns it before the journal is written: if that fails, the snapshot of the next one
+        // must have it.
         applyToPayload(payloadChanges);
         if (!change.isEmpty()) {
             writeJournal(change);

@@ -65,8 +65,7 @@ final class StateJournal implements AutoCloseable {
         this.allocated = allocated;
     }
 
-    // ---- reading
-    // -----------------------------------------------------------------------------------------------------
+    // ---- reading ---------------------------------------------------------------------------------
 
     /** Told of bytes that are not what they should be. */
     interface Damage {
@@ -173,8 +172,7 @@ final class StateJournal implements AutoCloseable {
         return generations;
     }
 
-    // ---- writing
-    // -----------------------------------------------------------------------------------------------------
+    // ---- writing ---------------------------------------------------------------------------------
 
     /**
      * Begins a generation. When this returns, it is in force; the generation before the last one is deleted.

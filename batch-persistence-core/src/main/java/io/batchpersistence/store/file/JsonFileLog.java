@@ -62,8 +62,7 @@ final class JsonFileLog implements PayloadLog {
         this.options = options;
     }
 
-    // ---- loading
-    // -----------------------------------------------------------------------------------------------------
+    // ---- loading ---------------------------------------------------------------------------------
 
     @Override
     public void load(Loading loading) throws IOException {
@@ -144,8 +143,7 @@ final class JsonFileLog implements PayloadLog {
         return bytes.length;
     }
 
-    // ---- writing
-    // -----------------------------------------------------------------------------------------------------
+    // ---- writing ---------------------------------------------------------------------------------
 
     @Override
     public Encoded encode(NewBatch batch) {
@@ -253,8 +251,7 @@ final class JsonFileLog implements PayloadLog {
         disk.forceDirectory(options.directory());
     }
 
-    // ---- reading
-    // -----------------------------------------------------------------------------------------------------
+    // ---- reading ---------------------------------------------------------------------------------
 
     @Override
     public Header header(Location location) throws IOException {
@@ -289,8 +286,7 @@ final class JsonFileLog implements PayloadLog {
         return path(name == null ? "batch_gone.json" : name); // a file that is not there: the batch is gone meanwhile
     }
 
-    // ---- changing and giving up
-    // --------------------------------------------------------------------------------------
+    // ---- changing and giving up ------------------------------------------------------------------
 
     @Override
     public void changed(Location location, Standing standing) {

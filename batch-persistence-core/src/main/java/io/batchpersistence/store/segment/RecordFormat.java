@@ -46,8 +46,7 @@ final class RecordFormat {
 
     private RecordFormat() {}
 
-    // ---- writing
-    // -----------------------------------------------------------------------------------------------------
+    // ---- writing ---------------------------------------------------------------------------------
 
     /** A batch encoded on its caller's thread: all of the record but its place. */
     @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
@@ -132,8 +131,7 @@ final class RecordFormat {
         return (int) crc.getValue();
     }
 
-    // ---- reading
-    // -----------------------------------------------------------------------------------------------------
+    // ---- reading ---------------------------------------------------------------------------------
 
     /** The fixed part of a record that begins at {@code at} in {@code bytes}; unchecked until {@link #hasValidHeader}. */
     static final class View {

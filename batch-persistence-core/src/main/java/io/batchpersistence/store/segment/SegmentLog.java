@@ -128,8 +128,7 @@ final class SegmentLog implements PayloadLog {
         return options.directory().resolve(String.format("%010d.segment", number));
     }
 
-    // ---- loading
-    // -----------------------------------------------------------------------------------------------------
+    // ---- loading ---------------------------------------------------------------------------------
 
     @Override
     public void load(Loading loading) throws IOException {
@@ -313,9 +312,8 @@ final class SegmentLog implements PayloadLog {
     }
 
     private static void damaged(Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
-        // Within a segment sequences have no gaps, so those missing between two good records are what was here. Before
-        // the
-        // first good one it can't be more than fit in: the others were in segments that are deleted.
+        // Within a segment sequences have no gaps, so those missing between two good records are what was here.
+        // Before the first good one it can't be more than fit in: the others were in segments that are deleted.
         long atMost = Math.max(1, (next - at) / RecordFormat.FIXED);
         long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
                 .toArray();
@@ -340,8 +338,7 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    // ---- writing
-    // -----------------------------------------------------------------------------------------------------
+    // ---- writing ---------------------------------------------------------------------------------
 
     @Override
     public EncodedRecord encode(NewBatch batch) {
@@ -560,8 +557,7 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    // ---- reading
-    // -----------------------------------------------------------------------------------------------------
+    // ---- reading ---------------------------------------------------------------------------------
 
     @Override
     public Header header(Location location) throws IOException {
@@ -601,8 +597,7 @@ final class SegmentLog implements PayloadLog {
         return path(location.file());
     }
 
-    // ---- giving up
-    // ---------------------------------------------------------------------------------------------------
+    // ---- giving up -------------------------------------------------------------------------------
 
     @Override
     public void changed(Location location, Standing standing) {

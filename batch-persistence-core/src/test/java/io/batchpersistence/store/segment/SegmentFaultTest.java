@@ -154,8 +154,7 @@ class SegmentFaultTest {
                 .isNotNull();
     }
 
-    // ---- group commit
-    // ------------------------------------------------------------------------------------------------
+    // ---- group commit ----------------------------------------------------------------------------
 
     @Test
     void a_lone_append_costs_one_force_and_is_acknowledged_after_it() {
@@ -193,8 +192,7 @@ class SegmentFaultTest {
         assertThat(held()).hasSize(12);
     }
 
-    // ---- appending
-    // ---------------------------------------------------------------------------------------------------
+    // ---- appending -------------------------------------------------------------------------------
 
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 16, 60, 100, 100_000})
@@ -285,8 +283,7 @@ class SegmentFaultTest {
         assertThat(held()).containsExactly("a");
     }
 
-    // ---- marking
-    // -----------------------------------------------------------------------------------------------------
+    // ---- marking ---------------------------------------------------------------------------------
 
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 7, 9, 30})
@@ -360,8 +357,7 @@ class SegmentFaultTest {
         assertThat(store.stats().collector("loki").delivered()).isEqualTo(2);
     }
 
-    // ---- deleting and reading
-    // ----------------------------------------------------------------------------------------
+    // ---- deleting and reading --------------------------------------------------------------------
 
     @Test
     void a_segment_that_can_not_be_deleted_brings_nothing_back() {
