@@ -39,6 +39,18 @@ public interface BatchStore extends AutoCloseable {
     CompletableFuture<@Nullable Void> append(NewBatch batch);
 
     /**
+     * The same for a caller who has nothing to do until the batch is durable: a store may do the work on his thread.
+     *
+     * @param batch the batch
+     * @return done, as {@link #append} says
+     */
+    default CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
+        CompletableFuture<@Nullable Void> done = append(batch);
+        done.exceptionally(failure -> null).join();
+        return done;
+    }
+
+    /**
      * Takes due batches of one collector type: pending ones whose next attempt is not after {@code now} become in flight.
      *
      * @param collectorType whose

@@ -244,7 +244,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      */
     private CompletableFuture<@Nullable Void> append(NewBatch batch, boolean waits) {
         long removals = room.removals();
-        CompletableFuture<@Nullable Void> durable = tryAppend(batch);
+        CompletableFuture<@Nullable Void> durable = tryAppend(batch, waits);
         BatchRejectedException full = rejection(durable, waits);
         if (full == null) {
             return durable;
@@ -278,7 +278,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             }
             ensureOpen();
             removals = room.removals();
-            CompletableFuture<@Nullable Void> durable = tryAppend(leased(batch, clock.instant()));
+            CompletableFuture<@Nullable Void> durable = tryAppend(leased(batch, clock.instant()), waits);
             BatchRejectedException again = rejection(durable, waits);
             if (again == null) {
                 return durable;
@@ -309,17 +309,17 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private CompletableFuture<@Nullable Void> evictAndAppend(NewBatch batch, List<BatchSummary> evicted) {
         evicting.lock();
         try {
-            CompletableFuture<@Nullable Void> durable = tryAppend(batch);
+            CompletableFuture<@Nullable Void> durable = tryAppend(batch, false);
             for (int count = 1; rejection(durable, false) != null; count = Math.min(2 * count, MAX_EVICTED_AT_ONCE)) {
                 List<BatchSummary> gone = store.evictOldest(count);
                 if (gone.isEmpty()) {
                     return durable;
                 }
                 evicted.addAll(gone);
-                durable = tryAppend(batch);
+                durable = tryAppend(batch, false);
                 if (rejection(durable, false) != null) {
                     store.reclaim(); // what was evicted may still be on disk
-                    durable = tryAppend(batch);
+                    durable = tryAppend(batch, false);
                 }
             }
             return durable;
@@ -328,9 +328,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private CompletableFuture<@Nullable Void> tryAppend(NewBatch batch) {
+    private CompletableFuture<@Nullable Void> tryAppend(NewBatch batch, boolean waits) {
         try {
-            return store.append(batch);
+            return waits ? store.appendAndWait(batch) : store.append(batch);
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }

@@ -18,6 +18,7 @@ import java.util.Objects;
  * @param maxBatches most batches held, dead letters included
  * @param maxDiskUsage most bytes of all files together
  * @param segmentSize bytes after which a segment is sealed and a new one begun
+ * @param compactionRate bytes a second that are copied at most to give back the space between batches that are held
  * @param clock tells the time
  */
 public record DiskStoreOptions(
@@ -29,6 +30,7 @@ public record DiskStoreOptions(
         long maxBatches,
         long maxDiskUsage,
         long segmentSize,
+        long compactionRate,
         Clock clock) {
 
     /** Least {@code maxDiskUsage}: a store needs room for a segment, its journal and what keeps marks possible. */
@@ -59,11 +61,15 @@ public record DiskStoreOptions(
         if (segmentSize < 1 << 12 || segmentSize > 1 << 30) {
             throw new IllegalArgumentException("segment size must be between 4 KiB and 1 GiB, but is " + segmentSize);
         }
+        if (compactionRate < 1) {
+            throw new IllegalArgumentException(
+                    "compaction rate must be at least 1 byte a second, but is " + compactionRate);
+        }
     }
 
     /**
      * Starts options with the defaults: protobuf, zstd, sync always, 200 ms, 1,000,000 batches, 1 GB, segments of 16 MiB (or
-     * less where the disk bound is small).
+     * less where the disk bound is small), compaction at 32 MiB a second.
      *
      * @param directory where batches are kept
      * @return a builder, for one thread
@@ -76,6 +82,7 @@ public record DiskStoreOptions(
     public static final class Builder {
 
         private static final long DEFAULT_SEGMENT_SIZE = 16 << 20;
+        private static final long DEFAULT_COMPACTION_RATE = 32 << 20;
 
         private final Path directory;
         private BatchFormat format = BatchFormat.PROTOBUF;
@@ -85,6 +92,7 @@ public record DiskStoreOptions(
         private long maxBatches = 1_000_000;
         private long maxDiskUsage = 1L << 30;
         private long segmentSize;
+        private long compactionRate = DEFAULT_COMPACTION_RATE;
         private Clock clock = Clock.systemUTC();
 
         private Builder(Path directory) {
@@ -169,6 +177,17 @@ public record DiskStoreOptions(
         }
 
         /**
+         * Bounds what compaction takes of the disk.
+         *
+         * @param compactionRate bytes a second, positive
+         * @return this
+         */
+        public Builder compactionRate(long compactionRate) {
+            this.compactionRate = compactionRate;
+            return this;
+        }
+
+        /**
          * Sets the clock.
          *
          * @param clock tells the time
@@ -191,7 +210,16 @@ public record DiskStoreOptions(
                     ? segmentSize
                     : Math.max(1 << 14, Math.min(DEFAULT_SEGMENT_SIZE, maxDiskUsage / 32));
             return new DiskStoreOptions(
-                    directory, format, compression, sync, syncInterval, maxBatches, maxDiskUsage, size, clock);
+                    directory,
+                    format,
+                    compression,
+                    sync,
+                    syncInterval,
+                    maxBatches,
+                    maxDiskUsage,
+                    size,
+                    compactionRate,
+                    clock);
         }
     }
 }

@@ -4,7 +4,6 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -12,8 +11,9 @@ import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Who is where: the state of every batch held, without its id, its context or its entries, which stay on disk. About 100
- * bytes a batch, all in primitive arrays, so that a million of them neither fills the heap nor slows the collector.
+ * Who is where: the state of every batch held, without its id, its context or its entries, which stay on disk. 65 bytes a
+ * batch that has never failed and 81 for one that has, and 10 to 20 for finding them, all in primitive arrays, so that a
+ * million of them neither fills the heap nor slows the collector.
  *
  * <p>A batch has a <em>slot</em>, a number. Slots live in pages, so growing never copies them. A batch is found
  *
@@ -45,12 +45,14 @@ final class BatchIndex {
     private static final class Page {
         final long[] sequence = new long[PAGE_SIZE];
         final long[] createdAt = new long[PAGE_SIZE];
-        /** What the TTL is measured from: persisted, replayed or given up at. */
-        final long[] since = new long[PAGE_SIZE];
         /** Next attempt; the end of the lease while in flight. */
         final long[] due = new long[PAGE_SIZE];
 
-        final long[] lastAttempt = new long[PAGE_SIZE];
+        /** What the TTL is measured from. Made for the first one of a page that is replayed or given up. */
+        private long @Nullable [] since;
+        /** Made for the first one of a page that fails: most of a backlog has never been tried. */
+        private long @Nullable [] lastAttempt;
+
         final int[] file = new int[PAGE_SIZE];
         final int[] offset = new int[PAGE_SIZE];
         final int[] length = new int[PAGE_SIZE];
@@ -65,6 +67,35 @@ final class BatchIndex {
 
         final int[] next = new int[PAGE_SIZE];
         final byte[] state = new byte[PAGE_SIZE];
+
+        long since(int i) {
+            return since == null ? createdAt[i] : since[i];
+        }
+
+        void setSince(int i, long time) {
+            if (since == null) {
+                if (time == createdAt[i]) {
+                    return;
+                }
+                since = createdAt.clone();
+            }
+            since[i] = time;
+        }
+
+        long lastAttempt(int i) {
+            return lastAttempt == null ? NEVER : lastAttempt[i];
+        }
+
+        void setLastAttempt(int i, long time) {
+            if (lastAttempt == null) {
+                if (time == NEVER) {
+                    return;
+                }
+                lastAttempt = new long[PAGE_SIZE];
+                Arrays.fill(lastAttempt, NEVER);
+            }
+            lastAttempt[i] = time;
+        }
     }
 
     /** What is known of one collector type. */
@@ -172,9 +203,9 @@ final class BatchIndex {
         int i = slot & PAGE_MASK;
         page.sequence[i] = location.sequence();
         page.createdAt[i] = createdAt;
-        page.since[i] = since;
+        page.setSince(i, since);
         page.due[i] = 0;
-        page.lastAttempt[i] = NEVER;
+        page.setLastAttempt(i, NEVER);
         page.file[i] = location.file();
         page.offset[i] = location.offset();
         page.length[i] = location.length();
@@ -209,6 +240,22 @@ final class BatchIndex {
         return page(slot).sequence[slot & PAGE_MASK] == sequence;
     }
 
+    /** Whether the slot still holds the batch whose bytes are there. */
+    boolean holdsAt(int slot, Location location) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        return page.sequence[i] == location.sequence()
+                && page.file[i] == location.file()
+                && page.offset[i] == location.offset();
+    }
+
+    /** The batch's bytes are somewhere else now, as many as before. */
+    void relocate(int slot, Location location) {
+        Page page = page(slot);
+        page.file[slot & PAGE_MASK] = location.file();
+        page.offset[slot & PAGE_MASK] = location.offset();
+    }
+
     Location location(int slot) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
@@ -232,7 +279,7 @@ final class BatchIndex {
     }
 
     long since(int slot) {
-        return page(slot).since[slot & PAGE_MASK];
+        return page(slot).since(slot & PAGE_MASK);
     }
 
     /** Next attempt or end of lease; {@link #NEVER} if held. */
@@ -242,7 +289,7 @@ final class BatchIndex {
 
     /** {@link #NEVER} if no attempt has failed. */
     long lastAttempt(int slot) {
-        return page(slot).lastAttempt[slot & PAGE_MASK];
+        return page(slot).lastAttempt(slot & PAGE_MASK);
     }
 
     int retries(int slot) {
@@ -276,7 +323,7 @@ final class BatchIndex {
     void noteFailure(int slot, long at, int retries, @Nullable String reason) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
-        page.lastAttempt[i] = at;
+        page.setLastAttempt(i, at);
         page.retries[i] = retries;
         int before = page.reason[i];
         page.reason[i] = reason == null ? NONE : reasons.acquire(reason);
@@ -311,7 +358,7 @@ final class BatchIndex {
         type.live.unlink(slot);
         page.state[i] = DEAD;
         page.due[i] = NEVER;
-        page.since[i] = since;
+        page.setSince(i, since);
         type.dead.append(slot);
     }
 
@@ -320,7 +367,7 @@ final class BatchIndex {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
         page.retries[i] = 0;
-        page.since[i] = now;
+        page.setSince(i, now);
         pend(slot, now);
     }
 
@@ -366,6 +413,12 @@ final class BatchIndex {
         return page(slot).state[slot & PAGE_MASK] == HELD;
     }
 
+    boolean hasCandidates(int idHash) {
+        boolean[] any = new boolean[1];
+        candidates(idHash, slot -> any[0] = true);
+        return any[0];
+    }
+
     /** Slots whose id has that hash. */
     void candidates(int idHash, IntConsumer found) {
         int mask = table.length - 1;
@@ -375,6 +428,24 @@ final class BatchIndex {
                 found.accept(slot);
             }
         }
+    }
+
+    int pageCount() {
+        return pages.length;
+    }
+
+    /** The slots in use of one page, so that all can be visited without holding the lock all the time. */
+    void forEachInPage(int page, IntConsumer action) {
+        byte[] state = pages[page].state;
+        for (int i = 0; i < PAGE_SIZE; i++) {
+            if (state[i] != FREE) {
+                action.accept(page << PAGE_BITS | i);
+            }
+        }
+    }
+
+    int file(int slot) {
+        return page(slot).file[slot & PAGE_MASK];
     }
 
     void forEach(IntConsumer action) {
@@ -462,26 +533,85 @@ final class BatchIndex {
             if (tail == NONE) {
                 head = slot;
             } else {
-                sorted &= since(tail) <= since(slot);
+                sorted &= !before(slot, tail);
                 page(tail).next[tail & PAGE_MASK] = slot;
             }
             tail = slot;
             size++;
         }
 
-        /** The oldest, after putting the list in order if it is not: a clock was set back, or an earlier process left it so. */
+        /** The oldest, after putting the list in order if it is not: a clock was set back, or files were read out of order. */
         int oldest() {
             if (!sorted) {
-                List<Integer> slots = new ArrayList<>(size);
-                forEach(slots::add);
-                slots.sort(Comparator.comparingLong(BatchIndex.this::since)); // stable: of one age, as they came
-                head = NONE;
-                tail = NONE;
-                size = 0;
-                slots.forEach(this::append);
-                sorted = true;
+                sort();
             }
             return head;
+        }
+
+        /** Natural merge sort of the links: without other memory, and quick if there are few runs. Of one age: as they came. */
+        private void sort() {
+            int[] runs = new int[64]; // runs[i], if any, was merged from 2^i runs
+            Arrays.fill(runs, NONE);
+            for (int slot = head; slot != NONE; ) {
+                int run = slot;
+                while (after(slot) != NONE && !before(after(slot), slot)) {
+                    slot = after(slot);
+                }
+                int rest = after(slot);
+                link(slot, NONE);
+                int i = 0;
+                for (; runs[i] != NONE; i++) {
+                    run = merge(runs[i], run);
+                    runs[i] = NONE;
+                }
+                runs[i] = run;
+                slot = rest;
+            }
+            int all = NONE;
+            for (int run : runs) {
+                all = run == NONE ? all : merge(run, all);
+            }
+            head = all;
+            tail = NONE;
+            for (int slot = head; slot != NONE; slot = after(slot)) {
+                page(slot).previous[slot & PAGE_MASK] = tail;
+                tail = slot;
+            }
+            sorted = true;
+        }
+
+        /** Of two runs, the first of which is from further ahead. */
+        private int merge(int first, int second) {
+            int a = first;
+            int b = second;
+            int merged = NONE;
+            int last = NONE;
+            while (a != NONE || b != NONE) {
+                int next;
+                if (b == NONE || (a != NONE && !before(b, a))) {
+                    next = a;
+                    a = after(a);
+                } else {
+                    next = b;
+                    b = after(b);
+                }
+                if (last == NONE) {
+                    merged = next;
+                } else {
+                    link(last, next);
+                }
+                last = next;
+            }
+            return merged;
+        }
+
+        private boolean before(int a, int b) {
+            int byAge = Long.compare(since(a), since(b));
+            return byAge != 0 ? byAge < 0 : sequence(a) < sequence(b);
+        }
+
+        private void link(int slot, int next) {
+            page(slot).next[slot & PAGE_MASK] = next;
         }
 
         void unlink(int slot) {

@@ -24,7 +24,6 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.BitSet;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.EnumSet;
@@ -35,12 +34,15 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.IntConsumer;
+import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
@@ -55,13 +57,17 @@ import org.slf4j.event.Level;
  * <h2>Invariants</h2>
  *
  * <ul>
- *   <li>All files are written by one private thread, which nobody can interrupt. Everybody else encodes, changes the index
- *       under the lock, and leaves what is to be written in a queue. What one round of the writer finds there shares one
- *       force: that is the group commit.
+ *   <li>Files are written by one thread at a time, the one that has <em>the pen</em>. Everybody else encodes, changes the
+ *       index under the lock, and leaves what is to be written in a queue. What one round finds there shares one force: that
+ *       is the group commit. A caller who waits for his batch anyway and finds the pen free takes it for one round, so that a
+ *       lone caller waits for no other thread; otherwise it is the private writer thread's.
+ *   <li>What takes long happens beside that, in files that nobody needs yet: the housekeeper writes snapshots, compacts
+ *       sparse payload files, ends full ones and prepares new ones. It takes the pen only to put the result in force.
  *   <li>A batch enters the index after its bytes are durable, and its future completes after that.
  *   <li>Changes enter the journal's queue under the same lock that changes the index, so the journal has them in order.
  *   <li>A payload is given up only after the journal says that its batch is gone, and a file with payloads is deleted only
- *       after the journal has been forced: else a power cut would make delivered batches look lost.
+ *       after the journal has been forced: else a power cut would make delivered batches look lost. A payload that is copied
+ *       is durable at its new place before the old one is given up; a batch found twice, with one number, is one batch.
  *   <li>Marks are not forced one by one but within the sync interval. What a power cut takes of them is sent again.
  *   <li>State can be derived from what was forced: without any journal, every payload is a pending batch.
  *   <li>Nothing is read from disk under the lock. Whoever reads checks afterwards, by sequence, that the batch is still the
@@ -81,6 +87,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** On a full disk not every single mark tries to begin a new journal. */
     private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
 
+    /** After a snapshot that failed the journal goes on, and grows, for that long. */
+    private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
+
     /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
     private static final long READ_RETRY_MILLIS = 10_000;
 
@@ -92,16 +101,32 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Stands for a due time: at once, whenever that is. */
     private static final long WAS_IN_FLIGHT = 0;
 
+    /** Marks wait that long for others to be written with. What a kill takes of them is sent again. */
+    private static final long MARKS_LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
+
+    /** What a snapshot collects before it writes. */
+    private static final int SNAPSHOT_CHUNK = 256 << 10;
+
+    /** Pages of the index that are looked through for a compaction under one lock. */
+    private static final int PAGES_AT_ONCE = 16;
+
     private final DiskStoreOptions options;
     private final Disk disk;
     private final DirectoryLock directoryLock;
     private final Quarantine quarantine;
     private final PayloadLog payload;
     private final Thread writer;
+    private final Thread housekeeper;
 
     private final ReentrantLock lock = new ReentrantLock();
+    /** The writer thread waits for it. */
     private final Condition work = lock.newCondition();
+    /** The housekeeper waits for it. */
+    private final Condition housework = lock.newCondition();
+
     private final Condition queueShrank = lock.newCondition();
+    /** Held by whoever writes a snapshot or compacts; before {@link #lock}. */
+    private final ReentrantLock housekeeping = new ReentrantLock();
 
     // ---- guarded by the lock ---------------------------------------------------------------------
 
@@ -111,11 +136,29 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private final Set<String> appending = new HashSet<>();
     private List<PayloadLog.Append> appends = new ArrayList<>();
-    private JournalFrames frames = new JournalFrames(0);
+    private final JournalFrames.Names names = new JournalFrames.Names();
+    private JournalFrames frames = new JournalFrames(0, names);
+    private JournalFrames spareFrames = new JournalFrames(0, names);
     private List<PayloadChange> changes = new ArrayList<>();
     private List<Task> tasks = new ArrayList<>();
-    private final BitSet declaredCollectors = new BitSet();
     private final Set<Integer> declaredFileEnds = new HashSet<>();
+    /** Whether somebody has the pen. */
+    private boolean writing;
+    /** When the marks in {@link #frames} are to be written at the latest; {@link #NEVER} if there are none. */
+    private long marksDueNanos = NEVER;
+    /** When the writer thread looks again by itself. */
+    private long writerWakesNanos = NEVER;
+
+    /** When a snapshot could not be written. */
+    private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
+
+    private boolean maintenanceDue;
+    private boolean houseworkDue;
+    private boolean forceDue;
+    private boolean thoroughly;
+    /** When the journal is to be forced; {@link #NEVER} if it is. */
+    private long forceDueNanos = NEVER;
+
     private final List<Corruption> corruptions = new ArrayList<>();
     private @Nullable Consumer<Corruption> corruptionListener;
     private long queuedBytes;
@@ -124,17 +167,18 @@ public abstract class IndexedBatchStore implements BatchStore {
     private long fences;
     private long earliestLeaseEnd = NEVER;
     private boolean closing;
+    private boolean finishing;
     private @Nullable String appendProblem;
 
-    // ---- of the writer thread --------------------------------------------------------------------
+    // ---- of whoever has the pen ------------------------------------------------------------------
 
-    private @Nullable StateJournal journal;
-    private long generation;
+    private final StateJournal journal;
+    /** How often marks could not be written to the journal ... */
+    private long losses = 1;
+    /** ... and how many of these times a later snapshot has made up for. */
+    private long lossesMadeUpFor;
+
     private long lastGenerationNanos;
-    private JournalFrames spareFrames = new JournalFrames(0);
-    private boolean unforced;
-    private long forceDueNanos;
-    private volatile long journalBytes;
     private volatile @Nullable String journalProblem;
 
     private record Flight(int slot, long fence, long leaseEnd) {}
@@ -184,14 +228,15 @@ public abstract class IndexedBatchStore implements BatchStore {
         try {
             this.quarantine = new Quarantine(disk, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
             this.payload = factory.create(disk, options);
-            load();
+            journal = load();
             openJournal();
             if (payload.isReclaimable()) {
                 reclaimPayload(); // only now that the journal's snapshot, which is forced, knows what is gone
             }
-            this.writer = new Thread(this::write, "batch-persistence-writer");
-            writer.setDaemon(true);
+            this.writer = daemon("batch-persistence-writer", this::write);
+            this.housekeeper = daemon("batch-persistence-housekeeper", this::keepHouse);
             writer.start();
+            housekeeper.start();
             opened = true;
         } catch (IOException e) {
             throw new BatchPersistenceException(
@@ -201,6 +246,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                 directoryLock.close();
             }
         }
+    }
+
+    private static Thread daemon(String name, Runnable action) {
+        Thread thread = new Thread(action, name);
+        thread.setDaemon(true);
+        return thread;
     }
 
     /**
@@ -217,10 +268,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- opening ---------------------------------------------------------------------------------
 
-    private void load() throws IOException {
-        JournalState[] read = new JournalState[1];
-        generation = StateJournal.read(disk, options.directory(), read, this::journalDamaged);
-        JournalState state = read[0];
+    private StateJournal load() throws IOException {
+        JournalState state = new JournalState();
+        StateJournal read = StateJournal.read(disk, options.directory(), state, this::journalDamaged);
         sequence = state.nextSequence() - 1;
         state.counters().forEach((name, counters) -> {
             index.type(name, counters);
@@ -229,6 +279,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         payload.load(loader);
         loader.finish();
         lastStored = sequence;
+        return read;
     }
 
     private void journalDamaged(Path file, long offset, long length, String reason) {
@@ -246,12 +297,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Turns what the payload log finds into the index, and settles the accounts. */
     private final class Loader implements PayloadLog.Loading {
 
-        private record Late(Location location, int idHash, String collectorType, long createdAt, Standing standing) {}
-
         private final JournalState state;
         private final long now = options.clock().millis();
-        private final List<Late> late = new ArrayList<>();
-        private final List<Location> superseded = new ArrayList<>();
+        private final List<Location> replaced = new ArrayList<>();
         private long lostUnknown;
 
         Loader(JournalState state) {
@@ -277,17 +325,18 @@ public abstract class IndexedBatchStore implements BatchStore {
         public void found(
                 Location location, int idHash, String collectorType, long createdAt, @Nullable Standing fromPayload) {
             sequence = Math.max(sequence, location.sequence());
+            if (isKnown(location, idHash)) {
+                return;
+            }
             if (location.sequence() > state.checkpoint()) {
                 index.type(collectorType).counters.accepted++;
             }
-            dropDuplicate(location, idHash);
-            Standing standing = fromPayload != null ? fromPayload : state.takeStanding(location.sequence());
-            if (standing != null && (standing.dead() || standing.since() != createdAt)) {
-                late.add(new Late(
-                        location, idHash, collectorType, createdAt, standing)); // its place in the lists is later
-            } else {
-                restore(location, idHash, collectorType, createdAt, standing);
-            }
+            restore(
+                    location,
+                    idHash,
+                    collectorType,
+                    createdAt,
+                    fromPayload != null ? fromPayload : state.standing(location.sequence()));
         }
 
         private void restore(
@@ -307,21 +356,27 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
 
         /**
-         * The same id twice: an append that failed, after its bytes were written, and was tried again. The later one is
-         * the one that was promised.
+         * The same batch twice: a copy whose original was about to be deleted. The same id twice: an append that failed after
+         * its bytes were written, and was tried again; the later one is the one that was promised.
          */
-        private void dropDuplicate(Location location, int idHash) {
-            List<Integer> same = new ArrayList<>();
+        private boolean isKnown(Location location, int idHash) {
+            List<Integer> same = new ArrayList<>(0);
             index.candidates(idHash, same::add);
             for (int slot : same) {
                 Location other = index.location(slot);
+                if (other.sequence() == location.sequence()) {
+                    index.relocate(slot, location);
+                    payload.superseded(other);
+                    return true;
+                }
                 String id = idAt(other);
                 if (id != null && id.equals(idAt(location))) {
                     index.typeOf(slot).counters.accepted--;
                     index.remove(slot);
-                    superseded.add(other);
+                    replaced.add(other);
                 }
             }
+            return false;
         }
 
         @Override
@@ -361,11 +416,11 @@ public abstract class IndexedBatchStore implements BatchStore {
 
         /** What was accepted and is neither held nor known to be gone has been lost, and is said to be. */
         void finish() {
-            late.sort(Comparator.comparingLong(l -> l.standing().since()));
-            for (Late l : late) {
-                restore(l.location(), l.idHash(), l.collectorType(), l.createdAt(), l.standing());
+            replaced.forEach(payload::removed);
+            for (BatchIndex.Type type : index.types()) {
+                type.live.oldest(); // puts them in order, now that nobody has to wait for it
+                type.dead.oldest();
             }
-            superseded.forEach(payload::removed);
             for (BatchIndex.Type type : index.types()) {
                 Counters counters = type.counters;
                 long missing = counters.accepted - type.held() - counters.gone();
@@ -414,26 +469,42 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
+        return append(batch, false);
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
+        CompletableFuture<@Nullable Void> done = append(batch, true);
+        done.exceptionally(failure -> null)
+                .join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
+        return done;
+    }
+
+    private CompletableFuture<@Nullable Void> append(NewBatch batch, boolean waits) {
+        int idHash = idHash(batch.id());
         PayloadLog.Encoded encoded;
         try {
-            encoded = payload.encode(batch);
+            encoded = payload.encode(batch, idHash);
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
-        List<Row> sameHash;
+        List<Row> sameHash = null;
         lock.lock();
         try {
             requireOpen();
             if (flights.containsKey(batch.id()) || !appending.add(batch.id())) {
                 return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
             }
-            sameHash = candidates(batch.id());
+            if (index.hasCandidates(idHash)) {
+                sameHash = candidates(batch.id());
+            }
         } finally {
             lock.unlock();
         }
-        boolean queued = false;
+        PayloadLog.Append append = null;
+        Round round = null;
         try {
-            if (locate(batch.id(), sameHash) != null) {
+            if (sameHash != null && locate(batch.id(), sameHash) != null) {
                 return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
             }
             lock.lock();
@@ -447,17 +518,19 @@ public abstract class IndexedBatchStore implements BatchStore {
                     queueShrank.awaitUninterruptibly();
                 }
                 requireOpen();
-                PayloadLog.Append append = new PayloadLog.Append(batch, ++sequence, encoded);
+                append = new PayloadLog.Append(batch, ++sequence, encoded, idHash);
                 appends.add(append);
                 queuedBytes += encoded.size();
-                queued = true;
-                work.signal();
-                return append.done;
+                if (waits && !writing && tasks.isEmpty() && !maintenanceDue) {
+                    round = takePen();
+                } else if (!writing) {
+                    work.signal();
+                }
             } finally {
                 lock.unlock();
             }
         } finally {
-            if (!queued) {
+            if (append == null) {
                 lock.lock();
                 try {
                     appending.remove(batch.id());
@@ -466,6 +539,14 @@ public abstract class IndexedBatchStore implements BatchStore {
                 }
             }
         }
+        if (round != null) {
+            try {
+                write(round);
+            } finally {
+                layDownPen();
+            }
+        }
+        return append.done;
     }
 
     private @Nullable String full(int size) {
@@ -475,7 +556,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     + "discard or expire some";
         }
         long used = diskUsage() - payload.room() + queuedBytes;
-        if (used + size + StateJournal.RESERVE > options.maxDiskUsage()) {
+        if (used + size + StateJournal.RESERVE + payload.compactionRoom() > options.maxDiskUsage()) {
             return "the store uses " + used + " of " + options.maxDiskUsage() + " bytes, and the batch of " + size
                     + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
         }
@@ -483,7 +564,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private long diskUsage() {
-        return payload.diskUsage() + journalBytes + quarantine.bytes();
+        return payload.diskUsage() + journal.diskUsage() + quarantine.bytes();
     }
 
     // ---- finding ---------------------------------------------------------------------------------
@@ -511,7 +592,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     private @Nullable Row locate(String id, List<Row> candidates) {
         for (Row row : candidates) {
             try {
-                if (payload.header(row.location()).id().equals(id)) {
+                if (read(row, payload::header).id().equals(id)) {
                     return row;
                 }
             } catch (DamagedPayloadException e) {
@@ -539,6 +620,34 @@ public abstract class IndexedBatchStore implements BatchStore {
         return locate(id, rows);
     }
 
+    private interface Reader<T> {
+        T read(Location location) throws IOException;
+    }
+
+    /** Reads a batch's bytes where they are, also if they are moved meanwhile. */
+    private <T> T read(Row row, Reader<T> reader) throws IOException {
+        Location at = row.location();
+        while (true) {
+            try {
+                return reader.read(at);
+            } catch (IOException | DamagedPayloadException e) {
+                Location now = at;
+                lock.lock();
+                try {
+                    if (index.holds(row.slot(), at.sequence())) {
+                        now = index.location(row.slot());
+                    }
+                } finally {
+                    lock.unlock();
+                }
+                if (now.equals(at)) {
+                    throw e;
+                }
+                at = now;
+            }
+        }
+    }
+
     /** A file that could not be read: gone with its batch, gone without (that is damage), or busy (then tell the caller). */
     private void unreadable(Row row, IOException e) {
         if (!(e instanceof NoSuchFileException)) {
@@ -549,12 +658,13 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void damaged(Row row, @Nullable String id, @Nullable String reason) {
-        Location at = row.location();
+        Location at;
         lock.lock();
         try {
-            if (!index.holds(row.slot(), at.sequence())) {
+            if (!index.holds(row.slot(), row.location().sequence())) {
                 return; // settled meanwhile; its file may be gone for good reason
             }
+            at = index.location(row.slot());
         } finally {
             lock.unlock();
         }
@@ -660,7 +770,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     private @Nullable Claim read(Row row, long fence) {
         PayloadLog.Content content;
         try {
-            content = payload.content(row.location());
+            content = read(row, payload::content);
         } catch (DamagedPayloadException e) {
             damaged(row, idAt(row.location()), e.getMessage());
             return null;
@@ -828,34 +938,28 @@ public abstract class IndexedBatchStore implements BatchStore {
         Location location = index.location(slot);
         index.remove(slot);
         type.counters.count(cause, 1);
-        declare(type);
-        frames.settled(location.sequence(), type.id, cause);
+        frames.settled(location.sequence(), type, cause);
         changes.add(new PayloadChange(location, null));
-        work.signal();
+        marked();
     }
 
     /** Under the lock: the batch stands differently. */
     private void journalStanding(int slot, @Nullable String reason) {
         Location location = index.location(slot);
         Standing standing = standing(slot, reason);
-        if (standing.dead()) {
-            frames.dead(
-                    location.sequence(),
-                    standing.since(),
-                    standing.retries(),
-                    standing.lastAttempt(),
-                    standing.reason());
-        } else {
-            frames.pending(
-                    location.sequence(),
-                    standing.since(),
-                    standing.retries(),
-                    standing.lastAttempt(),
-                    standing.due(),
-                    standing.reason());
-        }
+        frames.standing(location.sequence(), standing);
         changes.add(new PayloadChange(location, standing));
-        work.signal();
+        marked();
+    }
+
+    /** Under the lock: there is a mark to be written, soon. */
+    private void marked() {
+        if (marksDueNanos == NEVER) {
+            marksDueNanos = System.nanoTime() + MARKS_LINGER_NANOS;
+            if (!writing && writerWakesNanos > marksDueNanos) {
+                work.signal();
+            }
+        }
     }
 
     private Standing standing(int slot, @Nullable String reason) {
@@ -867,13 +971,6 @@ public abstract class IndexedBatchStore implements BatchStore {
                 index.lastAttempt(slot),
                 state == BatchState.IN_FLIGHT ? WAS_IN_FLIGHT : index.due(slot),
                 reason);
-    }
-
-    private void declare(BatchIndex.Type type) {
-        if (!declaredCollectors.get(type.id)) {
-            declaredCollectors.set(type.id);
-            frames.collector(type.id, type.name);
-        }
     }
 
     // ---- selecting -------------------------------------------------------------------------------
@@ -1014,7 +1111,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.unlock();
         }
         if (changed > 0) {
-            onWriter(this::forceJournal);
+            withPen(this::forceJournal);
         }
         return changed;
     }
@@ -1064,7 +1161,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         rows.sort(Comparator.comparingLong(row -> row.location().sequence()));
         List<BatchSummary> evicted = removeAll(rows.subList(0, Math.min(max, rows.size())), Cause.EVICTED);
         if (!evicted.isEmpty()) {
-            reclaim(); // the caller wants the room now
+            withPen(this::reclaimPayload); // the caller wants the room now
         }
         return evicted;
     }
@@ -1098,7 +1195,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             return Optional.empty();
         }
         try {
-            return Optional.of(batch(row, payload.content(row.location())));
+            return Optional.of(batch(row, read(row, payload::content)));
         } catch (DamagedPayloadException e) {
             damaged(row, batchId, e.getMessage());
         } catch (IOException e) {
@@ -1143,7 +1240,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private @Nullable BatchSummary summary(Row row) {
         try {
-            PayloadLog.Header header = payload.header(row.location());
+            PayloadLog.Header header = read(row, payload::header);
             return new BatchSummary(
                     header.id(),
                     row.collectorType(),
@@ -1234,79 +1331,118 @@ public abstract class IndexedBatchStore implements BatchStore {
                 type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
     }
 
-    // ---- the writer ------------------------------------------------------------------------------
+    // ---- writing ---------------------------------------------------------------------------------
 
+    /** What is written in one go. */
+    private record Round(
+            List<PayloadLog.Append> appends, JournalFrames marks, List<PayloadChange> changes, List<Task> tasks) {}
+
+    /** Under the lock: from now on this thread writes, and nobody else, until {@link #layDownPen}. */
+    private Round takePen() {
+        writing = true;
+        Round round = new Round(appends, frames, changes, tasks);
+        appends = new ArrayList<>();
+        changes = new ArrayList<>();
+        tasks = new ArrayList<>();
+        frames = spareFrames;
+        spareFrames = round.marks();
+        marksDueNanos = NEVER;
+        return round;
+    }
+
+    private void layDownPen() {
+        lock.lock();
+        try {
+            writing = false;
+            maintenanceDue = payload.isReclaimable();
+            if (payload.hasChores() || isDueForSnapshot()) {
+                callHousekeeper();
+            }
+            if (hasWork() || Math.min(marksDueNanos, forceDueNanos) < writerWakesNanos) {
+                work.signal();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Under the lock. */
+    private void callHousekeeper() {
+        houseworkDue = true;
+        housework.signal();
+    }
+
+    /** Under the lock. */
+    private boolean hasWork() {
+        return !appends.isEmpty() || !tasks.isEmpty() || maintenanceDue || finishing;
+    }
+
+    /** The writer thread. */
     private void write() {
         boolean last = false;
         while (!last) {
-            List<PayloadLog.Append> group;
-            JournalFrames change;
-            List<PayloadChange> payloadChanges;
-            List<Task> now;
+            Round round;
             lock.lock();
             try {
-                last = !awaitWork();
-                group = appends;
-                appends = new ArrayList<>();
-                change = frames;
-                frames = spareFrames;
-                spareFrames = change;
-                payloadChanges = changes;
-                changes = new ArrayList<>();
-                now = tasks;
-                tasks = new ArrayList<>();
+                awaitWork();
+                last = finishing;
+                round = takePen();
             } finally {
                 lock.unlock();
             }
-            try {
-                writeRound(group, change, payloadChanges);
-            } catch (RuntimeException | Error e) {
-                // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread
-                // stays.
-                log.error("Writing batches failed", e);
-                group.stream()
-                        .filter(append -> !append.done.isDone())
-                        .forEach(append -> append.failed(new IOException(e)));
-                publish(group.stream().filter(append -> !append.done.isDone()).toList());
-                closeJournal(); // what it lacks now, the snapshot of a new one will have
-            } finally {
-                change.clear();
-            }
-            runTasks(now);
-            if (!last) {
-                maintain();
-            }
+            write(round);
+            runTasks(round.tasks());
+            maintain();
+            layDownPen();
         }
         closeFiles();
     }
 
-    /** Under the lock. Returns whether this is not the last round. */
-    private boolean awaitWork() {
-        while (appends.isEmpty() && frames.isEmpty() && changes.isEmpty() && tasks.isEmpty() && !closing) {
+    /** Under the lock. */
+    private void awaitWork() {
+        while (writing || !hasWork()) {
             try {
-                if (!unforced) {
+                long wakes = writing ? NEVER : Math.min(marksDueNanos, forceDueNanos);
+                writerWakesNanos = wakes;
+                if (wakes == NEVER) {
                     work.await();
-                } else {
-                    long wait = forceDueNanos - System.nanoTime();
-                    if (wait <= 0) {
-                        return true;
-                    }
-                    work.awaitNanos(wait);
+                } else if (work.awaitNanos(wakes - System.nanoTime()) <= 0 && !writing) {
+                    return;
                 }
             } catch (InterruptedException e) {
                 // Nobody has business interrupting this thread; going on is the safe thing to do.
+            } finally {
+                writerWakesNanos = NEVER;
             }
         }
-        return !closing;
     }
 
-    private void writeRound(List<PayloadLog.Append> group, JournalFrames change, List<PayloadChange> payloadChanges) {
+    /** With the pen. Throws nothing. */
+    private void write(Round round) {
+        try {
+            writeRound(round.appends(), round.marks(), round.changes());
+        } catch (RuntimeException | Error e) {
+            // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
+            log.error("Writing batches failed", e);
+            List<PayloadLog.Append> left = round.appends().stream()
+                    .filter(append -> !append.done.isDone())
+                    .toList();
+            left.forEach(append -> append.failed(new IOException(e)));
+            publish(left);
+            losses++; // what the journal lacks now, a snapshot will have
+            forceLater();
+        } finally {
+            round.marks().clear();
+        }
+    }
+
+    private void writeRound(List<PayloadLog.Append> group, JournalFrames marks, List<PayloadChange> payloadChanges) {
         // What became of older batches comes first: an append of this round may reuse the id of one that is gone.
         // And the payload log learns it before the journal is written: if that fails, the snapshot of the next one
         // must have it.
         applyToPayload(payloadChanges);
-        if (!change.isEmpty()) {
-            writeJournal(change);
+        if (!marks.isEmpty()) {
+            writeJournal(marks);
         }
         if (!group.isEmpty()) {
             payload.write(group);
@@ -1337,7 +1473,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 Location location = append.location;
                 if (location != null) {
                     BatchIndex.Type type = index.type(append.collectorType);
-                    int slot = index.add(location, idHash(append.id), type, append.createdAt, append.leaseUntil);
+                    int slot = index.add(location, append.idHash, type, append.createdAt, append.leaseUntil);
                     type.counters.accepted++;
                     lastStored = append.sequence;
                     fly(append.id, slot, ++fences, append.leaseUntil);
@@ -1350,6 +1486,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             for (Map.Entry<Integer, Long> end : payload.fileEnds().entrySet()) {
                 if (declaredFileEnds.add(end.getKey())) {
                     frames.fileEnd(end.getKey(), end.getValue());
+                    marked();
                 }
             }
             queueShrank.signalAll();
@@ -1375,16 +1512,90 @@ public abstract class IndexedBatchStore implements BatchStore {
         return failure.getMessage() == null ? failure.toString() : failure.getMessage();
     }
 
-    private void writeJournal(JournalFrames change) {
-        if (journal == null) {
+    private void runTasks(List<Task> now) {
+        for (Task task : now) {
+            try {
+                task.action().run();
+                task.done().complete(null);
+            } catch (RuntimeException | Error e) {
+                task.done().completeExceptionally(e);
+            }
+        }
+    }
+
+    private void maintain() {
+        try {
+            if (forceDueNanos != NEVER && forceDueNanos - System.nanoTime() <= 0) {
+                if (options.sync() == SyncPolicy.INTERVAL || payload.awaitsJournal()) {
+                    forceAll();
+                } else {
+                    forceInBackground();
+                }
+            }
+            if (payload.isReclaimable()) {
+                reclaimPayload();
+            }
+        } catch (RuntimeException | Error e) {
+            log.error("Maintenance of {} failed", options.directory(), e);
+        }
+    }
+
+    /** Runs it on the writer thread, after what is queued now, and waits for it. */
+    private void withPen(Runnable action) {
+        CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
+        lock.lock();
+        try {
+            if (finishing) {
+                throw closed();
+            }
+            tasks.add(new Task(action, done));
+            work.signal();
+        } finally {
+            lock.unlock();
+        }
+        try {
+            done.join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
+        } catch (CompletionException e) {
+            if (e.getCause() instanceof RuntimeException cause) {
+                throw cause;
+            }
+            throw e;
+        }
+    }
+
+    private <T extends @Nullable Object> T fetchWithPen(Supplier<T> action) {
+        AtomicReference<T> result = new AtomicReference<>();
+        withPen(() -> result.set(action.get()));
+        return result.get();
+    }
+
+    private IllegalStateException closed() {
+        return new IllegalStateException("the store in " + options.directory() + " is closed");
+    }
+
+    private void requireOpen() {
+        if (closing) {
+            throw closed();
+        }
+    }
+
+    // ---- the journal -----------------------------------------------------------------------------
+
+    /** Whether log and snapshots together say all that has been left to them. */
+    private boolean isJournalComplete() {
+        return journal.isOpen() && losses == lossesMadeUpFor;
+    }
+
+    private void writeJournal(JournalFrames marks) {
+        if (!journal.isOpen()) {
+            losses++;
             if (System.nanoTime() - lastGenerationNanos > GENERATION_RETRY_NANOS) {
-                beginGeneration(); // its snapshot has what these frames say
+                replaceJournal(); // its snapshot has what these frames say
             }
             return;
         }
         try {
-            journal.write(change);
-            journalBytes = journal.diskUsage();
+            journal.write(marks);
             if (options.sync() != SyncPolicy.NEVER) {
                 forceLater();
             }
@@ -1394,16 +1605,21 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void forceLater() {
-        if (!unforced) {
-            unforced = true;
-            forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();
+        lock.lock();
+        try {
+            if (forceDueNanos == NEVER) {
+                forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();
+            }
+        } finally {
+            lock.unlock();
         }
     }
 
+    /** What the journal has been told is durable when this returns normally, however it failed before. */
     private void forceJournal() {
-        if (journal == null) {
-            beginGeneration();
-        } else if (unforced && options.sync() != SyncPolicy.NEVER) {
+        if (!isJournalComplete()) {
+            replaceJournal();
+        } else if (options.sync() != SyncPolicy.NEVER) {
             try {
                 journal.force();
                 payload.journalForced();
@@ -1416,30 +1632,56 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** After a write or a force that failed nothing in that file can be trusted to become durable: a new one replaces it. */
     private void journalFailed(IOException e) {
         log.warn("State journal in {} failed: {}; beginning a new one", options.directory(), e.toString());
-        closeJournal();
-        beginGeneration();
+        journal.close();
+        losses++;
+        replaceJournal();
     }
 
-    private void closeJournal() {
-        StateJournal old = journal;
-        journal = null;
-        if (old != null) {
+    private void forceInBackground() {
+        lock.lock();
+        try {
+            forceDue = true;
+            forceDueNanos = NEVER; // what is written from now on needs another force
+            callHousekeeper();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void forceAll() {
+        lock.lock();
+        try {
+            forceDueNanos = NEVER;
+        } finally {
+            lock.unlock();
+        }
+        forceJournal();
+        if (options.sync() == SyncPolicy.INTERVAL) {
             try {
-                old.close();
+                payload.force();
             } catch (IOException e) {
-                log.debug("Closing a state journal failed", e);
+                log.error(
+                        "Forcing batches in {} failed: {}. Those persisted in the last {} are only as safe as the "
+                                + "operating system's cache; sync: always would have refused them",
+                        options.directory(),
+                        e.toString(),
+                        options.syncInterval());
             }
         }
     }
 
     /**
-     * Writes a snapshot of everything to a new generation. If that fails, the store goes on without a journal (marks then
-     * live in memory only) and tries again with the next mark or cleanup.
+     * A new generation and its snapshot, at once. If that fails, the store goes on without (marks then live in memory only) and
+     * tries again with the next mark or cleanup.
      */
-    private void beginGeneration() {
-        IOException failure = tryGeneration();
-        if (failure != null) {
-            noJournal(failure);
+    private void replaceJournal() {
+        lastGenerationNanos = System.nanoTime();
+        try {
+            SnapshotHead head = beginGeneration(journal.prepare());
+            inForce(takeSnapshot(head, () -> {}), head);
+            payload.journalForced();
+        } catch (IOException e) {
+            noJournal(e);
         }
     }
 
@@ -1457,211 +1699,395 @@ public abstract class IndexedBatchStore implements BatchStore {
      * without it a store that is opened on a full disk would forget its marks when it is left.
      */
     private void openJournal() {
-        long newest = generation;
-        IOException failure = tryGeneration();
-        if (failure == null) {
-            return;
-        }
         try {
-            journal = StateJournal.resume(disk, options.directory(), newest);
-        } catch (IOException e) {
-            failure.addSuppressed(e);
-            noJournal(failure);
+            SnapshotHead head = beginGeneration(journal.prepare());
+            inForce(takeSnapshot(head, () -> {}), head);
             return;
+        } catch (IOException e) {
+            try {
+                journal.takeBack();
+                journal.resume();
+                lossesMadeUpFor = losses;
+            } catch (IOException again) {
+                e.addSuppressed(again);
+                noJournal(e);
+                return;
+            }
+            log.warn(
+                    "No new state journal could be begun in {}: {}; the last one goes on",
+                    options.directory(),
+                    e.toString());
         }
-        log.warn(
-                "No new state journal could be begun in {}: {}; the last one goes on",
-                options.directory(),
-                failure.toString());
-        generation = newest;
-        frames = new JournalFrames(newest);
-        spareFrames = new JournalFrames(newest);
-        declaredCollectors.clear(); // the last process numbered them; the file end of a segment has no such number
-        journalBytes = journal.diskUsage();
-        checkpoint();
-    }
-
-    /** Returns why there is no journal now, or {@code null} if there is. */
-    private @Nullable IOException tryGeneration() {
-        long number = generation + 1;
-        JournalFrames snapshot = new JournalFrames(number);
         lock.lock();
         try {
-            // What is queued is in the index already, so the snapshot has it. The old journal gets it all the same: it
-            // must say that a batch is gone before its payload is given up.
-            if (journal != null && !frames.isEmpty()) {
-                try {
-                    journal.write(frames);
-                } catch (IOException e) {
-                    log.warn("State journal in {} failed: {}", options.directory(), e.toString());
-                }
-            }
-            applyToPayload(changes);
-            changes.clear();
-            frames = new JournalFrames(number);
-            spareFrames = new JournalFrames(number);
-            writeSnapshot(snapshot);
+            newFrames(journal.generation()); // the last process's names are not ours
         } finally {
             lock.unlock();
         }
-        closeJournal();
-        generation = number;
-        lastGenerationNanos = System.nanoTime();
+        checkpoint();
+    }
+
+    /** Under the lock: what is queued from now on is for that generation. */
+    private void newFrames(long generation) {
+        names.clear();
+        frames = new JournalFrames(generation, names);
+        spareFrames = new JournalFrames(generation, names);
+        marksDueNanos = NEVER;
+    }
+
+    /** What a snapshot begins with: all that has to be as it was when its generation began. */
+    private record SnapshotHead(long generation, JournalFrames frames, long nextSequence, long losses) {}
+
+    /** Everything queued up to now goes to the log before, everything after that to the new one. */
+    private SnapshotHead beginGeneration(StateJournal.Prepared prepared) {
+        JournalFrames head = new JournalFrames(prepared.generation(), new JournalFrames.Names());
+        JournalFrames last;
+        List<PayloadChange> lastChanges;
+        long next;
+        lock.lock();
         try {
-            journal = StateJournal.begin(disk, options.directory(), number, snapshot);
-            journalBytes = journal.diskUsage();
-            journalProblem = null;
-        } catch (IOException e) {
-            return e;
+            last = frames;
+            lastChanges = changes;
+            changes = new ArrayList<>();
+            newFrames(prepared.generation());
+            index.types().forEach(head::counters);
+            head.checkpoint(lastStored);
+            declaredFileEnds.clear();
+            payload.fileEnds().forEach((file, end) -> {
+                declaredFileEnds.add(file);
+                head.fileEnd(file, end);
+            });
+            next = sequence + 1;
+        } finally {
+            lock.unlock();
         }
-        return null;
-    }
-
-    private void writeSnapshot(JournalFrames snapshot) {
-        long now = options.clock().millis();
-        declaredCollectors.clear();
-        for (BatchIndex.Type type : index.types()) {
-            declaredCollectors.set(type.id);
-            snapshot.collector(type.id, type.name);
-        }
-        writeCounters(snapshot);
-        snapshot.gone(payload.gone());
-        index.forEach(slot -> {
-            BatchState state = index.state(slot);
-            Standing standing = standing(slot, index.reason(slot));
-            if (standing.dead()) {
-                snapshot.dead(
-                        index.sequence(slot),
-                        standing.since(),
-                        standing.retries(),
-                        standing.lastAttempt(),
-                        standing.reason());
-            } else if (standing.retries() > 0
-                    || standing.lastAttempt() != NEVER
-                    || standing.since() != index.createdAt(slot)
-                    || (state == BatchState.PENDING && standing.due() > now)) { // what is not said is due at once
-                snapshot.pending(
-                        index.sequence(slot),
-                        standing.since(),
-                        standing.retries(),
-                        standing.lastAttempt(),
-                        standing.due(),
-                        standing.reason());
+        applyToPayload(lastChanges);
+        head.gone(payload.gone());
+        if (journal.isOpen() && !last.isEmpty()) {
+            try {
+                journal.write(last);
+            } catch (IOException e) {
+                log.warn("State journal in {} failed: {}", options.directory(), e.toString());
+                losses++;
             }
-        });
-        declaredFileEnds.clear();
-        payload.fileEnds().forEach((file, end) -> {
-            declaredFileEnds.add(file);
-            snapshot.fileEnd(file, end);
-        });
-        snapshot.snapshotEnd(sequence + 1);
+        }
+        if (!journal.begin(prepared)) {
+            losses++;
+        }
+        return new SnapshotHead(prepared.generation(), head, next, losses); // all that was lost so far is in the index
     }
 
-    private void writeCounters(JournalFrames to) {
-        for (BatchIndex.Type type : index.types()) {
-            to.counters(type.id, type.counters);
+    /**
+     * Writes what is not as it was persisted, a page of the index at a time, so that nobody waits long for the lock. With the
+     * pen or while housekeeping.
+     *
+     * @param pause called between pages
+     * @return to be put in force
+     */
+    private StateJournal.Snapshot takeSnapshot(SnapshotHead head, Runnable pause) throws IOException {
+        long now = options.clock().millis();
+        try (StateJournal.Snapshot snapshot = journal.new Snapshot(head.generation())) {
+            JournalFrames rows = head.frames();
+            for (int page = 0; ; page++) {
+                lock.lock();
+                try {
+                    if (page >= index.pageCount()) {
+                        break;
+                    }
+                    index.forEachInPage(page, slot -> {
+                        Standing standing = standing(slot, index.reason(slot));
+                        if (standing.dead()
+                                || standing.retries() > 0
+                                || standing.lastAttempt() != NEVER
+                                || standing.since() != index.createdAt(slot)
+                                || standing.due() > now) { // what is not said is due at once
+                            rows.standing(index.sequence(slot), standing);
+                        }
+                    });
+                } finally {
+                    lock.unlock();
+                }
+                if (rows.length() > SNAPSHOT_CHUNK) {
+                    snapshot.write(rows);
+                    rows.clear();
+                }
+                pause.run();
+            }
+            rows.snapshotEnd(head.nextSequence());
+            snapshot.write(rows);
+            snapshot.finish();
+            return snapshot;
         }
-        to.checkpoint(lastStored);
+    }
+
+    /** With the pen. */
+    private void inForce(StateJournal.Snapshot snapshot, SnapshotHead head) {
+        journal.snapshotTaken(snapshot);
+        lossesMadeUpFor = Math.max(lossesMadeUpFor, head.losses());
+        journalProblem = null;
     }
 
     /** Counters into the journal, so that what happens to payload files from now on is noticed. */
     private void checkpoint() {
-        JournalFrames change;
+        JournalFrames marks;
         lock.lock();
         try {
-            for (BatchIndex.Type type : index.types()) {
-                declare(type);
-            }
-            writeCounters(frames);
-            change = frames;
+            index.types().forEach(frames::counters);
+            frames.checkpoint(lastStored);
+            marks = frames;
             frames = spareFrames;
-            spareFrames = change;
+            spareFrames = marks;
+            marksDueNanos = NEVER;
         } finally {
             lock.unlock();
         }
-        writeJournal(change);
-        change.clear();
+        writeJournal(marks);
+        marks.clear();
     }
 
-    private void runTasks(List<Task> now) {
-        for (Task task : now) {
-            try {
-                task.action().run();
-                task.done().complete(null);
-            } catch (RuntimeException | Error e) {
-                task.done().completeExceptionally(e);
-            }
-        }
-    }
-
-    private void maintain() {
-        try {
-            if (unforced && forceDueNanos - System.nanoTime() <= 0) {
-                forceAll();
-            }
-            if (payload.isReclaimable()) {
-                reclaimPayload();
-            }
-            if (journal != null && journal.isDueForSnapshot()) {
-                beginGeneration();
-            }
-        } catch (RuntimeException | Error e) {
-            log.error("Maintenance of {} failed", options.directory(), e);
-        }
-    }
-
-    private void forceAll() {
-        forceJournal();
-        unforced = false;
-        if (options.sync() == SyncPolicy.INTERVAL) {
-            try {
-                payload.force();
-            } catch (IOException e) {
-                log.error(
-                        "Forcing batches in {} failed: {}. Those persisted in the last {} are only as safe as the "
-                                + "operating system's cache; sync: always would have refused them",
-                        options.directory(),
-                        e.toString(),
-                        options.syncInterval());
-            }
-        }
-    }
+    // ---- giving space back -----------------------------------------------------------------------
 
     @Override
     public void reclaim() {
-        onWriter(() -> {
+        lock.lock();
+        try {
+            requireOpen();
+        } finally {
+            lock.unlock();
+        }
+        withPen(() -> {
             checkpoint();
             reclaimPayload();
         });
+        housekeeping.lock();
+        try {
+            // Twice: the snapshot before the newest is kept, and may be large.
+            for (int i = 0; i < 2 && journal.isDueForSnapshot(); i++) {
+                snapshotWhileOthersWrite();
+            }
+        } finally {
+            housekeeping.unlock();
+        }
+        lock.lock();
+        try {
+            thoroughly = true;
+            callHousekeeper();
+        } finally {
+            lock.unlock();
+        }
     }
 
     private void reclaimPayload() {
         forceJournal();
         payload.reclaim();
-        if (journal == null) {
-            beginGeneration(); // there may be room for it now; it must know of the files that are gone
+        if (!journal.isOpen()) {
+            replaceJournal(); // there may be room for it now; it must know of the files that are gone
         }
     }
 
-    /** Runs it on the writer thread, after what is queued now, and waits for it. */
-    private void onWriter(Runnable action) {
-        CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
+    private boolean isDueForSnapshot() {
+        return journal.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS;
+    }
+
+    private void snapshotWhileOthersWrite() {
+        try {
+            StateJournal.Prepared prepared = journal.prepare();
+            SnapshotHead head = fetchWithPen(() -> beginGeneration(prepared));
+            StateJournal.Snapshot snapshot = takeSnapshot(head, this::pause);
+            withPen(() -> inForce(snapshot, head));
+        } catch (IOException e) {
+            snapshotFailedNanos = System.nanoTime();
+            log.warn(
+                    "No snapshot could be written in {}: {}; the journal goes on without",
+                    options.directory(),
+                    e.toString());
+        }
+    }
+
+    // ---- the housekeeper -------------------------------------------------------------------------
+
+    private void keepHouse() {
+        while (true) {
+            boolean all;
+            lock.lock();
+            try {
+                while (!houseworkDue && !closing) {
+                    housework.awaitUninterruptibly();
+                }
+                if (closing) {
+                    return;
+                }
+                houseworkDue = false;
+                all = thoroughly;
+                thoroughly = false;
+            } finally {
+                lock.unlock();
+            }
+            housekeeping.lock();
+            try {
+                pause();
+                doChores();
+                if (isDueForSnapshot()) {
+                    snapshotWhileOthersWrite();
+                }
+                while (compactOnce(all)) {
+                    doChores();
+                }
+            } catch (RuntimeException | Error e) {
+                if (!isClosing()) {
+                    log.error("Housekeeping in {} failed", options.directory(), e);
+                }
+            } finally {
+                housekeeping.unlock();
+            }
+        }
+    }
+
+    private boolean isClosing() {
         lock.lock();
         try {
-            requireOpen();
-            tasks.add(new Task(action, done));
-            work.signal();
+            return closing;
         } finally {
             lock.unlock();
         }
-        done.join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
     }
 
-    private void requireOpen() {
-        if (closing) {
-            throw new IllegalStateException("the store in " + options.directory() + " is closed");
+    /** Whatever takes long does this now and then. */
+    private void pause() {
+        boolean force;
+        lock.lock();
+        try {
+            requireOpen();
+            force = forceDue;
+            forceDue = false;
+        } finally {
+            lock.unlock();
+        }
+        if (force && journal.isOpen()) {
+            try {
+                journal.force();
+            } catch (IOException e) {
+                withPen(() -> journalFailed(e));
+            }
         }
     }
+
+    private void doChores() {
+        for (PayloadLog.Chore next; (next = fetchWithPen(payload::nextChore)) != null; ) {
+            next.run();
+            withPen(next::finish);
+            pause();
+        }
+    }
+
+    /** A batch that has been copied. */
+    private record Moved(int slot, Location from, Location to) {}
+
+    /**
+     * Copies what is held in sparse files into a new one, which replaces them.
+     *
+     * @param all also where little is to be gained
+     * @return whether there may be more
+     */
+    boolean compactOnce(boolean all) {
+        PayloadLog.Compaction compaction = fetchWithPen(() -> payload.nextCompaction(all));
+        if (compaction == null) {
+            return false;
+        }
+        try (compaction) {
+            List<Moved> moved = new ArrayList<>();
+            Throttle throttle = new Throttle(options.compactionRate());
+            for (Row row : heldIn(compaction)) {
+                pause();
+                Location to;
+                try {
+                    to = compaction.copy(row.location());
+                } catch (DamagedPayloadException e) {
+                    damaged(row, idAt(row.location()), e.getMessage());
+                    continue;
+                }
+                moved.add(new Moved(row.slot(), row.location(), to));
+                throttle.await(row.location().length(), this::pause);
+            }
+            compaction.finish();
+            return fetchWithPen(() -> install(compaction, moved));
+        } catch (IOException e) {
+            log.warn(
+                    "Sparse files in {} could not be compacted: {}; it is tried again later",
+                    options.directory(),
+                    e.toString());
+            return false;
+        }
+    }
+
+    private List<Row> heldIn(PayloadLog.Compaction compaction) {
+        List<Row> rows = new ArrayList<>();
+        for (int from = 0; ; from += PAGES_AT_ONCE) {
+            lock.lock();
+            try {
+                if (from >= index.pageCount()) {
+                    break;
+                }
+                for (int page = from; page < Math.min(from + PAGES_AT_ONCE, index.pageCount()); page++) {
+                    index.forEachInPage(page, slot -> {
+                        if (compaction.replaces(index.file(slot))) {
+                            rows.add(row(slot));
+                        }
+                    });
+                }
+            } finally {
+                lock.unlock();
+            }
+            pause();
+        }
+        rows.sort(Comparator.comparingInt((Row row) -> row.location().file())
+                .thenComparingInt(row -> row.location().offset()));
+        return rows;
+    }
+
+    /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
+    private boolean install(PayloadLog.Compaction compaction, List<Moved> moved) {
+        LongList gone = new LongList();
+        lock.lock();
+        try {
+            for (Moved batch : moved) {
+                if (!index.holdsAt(batch.slot(), batch.from())) {
+                    gone.add(batch.from().sequence());
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+        try {
+            // Should it be in an older snapshot only that they are gone, their copies would come back to life.
+            JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Names());
+            marks.gone(gone.toArray());
+            writeJournal(marks);
+            forceJournal();
+            if (!isJournalComplete()) {
+                throw new IOException("the journal can't be written");
+            }
+            compaction.install();
+        } catch (IOException e) {
+            log.warn("Compacted batches could not be put in force in {}: {}", options.directory(), e.toString());
+            return false;
+        }
+        lock.lock();
+        try {
+            for (Moved batch : moved) {
+                boolean held = index.holdsAt(batch.slot(), batch.from());
+                if (held) {
+                    index.relocate(batch.slot(), batch.to());
+                }
+                compaction.moved(batch.from(), batch.to(), held);
+            }
+        } finally {
+            lock.unlock();
+        }
+        return true;
+    }
+
+    // ---- closing ---------------------------------------------------------------------------------
 
     private void closeFiles() {
         try {
@@ -1669,7 +2095,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             forceJournal();
             payload.reclaim();
             payload.close();
-            closeJournal();
+            journal.close();
         } catch (RuntimeException | Error e) {
             log.error("Closing {} failed; what was persisted is safe", options.directory(), e);
         } finally {
@@ -1682,21 +2108,35 @@ public abstract class IndexedBatchStore implements BatchStore {
         lock.lock();
         try {
             closing = true;
-            work.signal();
+            housework.signal();
             queueShrank.signalAll();
         } finally {
             lock.unlock();
         }
+        boolean interrupted = join(housekeeper);
+        lock.lock();
+        try {
+            finishing = true;
+            work.signal();
+        } finally {
+            lock.unlock();
+        }
+        interrupted |= join(writer);
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** Returns whether this thread was interrupted meanwhile. */
+    private static boolean join(Thread thread) {
         boolean interrupted = false;
-        while (writer.isAlive()) {
+        while (thread.isAlive()) {
             try {
-                TimeUnit.SECONDS.timedJoin(writer, 1);
+                TimeUnit.SECONDS.timedJoin(thread, 1);
             } catch (InterruptedException e) {
                 interrupted = true;
             }
         }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+        return interrupted;
     }
 }

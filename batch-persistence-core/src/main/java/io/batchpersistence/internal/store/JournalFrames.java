@@ -3,12 +3,14 @@ package io.batchpersistence.internal.store;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
+import java.util.BitSet;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The frames of a state journal, written one after the other into memory. Numbers are big-endian.
+ * The frames of a state journal, written one after the other into memory. Numbers are big-endian. Not thread-safe.
  *
  * <pre>
  *  0        1        2                4                         8
@@ -20,16 +22,22 @@ import org.jspecify.annotations.Nullable;
  * kind            body
  * 1 COLLECTOR     u32 number, UTF-8 name                     names a collector type for this file
  * 2 SETTLED       u64 sequence, u32 collector, u8 cause      the batch is gone
- * 3 PENDING       u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, UTF-8 reason
- * 4 DEAD          u64 sequence, u64 since, u32 retries, u64 last attempt, UTF-8 reason
+ * 3 (version 1)   PENDING with the reason itself, UTF-8, instead of its number
+ * 4 (version 1)   DEAD, likewise
  * 5 COUNTERS      u32 collector, u64 accepted, delivered, expired, evicted, discarded, corrupt
  * 6 CHECKPOINT    u64 sequence    the COUNTERS frames before it hold, for batches up to that sequence
  * 7 GONE          u64 sequences   batches that are gone although their bytes may still be there
  * 8 SNAPSHOT_END  u64 sequence    the frames before it are a whole snapshot; the next batch gets that sequence
  * 9 FILE_END      u32 file, u64 offset      what is in that payload file from there on was never accepted
+ * 10 REASON       u32 number, UTF-8 text    names a reason for this file, until the number is given to another one
+ * 11 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
+ * 12 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
  * </pre>
  *
- * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. An empty reason: none.
+ * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
+ *
+ * <p>A reason is written once for all batches that share it: in an outage a million of them may have failed with the same
+ * page of HTML.
  */
 final class JournalFrames {
 
@@ -39,21 +47,42 @@ final class JournalFrames {
 
     static final byte COLLECTOR = 1;
     static final byte SETTLED = 2;
-    static final byte PENDING = 3;
-    static final byte DEAD = 4;
+    static final byte PENDING_V1 = 3;
+    static final byte DEAD_V1 = 4;
     static final byte COUNTERS = 5;
     static final byte CHECKPOINT = 6;
     static final byte GONE = 7;
     static final byte SNAPSHOT_END = 8;
     static final byte FILE_END = 9;
+    static final byte REASON = 10;
+    static final byte PENDING = 11;
+    static final byte DEAD = 12;
 
     private static final int GONE_PER_FRAME = 4_096;
 
     private final long generation;
+    private final Names names;
     private ByteBuffer buffer = ByteBuffer.allocate(1 << 12);
 
-    JournalFrames(long generation) {
+    /** What a file has given numbers to. Shared by all frames that go into one file, in the order in which they are written. */
+    static final class Names {
+
+        /** Reasons of one file that are known at a time. A number is four bytes, but whoever reads has to remember them. */
+        static final int MAX_REASONS = 4_096;
+
+        private final BitSet collectors = new BitSet();
+        private final Map<String, Integer> reasons = new HashMap<>();
+
+        /** Forgets everything: what is written from here on may be read without what was written before. */
+        void clear() {
+            collectors.clear();
+            reasons.clear();
+        }
+    }
+
+    JournalFrames(long generation, Names names) {
         this.generation = generation;
+        this.names = names;
     }
 
     boolean isEmpty() {
@@ -75,47 +104,67 @@ final class JournalFrames {
         buffer.clear();
     }
 
-    void collector(int number, String name) {
-        byte[] text = name.getBytes(StandardCharsets.UTF_8);
+    private void collector(BatchIndex.Type type) {
+        if (names.collectors.get(type.id)) {
+            return;
+        }
+        byte[] text = type.name.getBytes(StandardCharsets.UTF_8);
         int start = begin(COLLECTOR, 4 + text.length);
+        buffer.putInt(type.id).put(text);
+        end(start);
+        names.collectors.set(type.id);
+    }
+
+    /** The number of a reason, which is named first if it has not been. */
+    private int reason(@Nullable String reason) {
+        if (reason == null || reason.isEmpty()) {
+            return 0;
+        }
+        Integer known = names.reasons.get(reason);
+        if (known != null) {
+            return known;
+        }
+        if (names.reasons.size() == Names.MAX_REASONS) {
+            names.reasons.clear();
+        }
+        int number = names.reasons.size() + 1;
+        byte[] text = reason.getBytes(StandardCharsets.UTF_8);
+        int start = begin(REASON, 4 + text.length);
         buffer.putInt(number).put(text);
         end(start);
+        names.reasons.put(reason, number);
+        return number;
     }
 
-    void settled(long sequence, int collector, Cause cause) {
+    void settled(long sequence, BatchIndex.Type type, Cause cause) {
+        collector(type);
         int start = begin(SETTLED, 13);
-        buffer.putLong(sequence).putInt(collector).put((byte) cause.id());
+        buffer.putLong(sequence).putInt(type.id).put((byte) cause.id());
         end(start);
     }
 
-    void pending(long sequence, long since, int retries, long lastAttempt, long due, @Nullable String reason) {
-        byte[] text = bytes(reason);
-        int start = begin(PENDING, 36 + text.length);
+    /** How a batch stands now. */
+    void standing(long sequence, Standing standing) {
+        int reason = reason(standing.reason());
+        int start = standing.dead() ? begin(DEAD, 32) : begin(PENDING, 40);
         buffer.putLong(sequence)
-                .putLong(since)
-                .putInt(retries)
-                .putLong(lastAttempt)
-                .putLong(due)
-                .put(text);
+                .putLong(standing.since())
+                .putInt(standing.retries())
+                .putLong(standing.lastAttempt());
+        if (!standing.dead()) {
+            buffer.putLong(standing.due());
+        }
+        buffer.putInt(reason);
         end(start);
     }
 
-    void dead(long sequence, long since, int retries, long lastAttempt, @Nullable String reason) {
-        byte[] text = bytes(reason);
-        int start = begin(DEAD, 28 + text.length);
-        buffer.putLong(sequence)
-                .putLong(since)
-                .putInt(retries)
-                .putLong(lastAttempt)
-                .put(text);
-        end(start);
-    }
-
-    void counters(int collector, Counters counters) {
+    /** The counters as they are now; they hold from the next {@link #checkpoint} on. */
+    void counters(BatchIndex.Type type) {
+        collector(type);
         int start = begin(COUNTERS, 12 + 8 * Cause.values().length);
-        buffer.putInt(collector).putLong(counters.accepted);
+        buffer.putInt(type.id).putLong(type.counters.accepted);
         for (Cause cause : Cause.values()) {
-            buffer.putLong(counters.gone(cause));
+            buffer.putLong(type.counters.gone(cause));
         }
         end(start);
     }
@@ -151,10 +200,6 @@ final class JournalFrames {
         end(start);
     }
 
-    private static byte[] bytes(@Nullable String text) {
-        return text == null ? new byte[0] : text.getBytes(StandardCharsets.UTF_8);
-    }
-
     private int begin(byte kind, int bodyLength) {
         if (bodyLength > MAX_BODY) {
             throw new BufferOverflowException(); // names and reasons are bounded where they come in
@@ -173,32 +218,27 @@ final class JournalFrames {
         buffer.putInt(start + 4, crc(generation, buffer.array(), start, buffer.position() - start));
     }
 
-    static int crc(long generation, byte[] bytes, int start, int length) {
+    private static int crc(long generation, byte[] bytes, int start, int length) {
         CRC32C crc = new CRC32C();
-        crc.update(ByteBuffer.allocate(8).putLong(0, generation));
+        for (int shift = 56; shift >= 0; shift -= 8) {
+            crc.update((int) (generation >>> shift));
+        }
         crc.update(bytes, start + 1, 3);
         crc.update(bytes, start + HEADER, length - HEADER);
         return (int) crc.getValue();
     }
 
-    /** The frame's length if a whole, undamaged one begins there, else 0. */
-    static int validLength(long generation, byte[] bytes, int start) {
-        if (bytes.length - start < HEADER || bytes[start] != MARKER) {
+    /** The frame's length if a whole, undamaged one begins there and ends before {@code end}, else 0. */
+    static int validLength(long generation, byte[] bytes, int start, int end) {
+        if (end - start < HEADER || bytes[start] != MARKER) {
             return 0;
         }
         ByteBuffer view = ByteBuffer.wrap(bytes);
         int length = HEADER + (view.getShort(start + 2) & MAX_BODY);
-        return length <= bytes.length - start && view.getInt(start + 4) == crc(generation, bytes, start, length)
-                ? length
-                : 0;
+        return length <= end - start && view.getInt(start + 4) == crc(generation, bytes, start, length) ? length : 0;
     }
 
     static String text(ByteBuffer rest) {
         return StandardCharsets.UTF_8.decode(rest).toString();
-    }
-
-    /** A body cut out of a file, for reading. */
-    static ByteBuffer body(byte[] bytes, int start, int length) {
-        return ByteBuffer.wrap(Arrays.copyOfRange(bytes, start + HEADER, start + length));
     }
 }

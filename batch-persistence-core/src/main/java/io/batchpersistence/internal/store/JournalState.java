@@ -2,7 +2,6 @@ package io.batchpersistence.internal.store;
 
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
-import java.util.Arrays;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.Map;
@@ -16,13 +15,16 @@ import org.jspecify.annotations.Nullable;
  */
 final class JournalState {
 
+    private static final String LOST_REASON = "(the reason was in a damaged part of the journal)";
+
     private final Map<Integer, String> names = new HashMap<>();
+    private final Map<Integer, String> reasonNames = new HashMap<>();
     private final Map<String, String> reasons = new HashMap<>();
     private final Map<Integer, Counters> staged = new HashMap<>();
-    private Map<String, Counters> counters = new HashMap<>();
-    private Map<Long, Standing> standings = new HashMap<>();
-    private LongList gone = new LongList();
-    private Map<Integer, Long> fileEnds = new HashMap<>();
+    private final Map<String, Counters> counters = new HashMap<>();
+    private final StandingTable standings = new StandingTable();
+    private final LongList gone = new LongList();
+    private final Map<Integer, Long> fileEnds = new HashMap<>();
     /** Of batches whose collector type was in a damaged frame, by sequence. */
     private final Map<Long, Cause> ends = new HashMap<>();
 
@@ -30,9 +32,10 @@ final class JournalState {
     private long checkpoint;
     private long nextSequence = 1;
 
-    /** Numbers of collector types are per file. */
+    /** Numbers of collector types and reasons are per file. */
     void beginFile() {
         names.clear();
+        reasonNames.clear();
         staged.clear();
     }
 
@@ -40,16 +43,24 @@ final class JournalState {
         switch (kind) {
             case JournalFrames.COLLECTOR -> names.put(body.getInt(), JournalFrames.text(body));
             case JournalFrames.SETTLED -> settled(body.getLong(), body.getInt(), Cause.of(body.get()));
-            case JournalFrames.PENDING ->
+            case JournalFrames.REASON -> reasonNames.put(body.getInt(), shared(JournalFrames.text(body)));
+            case JournalFrames.PENDING, JournalFrames.PENDING_V1 -> {
+                long sequence = seen(body.getLong());
+                long since = body.getLong();
+                int retries = body.getInt();
+                long lastAttempt = body.getLong();
+                long due = body.getLong();
+                standings.put(sequence, new Standing(false, since, retries, lastAttempt, due, reason(kind, body)));
+            }
+            case JournalFrames.DEAD, JournalFrames.DEAD_V1 -> {
+                long sequence = seen(body.getLong());
+                long since = body.getLong();
+                int retries = body.getInt();
+                long lastAttempt = body.getLong();
                 standings.put(
-                        seen(body.getLong()),
-                        new Standing(
-                                false, body.getLong(), body.getInt(), body.getLong(), body.getLong(), reason(body)));
-            case JournalFrames.DEAD ->
-                standings.put(
-                        seen(body.getLong()),
-                        new Standing(
-                                true, body.getLong(), body.getInt(), body.getLong(), BatchIndex.NEVER, reason(body)));
+                        sequence,
+                        new Standing(true, since, retries, lastAttempt, BatchIndex.NEVER, reason(kind, body)));
+            }
             case JournalFrames.COUNTERS -> {
                 int collector = body.getInt();
                 if (!names.containsKey(collector)) {
@@ -94,12 +105,17 @@ final class JournalState {
         }
     }
 
-    /** In an outage a million batches share one reason. */
-    private @Nullable String reason(ByteBuffer body) {
-        String reason = JournalFrames.text(body);
-        if (reason.isEmpty()) {
-            return null;
+    private @Nullable String reason(byte kind, ByteBuffer body) {
+        if (kind == JournalFrames.PENDING_V1 || kind == JournalFrames.DEAD_V1) {
+            String text = JournalFrames.text(body);
+            return text.isEmpty() ? null : shared(text);
         }
+        int number = body.getInt();
+        return number == 0 ? null : reasonNames.getOrDefault(number, LOST_REASON);
+    }
+
+    /** In an outage a million batches share one reason. */
+    private String shared(String reason) {
         String known = reasons.get(reason);
         if (known == null && reasons.size() < ReasonTable.MAX) {
             reasons.put(reason, reason);
@@ -137,10 +153,10 @@ final class JournalState {
         return gone.contains(sequence);
     }
 
-    /** Removes it here, so that while the index grows this shrinks. */
+    /** How the batch stood, if that is not how it was persisted. */
     @Nullable
-    Standing takeStanding(long sequence) {
-        return standings.remove(sequence);
+    Standing standing(long sequence) {
+        return standings.get(sequence);
     }
 
     Map<String, Counters> counters() {
@@ -158,30 +174,5 @@ final class JournalState {
 
     long fileEnd(int file) {
         return fileEnds.getOrDefault(file, Long.MAX_VALUE);
-    }
-
-    /** A growing array of numbers. */
-    static final class LongList {
-        private long[] values = new long[16];
-        private int size;
-
-        void add(long value) {
-            if (size == values.length) {
-                values = Arrays.copyOf(values, size * 2);
-            }
-            values[size++] = value;
-        }
-
-        void sort() {
-            Arrays.sort(values, 0, size);
-        }
-
-        boolean contains(long value) {
-            return Arrays.binarySearch(values, 0, size, value) >= 0;
-        }
-
-        long[] toArray() {
-            return Arrays.copyOf(values, size);
-        }
     }
 }

@@ -14,8 +14,9 @@ import org.jspecify.annotations.Nullable;
  * Where a store keeps the bytes of its batches. {@link IndexedBatchStore} does everything else: which batch is in what
  * state, the accounting, the journal.
  *
- * <p>{@link #encode}, {@link #header}, {@link #content}, {@link #diskUsage} and {@link #room} are called by any thread,
- * everything else by one thread at a time: the opening one first, the store's writer thread after it.
+ * <p>{@link #encode}, {@link #header}, {@link #content}, {@link #diskUsage}, {@link #room} and {@link #compactionRoom} are
+ * called by any thread, {@link Chore#run} and the copying of a {@link Compaction} by the housekeeper, everything else by one
+ * thread at a time: the opening one first, whoever has the store's pen after that.
  */
 public interface PayloadLog {
 
@@ -113,15 +114,17 @@ public interface PayloadLog {
      * Turns a batch into bytes.
      *
      * @param batch the batch
+     * @param idHash {@link IndexedBatchStore#idHash} of its id
      * @return for {@link #write}
      * @throws IllegalArgumentException if it is larger than a record can be
      */
-    Encoded encode(NewBatch batch);
+    Encoded encode(NewBatch batch, int idHash);
 
     /** A batch on its way to the disk. */
     final class Append {
         final String id;
         final String collectorType;
+        final int idHash;
         final long createdAt;
         final long leaseUntil;
         final long sequence;
@@ -134,8 +137,9 @@ public interface PayloadLog {
         @Nullable
         Exception failure;
 
-        Append(NewBatch batch, long sequence, Encoded encoded) {
+        Append(NewBatch batch, long sequence, Encoded encoded, int idHash) {
             this.id = batch.id();
+            this.idHash = idHash;
             this.collectorType = batch.collectorType();
             this.createdAt = millis(batch.createdAt());
             this.leaseUntil = millis(batch.leaseUntil());
@@ -258,6 +262,15 @@ public interface PayloadLog {
     void removed(Location location);
 
     /**
+     * Bytes that were found to be a copy, or the original, of a batch that is held elsewhere: they are not needed.
+     *
+     * @param location where they are
+     */
+    default void superseded(Location location) {
+        throw new IllegalStateException("there are no copies of " + location);
+    }
+
+    /**
      * Whether {@link #reclaim} has something to delete, other than the file being written.
      *
      * @return whether it pays to call it
@@ -271,6 +284,110 @@ public interface PayloadLog {
 
     /** All that the journal said up to now has been forced. */
     default void journalForced() {}
+
+    /**
+     * Whether it wants to be told by {@link #journalForced}.
+     *
+     * @return always the same
+     */
+    default boolean awaitsJournal() {
+        return false;
+    }
+
+    /** Work on files that nobody waits for. */
+    interface Chore {
+        /** Does it; not with the pen. Throws nothing. */
+        void run();
+
+        /** Puts the result in force, with the pen. */
+        void finish();
+    }
+
+    /**
+     * Whether the housekeeper should have a look: at {@link #nextChore}, then at {@link #nextCompaction}.
+     *
+     * @return cheap to ask
+     */
+    default boolean hasChores() {
+        return false;
+    }
+
+    /**
+     * What there is to do.
+     *
+     * @return {@code null} if nothing
+     */
+    default @Nullable Chore nextChore() {
+        return null;
+    }
+
+    /** Copies what is held in some sparse files into a new one. */
+    interface Compaction extends AutoCloseable {
+
+        /**
+         * Which files it replaces.
+         *
+         * @param file a file's number
+         * @return whether that is one
+         */
+        boolean replaces(int file);
+
+        /**
+         * Copies a batch. Not with the pen, as {@link #finish}.
+         *
+         * @param from where it is
+         * @return where its copy is
+         * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
+         * @throws IOException if they can't be read, or the copy not be written; then all of it has failed
+         */
+        Location copy(Location from) throws IOException;
+
+        /**
+         * Makes the copies durable.
+         *
+         * @throws IOException if that failed
+         */
+        void finish() throws IOException;
+
+        /**
+         * Puts the new file beside those it replaces. With the pen, as {@link #moved}.
+         *
+         * @throws IOException if that failed; then nothing has changed
+         */
+        void install() throws IOException;
+
+        /**
+         * What has become of a batch that was copied.
+         *
+         * @param from where it was
+         * @param to where its copy is
+         * @param held whether it is at its new place from now on; otherwise it is gone
+         */
+        void moved(Location from, Location to, boolean held);
+
+        /** Removes what was copied if it has not been installed. */
+        @Override
+        void close();
+    }
+
+    /**
+     * Begins a compaction if it pays.
+     *
+     * @param all also if little is to be gained
+     * @return {@code null} if it does not pay
+     */
+    default @Nullable Compaction nextCompaction(boolean all) {
+        return null;
+    }
+
+    /**
+     * What must stay free for compaction, so that a full store can give back what is garbage in its files.
+     *
+     * @return bytes
+     */
+    default long compactionRoom() {
+        return 0;
+    }
 
     /**
      * The batches that are gone although their bytes are still there.

@@ -3,44 +3,55 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import java.io.IOException;
-import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * The journal of what became of batches, so that a retry never rewrites a payload.
  *
- * <p>A journal is a row of files, each a <em>generation</em>: a header, a snapshot of everything that is not as it was
- * persisted, and then a frame for each change. A new generation is written aside, forced, renamed into place, and only then
- * are changes written to it. The generation before it is kept, so that if a snapshot turns out to be damaged, that one with
- * all its frames stands in for it.
+ * <p>It is a row of <em>generations</em>. Each has a log, to which a frame is appended for each change, and may have a
+ * snapshot of everything that was not as it was persisted when the log was begun. To open a store, the newest whole snapshot
+ * is read, then its log, then the logs of the generations after it.
+ *
+ * <p>A generation begins with its log; its snapshot is written afterwards, beside the changes that go into the log meanwhile,
+ * and so may already have some of them. That is harmless, since frames say how things are and not how they have changed; but
+ * the counters, which do change, are those of the beginning. The snapshot is written aside, forced, and renamed into place.
+ * Then everything older than the snapshot before it is deleted: that one and the logs since are kept, should the newer one
+ * turn out to be damaged.
  *
  * <pre>
- * header   8 bytes "BPSTATE\1", u64 generation, u32 CRC32C of the sixteen bytes before; big-endian
- * frames   see {@link JournalFrames}; up to and including SNAPSHOT_END is the snapshot
- * zeros    room reserved for more frames
+ * state-0000000000000004.journal     8 bytes "BPSTATE\2", u64 generation, u32 CRC32C of the sixteen bytes before; big-endian
+ *                                    frames, see {@link JournalFrames}
+ *                                    zeros: room reserved for more frames
+ * state-0000000000000004.snapshot    the same with "BPSNAPS\2"; the last frame is SNAPSHOT_END
  * </pre>
  *
- * Written by the store's writer thread alone.
+ * <p>Version 1 had the snapshot at the beginning of the log, up to and including SNAPSHOT_END; it is still read.
+ *
+ * <p>For the store's writer, one thread at a time; a {@link Snapshot} for one other thread, and {@link #force} for any.
  */
 final class StateJournal implements AutoCloseable {
 
     private static final Logger log = LoggerFactory.getLogger(StateJournal.class);
 
-    private static final byte[] MAGIC = "BPSTATE\1".getBytes(StandardCharsets.ISO_8859_1);
+    private static final byte[] LOG_V1 = magic("BPSTATE\1");
+    private static final byte[] LOG = magic("BPSTATE\2");
+    private static final byte[] SNAPSHOT = magic("BPSNAPS\2");
     private static final int HEADER = 20;
-    private static final Pattern NAME = Pattern.compile("state-(\\d{16})\\.journal");
+    private static final Pattern NAME = Pattern.compile("state-(\\d{16})\\.(journal|snapshot)");
+    private static final Pattern ASIDE = Pattern.compile("state-\\d{16}\\.tmp");
 
     /** Real bytes kept ready, so that batches can be marked, and space given back, on a disk that is full. */
     static final int RESERVE = 64 << 10;
@@ -51,18 +62,34 @@ final class StateJournal implements AutoCloseable {
     /** Bytes of changes after which a new generation pays, whatever the size of the snapshot. */
     private static final long MIN_CHANGES = 4 << 20;
 
-    private final DiskFile out;
-    private final long snapshotEnd;
-    private final long olderBytes;
-    private long position;
-    private long allocated;
+    /** A snapshot is forced in pieces, so that no other force has to wait for much of it. */
+    private static final int FORCED_AT_ONCE = 4 << 20;
 
-    private StateJournal(DiskFile out, long snapshotEnd, long allocated, long olderBytes) {
-        this.out = out;
-        this.olderBytes = olderBytes;
-        this.snapshotEnd = snapshotEnd;
-        this.position = snapshotEnd;
-        this.allocated = allocated;
+    private static final int READ_AT_ONCE = 1 << 20;
+
+    private final Disk disk;
+    private final Path directory;
+    private long generation;
+    private volatile @Nullable DiskFile out;
+    private long position;
+    private volatile long allocated;
+    /** Bytes of logs since the last snapshot, without the one being written. */
+    private long olderChanges;
+
+    private long snapshotBytes;
+    /** Of all files but the log being written. */
+    private volatile long otherBytes;
+
+    /** Generations whose snapshot was found damaged: no fallback for anything. */
+    private final Set<Long> broken = new HashSet<>();
+
+    private StateJournal(Disk disk, Path directory) {
+        this.disk = disk;
+        this.directory = directory;
+    }
+
+    private static byte[] magic(String text) {
+        return text.getBytes(StandardCharsets.ISO_8859_1);
     }
 
     // ---- reading ---------------------------------------------------------------------------------
@@ -72,235 +99,488 @@ final class StateJournal implements AutoCloseable {
         void found(Path file, long offset, long length, String reason);
     }
 
-    /**
-     * Reads the newest generation whose snapshot is whole, and what came after it.
-     *
-     * @return the newest generation there is; 0 if there is none
-     */
-    static long read(Disk disk, Path directory, JournalState[] result, Damage damage) throws IOException {
-        NavigableMap<Long, Path> generations = generations(disk.list(directory));
-        List<byte[]> contents = new ArrayList<>();
-        List<Long> numbers = new ArrayList<>(generations.descendingKeySet());
-        int base = -1;
-        for (int i = 0; i < numbers.size() && base < 0; i++) {
-            Path path = file(directory, numbers.get(i));
-            byte[] bytes = content(disk, path, damage);
-            contents.add(bytes);
-            if (hasWholeSnapshot(numbers.get(i), bytes)) {
-                base = i;
-            } else {
-                damage.found(
-                        path, 0, bytes.length, "its snapshot is damaged; the generation before it is used instead");
+    /** The files of one generation. */
+    private static final class Files {
+        @Nullable
+        Path log;
+
+        @Nullable
+        Path snapshot;
+    }
+
+    /** Reads what there is, from the newest whole snapshot on. The journal returned is not yet written to. */
+    static StateJournal read(Disk disk, Path directory, JournalState state, Damage damage) throws IOException {
+        StateJournal journal = new StateJournal(disk, directory);
+        NavigableMap<Long, Files> generations = journal.generations();
+        journal.generation = generations.isEmpty() ? 0 : generations.lastKey();
+        Long base = null;
+        for (Map.Entry<Long, Files> entry : generations.descendingMap().entrySet()) {
+            if (journal.hasWholeSnapshot(entry.getKey(), entry.getValue(), damage)) {
+                base = entry.getKey();
+                break;
             }
         }
-        JournalState state = new JournalState();
-        for (int i = base < 0 ? numbers.size() - 1 : base; i >= 0; i--) {
-            Path path = file(directory, numbers.get(i));
-            readFile(path, numbers.get(i), contents.get(i), state, damage);
+        Map<Long, Files> read = base == null ? generations : generations.tailMap(base);
+        for (Map.Entry<Long, Files> entry : read.entrySet()) {
+            long number = entry.getKey();
+            if (entry.getValue().snapshot != null && base != null && base == number) {
+                journal.readFile(entry.getValue().snapshot, number, state, damage);
+            }
+            if (entry.getValue().log != null) {
+                journal.readFile(entry.getValue().log, number, state, damage);
+            }
         }
         state.finish();
-        result[0] = state;
-        return numbers.isEmpty() ? 0 : numbers.get(0);
+        return journal;
     }
 
-    private static byte[] content(Disk disk, Path path, Damage damage) {
-        try {
-            return disk.read(path, 0, (int) Math.min(Integer.MAX_VALUE - 64, disk.size(path)));
-        } catch (IOException e) {
-            damage.found(path, 0, 0, "can't be read: " + e);
-            return new byte[0];
-        }
-    }
-
-    private static boolean hasWholeSnapshot(long generation, byte[] bytes) {
-        if (!hasHeader(generation, bytes)) {
-            return false;
-        }
-        for (int at = HEADER; ; ) {
-            int length = JournalFrames.validLength(generation, bytes, at);
-            if (length == 0) {
-                return false;
-            }
-            if (bytes[at + 1] == JournalFrames.SNAPSHOT_END) {
-                return true;
-            }
-            at += length;
-        }
-    }
-
-    private static boolean hasHeader(long generation, byte[] bytes) {
-        return bytes.length >= HEADER && ByteBuffer.wrap(bytes, 0, HEADER).equals(ByteBuffer.wrap(header(generation)));
-    }
-
-    private static void readFile(Path path, long generation, byte[] bytes, JournalState state, Damage damage) {
-        state.beginFile();
-        int end = bytes.length;
-        while (end > 0 && bytes[end - 1] == 0) {
-            end--; // reserved room; a frame that ends in zeros is still found by its length
-        }
-        int at = Math.min(HEADER, bytes.length);
-        while (at < end) {
-            int length = JournalFrames.validLength(generation, bytes, at);
-            if (length > 0) {
-                try {
-                    state.apply(bytes[at + 1], JournalFrames.body(bytes, at, length));
-                } catch (BufferUnderflowException | IllegalArgumentException e) {
-                    damage.found(path, at, length, "a frame that makes no sense: " + e);
-                }
-                at += length;
-                continue;
-            }
-            int next = at + 1;
-            while (next < end && JournalFrames.validLength(generation, bytes, next) == 0) {
-                next++;
-            }
-            // At the end it is most likely what was being written when the power went: nobody was promised anything
-            // yet.
-            damage.found(path, at, (long) next - at, next >= end ? "torn tail" : "damaged frames");
-            at = next;
-        }
-    }
-
-    private static NavigableMap<Long, Path> generations(List<Path> files) {
-        NavigableMap<Long, Path> generations = new TreeMap<>();
-        for (Path path : files) {
+    private NavigableMap<Long, Files> generations() throws IOException {
+        NavigableMap<Long, Files> generations = new TreeMap<>();
+        for (Path path : disk.list(directory)) {
             Matcher name = NAME.matcher(path.getFileName().toString());
             if (name.matches()) {
-                generations.put(Long.parseLong(name.group(1)), path);
+                Files files = generations.computeIfAbsent(Long.parseLong(name.group(1)), number -> new Files());
+                if (name.group(2).equals("journal")) {
+                    files.log = path;
+                } else {
+                    files.snapshot = path;
+                }
             }
         }
         return generations;
     }
 
+    private boolean hasWholeSnapshot(long number, Files files, Damage damage) {
+        Path path = files.snapshot != null ? files.snapshot : files.log;
+        boolean separate = files.snapshot != null;
+        if (path == null) {
+            return false;
+        }
+        try {
+            Frames frames = new Frames(path, number, disk.size(path));
+            if (!separate && frames.startsWith(header(LOG, number))) {
+                return false; // its snapshot was not finished
+            }
+            if (frames.startsWith(header(separate ? SNAPSHOT : LOG_V1, number))) {
+                for (int length; (length = frames.length()) > 0; frames.skip(length)) {
+                    if (frames.kind() == JournalFrames.SNAPSHOT_END) {
+                        return true;
+                    }
+                }
+            }
+            damage.found(path, 0, frames.size, "its snapshot is damaged; the generation before it is used instead");
+        } catch (IOException e) {
+            damage.found(path, 0, 0, "can't be read: " + e);
+        }
+        broken.add(number);
+        return false;
+    }
+
+    private void readFile(Path path, long number, JournalState state, Damage damage) {
+        state.beginFile();
+        try {
+            Frames frames = new Frames(path, number, usedEnd(path));
+            while (!frames.isAtEnd()) {
+                long at = frames.at();
+                int length = frames.length();
+                if (length > 0) {
+                    try {
+                        state.apply(frames.kind(), frames.body(length));
+                    } catch (RuntimeException e) {
+                        damage.found(path, at, length, "a frame that makes no sense: " + e);
+                    }
+                    frames.skip(length);
+                    continue;
+                }
+                do {
+                    frames.skip(1);
+                } while (!frames.isAtEnd() && frames.length() == 0);
+                // At the end it is most likely what was being written when the power went: nobody was promised anything
+                // yet.
+                damage.found(path, at, frames.at() - at, frames.isAtEnd() ? "torn tail" : "damaged frames");
+            }
+        } catch (IOException e) {
+            damage.found(path, 0, 0, "can't be read: " + e);
+        }
+    }
+
+    /** Where the reserved room begins. A frame that ends in zeros knows its length: it is read beyond this. */
+    private long usedEnd(Path path) throws IOException {
+        long end = disk.size(path);
+        while (end > 0) {
+            int length = (int) Math.min(READ_AT_ONCE, end);
+            byte[] bytes = disk.read(path, end - length, length);
+            for (int i = bytes.length; i > 0; i--) {
+                if (bytes[i - 1] != 0) {
+                    return end - length + i;
+                }
+            }
+            end -= length;
+        }
+        return 0;
+    }
+
+    /** Goes through a file frame by frame, with no more than a window of it in memory. */
+    private final class Frames {
+        final long size;
+        private final Path path;
+        private final long number;
+        private final long end;
+        private byte[] window = new byte[0];
+        private long windowAt;
+        private int at;
+
+        Frames(Path path, long number, long end) throws IOException {
+            this.path = path;
+            this.number = number;
+            this.size = disk.size(path);
+            this.end = end;
+            moveTo(0);
+            at = (int) Math.min(HEADER, end);
+        }
+
+        private void moveTo(long offset) throws IOException {
+            window = disk.read(path, offset, READ_AT_ONCE);
+            windowAt = offset;
+            at = 0;
+        }
+
+        boolean startsWith(byte[] header) {
+            return window.length >= HEADER && ByteBuffer.wrap(window, 0, HEADER).equals(ByteBuffer.wrap(header));
+        }
+
+        long at() {
+            return windowAt + at;
+        }
+
+        boolean isAtEnd() {
+            return at() >= end;
+        }
+
+        /** Of the whole, undamaged frame that begins here; 0 if none does. */
+        int length() throws IOException {
+            int longest = JournalFrames.HEADER + JournalFrames.MAX_BODY;
+            if (window.length - at < longest && windowAt + window.length < size) {
+                moveTo(at());
+            }
+            return JournalFrames.validLength(number, window, at, window.length);
+        }
+
+        byte kind() {
+            return window[at + 1];
+        }
+
+        ByteBuffer body(int length) {
+            return ByteBuffer.wrap(window, at + JournalFrames.HEADER, length - JournalFrames.HEADER)
+                    .slice();
+        }
+
+        void skip(int length) {
+            at += length;
+        }
+    }
+
     // ---- writing ---------------------------------------------------------------------------------
 
+    /** Of the log that is, or was last, written to; frames for it carry this number. */
+    long generation() {
+        return generation;
+    }
+
+    /** Whether there is a log to write to. */
+    boolean isOpen() {
+        return out != null;
+    }
+
+    /** The log of the next generation, before anything is written to it. */
+    record Prepared(long generation, Path path, DiskFile file) {}
+
     /**
-     * Begins a generation. When this returns, it is in force; the generation before the last one is deleted.
+     * Makes the log of the next generation; the one being written goes on until {@link #begin}.
      *
-     * @param snapshot whole, written for that generation
+     * @throws IOException if that failed; nothing has changed then
      */
-    static StateJournal begin(Disk disk, Path directory, long generation, JournalFrames snapshot) throws IOException {
-        Path aside = directory.resolve("state-" + String.format("%016d", generation) + ".tmp");
-        Path file = file(directory, generation);
-        disk.delete(aside);
-        DiskFile out = disk.create(aside);
+    Prepared prepare() throws IOException {
+        long number = generation + 1;
+        Path path = path(number, "journal");
+        DiskFile file = disk.create(path);
         boolean done = false;
         try {
-            out.write(0, header(generation), 0, HEADER);
-            out.write(HEADER, snapshot.array(), 0, snapshot.length());
-            long end = (long) HEADER + snapshot.length();
-            out.write(end, new byte[RESERVE], 0, RESERVE);
-            out.force();
-            disk.move(aside, file);
+            file.write(0, header(LOG, number), 0, HEADER);
+            file.write(HEADER, new byte[RESERVE], 0, RESERVE);
+            file.force();
             disk.forceDirectory(directory);
             done = true;
-            return new StateJournal(out, end, end + RESERVE, tidyUp(disk, directory, generation));
+            return new Prepared(number, path, file);
         } finally {
             if (!done) {
-                out.close();
-                disk.delete(aside);
+                abandon(file, path);
             }
-        }
-    }
-
-    /** Deletes what no generation needs any more and returns the bytes that stay. What fails is no reason to fail. */
-    private static long tidyUp(Disk disk, Path directory, long generation) {
-        long bytes = 0;
-        try {
-            for (Map.Entry<Long, Path> old :
-                    generations(disk.list(directory)).headMap(generation).entrySet()) {
-                bytes += old.getKey() < generation - 1 ? delete(disk, old.getValue()) : disk.size(old.getValue());
-            }
-        } catch (IOException e) {
-            log.warn("Old state journals in {} could not be looked at: {}", directory, e.toString());
-        }
-        return bytes;
-    }
-
-    /** Returns how many bytes are still there. */
-    private static long delete(Disk disk, Path file) throws IOException {
-        try {
-            disk.delete(file);
-            return 0;
-        } catch (IOException e) {
-            log.warn("{} could not be deleted: {}; it is tried again with the next snapshot", file, e.toString());
-            return disk.size(file);
         }
     }
 
     /**
-     * Goes on with a generation that was read, in what is left of its reserve.
+     * Goes on with that log. The one before, if open, is forced and closed.
+     *
+     * @return whether the one before is durable up to its end
+     */
+    boolean begin(Prepared prepared) {
+        boolean durable = out != null;
+        try {
+            if (out != null) {
+                out.force();
+            }
+        } catch (IOException e) {
+            durable = false;
+            log.warn("The end of state journal {} in {} could not be forced: {}", generation, directory, e.toString());
+        }
+        closeLog();
+        olderChanges += Math.max(0, position - HEADER);
+        generation = prepared.generation();
+        position = HEADER;
+        allocated = HEADER + (long) RESERVE;
+        out = prepared.file();
+        countOthers();
+        return durable;
+    }
+
+    /** Takes back a log in which nothing has been written, so that the one before is the newest again. */
+    void takeBack() {
+        DiskFile file = out;
+        if (file != null) {
+            out = null;
+            abandon(file, path(generation, "journal"));
+            generation--;
+        }
+    }
+
+    private void abandon(DiskFile file, Path path) {
+        try {
+            file.close();
+            disk.delete(path);
+        } catch (IOException e) {
+            log.warn("{} could not be deleted: {}", path, e.toString());
+        }
+    }
+
+    /**
+     * Goes on with the newest generation that was read, in what is left of its reserve.
      *
      * @throws IOException if it can't be written, is damaged (who knows what would be read behind that), or has no room left
      */
-    static StateJournal resume(Disk disk, Path directory, long generation) throws IOException {
-        Path file = file(directory, generation);
-        byte[] bytes = disk.read(file, 0, (int) Math.min(Integer.MAX_VALUE - 64, disk.size(file)));
-        int end = HEADER;
-        for (int length; (length = JournalFrames.validLength(generation, bytes, end)) > 0; ) {
-            end += length;
+    void resume() throws IOException {
+        Path path = path(generation, "journal");
+        long size = disk.size(path);
+        Frames frames = new Frames(path, generation, size);
+        if (!frames.startsWith(header(LOG, generation))) {
+            throw new IOException(path + " is not of this version");
         }
-        for (int at = end; at < bytes.length; at++) {
-            if (bytes[at] != 0) {
-                throw new IOException(file + " is damaged at " + end);
+        for (int length; (length = frames.length()) > 0; ) {
+            frames.skip(length);
+        }
+        if (usedEnd(path) > frames.at()) {
+            throw new IOException(path + " is damaged at " + frames.at());
+        }
+        if (size - frames.at() < MIN_RESUMED) {
+            throw new IOException(path + " has no room left");
+        }
+        position = frames.at();
+        allocated = size;
+        countOthers();
+        out = disk.open(path);
+    }
+
+    /** Appends frames; they survive the process from now on, a power cut after the next {@link #force}. */
+    void write(JournalFrames frames) throws IOException {
+        DiskFile file = open();
+        file.write(position, frames.array(), 0, frames.length());
+        position += frames.length();
+        long end = Math.max(allocated, position);
+        if (end - position < RESERVE / 2) {
+            try {
+                file.write(end, new byte[RESERVE], 0, RESERVE);
+                end += RESERVE;
+            } catch (IOException e) {
+                // Full. What is left of the reserve is for exactly this time; the frames themselves are written.
             }
         }
-        if (!hasWholeSnapshot(generation, bytes) || bytes.length - end < MIN_RESUMED) {
-            throw new IOException(file + " has no room left");
-        }
-        NavigableMap<Long, Path> generations = generations(disk.list(directory));
-        if (generations.lastKey() != generation) {
-            throw new IOException(generations.lastEntry().getValue() + " would be read instead");
-        }
-        long olderBytes = 0;
-        for (Path older : generations.headMap(generation).values()) {
-            olderBytes += disk.size(older);
-        }
-        return new StateJournal(disk.open(file), end, bytes.length, olderBytes);
+        allocated = end;
     }
 
-    private static Path file(Path directory, long generation) {
-        return directory.resolve(String.format("state-%016d.journal", generation));
+    private DiskFile open() throws IOException {
+        DiskFile file = out;
+        if (file == null) {
+            throw new IOException("no journal is open");
+        }
+        return file;
     }
 
-    private static byte[] header(long generation) {
-        ByteBuffer header = ByteBuffer.allocate(HEADER).put(MAGIC).putLong(generation);
+    /** Makes all that was written durable. What was in a generation that has ended is so already. */
+    void force() throws IOException {
+        DiskFile file = open();
+        try {
+            file.force();
+        } catch (IOException e) {
+            if (file == out) {
+                throw e;
+            } // else it was closed meanwhile, and forced before
+        }
+    }
+
+    /**
+     * Whether a new generation with a snapshot is worth its cost: the changes have outgrown the snapshot, or what is kept of
+     * earlier ones is much more than a new snapshot would be.
+     */
+    boolean isDueForSnapshot() {
+        long changes = olderChanges + position - HEADER;
+        return changes > Math.max(MIN_CHANGES, 2 * snapshotBytes)
+                || otherBytes > 16 * (snapshotBytes + changes + RESERVE);
+    }
+
+    /** Bytes of all files. */
+    long diskUsage() {
+        return otherBytes + (out == null ? 0 : allocated);
+    }
+
+    @Override
+    public void close() {
+        closeLog();
+        countOthers();
+    }
+
+    private void closeLog() {
+        DiskFile file = out;
+        out = null;
+        if (file != null) {
+            try {
+                file.close();
+            } catch (IOException e) {
+                log.debug("Closing a state journal failed", e);
+            }
+        }
+    }
+
+    private void countOthers() {
+        long bytes = 0;
+        try {
+            for (Map.Entry<Long, Files> entry : generations().entrySet()) {
+                Files files = entry.getValue();
+                bytes += files.snapshot == null ? 0 : disk.size(files.snapshot);
+                bytes += files.log == null || (entry.getKey() == generation && isOpen()) ? 0 : disk.size(files.log);
+            }
+            otherBytes = bytes;
+        } catch (IOException e) {
+            log.warn("State journals in {} could not be looked at: {}", directory, e.toString());
+        }
+    }
+
+    private Path path(long number, String ending) {
+        return directory.resolve(String.format("state-%016d.%s", number, ending));
+    }
+
+    private static byte[] header(byte[] magic, long generation) {
+        ByteBuffer header = ByteBuffer.allocate(HEADER).put(magic).putLong(generation);
         CRC32C crc = new CRC32C();
         crc.update(header.array(), 0, HEADER - 4);
         return header.putInt((int) crc.getValue()).array();
     }
 
-    /** Appends frames; they survive the process from now on, a power cut after the next {@link #force}. */
-    void write(JournalFrames frames) throws IOException {
-        out.write(position, frames.array(), 0, frames.length());
-        position += frames.length();
-        allocated = Math.max(allocated, position);
-        if (allocated - position < RESERVE / 2) {
+    // ---- snapshots -------------------------------------------------------------------------------
+
+    /** A snapshot being written, of what was when its generation began. For one thread. */
+    final class Snapshot implements AutoCloseable {
+        private final long number;
+        private final Path aside;
+        private final DiskFile file;
+        private long length = HEADER;
+        private long forced;
+        private boolean finished;
+
+        /**
+         * Begins it.
+         *
+         * @param number the generation it is for
+         */
+        Snapshot(long number) throws IOException {
+            this.number = number;
+            this.aside = path(number, "tmp");
+            for (Path path : disk.list(directory)) {
+                if (ASIDE.matcher(path.getFileName().toString()).matches()) {
+                    disk.delete(path); // left by a process that was killed
+                }
+            }
+            file = disk.create(aside);
+            file.write(0, header(SNAPSHOT, number), 0, HEADER);
+        }
+
+        void write(JournalFrames frames) throws IOException {
+            file.write(length, frames.array(), 0, frames.length());
+            length += frames.length();
+            if (length - forced > FORCED_AT_ONCE) {
+                file.force();
+                forced = length;
+            }
+        }
+
+        /** Puts it in force; the last frame is written. */
+        void finish() throws IOException {
+            file.force();
+            file.close();
+            disk.move(aside, path(number, "snapshot"));
+            disk.forceDirectory(directory);
+            finished = true;
+            deleteOlder();
+        }
+
+        /** All but this snapshot, the one before it, and the logs since that. What fails is no reason to fail. */
+        private void deleteOlder() {
             try {
-                out.write(allocated, new byte[RESERVE], 0, RESERVE);
-                allocated += RESERVE;
+                NavigableMap<Long, Files> older = generations().headMap(number, false);
+                Long kept = null;
+                for (Map.Entry<Long, Files> entry : older.descendingMap().entrySet()) {
+                    if (kept != null) {
+                        delete(entry.getValue().snapshot);
+                        delete(entry.getValue().log);
+                    } else if (!broken.contains(entry.getKey())
+                            && (entry.getValue().snapshot != null || isOfVersion1(entry.getKey(), entry.getValue()))) {
+                        kept = entry.getKey();
+                    }
+                }
             } catch (IOException e) {
-                // Full. What is left of the reserve is for exactly this time; the frames themselves are written.
+                log.warn("Old state journals in {} could not be looked at: {}", directory, e.toString());
+            }
+        }
+
+        private boolean isOfVersion1(long old, Files files) throws IOException {
+            return files.log != null && new Frames(files.log, old, HEADER).startsWith(header(LOG_V1, old));
+        }
+
+        private void delete(@Nullable Path path) {
+            try {
+                if (path != null) {
+                    disk.delete(path);
+                }
+            } catch (IOException e) {
+                log.warn("{} could not be deleted: {}; it is tried again with the next snapshot", path, e.toString());
+            }
+        }
+
+        long length() {
+            return length;
+        }
+
+        @Override
+        public void close() {
+            if (!finished) {
+                abandon(file, aside);
             }
         }
     }
 
-    void force() throws IOException {
-        out.force();
-    }
-
-    /** Whether the changes have outgrown the snapshot, so that a new generation is worth its cost. */
-    boolean isDueForSnapshot() {
-        return position - snapshotEnd > Math.max(MIN_CHANGES, 2 * snapshotEnd);
-    }
-
-    /** Bytes of this generation and of the one kept before it. */
-    long diskUsage() {
-        return olderBytes + allocated;
-    }
-
-    @Override
-    public void close() throws IOException {
-        out.close();
+    /** To be called once a snapshot is in force. */
+    void snapshotTaken(Snapshot snapshot) {
+        snapshotBytes = snapshot.length();
+        olderChanges = 0;
+        countOthers();
     }
 }

@@ -146,7 +146,7 @@ final class JsonFileLog implements PayloadLog {
     // ---- writing ---------------------------------------------------------------------------------
 
     @Override
-    public Encoded encode(NewBatch batch) {
+    public Encoded encode(NewBatch batch, int idHash) {
         long createdAt = batch.createdAt().toEpochMilli();
         JsonBatchFile document = new JsonBatchFile(
                 batch.id(),
@@ -331,6 +331,11 @@ final class JsonFileLog implements PayloadLog {
     @Override
     public void journalForced() {
         deleteLeftOver();
+    }
+
+    @Override
+    public boolean awaitsJournal() {
+        return true;
     }
 
     private void deleteLeftOver() {

@@ -125,6 +125,13 @@ final class RecordFormat {
         ByteBuffer.wrap(into).putInt(at + 4, crc);
     }
 
+    /** Gives a whole record, alone in an array, another place. */
+    static void move(byte[] record, int segment, int offset) {
+        ByteBuffer bytes = ByteBuffer.wrap(record);
+        bytes.putInt(28, segment).putInt(32, offset);
+        bytes.putInt(4, headerCrc(record, 0, bytes.getInt(40)));
+    }
+
     private static int headerCrc(byte[] bytes, int at, int headerLength) {
         CRC32C crc = new CRC32C();
         crc.update(bytes, at + CRC_START, FIXED - CRC_START + headerLength);

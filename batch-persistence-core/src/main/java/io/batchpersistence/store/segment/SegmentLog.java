@@ -6,6 +6,7 @@ import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.Location;
+import io.batchpersistence.internal.store.LongList;
 import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.internal.store.Standing;
 import io.batchpersistence.store.DiskStoreOptions;
@@ -16,9 +17,11 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.BitSet;
+import java.util.Comparator;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -40,6 +43,13 @@ import org.slf4j.LoggerFactory;
  * <p>One segment is being written. A write or a force that fails ends it where it was last known to be good: the callers are
  * told, and the next batch begins a new segment. A segment found unsealed, because the process was killed, is repaired when
  * the store is opened: cut off behind its last whole record and sealed. It is never appended to again.
+ *
+ * <p>Where segments are large, neither their beginning nor their end makes anybody wait: while one is half full the next is
+ * prepared, zeros written and forced, and a full one is sealed by the housekeeper. Where less than half of a sealed segment is
+ * held, the housekeeper copies that into a new segment, together with what is in other such segments and in small ones. A
+ * record that is copied keeps its number and gets the place of its copy. The copies are written to a file aside, which is
+ * renamed once all of it is durable; the originals are deleted after that. If both are found at opening, the one in the segment
+ * with the higher number counts.
  */
 final class SegmentLog implements PayloadLog {
 
@@ -48,11 +58,15 @@ final class SegmentLog implements PayloadLog {
     private static final byte[] FILE_MAGIC = "BPSEGMT\1".getBytes(StandardCharsets.ISO_8859_1);
     private static final int FILE_HEADER = 16;
     private static final Pattern NAME = Pattern.compile("(\\d{10})\\.segment");
+    private static final Pattern ASIDE = Pattern.compile("\\d{10}\\.segment\\.tmp");
 
     /** Enough for fixed part, id, collector type and a small context in one read. */
     private static final int HEADER_READ = 1024;
 
     private static final int WRITE_BUFFER = 1 << 20;
+
+    /** Segments from this size on are prepared and sealed by the housekeeper; smaller ones take less than handing them over. */
+    private static final int LARGE = 1 << 20;
 
     private final Disk disk;
     private final DiskStoreOptions options;
@@ -63,40 +77,52 @@ final class SegmentLog implements PayloadLog {
     private final Map<Integer, Long> fileEnds = new HashMap<>();
     private final byte[] buffer = new byte[WRITE_BUFFER];
     private @Nullable Active active;
+    /** Ready to become the active one. */
+    private @Nullable Active prepared;
+    /** Whether the next one is being prepared, or has failed to be since the active one was begun. */
+    private boolean preparing;
+
+    private final Deque<Active> unsealed = new ArrayDeque<>();
     private int lastNumber;
     private boolean reclaimable;
+    private boolean sparse;
     private long inactiveBytes;
+    private volatile long compactedBytes;
     private volatile long diskUsage;
     private volatile long room;
 
-    /** A segment file. Of the writer thread, but for the final fields. */
+    /** A segment file. Of whoever has the pen, but for the final fields. */
     private static final class Segment {
         final int number;
         final Path path;
-        /** The records that are gone, by distance from {@link #firstSequence}. */
-        final BitSet gone = new BitSet();
-
-        long firstSequence = -1;
+        /** The records that are gone, so that a snapshot can say so. */
+        final LongList gone = new LongList();
+        /** Records that are held. */
         int live;
+
+        long liveBytes;
         long size;
+        /** Whether it is complete and nobody writes to it. */
+        boolean sealed;
 
         Segment(int number, Path path) {
             this.number = number;
             this.path = path;
         }
 
-        void added(long sequence) {
-            if (firstSequence < 0) {
-                firstSequence = sequence;
-            }
+        void added(int length) {
             live++;
+            liveBytes += length;
         }
 
-        void lost(long sequence) {
-            if (firstSequence < 0) {
-                firstSequence = sequence;
-            }
-            gone.set((int) (sequence - firstSequence));
+        void removed(int length) {
+            live--;
+            liveBytes -= length;
+        }
+
+        /** Whether copying what is held is less work than is gained. */
+        boolean isSparse() {
+            return live > 0 && liveBytes * 2 < size;
         }
     }
 
@@ -137,6 +163,8 @@ final class SegmentLog implements PayloadLog {
             Matcher name = NAME.matcher(path.getFileName().toString());
             if (name.matches() && Long.parseLong(name.group(1)) < Integer.MAX_VALUE) {
                 files.put(Integer.parseInt(name.group(1)), path);
+            } else if (ASIDE.matcher(path.getFileName().toString()).matches()) {
+                delete(path); // copies that were not finished; the originals are there
             }
         }
         long previousSequence = 0;
@@ -155,11 +183,14 @@ final class SegmentLog implements PayloadLog {
                             new long[0]);
                     continue;
                 }
-                previousSequence = load(segment, previousSequence, loading);
                 segments.put(segment.number, segment);
+                previousSequence = load(segment, previousSequence, loading);
+                segment.sealed = true;
                 reclaimable |= segment.live == 0;
+                sparse |= segment.isSparse();
             } catch (IOException e) {
                 // Left where it is: the next opening may be able to. What was in it is counted as missing.
+                segments.remove(segment.number);
                 loading.damaged(segment.path, 0, 0, "can't be read: " + e, null, null, new long[0]);
             }
         }
@@ -204,11 +235,10 @@ final class SegmentLog implements PayloadLog {
     }
 
     private static void found(Segment segment, SegmentIndex.Entry entry, Loading loading) {
-        segment.added(entry.sequence());
         if (loading.isGone(entry.sequence())) {
-            segment.live--;
-            segment.gone.set((int) (entry.sequence() - segment.firstSequence));
+            segment.gone.add(entry.sequence());
         } else {
+            segment.added(entry.length());
             loading.found(
                     new Location(entry.sequence(), segment.number, entry.offset(), entry.length()),
                     entry.idHash(),
@@ -300,7 +330,7 @@ final class SegmentLog implements PayloadLog {
 
     private static void damagedPayload(Segment segment, View view, int at, Loading loading) {
         PayloadLog.Header header = view.header();
-        segment.lost(view.sequence());
+        segment.gone.add(view.sequence());
         loading.damaged(
                 segment.path,
                 at,
@@ -318,7 +348,7 @@ final class SegmentLog implements PayloadLog {
         long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
                 .toArray();
         for (long sequence : lost) {
-            segment.lost(sequence);
+            segment.gone.add(sequence);
         }
         loading.damaged(segment.path, at, (long) next - at, "no valid record", null, null, lost);
     }
@@ -341,9 +371,8 @@ final class SegmentLog implements PayloadLog {
     // ---- writing ---------------------------------------------------------------------------------
 
     @Override
-    public EncodedRecord encode(NewBatch batch) {
-        return RecordFormat.encode(
-                batch, options.format(), options.compression(), IndexedBatchStore.idHash(batch.id()));
+    public EncodedRecord encode(NewBatch batch, int idHash) {
+        return RecordFormat.encode(batch, options.format(), options.compression(), idHash);
     }
 
     @Override
@@ -414,7 +443,7 @@ final class SegmentLog implements PayloadLog {
 
     private static void stored(Active into, Append append, Location location) {
         EncodedRecord record = (EncodedRecord) append.encoded();
-        into.segment.added(location.sequence());
+        into.segment.added(location.length());
         into.index.add(new SegmentIndex.Entry(
                 location.sequence(),
                 record.createdAt(),
@@ -439,24 +468,36 @@ final class SegmentLog implements PayloadLog {
     }
 
     private Active begin() throws IOException {
-        int number = Math.addExact(lastNumber, 1);
+        preparing = false;
+        Active begun = prepared;
+        if (begun != null) {
+            prepared = null;
+        } else {
+            begun = create(++lastNumber);
+        }
+        segments.put(begun.segment.number, begun.segment);
+        active = begun;
+        return begun;
+    }
+
+    private Active create(int number) throws IOException {
+        if (number == Integer.MAX_VALUE) {
+            throw new IOException("there are no segment numbers left"); // after 36 petabytes in segments of 16 MiB
+        }
         Path path = path(number);
-        Active begun = new Active(new Segment(number, path), disk.create(path));
-        lastNumber = number;
+        Active created = new Active(new Segment(number, path), disk.create(path));
         try {
-            begun.file.write(0, fileHeader(number), 0, FILE_HEADER);
+            created.file.write(0, fileHeader(number), 0, FILE_HEADER);
             if (options.sync() != SyncPolicy.NEVER) {
                 disk.forceDirectory(options.directory());
             }
         } catch (IOException e) {
-            close(begun.file);
+            close(created.file);
             delete(path);
             throw e;
         }
-        begun.segment.size = FILE_HEADER;
-        segments.put(number, begun.segment);
-        active = begun;
-        return begun;
+        created.segment.size = FILE_HEADER;
+        return created;
     }
 
     private static byte[] fileHeader(int number) {
@@ -492,27 +533,49 @@ final class SegmentLog implements PayloadLog {
     }
 
     private void seal() {
-        Active sealed = active;
+        Active full = active;
         active = null;
-        if (sealed == null) {
+        if (full == null) {
             return;
         }
-        byte[] bytes = sealed.index.toBytes(sealed.segment.number, sealed.good);
+        full.segment.size = full.allocated;
+        if (isLarge() && options.sync() != SyncPolicy.INTERVAL) { // its interval is not the housekeeper's
+            unsealed.add(full);
+        } else {
+            writeIndex(full);
+            sealed(full);
+        }
+        countUsage();
+    }
+
+    private boolean isLarge() {
+        return options.segmentSize() >= LARGE;
+    }
+
+    /** Of a segment that nobody writes to any more. */
+    private void writeIndex(Active full) {
+        byte[] bytes = full.index.toBytes(full.segment.number, full.good);
         try {
-            sealed.file.truncate(sealed.good);
-            sealed.segment.size = sealed.good;
-            sealed.file.write(sealed.good, bytes, 0, bytes.length);
-            sealed.segment.size += bytes.length;
+            full.file.truncate(full.good);
+            full.allocated = full.good;
+            full.file.write(full.good, bytes, 0, bytes.length);
+            full.allocated += bytes.length;
             if (options.sync() != SyncPolicy.NEVER) {
-                sealed.file.force();
+                full.file.force();
             }
         } catch (IOException e) {
             // The records are safe already; without its index the segment is scanned at the next opening.
-            log.warn("{} could not be sealed: {}", sealed.segment.path, e.toString());
+            log.warn("{} could not be sealed: {}", full.segment.path, e.toString());
         }
-        close(sealed.file);
-        reclaimable |= sealed.segment.live == 0;
-        countUsage();
+        close(full.file);
+    }
+
+    private void sealed(Active full) {
+        Segment segment = full.segment;
+        segment.size = full.allocated;
+        segment.sealed = true;
+        reclaimable |= segment.live == 0;
+        sparse |= segment.isSparse();
     }
 
     /** Nothing written after {@code good} may ever be taken for accepted: its callers have been told otherwise. */
@@ -523,6 +586,7 @@ final class SegmentLog implements PayloadLog {
                 failed.good);
         active = null;
         fileEnds.put(failed.segment.number, failed.good);
+        failed.segment.sealed = true;
         failed.segment.size = failed.allocated;
         try {
             failed.file.truncate(failed.good);
@@ -607,13 +671,26 @@ final class SegmentLog implements PayloadLog {
     @Override
     public void removed(Location location) {
         Segment segment = segments.get(location.file());
-        if (segment == null) {
-            return;
+        if (segment != null) {
+            segment.gone.add(location.sequence());
+            givenUp(segment, location);
         }
-        segment.gone.set((int) (location.sequence() - segment.firstSequence));
-        segment.live--;
-        if (segment.live == 0 && (active == null || active.segment != segment)) {
-            reclaimable = true;
+    }
+
+    /** The batch is held elsewhere, so its number must not be said to be gone. */
+    @Override
+    public void superseded(Location location) {
+        Segment segment = segments.get(location.file());
+        if (segment != null) {
+            givenUp(segment, location);
+        }
+    }
+
+    private void givenUp(Segment segment, Location location) {
+        segment.removed(location.length());
+        if (segment.sealed) {
+            reclaimable |= segment.live == 0;
+            sparse |= segment.isSparse();
         }
     }
 
@@ -629,10 +706,18 @@ final class SegmentLog implements PayloadLog {
         if (current != null && current.segment.live == 0 && current.good > FILE_HEADER) {
             active = null;
             close(current.file);
+            current.segment.sealed = true;
+        }
+        Active ready = prepared;
+        boolean idle = active == null && segments.values().stream().noneMatch(segment -> segment.live > 0);
+        if (ready != null && idle) {
+            prepared = null; // an empty store takes no room
+            close(ready.file);
+            delete(ready.segment.path);
         }
         boolean deleted = false;
         for (Segment segment : segments.values()) {
-            if (segment.live == 0 && (active == null || active.segment != segment)) {
+            if (segment.live == 0 && segment.sealed) {
                 if (delete(segment.path)) {
                     deleted = true;
                     segments.remove(segment.number);
@@ -664,7 +749,7 @@ final class SegmentLog implements PayloadLog {
     @Override
     public long[] gone() {
         return segments.values().stream()
-                .flatMapToLong(segment -> segment.gone.stream().mapToLong(i -> segment.firstSequence + i))
+                .flatMapToLong(segment -> Arrays.stream(segment.gone.toArray()))
                 .toArray();
     }
 
@@ -686,14 +771,21 @@ final class SegmentLog implements PayloadLog {
     }
 
     private void countRoom() {
-        Active current = active;
-        diskUsage = inactiveBytes + (current == null ? 0 : current.allocated);
-        room = current == null ? 0 : current.allocated - current.good - current.index.size();
+        long used = inactiveBytes;
+        long free = 0;
+        for (Active each : Arrays.asList(active, prepared)) {
+            if (each != null) {
+                used += each.allocated;
+                free += each.allocated - each.good - each.index.size();
+            }
+        }
+        diskUsage = used;
+        room = free;
     }
 
     @Override
     public long diskUsage() {
-        return diskUsage;
+        return diskUsage + compactedBytes;
     }
 
     @Override
@@ -701,8 +793,251 @@ final class SegmentLog implements PayloadLog {
         return room;
     }
 
+    // ---- housekeeping ----------------------------------------------------------------------------
+
+    @Override
+    public boolean hasChores() {
+        return !unsealed.isEmpty() || wantsNext() || (sparse && isCompactionDue());
+    }
+
+    @Override
+    public @Nullable Chore nextChore() {
+        Active full = unsealed.poll();
+        if (full != null) {
+            return new Chore() {
+                @Override
+                public void run() {
+                    writeIndex(full);
+                }
+
+                @Override
+                public void finish() {
+                    sealed(full);
+                    countUsage();
+                }
+            };
+        }
+        return wantsNext() ? new Preparation() : null;
+    }
+
+    /** Room is bounded by real bytes: near the bound, some that may never be used are too dear. */
+    private boolean wantsNext() {
+        Active current = active;
+        return isLarge()
+                && options.sync() == SyncPolicy.ALWAYS
+                && current != null
+                && current.good > options.segmentSize() / 2
+                && prepared == null
+                && !preparing
+                && diskUsage + options.segmentSize() <= options.maxDiskUsage() / 4 * 3;
+    }
+
+    /** Makes the next segment, all zeros: a force that does not have to make a file longer is about twice as fast. */
+    private final class Preparation implements Chore {
+
+        private final int number = ++lastNumber;
+        private @Nullable Active made;
+
+        Preparation() {
+            preparing = true;
+        }
+
+        @Override
+        public void run() {
+            Active next = null;
+            try {
+                next = create(number);
+                byte[] zeros = new byte[reserve];
+                while (next.allocated < options.segmentSize()) {
+                    int length = (int) Math.min(zeros.length, options.segmentSize() - next.allocated);
+                    next.file.write(next.allocated, zeros, 0, length);
+                    next.file.force();
+                    next.allocated += length;
+                }
+                made = next;
+            } catch (IOException e) {
+                log.debug("No segment could be prepared in {}", options.directory(), e);
+                if (next != null) {
+                    SegmentLog.close(next.file);
+                    delete(next.segment.path);
+                }
+            }
+        }
+
+        @Override
+        public void finish() {
+            prepared = made;
+            countRoom();
+        }
+    }
+
+    /** What is gained has to be worth a segment or two, so that small stores with small segments are not copied all the time. */
+    private boolean isCompactionDue() {
+        long garbage = 0;
+        for (Segment segment : segments.values()) {
+            if (segment.sealed && segment.isSparse()) {
+                garbage += segment.size - segment.liveBytes;
+            }
+        }
+        return garbage >= 2 * options.segmentSize();
+    }
+
+    @Override
+    public long compactionRoom() {
+        return Math.min(options.segmentSize(), options.maxDiskUsage() / 32);
+    }
+
+    @Override
+    public @Nullable Compaction nextCompaction(boolean all) {
+        Active current = active;
+        if (all && current != null && current.segment.live > 0 && current.segment.liveBytes * 2 < current.good) {
+            seal();
+        }
+        if (!all && !(sparse && isCompactionDue())) {
+            return null;
+        }
+        List<Segment> candidates = segments.values().stream()
+                .filter(segment -> segment.sealed && segment.live > 0)
+                .filter(segment -> segment.isSparse() || segment.size < compactionRoom() / 2)
+                .sorted(Comparator.comparingInt((Segment segment) -> segment.number))
+                .toList();
+        Map<Integer, Segment> replaced = new HashMap<>();
+        long bytes = 0;
+        boolean pays = false;
+        for (Segment segment : candidates) {
+            if (bytes + segment.liveBytes <= compactionRoom()) {
+                bytes += segment.liveBytes;
+                pays |= segment.isSparse() || !replaced.isEmpty();
+                replaced.put(segment.number, segment);
+            }
+        }
+        sparse = false; // until there is one more
+        if (!pays) {
+            return null;
+        }
+        sparse = true;
+        return new Copying(replaced, ++lastNumber);
+    }
+
+    /** What is held in some segments, copied into a new one. */
+    private final class Copying implements Compaction {
+
+        private final Map<Integer, Segment> replaced;
+        private final Segment copy;
+        private final Path aside;
+        private final SegmentIndex index = new SegmentIndex();
+        private @Nullable DiskFile file;
+        private long end = FILE_HEADER;
+        private boolean installed;
+
+        Copying(Map<Integer, Segment> replaced, int number) {
+            this.replaced = replaced;
+            this.copy = new Segment(number, path(number));
+            this.aside = options.directory().resolve(copy.path.getFileName() + ".tmp");
+        }
+
+        @Override
+        public boolean replaces(int number) {
+            return replaced.containsKey(number);
+        }
+
+        private DiskFile file() throws IOException {
+            DiskFile open = file;
+            if (open == null) {
+                open = disk.create(aside);
+                file = open;
+                open.write(0, fileHeader(copy.number), 0, FILE_HEADER);
+            }
+            return open;
+        }
+
+        @Override
+        public Location copy(Location from) throws IOException {
+            byte[] bytes = read(from, from.length());
+            View view = new View(bytes, 0);
+            check(view, from);
+            if (!view.hasValidPayload()) {
+                throw new DamagedPayloadException("the payload's checksum is wrong", null);
+            }
+            RecordFormat.move(bytes, copy.number, (int) end);
+            file().write(end, bytes, 0, bytes.length);
+            Location to = new Location(from.sequence(), copy.number, (int) end, from.length());
+            Header header = view.header();
+            index.add(new SegmentIndex.Entry(
+                    to.sequence(),
+                    view.createdAt(),
+                    to.offset(),
+                    to.length(),
+                    IndexedBatchStore.idHash(header.id()),
+                    header.collectorType()));
+            end += bytes.length;
+            compactedBytes = end;
+            return to;
+        }
+
+        @Override
+        public void finish() throws IOException {
+            byte[] bytes = index.toBytes(copy.number, end);
+            DiskFile whole = file();
+            whole.write(end, bytes, 0, bytes.length);
+            copy.size = end + bytes.length;
+            compactedBytes = copy.size;
+            if (options.sync() != SyncPolicy.NEVER) {
+                whole.force();
+            }
+            whole.close();
+        }
+
+        @Override
+        public void install() throws IOException {
+            disk.move(aside, copy.path);
+            installed = true;
+            try {
+                if (options.sync() != SyncPolicy.NEVER) {
+                    disk.forceDirectory(options.directory());
+                }
+            } catch (IOException e) {
+                delete(copy.path); // if it stays, it is found beside the originals, and is the same
+                throw e;
+            }
+            copy.sealed = true;
+            segments.put(copy.number, copy);
+            reclaimable = true; // those replaced; and this one, if all of it was gone before it was there
+            countUsage();
+        }
+
+        @Override
+        public void moved(Location from, Location to, boolean held) {
+            if (held) {
+                copy.added(to.length());
+                superseded(from);
+            } else {
+                copy.gone.add(to.sequence());
+            }
+        }
+
+        @Override
+        public void close() {
+            compactedBytes = 0;
+            if (file != null && !installed) {
+                SegmentLog.close(file);
+                delete(aside);
+            }
+        }
+    }
+
     @Override
     public void close() {
         seal();
+        for (Active full; (full = unsealed.poll()) != null; ) {
+            writeIndex(full);
+            sealed(full);
+        }
+        Active ready = prepared;
+        if (ready != null) {
+            prepared = null;
+            close(ready.file);
+            delete(ready.segment.path);
+        }
     }
 }

@@ -10,8 +10,13 @@ class JournalFrameBytesTest {
 
     @Test
     void settled_and_file_end_are_written_as_ever() {
-        JournalFrames frames = new JournalFrames(7);
-        frames.settled(1, 2, Cause.EXPIRED);
+        BatchIndex index = new BatchIndex();
+        index.type("a");
+        index.type("b");
+        JournalFrames frames = new JournalFrames(7, new JournalFrames.Names());
+        frames.settled(1, index.type("c"), Cause.EXPIRED);
+        frames.clear(); // the type's name, which the golden journal has
+        frames.settled(1, index.type("c"), Cause.EXPIRED);
         frames.fileEnd(3, 4);
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
                 .isEqualTo("b502000d7c07f8f200000000000000010000000202" + "b509000c5932349c000000030000000000000004");

@@ -4,8 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import java.nio.BufferOverflowException;
+import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.stream.LongStream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
 /** What is written as frames is what the state says after reading them. */
@@ -13,7 +15,19 @@ class JournalFramesTest {
 
     private static final long GENERATION = 7;
 
-    private final JournalFrames frames = new JournalFrames(GENERATION);
+    private final JournalFrames.Names names = new JournalFrames.Names();
+    private final JournalFrames frames = new JournalFrames(GENERATION, names);
+    private final BatchIndex index = new BatchIndex();
+    private final BatchIndex.Type loki = index.type("loki");
+    private final BatchIndex.Type elasticsearch = index.type("elasticsearch");
+
+    private static Standing pending(long since, int retries, long lastAttempt, long due, @Nullable String reason) {
+        return new Standing(false, since, retries, lastAttempt, due, reason);
+    }
+
+    private static Standing dead(long since, int retries, long lastAttempt, @Nullable String reason) {
+        return new Standing(true, since, retries, lastAttempt, BatchIndex.NEVER, reason);
+    }
 
     private JournalState read() {
         JournalState state = new JournalState();
@@ -27,62 +41,60 @@ class JournalFramesTest {
         byte[] bytes = Arrays.copyOf(frames.array(), frames.length());
         int at = 0;
         while (at < bytes.length) {
-            int length = JournalFrames.validLength(GENERATION, bytes, at);
+            int length = JournalFrames.validLength(GENERATION, bytes, at, bytes.length);
             assertThat(length).as("frame at %s", at).isPositive();
-            state.apply(bytes[at + 1], JournalFrames.body(bytes, at, length));
+            state.apply(
+                    bytes[at + 1],
+                    ByteBuffer.wrap(bytes, at + JournalFrames.HEADER, length - JournalFrames.HEADER)
+                            .slice());
             at += length;
         }
     }
 
     @Test
     void standingsComeBackAndTheLastOneCounts() {
-        frames.pending(5, 100, 2, 90, 200, "Überlast ☃");
-        frames.dead(6, 300, 10, 299, "rejected");
-        frames.pending(7, 1, 1, BatchIndex.NEVER, BatchIndex.NEVER, null);
-        frames.pending(7, 1, 2, 3, 4, "later");
+        frames.standing(5, pending(100, 2, 90, 200, "Überlast ☃"));
+        frames.standing(6, dead(300, 10, 299, "rejected"));
+        frames.standing(7, pending(1, 1, BatchIndex.NEVER, BatchIndex.NEVER, null));
+        frames.standing(7, pending(1, 2, 3, 4, "later"));
 
         JournalState state = read();
 
-        assertThat(state.takeStanding(5)).isEqualTo(new Standing(false, 100, 2, 90, 200, "Überlast ☃"));
-        assertThat(state.takeStanding(6)).isEqualTo(new Standing(true, 300, 10, 299, BatchIndex.NEVER, "rejected"));
-        assertThat(state.takeStanding(7)).isEqualTo(new Standing(false, 1, 2, 3, 4, "later"));
-        assertThat(state.takeStanding(8)).isNull();
-        assertThat(state.takeStanding(7)).as("taken once").isNull();
+        assertThat(state.standing(5)).isEqualTo(new Standing(false, 100, 2, 90, 200, "Überlast ☃"));
+        assertThat(state.standing(6)).isEqualTo(new Standing(true, 300, 10, 299, BatchIndex.NEVER, "rejected"));
+        assertThat(state.standing(7)).isEqualTo(new Standing(false, 1, 2, 3, 4, "later"));
+        assertThat(state.standing(8)).isNull();
         assertThat(state.nextSequence()).isEqualTo(8);
     }
 
     @Test
     void noReasonAndNoAttemptComeBackAsNone() {
-        frames.pending(1, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null);
+        frames.standing(1, pending(0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
 
-        assertThat(read().takeStanding(1))
-                .isEqualTo(new Standing(false, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
+        assertThat(read().standing(1)).isEqualTo(new Standing(false, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
     }
 
     @Test
     void equalReasonsAreOneObject() {
-        frames.pending(1, 0, 1, 0, 0, "connection refused");
-        frames.dead(2, 0, 1, 0, "connection refused");
+        frames.standing(1, pending(0, 1, 0, 0, "connection refused"));
+        frames.standing(2, dead(0, 1, 0, "connection refused"));
 
         JournalState state = read();
 
-        assertThat(state.takeStanding(1).reason())
-                .isSameAs(state.takeStanding(2).reason());
+        assertThat(state.standing(1).reason()).isSameAs(state.standing(2).reason());
     }
 
     @Test
     void whatIsSettledAfterTheCheckpointWasAlsoAccepted() {
-        Counters counters = new Counters();
-        counters.accepted = 100;
-        counters.count(Cause.DELIVERED, 90);
-        counters.count(Cause.EVICTED, 3);
-        frames.collector(4, "loki");
-        frames.counters(4, counters);
+        loki.counters.accepted = 100;
+        loki.counters.count(Cause.DELIVERED, 90);
+        loki.counters.count(Cause.EVICTED, 3);
+        frames.counters(loki);
         frames.checkpoint(50);
         frames.snapshotEnd(60);
-        frames.pending(50, 0, 1, 0, 0, "once");
-        frames.settled(50, 4, Cause.EXPIRED);
-        frames.settled(51, 4, Cause.DELIVERED);
+        frames.standing(50, pending(0, 1, 0, 0, "once"));
+        frames.settled(50, loki, Cause.EXPIRED);
+        frames.settled(51, loki, Cause.DELIVERED);
 
         JournalState state = read();
 
@@ -97,32 +109,34 @@ class JournalFramesTest {
         assertThat(state.isGone(50)).isTrue();
         assertThat(state.isGone(51)).isTrue();
         assertThat(state.isGone(52)).isFalse();
-        assertThat(state.takeStanding(50)).isNull();
+        assertThat(state.standing(50)).isNull();
     }
 
     @Test
     void countersCountOnlyWithTheirCheckpoint() {
-        Counters counters = new Counters();
-        counters.accepted = 5;
-        frames.collector(0, "loki");
-        frames.counters(0, counters);
+        loki.counters.accepted = 5;
+        frames.counters(loki);
 
         assertThat(read().counters()).doesNotContainKey("loki");
     }
 
     @Test
     void numbersOfCollectorTypesAreThoseOfTheirFile() {
-        JournalFrames other = new JournalFrames(GENERATION);
-        frames.collector(0, "loki");
-        frames.settled(1, 0, Cause.DELIVERED);
-        other.collector(0, "elasticsearch");
-        other.settled(2, 0, Cause.DELIVERED);
-        other.settled(3, 9, Cause.DELIVERED);
+        BatchIndex.Type other0 = new BatchIndex().type("elasticsearch");
+        JournalFrames.Names otherNames = new JournalFrames.Names();
+        JournalFrames other = new JournalFrames(GENERATION, otherNames);
+        frames.settled(1, loki, Cause.DELIVERED);
+        other.settled(2, other0, Cause.DELIVERED);
+        JournalFrames named = new JournalFrames(GENERATION, names);
+        named.settled(3, elasticsearch, Cause.DELIVERED); // names its type; then the same once more, without the name
+        JournalFrames nameless = new JournalFrames(GENERATION, names);
+        nameless.settled(3, elasticsearch, Cause.DELIVERED);
         JournalState state = new JournalState();
         state.beginFile();
         readInto(state, frames);
         state.beginFile();
         readInto(state, other);
+        readInto(state, nameless);
         state.finish();
 
         assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isEqualTo(1);
@@ -148,32 +162,35 @@ class JournalFramesTest {
 
     @Test
     void aFrameOfAnotherGenerationOrWithAnyBitFlippedIsNone() {
-        frames.settled(123, 4, Cause.DELIVERED);
+        frames.settled(123, loki, Cause.DELIVERED);
+        frames.clear(); // without the name
+        frames.settled(123, loki, Cause.DELIVERED);
         byte[] frame = Arrays.copyOf(frames.array(), frames.length());
-        assertThat(JournalFrames.validLength(GENERATION, frame, 0)).isEqualTo(frame.length);
-        assertThat(JournalFrames.validLength(GENERATION + 1, frame, 0)).isZero();
+        assertThat(JournalFrames.validLength(GENERATION, frame, 0, frame.length))
+                .isEqualTo(frame.length);
+        assertThat(JournalFrames.validLength(GENERATION + 1, frame, 0, frame.length))
+                .isZero();
         for (int bit = 0; bit < 8 * frame.length; bit++) {
             frame[bit / 8] ^= (byte) (1 << bit % 8);
-            assertThat(JournalFrames.validLength(GENERATION, frame, 0))
+            assertThat(JournalFrames.validLength(GENERATION, frame, 0, frame.length))
                     .as("bit %s", bit)
                     .isZero();
             frame[bit / 8] ^= (byte) (1 << bit % 8);
         }
         for (int length = 0; length < frame.length; length++) {
-            assertThat(JournalFrames.validLength(GENERATION, Arrays.copyOf(frame, length), 0))
-                    .isZero();
+            assertThat(JournalFrames.validLength(GENERATION, frame, 0, length)).isZero();
         }
     }
 
     @Test
     void aBodyThatDoesNotFitIsRefusedAndLeavesTheRestAsItIs() {
-        frames.settled(1, 0, Cause.DELIVERED);
+        frames.settled(1, loki, Cause.DELIVERED);
         int before = frames.length();
         assertThatExceptionOfType(BufferOverflowException.class)
-                .isThrownBy(() -> frames.dead(2, 0, 0, 0, "x".repeat(JournalFrames.MAX_BODY)));
+                .isThrownBy(() -> frames.standing(2, dead(0, 0, 0, "x".repeat(JournalFrames.MAX_BODY))));
         assertThat(frames.length()).isEqualTo(before);
-        frames.dead(2, 0, 0, 0, "x".repeat(JournalFrames.MAX_BODY - 28));
-        assertThat(read().takeStanding(2)).isNotNull();
+        frames.standing(2, dead(0, 0, 0, "x".repeat(JournalFrames.MAX_BODY - 4)));
+        assertThat(read().standing(2)).isNotNull();
     }
 
     @Test
@@ -181,7 +198,7 @@ class JournalFramesTest {
         frames.gone(LongStream.range(0, 300_000).toArray());
         frames.clear();
         assertThat(frames.isEmpty()).isTrue();
-        frames.settled(1, 0, Cause.DELIVERED);
+        frames.settled(1, loki, Cause.DELIVERED);
         assertThat(read().isGone(1)).isTrue();
         assertThat(read().isGone(2)).isFalse();
     }

@@ -24,8 +24,11 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * The bytes of a small store, as some version once wrote them. They may never change: what is in users' directories does not
@@ -33,8 +36,12 @@ import org.junit.jupiter.api.io.TempDir;
  */
 class SegmentFormatTest {
 
-    private static final String SEGMENT = "0000000001.segment";
-    private static final String JOURNAL = "state-0000000000000002.journal";
+    /** Segments are still those of version 1; the journal is of version 2. */
+    private static final String SEGMENT = "1/0000000001.segment";
+
+    private static final String LOG = "2/state-0000000000000002.journal";
+    private static final String SNAPSHOT = "2/state-0000000000000002.snapshot";
+    private static final String LOG_V1 = "1/state-0000000000000002.journal";
 
     @TempDir
     Path directory;
@@ -106,20 +113,32 @@ class SegmentFormatTest {
 
     @Test
     void a_segment_is_written_as_ever() throws IOException {
-        assertThat(hex(written().get(directory.resolve(SEGMENT)))).isEqualTo(golden(SEGMENT));
+        assertThat(hex(written().get(inStore(SEGMENT)))).isEqualTo(golden(SEGMENT));
     }
 
     @Test
-    void a_journal_is_written_as_ever() throws IOException {
-        assertThat(hex(written().get(directory.resolve(JOURNAL)))).isEqualTo(golden(JOURNAL));
+    void a_log_is_written_as_ever() throws IOException {
+        assertThat(hex(written().get(inStore(LOG)))).isEqualTo(golden(LOG));
     }
 
     @Test
-    void a_directory_with_these_files_opens_and_delivers() throws IOException {
-        for (String name : List.of(SEGMENT, JOURNAL)) {
-            Files.write(
-                    directory.resolve(name),
-                    HexFormat.of().parseHex(golden(name).replaceAll("\\s", "")));
+    void a_snapshot_is_written_as_ever() throws IOException {
+        assertThat(hex(written().get(inStore(SNAPSHOT)))).isEqualTo(golden(SNAPSHOT));
+    }
+
+    private static Stream<List<String>> directories() {
+        return Stream.of(List.of(SEGMENT, LOG_V1), List.of(SEGMENT, LOG, SNAPSHOT));
+    }
+
+    private Path inStore(String golden) {
+        return directory.resolve(Path.of(golden).getFileName());
+    }
+
+    @ParameterizedTest
+    @MethodSource("directories")
+    void a_directory_with_these_files_opens_and_delivers(List<String> files) throws IOException {
+        for (String name : files) {
+            Files.write(inStore(name), HexFormat.of().parseHex(golden(name).replaceAll("\\s", "")));
         }
         clock.set(clock.instant().plusSeconds(60));
         try (SegmentBatchStore store = SegmentBatchStore.open(options())) {

@@ -1,0 +1,113 @@
+package io.batchpersistence.store;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.time.Instant;
+import java.time.ZoneOffset;
+import java.util.List;
+import java.util.Locale;
+import java.util.stream.Stream;
+
+/**
+ * Writes the directories below {@code src/test/resources/fixtures}, which {@link OlderVersionsTest} opens. Run once for each
+ * version of the storage formats, with the code that still writes it, before the format is changed:
+ *
+ * <pre>
+ * mvn -B -q -pl batch-persistence-core test-compile dependency:build-classpath -Dmdep.outputFile=target/test.classpath
+ * java -cp batch-persistence-core/target/test-classes:batch-persistence-core/target/classes:$(cat
+ *     batch-persistence-core/target/test.classpath) io.batchpersistence.store.FixtureWriter \
+ *     batch-persistence-core/src/test/resources/fixtures VERSION
+ * </pre>
+ *
+ * <p>Each is left as {@code kill -9} leaves it: sealed segments, one being written, a snapshot and what came after it.
+ */
+final class FixtureWriter {
+
+    /** When everything in a fixture happened. */
+    static final Instant THEN = Instant.parse("2026-01-02T03:04:05.678Z");
+
+    static final int BATCHES = 60;
+
+    private FixtureWriter() {}
+
+    public static void main(String[] args) throws IOException {
+        Path fixtures = Path.of(args[0]);
+        for (StoreKind kind : StoreKind.values()) {
+            Path directory = Files.createTempDirectory("fixture");
+            write(kind, directory, fixtures.resolve(kind.name().toLowerCase(Locale.ROOT) + "-" + args[1]));
+        }
+    }
+
+    private static DiskStoreOptions options(Path directory, BatchFormat format, Compression compression) {
+        return DiskStoreOptions.builder(directory)
+                .segmentSize(4 << 10)
+                .format(format)
+                .compression(compression)
+                .clock(Clock.fixed(THEN, ZoneOffset.UTC))
+                .build();
+    }
+
+    private static void write(StoreKind kind, Path directory, Path fixture) throws IOException {
+        try (BatchStore store = kind.open(options(directory, BatchFormat.PROTOBUF, Compression.ZSTD))) {
+            append(store, 0, BATCHES / 2);
+            settle(store, 0, BATCHES / 2);
+        }
+        try (BatchStore store = kind.open(options(directory, BatchFormat.JSON, Compression.NONE))) {
+            append(store, BATCHES / 2, BATCHES);
+            settle(store, BATCHES / 2, BATCHES);
+            store.append(GeneratedBatch.of("in flight", THEN, THEN.plusSeconds(60)))
+                    .join();
+            store.count(BatchSelector.all(), THEN);
+            store.reclaim();
+            copy(directory, fixture);
+        }
+    }
+
+    private static void append(BatchStore store, int from, int to) {
+        for (int i = from; i < to; i++) {
+            store.append(GeneratedBatch.of(id(i), THEN.plusMillis(i), THEN.plusSeconds(60)))
+                    .join();
+        }
+    }
+
+    /** By number: three of ten are delivered, two fail, one is a dead letter, one is discarded, the rest was never sent. */
+    private static void settle(BatchStore store, int from, int to) {
+        for (int i = from; i < to; i++) {
+            switch (i % 10) {
+                case 0, 1, 2 -> store.delivered(id(i));
+                case 3 -> fail(store, i, new Verdict(false, THEN.plusSeconds(i), 1), "503 Service Unavailable");
+                case 4 -> fail(store, i, new Verdict(false, null, 4), "Überlast " + i);
+                case 5 -> fail(store, i, new Verdict(true, null, 10), "400 Bad Request");
+                case 6 -> store.discard(BatchSelector.all().ids(id(i)), THEN);
+                default -> {
+                    // in flight, so due when it is opened
+                }
+            }
+        }
+    }
+
+    private static void fail(BatchStore store, int i, Verdict verdict, String reason) {
+        store.failed(id(i), BatchStore.ANY_FENCE, reason, THEN.plusMillis(i), (type, retries) -> verdict);
+    }
+
+    static String id(int i) {
+        return "batch " + i;
+    }
+
+    private static void copy(Path from, Path to) throws IOException {
+        Files.createDirectories(to);
+        try (Stream<Path> files = Files.list(from)) {
+            List<Path> all = files.filter(file -> !file.endsWith("lock")).toList();
+            for (Path file : all) {
+                Files.copy(file, to.resolve(file.getFileName().toString()));
+            }
+        }
+    }
+}
