@@ -104,6 +104,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Marks wait that long for others to be written with. What a kill takes of them is sent again. */
     private static final long MARKS_LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
 
+    /** What a batch takes in a snapshot, about, if it is not as it was persisted. */
+    private static final long SNAPSHOT_BYTES_PER_BATCH = 64;
+
     /** What a snapshot collects before it writes. */
     private static final int SNAPSHOT_CHUNK = 256 << 10;
 
@@ -1862,7 +1865,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         housekeeping.lock();
         try {
             // Twice: the snapshot before the newest is kept, and may be large.
-            for (int i = 0; i < 2 && journal.isDueForSnapshot(); i++) {
+            for (int i = 0; i < 2 && isJournalOversized(); i++) {
                 snapshotWhileOthersWrite();
             }
         } finally {
@@ -1875,6 +1878,18 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
+    }
+
+    /** Whether the journal is much larger than it would be with two new snapshots. */
+    private boolean isJournalOversized() {
+        long held;
+        lock.lock();
+        try {
+            held = index.size();
+        } finally {
+            lock.unlock();
+        }
+        return journal.diskUsage() > 2 * 2 * (StateJournal.RESERVE + held * SNAPSHOT_BYTES_PER_BATCH);
     }
 
     private void reclaimPayload() {

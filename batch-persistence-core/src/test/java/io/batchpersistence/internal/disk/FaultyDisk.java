@@ -60,7 +60,9 @@ public final class FaultyDisk implements Disk {
 
     private final Disk disk;
     private @Nullable Fault fault;
+    private String gated = "";
     private @Nullable CountDownLatch gate;
+    private volatile @Nullable Thread lastForcing;
     private final AtomicInteger segmentForces = new AtomicInteger();
     private final AtomicInteger waiting = new AtomicInteger();
 
@@ -81,11 +83,22 @@ public final class FaultyDisk implements Disk {
 
     /** From now on every force of a segment waits until the latch is open. */
     public synchronized void blockForces(CountDownLatch latch) {
+        blockForces(".segment", latch);
+    }
+
+    /** From now on every force of a file whose name ends so waits until the latch is open. */
+    public synchronized void blockForces(String ending, CountDownLatch latch) {
+        gated = ending;
         gate = latch;
     }
 
     public int waitingForces() {
         return waiting.get();
+    }
+
+    /** Who has forced a segment last. */
+    public @Nullable Thread lastForcing() {
+        return lastForcing;
     }
 
     /** How often a segment was forced. */
@@ -169,10 +182,10 @@ public final class FaultyDisk implements Disk {
         disk.forceDirectory(directory);
     }
 
-    private void passGate() {
+    private void passGate(Path file) {
         CountDownLatch latch;
         synchronized (this) {
-            latch = gate;
+            latch = file.getFileName().toString().endsWith(gated) ? gate : null;
         }
         if (latch != null) {
             waiting.incrementAndGet();
@@ -210,8 +223,9 @@ public final class FaultyDisk implements Disk {
         public void force() throws IOException {
             if (path.getFileName().toString().endsWith(".segment")) {
                 segmentForces.incrementAndGet();
-                passGate();
+                lastForcing = Thread.currentThread();
             }
+            passGate(path);
             check(Operation.FORCE, path);
             file.force();
         }

@@ -7,31 +7,61 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.TreeMap;
 
-/** A disk that is a map, so that a test can open a store thousands of times, and take a copy at any moment. Thread-safe. */
+/**
+ * A disk that is a map, so that a test can open a store thousands of times, and take a copy at any moment: as a killed process
+ * leaves it, or a power cut. Thread-safe.
+ */
 public final class MemoryDisk implements Disk {
 
-    private final Map<Path, byte[]> files = new TreeMap<>();
+    /** What is in a file, whatever its name. */
+    private static final class Content {
+        private byte[] bytes = {};
+        private byte[] forced = {};
+    }
 
-    /** A file that is open stays the same file when it is moved. */
-    private final Map<Path, Path> moved = new TreeMap<>();
+    private final Map<Path, Content> files = new TreeMap<>();
+
+    /** The names that a power cut leaves. */
+    private Map<Path, Content> forcedFiles = new TreeMap<>();
+
+    private Runnable beforeChange = () -> {};
 
     /** What a new process would find if this one were killed now. */
     public synchronized MemoryDisk copy() {
         MemoryDisk copy = new MemoryDisk();
-        files.forEach((path, bytes) -> copy.files.put(path, bytes.clone()));
+        files.forEach((path, content) -> copy.put(path, content.bytes));
         return copy;
     }
 
-    public synchronized byte[] get(Path file) {
-        return Objects.requireNonNull(files.get(file), () -> file + " in " + files.keySet())
-                .clone();
+    /** What a new process would find after a power cut now, of which nothing survives that was not forced. */
+    public synchronized MemoryDisk afterPowerCut() {
+        MemoryDisk copy = new MemoryDisk();
+        forcedFiles.forEach((path, content) -> copy.put(path, content.forced));
+        return copy;
     }
 
+    /** Calls it before every operation that changes something; it may take copies. */
+    public synchronized void beforeChange(Runnable action) {
+        beforeChange = action;
+    }
+
+    public synchronized byte[] get(Path file) {
+        Content content = files.get(file);
+        if (content == null) {
+            throw new AssertionError(file + " is not in " + files.keySet());
+        }
+        return content.bytes.clone();
+    }
+
+    /** As if it had always been there. */
     public synchronized void put(Path file, byte[] bytes) {
-        files.put(file, bytes.clone());
+        Content content = new Content();
+        content.bytes = bytes.clone();
+        content.forced = content.bytes.clone();
+        files.put(file, content);
+        forcedFiles.put(file, content);
     }
 
     /** All files, in order of their names. */
@@ -39,45 +69,40 @@ public final class MemoryDisk implements Disk {
         return List.copyOf(files.keySet());
     }
 
-    private synchronized void write(Path file, long offset, byte[] bytes, int from, int length) {
-        byte[] old = Objects.requireNonNullElse(files.get(file), new byte[0]); // open, but deleted
-        byte[] grown = old.length < offset + length ? Arrays.copyOf(old, (int) offset + length) : old;
-        System.arraycopy(bytes, from, grown, (int) offset, length);
-        files.computeIfPresent(file, (path, before) -> grown);
-    }
-
     @Override
     public synchronized DiskFile create(Path file) throws IOException {
-        if (files.putIfAbsent(file, new byte[0]) != null) {
+        if (files.containsKey(file)) {
             throw new FileAlreadyExistsException(file.toString());
         }
-        return new OpenFile(file);
+        beforeChange.run();
+        Content content = new Content();
+        files.put(file, content);
+        return new OpenFile(content);
     }
 
     @Override
     public synchronized DiskFile open(Path file) throws IOException {
-        existing(file);
-        return new OpenFile(file);
+        return new OpenFile(existing(file));
     }
 
-    private byte[] existing(Path file) throws IOException {
-        byte[] bytes = files.get(file);
-        if (bytes == null) {
+    private Content existing(Path file) throws IOException {
+        Content content = files.get(file);
+        if (content == null) {
             throw new NoSuchFileException(file.toString());
         }
-        return bytes;
+        return content;
     }
 
     @Override
     public synchronized byte[] read(Path file, long offset, int length) throws IOException {
-        byte[] bytes = existing(file);
+        byte[] bytes = existing(file).bytes;
         int from = (int) Math.min(offset, bytes.length);
-        return Arrays.copyOfRange(bytes, from, Math.min(bytes.length, from + length));
+        return Arrays.copyOfRange(bytes, from, (int) Math.min(bytes.length, (long) from + length));
     }
 
     @Override
     public synchronized long size(Path file) throws IOException {
-        return existing(file).length;
+        return existing(file).bytes.length;
     }
 
     @Override
@@ -96,51 +121,64 @@ public final class MemoryDisk implements Disk {
 
     @Override
     public synchronized void move(Path from, Path to) throws IOException {
+        beforeChange.run();
         files.put(to, existing(from));
         files.remove(from);
-        moved.put(from, to);
     }
 
     @Override
     public synchronized void delete(Path file) {
+        beforeChange.run();
         files.remove(file);
     }
 
     @Override
-    public void forceDirectory(Path directory) {
-        // Nothing here survives a power cut anyway.
+    public synchronized void forceDirectory(Path directory) {
+        beforeChange.run();
+        Map<Path, Content> forced = new TreeMap<>(files);
+        forcedFiles.forEach((path, content) -> {
+            if (!directory.equals(path.getParent())) {
+                forced.put(path, content);
+            }
+        });
+        forced.keySet().removeIf(path -> !directory.equals(path.getParent()) && !forcedFiles.containsKey(path));
+        forcedFiles = forced;
     }
 
     private final class OpenFile implements DiskFile {
 
-        private final Path opened;
+        private final Content content;
 
-        OpenFile(Path opened) {
-            this.opened = opened;
-            moved.remove(opened);
-        }
-
-        private Path now() {
-            synchronized (MemoryDisk.this) {
-                return moved.getOrDefault(opened, opened);
-            }
+        OpenFile(Content content) {
+            this.content = content;
         }
 
         @Override
         public void write(long offset, byte[] bytes, int from, int length) {
-            MemoryDisk.this.write(now(), offset, bytes, from, length);
+            synchronized (MemoryDisk.this) {
+                beforeChange.run();
+                if (content.bytes.length < offset + length) {
+                    content.bytes = Arrays.copyOf(content.bytes, (int) offset + length);
+                }
+                System.arraycopy(bytes, from, content.bytes, (int) offset, length);
+            }
         }
 
         @Override
         public void force() {
-            // as above
+            synchronized (MemoryDisk.this) {
+                beforeChange.run();
+                content.forced = content.bytes.clone();
+            }
         }
 
         @Override
         public void truncate(long size) {
             synchronized (MemoryDisk.this) {
-                files.computeIfPresent(
-                        now(), (path, bytes) -> bytes.length > size ? Arrays.copyOf(bytes, (int) size) : bytes);
+                beforeChange.run();
+                if (content.bytes.length > size) {
+                    content.bytes = Arrays.copyOf(content.bytes, (int) size);
+                }
             }
         }
 

@@ -1,0 +1,434 @@
+package io.batchpersistence.store.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.segment.RecordFormat.View;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.IntStream;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Space between batches that are held comes back, and whatever happens meanwhile, each of them is there, once. */
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SegmentCompactionTest {
+
+    private static final int BATCHES = 400;
+    private static final BatchSelector ALL = BatchSelector.all();
+    private static final Verdict LATER = new Verdict(false, null, 3);
+    private static final Verdict DEAD = new Verdict(true, null, 10);
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final List<Corruption> reports = new ArrayList<>();
+
+    private SegmentBatchStore open(Disk disk) {
+        SegmentBatchStore store = SegmentBatchStore.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+        return store;
+    }
+
+    private static String id(int i) {
+        return "batch " + i;
+    }
+
+    private void append(SegmentBatchStore store, int from, int to) {
+        List<CompletableFuture<?>> appends = new ArrayList<>();
+        for (int i = from; i < to; i++) {
+            appends.add(store.append(
+                    GeneratedBatch.of(id(i), clock.instant(), clock.instant().plusSeconds(60))));
+            clock.advance(Duration.ofMillis(1));
+        }
+        appends.forEach(CompletableFuture::join);
+    }
+
+    private static boolean isStuck(int i) {
+        return i % 20 == 7;
+    }
+
+    /** One of twenty stays: by turns in flight, pending with failures, and dead. */
+    private Set<String> settle(SegmentBatchStore store, int from, int to) {
+        Set<String> stuck = new TreeSet<>();
+        for (int i = from; i < to; i++) {
+            if (!isStuck(i)) {
+                assertThat(store.delivered(id(i))).isNotNull();
+                continue;
+            }
+            stuck.add(id(i));
+            int turn = i / 20 % 3;
+            if (turn > 0) {
+                assertThat(store.failed(
+                                id(i),
+                                BatchStore.ANY_FENCE,
+                                "reason " + turn,
+                                clock.instant(),
+                                (type, retries) -> turn == 1 ? LATER : DEAD))
+                        .isNotNull();
+            }
+        }
+        return stuck;
+    }
+
+    private static List<Path> segments(MemoryDisk disk) {
+        return disk.files().stream()
+                .filter(path -> path.toString().endsWith(".segment"))
+                .toList();
+    }
+
+    private static void awaitFewSegments(MemoryDisk disk, int most) {
+        Awaitility.await().until(() -> segments(disk).size() <= most);
+    }
+
+    private void assertHolds(SegmentBatchStore store, Set<String> ids) {
+        assertThat(store.list(ALL, clock.instant()))
+                .extracting(BatchSummary::id)
+                .containsExactlyInAnyOrderElementsOf(ids);
+        for (String id : ids) {
+            assertThat(store.find(id).orElseThrow().entries()).as(id).isEqualTo(GeneratedBatch.entries(id));
+        }
+        assertBooks(store);
+    }
+
+    private void assertBooks(SegmentBatchStore store) {
+        assertThat(reports).allSatisfy(report -> assertThat(report.batches()).isZero());
+        assertThat(store.stats().collectors().values())
+                .allSatisfy(
+                        stats -> assertThat(stats.isBalanced()).as("%s", stats).isTrue());
+        assertThat(store.stats().total().corrupt()).isZero();
+    }
+
+    @Test
+    void few_batches_that_are_held_do_not_keep_many_files() {
+        MemoryDisk disk = new MemoryDisk();
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            stuck = settle(store, 0, BATCHES);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            assertHolds(store, stuck);
+            long live = store.stats().total().bytes();
+            assertThat(segments(disk).stream()
+                            .mapToLong(path -> disk.get(path).length)
+                            .sum())
+                    .isLessThanOrEqualTo(2 * live);
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            assertHolds(store, stuck);
+            for (String id : stuck) {
+                PersistedBatch batch = store.find(id).orElseThrow();
+                int turn = Integer.parseInt(id.substring(6)) / 20 % 3;
+                assertThat(batch.state()).as(id).isEqualTo(turn == 2 ? BatchState.DEAD : BatchState.PENDING);
+                assertThat(batch.retryCount()).as(id).isEqualTo(new int[] {0, 3, 10}[turn]);
+                assertThat(batch.failureReason()).as(id).isEqualTo(turn == 0 ? null : "reason " + turn);
+            }
+        }
+    }
+
+    @Test
+    void batches_that_were_moved_come_in_the_order_in_which_they_were_persisted() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            IntStream.range(0, BATCHES).filter(i -> !isStuck(i)).forEach(i -> store.delivered(id(i)));
+            store.reclaim();
+            awaitFewSegments(disk, 10);
+            append(store, BATCHES, BATCHES + 40);
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            for (String type : store.collectorTypes()) {
+                List<Integer> order = store
+                        .claim(
+                                type,
+                                BatchOrder.OLDEST_FIRST,
+                                clock.instant(),
+                                clock.instant().plusSeconds(60),
+                                BATCHES)
+                        .stream()
+                        .map(claim -> Integer.parseInt(claim.batch().id().substring(6)))
+                        .toList();
+                assertThat(order).hasSizeGreaterThan(10).isSorted();
+            }
+        }
+        try (SegmentBatchStore store = open(disk)) { // the oldest goes first, also where files are not in that order
+            assertThat(store.evictOldest(5))
+                    .extracting(BatchSummary::id)
+                    .containsExactly(id(7), id(27), id(47), id(67), id(87));
+        }
+    }
+
+    /** What was to be seen before one operation of the disk. */
+    private record Moment(MemoryDisk killed, MemoryDisk powerCut, Set<String> settled) {}
+
+    /**
+     * A store is left at every operation of the disk while it is compacted, and batches are settled and persisted: as a killed
+     * process leaves it, and as a power cut does. Then it is left again while that is repaired.
+     */
+    @Test
+    void left_at_any_step_nothing_is_lost_and_nothing_is_there_twice() {
+        MemoryDisk disk = new MemoryDisk();
+        List<Moment> moments = new ArrayList<>();
+        Set<String> settled = new HashSet<>();
+        Set<String> all = new TreeSet<>();
+        int extra = BATCHES / 10;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            IntStream.range(0, BATCHES + extra)
+                    .filter(SegmentCompactionTest::isStuck)
+                    .forEach(i -> all.add(id(i)));
+            int before = segments(disk).size();
+            settle(store, 0, BATCHES);
+            store.reclaim(); // the segments in which nothing is held are gone, and that is durable
+            synchronized (moments) {
+                disk.beforeChange(() -> {
+                    synchronized (moments) {
+                        moments.add(new Moment(disk.copy(), disk.afterPowerCut(), Set.copyOf(settled)));
+                    }
+                });
+            }
+            append(store, BATCHES, BATCHES + extra);
+            settle(store, BATCHES, BATCHES + extra);
+            store.reclaim();
+            for (int i = 7; i < BATCHES; i += 80) { // while they are being moved
+                synchronized (moments) {
+                    settled.add(id(i));
+                }
+                store.delivered(id(i));
+            }
+            awaitFewSegments(disk, before / 5);
+            disk.beforeChange(() -> {});
+            Set<String> left = new TreeSet<>(all);
+            left.removeAll(settled);
+            assertHolds(store, left);
+        }
+        assertThat(moments).hasSizeGreaterThan(100);
+        int repaired = 0;
+        for (Moment moment : moments) {
+            for (MemoryDisk found : List.of(moment.killed(), moment.powerCut())) {
+                boolean again = repaired++ % 10 == 0;
+                List<MemoryDisk> second = new ArrayList<>();
+                if (again) {
+                    found.beforeChange(() -> second.add(found.copy()));
+                }
+                check(found, moment, all);
+                found.beforeChange(() -> {});
+                second.forEach(copy -> check(copy, moment, all));
+            }
+        }
+    }
+
+    private void check(MemoryDisk found, Moment moment, Set<String> stuck) {
+        try (SegmentBatchStore store = open(found)) {
+            List<String> held = store.list(ALL, clock.instant()).stream()
+                    .map(BatchSummary::id)
+                    .toList();
+            assertThat(held).doesNotHaveDuplicates();
+            // Those of the second wave may not have been acknowledged yet; those of the first were.
+            Set<String> owed = new TreeSet<>(stuck);
+            owed.removeAll(moment.settled());
+            owed.removeIf(id -> Integer.parseInt(id.substring(6)) >= BATCHES);
+            assertThat(held).containsAll(owed);
+            for (String id : owed) {
+                assertThat(store.find(id).orElseThrow().entries()).isEqualTo(GeneratedBatch.entries(id));
+            }
+            assertBooks(store);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = Operation.class,
+            names = {"CREATE", "WRITE", "FORCE", "MOVE", "FORCE_DIRECTORY", "DELETE", "READ"})
+    void a_disk_that_fails_meanwhile_costs_nothing_but_the_attempt(Operation operation) {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(files).size();
+            stuck = settle(store, 0, BATCHES);
+            String what = operation == Operation.FORCE_DIRECTORY
+                    ? directory.getFileName().toString()
+                    : operation == Operation.READ || operation == Operation.MOVE ? ".segment" : ".segment.tmp";
+            disk.fail(operation, what, "Input/output error").times(3);
+            store.reclaim();
+            store.reclaim();
+            disk.heal();
+            Awaitility.await().until(() -> {
+                store.reclaim();
+                return segments(files).size() <= before / 5;
+            });
+            assertHolds(store, stuck);
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            assertHolds(store, stuck);
+        }
+    }
+
+    @Test
+    void a_damaged_batch_is_set_aside_and_the_others_are_moved() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            // Damaged where the header says nothing about it, so that only whoever reads the payload finds out.
+            for (Path segment : segments(disk)) {
+                byte[] bytes = disk.get(segment);
+                int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
+                int at = 16;
+                for (View view = new View(bytes, at); view.hasValidHeader(number, at); view = new View(bytes, at)) {
+                    at += view.length();
+                    if (view.header().id().equals(id(7))) {
+                        bytes[at - 1] ^= 1;
+                        disk.put(segment, bytes);
+                    }
+                }
+            }
+            Set<String> stuck = settle(store, 0, BATCHES);
+            stuck.remove(id(7));
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            assertThat(reports).singleElement().satisfies(report -> {
+                assertThat(report.batchId()).isEqualTo(id(7));
+                assertThat(report.batches()).isOne();
+                assertThat(report.quarantinedTo()).isNotNull();
+            });
+            reports.clear();
+            assertThat(store.list(ALL, clock.instant()))
+                    .extracting(BatchSummary::id)
+                    .containsExactlyInAnyOrderElementsOf(stuck);
+            assertThat(store.stats().total().corrupt()).isOne();
+            assertThat(store.stats().total().isBalanced()).isTrue();
+        }
+        assertThat(disk.files()).anyMatch(path -> path.toString().endsWith(".damaged"));
+    }
+
+    @Test
+    void a_reader_finds_a_batch_that_is_moved_under_it() {
+        MemoryDisk files = new MemoryDisk();
+        try (SegmentBatchStore store = open(files)) {
+            append(store, 0, BATCHES);
+            Set<String> stuck = new TreeSet<>();
+            IntStream.range(0, BATCHES).forEach(i -> {
+                if (isStuck(i)) {
+                    stuck.add(id(i));
+                } else {
+                    store.delivered(id(i));
+                }
+            });
+            int before = segments(files).size();
+            store.reclaim();
+            while (segments(files).size() > before / 5) { // until they are somewhere else
+                for (String id : stuck) {
+                    assertThat(store.find(id)).isPresent();
+                }
+            }
+            assertHolds(store, stuck);
+            for (String id : stuck) {
+                assertThat(store.delivered(id)).isNotNull();
+            }
+            store.reclaim();
+            assertThat(segments(files)).isEmpty();
+        }
+        assertThat(reports).isEmpty();
+    }
+
+    @Test
+    void a_full_store_gives_back_the_garbage_between_what_it_holds() {
+        MemoryDisk disk = new MemoryDisk();
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .maxDiskUsage(DiskStoreOptions.MIN_DISK_USAGE)
+                .clock(clock)
+                .build();
+        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+            int accepted = 0;
+            while (!append(store, id(accepted)).isCompletedExceptionally()) {
+                accepted++;
+            }
+            assertThat(store.stats().diskUsage()).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
+            for (int i = 0; i < accepted; i++) {
+                if (i % 5 != 0) {
+                    store.delivered(id(i));
+                }
+            }
+            long full = store.stats().diskUsage();
+            store.reclaim();
+            Awaitility.await().until(() -> {
+                assertThat(store.stats().diskUsage()).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
+                return store.stats().diskUsage() < full / 2;
+            });
+            assertThat(append(store, "one more")).isCompleted();
+            assertThat(store.count(ALL, clock.instant())).isEqualTo((accepted + 4) / 5 + 1);
+        }
+    }
+
+    private CompletableFuture<?> append(SegmentBatchStore store, String id) {
+        return store.appendAndWait(
+                GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
+    }
+
+    @Test
+    void claims_are_kept_while_batches_are_moved() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            settle(store, 0, BATCHES);
+            for (String type : store.collectorTypes()) {
+                store.replay(ALL.collectorTypes(type), clock.instant());
+            }
+            List<Claim> claims = new ArrayList<>();
+            for (String type : store.collectorTypes()) {
+                claims.addAll(store.claim(
+                        type,
+                        BatchOrder.OLDEST_FIRST,
+                        clock.instant(),
+                        clock.instant().plusSeconds(60),
+                        BATCHES));
+            }
+            assertThat(claims).isNotEmpty();
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            for (Claim claim : claims) {
+                assertThat(store.failed(
+                                claim.batch().id(), claim.fence(), "503", clock.instant(), (type, retries) -> LATER))
+                        .isNotNull();
+            }
+            assertBooks(store);
+        }
+    }
+}
