@@ -182,6 +182,7 @@ public record BatchPersistenceProperties(
                 .syncInterval(syncInterval)
                 .maxBatches(maxPendingBatches)
                 .maxDiskUsage(maxDiskUsage.toBytes())
+                .compactionRate(cleanup.compactionRate().toBytes())
                 .clock(clock)
                 .build();
     }
@@ -258,16 +259,25 @@ public record BatchPersistenceProperties(
      * Cleanup: removing what outlived its TTL and giving disk space back.
      *
      * @param interval Time between two rounds of cleanup.
+     * @param compactionRate Bytes a second that are copied at most to give back the space between batches that are held.
      */
-    public record Cleanup(@DefaultValue("1m") Duration interval) {
+    public record Cleanup(
+            @DefaultValue("1m") Duration interval,
+            @DefaultValue("32MB") DataSize compactionRate) {
 
         /**
-         * Checks the value.
+         * Checks the values.
          *
-         * @throws IllegalArgumentException if it is not positive
+         * @throws IllegalArgumentException if one is not positive
          */
         public Cleanup {
             positive(interval, "cleanup.interval", "1m");
+            if (compactionRate.toBytes() < 1) {
+                throw new InvalidSettingException(
+                        "cleanup.compaction_rate",
+                        "is " + compactionRate + ", but must be positive",
+                        "Set a size, for instance 32MB. A number without a unit is in bytes.");
+            }
         }
     }
 

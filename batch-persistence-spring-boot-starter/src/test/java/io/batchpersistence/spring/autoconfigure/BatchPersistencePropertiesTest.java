@@ -77,6 +77,7 @@ class BatchPersistencePropertiesTest {
             Map.entry("recovery.exclude-collector-types", "[kafka]"),
             Map.entry("recovery.exclude-failure-reasons", "[*401*]"),
             Map.entry("cleanup.interval", "PT41S"),
+            Map.entry("cleanup.compaction-rate", "7777777B"),
             Map.entry("health.max-pending-age", "PT43M"),
             Map.entry("health.max-fill-level", "0.5")));
 
@@ -276,6 +277,7 @@ class BatchPersistencePropertiesTest {
                 "recovery.max-rate=-1|batch_persistence.recovery.max_rate is -1.0",
                 "recovery.outage-threshold=-1|batch_persistence.recovery.outage_threshold is -1",
                 "cleanup.interval=-1m|batch_persistence.cleanup.interval is -1m",
+                "cleanup.compaction-rate=0|batch_persistence.cleanup.compaction_rate is 0B",
                 "health.max-pending-age=0|batch_persistence.health.max_pending_age is 0ms",
                 "health.max-fill-level=0|batch_persistence.health.max_fill_level is 0.0",
                 "store=json_files;format=protobuf|batch_persistence.format is protobuf, but batch_persistence.store is json_files",
