@@ -17,7 +17,6 @@ import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
@@ -34,15 +33,10 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicReference;
-import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.IntConsumer;
-import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
@@ -81,15 +75,6 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private static final Logger log = LoggerFactory.getLogger(IndexedBatchStore.class);
 
-    /** Encoded bytes in the queue above which appending callers wait: memory stays bounded however many there are. */
-    private static final long MAX_QUEUED_BYTES = 64L << 20;
-
-    /** On a full disk not every single mark tries to begin a new journal. */
-    private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
-
-    /** After a snapshot that failed the journal goes on, and grows, for that long. */
-    private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
-
     /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
     private static final long READ_RETRY_MILLIS = 10_000;
 
@@ -98,38 +83,14 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private static final long NEVER = BatchIndex.NEVER;
 
-    /** Stands for a due time: at once, whenever that is. */
-    private static final long WAS_IN_FLIGHT = 0;
-
-    /** Marks wait that long for others to be written with. What a kill takes of them is sent again. */
-    private static final long MARKS_LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
-
-    /** What a batch takes in a snapshot, about, if it is not as it was persisted. */
-    private static final long SNAPSHOT_BYTES_PER_BATCH = 64;
-
-    /** What a snapshot collects before it writes. */
-    private static final int SNAPSHOT_CHUNK = 256 << 10;
-
-    /** Pages of the index that are looked through for a compaction under one lock. */
-    private static final int PAGES_AT_ONCE = 16;
-
     private final DiskStoreOptions options;
-    private final Disk disk;
     private final DirectoryLock directoryLock;
     private final Quarantine quarantine;
     private final PayloadLog payload;
-    private final Thread writer;
-    private final Thread housekeeper;
+    private final StoreWriter writer;
+    private final Housekeeper housekeeper;
 
     private final ReentrantLock lock = new ReentrantLock();
-    /** The writer thread waits for it. */
-    private final Condition work = lock.newCondition();
-    /** The housekeeper waits for it. */
-    private final Condition housework = lock.newCondition();
-
-    private final Condition queueShrank = lock.newCondition();
-    /** Held by whoever writes a snapshot or compacts; before {@link #lock}. */
-    private final ReentrantLock housekeeping = new ReentrantLock();
 
     // ---- guarded by the lock ---------------------------------------------------------------------
 
@@ -138,51 +99,10 @@ public abstract class IndexedBatchStore implements BatchStore {
     private final Map<String, Flight> flights = new HashMap<>();
 
     private final Set<String> appending = new HashSet<>();
-    private List<PayloadLog.Append> appends = new ArrayList<>();
-    private final JournalFrames.Names names = new JournalFrames.Names();
-    private JournalFrames frames = new JournalFrames(0, names);
-    private JournalFrames spareFrames = new JournalFrames(0, names);
-    private List<PayloadChange> changes = new ArrayList<>();
-    private List<Task> tasks = new ArrayList<>();
-    private final Set<Integer> declaredFileEnds = new HashSet<>();
-    /** Whether somebody has the pen. */
-    private boolean writing;
-    /** When the marks in {@link #frames} are to be written at the latest; {@link #NEVER} if there are none. */
-    private long marksDueNanos = NEVER;
-    /** When the writer thread looks again by itself. */
-    private long writerWakesNanos = NEVER;
-
-    /** When a snapshot could not be written. */
-    private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
-
-    private boolean maintenanceDue;
-    private boolean houseworkDue;
-    private boolean forceDue;
-    private boolean thoroughly;
-    /** When the journal is to be forced; {@link #NEVER} if it is. */
-    private long forceDueNanos = NEVER;
-
     private final List<Corruption> corruptions = new ArrayList<>();
     private @Nullable Consumer<Corruption> corruptionListener;
-    private long queuedBytes;
-    private long sequence;
-    private long lastStored;
     private long fences;
     private long earliestLeaseEnd = NEVER;
-    private boolean closing;
-    private boolean finishing;
-    private @Nullable String appendProblem;
-
-    // ---- of whoever has the pen ------------------------------------------------------------------
-
-    private final StateJournal journal;
-    /** How often marks could not be written to the journal ... */
-    private long losses = 1;
-    /** ... and how many of these times a later snapshot has made up for. */
-    private long lossesMadeUpFor;
-
-    private long lastGenerationNanos;
-    private volatile @Nullable String journalProblem;
 
     private record Flight(int slot, long fence, long leaseEnd) {}
 
@@ -196,11 +116,6 @@ public abstract class IndexedBatchStore implements BatchStore {
             long due,
             int retries,
             @Nullable String reason) {}
-
-    private record PayloadChange(
-            Location location, @Nullable Standing standing) {}
-
-    private record Task(Runnable action, CompletableFuture<@Nullable Void> done) {}
 
     /** Makes the payload log, after the directory is locked. */
     @FunctionalInterface
@@ -224,20 +139,17 @@ public abstract class IndexedBatchStore implements BatchStore {
      */
     protected IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory) {
         this.options = options;
-        this.disk = disk;
         this.directoryLock =
                 DirectoryLock.acquire(disk, options.directory(), options.clock().instant());
         boolean opened = false;
         try {
             this.quarantine = new Quarantine(disk, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
             this.payload = factory.create(disk, options);
-            journal = load();
-            openJournal();
-            if (payload.isReclaimable()) {
-                reclaimPayload(); // only now that the journal's snapshot, which is forced, knows what is gone
-            }
-            this.writer = daemon("batch-persistence-writer", this::write);
-            this.housekeeper = daemon("batch-persistence-housekeeper", this::keepHouse);
+            JournalState state = new JournalState();
+            StateJournal journal = StateJournal.read(disk, options.directory(), state, this::journalDamaged);
+            long sequence = StoreLoader.load(options, payload, index, state, quarantine, this::report);
+            this.writer = new StoreWriter(options, payload, journal, index, lock, sequence, this::published);
+            this.housekeeper = new Housekeeper(options, payload, index, lock, writer, this::damaged);
             writer.start();
             housekeeper.start();
             opened = true;
@@ -249,12 +161,6 @@ public abstract class IndexedBatchStore implements BatchStore {
                 directoryLock.close();
             }
         }
-    }
-
-    private static Thread daemon(String name, Runnable action) {
-        Thread thread = new Thread(action, name);
-        thread.setDaemon(true);
-        return thread;
     }
 
     /**
@@ -271,20 +177,6 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- opening ---------------------------------------------------------------------------------
 
-    private StateJournal load() throws IOException {
-        JournalState state = new JournalState();
-        StateJournal read = StateJournal.read(disk, options.directory(), state, this::journalDamaged);
-        sequence = state.nextSequence() - 1;
-        state.counters().forEach((name, counters) -> {
-            index.type(name, counters);
-        });
-        Loader loader = new Loader(state);
-        payload.load(loader);
-        loader.finish();
-        lastStored = sequence;
-        return read;
-    }
-
     private void journalDamaged(Path file, long offset, long length, String reason) {
         Path kept = quarantine.keep(file, offset, length);
         // No batch is lost with it: what it no longer says is sent once more. So it is a log line, not an event.
@@ -295,169 +187,6 @@ public abstract class IndexedBatchStore implements BatchStore {
                 offset,
                 reason,
                 kept);
-    }
-
-    /** Turns what the payload log finds into the index, and settles the accounts. */
-    private final class Loader implements PayloadLog.Loading {
-
-        private final JournalState state;
-        private final long now = options.clock().millis();
-        private final List<Location> replaced = new ArrayList<>();
-        private long lostUnknown;
-
-        Loader(JournalState state) {
-            this.state = state;
-        }
-
-        @Override
-        public boolean isGone(long sequence) {
-            return state.isGone(sequence);
-        }
-
-        @Override
-        public long fileEnd(int file) {
-            return state.fileEnd(file);
-        }
-
-        @Override
-        public long newSequence() {
-            return ++sequence;
-        }
-
-        @Override
-        public void found(
-                Location location, int idHash, String collectorType, long createdAt, @Nullable Standing fromPayload) {
-            sequence = Math.max(sequence, location.sequence());
-            if (isKnown(location, idHash)) {
-                return;
-            }
-            if (location.sequence() > state.checkpoint()) {
-                index.type(collectorType).counters.accepted++;
-            }
-            restore(
-                    location,
-                    idHash,
-                    collectorType,
-                    createdAt,
-                    fromPayload != null ? fromPayload : state.standing(location.sequence()));
-        }
-
-        private void restore(
-                Location location, int idHash, String collectorType, long createdAt, @Nullable Standing standing) {
-            BatchIndex.Type type = index.type(collectorType);
-            if (standing == null) {
-                index.pend(index.restore(location, idHash, type, createdAt, createdAt), now);
-                return;
-            }
-            int slot = index.restore(location, idHash, type, createdAt, standing.since());
-            index.noteFailure(slot, standing.lastAttempt(), standing.retries(), standing.reason());
-            if (standing.dead()) {
-                index.bury(slot, standing.since());
-            } else {
-                index.pend(slot, standing.due() == WAS_IN_FLIGHT ? now : standing.due());
-            }
-        }
-
-        /**
-         * The same batch twice: a copy whose original was about to be deleted. The same id twice: an append that failed after
-         * its bytes were written, and was tried again; the later one is the one that was promised.
-         */
-        private boolean isKnown(Location location, int idHash) {
-            List<Integer> same = new ArrayList<>(0);
-            index.candidates(idHash, same::add);
-            for (int slot : same) {
-                Location other = index.location(slot);
-                if (other.sequence() == location.sequence()) {
-                    index.relocate(slot, location);
-                    payload.superseded(other);
-                    return true;
-                }
-                String id = idAt(other);
-                if (id != null && id.equals(idAt(location))) {
-                    index.typeOf(slot).counters.accepted--;
-                    index.remove(slot);
-                    replaced.add(other);
-                }
-            }
-            return false;
-        }
-
-        @Override
-        public boolean damaged(
-                Path file,
-                long offset,
-                long length,
-                String reason,
-                @Nullable String id,
-                @Nullable String collectorType,
-                long[] lost) {
-            long batches = 0;
-            for (long number : lost) {
-                sequence = Math.max(sequence, number);
-                if (state.isGone(number)) {
-                    continue;
-                }
-                boolean counted = number <= state.checkpoint(); // so is a batch without number, most likely
-                if (counted && collectorType == null && number > 0) {
-                    continue; // accepted under a name that we will know only by what is missing there, see finish
-                }
-                batches++;
-                if (counted && collectorType == null) {
-                    lostUnknown++;
-                    continue;
-                }
-                Counters counters = index.type(collectorType == null ? UNKNOWN_COLLECTOR : collectorType).counters;
-                if (!counted) {
-                    counters.accepted++;
-                }
-                counters.count(Cause.CORRUPT, 1);
-            }
-            Path kept = quarantine.keep(file, offset, length);
-            report(new Corruption(file, offset, length, reason, id, collectorType, batches, kept));
-            return kept != null;
-        }
-
-        /** What was accepted and is neither held nor known to be gone has been lost, and is said to be. */
-        void finish() {
-            replaced.forEach(payload::removed);
-            for (BatchIndex.Type type : index.types()) {
-                type.live.oldest(); // puts them in order, now that nobody has to wait for it
-                type.dead.oldest();
-            }
-            for (BatchIndex.Type type : index.types()) {
-                Counters counters = type.counters;
-                long missing = counters.accepted - type.held() - counters.gone();
-                while (missing > 0 && !state.nameless().isEmpty()) {
-                    counters.count(state.nameless().remove(), 1);
-                    missing--;
-                }
-                if (missing > 0) {
-                    counters.count(Cause.CORRUPT, missing);
-                    long reported = Math.min(missing, lostUnknown);
-                    lostUnknown -= reported;
-                    if (missing > reported) {
-                        report(new Corruption(
-                                options.directory(),
-                                0,
-                                0,
-                                "batches are missing; they were in damaged bytes, or their file was removed or cut off",
-                                null,
-                                type.name,
-                                missing - reported,
-                                null));
-                    }
-                } else {
-                    // More than we knew of: marks that a power cut took back. They were accepted once, and are held
-                    // again.
-                    counters.accepted -= missing;
-                }
-            }
-            if (lostUnknown > 0) {
-                Counters unknown = index.type(UNKNOWN_COLLECTOR).counters;
-                unknown.accepted += lostUnknown;
-                unknown.count(Cause.CORRUPT, lostUnknown);
-            }
-        }
     }
 
     private @Nullable String idAt(Location location) {
@@ -494,7 +223,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         List<Row> sameHash = null;
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             if (flights.containsKey(batch.id()) || !appending.add(batch.id())) {
                 return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
             }
@@ -505,29 +234,22 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.unlock();
         }
         PayloadLog.Append append = null;
-        Round round = null;
+        StoreWriter.Round round = null;
         try {
             if (sameHash != null && locate(batch.id(), sameHash) != null) {
                 return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
             }
             lock.lock();
             try {
-                requireOpen();
+                writer.requireOpen();
                 String full = full(encoded.size());
                 if (full != null) {
                     return CompletableFuture.failedFuture(new BatchRejectedException(full));
                 }
-                while (queuedBytes > MAX_QUEUED_BYTES && !closing) {
-                    queueShrank.awaitUninterruptibly();
-                }
-                requireOpen();
-                append = new PayloadLog.Append(batch, ++sequence, encoded, idHash);
-                appends.add(append);
-                queuedBytes += encoded.size();
-                if (waits && !writing && tasks.isEmpty() && !maintenanceDue) {
-                    round = takePen();
-                } else if (!writing) {
-                    work.signal();
+                append = writer.append(batch, encoded, idHash);
+                round = waits ? writer.tryTakePen() : null;
+                if (round == null) {
+                    writer.wake();
                 }
             } finally {
                 lock.unlock();
@@ -543,13 +265,21 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
         }
         if (round != null) {
-            try {
-                write(round);
-            } finally {
-                layDownPen();
-            }
+            writer.writeAndLayDownPen(round);
         }
         return append.done;
+    }
+
+    /** Under the lock: it enters the index, or not. */
+    private void published(PayloadLog.Append append) {
+        appending.remove(append.id);
+        Location location = append.location;
+        if (location != null) {
+            BatchIndex.Type type = index.type(append.collectorType);
+            int slot = index.add(location, append.idHash, type, append.createdAt, append.leaseUntil);
+            type.counters.accepted++;
+            fly(append.id, slot, ++fences, append.leaseUntil);
+        }
     }
 
     private @Nullable String full(int size) {
@@ -558,7 +288,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             return "the store holds " + held + " batches, which is its bound; raise max_pending_batches, or deliver, "
                     + "discard or expire some";
         }
-        long used = diskUsage() - payload.room() + queuedBytes;
+        long used = diskUsage() - payload.room() + writer.queuedBytes();
         if (used + size + StateJournal.RESERVE + payload.compactionRoom() > options.maxDiskUsage()) {
             return "the store uses " + used + " of " + options.maxDiskUsage() + " bytes, and the batch of " + size
                     + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
@@ -567,7 +297,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private long diskUsage() {
-        return payload.diskUsage() + journal.diskUsage() + quarantine.bytes();
+        return payload.diskUsage() + writer.journalBytes() + quarantine.bytes();
     }
 
     // ---- finding ---------------------------------------------------------------------------------
@@ -611,7 +341,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         List<Row> rows;
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             Flight flight = flights.get(id);
             if (flight != null) {
                 return row(flight.slot());
@@ -660,14 +390,24 @@ public abstract class IndexedBatchStore implements BatchStore {
         damaged(row, null, "the file is missing");
     }
 
+    private void damaged(int slot, Location location, @Nullable String reason) {
+        damaged(slot, location, idAt(location), reason);
+    }
+
     private void damaged(Row row, @Nullable String id, @Nullable String reason) {
+        damaged(row.slot(), row.location(), id, reason);
+    }
+
+    private void damaged(int slot, Location location, @Nullable String id, @Nullable String reason) {
         Location at;
+        String collectorType;
         lock.lock();
         try {
-            if (!index.holds(row.slot(), row.location().sequence())) {
+            if (!index.holds(slot, location.sequence())) {
                 return; // settled meanwhile; its file may be gone for good reason
             }
-            at = index.location(row.slot());
+            at = index.location(slot);
+            collectorType = index.typeOf(slot).name;
         } finally {
             lock.unlock();
         }
@@ -675,15 +415,14 @@ public abstract class IndexedBatchStore implements BatchStore {
         Path kept = quarantine.keep(file, at.offset(), at.length());
         lock.lock();
         try {
-            if (!index.holds(row.slot(), at.sequence())) {
+            if (!index.holds(slot, at.sequence())) {
                 return;
             }
-            settle(row.slot(), Cause.CORRUPT);
+            settle(slot, Cause.CORRUPT);
         } finally {
             lock.unlock();
         }
-        report(new Corruption(
-                file, at.offset(), at.length(), String.valueOf(reason), id, row.collectorType(), 1, kept));
+        report(new Corruption(file, at.offset(), at.length(), String.valueOf(reason), id, collectorType, 1, kept));
     }
 
     private void report(Corruption corruption) {
@@ -735,7 +474,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         List<Long> fencesTaken = new ArrayList<>();
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             BatchIndex.Type type = index.knownType(collectorType);
             while (type != null && taken.size() < max) {
                 int slot = index.nextDue(type, order, PayloadLog.millis(now));
@@ -820,7 +559,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         long time = PayloadLog.millis(now);
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             if (earliestLeaseEnd >= time) {
                 return List.of(); // so that a tick with a hundred thousand in flight costs nothing
             }
@@ -849,7 +588,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             int slot = row.slot();
             if (!index.holds(slot, row.location().sequence())) {
                 return null;
@@ -868,7 +607,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             Flight flight = flights.get(batchId);
             if (flight == null || (fence != ANY_FENCE && fence != flight.fence())) {
                 return null;
@@ -885,7 +624,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             } else {
                 index.pend(slot, millis(verdict.nextAttemptAt()));
             }
-            journalStanding(slot, kept);
+            writer.changed(slot, kept);
             return new Settled(
                     type.name, Instant.ofEpochMilli(index.createdAt(slot)), verdict.retryCount(), index.state(slot));
         } finally {
@@ -897,7 +636,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             Flight flight = flights.get(batchId);
             if (flight == null) {
                 return null;
@@ -908,7 +647,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             flights.remove(batchId);
             index.pend(slot, millis(nextAttemptAt));
             if (nextAttemptAt == null) {
-                journalStanding(slot, index.reason(slot)); // otherwise it is what a restart makes of it by itself
+                writer.changed(slot, index.reason(slot)); // otherwise it is what a restart makes of it by itself
             }
             return new Settled(
                     type.name, Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), BatchState.PENDING);
@@ -941,39 +680,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         Location location = index.location(slot);
         index.remove(slot);
         type.counters.count(cause, 1);
-        frames.settled(location.sequence(), type, cause);
-        changes.add(new PayloadChange(location, null));
-        marked();
-    }
-
-    /** Under the lock: the batch stands differently. */
-    private void journalStanding(int slot, @Nullable String reason) {
-        Location location = index.location(slot);
-        Standing standing = standing(slot, reason);
-        frames.standing(location.sequence(), standing);
-        changes.add(new PayloadChange(location, standing));
-        marked();
-    }
-
-    /** Under the lock: there is a mark to be written, soon. */
-    private void marked() {
-        if (marksDueNanos == NEVER) {
-            marksDueNanos = System.nanoTime() + MARKS_LINGER_NANOS;
-            if (!writing && writerWakesNanos > marksDueNanos) {
-                work.signal();
-            }
-        }
-    }
-
-    private Standing standing(int slot, @Nullable String reason) {
-        BatchState state = index.state(slot);
-        return new Standing(
-                state == BatchState.DEAD,
-                index.since(slot),
-                index.retries(slot),
-                index.lastAttempt(slot),
-                state == BatchState.IN_FLIGHT ? WAS_IN_FLIGHT : index.due(slot),
-                reason);
+        writer.settled(location, type, cause);
     }
 
     // ---- selecting -------------------------------------------------------------------------------
@@ -991,7 +698,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             Matcher matcher = new Matcher(selector, now);
             List<Integer> slots = new ArrayList<>();
             if (selector.ids().isEmpty()) {
@@ -1060,7 +767,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
         return changeAll(select(selector.states(BatchState.PENDING), now), BatchState.PENDING, slot -> {
             index.pend(slot, millis(nextAttemptAt));
-            journalStanding(slot, index.reason(slot));
+            writer.changed(slot, index.reason(slot));
         });
     }
 
@@ -1069,7 +776,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         List<Row> held = new ArrayList<>();
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             index.forEach(slot -> {
                 if (index.isHeld(slot)) {
                     held.add(row(slot));
@@ -1080,7 +787,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         return changeAll(held, BatchState.PENDING, slot -> {
             index.pend(slot, PayloadLog.millis(nextAttemptAt));
-            journalStanding(slot, index.reason(slot));
+            writer.changed(slot, index.reason(slot));
         });
     }
 
@@ -1088,7 +795,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public long replay(BatchSelector selector, Instant now) {
         return changeAll(select(selector.states(BatchState.DEAD), now), BatchState.DEAD, slot -> {
             index.replay(slot, PayloadLog.millis(now));
-            journalStanding(slot, index.reason(slot));
+            writer.changed(slot, index.reason(slot));
         });
     }
 
@@ -1102,7 +809,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         long changed = 0;
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             for (Row row : rows) {
                 if (index.holds(row.slot(), row.location().sequence())
                         && index.state(row.slot()) == (state == null ? row.state() : state)) {
@@ -1114,7 +821,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.unlock();
         }
         if (changed > 0) {
-            withPen(this::forceJournal);
+            writer.withPen(writer::forceJournal);
         }
         return changed;
     }
@@ -1124,7 +831,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         List<Row> rows = new ArrayList<>();
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             BatchIndex.Type type = index.knownType(collectorType);
             if (type != null) {
                 collectOlder(type.live, PayloadLog.millis(pendingBefore), max, rows);
@@ -1153,7 +860,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         List<Row> rows = new ArrayList<>();
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             for (BatchIndex.Type type : index.types()) {
                 collectOlder(type.live, NEVER, max, rows);
                 collectOlder(type.dead, NEVER, max, rows);
@@ -1164,7 +871,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         rows.sort(Comparator.comparingLong(row -> row.location().sequence()));
         List<BatchSummary> evicted = removeAll(rows.subList(0, Math.min(max, rows.size())), Cause.EVICTED);
         if (!evicted.isEmpty()) {
-            withPen(this::reclaimPayload); // the caller wants the room now
+            writer.withPen(writer::reclaimPayload); // the caller wants the room now
         }
         return evicted;
     }
@@ -1179,7 +886,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             lock.lock();
             try {
-                requireOpen();
+                writer.requireOpen();
                 if (index.holds(row.slot(), row.location().sequence()) && index.state(row.slot()) == row.state()) {
                     settle(row.slot(), cause);
                     removed.add(summary);
@@ -1226,7 +933,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             Matcher matcher = new Matcher(selector, now);
             long[] count = new long[1];
             for (BatchIndex.Type type : index.types()) {
@@ -1287,7 +994,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public Set<String> collectorTypes() {
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             Set<String> names = new HashSet<>();
             for (BatchIndex.Type type : index.types()) {
                 if (type.held() > 0) {
@@ -1304,14 +1011,18 @@ public abstract class IndexedBatchStore implements BatchStore {
     public BatchStats stats() {
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
             Map<String, CollectorStats> collectors = new HashMap<>();
             for (BatchIndex.Type type : index.types()) {
                 collectors.put(type.name, stats(type));
             }
-            String problem = appendProblem != null ? appendProblem : journalProblem;
             return new BatchStats(
-                    collectors, index.size(), options.maxBatches(), diskUsage(), options.maxDiskUsage(), problem);
+                    collectors,
+                    index.size(),
+                    options.maxBatches(),
+                    diskUsage(),
+                    options.maxDiskUsage(),
+                    writer.problem());
         } finally {
             lock.unlock();
         }
@@ -1334,824 +1045,31 @@ public abstract class IndexedBatchStore implements BatchStore {
                 type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
     }
 
-    // ---- writing ---------------------------------------------------------------------------------
-
-    /** What is written in one go. */
-    private record Round(
-            List<PayloadLog.Append> appends, JournalFrames marks, List<PayloadChange> changes, List<Task> tasks) {}
-
-    /** Under the lock: from now on this thread writes, and nobody else, until {@link #layDownPen}. */
-    private Round takePen() {
-        writing = true;
-        Round round = new Round(appends, frames, changes, tasks);
-        appends = new ArrayList<>();
-        changes = new ArrayList<>();
-        tasks = new ArrayList<>();
-        frames = spareFrames;
-        spareFrames = round.marks();
-        marksDueNanos = NEVER;
-        return round;
-    }
-
-    private void layDownPen() {
-        lock.lock();
-        try {
-            writing = false;
-            maintenanceDue = payload.isReclaimable();
-            if (payload.hasChores() || isDueForSnapshot()) {
-                callHousekeeper();
-            }
-            if (hasWork() || Math.min(marksDueNanos, forceDueNanos) < writerWakesNanos) {
-                work.signal();
-            }
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    /** Under the lock. */
-    private void callHousekeeper() {
-        houseworkDue = true;
-        housework.signal();
-    }
-
-    /** Under the lock. */
-    private boolean hasWork() {
-        return !appends.isEmpty() || !tasks.isEmpty() || maintenanceDue || finishing;
-    }
-
-    /** The writer thread. */
-    private void write() {
-        boolean last = false;
-        while (!last) {
-            Round round;
-            lock.lock();
-            try {
-                awaitWork();
-                last = finishing;
-                round = takePen();
-            } finally {
-                lock.unlock();
-            }
-            write(round);
-            runTasks(round.tasks());
-            maintain();
-            layDownPen();
-        }
-        closeFiles();
-    }
-
-    /** Under the lock. */
-    private void awaitWork() {
-        while (writing || !hasWork()) {
-            try {
-                long wakes = writing ? NEVER : Math.min(marksDueNanos, forceDueNanos);
-                writerWakesNanos = wakes;
-                if (wakes == NEVER) {
-                    work.await();
-                } else if (work.awaitNanos(wakes - System.nanoTime()) <= 0 && !writing) {
-                    return;
-                }
-            } catch (InterruptedException e) {
-                // Nobody has business interrupting this thread; going on is the safe thing to do.
-            } finally {
-                writerWakesNanos = NEVER;
-            }
-        }
-    }
-
-    /** With the pen. Throws nothing. */
-    private void write(Round round) {
-        try {
-            writeRound(round.appends(), round.marks(), round.changes());
-        } catch (RuntimeException | Error e) {
-            // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
-            log.error("Writing batches failed", e);
-            List<PayloadLog.Append> left = round.appends().stream()
-                    .filter(append -> !append.done.isDone())
-                    .toList();
-            left.forEach(append -> append.failed(new IOException(e)));
-            publish(left);
-            losses++; // what the journal lacks now, a snapshot will have
-            forceLater();
-        } finally {
-            round.marks().clear();
-        }
-    }
-
-    private void writeRound(List<PayloadLog.Append> group, JournalFrames marks, List<PayloadChange> payloadChanges) {
-        // What became of older batches comes first: an append of this round may reuse the id of one that is gone.
-        // And the payload log learns it before the journal is written: if that fails, the snapshot of the next one
-        // must have it.
-        applyToPayload(payloadChanges);
-        if (!marks.isEmpty()) {
-            writeJournal(marks);
-        }
-        if (!group.isEmpty()) {
-            payload.write(group);
-            if (options.sync() == SyncPolicy.INTERVAL) {
-                forceLater();
-            }
-            publish(group);
-        }
-    }
-
-    private void applyToPayload(List<PayloadChange> payloadChanges) {
-        for (PayloadChange change : payloadChanges) {
-            if (change.standing() == null) {
-                payload.removed(change.location());
-            } else {
-                payload.changed(change.location(), change.standing());
-            }
-        }
-    }
-
-    /** Stored batches enter the index, and then the callers know. */
-    private void publish(List<PayloadLog.Append> group) {
-        lock.lock();
-        try {
-            for (PayloadLog.Append append : group) {
-                appending.remove(append.id);
-                queuedBytes -= append.encoded.size();
-                Location location = append.location;
-                if (location != null) {
-                    BatchIndex.Type type = index.type(append.collectorType);
-                    int slot = index.add(location, append.idHash, type, append.createdAt, append.leaseUntil);
-                    type.counters.accepted++;
-                    lastStored = append.sequence;
-                    fly(append.id, slot, ++fences, append.leaseUntil);
-                    appendProblem = null;
-                } else {
-                    appendProblem =
-                            "batches can't be written to " + options.directory() + ": " + message(append.failure);
-                }
-            }
-            for (Map.Entry<Integer, Long> end : payload.fileEnds().entrySet()) {
-                if (declaredFileEnds.add(end.getKey())) {
-                    frames.fileEnd(end.getKey(), end.getValue());
-                    marked();
-                }
-            }
-            queueShrank.signalAll();
-        } finally {
-            lock.unlock();
-        }
-        for (PayloadLog.Append append : group) {
-            if (append.location != null) {
-                append.done.complete(null);
-            } else {
-                append.done.completeExceptionally(new BatchPersistenceException(
-                        "the batch '" + append.id + "' could not be written to " + options.directory() + ": "
-                                + message(append.failure),
-                        append.failure));
-            }
-        }
-    }
-
-    private static String message(@Nullable Throwable failure) {
-        if (failure == null) {
-            return "unknown";
-        }
-        return failure.getMessage() == null ? failure.toString() : failure.getMessage();
-    }
-
-    private void runTasks(List<Task> now) {
-        for (Task task : now) {
-            try {
-                task.action().run();
-                task.done().complete(null);
-            } catch (RuntimeException | Error e) {
-                task.done().completeExceptionally(e);
-            }
-        }
-    }
-
-    private void maintain() {
-        try {
-            if (forceDueNanos != NEVER && forceDueNanos - System.nanoTime() <= 0) {
-                if (options.sync() == SyncPolicy.INTERVAL || payload.awaitsJournal()) {
-                    forceAll();
-                } else {
-                    forceInBackground();
-                }
-            }
-            if (payload.isReclaimable()) {
-                reclaimPayload();
-            }
-        } catch (RuntimeException | Error e) {
-            log.error("Maintenance of {} failed", options.directory(), e);
-        }
-    }
-
-    /** Runs it on the writer thread, after what is queued now, and waits for it. */
-    private void withPen(Runnable action) {
-        CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
-        lock.lock();
-        try {
-            if (finishing) {
-                throw closed();
-            }
-            tasks.add(new Task(action, done));
-            work.signal();
-        } finally {
-            lock.unlock();
-        }
-        try {
-            done.join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
-        } catch (CompletionException e) {
-            if (e.getCause() instanceof RuntimeException cause) {
-                throw cause;
-            }
-            throw e;
-        }
-    }
-
-    private <T extends @Nullable Object> T fetchWithPen(Supplier<T> action) {
-        AtomicReference<T> result = new AtomicReference<>();
-        withPen(() -> result.set(action.get()));
-        return result.get();
-    }
-
-    private IllegalStateException closed() {
-        return new IllegalStateException("the store in " + options.directory() + " is closed");
-    }
-
-    private void requireOpen() {
-        if (closing) {
-            throw closed();
-        }
-    }
-
-    // ---- the journal -----------------------------------------------------------------------------
-
-    /** Whether log and snapshots together say all that has been left to them. */
-    private boolean isJournalComplete() {
-        return journal.isOpen() && losses == lossesMadeUpFor;
-    }
-
-    private void writeJournal(JournalFrames marks) {
-        if (!journal.isOpen()) {
-            losses++;
-            if (System.nanoTime() - lastGenerationNanos > GENERATION_RETRY_NANOS) {
-                replaceJournal(); // its snapshot has what these frames say
-            }
-            return;
-        }
-        try {
-            journal.write(marks);
-            if (options.sync() != SyncPolicy.NEVER) {
-                forceLater();
-            }
-        } catch (IOException e) {
-            journalFailed(e);
-        }
-    }
-
-    private void forceLater() {
-        lock.lock();
-        try {
-            if (forceDueNanos == NEVER) {
-                forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();
-            }
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    /** What the journal has been told is durable when this returns normally, however it failed before. */
-    private void forceJournal() {
-        if (!isJournalComplete()) {
-            replaceJournal();
-        } else if (options.sync() != SyncPolicy.NEVER) {
-            try {
-                journal.force();
-                payload.journalForced();
-            } catch (IOException e) {
-                journalFailed(e);
-            }
-        }
-    }
-
-    /** After a write or a force that failed nothing in that file can be trusted to become durable: a new one replaces it. */
-    private void journalFailed(IOException e) {
-        log.warn("State journal in {} failed: {}; beginning a new one", options.directory(), e.toString());
-        journal.close();
-        losses++;
-        replaceJournal();
-    }
-
-    private void forceInBackground() {
-        lock.lock();
-        try {
-            forceDue = true;
-            forceDueNanos = NEVER; // what is written from now on needs another force
-            callHousekeeper();
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    private void forceAll() {
-        lock.lock();
-        try {
-            forceDueNanos = NEVER;
-        } finally {
-            lock.unlock();
-        }
-        forceJournal();
-        if (options.sync() == SyncPolicy.INTERVAL) {
-            try {
-                payload.force();
-            } catch (IOException e) {
-                log.error(
-                        "Forcing batches in {} failed: {}. Those persisted in the last {} are only as safe as the "
-                                + "operating system's cache; sync: always would have refused them",
-                        options.directory(),
-                        e.toString(),
-                        options.syncInterval());
-            }
-        }
-    }
-
-    /**
-     * A new generation and its snapshot, at once. If that fails, the store goes on without (marks then live in memory only) and
-     * tries again with the next mark or cleanup.
-     */
-    private void replaceJournal() {
-        lastGenerationNanos = System.nanoTime();
-        try {
-            SnapshotHead head = beginGeneration(journal.prepare());
-            inForce(takeSnapshot(head, () -> {}), head);
-            payload.journalForced();
-        } catch (IOException e) {
-            noJournal(e);
-        }
-    }
-
-    private void noJournal(IOException e) {
-        journalProblem = "marks can't be written to " + options.directory() + ": " + message(e);
-        log.error(
-                "No state journal could be begun in {}: {}. Until it can, marks are kept in memory only, and what is "
-                        + "delivered now may be sent again after a restart",
-                options.directory(),
-                e.toString());
-    }
-
-    /**
-     * A new generation, or, where there is no room for one, the newest that was read: its reserve is for exactly that, and
-     * without it a store that is opened on a full disk would forget its marks when it is left.
-     */
-    private void openJournal() {
-        try {
-            SnapshotHead head = beginGeneration(journal.prepare());
-            inForce(takeSnapshot(head, () -> {}), head);
-            return;
-        } catch (IOException e) {
-            try {
-                journal.takeBack();
-                journal.resume();
-                lossesMadeUpFor = losses;
-            } catch (IOException again) {
-                e.addSuppressed(again);
-                noJournal(e);
-                return;
-            }
-            log.warn(
-                    "No new state journal could be begun in {}: {}; the last one goes on",
-                    options.directory(),
-                    e.toString());
-        }
-        lock.lock();
-        try {
-            newFrames(journal.generation()); // the last process's names are not ours
-        } finally {
-            lock.unlock();
-        }
-        checkpoint();
-    }
-
-    /** Under the lock: what is queued from now on is for that generation. */
-    private void newFrames(long generation) {
-        names.clear();
-        frames = new JournalFrames(generation, names);
-        spareFrames = new JournalFrames(generation, names);
-        marksDueNanos = NEVER;
-    }
-
-    /** What a snapshot begins with: all that has to be as it was when its generation began. */
-    private record SnapshotHead(long generation, JournalFrames frames, long nextSequence, long losses) {}
-
-    /** Everything queued up to now goes to the log before, everything after that to the new one. */
-    private SnapshotHead beginGeneration(StateJournal.Prepared prepared) {
-        JournalFrames head = new JournalFrames(prepared.generation(), new JournalFrames.Names());
-        JournalFrames last;
-        List<PayloadChange> lastChanges;
-        long next;
-        lock.lock();
-        try {
-            last = frames;
-            lastChanges = changes;
-            changes = new ArrayList<>();
-            newFrames(prepared.generation());
-            index.types().forEach(head::counters);
-            head.checkpoint(lastStored);
-            declaredFileEnds.clear();
-            payload.fileEnds().forEach((file, end) -> {
-                declaredFileEnds.add(file);
-                head.fileEnd(file, end);
-            });
-            next = sequence + 1;
-        } finally {
-            lock.unlock();
-        }
-        applyToPayload(lastChanges);
-        head.gone(payload.gone());
-        if (journal.isOpen() && !last.isEmpty()) {
-            try {
-                journal.write(last);
-            } catch (IOException e) {
-                log.warn("State journal in {} failed: {}", options.directory(), e.toString());
-                losses++;
-            }
-        }
-        if (!journal.begin(prepared)) {
-            losses++;
-        }
-        return new SnapshotHead(prepared.generation(), head, next, losses); // all that was lost so far is in the index
-    }
-
-    /**
-     * Writes what is not as it was persisted, a page of the index at a time, so that nobody waits long for the lock. With the
-     * pen or while housekeeping.
-     *
-     * @param pause called between pages
-     * @return to be put in force
-     */
-    private StateJournal.Snapshot takeSnapshot(SnapshotHead head, Runnable pause) throws IOException {
-        long now = options.clock().millis();
-        try (StateJournal.Snapshot snapshot = journal.new Snapshot(head.generation())) {
-            JournalFrames rows = head.frames();
-            for (int page = 0; ; page++) {
-                lock.lock();
-                try {
-                    if (page >= index.pageCount()) {
-                        break;
-                    }
-                    index.forEachInPage(page, slot -> {
-                        Standing standing = standing(slot, index.reason(slot));
-                        if (standing.dead()
-                                || standing.retries() > 0
-                                || standing.lastAttempt() != NEVER
-                                || standing.since() != index.createdAt(slot)
-                                || standing.due() > now) { // what is not said is due at once
-                            rows.standing(index.sequence(slot), standing);
-                        }
-                    });
-                } finally {
-                    lock.unlock();
-                }
-                if (rows.length() > SNAPSHOT_CHUNK) {
-                    snapshot.write(rows);
-                    rows.clear();
-                }
-                pause.run();
-            }
-            rows.snapshotEnd(head.nextSequence());
-            snapshot.write(rows);
-            snapshot.finish();
-            return snapshot;
-        }
-    }
-
-    /** With the pen. */
-    private void inForce(StateJournal.Snapshot snapshot, SnapshotHead head) {
-        journal.snapshotTaken(snapshot);
-        lossesMadeUpFor = Math.max(lossesMadeUpFor, head.losses());
-        journalProblem = null;
-    }
-
-    /** Counters into the journal, so that what happens to payload files from now on is noticed. */
-    private void checkpoint() {
-        JournalFrames marks;
-        lock.lock();
-        try {
-            index.types().forEach(frames::counters);
-            frames.checkpoint(lastStored);
-            marks = frames;
-            frames = spareFrames;
-            spareFrames = marks;
-            marksDueNanos = NEVER;
-        } finally {
-            lock.unlock();
-        }
-        writeJournal(marks);
-        marks.clear();
-    }
-
-    // ---- giving space back -----------------------------------------------------------------------
+    // ---- cleaning up and closing -----------------------------------------------------------------
 
     @Override
     public void reclaim() {
         lock.lock();
         try {
-            requireOpen();
+            writer.requireOpen();
         } finally {
             lock.unlock();
         }
-        withPen(() -> {
-            checkpoint();
-            reclaimPayload();
+        writer.withPen(() -> {
+            writer.checkpoint();
+            writer.reclaimPayload();
         });
-        housekeeping.lock();
-        try {
-            // Twice: the snapshot before the newest is kept, and may be large.
-            for (int i = 0; i < 2 && isJournalOversized(); i++) {
-                snapshotWhileOthersWrite();
-            }
-        } finally {
-            housekeeping.unlock();
-        }
-        lock.lock();
-        try {
-            thoroughly = true;
-            callHousekeeper();
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    /** Whether the journal is much larger than it would be with two new snapshots. */
-    private boolean isJournalOversized() {
-        long held;
-        lock.lock();
-        try {
-            held = index.size();
-        } finally {
-            lock.unlock();
-        }
-        return journal.diskUsage() > 2 * 2 * (StateJournal.RESERVE + held * SNAPSHOT_BYTES_PER_BATCH);
-    }
-
-    private void reclaimPayload() {
-        forceJournal();
-        payload.reclaim();
-        if (!journal.isOpen()) {
-            replaceJournal(); // there may be room for it now; it must know of the files that are gone
-        }
-    }
-
-    private boolean isDueForSnapshot() {
-        return journal.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS;
-    }
-
-    private void snapshotWhileOthersWrite() {
-        try {
-            StateJournal.Prepared prepared = journal.prepare();
-            SnapshotHead head = fetchWithPen(() -> beginGeneration(prepared));
-            StateJournal.Snapshot snapshot = takeSnapshot(head, this::pause);
-            withPen(() -> inForce(snapshot, head));
-        } catch (IOException e) {
-            snapshotFailedNanos = System.nanoTime();
-            log.warn(
-                    "No snapshot could be written in {}: {}; the journal goes on without",
-                    options.directory(),
-                    e.toString());
-        }
-    }
-
-    // ---- the housekeeper -------------------------------------------------------------------------
-
-    private void keepHouse() {
-        while (true) {
-            boolean all;
-            lock.lock();
-            try {
-                while (!houseworkDue && !closing) {
-                    housework.awaitUninterruptibly();
-                }
-                if (closing) {
-                    return;
-                }
-                houseworkDue = false;
-                all = thoroughly;
-                thoroughly = false;
-            } finally {
-                lock.unlock();
-            }
-            housekeeping.lock();
-            try {
-                pause();
-                doChores();
-                if (isDueForSnapshot()) {
-                    snapshotWhileOthersWrite();
-                }
-                while (compactOnce(all)) {
-                    doChores();
-                }
-            } catch (RuntimeException | Error e) {
-                if (!isClosing()) {
-                    log.error("Housekeeping in {} failed", options.directory(), e);
-                }
-            } finally {
-                housekeeping.unlock();
-            }
-        }
-    }
-
-    private boolean isClosing() {
-        lock.lock();
-        try {
-            return closing;
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    /** Whatever takes long does this now and then. */
-    private void pause() {
-        boolean force;
-        lock.lock();
-        try {
-            requireOpen();
-            force = forceDue;
-            forceDue = false;
-        } finally {
-            lock.unlock();
-        }
-        if (force && journal.isOpen()) {
-            try {
-                journal.force();
-            } catch (IOException e) {
-                withPen(() -> journalFailed(e));
-            }
-        }
-    }
-
-    private void doChores() {
-        for (PayloadLog.Chore next; (next = fetchWithPen(payload::nextChore)) != null; ) {
-            next.run();
-            withPen(next::finish);
-            pause();
-        }
-    }
-
-    /** A batch that has been copied. */
-    private record Moved(int slot, Location from, Location to) {}
-
-    /**
-     * Copies what is held in sparse files into a new one, which replaces them.
-     *
-     * @param all also where little is to be gained
-     * @return whether there may be more
-     */
-    boolean compactOnce(boolean all) {
-        PayloadLog.Compaction compaction = fetchWithPen(() -> payload.nextCompaction(all));
-        if (compaction == null) {
-            return false;
-        }
-        try (compaction) {
-            List<Moved> moved = new ArrayList<>();
-            Throttle throttle = new Throttle(options.compactionRate());
-            for (Row row : heldIn(compaction)) {
-                pause();
-                Location to;
-                try {
-                    to = compaction.copy(row.location());
-                } catch (DamagedPayloadException e) {
-                    damaged(row, idAt(row.location()), e.getMessage());
-                    continue;
-                }
-                moved.add(new Moved(row.slot(), row.location(), to));
-                throttle.await(row.location().length(), this::pause);
-            }
-            compaction.finish();
-            return fetchWithPen(() -> install(compaction, moved));
-        } catch (IOException e) {
-            log.warn(
-                    "Sparse files in {} could not be compacted: {}; it is tried again later",
-                    options.directory(),
-                    e.toString());
-            return false;
-        }
-    }
-
-    private List<Row> heldIn(PayloadLog.Compaction compaction) {
-        List<Row> rows = new ArrayList<>();
-        for (int from = 0; ; from += PAGES_AT_ONCE) {
-            lock.lock();
-            try {
-                if (from >= index.pageCount()) {
-                    break;
-                }
-                for (int page = from; page < Math.min(from + PAGES_AT_ONCE, index.pageCount()); page++) {
-                    index.forEachInPage(page, slot -> {
-                        if (compaction.replaces(index.file(slot))) {
-                            rows.add(row(slot));
-                        }
-                    });
-                }
-            } finally {
-                lock.unlock();
-            }
-            pause();
-        }
-        rows.sort(Comparator.comparingInt((Row row) -> row.location().file())
-                .thenComparingInt(row -> row.location().offset()));
-        return rows;
-    }
-
-    /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
-    private boolean install(PayloadLog.Compaction compaction, List<Moved> moved) {
-        LongList gone = new LongList();
-        lock.lock();
-        try {
-            for (Moved batch : moved) {
-                if (!index.holdsAt(batch.slot(), batch.from())) {
-                    gone.add(batch.from().sequence());
-                }
-            }
-        } finally {
-            lock.unlock();
-        }
-        try {
-            // Should it be in an older snapshot only that they are gone, their copies would come back to life.
-            JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Names());
-            marks.gone(gone.toArray());
-            writeJournal(marks);
-            forceJournal();
-            if (!isJournalComplete()) {
-                throw new IOException("the journal can't be written");
-            }
-            compaction.install();
-        } catch (IOException e) {
-            log.warn("Compacted batches could not be put in force in {}: {}", options.directory(), e.toString());
-            return false;
-        }
-        lock.lock();
-        try {
-            for (Moved batch : moved) {
-                boolean held = index.holdsAt(batch.slot(), batch.from());
-                if (held) {
-                    index.relocate(batch.slot(), batch.to());
-                }
-                compaction.moved(batch.from(), batch.to(), held);
-            }
-        } finally {
-            lock.unlock();
-        }
-        return true;
-    }
-
-    // ---- closing ---------------------------------------------------------------------------------
-
-    private void closeFiles() {
-        try {
-            checkpoint();
-            forceJournal();
-            payload.reclaim();
-            payload.close();
-            journal.close();
-        } catch (RuntimeException | Error e) {
-            log.error("Closing {} failed; what was persisted is safe", options.directory(), e);
-        } finally {
-            directoryLock.close();
-        }
+        housekeeper.cleanUp();
     }
 
     @Override
     public void close() {
-        lock.lock();
-        try {
-            closing = true;
-            housework.signal();
-            queueShrank.signalAll();
-        } finally {
-            lock.unlock();
-        }
-        boolean interrupted = join(housekeeper);
-        lock.lock();
-        try {
-            finishing = true;
-            work.signal();
-        } finally {
-            lock.unlock();
-        }
-        interrupted |= join(writer);
+        writer.beginClosing();
+        boolean interrupted = housekeeper.join();
+        interrupted |= writer.finish();
+        directoryLock.close();
         if (interrupted) {
             Thread.currentThread().interrupt();
         }
-    }
-
-    /** Returns whether this thread was interrupted meanwhile. */
-    private static boolean join(Thread thread) {
-        boolean interrupted = false;
-        while (thread.isAlive()) {
-            try {
-                TimeUnit.SECONDS.timedJoin(thread, 1);
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        return interrupted;
     }
 }

@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
  * @param since what its TTL is measured from
  * @param retries counted failures
  * @param lastAttempt when the last attempt failed; {@link Long#MAX_VALUE} if none has
- * @param due when it is attempted next; {@link Long#MAX_VALUE} if not by itself
+ * @param due when it is attempted next; {@link Long#MAX_VALUE} if not by itself, {@link #AT_ONCE} if it was in flight
  * @param reason why the last attempt failed; {@code null} if none has
  */
 public record Standing(
@@ -18,4 +18,7 @@ public record Standing(
         int retries,
         long lastAttempt,
         long due,
-        @Nullable String reason) {}
+        @Nullable String reason) {
+
+    static final long AT_ONCE = 0;
+}

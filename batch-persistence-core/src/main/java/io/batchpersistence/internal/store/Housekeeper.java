@@ -1,0 +1,240 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Does what takes long and nobody waits for: forces the journal in its interval, ends and prepares files, writes snapshots,
+ * compacts. It works on files that nobody needs yet, and takes the pen only to put the result in force.
+ */
+final class Housekeeper {
+
+    private static final Logger log = LoggerFactory.getLogger(Housekeeper.class);
+
+    /** After a snapshot that failed the journal goes on, and grows, for that long. */
+    private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
+
+    /** Pages of the index that are looked through for a compaction under one lock. */
+    private static final int PAGES_AT_ONCE = 16;
+
+    private final DiskStoreOptions options;
+    private final PayloadLog payload;
+    private final BatchIndex index;
+    private final ReentrantLock lock;
+    private final StoreWriter writer;
+    private final DamageListener damage;
+    private final Thread thread = new Thread(this::run, "batch-persistence-housekeeper");
+    /** Held by whoever does one of these things; taken before the store's lock. */
+    private final ReentrantLock housekeeping = new ReentrantLock();
+
+    private volatile boolean thoroughly;
+    private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
+
+    /** Told of a batch whose bytes are damaged. */
+    interface DamageListener {
+        void found(int slot, Location location, @Nullable String reason);
+    }
+
+    Housekeeper(
+            DiskStoreOptions options,
+            PayloadLog payload,
+            BatchIndex index,
+            ReentrantLock lock,
+            StoreWriter writer,
+            DamageListener damage) {
+        this.options = options;
+        this.payload = payload;
+        this.index = index;
+        this.lock = lock;
+        this.writer = writer;
+        this.damage = damage;
+    }
+
+    void start() {
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    /** Returns whether this thread was interrupted meanwhile. */
+    boolean join() {
+        return StoreWriter.join(thread);
+    }
+
+    /** Makes the journal as small as it can be, at once, and has all that is sparse compacted by and by. */
+    void cleanUp() {
+        housekeeping.lock();
+        try {
+            // Twice: the snapshot before the newest is kept, and may be large.
+            for (int i = 0; i < 2 && writer.isJournalOversized(); i++) {
+                takeSnapshot();
+            }
+        } finally {
+            housekeeping.unlock();
+        }
+        thoroughly = true;
+        writer.wakeHousekeeper();
+    }
+
+    private void run() {
+        while (writer.awaitHousework()) {
+            boolean all = thoroughly;
+            thoroughly = false;
+            housekeeping.lock();
+            try {
+                writer.forceIfWanted();
+                doChores();
+                if (writer.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS) {
+                    takeSnapshot();
+                }
+                while (compact(all)) {
+                    doChores();
+                }
+            } catch (StoreWriter.ClosedException e) {
+                log.trace("Left for the next process", e);
+            } catch (RuntimeException | Error e) {
+                log.error("Housekeeping in {} failed", options.directory(), e);
+            } finally {
+                housekeeping.unlock();
+            }
+        }
+    }
+
+    private void doChores() {
+        for (PayloadLog.Chore next; (next = writer.fetchWithPen(payload::nextChore)) != null; ) {
+            next.run();
+            writer.withPen(next::finish);
+            writer.forceIfWanted();
+        }
+    }
+
+    private void takeSnapshot() {
+        try {
+            writer.takeSnapshot(writer::forceIfWanted);
+        } catch (IOException e) {
+            snapshotFailedNanos = System.nanoTime();
+            log.warn(
+                    "No snapshot could be written in {}: {}; the journal goes on without",
+                    options.directory(),
+                    e.toString());
+        }
+    }
+
+    // ---- compaction ------------------------------------------------------------------------------
+
+    /** A batch to be copied, and where. */
+    private record Held(int slot, Location location) {}
+
+    /** A batch that has been copied. */
+    private record Moved(int slot, Location from, Location to) {}
+
+    /**
+     * Copies what is held in sparse files into a new one, which replaces them.
+     *
+     * @param all also where little is to be gained
+     * @return whether there may be more
+     */
+    private boolean compact(boolean all) {
+        PayloadLog.Compaction compaction = writer.fetchWithPen(() -> payload.nextCompaction(all));
+        if (compaction == null) {
+            return false;
+        }
+        try (compaction) {
+            List<Moved> moved = new ArrayList<>();
+            Throttle throttle = new Throttle(options.compactionRate());
+            for (Held held : heldIn(compaction)) {
+                Location to;
+                try {
+                    to = compaction.copy(held.location());
+                } catch (DamagedPayloadException e) {
+                    damage.found(held.slot(), held.location(), e.getMessage());
+                    continue;
+                }
+                moved.add(new Moved(held.slot(), held.location(), to));
+                writer.forceIfWanted();
+                throttle.await(held.location().length(), writer::forceIfWanted);
+            }
+            compaction.finish();
+            return writer.fetchWithPen(() -> install(compaction, moved));
+        } catch (IOException e) {
+            log.warn(
+                    "Sparse files in {} could not be compacted: {}; it is tried again later",
+                    options.directory(),
+                    e.toString());
+            return false;
+        }
+    }
+
+    private List<Held> heldIn(PayloadLog.Compaction compaction) {
+        List<Held> rows = new ArrayList<>();
+        for (int from = 0; ; from += PAGES_AT_ONCE) {
+            lock.lock();
+            try {
+                if (from >= index.pageCount()) {
+                    break;
+                }
+                for (int page = from; page < Math.min(from + PAGES_AT_ONCE, index.pageCount()); page++) {
+                    index.forEachInPage(page, slot -> {
+                        if (compaction.replaces(index.file(slot))) {
+                            rows.add(new Held(slot, index.location(slot)));
+                        }
+                    });
+                }
+            } finally {
+                lock.unlock();
+            }
+            writer.forceIfWanted();
+        }
+        rows.sort(Comparator.comparingInt((Held held) -> held.location().file())
+                .thenComparingInt(held -> held.location().offset()));
+        return rows;
+    }
+
+    /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
+    private boolean install(PayloadLog.Compaction compaction, List<Moved> moved) {
+        LongList gone = new LongList();
+        lock.lock();
+        try {
+            for (Moved batch : moved) {
+                if (!index.holdsAt(batch.slot(), batch.from())) {
+                    gone.add(batch.from().sequence());
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+        try {
+            // Should it be in an older snapshot only that they are gone, their copies would come back to life.
+            writer.writeGone(gone);
+            writer.forceJournal();
+            if (!writer.isJournalComplete()) {
+                throw new IOException("the journal can't be written");
+            }
+            compaction.install();
+        } catch (IOException e) {
+            log.warn("Compacted batches could not be put in force in {}: {}", options.directory(), e.toString());
+            return false;
+        }
+        lock.lock();
+        try {
+            for (Moved batch : moved) {
+                boolean held = index.holdsAt(batch.slot(), batch.from());
+                if (held) {
+                    index.relocate(batch.slot(), batch.to());
+                }
+                compaction.moved(batch.from(), batch.to(), held);
+            }
+        } finally {
+            lock.unlock();
+        }
+        return true;
+    }
+}

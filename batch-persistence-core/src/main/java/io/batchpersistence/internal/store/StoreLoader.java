@@ -1,0 +1,224 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.Corruption;
+import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/** Turns what the payload log finds, and what the journal says of it, into the index, and settles the accounts. */
+final class StoreLoader implements PayloadLog.Loading {
+
+    private final DiskStoreOptions options;
+    private final PayloadLog payload;
+    private final BatchIndex index;
+    private final JournalState state;
+    private final Quarantine quarantine;
+    private final Consumer<Corruption> report;
+    private final long now;
+    private final List<Location> replaced = new ArrayList<>();
+    private long sequence;
+    private long lostUnknown;
+
+    private StoreLoader(
+            DiskStoreOptions options,
+            PayloadLog payload,
+            BatchIndex index,
+            JournalState state,
+            Quarantine quarantine,
+            Consumer<Corruption> report) {
+        this.options = options;
+        this.payload = payload;
+        this.index = index;
+        this.state = state;
+        this.quarantine = quarantine;
+        this.report = report;
+        this.now = options.clock().millis();
+        this.sequence = state.nextSequence() - 1;
+        state.counters().forEach((name, counters) -> {
+            index.type(name, counters);
+        });
+    }
+
+    /**
+     * Fills the index.
+     *
+     * @return the highest number of a batch so far
+     */
+    static long load(
+            DiskStoreOptions options,
+            PayloadLog payload,
+            BatchIndex index,
+            JournalState state,
+            Quarantine quarantine,
+            Consumer<Corruption> report)
+            throws IOException {
+        StoreLoader loader = new StoreLoader(options, payload, index, state, quarantine, report);
+        payload.load(loader);
+        loader.finish();
+        return loader.sequence;
+    }
+
+    @Override
+    public boolean isGone(long sequence) {
+        return state.isGone(sequence);
+    }
+
+    @Override
+    public long fileEnd(int file) {
+        return state.fileEnd(file);
+    }
+
+    @Override
+    public long newSequence() {
+        return ++sequence;
+    }
+
+    @Override
+    public void found(
+            Location location, int idHash, String collectorType, long createdAt, @Nullable Standing fromPayload) {
+        sequence = Math.max(sequence, location.sequence());
+        if (isKnown(location, idHash)) {
+            return;
+        }
+        if (location.sequence() > state.checkpoint()) {
+            index.type(collectorType).counters.accepted++;
+        }
+        restore(
+                location,
+                idHash,
+                collectorType,
+                createdAt,
+                fromPayload != null ? fromPayload : state.standing(location.sequence()));
+    }
+
+    private void restore(
+            Location location, int idHash, String collectorType, long createdAt, @Nullable Standing standing) {
+        BatchIndex.Type type = index.type(collectorType);
+        if (standing == null) {
+            index.pend(index.restore(location, idHash, type, createdAt, createdAt), now);
+            return;
+        }
+        int slot = index.restore(location, idHash, type, createdAt, standing.since());
+        index.noteFailure(slot, standing.lastAttempt(), standing.retries(), standing.reason());
+        if (standing.dead()) {
+            index.bury(slot, standing.since());
+        } else {
+            index.pend(slot, standing.due() == Standing.AT_ONCE ? now : standing.due());
+        }
+    }
+
+    /**
+     * The same batch twice: a copy whose original was about to be deleted. The same id twice: an append that failed after
+     * its bytes were written, and was tried again; the later one is the one that was promised.
+     */
+    private boolean isKnown(Location location, int idHash) {
+        List<Integer> same = new ArrayList<>(0);
+        index.candidates(idHash, same::add);
+        for (int slot : same) {
+            Location other = index.location(slot);
+            if (other.sequence() == location.sequence()) {
+                index.relocate(slot, location);
+                payload.superseded(other);
+                return true;
+            }
+            String id = idAt(other);
+            if (id != null && id.equals(idAt(location))) {
+                index.typeOf(slot).counters.accepted--;
+                index.remove(slot);
+                replaced.add(other);
+            }
+        }
+        return false;
+    }
+
+    @Override
+    public boolean damaged(
+            Path file,
+            long offset,
+            long length,
+            String reason,
+            @Nullable String id,
+            @Nullable String collectorType,
+            long[] lost) {
+        long batches = 0;
+        for (long number : lost) {
+            sequence = Math.max(sequence, number);
+            if (state.isGone(number)) {
+                continue;
+            }
+            boolean counted = number <= state.checkpoint(); // so is a batch without number, most likely
+            if (counted && collectorType == null && number > 0) {
+                continue; // accepted under a name that we will know only by what is missing there, see finish
+            }
+            batches++;
+            if (counted && collectorType == null) {
+                lostUnknown++;
+                continue;
+            }
+            Counters counters =
+                    index.type(collectorType == null ? IndexedBatchStore.UNKNOWN_COLLECTOR : collectorType).counters;
+            if (!counted) {
+                counters.accepted++;
+            }
+            counters.count(Cause.CORRUPT, 1);
+        }
+        Path kept = quarantine.keep(file, offset, length);
+        report.accept(new Corruption(file, offset, length, reason, id, collectorType, batches, kept));
+        return kept != null;
+    }
+
+    /** What was accepted and is neither held nor known to be gone has been lost, and is said to be. */
+    private void finish() {
+        replaced.forEach(payload::removed);
+        for (BatchIndex.Type type : index.types()) {
+            type.live.oldest(); // puts them in order, now that nobody has to wait for it
+            type.dead.oldest();
+        }
+        for (BatchIndex.Type type : index.types()) {
+            Counters counters = type.counters;
+            long missing = counters.accepted - type.held() - counters.gone();
+            while (missing > 0 && !state.nameless().isEmpty()) {
+                counters.count(state.nameless().remove(), 1);
+                missing--;
+            }
+            if (missing > 0) {
+                counters.count(Cause.CORRUPT, missing);
+                long reported = Math.min(missing, lostUnknown);
+                lostUnknown -= reported;
+                if (missing > reported) {
+                    report.accept(new Corruption(
+                            options.directory(),
+                            0,
+                            0,
+                            "batches are missing; they were in damaged bytes, or their file was removed or cut off",
+                            null,
+                            type.name,
+                            missing - reported,
+                            null));
+                }
+            } else {
+                // More than we knew of: marks that a power cut took back. They were accepted once, and are held
+                // again.
+                counters.accepted -= missing;
+            }
+        }
+        if (lostUnknown > 0) {
+            Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
+            unknown.accepted += lostUnknown;
+            unknown.count(Cause.CORRUPT, lostUnknown);
+        }
+    }
+
+    private @Nullable String idAt(Location location) {
+        try {
+            return payload.header(location).id();
+        } catch (IOException | DamagedPayloadException e) {
+            return null; // whoever reads its content will find out
+        }
+    }
+}

@@ -1,0 +1,890 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.SyncPolicy;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Writes what is left to it: batches and marks, in rounds. The order within a round, and what is forced when, is what makes a
+ * store safe; see the invariants of {@link IndexedBatchStore}.
+ *
+ * <p>Whoever writes has <em>the pen</em>; nobody else writes then. It is the writer thread's, or for one round that of a caller
+ * who waits for his batch anyway and finds it free. What a round does without the store's lock, reading and writing files, it
+ * may do because of the pen.
+ */
+final class StoreWriter {
+
+    private static final Logger log = LoggerFactory.getLogger(StoreWriter.class);
+
+    /** Encoded bytes in the queue above which appending callers wait: memory stays bounded however many there are. */
+    private static final long MAX_QUEUED_BYTES = 64L << 20;
+
+    /** On a full disk not every single mark tries to begin a new journal. */
+    private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
+
+    /** Marks wait that long for others to be written with. What a kill takes of them is sent again. */
+    private static final long MARKS_LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
+
+    /** What a snapshot collects before it writes. */
+    private static final int SNAPSHOT_CHUNK = 256 << 10;
+
+    /** What a batch takes in a snapshot, about, if it is not as it was persisted. */
+    private static final long SNAPSHOT_BYTES_PER_BATCH = 64;
+
+    private static final long NEVER = BatchIndex.NEVER;
+
+    private final DiskStoreOptions options;
+    private final PayloadLog payload;
+    private final BatchIndex index;
+    private final ReentrantLock lock;
+    private final Consumer<PayloadLog.Append> published;
+    private final Thread thread = new Thread(this::run, "batch-persistence-writer");
+
+    /** The writer thread waits for it. */
+    private final Condition work;
+    /** The housekeeper waits for it. */
+    private final Condition housework;
+
+    private final Condition queueShrank;
+
+    // ---- guarded by the lock ---------------------------------------------------------------------
+
+    private List<PayloadLog.Append> appends = new ArrayList<>();
+    private final JournalFrames.Names names = new JournalFrames.Names();
+    private JournalFrames frames = new JournalFrames(0, names);
+    private JournalFrames spareFrames = new JournalFrames(0, names);
+    private List<PayloadChange> changes = new ArrayList<>();
+    private List<Task> tasks = new ArrayList<>();
+    private final Set<Integer> declaredFileEnds = new HashSet<>();
+    private long queuedBytes;
+    private long sequence;
+    private long lastStored;
+    /** Whether somebody has the pen. */
+    private boolean writing;
+    /** When the marks in {@link #frames} are to be written at the latest; {@link #NEVER} if there are none. */
+    private long marksDueNanos = NEVER;
+    /** When the writer thread looks again by itself. */
+    private long threadWakesNanos = NEVER;
+    /** When the journal is to be forced; {@link #NEVER} if it is. */
+    private long forceDueNanos = NEVER;
+
+    private boolean maintenanceDue;
+    private boolean houseworkDue;
+    private boolean forceWanted;
+    /** No more calls, but what has been begun is finished. */
+    private boolean closing;
+
+    private boolean finishing;
+    private @Nullable String appendProblem;
+
+    // ---- of whoever has the pen ------------------------------------------------------------------
+
+    private final StateJournal journal;
+    /** How often marks could not be written to the journal ... */
+    private long losses = 1;
+    /** ... and how many of these times a later snapshot has made up for. */
+    private long lossesMadeUpFor;
+
+    private long lastGenerationNanos;
+    private volatile @Nullable String journalProblem;
+
+    private record PayloadChange(
+            Location location, @Nullable Standing standing) {}
+
+    private record Task(Runnable action, CompletableFuture<@Nullable Void> done) {}
+
+    /**
+     * Begins a generation of the journal; the thread is to be started.
+     *
+     * @param journal as it was read
+     * @param sequence the highest number of a batch so far
+     * @param published told of each batch, under the lock, once it is stored or has failed
+     */
+    StoreWriter(
+            DiskStoreOptions options,
+            PayloadLog payload,
+            StateJournal journal,
+            BatchIndex index,
+            ReentrantLock lock,
+            long sequence,
+            Consumer<PayloadLog.Append> published) {
+        this.options = options;
+        this.payload = payload;
+        this.journal = journal;
+        this.index = index;
+        this.lock = lock;
+        this.sequence = sequence;
+        this.lastStored = sequence;
+        this.published = published;
+        this.work = lock.newCondition();
+        this.housework = lock.newCondition();
+        this.queueShrank = lock.newCondition();
+        openJournal();
+        if (payload.isReclaimable()) {
+            reclaimPayload(); // only now that the journal's snapshot, which is forced, knows what is gone
+        }
+    }
+
+    void start() {
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    // ---- leaving something to be written, under the lock -----------------------------------------
+
+    void requireOpen() {
+        if (closing) {
+            throw closed();
+        }
+    }
+
+    private ClosedException closed() {
+        return new ClosedException("the store in " + options.directory() + " is closed");
+    }
+
+    /** Who calls too late. */
+    static final class ClosedException extends IllegalStateException {
+        private ClosedException(String message) {
+            super(message);
+        }
+    }
+
+    /** Of batches that are in the queue. */
+    long queuedBytes() {
+        return queuedBytes;
+    }
+
+    /** Waits while there is too much in the queue; the lock is free meanwhile. */
+    PayloadLog.Append append(NewBatch batch, PayloadLog.Encoded encoded, int idHash) {
+        while (queuedBytes > MAX_QUEUED_BYTES && !closing) {
+            queueShrank.awaitUninterruptibly();
+        }
+        requireOpen();
+        PayloadLog.Append append = new PayloadLog.Append(batch, ++sequence, encoded, idHash);
+        appends.add(append);
+        queuedBytes += encoded.size();
+        return append;
+    }
+
+    /** The pen, if it is free and nobody else needs it more: then {@link #writeAndLayDownPen} is to be called, without the lock. */
+    @Nullable
+    Round tryTakePen() {
+        return writing || !tasks.isEmpty() || maintenanceDue ? null : takePen(false);
+    }
+
+    /** What was appended is written by somebody else. */
+    void wake() {
+        if (!writing) {
+            work.signal();
+        }
+    }
+
+    /** The batch is gone. */
+    void settled(Location location, BatchIndex.Type type, Cause cause) {
+        frames.settled(location.sequence(), type, cause);
+        changes.add(new PayloadChange(location, null));
+        marked();
+    }
+
+    /** The batch stands differently. */
+    void changed(int slot, @Nullable String reason) {
+        Location location = index.location(slot);
+        Standing standing = standing(slot, reason);
+        frames.standing(location.sequence(), standing);
+        changes.add(new PayloadChange(location, standing));
+        marked();
+    }
+
+    /** There is a mark to be written, soon. */
+    private void marked() {
+        if (marksDueNanos == NEVER) {
+            marksDueNanos = System.nanoTime() + MARKS_LINGER_NANOS;
+            if (!writing && threadWakesNanos > marksDueNanos) {
+                work.signal();
+            }
+        }
+    }
+
+    private Standing standing(int slot, @Nullable String reason) {
+        BatchState state = index.state(slot);
+        return new Standing(
+                state == BatchState.DEAD,
+                index.since(slot),
+                index.retries(slot),
+                index.lastAttempt(slot),
+                state == BatchState.IN_FLIGHT ? Standing.AT_ONCE : index.due(slot),
+                reason);
+    }
+
+    @Nullable
+    String problem() {
+        return appendProblem != null ? appendProblem : journalProblem;
+    }
+
+    /** The journal's files. Needs no lock. */
+    long journalBytes() {
+        return journal.diskUsage();
+    }
+
+    // ---- writing ---------------------------------------------------------------------------------
+
+    /** What is written in one go. */
+    record Round(List<PayloadLog.Append> appends, JournalFrames marks, List<PayloadChange> changes, List<Task> tasks) {}
+
+    /** Under the lock: from now on this thread writes, and nobody else, until {@link #layDownPen}. */
+    private Round takePen(boolean withTasks) {
+        writing = true;
+        Round round = new Round(appends, frames, changes, withTasks ? tasks : List.of());
+        appends = new ArrayList<>();
+        changes = new ArrayList<>();
+        if (withTasks) {
+            tasks = new ArrayList<>();
+        }
+        frames = spareFrames;
+        spareFrames = round.marks();
+        marksDueNanos = NEVER;
+        return round;
+    }
+
+    void writeAndLayDownPen(Round round) {
+        try {
+            write(round);
+        } finally {
+            layDownPen();
+        }
+    }
+
+    private void layDownPen() {
+        lock.lock();
+        try {
+            writing = false;
+            maintenanceDue = payload.isReclaimable();
+            if (payload.hasChores() || journal.isDueForSnapshot()) {
+                callHousekeeper();
+            }
+            if (hasWork() || Math.min(marksDueNanos, forceDueNanos) < threadWakesNanos) {
+                work.signal();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Under the lock. */
+    private boolean hasWork() {
+        return !appends.isEmpty() || !tasks.isEmpty() || maintenanceDue || finishing;
+    }
+
+    /** The thread. */
+    private void run() {
+        boolean last = false;
+        while (!last) {
+            Round round;
+            lock.lock();
+            try {
+                awaitWork();
+                last = finishing;
+                round = takePen(true);
+            } finally {
+                lock.unlock();
+            }
+            write(round);
+            runTasks(round.tasks());
+            maintain();
+            layDownPen();
+        }
+        closeFiles();
+    }
+
+    /** Under the lock. */
+    private void awaitWork() {
+        while (writing || !hasWork()) {
+            try {
+                long wakes = writing ? NEVER : Math.min(marksDueNanos, forceDueNanos);
+                threadWakesNanos = wakes;
+                if (wakes == NEVER) {
+                    work.await();
+                } else if (work.awaitNanos(wakes - System.nanoTime()) <= 0 && !writing) {
+                    return;
+                }
+            } catch (InterruptedException e) {
+                // Nobody has business interrupting this thread; going on is the safe thing to do.
+            } finally {
+                threadWakesNanos = NEVER;
+            }
+        }
+    }
+
+    /** With the pen. Throws nothing. */
+    private void write(Round round) {
+        try {
+            writeRound(round.appends(), round.marks(), round.changes());
+        } catch (RuntimeException | Error e) {
+            // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
+            log.error("Writing batches failed", e);
+            List<PayloadLog.Append> left = round.appends().stream()
+                    .filter(append -> !append.done.isDone())
+                    .toList();
+            left.forEach(append -> append.failed(new IOException(e)));
+            publish(left);
+            losses++; // what the journal lacks now, a snapshot will have
+            forceLater();
+        } finally {
+            round.marks().clear();
+        }
+    }
+
+    private void writeRound(List<PayloadLog.Append> group, JournalFrames marks, List<PayloadChange> payloadChanges) {
+        // What became of older batches comes first: an append of this round may reuse the id of one that is gone.
+        // And the payload log learns it before the journal is written: if that fails, the snapshot of the next one
+        // must have it.
+        applyToPayload(payloadChanges);
+        if (!marks.isEmpty()) {
+            writeJournal(marks);
+        }
+        if (!group.isEmpty()) {
+            payload.write(group);
+            if (options.sync() == SyncPolicy.INTERVAL) {
+                forceLater();
+            }
+            publish(group);
+        }
+    }
+
+    private void applyToPayload(List<PayloadChange> payloadChanges) {
+        for (PayloadChange change : payloadChanges) {
+            if (change.standing() == null) {
+                payload.removed(change.location());
+            } else {
+                payload.changed(change.location(), change.standing());
+            }
+        }
+    }
+
+    /** Stored batches enter the index, and then the callers know. */
+    private void publish(List<PayloadLog.Append> group) {
+        lock.lock();
+        try {
+            for (PayloadLog.Append append : group) {
+                queuedBytes -= append.encoded.size();
+                published.accept(append);
+                if (append.location != null) {
+                    lastStored = append.sequence;
+                    appendProblem = null;
+                } else {
+                    appendProblem =
+                            "batches can't be written to " + options.directory() + ": " + message(append.failure);
+                }
+            }
+            for (Map.Entry<Integer, Long> end : payload.fileEnds().entrySet()) {
+                if (declaredFileEnds.add(end.getKey())) {
+                    frames.fileEnd(end.getKey(), end.getValue());
+                    marked();
+                }
+            }
+            queueShrank.signalAll();
+        } finally {
+            lock.unlock();
+        }
+        for (PayloadLog.Append append : group) {
+            if (append.location != null) {
+                append.done.complete(null);
+            } else {
+                append.done.completeExceptionally(new BatchPersistenceException(
+                        "the batch '" + append.id + "' could not be written to " + options.directory() + ": "
+                                + message(append.failure),
+                        append.failure));
+            }
+        }
+    }
+
+    private static String message(@Nullable Throwable failure) {
+        if (failure == null) {
+            return "unknown";
+        }
+        return failure.getMessage() == null ? failure.toString() : failure.getMessage();
+    }
+
+    private void runTasks(List<Task> now) {
+        for (Task task : now) {
+            try {
+                task.action().run();
+                task.done().complete(null);
+            } catch (RuntimeException | Error e) {
+                task.done().completeExceptionally(e);
+            }
+        }
+    }
+
+    private void maintain() {
+        try {
+            if (forceDueNanos != NEVER && forceDueNanos - System.nanoTime() <= 0) {
+                if (options.sync() == SyncPolicy.INTERVAL || payload.awaitsJournal()) {
+                    forceAll();
+                } else {
+                    forceInBackground();
+                }
+            }
+            if (payload.isReclaimable()) {
+                reclaimPayload();
+            }
+        } catch (RuntimeException | Error e) {
+            log.error("Maintenance of {} failed", options.directory(), e);
+        }
+    }
+
+    /** Runs it on the writer thread, after what is queued now, and waits for it. */
+    void withPen(Runnable action) {
+        CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
+        lock.lock();
+        try {
+            if (finishing) {
+                throw closed();
+            }
+            tasks.add(new Task(action, done));
+            work.signal();
+        } finally {
+            lock.unlock();
+        }
+        try {
+            done.join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
+        } catch (CompletionException e) {
+            if (e.getCause() instanceof RuntimeException cause) {
+                throw cause;
+            }
+            throw e;
+        }
+    }
+
+    <T extends @Nullable Object> T fetchWithPen(Supplier<T> action) {
+        AtomicReference<T> result = new AtomicReference<>();
+        withPen(() -> result.set(action.get()));
+        return result.get();
+    }
+
+    // ---- the journal -----------------------------------------------------------------------------
+
+    /** Whether log and snapshots together say all that has been left to them. */
+    boolean isJournalComplete() {
+        return journal.isOpen() && losses == lossesMadeUpFor;
+    }
+
+    void writeJournal(JournalFrames marks) {
+        if (!journal.isOpen()) {
+            losses++;
+            if (System.nanoTime() - lastGenerationNanos > GENERATION_RETRY_NANOS) {
+                replaceJournal(); // its snapshot has what these frames say
+            }
+            return;
+        }
+        try {
+            journal.write(marks);
+            if (options.sync() != SyncPolicy.NEVER) {
+                forceLater();
+            }
+        } catch (IOException e) {
+            journalFailed(e);
+        }
+    }
+
+    private void forceLater() {
+        lock.lock();
+        try {
+            if (forceDueNanos == NEVER) {
+                forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** What the journal has been told is durable when this returns normally, however it failed before. */
+    void forceJournal() {
+        if (!isJournalComplete()) {
+            replaceJournal();
+        } else if (options.sync() != SyncPolicy.NEVER) {
+            try {
+                journal.force();
+                payload.journalForced();
+            } catch (IOException e) {
+                journalFailed(e);
+            }
+        }
+    }
+
+    /** After a write or a force that failed nothing in that file can be trusted to become durable: a new one replaces it. */
+    private void journalFailed(IOException e) {
+        log.warn("State journal in {} failed: {}; beginning a new one", options.directory(), e.toString());
+        journal.close();
+        losses++;
+        replaceJournal();
+    }
+
+    private void forceInBackground() {
+        lock.lock();
+        try {
+            forceWanted = true;
+            forceDueNanos = NEVER; // what is written from now on needs another force
+            callHousekeeper();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void forceAll() {
+        lock.lock();
+        try {
+            forceDueNanos = NEVER;
+        } finally {
+            lock.unlock();
+        }
+        forceJournal();
+        if (options.sync() == SyncPolicy.INTERVAL) {
+            try {
+                payload.force();
+            } catch (IOException e) {
+                log.error(
+                        "Forcing batches in {} failed: {}. Those persisted in the last {} are only as safe as the "
+                                + "operating system's cache; sync: always would have refused them",
+                        options.directory(),
+                        e.toString(),
+                        options.syncInterval());
+            }
+        }
+    }
+
+    /**
+     * A new generation and its snapshot, at once. If that fails, the store goes on without (marks then live in memory only) and
+     * tries again with the next mark or cleanup.
+     */
+    private void replaceJournal() {
+        lastGenerationNanos = System.nanoTime();
+        try {
+            SnapshotHead head = beginGeneration(journal.prepare());
+            inForce(takeSnapshot(head, () -> {}), head);
+            payload.journalForced();
+        } catch (IOException e) {
+            noJournal(e);
+        }
+    }
+
+    private void noJournal(IOException e) {
+        journalProblem = "marks can't be written to " + options.directory() + ": " + message(e);
+        log.error(
+                "No state journal could be begun in {}: {}. Until it can, marks are kept in memory only, and what is "
+                        + "delivered now may be sent again after a restart",
+                options.directory(),
+                e.toString());
+    }
+
+    /**
+     * A new generation, or, where there is no room for one, the newest that was read: its reserve is for exactly that, and
+     * without it a store that is opened on a full disk would forget its marks when it is left.
+     */
+    private void openJournal() {
+        try {
+            SnapshotHead head = beginGeneration(journal.prepare());
+            inForce(takeSnapshot(head, () -> {}), head);
+            return;
+        } catch (IOException e) {
+            try {
+                journal.takeBack();
+                journal.resume();
+                lossesMadeUpFor = losses;
+            } catch (IOException again) {
+                e.addSuppressed(again);
+                noJournal(e);
+                return;
+            }
+            log.warn(
+                    "No new state journal could be begun in {}: {}; the last one goes on",
+                    options.directory(),
+                    e.toString());
+        }
+        lock.lock();
+        try {
+            newFrames(journal.generation()); // the last process's names are not ours
+        } finally {
+            lock.unlock();
+        }
+        checkpoint();
+    }
+
+    /** Under the lock: what is queued from now on is for that generation. */
+    private void newFrames(long generation) {
+        names.clear();
+        frames = new JournalFrames(generation, names);
+        spareFrames = new JournalFrames(generation, names);
+        marksDueNanos = NEVER;
+    }
+
+    /** What a snapshot begins with: all that has to be as it was when its generation began. */
+    private record SnapshotHead(long generation, JournalFrames frames, long nextSequence, long losses) {}
+
+    /** Everything queued up to now goes to the log before, everything after that to the new one. */
+    private SnapshotHead beginGeneration(StateJournal.Prepared prepared) {
+        JournalFrames head = new JournalFrames(prepared.generation(), new JournalFrames.Names());
+        JournalFrames last;
+        List<PayloadChange> lastChanges;
+        long next;
+        lock.lock();
+        try {
+            last = frames;
+            lastChanges = changes;
+            changes = new ArrayList<>();
+            newFrames(prepared.generation());
+            index.types().forEach(head::counters);
+            head.checkpoint(lastStored);
+            declaredFileEnds.clear();
+            payload.fileEnds().forEach((file, end) -> {
+                declaredFileEnds.add(file);
+                head.fileEnd(file, end);
+            });
+            next = sequence + 1;
+        } finally {
+            lock.unlock();
+        }
+        applyToPayload(lastChanges);
+        head.gone(payload.gone());
+        if (journal.isOpen() && !last.isEmpty()) {
+            try {
+                journal.write(last);
+            } catch (IOException e) {
+                log.warn("State journal in {} failed: {}", options.directory(), e.toString());
+                losses++;
+            }
+        }
+        if (!journal.begin(prepared)) {
+            losses++;
+        }
+        return new SnapshotHead(prepared.generation(), head, next, losses); // all that was lost so far is in the index
+    }
+
+    /**
+     * Writes what is not as it was persisted, a page of the index at a time, so that nobody waits long for the lock. With the
+     * pen or while housekeeping.
+     *
+     * @param pause called between pages
+     * @return to be put in force
+     */
+    private StateJournal.Snapshot takeSnapshot(SnapshotHead head, Runnable pause) throws IOException {
+        long now = options.clock().millis();
+        try (StateJournal.Snapshot snapshot = journal.new Snapshot(head.generation())) {
+            JournalFrames rows = head.frames();
+            for (int page = 0; ; page++) {
+                lock.lock();
+                try {
+                    if (page >= index.pageCount()) {
+                        break;
+                    }
+                    index.forEachInPage(page, slot -> {
+                        Standing standing = standing(slot, index.reason(slot));
+                        if (standing.dead()
+                                || standing.retries() > 0
+                                || standing.lastAttempt() != NEVER
+                                || standing.since() != index.createdAt(slot)
+                                || standing.due() > now) { // what is not said is due at once
+                            rows.standing(index.sequence(slot), standing);
+                        }
+                    });
+                } finally {
+                    lock.unlock();
+                }
+                if (rows.length() > SNAPSHOT_CHUNK) {
+                    snapshot.write(rows);
+                    rows.clear();
+                }
+                pause.run();
+            }
+            rows.snapshotEnd(head.nextSequence());
+            snapshot.write(rows);
+            snapshot.finish();
+            return snapshot;
+        }
+    }
+
+    /** With the pen. */
+    private void inForce(StateJournal.Snapshot snapshot, SnapshotHead head) {
+        journal.snapshotTaken(snapshot);
+        lossesMadeUpFor = Math.max(lossesMadeUpFor, head.losses());
+        journalProblem = null;
+    }
+
+    /** Counters into the journal, so that what happens to payload files from now on is noticed. */
+    void checkpoint() {
+        JournalFrames marks;
+        lock.lock();
+        try {
+            index.types().forEach(frames::counters);
+            frames.checkpoint(lastStored);
+            marks = frames;
+            frames = spareFrames;
+            spareFrames = marks;
+            marksDueNanos = NEVER;
+        } finally {
+            lock.unlock();
+        }
+        writeJournal(marks);
+        marks.clear();
+    }
+
+    /** A new generation of the journal and its snapshot, without the pen; for one thread at a time. */
+    void takeSnapshot(Runnable pause) throws IOException {
+        StateJournal.Prepared prepared = journal.prepare();
+        SnapshotHead head = fetchWithPen(() -> beginGeneration(prepared));
+        StateJournal.Snapshot snapshot = takeSnapshot(head, pause);
+        withPen(() -> inForce(snapshot, head));
+    }
+
+    boolean isDueForSnapshot() {
+        return journal.isDueForSnapshot();
+    }
+
+    /** Whether the journal is much larger than it would be with two new snapshots. */
+    boolean isJournalOversized() {
+        long held;
+        lock.lock();
+        try {
+            held = index.size();
+        } finally {
+            lock.unlock();
+        }
+        return journal.diskUsage() > 2 * 2 * (StateJournal.RESERVE + held * SNAPSHOT_BYTES_PER_BATCH);
+    }
+
+    void reclaimPayload() {
+        forceJournal();
+        payload.reclaim();
+        if (!journal.isOpen()) {
+            replaceJournal(); // there may be room for it now; it must know of the files that are gone
+        }
+    }
+
+    /** Frames of batches that are gone although a copy of them is about to appear. With the pen. */
+    void writeGone(LongList gone) {
+        JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Names());
+        marks.gone(gone.toArray());
+        writeJournal(marks);
+    }
+
+    // ---- the housekeeper -------------------------------------------------------------------------
+
+    /** Under the lock. */
+    private void callHousekeeper() {
+        houseworkDue = true;
+        housework.signal();
+    }
+
+    void wakeHousekeeper() {
+        lock.lock();
+        try {
+            callHousekeeper();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Returns whether there may be something to do; if not, the store is being closed. */
+    boolean awaitHousework() {
+        lock.lock();
+        try {
+            while (!houseworkDue && !closing) {
+                housework.awaitUninterruptibly();
+            }
+            houseworkDue = false;
+            return !closing;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Forces the journal if it is time; not with the pen. Throws IllegalStateException when the store is being closed. */
+    void forceIfWanted() {
+        boolean force;
+        lock.lock();
+        try {
+            requireOpen();
+            force = forceWanted;
+            forceWanted = false;
+        } finally {
+            lock.unlock();
+        }
+        if (force && journal.isOpen()) {
+            try {
+                journal.force();
+            } catch (IOException e) {
+                withPen(() -> journalFailed(e));
+            }
+        }
+    }
+
+    // ---- closing ---------------------------------------------------------------------------------
+
+    /** From now on calls are refused; what is under way is finished. */
+    void beginClosing() {
+        lock.lock();
+        try {
+            closing = true;
+            housework.signal();
+            queueShrank.signalAll();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Writes what is left and closes the files; returns whether this thread was interrupted meanwhile. */
+    boolean finish() {
+        lock.lock();
+        try {
+            finishing = true;
+            work.signal();
+        } finally {
+            lock.unlock();
+        }
+        return join(thread);
+    }
+
+    private void closeFiles() {
+        try {
+            checkpoint();
+            forceJournal();
+            payload.reclaim();
+            payload.close();
+            journal.close();
+        } catch (RuntimeException | Error e) {
+            log.error("Closing {} failed; what was persisted is safe", options.directory(), e);
+        }
+    }
+
+    /** Returns whether this thread was interrupted meanwhile. */
+    static boolean join(Thread thread) {
+        boolean interrupted = false;
+        while (thread.isAlive()) {
+            try {
+                TimeUnit.SECONDS.timedJoin(thread, 1);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        return interrupted;
+    }
+}
