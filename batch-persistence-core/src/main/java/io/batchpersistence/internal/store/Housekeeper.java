@@ -157,6 +157,11 @@ final class Housekeeper {
                 } catch (DamagedPayloadException e) {
                     damage.found(held.slot(), held.location(), e.getMessage());
                     continue;
+                } catch (IOException e) {
+                    if (isHeld(held)) {
+                        throw e;
+                    }
+                    continue; // delivered meanwhile, as were all others in its file
                 }
                 moved.add(new Moved(held.slot(), held.location(), to));
                 writer.forceIfWanted();
@@ -170,6 +175,15 @@ final class Housekeeper {
                     options.directory(),
                     e.toString());
             return false;
+        }
+    }
+
+    private boolean isHeld(Held held) {
+        lock.lock();
+        try {
+            return index.holdsAt(held.slot(), held.location());
+        } finally {
+            lock.unlock();
         }
     }
 

@@ -624,7 +624,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             } else {
                 index.pend(slot, millis(verdict.nextAttemptAt()));
             }
-            writer.changed(slot, kept);
+            writer.changed(slot);
             return new Settled(
                     type.name, Instant.ofEpochMilli(index.createdAt(slot)), verdict.retryCount(), index.state(slot));
         } finally {
@@ -647,7 +647,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             flights.remove(batchId);
             index.pend(slot, millis(nextAttemptAt));
             if (nextAttemptAt == null) {
-                writer.changed(slot, index.reason(slot)); // otherwise it is what a restart makes of it by itself
+                writer.changed(slot); // otherwise it is what a restart makes of it by itself
             }
             return new Settled(
                     type.name, Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), BatchState.PENDING);
@@ -767,7 +767,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
         return changeAll(select(selector.states(BatchState.PENDING), now), BatchState.PENDING, slot -> {
             index.pend(slot, millis(nextAttemptAt));
-            writer.changed(slot, index.reason(slot));
+            writer.changed(slot);
         });
     }
 
@@ -787,7 +787,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         return changeAll(held, BatchState.PENDING, slot -> {
             index.pend(slot, PayloadLog.millis(nextAttemptAt));
-            writer.changed(slot, index.reason(slot));
+            writer.changed(slot);
         });
     }
 
@@ -795,7 +795,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public long replay(BatchSelector selector, Instant now) {
         return changeAll(select(selector.states(BatchState.DEAD), now), BatchState.DEAD, slot -> {
             index.replay(slot, PayloadLog.millis(now));
-            writer.changed(slot, index.reason(slot));
+            writer.changed(slot);
         });
     }
 

@@ -206,9 +206,9 @@ final class StoreWriter {
     }
 
     /** The batch stands differently. */
-    void changed(int slot, @Nullable String reason) {
+    void changed(int slot) {
         Location location = index.location(slot);
-        Standing standing = standing(slot, reason);
+        Standing standing = standing(slot);
         frames.standing(location.sequence(), standing);
         changes.add(new PayloadChange(location, standing));
         marked();
@@ -224,7 +224,7 @@ final class StoreWriter {
         }
     }
 
-    private Standing standing(int slot, @Nullable String reason) {
+    private Standing standing(int slot) {
         BatchState state = index.state(slot);
         return new Standing(
                 state == BatchState.DEAD,
@@ -232,7 +232,7 @@ final class StoreWriter {
                 index.retries(slot),
                 index.lastAttempt(slot),
                 state == BatchState.IN_FLIGHT ? Standing.AT_ONCE : index.due(slot),
-                reason);
+                index.reason(slot));
     }
 
     @Nullable
@@ -697,7 +697,7 @@ final class StoreWriter {
                         break;
                     }
                     index.forEachInPage(page, slot -> {
-                        Standing standing = standing(slot, index.reason(slot));
+                        Standing standing = standing(slot);
                         if (standing.dead()
                                 || standing.retries() > 0
                                 || standing.lastAttempt() != NEVER

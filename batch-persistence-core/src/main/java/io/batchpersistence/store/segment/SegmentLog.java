@@ -85,7 +85,10 @@ final class SegmentLog implements PayloadLog {
     private final Deque<Active> unsealed = new ArrayDeque<>();
     private int lastNumber;
     private boolean reclaimable;
-    private boolean sparse;
+    /** Bytes that compaction would give back. */
+    private long garbage;
+    private long garbageLeft;
+
     private long inactiveBytes;
     private volatile long compactedBytes;
     private volatile long diskUsage;
@@ -122,7 +125,12 @@ final class SegmentLog implements PayloadLog {
 
         /** Whether copying what is held is less work than is gained. */
         boolean isSparse() {
-            return live > 0 && liveBytes * 2 < size;
+            return sealed && live > 0 && liveBytes * 2 < size;
+        }
+
+        /** Bytes that copying gives back. */
+        long garbage() {
+            return isSparse() ? size - liveBytes : 0;
         }
     }
 
@@ -187,7 +195,6 @@ final class SegmentLog implements PayloadLog {
                 previousSequence = load(segment, previousSequence, loading);
                 segment.sealed = true;
                 reclaimable |= segment.live == 0;
-                sparse |= segment.isSparse();
             } catch (IOException e) {
                 // Left where it is: the next opening may be able to. What was in it is counted as missing.
                 segments.remove(segment.number);
@@ -575,7 +582,6 @@ final class SegmentLog implements PayloadLog {
         segment.size = full.allocated;
         segment.sealed = true;
         reclaimable |= segment.live == 0;
-        sparse |= segment.isSparse();
     }
 
     /** Nothing written after {@code good} may ever be taken for accepted: its callers have been told otherwise. */
@@ -687,11 +693,10 @@ final class SegmentLog implements PayloadLog {
     }
 
     private void givenUp(Segment segment, Location location) {
+        garbage -= segment.garbage();
         segment.removed(location.length());
-        if (segment.sealed) {
-            reclaimable |= segment.live == 0;
-            sparse |= segment.isSparse();
-        }
+        garbage += segment.garbage();
+        reclaimable |= segment.sealed && segment.live == 0;
     }
 
     @Override
@@ -761,12 +766,15 @@ final class SegmentLog implements PayloadLog {
     /** After the set of segments, or the size of one that is not being written, has changed. */
     private void countUsage() {
         long sum = 0;
+        long unused = 0;
         for (Segment segment : segments.values()) {
             if (active == null || active.segment != segment) {
                 sum += segment.size;
             }
+            unused += segment.garbage();
         }
         inactiveBytes = sum;
+        garbage = unused;
         countRoom();
     }
 
@@ -797,7 +805,7 @@ final class SegmentLog implements PayloadLog {
 
     @Override
     public boolean hasChores() {
-        return !unsealed.isEmpty() || wantsNext() || (sparse && isCompactionDue());
+        return !unsealed.isEmpty() || wantsNext() || isCompactionDue();
     }
 
     @Override
@@ -871,15 +879,12 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    /** What is gained has to be worth a segment or two, so that small stores with small segments are not copied all the time. */
+    /**
+     * What is gained has to be worth a segment or two, so that small stores with small segments are not copied all the time; and
+     * after a compaction that failed, or found no room, there has to be more.
+     */
     private boolean isCompactionDue() {
-        long garbage = 0;
-        for (Segment segment : segments.values()) {
-            if (segment.sealed && segment.isSparse()) {
-                garbage += segment.size - segment.liveBytes;
-            }
-        }
-        return garbage >= 2 * options.segmentSize();
+        return garbage >= 2 * options.segmentSize() && garbage > garbageLeft;
     }
 
     @Override
@@ -893,12 +898,12 @@ final class SegmentLog implements PayloadLog {
         if (all && current != null && current.segment.live > 0 && current.segment.liveBytes * 2 < current.good) {
             seal();
         }
-        if (!all && !(sparse && isCompactionDue())) {
+        if (!all && !isCompactionDue()) {
             return null;
         }
         List<Segment> candidates = segments.values().stream()
                 .filter(segment -> segment.sealed && segment.live > 0)
-                .filter(segment -> segment.isSparse() || segment.size < compactionRoom() / 2)
+                .filter(segment -> segment.garbage() > 0 || segment.size < compactionRoom() / 2)
                 .sorted(Comparator.comparingInt((Segment segment) -> segment.number))
                 .toList();
         Map<Integer, Segment> replaced = new HashMap<>();
@@ -911,11 +916,10 @@ final class SegmentLog implements PayloadLog {
                 replaced.put(segment.number, segment);
             }
         }
-        sparse = false; // until there is one more
+        garbageLeft = garbage; // until this one is done
         if (!pays) {
             return null;
         }
-        sparse = true;
         return new Copying(replaced, ++lastNumber);
     }
 
@@ -1001,6 +1005,7 @@ final class SegmentLog implements PayloadLog {
                 throw e;
             }
             copy.sealed = true;
+            garbageLeft = 0;
             segments.put(copy.number, copy);
             reclaimable = true; // those replaced; and this one, if all of it was gone before it was there
             countUsage();
@@ -1009,7 +1014,9 @@ final class SegmentLog implements PayloadLog {
         @Override
         public void moved(Location from, Location to, boolean held) {
             if (held) {
+                garbage -= copy.garbage();
                 copy.added(to.length());
+                garbage += copy.garbage();
                 superseded(from);
             } else {
                 copy.gone.add(to.sequence());
