@@ -1,0 +1,430 @@
+package io.batchpersistence.benchmarks;
+
+import io.batchpersistence.benchmarks.Candidate.Kind;
+import io.batchpersistence.benchmarks.Candidate.Limit;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/**
+ * The command. It plans, has each measurement made by a process of its own, and writes the report. Repeats are interleaved:
+ * first all stores once, then all of them again, so that a machine that becomes slower does so for all alike.
+ */
+@Command(
+        name = "benchmarks/run",
+        mixinStandardHelpOptions = true,
+        sortOptions = false,
+        description = "Measures the stores of this project and their peers, side by side.")
+public final class Benchmarks implements Callable<Integer> {
+
+    @Option(names = "--full", description = "everything (hours), not the representative part (minutes)")
+    private boolean full;
+
+    @Option(names = "--scenarios", split = ",", description = "some of: persist,async,reopen,drain,scale,steady,growth")
+    private List<String> scenarios = List.of();
+
+    @Option(
+            names = "--stores",
+            split = ",",
+            description = "some of: segment,json-files,plain-append,json-per-batch,"
+                    + "otel-disk-buffering,rocksdb,h2-mvstore,artemis-journal,chronicle-queue,tape")
+    private List<String> stores = List.of();
+
+    @Option(
+            names = "--threads",
+            split = ",",
+            description = "callers at the same time (persist); the first: writers (steady)")
+    private List<Integer> threads = List.of();
+
+    @Option(
+            names = "--entries",
+            split = ",",
+            description = "entries of a batch (persist); default 100, full 20,100,1000")
+    private List<Integer> entries = List.of();
+
+    @Option(names = "--sync", split = ",", description = "always,never (persist, async)")
+    private List<String> sync = List.of("always", "never");
+
+    @Option(names = "--pending", split = ",", description = "batches of the backlog (reopen, drain, scale, growth)")
+    private List<Integer> pending = List.of();
+
+    @Option(names = "--failed", description = "scale: each batch has failed once, as in an outage")
+    private boolean failed;
+
+    @Option(names = "--repeats", description = "of each measurement; default 1, full 3")
+    private int repeats;
+
+    @Option(names = "--seconds", description = "measured time of persist and async; default 2, full 3")
+    private double seconds;
+
+    @Option(names = "--warmup", description = "before it, until code is compiled; default 2, full 3")
+    private double warmup = -1;
+
+    @Option(names = "--megabytes", description = "of raw log for the size on disk; default ${DEFAULT-VALUE}")
+    private double megabytes = 64;
+
+    @Option(names = "--duration", description = "seconds of steady; default 20, full 300")
+    private double duration;
+
+    @Option(names = "--window", description = "seconds of a window of steady; default ${DEFAULT-VALUE}")
+    private double window = 5;
+
+    @Option(names = "--rate", description = "batches a second of steady; default: 60 %% of what the store can do")
+    private double rate;
+
+    @Option(
+            names = "--samples",
+            description = "batches of which scale and growth take the latency; default ${DEFAULT-VALUE}")
+    private int samples = 2_000;
+
+    @Option(names = "--corpus", description = "directory with *.log files; default: generated lines")
+    private @Nullable Path corpus;
+
+    @Option(names = "--out", description = "where the report goes; default ${DEFAULT-VALUE}")
+    private Path out = Path.of("benchmarks/target/results");
+
+    @Option(
+            names = "--dir",
+            description =
+                    "where the stores' files go, and with them which disk is measured; default " + "${DEFAULT-VALUE}")
+    private Path directory = Path.of("benchmarks/target/stores");
+
+    @Option(names = "--timeout", description = "seconds after which a process has failed; default ${DEFAULT-VALUE}")
+    private long timeout = 1800;
+
+    @Option(names = "--in-process", hidden = true, description = "no process of its own for each, for tests")
+    private boolean inProcess;
+
+    private static final int BACKLOG_ENTRIES = 100;
+    private static final List<Integer> PEERS_BACKLOGS = List.of(10_000, 20_000, 100_000);
+    private static final int OWN_BACKLOG = 1_000_000;
+    private static final String OWN_ONLY =
+            "not measured: a million batches of a peer would need tens of gigabytes of disk, and some of heap";
+
+    private final List<Measurement> measurements = new ArrayList<>();
+    private Step.@Nullable Runner runner;
+    private long began;
+
+    /** The command line. */
+    public static void main(String[] args) {
+        System.setProperty("java.awt.headless", "true");
+        System.exit(new CommandLine(new Benchmarks()).execute(args));
+    }
+
+    @Override
+    public Integer call() throws IOException {
+        began = System.nanoTime();
+        Files.createDirectories(out);
+        Files.createDirectories(directory);
+        runner = inProcess ? Scenarios::run : new ChildJvm(out.resolve("children"));
+        List<String> known = List.of("persist", "async", "reopen", "drain", "scale", "steady", "growth");
+        for (String scenario : scenarios) {
+            if (!known.contains(scenario)) {
+                throw new IllegalArgumentException("there is no scenario '" + scenario + "'; there are " + known);
+            }
+        }
+        Set<String> chosen = Set.copyOf(
+                !scenarios.isEmpty()
+                        ? scenarios
+                        : full ? known : List.of("persist", "reopen", "drain", "scale", "steady"));
+        if (chosen.contains("persist")) {
+            persist();
+        }
+        if (chosen.contains("async")) {
+            async();
+        }
+        if (chosen.contains("reopen") || chosen.contains("drain")) {
+            backlog(chosen.contains("reopen"), chosen.contains("drain"));
+        }
+        if (chosen.contains("scale")) {
+            scale();
+        }
+        if (chosen.contains("growth")) {
+            growth();
+        }
+        if (chosen.contains("steady")) {
+            steady();
+        }
+        new Report(measurements, Machine.describe(directory), description()).write(out);
+        System.out.printf(
+                Locale.ROOT, "%nafter %.0f s: %s%n", (System.nanoTime() - began) / 1e9, out.resolve("results.md"));
+        return 0;
+    }
+
+    private String description() {
+        return String.format(
+                Locale.ROOT,
+                "%s; %d repeat(s), interleaved; persist and async: %.3g s after %.3g s of warm-up, -Xmx%s; log lines: %s",
+                full ? "full run" : "short run",
+                repeats(),
+                seconds(),
+                warmup(),
+                HEAP,
+                corpus == null ? "generated" : corpus);
+    }
+
+    private int repeats() {
+        return repeats > 0 ? repeats : full ? 3 : 1;
+    }
+
+    private double seconds() {
+        return seconds > 0 ? seconds : full ? 3 : 2;
+    }
+
+    private double warmup() {
+        return warmup >= 0 ? warmup : full ? 3 : 2;
+    }
+
+    /** The stores asked for, or else those. */
+    private List<Kind> stores(List<Kind> usually) {
+        return stores.isEmpty()
+                ? usually
+                : stores.stream().map(Candidates::named).toList();
+    }
+
+    private static <T> List<T> or(List<T> asked, List<T> usually) {
+        return asked.isEmpty() ? usually : asked;
+    }
+
+    // ---- the scenarios --------------------------------------------------------------------------
+
+    private static final String HEAP = "2g";
+    private static final String BACKLOG_HEAP = "4g";
+    private static final String SCALE_HEAP = "256m";
+
+    private void persist() throws IOException {
+        List<Kind> kinds = stores(Candidates.ALL);
+        for (int e : or(entries, full ? List.of(20, 100, 1000) : List.of(BACKLOG_ENTRIES))) {
+            for (int repeat = 0; repeat < repeats(); repeat++) {
+                for (Kind kind : kinds) {
+                    Step step = step("size", kind, HEAP).with("entries", e).with("megabytes", megabytes);
+                    measure("size", kind, configuration("entries", e), null, step);
+                }
+            }
+            for (int t : or(threads, full ? List.of(1, 8, 32) : List.of(1, 8))) {
+                for (String s : sync) {
+                    for (int repeat = 0; repeat < repeats(); repeat++) {
+                        for (Kind kind : kinds) {
+                            Step step = step("persist", kind, HEAP)
+                                    .with("threads", t)
+                                    .with("entries", e)
+                                    .with("sync", s.equals("always"))
+                                    .with("seconds", seconds())
+                                    .with("warmup", warmup());
+                            measure(
+                                    "persist",
+                                    kind,
+                                    configuration("threads", t, "entries", e, "sync", s),
+                                    kind.limits().get(s.equals("always") ? Limit.NEVER_SYNCS : Limit.ALWAYS_SYNCS),
+                                    step);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private void async() throws IOException {
+        List<Kind> own = List.of(OwnStore.SEGMENT, OwnStore.JSON_FILES);
+        for (String s : sync) {
+            for (int repeat = 0; repeat < repeats(); repeat++) {
+                for (Kind kind : own.stream().filter(stores(own)::contains).toList()) {
+                    for (String mode : List.of("waiting", "pipelined")) {
+                        Step step = step("async", kind, HEAP)
+                                .with("entries", BACKLOG_ENTRIES)
+                                .with("sync", s.equals("always"))
+                                .with("mode", mode)
+                                .with("seconds", seconds())
+                                .with("warmup", warmup());
+                        measure("async", kind, configuration("sync", s, "mode", mode), null, step);
+                    }
+                }
+            }
+        }
+    }
+
+    private void backlog(boolean reopen, boolean drain) throws IOException {
+        List<Integer> sizes = new ArrayList<>(PEERS_BACKLOGS);
+        sizes.add(OWN_BACKLOG);
+        for (int n : or(pending, full ? sizes : List.of(10_000))) {
+            for (int repeat = 0; repeat < repeats(); repeat++) {
+                for (Kind kind : stores(Candidates.ALL)) {
+                    Map<String, String> configuration = configuration("pending", n, "heap", BACKLOG_HEAP);
+                    String tooMany = tooMany(n, kind);
+                    Step step = step("fill", kind, BACKLOG_HEAP)
+                            .with("entries", BACKLOG_ENTRIES)
+                            .with("pending", n);
+                    String notFilled =
+                            tooMany != null ? tooMany : attempt(step, true).failure();
+                    if (reopen) {
+                        String limit = kind.limits().get(Limit.PENDING_UNKNOWN);
+                        measureInPlace("reopen", kind, configuration, notFilled != null ? notFilled : limit, step);
+                    }
+                    if (drain) {
+                        measureInPlace("drain", kind, configuration, notFilled, step);
+                    }
+                    Scenarios.delete(directory.resolve(kind.name()));
+                }
+            }
+        }
+    }
+
+    private static @Nullable String tooMany(int batches, Kind kind) {
+        return batches >= OWN_BACKLOG && !kind.equals(OwnStore.SEGMENT) ? OWN_ONLY : null;
+    }
+
+    private void scale() throws IOException {
+        for (int n : or(pending, List.of(full ? OWN_BACKLOG : OWN_BACKLOG / 10))) {
+            for (int repeat = 0; repeat < repeats(); repeat++) {
+                for (boolean failedOnce : failed || full ? List.of(false, true) : List.of(false)) {
+                    Kind kind = OwnStore.SEGMENT;
+                    Map<String, String> configuration =
+                            configuration("pending", n, "failed once", failedOnce, "heap", SCALE_HEAP);
+                    Step fill = step("fill", kind, BACKLOG_HEAP)
+                            .with("entries", BACKLOG_ENTRIES)
+                            .with("pending", n)
+                            .with("failed", failedOnce);
+                    String notFilled = attempt(fill, true).failure();
+                    Step step = step("scale", kind, SCALE_HEAP)
+                            .with("entries", BACKLOG_ENTRIES)
+                            .with("pending", n)
+                            .with("samples", samples);
+                    measureInPlace("scale", kind, configuration, notFilled, step);
+                    Scenarios.delete(directory.resolve(kind.name()));
+                }
+            }
+        }
+    }
+
+    private void growth() throws IOException {
+        List<Integer> sizes = full ? List.of(1_000, 10_000, 100_000, OWN_BACKLOG) : List.of(1_000, 10_000);
+        for (int n : or(pending, sizes)) {
+            for (int repeat = 0; repeat < repeats(); repeat++) {
+                for (Kind kind : stores(Candidates.ALL)) {
+                    String impossible =
+                            kind.has(Limit.NEVER_SYNCS) ? kind.limits().get(Limit.NEVER_SYNCS) : tooMany(n, kind);
+                    Step fill = step("fill", kind, BACKLOG_HEAP)
+                            .with("entries", BACKLOG_ENTRIES)
+                            .with("pending", n);
+                    String notFilled = impossible != null
+                            ? impossible
+                            : attempt(fill, true).failure();
+                    Step step = step("growth", kind, BACKLOG_HEAP)
+                            .with("entries", BACKLOG_ENTRIES)
+                            .with("pending", n)
+                            .with("samples", samples);
+                    measureInPlace("growth", kind, configuration("pending", n, "heap", BACKLOG_HEAP), notFilled, step);
+                    Scenarios.delete(directory.resolve(kind.name()));
+                }
+            }
+        }
+    }
+
+    private void steady() throws IOException {
+        int writers = threads.isEmpty() ? 8 : threads.get(0);
+        double length = duration > 0 ? duration : full ? 300 : 20;
+        List<Kind> usually = full
+                ? List.of(OwnStore.SEGMENT, RocksDbStore.KIND, MvStoreStore.KIND, JsonFilePerBatch.KIND)
+                : List.of(OwnStore.SEGMENT, RocksDbStore.KIND);
+        for (Kind kind : stores(usually)) {
+            // Once: a run of minutes is its own repeats, the windows.
+            Step step = step("steady", kind, HEAP)
+                    .with("threads", writers)
+                    .with("entries", BACKLOG_ENTRIES)
+                    .with("duration", length)
+                    .with("window", Math.min(window, length))
+                    .with("rate", rate)
+                    .with("share", 0.6)
+                    .with("calibration", Math.min(3, length / 2))
+                    .with(
+                            "windows",
+                            out.resolve("steady-" + kind.name() + ".csv").toAbsolutePath());
+            String cannot = kind.limits().get(Limit.NEVER_SYNCS);
+            measure(
+                    "steady",
+                    kind,
+                    configuration("threads", writers, "entries", BACKLOG_ENTRIES, "seconds", length),
+                    cannot != null ? cannot : kind.limits().get(Limit.NO_MARK),
+                    step);
+        }
+    }
+
+    // ---- measuring ------------------------------------------------------------------------------
+
+    private Step step(String work, Kind kind, String heap) {
+        Map<String, String> parameters = corpus == null
+                ? Map.of()
+                : Map.of("corpus", corpus.toAbsolutePath().toString());
+        Path place = directory.toAbsolutePath().resolve(kind.name());
+        return new Step(work, kind.name(), place, heap, Duration.ofSeconds(timeout), parameters);
+    }
+
+    private static Map<String, String> configuration(Object... namesAndValues) {
+        Map<String, String> configuration = new LinkedHashMap<>();
+        for (int i = 0; i < namesAndValues.length; i += 2) {
+            Object value = namesAndValues[i + 1];
+            configuration.put(
+                    namesAndValues[i].toString(),
+                    value instanceof Integer number ? String.format(Locale.ROOT, "%,d", number) : value.toString());
+        }
+        return configuration;
+    }
+
+    private record Outcome(
+            Map<String, Double> values, @Nullable String failure) {}
+
+    private Outcome attempt(Step step, boolean fresh) throws IOException {
+        if (fresh) {
+            Scenarios.delete(step.directory());
+        }
+        try {
+            return new Outcome(Objects.requireNonNull(runner).run(step), null);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IOException("interrupted", e);
+        } catch (Exception | LinkageError e) {
+            return new Outcome(Map.of(), "failed: " + ChildJvm.reason(e));
+        }
+    }
+
+    /** In an empty directory, which is deleted afterwards. */
+    private void measure(
+            String scenario, Kind kind, Map<String, String> configuration, @Nullable String cannot, Step step)
+            throws IOException {
+        record(scenario, kind, configuration, cannot != null ? new Outcome(Map.of(), cannot) : attempt(step, true));
+        Scenarios.delete(step.directory());
+    }
+
+    /** In the directory as another step left it. */
+    private void measureInPlace(
+            String scenario, Kind kind, Map<String, String> configuration, @Nullable String cannot, Step like)
+            throws IOException {
+        Step step = new Step(scenario, like.store(), like.directory(), like.heap(), like.timeout(), like.parameters());
+        record(scenario, kind, configuration, cannot != null ? new Outcome(Map.of(), cannot) : attempt(step, false));
+    }
+
+    private void record(String scenario, Kind kind, Map<String, String> configuration, Outcome outcome) {
+        measurements.add(new Measurement(scenario, kind.name(), configuration, outcome.values(), outcome.failure()));
+        System.out.printf(
+                Locale.ROOT,
+                "%6.0f s  %-8s %-20s %s  %s%n",
+                (System.nanoTime() - began) / 1e9,
+                scenario,
+                kind.name(),
+                configuration,
+                outcome.failure() != null ? outcome.failure() : Report.brief(scenario, outcome.values()));
+    }
+}

@@ -1,0 +1,621 @@
+package io.batchpersistence.benchmarks;
+
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.benchmarks.Candidate.Limit;
+import io.batchpersistence.benchmarks.Candidate.Stored;
+import io.batchpersistence.benchmarks.Statistics.Durations;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.Deque;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.atomic.LongAdder;
+import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Stream;
+
+/**
+ * What is done and timed. Each piece of work is done by a process of its own, on one store in one directory, and says what it
+ * measured. Metrics carry their unit in their name.
+ */
+final class Scenarios {
+
+    private static final int IN_FLIGHT = 256;
+    private static final double MICRO = 1e3;
+    private static final double MEGA = 1e6;
+
+    private final Step step;
+    private final Candidate.Kind kind;
+    private final List<List<LogEntry>> payloads;
+    private final AtomicLong ids = new AtomicLong();
+
+    private Scenarios(Step step) throws IOException {
+        this.step = step;
+        this.kind = Candidates.named(step.store());
+        this.payloads = Corpus.of(step.path("corpus")).batches(step.integer("entries"));
+    }
+
+    /** Does a step. */
+    static Map<String, Double> run(Step step) throws Exception {
+        Files.createDirectories(step.directory());
+        Scenarios scenarios = new Scenarios(step);
+        return switch (step.work()) {
+            case "persist" -> scenarios.persist();
+            case "size" -> scenarios.size();
+            case "async" -> scenarios.async();
+            case "fill" -> scenarios.fill();
+            case "reopen" -> scenarios.reopen();
+            case "drain" -> scenarios.drain();
+            case "scale" -> scenarios.scale();
+            case "growth" -> scenarios.growth();
+            case "steady" -> scenarios.steady();
+            default -> throw new IllegalArgumentException("there is no work '" + step.work() + "'");
+        };
+    }
+
+    private Candidate open(boolean sync) throws Exception {
+        return kind.opener().open(step.directory(), sync);
+    }
+
+    /** So many digits that text order is the order of creation, which stores with sorted keys are fastest with. */
+    private String newId() {
+        String digits = Long.toString(ids.getAndIncrement());
+        return "batch-" + "0".repeat(12 - digits.length()) + digits;
+    }
+
+    private List<LogEntry> payload(long i) {
+        return payloads.get((int) (i % payloads.size()));
+    }
+
+    // ---- persist: how fast, how long does a caller wait -----------------------------------------
+
+    private Map<String, Double> persist() throws Exception {
+        int threads = step.integer("threads");
+        double warmup = step.decimal("warmup") / 2;
+        // A disk that is slow to force would leave code cold: half of the warm-up goes without sync, somewhere else.
+        Path elsewhere = step.directory().resolve("warm-up");
+        Files.createDirectory(elsewhere);
+        try (Candidate store = kind.opener().open(elsewhere, kind.has(Limit.ALWAYS_SYNCS))) {
+            persistAndMark(store, threads, warmup);
+        }
+        delete(elsewhere); // and with it what the operating system would still have to write
+        Path directory = Files.createDirectory(step.directory().resolve("measured"));
+        try (Candidate store = kind.opener().open(directory, step.flag("sync"))) {
+            persistAndMark(store, threads, warmup);
+            long flushes = Machine.deviceFlushes(step.directory());
+            Load load = persistAndMark(store, threads, step.decimal("seconds"));
+            Map<String, Double> values = load.values(step.integer("entries"));
+            if (flushes >= 0) {
+                // Of the whole device, so only on a quiet machine does it tell of this store.
+                values.put(
+                        "flushes_per_batch",
+                        (double) (Machine.deviceFlushes(step.directory()) - flushes) / load.durations.length);
+            }
+            return values;
+        }
+    }
+
+    private static final class Load {
+        final long[] durations;
+        final double seconds;
+
+        Load(long[] durations, double seconds) {
+            this.durations = durations;
+            this.seconds = seconds;
+        }
+
+        double batchesPerSecond() {
+            return durations.length / seconds;
+        }
+
+        Map<String, Double> values(int entries) {
+            Map<String, Double> values = new LinkedHashMap<>();
+            values.put("entries_per_s", entries * batchesPerSecond());
+            values.put("batches_per_s", batchesPerSecond());
+            putPercentiles(values, durations);
+            return values;
+        }
+    }
+
+    private static void putPercentiles(Map<String, Double> values, long[] sorted) {
+        values.put("p50_us", Statistics.percentileOfSorted(sorted, 50) / MICRO);
+        values.put("p99_us", Statistics.percentileOfSorted(sorted, 99) / MICRO);
+        values.put("p999_us", Statistics.percentileOfSorted(sorted, 99.9) / MICRO);
+        values.put("max_us", Statistics.percentileOfSorted(sorted, 100) / MICRO);
+    }
+
+    /** Threads that do nothing but persist and mark, each waiting for its own batch only. */
+    private Load persistAndMark(Candidate store, int threads, double seconds) throws Exception {
+        long start = System.nanoTime();
+        long end = start + (long) (seconds * 1e9);
+        List<Durations> durations = inParallel(threads, thread -> {
+            Durations mine = new Durations();
+            long i = thread * 7919L;
+            long now = System.nanoTime();
+            while (now < end) {
+                String id = newId();
+                long began = System.nanoTime();
+                store.persist(id, payload(i++));
+                mine.add(System.nanoTime() - began);
+                store.mark(id);
+                now = System.nanoTime();
+            }
+            return mine;
+        });
+        double took = (System.nanoTime() - start) / 1e9;
+        return new Load(Statistics.sorted(durations), took);
+    }
+
+    @FunctionalInterface
+    private interface Worker<T> {
+        T work(int thread) throws Exception;
+    }
+
+    private static <T> List<T> inParallel(int threads, Worker<T> worker) throws Exception {
+        ExecutorService executor = Executors.newFixedThreadPool(threads);
+        try {
+            List<Callable<T>> tasks = new ArrayList<>();
+            for (int t = 0; t < threads; t++) {
+                int thread = t;
+                tasks.add(() -> worker.work(thread));
+            }
+            List<T> results = new ArrayList<>();
+            for (Future<T> future : executor.invokeAll(tasks)) {
+                results.add(future.get());
+            }
+            return results;
+        } finally {
+            executor.shutdownNow();
+        }
+    }
+
+    /** Bytes on disk for a byte of raw log: persisted, not marked, closed. Enough to make what files reserve insignificant. */
+    private Map<String, Double> size() throws Exception {
+        long wanted = (long) (step.decimal("megabytes") * MEGA);
+        long raw = 0;
+        long batches = 0;
+        try (Candidate store = open(kind.has(Limit.ALWAYS_SYNCS))) {
+            for (; raw < wanted; batches++) {
+                store.persist(newId(), payload(batches));
+                raw += Corpus.rawBytes(payload(batches));
+            }
+        }
+        return Map.of("disk_per_raw", (double) diskBytes(step.directory()) / raw);
+    }
+
+    // ---- async: many appends of one thread ------------------------------------------------------
+
+    private Map<String, Double> async() throws Exception {
+        boolean pipelined = step.text("mode").equals("pipelined");
+        try (OwnStore store = (OwnStore) open(step.flag("sync"))) {
+            appendFor(store, pipelined ? IN_FLIGHT : 1, step.decimal("warmup"));
+            double seconds = step.decimal("seconds");
+            long start = System.nanoTime();
+            long batches = appendFor(store, pipelined ? IN_FLIGHT : 1, seconds);
+            double took = (System.nanoTime() - start) / 1e9;
+            Map<String, Double> values = new LinkedHashMap<>();
+            values.put("entries_per_s", batches * step.integer("entries") / took);
+            values.put("batches_per_s", batches / took);
+            return values;
+        }
+    }
+
+    private record UnderWay(String id, CompletableFuture<?> done) {}
+
+    private long appendFor(OwnStore store, int inFlight, double seconds) {
+        long end = System.nanoTime() + (long) (seconds * 1e9);
+        Deque<UnderWay> underWay = new ArrayDeque<>();
+        long batches = 0;
+        while (System.nanoTime() < end || !underWay.isEmpty()) {
+            if (System.nanoTime() < end) {
+                String id = newId();
+                underWay.add(new UnderWay(id, store.append(id, payload(batches++))));
+            }
+            if (underWay.size() >= inFlight || System.nanoTime() >= end) {
+                UnderWay oldest = underWay.remove();
+                oldest.done().join();
+                store.mark(oldest.id());
+            }
+        }
+        return batches;
+    }
+
+    // ---- a backlog: filled by one process, opened by another, drained by a third ----------------
+
+    private Map<String, Double> fill() throws Exception {
+        int batches = step.integer("pending");
+        long start = System.nanoTime();
+        try (Candidate store = open(kind.has(Limit.ALWAYS_SYNCS))) {
+            Deque<CompletableFuture<?>> underWay = new ArrayDeque<>();
+            for (int i = 0; i < batches; i++) {
+                if (store instanceof OwnStore own) {
+                    underWay.add(own.append(newId(), payload(i)));
+                    if (underWay.size() > 1_000) {
+                        underWay.remove().join();
+                    }
+                } else {
+                    store.persist(newId(), payload(i));
+                }
+            }
+            underWay.forEach(CompletableFuture::join);
+            if (step.flag("failed")) {
+                failOnce(((OwnStore) store).store(), batches);
+            }
+        }
+        return Map.of("fill_s", (System.nanoTime() - start) / 1e9);
+    }
+
+    /** As it is in an outage: every batch was tried and waits for its next attempt. */
+    private void failOnce(BatchStore store, int batches) {
+        ids.set(0);
+        for (int i = 0; i < batches; i++) {
+            Instant now = Instant.now();
+            store.failed(
+                    newId(),
+                    BatchStore.ANY_FENCE,
+                    "connection refused",
+                    now,
+                    (type, retries) -> new BatchStore.Verdict(false, now, retries + 1));
+        }
+    }
+
+    private Map<String, Double> reopen() throws Exception {
+        long heapBefore = heapAfterGc();
+        long start = System.nanoTime();
+        try (Candidate store = open(true)) {
+            long pending = store.pending();
+            double known = (System.nanoTime() - start) / 1e9;
+            Stored first = store.next();
+            double read = (System.nanoTime() - start) / 1e9;
+            if (pending != step.integer("pending") || first == null) {
+                throw new IllegalStateException("of " + step.text("pending") + " pending batches, " + pending
+                        + " are known after opening" + (first == null ? ", and none can be read" : ""));
+            }
+            Map<String, Double> values = new LinkedHashMap<>();
+            values.put("known_s", known);
+            values.put("first_read_s", read);
+            values.put("heap_mb", (heapAfterGc() - heapBefore) / MEGA);
+            return values;
+        }
+    }
+
+    private Map<String, Double> drain() throws Exception {
+        long heapBefore = heapAfterGc();
+        long start = System.nanoTime(); // before opening, in which some read everything
+        try (Candidate store = open(true)) {
+            Map<String, Double> values = drain(store, start);
+            values.put("heap_before_mb", heapBefore / MEGA);
+            return values;
+        }
+    }
+
+    private Map<String, Double> drain(Candidate store, long start) throws Exception {
+        long most = 0;
+        long paused = 0;
+        long batches = 0;
+        long entries = 0;
+        for (Stored stored = store.next(); stored != null; stored = store.next()) {
+            store.mark(stored.id());
+            batches++;
+            entries += stored.entries().size();
+            if (batches % 50_000 == 0) {
+                long pause = System.nanoTime();
+                most = Math.max(most, heapAfterGc());
+                paused += System.nanoTime() - pause;
+            }
+        }
+        double took = (System.nanoTime() - start - paused) / 1e9;
+        if (batches != step.integer("pending")) {
+            throw new IllegalStateException(
+                    "of " + step.text("pending") + " pending batches, " + batches + " could be read");
+        }
+        Map<String, Double> values = new LinkedHashMap<>();
+        values.put("entries_per_s", entries / took);
+        values.put("batches_per_s", batches / took);
+        values.put("heap_mb", Math.max(heapAfterGc(), most) / MEGA);
+        return values;
+    }
+
+    /** What a backlog costs in a small heap. */
+    private Map<String, Double> scale() throws Exception {
+        int pending = step.integer("pending");
+        Map<String, Double> values = new LinkedHashMap<>();
+        long heapBefore = heapAfterGc();
+        long start = System.nanoTime();
+        try (Candidate store = open(true)) {
+            values.put("open_s", (System.nanoTime() - start) / 1e9);
+            if (store.pending() != pending) {
+                throw new IllegalStateException(store.pending() + " batches are pending instead of " + pending);
+            }
+            values.put("heap_bytes_per_batch", (double) (heapAfterGc() - heapBefore) / pending);
+            values.put("disk_bytes_per_batch", (double) diskBytes(step.directory()) / pending);
+            ids.set(pending);
+            int samples = step.integer("samples");
+            long[] durations = persistSamples(store, samples);
+            values.put("p50_us", Statistics.percentileOfSorted(durations, 50) / MICRO);
+            values.put("p99_us", Statistics.percentileOfSorted(durations, 99) / MICRO);
+            values.put("max_us", Statistics.percentileOfSorted(durations, 100) / MICRO);
+            for (int i = 0; i < samples; i++) {
+                ids.set(pending + (long) i);
+                store.mark(newId());
+            }
+            Map<String, Double> drained = drain(store, System.nanoTime());
+            drained.forEach((metric, value) -> values.put("drain_" + metric, value));
+        }
+        return values;
+    }
+
+    // ---- growth: does persisting slow down while the backlog grows ------------------------------
+
+    private Map<String, Double> growth() throws Exception {
+        try (Candidate store = open(true)) {
+            ids.set(step.integer("pending"));
+            persistSamples(store, step.integer("samples") / 2); // warm-up
+            Map<String, Double> values = new LinkedHashMap<>();
+            putPercentiles(values, persistSamples(store, step.integer("samples")));
+            return values;
+        }
+    }
+
+    private long[] persistSamples(Candidate store, int samples) throws Exception {
+        Durations durations = new Durations();
+        for (int i = 0; i < samples; i++) {
+            String id = newId();
+            long start = System.nanoTime();
+            store.persist(id, payload(i));
+            durations.add(System.nanoTime() - start);
+        }
+        return Statistics.sorted(List.of(durations));
+    }
+
+    // ---- steady: hours in small -----------------------------------------------------------------
+
+    private static final int STUCK_ONE_IN = 100;
+    private static final long MOST_STUCK = 20_000;
+
+    /**
+     * Writers at a fixed rate, below what the store can do. A batch that is late because the one before it was is measured
+     * from when it should have begun: a pause of the store counts for every batch that came meanwhile. One batch in a hundred
+     * is never marked.
+     */
+    private Map<String, Double> steady() throws Exception {
+        int writers = step.integer("threads");
+        double duration = step.decimal("duration");
+        double window = step.decimal("window");
+        double rate = step.decimal("rate");
+        LongAdder stuckBytes = new LongAdder();
+        LongAdder stuck = new LongAdder();
+        AtomicReference<List<Durations>> current = new AtomicReference<>(newWindow(writers));
+
+        try (Candidate store = open(true)) {
+            double calibration = step.decimal("calibration");
+            persistAndMark(store, writers, calibration);
+            double most = persistAndMark(store, writers, calibration).batchesPerSecond();
+            double offered = rate > 0 ? rate : most * step.decimal("share");
+            List<Long> encodedSizes = new ArrayList<>();
+            for (List<LogEntry> payload : payloads) {
+                encodedSizes.add(store.encodedSize(payload));
+            }
+
+            long start = System.nanoTime();
+            long end = start + (long) (duration * 1e9);
+            double interval = writers * 1e9 / offered;
+            ExecutorService executor = Executors.newFixedThreadPool(writers);
+            List<Future<Long>> running = new ArrayList<>();
+            for (int w = 0; w < writers; w++) {
+                int writer = w;
+                running.add(executor.submit(() -> {
+                    long n = 0;
+                    while (true) {
+                        long due = start + (long) ((n + (double) writer / writers) * interval);
+                        if (due >= end) {
+                            return n;
+                        }
+                        for (long wait = due - System.nanoTime(); wait > 0; wait = due - System.nanoTime()) {
+                            LockSupport.parkNanos(wait);
+                        }
+                        long number = n++ * writers + writer;
+                        String id = newId();
+                        store.persist(id, payload(number));
+                        Durations durations = current.get().get(writer);
+                        synchronized (durations) {
+                            durations.add(System.nanoTime() - due);
+                        }
+                        if (number % STUCK_ONE_IN == 0 && stuck.sum() < MOST_STUCK) {
+                            stuck.increment();
+                            stuckBytes.add(encodedSizes.get((int) (number % payloads.size())));
+                        } else {
+                            store.mark(id);
+                        }
+                    }
+                }));
+            }
+            List<Window> windows = new ArrayList<>();
+            try {
+                for (int i = 1; System.nanoTime() < end; i++) {
+                    long until = Math.min(end, start + (long) (i * window * 1e9));
+                    for (long wait = until - System.nanoTime(); wait > 0; wait = until - System.nanoTime()) {
+                        LockSupport.parkNanos(wait);
+                    }
+                    long live = store.liveBytes() >= 0 ? store.liveBytes() : stuckBytes.sum();
+                    windows.add(Window.of(
+                            (until - start) / 1e9,
+                            current.getAndSet(newWindow(writers)),
+                            diskBytes(step.directory()),
+                            live));
+                    store.maintain();
+                }
+                long persisted = 0;
+                for (Future<Long> one : running) {
+                    persisted += one.get();
+                }
+                Path file = step.path("windows");
+                if (file != null) {
+                    Files.write(
+                            file,
+                            Stream.concat(
+                                            Stream.of(Window.HEADER),
+                                            windows.stream().map(Window::csv))
+                                    .toList());
+                }
+                return steadySummary(windows, most, offered, persisted / ((System.nanoTime() - start) / 1e9));
+            } finally {
+                executor.shutdownNow();
+            }
+        }
+    }
+
+    private static List<Durations> newWindow(int writers) {
+        return Stream.generate(Durations::new).limit(writers).toList();
+    }
+
+    private record Window(
+            double second,
+            long batches,
+            double p50,
+            double p99,
+            double p999,
+            double max,
+            long disk,
+            long live,
+            double heap) {
+
+        static final String HEADER =
+                "second,batches,p50_us,p99_us,p999_us,max_us,disk_bytes,live_bytes,amplification,heap_mb";
+
+        static Window of(double second, List<Durations> durations, long disk, long live) {
+            long[] sorted = Statistics.sorted(durations.stream()
+                    .map(writers -> {
+                        synchronized (writers) { // a writer may be adding its last one
+                            Durations copy = new Durations();
+                            for (long nanos : writers.toArray()) {
+                                copy.add(nanos);
+                            }
+                            return copy;
+                        }
+                    })
+                    .toList());
+            return new Window(
+                    second,
+                    sorted.length,
+                    Statistics.percentileOfSorted(sorted, 50) / MICRO,
+                    Statistics.percentileOfSorted(sorted, 99) / MICRO,
+                    Statistics.percentileOfSorted(sorted, 99.9) / MICRO,
+                    Statistics.percentileOfSorted(sorted, 100) / MICRO,
+                    disk,
+                    live,
+                    ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed() / MEGA);
+        }
+
+        double amplification() {
+            return live == 0 ? Double.NaN : (double) disk / live;
+        }
+
+        String csv() {
+            return String.format(
+                    Locale.ROOT,
+                    "%.1f,%d,%.1f,%.1f,%.1f,%.1f,%d,%d,%.3f,%.1f",
+                    second,
+                    batches,
+                    p50,
+                    p99,
+                    p999,
+                    max,
+                    disk,
+                    live,
+                    amplification(),
+                    heap);
+        }
+    }
+
+    private static Map<String, Double> steadySummary(
+            List<Window> windows, double most, double offered, double achieved) {
+        Map<String, Double> values = new LinkedHashMap<>();
+        values.put("can_batches_per_s", most);
+        values.put("offered_batches_per_s", offered);
+        values.put("achieved_batches_per_s", achieved);
+        values.put("p50_us", Statistics.median(windows.stream().map(Window::p50).toList()));
+        values.put("p99_us", Statistics.median(windows.stream().map(Window::p99).toList()));
+        values.put(
+                "p999_us", Statistics.median(windows.stream().map(Window::p999).toList()));
+        values.put(
+                "worst_p99_us", Statistics.max(windows.stream().map(Window::p99).toList()));
+        values.put(
+                "worst_p999_us",
+                Statistics.max(windows.stream().map(Window::p999).toList()));
+        values.put("max_us", Statistics.max(windows.stream().map(Window::max).toList()));
+        // What files reserve dominates while next to nothing is pending: the end counts, and the worst of the second
+        // half.
+        List<Window> late = windows.subList(windows.size() / 2, windows.size());
+        values.put(
+                "worst_amplification",
+                Statistics.max(late.stream().map(Window::amplification).toList()));
+        values.put("amplification", windows.get(windows.size() - 1).amplification());
+        values.put("disk_mb", windows.get(windows.size() - 1).disk() / MEGA);
+        values.put("live_mb", windows.get(windows.size() - 1).live() / MEGA);
+        values.put(
+                "worst_heap_mb",
+                Statistics.max(windows.stream().map(Window::heap).toList()));
+        return values;
+    }
+
+    // ---- files and heap ------------------------------------------------------------------------------
+
+    private static long heapAfterGc() {
+        for (int i = 0; i < 2; i++) { // what the first one frees by cleaners, the second one finds
+            System.gc();
+        }
+        return ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed();
+    }
+
+    /** With all that is in it; nothing if it is not there. */
+    static void delete(Path directory) throws IOException {
+        if (Files.exists(directory)) {
+            try (Stream<Path> files = Files.walk(directory)) {
+                for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+                    Files.deleteIfExists(file);
+                }
+            }
+        }
+    }
+
+    /** Bytes the files take, whatever they have reserved or left out: blocks where the file system tells, else lengths. */
+    static long diskBytes(Path directory) throws IOException {
+        long blocks = Machine.allocatedBytes(directory);
+        if (blocks >= 0) {
+            return blocks;
+        }
+        try (Stream<Path> files = Files.walk(directory)) {
+            return files.filter(Files::isRegularFile)
+                    .mapToLong(Scenarios::length)
+                    .sum();
+        }
+    }
+
+    private static long length(Path file) {
+        try {
+            return Files.size(file);
+        } catch (NoSuchFileException e) {
+            return 0; // deleted meanwhile
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+package io.batchpersistence.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.LogEntry;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import picocli.CommandLine;
+
+class BenchmarksTest {
+
+    @TempDir
+    Path directory;
+
+    private int run(String... more) {
+        List<String> args = new ArrayList<>(List.of(
+                "--out=" + directory.resolve("out"),
+                "--dir=" + directory.resolve("stores"),
+                "--warmup=0",
+                "--seconds=0.05",
+                "--megabytes=0.1",
+                "--pending=20",
+                "--samples=20",
+                "--duration=0.2"));
+        args.addAll(List.of(more));
+        return new CommandLine(new Benchmarks()).execute(args.toArray(String[]::new));
+    }
+
+    @Test
+    void aTinyRunOfEveryScenarioWritesTheReport() throws Exception {
+        int status = run(
+                "--in-process",
+                "--stores=segment,plain-append",
+                "--scenarios=persist,async,reopen,drain,scale,growth,steady",
+                "--repeats=2",
+                "--threads=2");
+
+        assertThat(status).isZero();
+        String markdown = Files.readString(directory.resolve("out/results.md"));
+        assertThat(markdown)
+                .contains("## Persist and mark", "## Appends under way", "## Reopen", "## Drain")
+                .contains("## A large backlog in a small heap", "## Latency while the backlog grows", "## Steady load")
+                .doesNotContain("failed:");
+        assertThat(Files.readString(directory.resolve("out/results.csv"))).contains("steady,segment,");
+        assertThat(directory.resolve("out/persist.svg")).isNotEmptyFile();
+        assertThat(directory.resolve("out/steady-segment.csv")).content().startsWith("second,batches,p50_us");
+        try (Stream<Path> left = Files.list(directory.resolve("stores"))) {
+            assertThat(left).as("the stores' files are deleted").isEmpty();
+        }
+    }
+
+    @Test
+    void aMeasurementHasAProcessOfItsOwn() throws Exception {
+        assertThat(run("--scenarios=drain", "--stores=plain-append")).isZero();
+
+        assertThat(Files.readString(directory.resolve("out/results.csv")))
+                .contains("drain,plain-append,pending=20 heap=4g,entries_per_s,");
+        assertThat(directory.resolve("out/children/0002-drain-plain-append.properties"))
+                .isNotEmptyFile();
+    }
+
+    @Test
+    void aProcessThatFailsIsARow() throws Exception {
+        assertThat(run("--scenarios=persist", "--stores=plain-append", "--corpus=" + directory.resolve("none")))
+                .isZero();
+
+        assertThat(Files.readString(directory.resolve("out/results.md"))).contains("| plain append + fsync | failed: ");
+    }
+
+    @Test
+    void generatedLinesVaryAndAreTheSameEveryTime() throws Exception {
+        List<List<LogEntry>> batches = Corpus.of(null).batches(100);
+        assertThat(Corpus.of(null).batches(100)).isEqualTo(batches);
+        assertThat(batches).hasSize(60).allSatisfy(batch -> {
+            assertThat(batch).hasSize(100);
+            assertThat(batch.stream().map(LogEntry::message).distinct().count()).isGreaterThan(95);
+            assertThat(batch.stream().map(LogEntry::sourceId).distinct()).hasSize(100);
+            assertThat(Corpus.rawBytes(batch)).isBetween(6_000L, 20_000L);
+        });
+        assertThat(Corpus.of(null).batches(1000))
+                .hasSize(6)
+                .allSatisfy(batch -> assertThat(batch).hasSize(1000));
+    }
+
+    @Test
+    void logFilesOfADirectoryAreTheCorpus() throws Exception {
+        Files.writeString(directory.resolve("Shop_2k.log"), "12:00 ERROR no stock\n\n12:01 all well\n");
+        Files.writeString(directory.resolve("README.md"), "not a log\n");
+        List<List<LogEntry>> batches = Corpus.of(directory).batches(3);
+        assertThat(batches).hasSize(1);
+        assertThat(batches.get(0))
+                .extracting(LogEntry::message)
+                .containsExactly("12:00 ERROR no stock", "12:01 all well", "12:00 ERROR no stock");
+        assertThat(batches.get(0).get(0).level()).isEqualTo("ERROR");
+        assertThat(batches.get(0).get(0).labels()).containsEntry("app", "shop");
+        assertThat(batches.get(0).get(1).sourceId()).isEqualTo("/var/log/shop.log:2");
+    }
+}
