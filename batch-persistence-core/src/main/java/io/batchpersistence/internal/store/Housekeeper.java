@@ -33,8 +33,10 @@ final class Housekeeper {
     private final StoreWriter writer;
     private final DamageListener damage;
     private final Thread thread = new Thread(this::run, "batch-persistence-housekeeper");
-    /** Held by whoever does one of these things; taken before the store's lock. */
+    /** Held by whoever writes a snapshot or compacts; taken before the other two. */
     private final ReentrantLock housekeeping = new ReentrantLock();
+    /** Held by whoever deletes files: who needs room does not wait for a compaction. Taken before the store's. */
+    private final ReentrantLock deleting = new ReentrantLock();
 
     private volatile boolean thoroughly;
     private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
@@ -69,6 +71,26 @@ final class Housekeeper {
         return StoreWriter.join(thread);
     }
 
+    /** Deletes files in which nothing is held, also the one being written. */
+    void giveBack() {
+        delete(true);
+    }
+
+    private void delete(boolean all) {
+        deleting.lock();
+        try {
+            PayloadLog.Chore deletion = writer.fetchWithPen(() -> payload.nextDeletion(all));
+            if (deletion != null && writer.forceBeside()) {
+                deletion.run();
+                writer.withPen(deletion::finish);
+            } else if (deletion != null || all) {
+                writer.withPen(writer::reclaimPayload);
+            }
+        } finally {
+            deleting.unlock();
+        }
+    }
+
     /** Makes the journal as small as it can be, at once, and has all that is sparse compacted by and by. */
     void cleanUp() {
         housekeeping.lock();
@@ -91,11 +113,13 @@ final class Housekeeper {
             housekeeping.lock();
             try {
                 writer.forceIfWanted();
+                delete(false);
                 doChores();
                 if (writer.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS) {
                     takeSnapshot();
                 }
                 while (compact(all)) {
+                    delete(false);
                     doChores();
                 }
             } catch (StoreWriter.ClosedException e) {

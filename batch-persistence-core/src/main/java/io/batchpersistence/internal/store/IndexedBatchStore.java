@@ -871,7 +871,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         rows.sort(Comparator.comparingLong(row -> row.location().sequence()));
         List<BatchSummary> evicted = removeAll(rows.subList(0, Math.min(max, rows.size())), Cause.EVICTED);
         if (!evicted.isEmpty()) {
-            writer.withPen(writer::reclaimPayload); // the caller wants the room now
+            housekeeper.giveBack(); // the caller wants the room now
         }
         return evicted;
     }
@@ -1055,10 +1055,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
-        writer.withPen(() -> {
-            writer.checkpoint();
-            writer.reclaimPayload();
-        });
+        writer.withPen(writer::checkpoint);
+        housekeeper.giveBack();
         housekeeper.cleanUp();
     }
 

@@ -271,11 +271,13 @@ public interface PayloadLog {
     }
 
     /**
-     * Whether {@link #reclaim} has something to delete, other than the file being written.
+     * Whether {@link #reclaim} has so much to delete that it pays to force the journal for it.
      *
-     * @return whether it pays to call it
+     * @return always false if the housekeeper deletes files, see {@link #nextDeletion}
      */
-    boolean isReclaimable();
+    default boolean isReclaimable() {
+        return false;
+    }
 
     /**
      * Deletes files that nothing held needs, also the one being written if it is not empty. The journal is forced already.
@@ -318,6 +320,16 @@ public interface PayloadLog {
      * @return {@code null} if nothing
      */
     default @Nullable Chore nextChore() {
+        return null;
+    }
+
+    /**
+     * The deletion of files in which nothing is held. The journal is forced before it is run.
+     *
+     * @param all also the file being written
+     * @return {@code null} if there are none, or if {@link #reclaim} has to be called for it
+     */
+    default @Nullable Chore nextDeletion(boolean all) {
         return null;
     }
 

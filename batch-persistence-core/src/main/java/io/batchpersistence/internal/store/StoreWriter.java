@@ -139,9 +139,7 @@ final class StoreWriter {
         this.housework = lock.newCondition();
         this.queueShrank = lock.newCondition();
         openJournal();
-        if (payload.isReclaimable()) {
-            reclaimPayload(); // only now that the journal's snapshot, which is forced, knows what is gone
-        }
+        payload.reclaim(); // only now that the journal's snapshot, which is forced, knows what is gone
     }
 
     void start() {
@@ -814,6 +812,22 @@ final class StoreWriter {
             return !closing;
         } finally {
             lock.unlock();
+        }
+    }
+
+    /** Makes what the journal was told so far durable, without the pen; returns whether it is. */
+    boolean forceBeside() {
+        if (!fetchWithPen(this::isJournalComplete)) {
+            return false;
+        }
+        try {
+            if (options.sync() != SyncPolicy.NEVER) {
+                journal.force();
+            }
+            return true;
+        } catch (IOException e) {
+            withPen(() -> journalFailed(e));
+            return false;
         }
     }
 

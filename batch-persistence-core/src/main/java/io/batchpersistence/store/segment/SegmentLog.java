@@ -87,6 +87,7 @@ final class SegmentLog implements PayloadLog {
     private boolean reclaimable;
     /** Bytes that compaction would give back. */
     private long garbage;
+
     private long garbageLeft;
 
     private long inactiveBytes;
@@ -107,6 +108,8 @@ final class SegmentLog implements PayloadLog {
         long size;
         /** Whether it is complete and nobody writes to it. */
         boolean sealed;
+        /** Of whoever deletes it. */
+        boolean deleted;
 
         Segment(int number, Path path) {
             this.number = number;
@@ -700,45 +703,87 @@ final class SegmentLog implements PayloadLog {
     }
 
     @Override
-    public boolean isReclaimable() {
-        return reclaimable;
+    public void reclaim() {
+        retire();
+        List<Segment> dead = dead();
+        delete(dead);
+        forget(dead);
     }
 
-    @Override
-    public void reclaim() {
-        reclaimable = false;
+    /** Ends what is being written if nothing in it is held, and takes back what was prepared if nothing is held at all. */
+    private void retire() {
         Active current = active;
         if (current != null && current.segment.live == 0 && current.good > FILE_HEADER) {
             active = null;
             close(current.file);
+            current.segment.size = current.allocated;
             current.segment.sealed = true;
         }
         Active ready = prepared;
-        boolean idle = active == null && segments.values().stream().noneMatch(segment -> segment.live > 0);
-        if (ready != null && idle) {
+        if (ready != null && active == null && segments.values().stream().noneMatch(segment -> segment.live > 0)) {
             prepared = null; // an empty store takes no room
             close(ready.file);
-            delete(ready.segment.path);
+            ready.segment.sealed = true;
+            segments.put(ready.segment.number, ready.segment);
         }
-        boolean deleted = false;
-        for (Segment segment : segments.values()) {
-            if (segment.live == 0 && segment.sealed) {
-                if (delete(segment.path)) {
-                    deleted = true;
-                    segments.remove(segment.number);
-                    fileEnds.remove(segment.number);
-                } // else it stays known: until it is deleted, the journal must say that what is in it is gone
-            }
+    }
+
+    /** The segments in which nothing is held any more. */
+    private List<Segment> dead() {
+        reclaimable = false;
+        return segments.values().stream()
+                .filter(segment -> segment.sealed && segment.live == 0)
+                .toList();
+    }
+
+    /** What can't be deleted stays known: until it is, the journal must say that what is in it is gone. */
+    private void delete(List<Segment> dead) {
+        boolean any = false;
+        for (Segment segment : dead) {
+            segment.deleted = delete(segment.path);
+            any |= segment.deleted;
         }
-        if (deleted && options.sync() != SyncPolicy.NEVER) {
+        if (any && options.sync() != SyncPolicy.NEVER) {
             try {
                 disk.forceDirectory(options.directory());
             } catch (IOException e) {
-                // They may be back after a power cut; the journal knows that nothing in them is held.
+                // They may be back after a power cut; then what is in them is sent again.
                 log.warn("{} could not be forced: {}", options.directory(), e.toString());
             }
         }
+    }
+
+    private void forget(List<Segment> dead) {
+        for (Segment segment : dead) {
+            if (segment.deleted) {
+                segments.remove(segment.number);
+                fileEnds.remove(segment.number);
+            }
+        }
         countUsage();
+    }
+
+    @Override
+    public @Nullable Chore nextDeletion(boolean all) {
+        if (all) {
+            retire();
+        }
+        List<Segment> dead = dead();
+        if (dead.isEmpty()) {
+            countUsage();
+            return null;
+        }
+        return new Chore() {
+            @Override
+            public void run() {
+                delete(dead);
+            }
+
+            @Override
+            public void finish() {
+                forget(dead);
+            }
+        };
     }
 
     private boolean delete(Path path) {
@@ -805,7 +850,7 @@ final class SegmentLog implements PayloadLog {
 
     @Override
     public boolean hasChores() {
-        return !unsealed.isEmpty() || wantsNext() || isCompactionDue();
+        return reclaimable || !unsealed.isEmpty() || wantsNext() || isCompactionDue();
     }
 
     @Override
