@@ -71,12 +71,16 @@ final class OwnStore implements Candidate {
     }
 
     CompletableFuture<?> append(String batchId, List<LogEntry> entries) {
-        return store.append(new NewBatch(batchId, COLLECTOR, entries, Map.of(), Instant.now(), LATER));
+        return store.append(batch(batchId, entries));
     }
 
     @Override
     public void persist(String batchId, List<LogEntry> entries) {
-        append(batchId, entries).join();
+        store.appendAndWait(batch(batchId, entries)).join();
+    }
+
+    private static NewBatch batch(String batchId, List<LogEntry> entries) {
+        return new NewBatch(batchId, COLLECTOR, entries, Map.of(), Instant.now(), LATER);
     }
 
     @Override

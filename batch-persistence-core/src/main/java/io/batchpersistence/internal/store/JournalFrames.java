@@ -60,7 +60,7 @@ final class JournalFrames {
 
     private static final int GONE_PER_FRAME = 4_096;
 
-    private final long generation;
+    private final byte[] generation;
     private final Names names;
     private ByteBuffer buffer = ByteBuffer.allocate(1 << 12);
 
@@ -81,7 +81,7 @@ final class JournalFrames {
     }
 
     JournalFrames(long generation, Names names) {
-        this.generation = generation;
+        this.generation = seed(generation);
         this.names = names;
     }
 
@@ -218,24 +218,27 @@ final class JournalFrames {
         buffer.putInt(start + 4, crc(generation, buffer.array(), start, buffer.position() - start));
     }
 
-    private static int crc(long generation, byte[] bytes, int start, int length) {
+    /** What the checksum of every frame of a file begins with, so that a frame of another file is none here. */
+    static byte[] seed(long generation) {
+        return ByteBuffer.allocate(8).putLong(generation).array();
+    }
+
+    private static int crc(byte[] seed, byte[] bytes, int start, int length) {
         CRC32C crc = new CRC32C();
-        for (int shift = 56; shift >= 0; shift -= 8) {
-            crc.update((int) (generation >>> shift));
-        }
+        crc.update(seed, 0, seed.length);
         crc.update(bytes, start + 1, 3);
         crc.update(bytes, start + HEADER, length - HEADER);
         return (int) crc.getValue();
     }
 
     /** The frame's length if a whole, undamaged one begins there and ends before {@code end}, else 0. */
-    static int validLength(long generation, byte[] bytes, int start, int end) {
+    static int validLength(byte[] seed, byte[] bytes, int start, int end) {
         if (end - start < HEADER || bytes[start] != MARKER) {
             return 0;
         }
         ByteBuffer view = ByteBuffer.wrap(bytes);
         int length = HEADER + (view.getShort(start + 2) & MAX_BODY);
-        return length <= end - start && view.getInt(start + 4) == crc(generation, bytes, start, length) ? length : 0;
+        return length <= end - start && view.getInt(start + 4) == crc(seed, bytes, start, length) ? length : 0;
     }
 
     static String text(ByteBuffer rest) {

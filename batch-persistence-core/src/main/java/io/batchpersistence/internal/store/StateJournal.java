@@ -224,7 +224,7 @@ final class StateJournal implements AutoCloseable {
     private final class Frames {
         final long size;
         private final Path path;
-        private final long number;
+        private final byte[] seed;
         private final long end;
         private byte[] window = new byte[0];
         private long windowAt;
@@ -232,7 +232,7 @@ final class StateJournal implements AutoCloseable {
 
         Frames(Path path, long number, long end) throws IOException {
             this.path = path;
-            this.number = number;
+            this.seed = JournalFrames.seed(number);
             this.size = disk.size(path);
             this.end = end;
             moveTo(0);
@@ -263,7 +263,7 @@ final class StateJournal implements AutoCloseable {
             if (window.length - at < longest && windowAt + window.length < size) {
                 moveTo(at());
             }
-            return JournalFrames.validLength(number, window, at, window.length);
+            return JournalFrames.validLength(seed, window, at, window.length);
         }
 
         byte kind() {

@@ -41,7 +41,7 @@ class JournalFramesTest {
         byte[] bytes = Arrays.copyOf(frames.array(), frames.length());
         int at = 0;
         while (at < bytes.length) {
-            int length = JournalFrames.validLength(GENERATION, bytes, at, bytes.length);
+            int length = JournalFrames.validLength(JournalFrames.seed(GENERATION), bytes, at, bytes.length);
             assertThat(length).as("frame at %s", at).isPositive();
             state.apply(
                     bytes[at + 1],
@@ -166,19 +166,20 @@ class JournalFramesTest {
         frames.clear(); // without the name
         frames.settled(123, loki, Cause.DELIVERED);
         byte[] frame = Arrays.copyOf(frames.array(), frames.length());
-        assertThat(JournalFrames.validLength(GENERATION, frame, 0, frame.length))
+        assertThat(JournalFrames.validLength(JournalFrames.seed(GENERATION), frame, 0, frame.length))
                 .isEqualTo(frame.length);
-        assertThat(JournalFrames.validLength(GENERATION + 1, frame, 0, frame.length))
+        assertThat(JournalFrames.validLength(JournalFrames.seed(GENERATION + 1), frame, 0, frame.length))
                 .isZero();
         for (int bit = 0; bit < 8 * frame.length; bit++) {
             frame[bit / 8] ^= (byte) (1 << bit % 8);
-            assertThat(JournalFrames.validLength(GENERATION, frame, 0, frame.length))
+            assertThat(JournalFrames.validLength(JournalFrames.seed(GENERATION), frame, 0, frame.length))
                     .as("bit %s", bit)
                     .isZero();
             frame[bit / 8] ^= (byte) (1 << bit % 8);
         }
         for (int length = 0; length < frame.length; length++) {
-            assertThat(JournalFrames.validLength(GENERATION, frame, 0, length)).isZero();
+            assertThat(JournalFrames.validLength(JournalFrames.seed(GENERATION), frame, 0, length))
+                    .isZero();
         }
     }
 
