@@ -231,8 +231,7 @@ final class Housekeeper {
             }
             writer.forceIfWanted();
         }
-        rows.sort(Comparator.comparingInt((Held held) -> held.location().file())
-                .thenComparingInt(held -> held.location().offset()));
+        rows.sort(Comparator.comparingLong(held -> held.location().sequence()));
         return rows;
     }
 
@@ -251,7 +250,9 @@ final class Housekeeper {
         }
         try {
             // Should it be in an older snapshot only that they are gone, their copies would come back to life.
+            // And what is missing in the gaps between them, should it be damaged, was counted before.
             writer.writeGone(gone);
+            writer.checkpoint();
             writer.forceJournal();
             if (!writer.isJournalComplete()) {
                 throw new IOException("the journal can't be written");

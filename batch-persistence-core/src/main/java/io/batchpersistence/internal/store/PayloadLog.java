@@ -87,7 +87,8 @@ public interface PayloadLog {
          * @param reason what is wrong
          * @param id the id of the batch in them, if it could be read
          * @param collectorType its collector type, if it could be read
-         * @param lost the numbers of the batches lost in them; 0 for a batch whose number is lost too
+         * @param lost the numbers of the batches lost in them, or that may be if they are not held elsewhere; 0 for a batch
+         *     whose number is lost too
          * @return whether the bytes have been copied to a place for a person to look at
          */
         boolean damaged(
@@ -400,6 +401,14 @@ public interface PayloadLog {
     default long compactionRoom() {
         return 0;
     }
+
+    /**
+     * After {@link #load}: batches that were reported as damaged and are not held elsewhere. They belong to {@link #gone}, so
+     * that the loss is not counted again.
+     *
+     * @param sequences their numbers
+     */
+    default void lost(long[] sequences) {}
 
     /**
      * The batches that are gone although their bytes are still there.

@@ -6,7 +6,10 @@ import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -22,6 +25,7 @@ final class StoreLoader implements PayloadLog.Loading {
     private final long now;
     private final List<Location> replaced = new ArrayList<>();
     private long sequence;
+    private final LongList damaged = new LongList();
     private long lostUnknown;
 
     private StoreLoader(
@@ -151,6 +155,9 @@ final class StoreLoader implements PayloadLog.Loading {
             if (state.isGone(number)) {
                 continue;
             }
+            if (number > 0) {
+                damaged.add(number);
+            }
             boolean counted = number <= state.checkpoint(); // so is a batch without number, most likely
             if (counted && collectorType == null && number > 0) {
                 continue; // accepted under a name that we will know only by what is missing there, see finish
@@ -175,6 +182,7 @@ final class StoreLoader implements PayloadLog.Loading {
     /** What was accepted and is neither held nor known to be gone has been lost, and is said to be. */
     private void finish() {
         replaced.forEach(payload::removed);
+        payload.lost(notHeld(damaged));
         for (BatchIndex.Type type : index.types()) {
             type.live.oldest(); // puts them in order, now that nobody has to wait for it
             type.dead.oldest();
@@ -212,6 +220,21 @@ final class StoreLoader implements PayloadLog.Loading {
             unknown.accepted += lostUnknown;
             unknown.count(Cause.CORRUPT, lostUnknown);
         }
+    }
+
+    private long[] notHeld(LongList candidates) {
+        candidates.sort();
+        Set<Long> held = new HashSet<>();
+        if (candidates.size() > 0) {
+            index.forEach(slot -> {
+                if (candidates.contains(index.sequence(slot))) {
+                    held.add(index.sequence(slot));
+                }
+            });
+        }
+        return Arrays.stream(candidates.toArray())
+                .filter(sequence -> !held.contains(sequence))
+                .toArray();
     }
 
     private @Nullable String idAt(Location location) {

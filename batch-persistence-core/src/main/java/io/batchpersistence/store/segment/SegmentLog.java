@@ -84,6 +84,9 @@ final class SegmentLog implements PayloadLog {
 
     private final Deque<Active> unsealed = new ArrayDeque<>();
     private int lastNumber;
+    /** Damaged when the store was opened, and nowhere else to be found. */
+    private long[] lost = {};
+
     private boolean reclaimable;
     /** Bytes that compaction would give back. */
     private long garbage;
@@ -340,7 +343,6 @@ final class SegmentLog implements PayloadLog {
 
     private static void damagedPayload(Segment segment, View view, int at, Loading loading) {
         PayloadLog.Header header = view.header();
-        segment.gone.add(view.sequence());
         loading.damaged(
                 segment.path,
                 at,
@@ -352,14 +354,14 @@ final class SegmentLog implements PayloadLog {
     }
 
     private static void damaged(Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
-        // Within a segment sequences have no gaps, so those missing between two good records are what was here.
-        // Before the first good one it can't be more than fit in: the others were in segments that are deleted.
+        // A segment that was not compacted has no gaps, so the sequences missing between two good records are what was
+        // here.
+        // It can't be more than fit in: others were in segments that are deleted. Where it was compacted, some of these
+        // may
+        // be held elsewhere; it is for whoever is told to find out.
         long atMost = Math.max(1, (next - at) / RecordFormat.FIXED);
         long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
                 .toArray();
-        for (long sequence : lost) {
-            segment.gone.add(sequence);
-        }
         loading.damaged(segment.path, at, (long) next - at, "no valid record", null, null, lost);
     }
 
@@ -797,9 +799,15 @@ final class SegmentLog implements PayloadLog {
     }
 
     @Override
+    public void lost(long[] sequences) {
+        lost = sequences;
+    }
+
+    @Override
     public long[] gone() {
-        return segments.values().stream()
-                .flatMapToLong(segment -> Arrays.stream(segment.gone.toArray()))
+        return LongStream.concat(
+                        Arrays.stream(lost),
+                        segments.values().stream().flatMapToLong(segment -> Arrays.stream(segment.gone.toArray())))
                 .toArray();
     }
 

@@ -24,7 +24,10 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
@@ -307,16 +310,13 @@ class SegmentCompactionTest {
             int before = segments(disk).size();
             // Damaged where the header says nothing about it, so that only whoever reads the payload finds out.
             for (Path segment : segments(disk)) {
-                byte[] bytes = disk.get(segment);
-                int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
-                int at = 16;
-                for (View view = new View(bytes, at); view.hasValidHeader(number, at); view = new View(bytes, at)) {
-                    at += view.length();
-                    if (view.header().id().equals(id(7))) {
-                        bytes[at - 1] ^= 1;
+                ids(disk, segment).forEach((start, id) -> {
+                    if (id.equals(id(7))) {
+                        byte[] bytes = disk.get(segment);
+                        bytes[start + new View(bytes, start).length() - 1] ^= 1;
                         disk.put(segment, bytes);
                     }
-                }
+                });
             }
             Set<String> stuck = settle(store, 0, BATCHES);
             stuck.remove(id(7));
@@ -335,6 +335,71 @@ class SegmentCompactionTest {
             assertThat(store.stats().total().isBalanced()).isTrue();
         }
         assertThat(disk.files()).anyMatch(path -> path.toString().endsWith(".damaged"));
+    }
+
+    /** The numbers of its neighbours are not those of the batches that are gone between them: they may be anywhere. */
+    @Test
+    void damage_where_batches_were_moved_to_costs_only_the_batch_it_is_in() {
+        MemoryDisk disk = new MemoryDisk();
+        Set<String> left = new TreeSet<>();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            for (int i = 0; i < BATCHES; i++) {
+                if (isStuck(i)
+                        || i / 40 % 3 == 1) { // whole segments stay as they are, between those that are compacted
+                    left.add(id(i));
+                } else {
+                    store.delivered(id(i));
+                }
+            }
+            store.reclaim();
+            awaitFewSegments(disk, before / 2);
+            assertHolds(store, left);
+        }
+        Path compacted = segments(disk).stream()
+                .filter(segment -> ids(disk, segment).containsValue(id(7)))
+                .findAny()
+                .orElseThrow();
+        NavigableMap<Integer, String> records = ids(disk, compacted);
+        assertThat(records).hasSizeGreaterThan(3).containsValue(id(27));
+        for (Map.Entry<Integer, String> record : records.entrySet()) {
+            MemoryDisk damaged = disk.copy();
+            byte[] bytes = damaged.get(compacted);
+            bytes[record.getKey() + 9] ^= 1;
+            bytes[bytes.length - 1] ^= 1; // the index, so that the records have to be found one by one
+            damaged.put(compacted, bytes);
+            Set<String> others = new TreeSet<>(left);
+            others.remove(record.getValue());
+            for (int opening = 0; opening < 3; opening++) {
+                reports.clear();
+                try (SegmentBatchStore store = open(damaged)) {
+                    assertThat(store.list(ALL, clock.instant()))
+                            .as("%s, opening %s", record, opening)
+                            .extracting(BatchSummary::id)
+                            .containsExactlyInAnyOrderElementsOf(others);
+                    assertThat(store.stats().total().isBalanced()).isTrue();
+                    assertThat(store.stats().total().corrupt()).as("%s", record).isOne();
+                    assertThat(store.stats().total().accepted()).isEqualTo(BATCHES);
+                }
+                assertThat(reports.stream().mapToLong(Corruption::batches).sum())
+                        .as("%s, opening %s", record, opening)
+                        .isEqualTo(opening == 0 ? 1 : 0);
+            }
+        }
+    }
+
+    /** By where they begin. */
+    private static NavigableMap<Integer, String> ids(MemoryDisk disk, Path segment) {
+        byte[] bytes = disk.get(segment);
+        int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
+        NavigableMap<Integer, String> ids = new TreeMap<>();
+        int at = 16;
+        for (View view = new View(bytes, at); view.hasValidHeader(number, at); view = new View(bytes, at)) {
+            ids.put(at, view.header().id());
+            at += view.length();
+        }
+        return ids;
     }
 
     @Test
