@@ -77,8 +77,10 @@ final class StateJournal implements AutoCloseable {
     private long olderChanges;
 
     private long snapshotBytes;
-    /** Of all files but the log being written. */
+    /** Of all files but the log and the snapshot being written. */
     private volatile long otherBytes;
+
+    private volatile long unfinishedBytes;
 
     /** Generations whose snapshot was found damaged: no fallback for anything. */
     private final Set<Long> broken = new HashSet<>();
@@ -439,7 +441,7 @@ final class StateJournal implements AutoCloseable {
 
     /** Bytes of all files. */
     long diskUsage() {
-        return otherBytes + (out == null ? 0 : allocated);
+        return otherBytes + unfinishedBytes + (out == null ? 0 : allocated);
     }
 
     @Override
@@ -516,6 +518,7 @@ final class StateJournal implements AutoCloseable {
         void write(JournalFrames frames) throws IOException {
             file.write(length, frames.array(), 0, frames.length());
             length += frames.length();
+            unfinishedBytes = length;
             if (length - forced > FORCED_AT_ONCE) {
                 file.force();
                 forced = length;
@@ -571,6 +574,7 @@ final class StateJournal implements AutoCloseable {
 
         @Override
         public void close() {
+            unfinishedBytes = 0;
             if (!finished) {
                 abandon(file, aside);
             }

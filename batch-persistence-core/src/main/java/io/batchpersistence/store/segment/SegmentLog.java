@@ -933,11 +933,11 @@ final class SegmentLog implements PayloadLog {
     }
 
     /**
-     * What is gained has to be worth a segment or two, so that small stores with small segments are not copied all the time; and
+     * What is gained has to be worth a segment, so that small stores with small segments are not copied all the time; and
      * after a compaction that failed, or found no room, there has to be more.
      */
     private boolean isCompactionDue() {
-        return garbage >= 2 * options.segmentSize() && garbage > garbageLeft;
+        return garbage >= options.segmentSize() && garbage > garbageLeft;
     }
 
     @Override
