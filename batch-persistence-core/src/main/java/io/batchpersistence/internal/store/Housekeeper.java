@@ -192,6 +192,10 @@ final class Housekeeper {
                 throttle.await(held.location().length(), writer::forceIfWanted);
             }
             compaction.finish();
+            writer.withPen(() -> bury(moved));
+            if (!writer.forceBeside()) {
+                throw new IOException("the journal can't be written");
+            }
             return writer.fetchWithPen(() -> install(compaction, moved));
         } catch (IOException e) {
             log.warn(
@@ -235,8 +239,8 @@ final class Housekeeper {
         return rows;
     }
 
-    /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
-    private boolean install(PayloadLog.Compaction compaction, List<Moved> moved) {
+    /** With the pen: what is gone although a copy of it is about to appear is said to be gone. */
+    private void bury(List<Moved> moved) {
         LongList gone = new LongList();
         lock.lock();
         try {
@@ -248,15 +252,16 @@ final class Housekeeper {
         } finally {
             lock.unlock();
         }
+        // Should it be in an older snapshot only that they are gone, their copies would come back to life. And what is
+        // missing
+        // in the gaps between them, should they be damaged, was counted before.
+        writer.writeGone(gone);
+        writer.checkpoint();
+    }
+
+    /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
+    private boolean install(PayloadLog.Compaction compaction, List<Moved> moved) {
         try {
-            // Should it be in an older snapshot only that they are gone, their copies would come back to life.
-            // And what is missing in the gaps between them, should it be damaged, was counted before.
-            writer.writeGone(gone);
-            writer.checkpoint();
-            writer.forceJournal();
-            if (!writer.isJournalComplete()) {
-                throw new IOException("the journal can't be written");
-            }
             compaction.install();
         } catch (IOException e) {
             log.warn("Compacted batches could not be put in force in {}: {}", options.directory(), e.toString());

@@ -92,6 +92,10 @@ final class SegmentLog implements PayloadLog {
     private long garbage;
 
     private long garbageLeft;
+    /** Where the active segment ended when the store was last cleaned up. */
+    private long seenGood;
+    /** Whether a copy has got its name since the directory was forced. */
+    private volatile boolean renamed;
 
     private long inactiveBytes;
     private volatile long compactedBytes;
@@ -740,6 +744,15 @@ final class SegmentLog implements PayloadLog {
 
     /** What can't be deleted stays known: until it is, the journal must say that what is in it is gone. */
     private void delete(List<Segment> dead) {
+        if (renamed && options.sync() != SyncPolicy.NEVER) {
+            try {
+                disk.forceDirectory(options.directory()); // the copies stay, before the originals go
+                renamed = false;
+            } catch (IOException e) {
+                log.warn("{} could not be forced: {}; nothing is deleted yet", options.directory(), e.toString());
+                return;
+            }
+        }
         boolean any = false;
         for (Segment segment : dead) {
             segment.deleted = delete(segment.path);
@@ -948,8 +961,12 @@ final class SegmentLog implements PayloadLog {
     @Override
     public @Nullable Compaction nextCompaction(boolean all) {
         Active current = active;
-        if (all && current != null && current.segment.live > 0 && current.segment.liveBytes * 2 < current.good) {
-            seal();
+        if (all && current != null) {
+            long good = current.segment.number * (1L << 32) + current.good;
+            if (good == seenGood && current.segment.live > 0 && current.segment.liveBytes * 2 < current.good) {
+                seal(); // nobody has persisted anything for a while
+            }
+            seenGood = good;
         }
         if (!all && !isCompactionDue()) {
             return null;
@@ -1049,14 +1066,7 @@ final class SegmentLog implements PayloadLog {
         public void install() throws IOException {
             disk.move(aside, copy.path);
             installed = true;
-            try {
-                if (options.sync() != SyncPolicy.NEVER) {
-                    disk.forceDirectory(options.directory());
-                }
-            } catch (IOException e) {
-                delete(copy.path); // if it stays, it is found beside the originals, and is the same
-                throw e;
-            }
+            renamed = true;
             copy.sealed = true;
             garbageLeft = 0;
             segments.put(copy.number, copy);
