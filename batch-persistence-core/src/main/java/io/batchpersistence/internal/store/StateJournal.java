@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
@@ -71,6 +72,11 @@ final class StateJournal implements AutoCloseable {
     private final Path directory;
     private long generation;
     private volatile @Nullable DiskFile out;
+    /** The log before, if its end may not be durable yet. */
+    private volatile @Nullable DiskFile ended;
+
+    private boolean endedLost;
+    private final ReentrantLock endedLock = new ReentrantLock();
     private long position;
     private volatile long allocated;
     /** Bytes of logs since the last snapshot, without the one being written. */
@@ -322,21 +328,20 @@ final class StateJournal implements AutoCloseable {
     }
 
     /**
-     * Goes on with that log. The one before, if open, is forced and closed.
+     * Goes on with that log. The end of the one before becomes durable with the next {@link #force}: nobody waits for it here.
      *
-     * @return whether the one before is durable up to its end
+     * @return whether there was one before, and what was written before that is durable
      */
     boolean begin(Prepared prepared) {
         boolean durable = out != null;
         try {
-            if (out != null) {
-                out.force();
-            }
+            forceEnded();
         } catch (IOException e) {
             durable = false;
-            log.warn("The end of state journal {} in {} could not be forced: {}", generation, directory, e.toString());
+            closeEnded();
+            log.warn("The end of a state journal in {} could not be forced: {}", directory, e.toString());
         }
-        closeLog();
+        ended = out;
         olderChanges += Math.max(0, position - HEADER);
         generation = prepared.generation();
         position = HEADER;
@@ -344,6 +349,26 @@ final class StateJournal implements AutoCloseable {
         out = prepared.file();
         countOthers();
         return durable;
+    }
+
+    private void forceEnded() throws IOException {
+        endedLock.lock();
+        try {
+            DiskFile file = ended;
+            if (file == null) {
+                return;
+            }
+            if (endedLost) {
+                throw new IOException("the end of the log before could not be forced");
+            }
+            endedLost = true; // a second force would succeed, and mean nothing
+            file.force();
+            endedLost = false;
+            ended = null;
+            file.close();
+        } finally {
+            endedLock.unlock();
+        }
     }
 
     /** Takes back a log in which nothing has been written, so that the one before is the newest again. */
@@ -417,13 +442,14 @@ final class StateJournal implements AutoCloseable {
         return file;
     }
 
-    /** Makes all that was written durable. What was in a generation that has ended is so already. */
+    /** Makes all that was written up to now durable, in whichever log it is. */
     void force() throws IOException {
         DiskFile file = open();
+        forceEnded();
         try {
             file.force();
         } catch (IOException e) {
-            if (file == out) {
+            if (file == out || file == ended) {
                 throw e;
             } // else it was closed meanwhile, and forced before
         }
@@ -453,6 +479,22 @@ final class StateJournal implements AutoCloseable {
     private void closeLog() {
         DiskFile file = out;
         out = null;
+        close(file);
+        closeEnded();
+    }
+
+    private void closeEnded() {
+        endedLock.lock();
+        try {
+            close(ended);
+            ended = null;
+            endedLost = false;
+        } finally {
+            endedLock.unlock();
+        }
+    }
+
+    private static void close(@Nullable DiskFile file) {
         if (file != null) {
             try {
                 file.close();

@@ -81,6 +81,7 @@ class SegmentDamageTest {
         return DiskStoreOptions.builder(directory)
                 .compression(Compression.NONE)
                 .segmentSize(4 << 10)
+                .compactionRate(1) // so slow that it is never done: what is where must not depend on the moment
                 .clock(clock)
                 .build();
     }

@@ -76,6 +76,7 @@ class SegmentFaultTest {
         store = SegmentBatchStore.open(
                 DiskStoreOptions.builder(directory)
                         .segmentSize(4 << 10)
+                        .compactionRate(1) // so slow that it is never done: faults hit what they are meant for
                         .clock(clock)
                         .build(),
                 disk);
