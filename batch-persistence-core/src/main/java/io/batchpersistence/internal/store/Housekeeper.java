@@ -253,10 +253,10 @@ final class Housekeeper {
             lock.unlock();
         }
         // Should it be in an older snapshot only that they are gone, their copies would come back to life. And what is
-        // missing
-        // in the gaps between them, should they be damaged, was counted before.
-        writer.writeGone(gone);
+        // missing in the gaps between them, should they be damaged, was counted before.
+        // How they ended comes first: killed between the two, nobody would know what has become of them.
         writer.checkpoint();
+        writer.writeGone(gone);
     }
 
     /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
