@@ -6,22 +6,18 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Does what takes long and nobody waits for: forces the journal in its interval, ends and prepares files, writes snapshots,
+ * Does what takes long and nobody waits for: forces the journal in its interval, ends files, writes snapshots,
  * compacts. It works on files that nobody needs yet, and takes the pen only to put the result in force.
  */
 final class Housekeeper {
 
     private static final Logger log = LoggerFactory.getLogger(Housekeeper.class);
-
-    /** After a snapshot that failed the journal goes on, and grows, for that long. */
-    private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
 
     /** Pages of the index that are looked through for a compaction under one lock. */
     private static final int PAGES_AT_ONCE = 16;
@@ -39,7 +35,6 @@ final class Housekeeper {
     private final ReentrantLock deleting = new ReentrantLock();
 
     private volatile boolean thoroughly;
-    private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
 
     /** Told of a batch whose bytes are damaged. */
     interface DamageListener {
@@ -115,7 +110,7 @@ final class Housekeeper {
                 writer.forceIfWanted();
                 delete(false);
                 doChores();
-                if (writer.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS) {
+                if (writer.isDueForSnapshot()) {
                     takeSnapshot();
                 }
                 while (compact(all)) {
@@ -144,7 +139,6 @@ final class Housekeeper {
         try {
             writer.takeSnapshot(writer::forceIfWanted);
         } catch (IOException e) {
-            snapshotFailedNanos = System.nanoTime();
             log.warn(
                     "No snapshot could be written in {}: {}; the journal goes on without",
                     options.directory(),

@@ -56,7 +56,7 @@ import org.slf4j.event.Level;
  *       is the group commit. A caller who waits for his batch anyway and finds the pen free takes it for one round, so that a
  *       lone caller waits for no other thread; otherwise it is the private writer thread's.
  *   <li>What takes long happens beside that, in files that nobody needs yet: the housekeeper writes snapshots, compacts
- *       sparse payload files, ends full ones and prepares new ones. It takes the pen only to put the result in force.
+ *       sparse payload files and ends full ones. It takes the pen only to put the result in force.
  *   <li>A batch enters the index after its bytes are durable, and its future completes after that.
  *   <li>Changes enter the journal's queue under the same lock that changes the index, so the journal has them in order.
  *   <li>A payload is given up only after the journal says that its batch is gone, and a file with payloads is deleted only

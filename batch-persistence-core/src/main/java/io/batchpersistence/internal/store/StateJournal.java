@@ -341,13 +341,14 @@ final class StateJournal implements AutoCloseable {
             closeEnded();
             log.warn("The end of a state journal in {} could not be forced: {}", directory, e.toString());
         }
+        long others = otherBytes;
+        otherBytes = others + (out == null ? 0 : allocated); // with the pen, as is all that changes it
         ended = out;
         olderChanges += Math.max(0, position - HEADER);
         generation = prepared.generation();
         position = HEADER;
         allocated = HEADER + (long) RESERVE;
         out = prepared.file();
-        countOthers();
         return durable;
     }
 
@@ -505,16 +506,22 @@ final class StateJournal implements AutoCloseable {
     }
 
     private void countOthers() {
-        long bytes = 0;
+        otherBytes = bytesBeside(isOpen() ? generation : -1);
+    }
+
+    /** Of all files but the log of that generation. */
+    private long bytesBeside(long excepted) {
         try {
+            long bytes = 0;
             for (Map.Entry<Long, Files> entry : generations().entrySet()) {
                 Files files = entry.getValue();
                 bytes += files.snapshot == null ? 0 : disk.size(files.snapshot);
-                bytes += files.log == null || (entry.getKey() == generation && isOpen()) ? 0 : disk.size(files.log);
+                bytes += files.log == null || entry.getKey() == excepted ? 0 : disk.size(files.log);
             }
-            otherBytes = bytes;
+            return bytes;
         } catch (IOException e) {
             log.warn("State journals in {} could not be looked at: {}", directory, e.toString());
+            return otherBytes;
         }
     }
 
@@ -539,6 +546,8 @@ final class StateJournal implements AutoCloseable {
         private long length = HEADER;
         private long forced;
         private boolean finished;
+        /** Bytes of all files but the log of its generation, counted when it was finished. */
+        private long others;
 
         /**
          * Begins it.
@@ -575,6 +584,7 @@ final class StateJournal implements AutoCloseable {
             disk.forceDirectory(directory);
             finished = true;
             deleteOlder();
+            others = bytesBeside(number);
         }
 
         /** All but this snapshot, the one before it, and the logs since that. What fails is no reason to fail. */
@@ -627,6 +637,10 @@ final class StateJournal implements AutoCloseable {
     void snapshotTaken(Snapshot snapshot) {
         snapshotBytes = snapshot.length();
         olderChanges = 0;
-        countOthers();
+        if (snapshot.number == generation && isOpen()) {
+            otherBytes = snapshot.others; // a directory may be long: it was looked at without the pen
+        } else {
+            countOthers();
+        }
     }
 }

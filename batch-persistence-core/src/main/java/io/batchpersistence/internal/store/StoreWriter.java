@@ -41,6 +41,9 @@ final class StoreWriter {
     /** On a full disk not every single mark tries to begin a new journal. */
     private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
 
+    /** After a snapshot that failed the journal goes on, and grows, for that long. */
+    private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
+
     /** Marks wait that long for others to be written with. What a kill takes of them is sent again. */
     private static final long MARKS_LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
 
@@ -105,6 +108,7 @@ final class StoreWriter {
     private long lossesMadeUpFor;
 
     private long lastGenerationNanos;
+    private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
     private volatile @Nullable String journalProblem;
 
     private record PayloadChange(
@@ -276,7 +280,7 @@ final class StoreWriter {
         try {
             writing = false;
             maintenanceDue = payload.isReclaimable();
-            if (payload.hasChores() || journal.isDueForSnapshot()) {
+            if (payload.hasChores() || isDueForSnapshot()) {
                 callHousekeeper();
             }
             if (hasWork() || Math.min(marksDueNanos, forceDueNanos) < threadWakesNanos) {
@@ -747,14 +751,19 @@ final class StoreWriter {
 
     /** A new generation of the journal and its snapshot, without the pen; for one thread at a time. */
     void takeSnapshot(Runnable pause) throws IOException {
-        StateJournal.Prepared prepared = journal.prepare();
-        SnapshotHead head = fetchWithPen(() -> beginGeneration(prepared));
-        StateJournal.Snapshot snapshot = takeSnapshot(head, pause);
-        withPen(() -> inForce(snapshot, head));
+        try {
+            StateJournal.Prepared prepared = journal.prepare();
+            SnapshotHead head = fetchWithPen(() -> beginGeneration(prepared));
+            StateJournal.Snapshot snapshot = takeSnapshot(head, pause);
+            withPen(() -> inForce(snapshot, head));
+        } catch (IOException e) {
+            snapshotFailedNanos = System.nanoTime();
+            throw e;
+        }
     }
 
     boolean isDueForSnapshot() {
-        return journal.isDueForSnapshot();
+        return journal.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS;
     }
 
     /** Whether the journal is much larger than it would be with two new snapshots. */

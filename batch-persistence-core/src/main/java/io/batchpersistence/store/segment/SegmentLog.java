@@ -44,12 +44,11 @@ import org.slf4j.LoggerFactory;
  * told, and the next batch begins a new segment. A segment found unsealed, because the process was killed, is repaired when
  * the store is opened: cut off behind its last whole record and sealed. It is never appended to again.
  *
- * <p>Where segments are large, neither their beginning nor their end makes anybody wait: while one is half full the next is
- * prepared, zeros written and forced, and a full one is sealed by the housekeeper. Where less than half of a sealed segment is
- * held, the housekeeper copies that into a new segment, together with what is in other such segments and in small ones. A
- * record that is copied keeps its number and gets the place of its copy. The copies are written to a file aside, which is
- * renamed once all of it is durable; the originals are deleted after that. If both are found at opening, the one in the segment
- * with the higher number counts.
+ * <p>Where segments are large, a full one is sealed by the housekeeper. Where less than half of a sealed segment is held, the
+ * housekeeper copies that into a new segment, together with what is in other such segments and in small ones. A record that is
+ * copied keeps its number and gets the place of its copy. The copies are written to a file aside, which is renamed once all of
+ * it is durable; the originals are deleted after that. If both are found at opening, the one in the segment with the higher
+ * number counts.
  */
 final class SegmentLog implements PayloadLog {
 
@@ -65,7 +64,16 @@ final class SegmentLog implements PayloadLog {
 
     private static final int WRITE_BUFFER = 1 << 20;
 
-    /** Segments from this size on are prepared and sealed by the housekeeper; smaller ones take less than handing them over. */
+    /**
+     * What is copied between two forces. All of it at the end would take long, and others, too, would wait for it: a file
+     * system has one journal for all files.
+     */
+    private static final int COPIED_AT_ONCE = 256 << 10;
+
+    /** What is written ahead as zeros: larger pieces make more callers wait longer for the force that they are part of. */
+    private static final int MOST_RESERVED = 256 << 10;
+
+    /** Segments from this size on are sealed by the housekeeper; smaller ones take less than handing them over. */
     private static final int LARGE = 1 << 20;
 
     private final Disk disk;
@@ -77,11 +85,6 @@ final class SegmentLog implements PayloadLog {
     private final Map<Integer, Long> fileEnds = new HashMap<>();
     private final byte[] buffer = new byte[WRITE_BUFFER];
     private @Nullable Active active;
-    /** Ready to become the active one. */
-    private @Nullable Active prepared;
-    /** Whether the next one is being prepared, or has failed to be since the active one was begun. */
-    private boolean preparing;
-
     private final Deque<Active> unsealed = new ArrayDeque<>();
     private int lastNumber;
     /** Damaged when the store was opened, and nowhere else to be found. */
@@ -164,7 +167,7 @@ final class SegmentLog implements PayloadLog {
         this.disk = disk;
         this.options = options;
         this.reserve = options.sync() == SyncPolicy.ALWAYS
-                ? (int) Math.max(4 << 10, Math.min(1 << 20, options.segmentSize() / 8))
+                ? (int) Math.max(4 << 10, Math.min(MOST_RESERVED, options.segmentSize() / 8))
                 : 0;
     }
 
@@ -484,13 +487,7 @@ final class SegmentLog implements PayloadLog {
     }
 
     private Active begin() throws IOException {
-        preparing = false;
-        Active begun = prepared;
-        if (begun != null) {
-            prepared = null;
-        } else {
-            begun = create(++lastNumber);
-        }
+        Active begun = create(++lastNumber);
         segments.put(begun.segment.number, begun.segment);
         active = begun;
         return begun;
@@ -716,7 +713,7 @@ final class SegmentLog implements PayloadLog {
         forget(dead);
     }
 
-    /** Ends what is being written if nothing in it is held, and takes back what was prepared if nothing is held at all. */
+    /** Ends what is being written if nothing in it is held. */
     private void retire() {
         Active current = active;
         if (current != null && current.segment.live == 0 && current.good > FILE_HEADER) {
@@ -724,13 +721,6 @@ final class SegmentLog implements PayloadLog {
             close(current.file);
             current.segment.size = current.allocated;
             current.segment.sealed = true;
-        }
-        Active ready = prepared;
-        if (ready != null && active == null && segments.values().stream().noneMatch(segment -> segment.live > 0)) {
-            prepared = null; // an empty store takes no room
-            close(ready.file);
-            ready.segment.sealed = true;
-            segments.put(ready.segment.number, ready.segment);
         }
     }
 
@@ -847,11 +837,10 @@ final class SegmentLog implements PayloadLog {
     private void countRoom() {
         long used = inactiveBytes;
         long free = 0;
-        for (Active each : Arrays.asList(active, prepared)) {
-            if (each != null) {
-                used += each.allocated;
-                free += each.allocated - each.good - each.index.size();
-            }
+        Active current = active;
+        if (current != null) {
+            used += current.allocated;
+            free = current.allocated - current.good - current.index.size();
         }
         diskUsage = used;
         room = free;
@@ -871,78 +860,27 @@ final class SegmentLog implements PayloadLog {
 
     @Override
     public boolean hasChores() {
-        return reclaimable || !unsealed.isEmpty() || wantsNext() || isCompactionDue();
+        return reclaimable || !unsealed.isEmpty() || isCompactionDue();
     }
 
     @Override
     public @Nullable Chore nextChore() {
         Active full = unsealed.poll();
-        if (full != null) {
-            return new Chore() {
-                @Override
-                public void run() {
-                    writeIndex(full);
-                }
-
-                @Override
-                public void finish() {
-                    sealed(full);
-                    countUsage();
-                }
-            };
+        if (full == null) {
+            return null;
         }
-        return wantsNext() ? new Preparation() : null;
-    }
-
-    /** Room is bounded by real bytes: near the bound, some that may never be used are too dear. */
-    private boolean wantsNext() {
-        Active current = active;
-        return isLarge()
-                && options.sync() == SyncPolicy.ALWAYS
-                && current != null
-                && current.good > options.segmentSize() / 2
-                && prepared == null
-                && !preparing
-                && diskUsage + options.segmentSize() <= options.maxDiskUsage() / 4 * 3;
-    }
-
-    /** Makes the next segment, all zeros: a force that does not have to make a file longer is about twice as fast. */
-    private final class Preparation implements Chore {
-
-        private final int number = ++lastNumber;
-        private @Nullable Active made;
-
-        Preparation() {
-            preparing = true;
-        }
-
-        @Override
-        public void run() {
-            Active next = null;
-            try {
-                next = create(number);
-                byte[] zeros = new byte[reserve];
-                while (next.allocated < options.segmentSize()) {
-                    int length = (int) Math.min(zeros.length, options.segmentSize() - next.allocated);
-                    next.file.write(next.allocated, zeros, 0, length);
-                    next.file.force();
-                    next.allocated += length;
-                }
-                made = next;
-            } catch (IOException e) {
-                log.debug("No segment could be prepared in {}", options.directory(), e);
-                if (next != null) {
-                    SegmentLog.close(next.file);
-                    delete(next.segment.path);
-                }
+        return new Chore() {
+            @Override
+            public void run() {
+                writeIndex(full);
             }
-        }
 
-        @Override
-        public void finish() {
-            prepared = made;
-            countRoom();
-        }
+            @Override
+            public void finish() {
+                sealed(full);
+                countUsage();
+            }
+        };
     }
 
     /**
@@ -1002,6 +940,7 @@ final class SegmentLog implements PayloadLog {
         private final SegmentIndex index = new SegmentIndex();
         private @Nullable DiskFile file;
         private long end = FILE_HEADER;
+        private long forced;
         private boolean installed;
 
         Copying(Map<Integer, Segment> replaced, int number) {
@@ -1046,6 +985,10 @@ final class SegmentLog implements PayloadLog {
                     header.collectorType()));
             end += bytes.length;
             compactedBytes = end;
+            if (end - forced >= COPIED_AT_ONCE && options.sync() != SyncPolicy.NEVER) {
+                file().force();
+                forced = end;
+            }
             return to;
         }
 
@@ -1102,12 +1045,6 @@ final class SegmentLog implements PayloadLog {
         for (Active full; (full = unsealed.poll()) != null; ) {
             writeIndex(full);
             sealed(full);
-        }
-        Active ready = prepared;
-        if (ready != null) {
-            prepared = null;
-            close(ready.file);
-            delete(ready.segment.path);
         }
     }
 }

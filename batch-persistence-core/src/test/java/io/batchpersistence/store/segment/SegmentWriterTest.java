@@ -161,10 +161,10 @@ class SegmentWriterTest {
         }
     }
 
-    // ---- segments that begin and end without anybody waiting -------------------------------------
+    // ---- segments that end without anybody waiting -------------------------------------
 
     @Test
-    void the_next_segment_is_there_before_it_is_needed_and_full_ones_are_sealed() throws IOException {
+    void full_segments_are_sealed_while_the_store_goes_on() throws IOException {
         Random random = new Random(1);
         DiskStoreOptions options =
                 options().segmentSize(1 << 20).compression(Compression.NONE).build();
@@ -173,9 +173,6 @@ class SegmentWriterTest {
             for (; batches < 60; batches++) {
                 store.appendAndWait(batch("batch " + batches, List.of(message(random, 100_000))))
                         .join();
-                if (batches % 10 == 6) { // more than half full
-                    Awaitility.await().until(() -> segments().stream().anyMatch(SegmentWriterTest::isPrepared));
-                }
             }
             Awaitility.await()
                     .until(() -> segments().stream()
@@ -205,43 +202,12 @@ class SegmentWriterTest {
         }
     }
 
-    /** All zeros behind its header. */
-    private static boolean isPrepared(Path file) {
-        byte[] bytes = bytes(file);
-        for (int i = 16; i < bytes.length; i++) {
-            if (bytes[i] != 0) {
-                return false;
-            }
-        }
-        return bytes.length == 1 << 20;
-    }
-
     private static boolean isSealed(Path file) {
         byte[] bytes = bytes(file);
         return bytes.length > 20
                 && bytes[bytes.length - 4] == 'B'
                 && bytes[bytes.length - 3] == 'P'
                 && bytes[bytes.length - 2] == 'E';
-    }
-
-    @Test
-    void what_was_prepared_for_nothing_is_gone_with_the_last_batch() throws IOException {
-        Random random = new Random(2);
-        try (SegmentBatchStore store = SegmentBatchStore.open(
-                options().segmentSize(1 << 20).compression(Compression.NONE).build())) {
-            for (int i = 0; i < 7; i++) {
-                store.appendAndWait(batch("batch " + i, List.of(message(random, 100_000))))
-                        .join();
-            }
-            Awaitility.await().until(() -> segments().stream().anyMatch(SegmentWriterTest::isPrepared));
-            for (int i = 0; i < 7; i++) {
-                store.delivered("batch " + i);
-            }
-            store.reclaim();
-            assertThat(segments()).isEmpty();
-            store.appendAndWait(batch("again")).join();
-            assertThat(segments()).hasSize(1);
-        }
     }
 
     // ---- small and large -------------------------------------------------------------------------
