@@ -5,42 +5,19 @@ import io.batchpersistence.store.SyncPolicy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.BenchmarkMode;
-import org.openjdk.jmh.annotations.Fork;
-import org.openjdk.jmh.annotations.Measurement;
-import org.openjdk.jmh.annotations.Mode;
-import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
-import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
-import org.openjdk.jmh.annotations.Warmup;
 
 /** One append to a segment store, waited for, and its mark. {@code -t N} for N callers; {@code -p dir=DIR} for the disk. */
-@State(Scope.Benchmark)
-@BenchmarkMode(Mode.AverageTime)
-@OutputTimeUnit(TimeUnit.MICROSECONDS)
-@Warmup(iterations = 3, time = 1)
-@Measurement(iterations = 5, time = 1)
-@Fork(1)
-public class AppendBenchmark {
+public class AppendBenchmark extends CorpusBenchmark {
 
     /** When bytes are forced. */
     @Param({"NEVER", "ALWAYS"})
     public SyncPolicy sync = SyncPolicy.NEVER;
-
-    /** Entries of a batch. */
-    @Param({"20", "100", "1000"})
-    public int entries;
-
-    /** Directory with {@code *.log} files, or empty. */
-    @Param("")
-    public String corpus = "";
 
     /** Where the store's directory is made. */
     @Param("benchmarks/target")
@@ -54,7 +31,7 @@ public class AppendBenchmark {
     /** Opens an empty store. */
     @Setup
     public void open() throws Exception {
-        batches = Corpus.of(corpus.isEmpty() ? null : Path.of(corpus)).batches(entries);
+        batches = readBatches();
         directory = Files.createTempDirectory(Files.createDirectories(Path.of(dir)), "append");
         store = OwnStore.SEGMENT.opener().open(directory, sync == SyncPolicy.ALWAYS);
     }
