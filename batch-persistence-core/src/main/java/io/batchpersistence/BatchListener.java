@@ -1,7 +1,7 @@
 package io.batchpersistence;
 
 /**
- * Is told when batches are given up. Called on the thread that gave them up; what it throws is logged and goes no further.
+ * Is told when batches are given up, and when collectors go and come back. Called on the thread where that happens; what it throws is logged and goes no further.
  * Must be thread-safe.
  */
 public interface BatchListener {
@@ -33,4 +33,18 @@ public interface BatchListener {
      * @param damage where, why, and what is known of the batches in it
      */
     default void onCorrupted(Corruption damage) {}
+
+    /**
+     * A collector is taken to be down: it is only probed from now on.
+     *
+     * @param outage with the reason
+     */
+    default void onOutageOpened(CollectorOutage outage) {}
+
+    /**
+     * That is over, see {@link CollectorOutage#answered()}.
+     *
+     * @param outage how long it was
+     */
+    default void onOutageClosed(CollectorOutage outage) {}
 }

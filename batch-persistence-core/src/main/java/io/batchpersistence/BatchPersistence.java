@@ -81,6 +81,25 @@ public interface BatchPersistence extends AutoCloseable {
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
 
     /**
+     * Persist, send, mark in one call: the batch is persisted and then sent on this thread, unless its collector is taken to
+     * be down, has asked to come back later, or has had as many batches as it may get at the moment; then recovery sends it.
+     *
+     * @param batchId as above
+     * @param entries as above
+     * @param collectorType as above
+     * @param context as above
+     * @param sender sends the batch
+     * @return what became of it; a failure to send is in there, and not thrown
+     * @throws IllegalArgumentException as above, as all that is thrown: the batch is not held then
+     */
+    DeliveryResult deliver(
+            String batchId,
+            List<LogEntry> entries,
+            String collectorType,
+            Map<String, String> context,
+            BatchSender sender);
+
+    /**
      * The collector has the batch: it is removed, whatever its state.
      *
      * @param batchId its id

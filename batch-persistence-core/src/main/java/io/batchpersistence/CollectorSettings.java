@@ -15,8 +15,12 @@ import java.util.Objects;
  * @param concurrency batches handed over and not settled at a time, at least 1
  * @param maxRate batches handed over a second; 0 for no limit
  * @param order which of the due batches goes first
+ * @param freshShare share of the batches handed over that are the newest of those due instead of the oldest, 0 to 1: what
+ *     happens now is seen although a backlog drains; 0 with {@link BatchOrder#NEWEST_FIRST}
  * @param outageThreshold transient failures in a row after which the collector is taken to be down, and only probed; 0 for
  *     never
+ * @param replayAfterOutage whether dead letters that used up their retries are replayed when an outage of the collector ends;
+ *     those that it rejected are not
  */
 public record CollectorSettings(
         Duration batchTimeout,
@@ -27,7 +31,9 @@ public record CollectorSettings(
         int concurrency,
         double maxRate,
         BatchOrder order,
-        int outageThreshold) {
+        double freshShare,
+        int outageThreshold,
+        boolean replayAfterOutage) {
 
     /** 5 minutes, 24 hours, 7 days, one at a time, no rate limit, oldest first, outage after 3 failures. */
     public static final CollectorSettings DEFAULT = new CollectorSettings(
@@ -39,7 +45,9 @@ public record CollectorSettings(
             1,
             0,
             BatchOrder.OLDEST_FIRST,
-            3);
+            0,
+            3,
+            false);
 
     /**
      * Checks the values.
@@ -57,6 +65,12 @@ public record CollectorSettings(
         }
         if (!(maxRate >= 0) || Double.isInfinite(maxRate)) {
             throw new IllegalArgumentException("max rate must be 0 (off) or positive, but is " + maxRate);
+        }
+        if (!(freshShare >= 0 && freshShare <= 1)) {
+            throw new IllegalArgumentException("fresh share must be between 0 and 1, but is " + freshShare);
+        }
+        if (freshShare > 0 && order == BatchOrder.NEWEST_FIRST) {
+            throw new IllegalArgumentException("fresh share must be 0 with order newest first, where all are");
         }
         if (outageThreshold < 0) {
             throw new IllegalArgumentException(

@@ -2,7 +2,9 @@ package io.batchpersistence.engine;
 
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
+import java.time.Duration;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -43,17 +45,43 @@ final class Announcer {
 
     void deadLettered(BatchSummary batch) {
         tally(Kind.DEAD, batch);
-        guarded("onDeadLettered", batch.id(), () -> listener.onDeadLettered(batch));
+        guarded("onDeadLettered", () -> listener.onDeadLettered(batch));
     }
 
     void expired(BatchSummary batch) {
         tally(Kind.EXPIRED, batch);
-        guarded("onExpired", batch.id(), () -> listener.onExpired(batch));
+        guarded("onExpired", () -> listener.onExpired(batch));
     }
 
     void evicted(BatchSummary batch) {
         tally(Kind.EVICTED, batch);
-        guarded("onEvicted", batch.id(), () -> listener.onEvicted(batch));
+        guarded("onEvicted", () -> listener.onEvicted(batch));
+    }
+
+    void outageOpened(CollectorOutage outage, int failuresInARow) {
+        log.warn(
+                "collector '{}' is taken to be down after {} failures in a row (last: {}): probing it with backoff",
+                outage.collectorType(),
+                failuresInARow,
+                outage.lastFailure());
+        guarded("onOutageOpened", () -> listener.onOutageOpened(outage));
+    }
+
+    void outageClosed(CollectorOutage outage) {
+        Duration length = outage.until() == null ? Duration.ZERO : Duration.between(outage.since(), outage.until());
+        if (outage.answered()) {
+            log.info(
+                    "collector '{}' is back after {} and {} probes: ramping up",
+                    outage.collectorType(),
+                    length,
+                    outage.probes());
+        } else {
+            log.info(
+                    "collector '{}' was down for {} at least; nothing waits for it any more, so it is not probed",
+                    outage.collectorType(),
+                    length);
+        }
+        guarded("onOutageClosed", () -> listener.onOutageClosed(outage));
     }
 
     void corrupted(Corruption damage) {
@@ -65,7 +93,7 @@ final class Announcer {
                 damage.reason(),
                 damage.batches(),
                 damage.quarantinedTo());
-        guarded("onCorrupted", String.valueOf(damage.batchId()), () -> listener.onCorrupted(damage));
+        guarded("onCorrupted", () -> listener.onCorrupted(damage));
     }
 
     /** Writes the log lines that are due. */
@@ -91,12 +119,12 @@ final class Announcer {
                 (old, one) -> new Tally(old.count + 1, one.lastId, one.lastReason));
     }
 
-    /** The batch has been given up already, whatever the listener throws: even an error must not spread from here. */
-    private void guarded(String method, String batchId, Runnable call) {
+    /** It has happened already, whatever the listener throws: even an error must not spread from here. */
+    private void guarded(String method, Runnable call) {
         try {
             call.run();
         } catch (Throwable t) {
-            log.error("the batch listener threw from {} for batch '{}'; nothing else is affected", method, batchId, t);
+            log.error("the batch listener threw from {}; nothing else is affected", method, t);
         }
     }
 }

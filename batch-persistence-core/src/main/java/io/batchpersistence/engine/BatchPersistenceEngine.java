@@ -6,6 +6,7 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSender;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
@@ -15,7 +16,12 @@ import io.batchpersistence.BatchStore.Lease;
 import io.batchpersistence.BatchStore.Settled;
 import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.DeliveryResult;
+import io.batchpersistence.DeliveryResult.Outcome;
+import io.batchpersistence.FailureClassifier;
+import io.batchpersistence.FailureClassifier.Kind;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.OverflowPolicy;
@@ -93,6 +99,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private static final int TIMED_OUT_AT_ONCE = 1_000;
     private static final int EXPIRED_AT_ONCE = 1_000;
     private static final double RETRY_AFTER_JITTER = 0.1;
+    /** Threads of the engine's own: enough for as many collectors that hang at once, too few to harm the host. */
+    private static final int DEFAULT_THREADS = 256;
+
     private static final String MDC_BATCH = "batchId";
     private static final String MDC_COLLECTOR = "collectorType";
 
@@ -103,6 +112,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Duration overflowTimeout;
     private final List<String> excludedGlobs;
     private final List<Pattern> excluded;
+    private final FailureClassifier classifier;
     private final Announcer announcer;
     private final Duration shutdownTimeout;
     private final Executor executor;
@@ -138,9 +148,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         overflowTimeout = builder.overflowTimeout;
         excludedGlobs = builder.excludedGlobs;
         excluded = excludedGlobs.stream().map(BatchSelector::glob).toList();
+        classifier = builder.classifier;
         announcer = new Announcer(builder.listener, log);
         shutdownTimeout = builder.shutdownTimeout;
-        ownExecutor = builder.executor == null ? ownThreads() : null;
+        ownExecutor = builder.executor == null ? ownThreads(builder.threads) : null;
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
         clock = builder.clock;
         random = builder.random;
@@ -167,9 +178,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return new NoOpBatchPersistence();
     }
 
-    private static ExecutorService ownThreads() {
+    /** Tasks don't queue: what is refused is looked at again in the next round, fairly, and nothing is claimed for it. */
+    private static ExecutorService ownThreads(int most) {
         AtomicInteger number = new AtomicInteger();
-        return new ThreadPoolExecutor(0, Integer.MAX_VALUE, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), task -> {
+        return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), task -> {
             Thread thread = new Thread(task, "batch-persistence-" + number.incrementAndGet());
             thread.setDaemon(true);
             return thread;
@@ -206,10 +218,22 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public void persistBatch(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         ensureOpen();
-        CompletableFuture<@Nullable Void> durable = append(newBatch(batchId, entries, collectorType, context), true);
-        Throwable failure = await(durable);
+        persist(new Arrival(newBatch(batchId, entries, collectorType, context)));
+    }
+
+    private void persist(Arrival arrival) {
+        Throwable failure = await(append(arrival, true));
         if (failure != null) {
             throw unchecked(failure);
+        }
+    }
+
+    /** A batch to be persisted; as it was in the end, if it had to wait for room. */
+    private static final class Arrival {
+        NewBatch batch;
+
+        Arrival(NewBatch batch) {
+            this.batch = batch;
         }
     }
 
@@ -218,7 +242,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         try {
             ensureOpen();
-            return detached(append(newBatch(batchId, entries, collectorType, context), false));
+            return detached(append(new Arrival(newBatch(batchId, entries, collectorType, context)), false));
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
@@ -242,22 +266,22 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      *
      * @param waits whether to wait for the disk, so that being full is also handled if the store finds out late
      */
-    private CompletableFuture<@Nullable Void> append(NewBatch batch, boolean waits) {
+    private CompletableFuture<@Nullable Void> append(Arrival arrival, boolean waits) {
         long removals = room.removals();
-        CompletableFuture<@Nullable Void> durable = tryAppend(batch, waits);
+        CompletableFuture<@Nullable Void> durable = tryAppend(arrival.batch, waits);
         BatchRejectedException full = rejection(durable, waits);
         if (full == null) {
             return durable;
         }
         return switch (overflowPolicy) {
             case REJECT -> durable;
-            case BLOCK -> appendWhenRoom(batch, full, removals, waits);
-            case DROP_OLDEST -> appendEvicting(batch, waits);
+            case BLOCK -> appendWhenRoom(arrival, full, removals, waits);
+            case DROP_OLDEST -> appendEvicting(arrival.batch, waits);
         };
     }
 
     private CompletableFuture<@Nullable Void> appendWhenRoom(
-            NewBatch batch, BatchRejectedException first, long removalsBefore, boolean waits) {
+            Arrival arrival, BatchRejectedException first, long removalsBefore, boolean waits) {
         long began = System.nanoTime();
         long timeout = Room.nanos(overflowTimeout);
         BatchRejectedException full = first;
@@ -278,7 +302,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             }
             ensureOpen();
             removals = room.removals();
-            CompletableFuture<@Nullable Void> durable = tryAppend(leased(batch, clock.instant()), waits);
+            arrival.batch = leased(arrival.batch, clock.instant());
+            CompletableFuture<@Nullable Void> durable = tryAppend(arrival.batch, waits);
             BatchRejectedException again = rejection(durable, waits);
             if (again == null) {
                 return durable;
@@ -411,6 +436,103 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
+    // ---------------------------------------------------------------- deliver
+
+    @Override
+    public DeliveryResult deliver(
+            String batchId,
+            List<LogEntry> entries,
+            String collectorType,
+            Map<String, String> context,
+            BatchSender sender) {
+        Objects.requireNonNull(sender, "sender must not be null");
+        ensureOpen();
+        Arrival arrival = new Arrival(newBatch(batchId, entries, collectorType, context));
+        persist(arrival);
+        try {
+            return sendFirst(arrival.batch, sender);
+        } catch (RuntimeException | Error e) { // thrown on, it would say that the caller still owns the batch
+            log.warn(
+                    "batch '{}' is persisted, but was not sent; recovery does that after its batch timeout",
+                    batchId,
+                    e);
+            return new DeliveryResult(Outcome.PENDING, e);
+        }
+    }
+
+    /** On the caller's thread, if the lane lets it; as long as it takes, close() waits for it like for any other. */
+    private DeliveryResult sendFirst(NewBatch batch, BatchSender sender) {
+        boolean entered = enter();
+        try {
+            Lane lane = lane(batch.collectorType());
+            Lane.Permit permit = entered ? lane.tryAcquireFirstSend(clock.instant()) : null;
+            if (permit == null) {
+                releaseBatch(batch.id());
+                return new DeliveryResult(Outcome.PENDING, null);
+            }
+            PersistedBatch first = new PersistedBatch(
+                    batch.id(),
+                    batch.entries(),
+                    batch.collectorType(),
+                    batch.createdAt(),
+                    null,
+                    batch.leaseUntil(),
+                    0,
+                    null,
+                    batch.context(),
+                    BatchState.IN_FLIGHT);
+            HandOver handOver = new HandOver(new Claim(first, BatchStore.ANY_FENCE), lane, permit, settling);
+            handOvers.put(batch.id(), handOver);
+            return sendFirst(handOver, sender);
+        } finally {
+            if (entered) {
+                leave();
+            }
+        }
+    }
+
+    private DeliveryResult sendFirst(HandOver handOver, BatchSender sender) {
+        AtomicBoolean sent = new AtomicBoolean();
+        Throwable failure = null;
+        try {
+            run(handOver, recovered -> {
+                sender.send(recovered.batch());
+                sent.set(true);
+            });
+        } catch (Throwable t) { // whatever it is, the batch is ours to settle
+            failure = t;
+        }
+        boolean interruptedByOthers = isInterruptOfOthers(handOver, failure);
+        try {
+            if (failure != null && !closed) {
+                settleThrown(handOver, failure);
+            } else if (sent.get()) {
+                handOver.acknowledge();
+            }
+        } catch (RuntimeException e) {
+            log.warn(
+                    "batch '{}' was sent, but could not be marked; it is sent once more",
+                    handOver.batch().id(),
+                    e);
+        } finally {
+            handOver.workerWentOn();
+            if (interruptedByOthers) {
+                Thread.currentThread().interrupt();
+            }
+        }
+        return new DeliveryResult(
+                sent.get() ? Outcome.DELIVERED : isDead(handOver) ? Outcome.DEAD : Outcome.PENDING, failure);
+    }
+
+    private boolean isDead(HandOver handOver) {
+        try {
+            return store.count(BatchSelector.all().ids(handOver.batch().id()).states(BatchState.DEAD), clock.instant())
+                    > 0;
+        } catch (RuntimeException e) {
+            return false; // it is held at any rate
+        }
+    }
+
     // ------------------------------------------------------------------- mark
 
     @Override
@@ -427,7 +549,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     @Override
     public boolean markBatchFailed(String batchId, Throwable cause) {
-        return markBatchFailed(batchId, Failure.of(cause));
+        return markBatchFailed(batchId, Failure.of(cause, classifier));
     }
 
     private boolean markBatchFailed(String batchId, Failure failure) {
@@ -483,10 +605,37 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private void answered(Lane lane) {
-        Duration outage = lane.answered(clock.instant());
+        Instant now = clock.instant();
+        Lane.Ended outage = lane.answered(now);
         if (outage != null) {
-            log.info("collector '{}' is back after {}: ramping up", lane.collectorType, outage);
+            announcer.outageClosed(ended(lane.collectorType, outage, now, true));
+            if (lane.settings().replayAfterOutage()) {
+                execute(() -> guarded(
+                        "replaying dead letters for collector '" + lane.collectorType + "'",
+                        () -> replayAfterOutage(lane)));
+            }
         }
+    }
+
+    /** Those that the collector has rejected have retries left. */
+    private void replayAfterOutage(Lane lane) {
+        if (closing) {
+            return;
+        }
+        BatchSelector usedUp = BatchSelector.all()
+                .collectorTypes(lane.collectorType)
+                .states(BatchState.DEAD)
+                .retries(lane.settings().retry().maxRetries(), Integer.MAX_VALUE);
+        long replayed = store.replay(usedUp, clock.instant());
+        if (replayed > 0) {
+            log.info("collector '{}': {} dead letters are replayed after its outage", lane.collectorType, replayed);
+            pump(lane);
+        }
+    }
+
+    private static CollectorOutage ended(String collectorType, Lane.Ended outage, Instant now, boolean answered) {
+        Instant until = now.isBefore(outage.since()) ? outage.since() : now;
+        return new CollectorOutage(collectorType, outage.since(), until, answered, outage.probes(), null);
     }
 
     private boolean failed(String batchId, long fence, Failure failure, @Nullable HandOver handOver) {
@@ -538,8 +687,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         public Verdict decide(String collectorType, int retryCount) {
             Lane lane = lane(collectorType);
             this.lane = lane;
-            if (failure.kind() == Failure.Kind.PERMANENT) {
-                return new Verdict(true, null, retryCount + 1);
+            if (failure.kind() == Kind.PERMANENT) {
+                return new Verdict(
+                        true, null, retryCount); // see replayAfterOutage: its retries are not what it died of
             }
             CollectorSettings settings = lane.settings();
             Lane.Consequence consequence = lane.failed(permit, batchId, failure, now);
@@ -552,7 +702,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 lane.forgetProbed(batchId);
                 return new Verdict(false, null, retries);
             }
-            if (failure.kind() == Failure.Kind.RETRY_AFTER) {
+            if (failure.kind() == Kind.RETRY_AFTER && !failure.delay().isZero()) {
                 lane.forgetProbed(batchId);
                 double factor = 1 + RETRY_AFTER_JITTER * random.nextDouble();
                 Duration wish = lane.honoured(failure.delay());
@@ -570,14 +720,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (lane == null) {
                 return;
             }
-            if (failure.kind() == Failure.Kind.PERMANENT) {
+            if (failure.kind() == Kind.PERMANENT) {
                 answered(lane);
             } else if (opened) {
-                log.warn(
-                        "collector '{}' is taken to be down after {} failures in a row (last: {}): probing it with backoff",
-                        lane.collectorType,
-                        lane.status().failuresInARow(),
-                        failure.reason());
+                announcer.outageOpened(
+                        new CollectorOutage(lane.collectorType, now, null, false, 0, failure.reason()),
+                        lane.status().failuresInARow());
             }
         }
 
@@ -640,7 +788,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private void timedOut(Lease lease) {
         HandOver found = handOvers.get(lease.batchId());
-        HandOver handOver = found != null && found.fence() == lease.fence() ? found : null;
+        HandOver handOver = found != null && (found.isFirstSend() || found.fence() == lease.fence()) ? found : null;
         Duration timeout = lane(lease.collectorType()).settings().batchTimeout();
         failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), handOver);
         if (handOver != null) {
@@ -658,11 +806,17 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private List<Lane> lanesToServe(Instant now) {
         Set<String> types = store.collectorTypes();
+        List<CollectorOutage> forgotten = new ArrayList<>();
         lanes.forEach((type, lane) -> {
             if (!types.contains(type)) {
-                lanes.computeIfPresent(type, (same, current) -> current.retire(now) ? null : current);
+                lanes.computeIfPresent(
+                        type,
+                        (same, current) -> current.retire(now, outage -> forgotten.add(ended(type, outage, now, false)))
+                                ? null
+                                : current);
             }
         });
+        forgotten.forEach(announcer::outageClosed);
         List<Lane> serve = new ArrayList<>();
         for (String type : types) {
             guarded("collector '" + type + "'", () -> {
@@ -764,13 +918,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 if (handOver == null) {
                     return mine;
                 }
+                boolean crowded = false;
                 if (mine && others.hasNext()) {
                     mine = !execute(() -> work(others));
+                    crowded = mine;
                 }
                 if (lane.hasFreeSlot()) {
                     pump(lane);
                 }
                 handOver(handOver);
+                if (crowded) {
+                    return true; // too few threads for all: everybody gets his turn, one batch at a time
+                }
             } finally {
                 leave();
             }
@@ -849,11 +1008,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private void handOver(HandOver handOver) {
         Throwable thrown = null;
         try {
-            run(handOver);
+            run(handOver, recovered -> {
+                RecoveryTarget target = target(handOver.lane().collectorType);
+                if (target == null) {
+                    throw new IllegalStateException("there is nobody to send batches for collector type '"
+                            + handOver.lane().collectorType + "' any more");
+                }
+                target.handOver(recovered);
+            });
         } catch (Throwable t) { // whatever it is, the batch is ours to settle
             thrown = t;
         }
-        boolean interruptedByOthers = thrown instanceof InterruptedException && !handOver.isDetached() && !closed;
+        boolean interruptedByOthers = isInterruptOfOthers(handOver, thrown);
         try {
             if (thrown != null && !closed) {
                 settleThrown(handOver, thrown);
@@ -866,7 +1032,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private void run(HandOver handOver) throws Exception {
+    private boolean isInterruptOfOthers(HandOver handOver, @Nullable Throwable thrown) {
+        return thrown instanceof InterruptedException && !handOver.isDetached() && !closed;
+    }
+
+    private void run(HandOver handOver, RecoveryTarget target) throws Exception {
         String type = handOver.lane().collectorType;
         String outerBatch = MDC.get(MDC_BATCH);
         String outerType = MDC.get(MDC_COLLECTOR);
@@ -875,11 +1045,6 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             MDC.put(MDC_BATCH, handOver.batch().id());
             MDC.put(MDC_COLLECTOR, type);
-            RecoveryTarget target = target(type);
-            if (target == null) {
-                throw new IllegalStateException(
-                        "there is nobody to send batches for collector type '" + type + "' any more");
-            }
             if (!handOver.isDetached()) { // or the time for it is over before it began
                 target.handOver(handOver);
             }
@@ -909,7 +1074,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         boolean settled = handOver.isSettled();
         if (!settled) {
             try {
-                settled = handOver.fail(Failure.of(thrown));
+                settled = handOver.fail(Failure.of(thrown, classifier));
             } catch (RuntimeException e) {
                 log.error("batch '{}' failed, but could not be marked so; it stays in flight until its timeout", id, e);
                 return;
@@ -948,6 +1113,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
         @Override
         public boolean fail(HandOver handOver, Failure failure) {
+            if (handOver.isFirstSend() && handOver.isDetached()) {
+                return false; // without a fence it would be the failure of whoever has the batch now
+            }
             return unlessClosed(handOver, () -> failed(handOver.batch().id(), handOver.fence(), failure, handOver));
         }
 
@@ -955,8 +1123,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private boolean isStillHeld(HandOver handOver) {
             PersistedBatch batch = handOver.batch();
             return store.list(BatchSelector.all().ids(batch.id()), clock.instant()).stream()
-                    .anyMatch(held -> held.createdAt().equals(batch.createdAt())
-                            && held.collectorType().equals(batch.collectorType()));
+                    .anyMatch(held ->
+                            held.createdAt().toEpochMilli() == batch.createdAt().toEpochMilli()
+                                    && held.collectorType().equals(batch.collectorType()));
         }
 
         private boolean unlessClosed(HandOver handOver, Supplier<Boolean> action) {
@@ -1037,9 +1206,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         for (HandOver handOver : handOvers.values()) {
             BatchSelector inFlight =
                     BatchSelector.all().ids(handOver.batch().id()).states(BatchState.IN_FLIGHT);
-            Instant createdAt = handOver.batch().createdAt();
+            long createdAt = handOver.batch().createdAt().toEpochMilli();
             if (store.list(inFlight, now).stream()
-                    .noneMatch(held -> held.createdAt().equals(createdAt))) {
+                    .noneMatch(held -> held.createdAt().toEpochMilli() == createdAt)) {
                 detach(handOver);
             }
         }
@@ -1196,7 +1365,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private Duration overflowTimeout = Duration.ofSeconds(5);
         private Function<String, @Nullable RecoveryTarget> targets = type -> null;
         private List<String> excludedGlobs = List.of();
+        private FailureClassifier classifier = FailureClassifier.TRANSIENT;
         private BatchListener listener = new BatchListener() {};
+        private int threads = DEFAULT_THREADS;
         private Duration shutdownTimeout = Duration.ofSeconds(30);
         private @Nullable Executor executor;
         private Clock clock = Clock.systemUTC();
@@ -1257,7 +1428,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Who is told about batches given up.
+         * What exceptions mean.
+         *
+         * @param classifier default {@link FailureClassifier#TRANSIENT}
+         * @return this
+         */
+        public Builder failureClassifier(FailureClassifier classifier) {
+            this.classifier = Objects.requireNonNull(classifier, "classifier must not be null");
+            return this;
+        }
+
+        /**
+         * Who is told about batches given up, and about outages.
          *
          * @param listener default: nobody
          * @return this
@@ -1284,11 +1466,26 @@ public final class BatchPersistenceEngine implements BatchPersistence {
          *
          * @param executor runs every task it does not refuse, each on another thread than the caller's; one that has too few
          *     threads lets collector types wait for each other. Not shut down by the engine. Default: daemon threads, as
-         *     many as there are batches being sent
+         *     many as there are batches being sent, but at most {@link #threads}
          * @return this
          */
         public Builder executor(Executor executor) {
             this.executor = Objects.requireNonNull(executor, "executor must not be null");
+            return this;
+        }
+
+        /**
+         * How many threads of its own the engine has at most. Where they are all taken, collector types wait for each other.
+         *
+         * @param most at least 1; default 256
+         * @return this
+         * @throws IllegalArgumentException if there are none
+         */
+        public Builder threads(int most) {
+            if (most < 1) {
+                throw new IllegalArgumentException("threads must be at least 1, but are " + most);
+            }
+            threads = most;
             return this;
         }
 

@@ -1,29 +1,28 @@
 package io.batchpersistence.engine;
 
+import io.batchpersistence.FailureClassifier;
+import io.batchpersistence.FailureClassifier.Classification;
+import io.batchpersistence.FailureClassifier.Kind;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RetryAfterException;
+import java.lang.reflect.UndeclaredThrowableException;
 import java.time.Duration;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * An attempt that failed: how, and why in words for a person.
  *
  * @param kind how
  * @param reason at most {@link #MAX_REASON} characters, never blank
- * @param delay what the collector asked for; zero unless it did
+ * @param delay what the collector asked for; zero if it did not, or did not say how long
  */
 record Failure(Kind kind, String reason, Duration delay) {
 
-    enum Kind {
-        /** Could not be sent now. */
-        TRANSIENT,
-        /** The collector asked to come back later. */
-        RETRY_AFTER,
-        /** The collector answered that it will never take it. */
-        PERMANENT
-    }
+    private static final Logger log = LoggerFactory.getLogger(BatchPersistenceEngine.class);
 
     static final int MAX_REASON = 1_000;
 
@@ -46,10 +45,12 @@ record Failure(Kind kind, String reason, Duration delay) {
         return new Failure(Kind.RETRY_AFTER, given(reason), delay);
     }
 
-    /** What a target threw. Looks through the wrappers that waiting for a future puts around an exception. */
-    static Failure of(Throwable thrown) {
+    /** What a target threw, and means in the eyes of the classifier unless it says so itself. Looks through the wrappers that waiting for a future puts around an exception. */
+    static Failure of(Throwable thrown, FailureClassifier classifier) {
         Throwable cause = thrown;
-        while ((cause instanceof CompletionException || cause instanceof ExecutionException)
+        while ((cause instanceof CompletionException
+                        || cause instanceof ExecutionException
+                        || cause instanceof UndeclaredThrowableException)
                 && cause.getCause() != null) {
             cause = cause.getCause();
         }
@@ -59,7 +60,17 @@ record Failure(Kind kind, String reason, Duration delay) {
         if (cause instanceof RetryAfterException later) {
             return new Failure(Kind.RETRY_AFTER, described(cause), later.delay());
         }
-        return new Failure(Kind.TRANSIENT, described(cause), Duration.ZERO);
+        Classification found = classified(cause, classifier);
+        return new Failure(found.kind(), described(cause), found.delay());
+    }
+
+    private static Classification classified(Throwable cause, FailureClassifier classifier) {
+        try {
+            return classifier.classify(cause);
+        } catch (RuntimeException | Error e) {
+            log.warn("{} could not classify a failure, which is taken as transient", classifier.getClass(), e);
+            return Classification.TRANSIENT;
+        }
     }
 
     private static String given(@Nullable String reason) {

@@ -109,6 +109,11 @@ final class HandOver implements RecoveredBatch {
         }
     }
 
+    /** Whether the application sends it itself: then it was never claimed, and has no fence. */
+    boolean isFirstSend() {
+        return permit.isFirstSend();
+    }
+
     boolean isDetached() {
         return detached;
     }
@@ -143,7 +148,7 @@ final class HandOver implements RecoveredBatch {
     /** The worker that handed it over looks for the next batch from now on. */
     void workerWentOn() {
         workerWentOn = true;
-        lane.threadFreed();
+        lane.threadFreed(permit);
     }
 
     boolean hasWorkerGoneOn() {

@@ -1,6 +1,7 @@
 package io.batchpersistence.engine;
 
 import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.engine.LaneStatus.State;
 import java.time.Duration;
 import java.time.Instant;
@@ -9,6 +10,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
 import java.util.random.RandomGenerator;
 import org.jspecify.annotations.Nullable;
 
@@ -23,6 +25,10 @@ import org.jspecify.annotations.Nullable;
  *      │                                  any success ──►  ▼   │
  *      └────────────────────────────────────────────────  RAMPING: 1, 2, 4, … a second, halved by each failure
  * </pre>
+ *
+ * <p>A collector that asks to come back later although the lane is closed makes it ramp from half of what it has been given
+ * lately. First sends, by the application's own threads, wait for nothing: what the lane can't let through now is left to
+ * recovery. They need no slot, for their number is the application's, but a token where there is a rate.
  *
  * <p>While the lane is open failures don't count towards the batches' retries. A batch that failed as a probe is pushed
  * behind the next probe, further each time, so that a batch that can't be sent does not keep the lane open for those that
@@ -65,6 +71,8 @@ final class Lane {
     private boolean retired;
     private int slots;
     private int executing;
+    private int firstSends;
+    private double freshCredit;
     private int failuresInARow;
     private @Nullable String lastFailure;
     private boolean unhandled;
@@ -73,6 +81,10 @@ final class Lane {
 
     private double tokens;
     private Instant tokensAt;
+
+    private Instant secondBegan;
+    private int inSecond;
+    private double lastSecond;
 
     private Instant outageSince = Instant.EPOCH;
     private Wait nextProbe;
@@ -90,6 +102,7 @@ final class Lane {
         this.random = random;
         this.tokens = capacity(settings.maxRate());
         this.tokensAt = now;
+        this.secondBegan = now;
         this.nextProbe = new Wait(now, Duration.ZERO);
     }
 
@@ -98,17 +111,28 @@ final class Lane {
      * a batch that timed out has no slot any more, but its sender may still run.
      */
     static final class Permit {
-        private final boolean probe;
+        private enum Kind {
+            USUAL,
+            FRESH,
+            PROBE,
+            FIRST_SEND
+        }
+
+        private final Kind kind;
         private final boolean otherEnd;
         private boolean released;
 
-        private Permit(boolean probe, boolean otherEnd) {
-            this.probe = probe;
+        private Permit(Kind kind, boolean otherEnd) {
+            this.kind = kind;
             this.otherEnd = otherEnd;
         }
 
         boolean isProbe() {
-            return probe;
+            return kind == Kind.PROBE;
+        }
+
+        boolean isFirstSend() {
+            return kind == Kind.FIRST_SEND;
         }
 
         /** Whether to take the batch from the end of the queue that is not the usual one. */
@@ -125,6 +149,14 @@ final class Lane {
      * @param opened whether the lane opened by it
      */
     record Consequence(boolean counts, @Nullable Instant pushedTo, boolean opened) {}
+
+    /**
+     * An outage that is over.
+     *
+     * @param since when it began
+     * @param probes how many probes were sent
+     */
+    record Ended(Instant since, int probes) {}
 
     CollectorSettings settings() {
         return settings;
@@ -145,26 +177,20 @@ final class Lane {
                     || (pause != null && pause.isOn(now))) {
                 return null;
             }
-            pause = null;
             ramp(now);
+            pause = null;
             Permit permit;
             if (state == State.OPEN) {
                 if (probe != null || nextProbe.isOn(now)) {
                     return null;
                 }
-                permit = new Permit(true, probesStarted % 2 == 1);
+                permit = new Permit(Permit.Kind.PROBE, probesStarted % 2 == 1);
                 probe = permit;
                 probesStarted++;
+            } else if (takeToken(now)) {
+                permit = usual();
             } else {
-                double rate = rate();
-                if (rate > 0) {
-                    refill(now, rate);
-                    if (tokens < 1 - 1e-9) { // tenths don't add up to exactly one
-                        return null;
-                    }
-                    tokens -= 1;
-                }
-                permit = new Permit(false, false);
+                return null;
             }
             slots++;
             executing++;
@@ -174,15 +200,67 @@ final class Lane {
         }
     }
 
+    /** For the batch that somebody has just persisted and would send at once; {@code null} if it has to wait. */
+    @Nullable
+    Permit tryAcquireFirstSend(Instant now) {
+        lock.lock();
+        try {
+            ramp(now);
+            if (retired || state == State.OPEN || (pause != null && pause.isOn(now)) || !takeToken(now)) {
+                return null;
+            }
+            firstSends++;
+            return new Permit(Permit.Kind.FIRST_SEND, false);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private boolean takeToken(Instant now) {
+        double rate = rate();
+        if (rate > 0) {
+            refill(now, rate);
+            if (tokens < 1 - 1e-9) { // tenths don't add up to exactly one
+                return false;
+            }
+            tokens -= 1;
+        }
+        count(now);
+        return true;
+    }
+
+    private Permit usual() {
+        freshCredit += settings.freshShare();
+        if (freshCredit < 1 - 1e-9) {
+            return new Permit(Permit.Kind.USUAL, false);
+        }
+        freshCredit -= 1;
+        return new Permit(Permit.Kind.FRESH, true);
+    }
+
+    /** How many are let through a second, for a throttling collector's sake. */
+    private void count(Instant now) {
+        Duration elapsed = Duration.between(secondBegan, now);
+        if (elapsed.isNegative() || elapsed.compareTo(RAMP_STEP) >= 0) {
+            lastSecond = elapsed.compareTo(RAMP_STEP.multipliedBy(2)) < 0 ? inSecond : 0;
+            secondBegan = now;
+            inSecond = 0;
+        }
+        inSecond++;
+    }
+
     /** Nothing was due: as if the permit had never been given. */
     void giveBack(Permit permit) {
         lock.lock();
         try {
             if (!permit.released) {
-                if (permit.probe) {
+                if (permit.isProbe()) {
                     probesStarted--;
                 } else {
                     tokens += 1;
+                    inSecond--;
+                    freshCredit += permit.kind == Permit.Kind.FRESH ? 1 : 0;
+                    freshCredit -= settings.freshShare();
                 }
             }
             release(permit);
@@ -198,7 +276,7 @@ final class Lane {
         try {
             if (!permit.released) {
                 permit.released = true;
-                slots--;
+                slots -= permit.isFirstSend() ? 0 : 1;
                 if (probe == permit) {
                     probe = null;
                 }
@@ -209,10 +287,14 @@ final class Lane {
     }
 
     /** The thread that got the permit is done with the batch, settled or not. */
-    void threadFreed() {
+    void threadFreed(Permit permit) {
         lock.lock();
         try {
-            executing--;
+            if (permit.isFirstSend()) {
+                firstSends--;
+            } else {
+                executing--;
+            }
         } finally {
             lock.unlock();
         }
@@ -230,10 +312,10 @@ final class Lane {
     /**
      * The collector took a batch, or answered for good that it will not.
      *
-     * @return how long it had been taken to be down, if this ended that; else {@code null}
+     * @return the outage, if this ended one; else {@code null}
      */
     @Nullable
-    Duration answered(Instant now) {
+    Ended answered(Instant now) {
         if (calm) {
             return null;
         }
@@ -241,7 +323,7 @@ final class Lane {
         try {
             failuresInARow = 0;
             lastFailure = null;
-            Duration outage = null;
+            Ended outage = null;
             if (state == State.OPEN) {
                 state = State.RAMPING;
                 probe = null;
@@ -249,8 +331,7 @@ final class Lane {
                 rampAt = now;
                 tokens = 0; // the probe was this second's one
                 tokensAt = now;
-                Duration since = Duration.between(outageSince, now);
-                outage = since.isNegative() ? Duration.ZERO : since;
+                outage = new Ended(outageSince, probesStarted);
             }
             calm = state == State.CLOSED;
             return outage;
@@ -266,7 +347,7 @@ final class Lane {
             calm = false;
             failuresInARow++;
             lastFailure = failure.reason();
-            if (failure.kind() == Failure.Kind.RETRY_AFTER) {
+            if (failure.kind() == FailureClassifier.Kind.RETRY_AFTER) {
                 pause = new Wait(now, honoured(failure.delay()));
             }
             if (state == State.OPEN) {
@@ -274,21 +355,30 @@ final class Lane {
                         false, permit != null && permit == probe ? probeFailed(batchId, now) : null, false);
             }
             if (state == State.RAMPING) {
-                rampRate = Math.max(1, rampRate / 2);
-                rampAt = now;
-                tokens = Math.min(tokens, capacity(rampRate));
+                slowDown(rampRate / 2, now);
+            } else if (failure.kind() == FailureClassifier.Kind.RETRY_AFTER) {
+                state = State.RAMPING;
+                slowDown(Math.max(inSecond, lastSecond) / 2, now);
+                tokensAt = now;
             }
             boolean opens = settings.outageThreshold() > 0 && failuresInARow >= settings.outageThreshold();
             if (opens) {
                 state = State.OPEN;
                 outageSince = now;
                 failedProbes = 0;
+                probesStarted = 0;
                 nextProbe = new Wait(now, settings.retry().delayAfter(1, random));
             }
             return new Consequence(true, null, opens);
         } finally {
             lock.unlock();
         }
+    }
+
+    private void slowDown(double rate, Instant now) {
+        rampRate = Math.max(1, rate);
+        rampAt = now;
+        tokens = Math.min(tokens, capacity(rampRate));
     }
 
     /** A collector's wish; cut where the batch would not live to see the end of it, so that no reply can stop a lane for good. */
@@ -385,8 +475,10 @@ final class Lane {
     /**
      * Gives the lane up if it knows nothing that a new one would not, given that the type holds no batches. A lane that is
      * open has then nothing to probe with, and is given up as well when nobody has reported a failure for long.
+     *
+     * @param forgotten told of the outage that is given up with it
      */
-    boolean retire(Instant now) {
+    boolean retire(Instant now, Consumer<Ended> forgotten) {
         lock.lock();
         try {
             ramp(now);
@@ -396,13 +488,19 @@ final class Lane {
             }
             boolean idle = slots == 0
                     && executing == 0
+                    && firstSends == 0
                     && (pause == null || !pause.isOn(now))
                     && (rate <= 0 || tokens >= capacity(rate));
             boolean calmEnough = state == State.CLOSED
                     || (state == State.OPEN
                             && !now.isBefore(Times.after(
                                     nextProbe.until, settings.retry().max())));
-            retired = retired || (idle && calmEnough);
+            if (!retired && idle && calmEnough) {
+                retired = true;
+                if (state == State.OPEN) {
+                    forgotten.accept(new Ended(outageSince, probesStarted));
+                }
+            }
             return retired;
         } finally {
             lock.unlock();
@@ -415,7 +513,15 @@ final class Lane {
             boolean open = state == State.OPEN;
             Instant next = pause != null && pause.until.isAfter(nextProbe.until) ? pause.until : nextProbe.until;
             return new LaneStatus(
-                    state, failuresInARow, open ? outageSince : null, open ? next : null, unhandled, lastFailure);
+                    state,
+                    failuresInARow,
+                    open ? outageSince : null,
+                    open ? next : null,
+                    open ? probesStarted : 0,
+                    rate(),
+                    unhandled,
+                    false,
+                    lastFailure);
         } finally {
             lock.unlock();
         }
@@ -444,8 +550,12 @@ final class Lane {
         if (state != State.RAMPING) {
             return;
         }
+        boolean waits = pause != null && pause.isOn(now);
+        if (pause != null && pause.until.isAfter(rampAt)) {
+            rampAt = pause.until; // what was not allowed to be used was not made use of
+        }
         Duration elapsed = Duration.between(rampAt, now);
-        if (elapsed.isNegative() || (pause != null && pause.isOn(now))) {
+        if (elapsed.isNegative() || waits) {
             rampAt = now;
         } else if (elapsed.compareTo(RAMP_STEP) >= 0) {
             rampRate *= 2;

@@ -10,7 +10,10 @@ import org.jspecify.annotations.Nullable;
  * @param failuresInARow transient failures since the last success
  * @param outageSince when the collector was taken to be down; {@code null} if it is not
  * @param nextProbeAt when it is tried next; {@code null} if it is not down
+ * @param probes sent since it was taken to be down; 0 if it is not
+ * @param rate batches handed over a second at most at the moment; 0 for no limit
  * @param unhandled whether recovery has batches for it but neither a sender nor a listener to hand them to
+ * @param paused whether an operator has paused it: nothing is handed over until it is resumed
  * @param lastFailure the last failure's reason; {@code null} if there was none since the last success
  */
 public record LaneStatus(
@@ -18,8 +21,19 @@ public record LaneStatus(
         int failuresInARow,
         @Nullable Instant outageSince,
         @Nullable Instant nextProbeAt,
+        int probes,
+        double rate,
         boolean unhandled,
+        boolean paused,
         @Nullable String lastFailure) {
+
+    /** Of a collector type about which nothing is known. */
+    static final LaneStatus UNKNOWN = new LaneStatus(State.CLOSED, 0, null, null, 0, 0, false, false, null);
+
+    LaneStatus withPaused() {
+        return new LaneStatus(
+                state, failuresInARow, outageSince, nextProbeAt, probes, rate, unhandled, true, lastFailure);
+    }
 
     /** The state of a lane. */
     public enum State {

@@ -1,9 +1,13 @@
 package io.batchpersistence.engine;
 
 import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSender;
+import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
@@ -40,6 +44,38 @@ final class NoOpBatchPersistence implements BatchPersistence {
     private static void check(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         new NewBatch(batchId, collectorType, entries, context, Instant.EPOCH, Instant.EPOCH);
+    }
+
+    @Override
+    public DeliveryResult deliver(
+            String batchId,
+            List<LogEntry> entries,
+            String collectorType,
+            Map<String, String> context,
+            BatchSender sender) {
+        check(batchId, entries, collectorType, context);
+        try {
+            sender.send(new PersistedBatch(
+                    batchId,
+                    entries,
+                    collectorType,
+                    Instant.now(),
+                    null,
+                    null,
+                    0,
+                    null,
+                    context,
+                    BatchState.IN_FLIGHT));
+        } catch (Exception e) {
+            if (e instanceof InterruptedException) {
+                Thread.currentThread().interrupt();
+            }
+            throw new BatchPersistenceException(
+                    "batch " + batchId
+                            + " was neither sent nor kept: sending failed, and batch_persistence.enabled is false",
+                    e);
+        }
+        return new DeliveryResult(DeliveryResult.Outcome.DELIVERED, null);
     }
 
     @Override

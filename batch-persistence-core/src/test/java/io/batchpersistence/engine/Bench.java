@@ -10,6 +10,7 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.RecoveredBatch;
@@ -45,6 +46,7 @@ final class Bench implements AutoCloseable {
     final List<BatchSummary> dead = new ArrayList<>();
     final List<BatchSummary> expired = new ArrayList<>();
     final List<BatchSummary> evicted = new ArrayList<>();
+    final List<CollectorOutage> outages = new ArrayList<>();
     final ListAppender<ILoggingEvent> logged = new ListAppender<>();
     private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
 
@@ -63,6 +65,16 @@ final class Bench implements AutoCloseable {
         @Override
         public void onEvicted(BatchSummary batch) {
             evicted.add(batch);
+        }
+
+        @Override
+        public void onOutageOpened(CollectorOutage outage) {
+            outages.add(outage);
+        }
+
+        @Override
+        public void onOutageClosed(CollectorOutage outage) {
+            outages.add(outage);
         }
     };
     InMemoryBatchStore store;
@@ -116,121 +128,118 @@ final class Bench implements AutoCloseable {
         public void onEvicted(BatchSummary batch) {
             listener.onEvicted(batch);
         }
+
+        @Override
+        public void onOutageOpened(CollectorOutage outage) {
+            listener.onOutageOpened(outage);
+        }
+
+        @Override
+        public void onOutageClosed(CollectorOutage outage) {
+            listener.onOutageClosed(outage);
+        }
     }
 
     static Settings with() {
         return new Settings(CollectorSettings.DEFAULT);
     }
 
-    /** Settings, but for one or the other. */
-    record Settings(CollectorSettings get) {
-        Settings retry(RecoveryPolicy retry) {
-            return new Settings(new CollectorSettings(
-                    get.batchTimeout(),
-                    get.batchTtl(),
-                    get.deadLetterTtl(),
-                    retry,
-                    get.recovery(),
-                    get.concurrency(),
-                    get.maxRate(),
-                    get.order(),
-                    get.outageThreshold()));
+    /** Settings, but for one or the other. Not to be kept. */
+    static final class Settings {
+        private Duration timeout;
+        private Duration ttl;
+        private Duration deadLetterTtl;
+        private RecoveryPolicy retry;
+        private boolean recovery;
+        private int concurrency;
+        private double maxRate;
+        private BatchOrder order;
+        private double freshShare;
+        private int outageThreshold;
+        private boolean replayAfterOutage;
+
+        private Settings(CollectorSettings from) {
+            timeout = from.batchTimeout();
+            ttl = from.batchTtl();
+            deadLetterTtl = from.deadLetterTtl();
+            retry = from.retry();
+            recovery = from.recovery();
+            concurrency = from.concurrency();
+            maxRate = from.maxRate();
+            order = from.order();
+            freshShare = from.freshShare();
+            outageThreshold = from.outageThreshold();
+            replayAfterOutage = from.replayAfterOutage();
         }
 
-        Settings maxRetries(int retries) {
-            RecoveryPolicy old = get.retry();
-            return retry(new RecoveryPolicy(old.base(), old.multiplier(), old.max(), old.jitter(), retries));
+        CollectorSettings get() {
+            return new CollectorSettings(
+                    timeout,
+                    ttl,
+                    deadLetterTtl,
+                    retry,
+                    recovery,
+                    concurrency,
+                    maxRate,
+                    order,
+                    freshShare,
+                    outageThreshold,
+                    replayAfterOutage);
         }
 
         Settings timeout(Duration timeout) {
-            return new Settings(new CollectorSettings(
-                    timeout,
-                    get.batchTtl(),
-                    get.deadLetterTtl(),
-                    get.retry(),
-                    get.recovery(),
-                    get.concurrency(),
-                    get.maxRate(),
-                    get.order(),
-                    get.outageThreshold()));
+            this.timeout = timeout;
+            return this;
         }
 
-        Settings ttl(Duration ttl, Duration deadLetterTtl) {
-            return new Settings(new CollectorSettings(
-                    get.batchTimeout(),
-                    ttl,
-                    deadLetterTtl,
-                    get.retry(),
-                    get.recovery(),
-                    get.concurrency(),
-                    get.maxRate(),
-                    get.order(),
-                    get.outageThreshold()));
+        Settings retry(RecoveryPolicy retry) {
+            this.retry = retry;
+            return this;
         }
 
         Settings recovery(boolean recovery) {
-            return new Settings(new CollectorSettings(
-                    get.batchTimeout(),
-                    get.batchTtl(),
-                    get.deadLetterTtl(),
-                    get.retry(),
-                    recovery,
-                    get.concurrency(),
-                    get.maxRate(),
-                    get.order(),
-                    get.outageThreshold()));
+            this.recovery = recovery;
+            return this;
         }
 
         Settings concurrency(int concurrency) {
-            return new Settings(new CollectorSettings(
-                    get.batchTimeout(),
-                    get.batchTtl(),
-                    get.deadLetterTtl(),
-                    get.retry(),
-                    get.recovery(),
-                    concurrency,
-                    get.maxRate(),
-                    get.order(),
-                    get.outageThreshold()));
+            this.concurrency = concurrency;
+            return this;
         }
 
         Settings maxRate(double maxRate) {
-            return new Settings(new CollectorSettings(
-                    get.batchTimeout(),
-                    get.batchTtl(),
-                    get.deadLetterTtl(),
-                    get.retry(),
-                    get.recovery(),
-                    get.concurrency(),
-                    maxRate,
-                    get.order(),
-                    get.outageThreshold()));
+            this.maxRate = maxRate;
+            return this;
         }
 
         Settings order(BatchOrder order) {
-            return new Settings(new CollectorSettings(
-                    get.batchTimeout(),
-                    get.batchTtl(),
-                    get.deadLetterTtl(),
-                    get.retry(),
-                    get.recovery(),
-                    get.concurrency(),
-                    get.maxRate(),
-                    order,
-                    get.outageThreshold()));
+            this.order = order;
+            return this;
         }
 
-        Settings outageThreshold(int threshold) {
-            return new Settings(new CollectorSettings(
-                    get.batchTimeout(),
-                    get.batchTtl(),
-                    get.deadLetterTtl(),
-                    get.retry(),
-                    get.recovery(),
-                    get.concurrency(),
-                    get.maxRate(),
-                    get.order(),
-                    threshold));
+        Settings freshShare(double freshShare) {
+            this.freshShare = freshShare;
+            return this;
+        }
+
+        Settings outageThreshold(int outageThreshold) {
+            this.outageThreshold = outageThreshold;
+            return this;
+        }
+
+        Settings replayAfterOutage(boolean replayAfterOutage) {
+            this.replayAfterOutage = replayAfterOutage;
+            return this;
+        }
+
+        Settings ttl(Duration ttl, Duration deadLetterTtl) {
+            this.ttl = ttl;
+            this.deadLetterTtl = deadLetterTtl;
+            return this;
+        }
+
+        Settings maxRetries(int retries) {
+            return retry(new RecoveryPolicy(retry.base(), retry.multiplier(), retry.max(), retry.jitter(), retries));
         }
     }
 

@@ -2,9 +2,11 @@ package io.batchpersistence.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.RetryAfterException;
@@ -406,5 +408,124 @@ class OutageTest {
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
         bench.tickAfter(Duration.ofMinutes(10));
         assertThat(bench.engine.lanes()).isEmpty();
+    }
+
+    @Test
+    void an_outage_is_announced_when_it_opens_and_when_it_closes() {
+        collector();
+        bench.persistDue(ids("b", 10));
+        down = true;
+        bench.tick();
+        Instant opened = bench.clock.instant();
+        bench.ticks(7, SECOND); // probes after 1, 3 and 7 seconds
+        assertThat(bench.outages)
+                .containsExactly(
+                        new CollectorOutage("loki", opened, null, false, 0, "java.io.IOException: connection refused"));
+        assertThat(bench.lane().probes()).isEqualTo(3);
+        down = false;
+        bench.ticks(8, SECOND);
+        assertThat(bench.outages)
+                .hasSize(2)
+                .last()
+                .isEqualTo(new CollectorOutage("loki", opened, opened.plusSeconds(15), true, 4, null));
+        assertThat(bench.lane().probes()).isZero();
+        bench.ticks(10, SECOND);
+        assertThat(bench.outages).hasSize(2);
+    }
+
+    @Test
+    void an_outage_that_nobody_waits_for_any_more_is_closed_without_an_answer() {
+        bench.usual = bench.usual().outageThreshold(1).get();
+        bench.persist("only");
+        bench.engine.markBatchFailed("only", "down");
+        Instant opened = bench.clock.instant();
+        bench.engine.discard(BatchSelector.all());
+        bench.ticks(10, Duration.ofMinutes(1));
+        assertThat(bench.lane()).isNull();
+        assertThat(bench.outages).hasSize(2);
+        assertThat(bench.outages.get(1).since()).isEqualTo(opened);
+        assertThat(bench.outages.get(1).until()).isAfter(opened);
+        assertThat(bench.outages.get(1).answered()).isFalse();
+    }
+
+    @Test
+    void a_listener_of_outages_that_throws_harms_nothing() {
+        bench.listener = new BatchListener() {
+            @Override
+            public void onOutageOpened(CollectorOutage outage) {
+                throw new AssertionError("bad listener");
+            }
+
+            @Override
+            public void onOutageClosed(CollectorOutage outage) {
+                throw new IllegalStateException("bad listener");
+            }
+        };
+        collector();
+        bench.persistDue(ids("b", 10));
+        down = true;
+        bench.tick();
+        down = false;
+        bench.ticks(10, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(10);
+    }
+
+    @Test
+    void a_throttling_answer_from_a_collector_that_was_up_halves_what_it_had_been_given() {
+        List<RecoveredBatch> held = bench.holdingTarget("loki");
+        bench.usual = bench.usual().concurrency(64).get();
+        bench.persistDue(ids("b", 1_000));
+        bench.tick();
+        assertThat(held).hasSize(64);
+        held.get(0).retryAfter(Duration.ofSeconds(5), "429");
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.RAMPING);
+        assertThat(bench.lane().rate()).isEqualTo(32);
+        bench.ticks(4, SECOND);
+        held.forEach(RecoveredBatch::acknowledge);
+        bench.ticks(1, SECOND);
+        assertThat(held).hasSize(64 + 32);
+    }
+
+    @Test
+    void a_share_for_fresh_traffic_takes_every_so_many_from_the_other_end() {
+        collector();
+        bench.usual = bench.usual().freshShare(0.25).get();
+        bench.persistDue(ids("b", 12));
+        bench.tick();
+        assertThat(bench.sent)
+                .containsExactly("b0", "b1", "b2", "b11", "b3", "b4", "b5", "b10", "b6", "b7", "b8", "b9");
+    }
+
+    @Test
+    void looks_that_find_nothing_do_not_use_up_the_fresh_share() {
+        collector();
+        bench.usual = bench.usual().freshShare(0.5).get();
+        bench.persistDue("b0");
+        bench.persist("in-flight"); // keeps the lane
+        bench.ticks(5, SECOND); // one batch and five looks
+        bench.engine.markBatchSuccess("in-flight");
+        bench.persistDue("b1", "b2", "b3");
+        bench.tick();
+        assertThat(bench.sent).containsExactly("b0", "b3", "b1", "b2");
+    }
+
+    @Test
+    void one_look_at_ten_thousand_collector_types_that_wait_starts_no_thread_for_each() {
+        int types = 10_000;
+        bench.usual = bench.usual().outageThreshold(1).get();
+        for (int i = 0; i < types; i++) {
+            String type = "type-" + i;
+            bench.sender(type, batch -> {});
+            bench.persist("b" + i, type);
+            bench.engine.markBatchFailed("b" + i, "down"); // one is due in a second, and its lane is open until then
+        }
+        bench.engine.recover();
+        assertThat(bench.executor.waiting()).isOne();
+        bench.executor.runAll();
+        assertThat(bench.sent).isEmpty();
+        bench.tickAfter(SECOND);
+        assertThat(bench.sent).hasSize(types);
+        bench.ticks(12, SECOND);
+        assertThat(bench.engine.lanes().size()).isZero();
     }
 }

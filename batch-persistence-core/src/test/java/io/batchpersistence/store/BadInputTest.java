@@ -206,7 +206,9 @@ class BadInputTest {
                         1,
                         0,
                         ok.order(),
-                        3))
+                        0,
+                        3,
+                        false))
                 .hasMessageContaining("batch timeout must be positive");
     }
 }

@@ -1,5 +1,6 @@
 package io.batchpersistence.spring;
 
+import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.LogEntry;
 import java.util.List;
 import java.util.Map;
@@ -23,7 +24,8 @@ public interface BatchDelivery {
 
     /**
      * Persists the batch, sends it on the calling thread, and marks it. It is not sent, but left to recovery without an attempt
-     * being counted, when its collector is known to be down, and when it has no {@link io.batchpersistence.BatchSender}.
+     * being counted, when its collector is taken to be down, has asked to come back later, is coming back and takes no more at
+     * the moment, or is paused, when {@code max_rate} is used up, and when it has no {@link io.batchpersistence.BatchSender}.
      *
      * @param batchId any non-blank text of at most 255 characters, not held at the moment
      * @param entries at least one

@@ -19,7 +19,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <ul>
  *   <li>by the hash of its id, in an open-addressing table of slots; the id itself has to be compared on disk,
- *   <li>by its turn: per collector type a heap of those waiting, by due time, and one of those that are due, by age,
+ *   <li>by its turn: per collector type a heap of those waiting, by due time, and one of those that are due, by age;
+ *       where the newest are asked for, a second one of those, for 8 bytes more a batch,
  *   <li>by its age: per collector type a list of those alive and one of dead letters, in the order in which they became so.
  * </ul>
  *
@@ -62,11 +63,24 @@ final class BatchIndex {
         final int[] retries = new int[PAGE_SIZE];
         /** Position in the heap it is in. */
         final int[] heapPosition = new int[PAGE_SIZE];
+        /** The same in the heap of the newest, if there is one. */
+        private int @Nullable [] newestPosition;
+
         /** Neighbours in the list by age; {@code next} also chains free slots. */
         final int[] previous = new int[PAGE_SIZE];
 
         final int[] next = new int[PAGE_SIZE];
         final byte[] state = new byte[PAGE_SIZE];
+
+        int[] positions(int kind) {
+            if (kind != Heap.NEWEST) {
+                return heapPosition;
+            }
+            if (newestPosition == null) {
+                newestPosition = new int[PAGE_SIZE];
+            }
+            return newestPosition;
+        }
 
         long since(int i) {
             return since == null ? createdAt[i] : since[i];
@@ -106,7 +120,10 @@ final class BatchIndex {
         final SlotList live = new SlotList();
         final SlotList dead = new SlotList();
         private final Heap waiting = new Heap(Heap.BY_DUE);
-        private Heap ready = new Heap(Heap.OLDEST);
+        private final Heap ready = new Heap(Heap.OLDEST);
+        /** The same batches by the other end; made when somebody asks for it, until none is ready. */
+        private @Nullable Heap newest;
+
         int pending;
         int inFlight;
         long bytes;
@@ -383,6 +400,10 @@ final class BatchIndex {
             }
             case READY -> {
                 type.ready.remove(slot);
+                if (type.newest != null) {
+                    type.newest.remove(slot);
+                    type.newest = type.newest.size == 0 ? null : type.newest;
+                }
                 type.pending--;
             }
             case HELD -> type.pending--;
@@ -401,12 +422,20 @@ final class BatchIndex {
             type.waiting.remove(slot);
             page(slot).state[slot & PAGE_MASK] = READY;
             type.ready.add(slot);
+            if (type.newest != null) {
+                type.newest.add(slot);
+            }
         }
-        int kind = order == BatchOrder.OLDEST_FIRST ? Heap.OLDEST : Heap.NEWEST;
-        if (type.ready.kind != kind) {
-            type.ready = type.ready.reordered(kind);
+        if (type.ready.size == 0) {
+            return NONE;
         }
-        return type.ready.size == 0 ? NONE : type.ready.head();
+        if (order == BatchOrder.OLDEST_FIRST) {
+            return type.ready.head();
+        }
+        if (type.newest == null) {
+            type.newest = type.ready.reordered(Heap.NEWEST);
+        }
+        return type.newest.head();
     }
 
     boolean isHeld(int slot) {
@@ -671,7 +700,7 @@ final class BatchIndex {
         }
 
         void remove(int slot) {
-            int hole = page(slot).heapPosition[slot & PAGE_MASK];
+            int hole = page(slot).positions(kind)[slot & PAGE_MASK];
             int last = slots[--size];
             if (hole < size) {
                 if (hole > 0 && before(last, slots[(hole - 1) / 2])) {
@@ -724,7 +753,7 @@ final class BatchIndex {
 
         private void place(int position, int slot) {
             slots[position] = slot;
-            page(slot).heapPosition[slot & PAGE_MASK] = position;
+            page(slot).positions(kind)[slot & PAGE_MASK] = position;
         }
 
         private boolean before(int a, int b) {

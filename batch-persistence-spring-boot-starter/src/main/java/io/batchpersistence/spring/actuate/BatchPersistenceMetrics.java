@@ -4,6 +4,7 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.engine.LaneStatus;
@@ -51,6 +52,7 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
     private final List<MeterRegistry> registries = new CopyOnWriteArrayList<>();
     private final Set<String> named = ConcurrentHashMap.newKeySet();
     private final Map<String, LongAdder> deadLettered = new ConcurrentHashMap<>();
+    private final Map<String, LongAdder> outages = new ConcurrentHashMap<>();
     private volatile Snapshot snapshot =
             new Snapshot(new BatchStats(Map.of(), 0, 0, 0, 0, null), Map.of(), System.nanoTime() - SNAPSHOT_NANOS);
 
@@ -113,11 +115,17 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
 
     @Override
     public void onDeadLettered(BatchSummary batch) {
-        deadLettered
-                .computeIfAbsent(
-                        named.contains(batch.collectorType()) || deadLettered.size() < MOST_COLLECTORS
-                                ? batch.collectorType()
-                                : OTHER,
+        count(deadLettered, batch.collectorType());
+    }
+
+    @Override
+    public void onOutageOpened(CollectorOutage outage) {
+        count(outages, outage.collectorType());
+    }
+
+    private void count(Map<String, LongAdder> counts, String collectorType) {
+        counts.computeIfAbsent(
+                        named.contains(collectorType) || counts.size() < MOST_COLLECTORS ? collectorType : OTHER,
                         type -> new LongAdder())
                 .increment();
     }
@@ -158,7 +166,13 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 tags,
                 "dead.lettered",
                 "Batches that became dead letters, since the application started",
-                metrics -> metrics.deadLettered(name));
+                metrics -> metrics.counted(metrics.deadLettered, name));
+        counter(
+                registry,
+                tags,
+                "outages",
+                "Times that the collector was taken to be down, since the application started",
+                metrics -> metrics.counted(metrics.outages, name));
     }
 
     private void gauge(MeterRegistry registry, Tags tags, String name, ToLongFunction<CollectorStats> value) {
@@ -196,12 +210,12 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 .reduce(own, CollectorStats::plus);
     }
 
-    private long deadLettered(String name) {
+    private long counted(Map<String, LongAdder> counts, String name) {
         if (!name.equals(OTHER)) {
-            LongAdder own = deadLettered.get(name);
+            LongAdder own = counts.get(name);
             return own == null ? 0 : own.sum();
         }
-        return deadLettered.entrySet().stream()
+        return counts.entrySet().stream()
                 .filter(entry -> entry.getKey().equals(OTHER) || !named.contains(entry.getKey()))
                 .mapToLong(entry -> entry.getValue().sum())
                 .sum();

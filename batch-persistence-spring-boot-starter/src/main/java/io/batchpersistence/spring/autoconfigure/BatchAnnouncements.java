@@ -2,6 +2,7 @@ package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
 import java.util.ArrayList;
 import java.util.List;
@@ -65,6 +66,16 @@ final class BatchAnnouncements {
             @Override
             public void onCorrupted(Corruption damage) {
                 announce(listener -> listener.onCorrupted(damage));
+            }
+
+            @Override
+            public void onOutageOpened(CollectorOutage outage) {
+                announce(listener -> listener.onOutageOpened(outage));
+            }
+
+            @Override
+            public void onOutageClosed(CollectorOutage outage) {
+                announce(listener -> listener.onOutageClosed(outage));
             }
         };
     }

@@ -2,11 +2,14 @@ package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.spring.event.BatchCorruptedEvent;
 import io.batchpersistence.spring.event.BatchDeadLetteredEvent;
 import io.batchpersistence.spring.event.BatchEvictedEvent;
 import io.batchpersistence.spring.event.BatchExpiredEvent;
+import io.batchpersistence.spring.event.CollectorOutageClosedEvent;
+import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
 import org.springframework.context.ApplicationEventPublisher;
 
 /** Makes application events of what is announced. */
@@ -36,5 +39,15 @@ final class BatchEventPublisher implements BatchListener {
     @Override
     public void onCorrupted(Corruption damage) {
         publisher.publishEvent(new BatchCorruptedEvent(publisher, damage));
+    }
+
+    @Override
+    public void onOutageOpened(CollectorOutage outage) {
+        publisher.publishEvent(new CollectorOutageOpenedEvent(publisher, outage));
+    }
+
+    @Override
+    public void onOutageClosed(CollectorOutage outage) {
+        publisher.publishEvent(new CollectorOutageClosedEvent(publisher, outage));
     }
 }

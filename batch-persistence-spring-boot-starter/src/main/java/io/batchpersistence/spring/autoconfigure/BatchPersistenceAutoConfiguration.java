@@ -5,18 +5,17 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
+import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.engine.LaneStatus;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
+import io.batchpersistence.spring.HttpFailureClassifier;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.file.JsonFileBatchStore;
 import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.time.Clock;
 import java.util.Locale;
-import java.util.Map;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Predicate;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.springframework.beans.factory.BeanFactory;
@@ -25,10 +24,13 @@ import org.springframework.beans.factory.ObjectProvider;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
+import org.springframework.boot.thread.Threading;
 import org.springframework.context.ApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Conditional;
 import org.springframework.context.annotation.Configuration;
+import org.springframework.core.env.Environment;
+import org.springframework.core.task.VirtualThreadTaskExecutor;
 import org.springframework.scheduling.TaskScheduler;
 import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 
@@ -103,16 +105,29 @@ public final class BatchPersistenceAutoConfiguration {
                 BatchPersistenceProperties properties,
                 RecoveryTargets targets,
                 BatchAnnouncements announcements,
+                FailureClassifier classifier,
+                Environment environment,
                 ObjectProvider<Clock> clock) {
-            return BatchPersistenceEngine.builder(store)
+            BatchPersistenceEngine.Builder builder = BatchPersistenceEngine.builder(store)
                     .settings(properties::collectorSettings)
                     .overflow(properties.overflowPolicy(), properties.overflowTimeout())
                     .targets(targets::find)
                     .excludeFailureReasons(properties.recovery().excludeFailureReasons())
                     .listener(announcements.asListener())
+                    .failureClassifier(classifier)
                     .shutdownTimeout(properties.shutdownTimeout())
-                    .clock(clock.getIfUnique(Clock::systemUTC))
-                    .build();
+                    .threads(properties.recovery().maxThreads())
+                    .clock(clock.getIfUnique(Clock::systemUTC));
+            if (Threading.VIRTUAL.isActive(environment)) {
+                builder.executor(new VirtualThreadTaskExecutor("batch-persistence-"));
+            }
+            return builder.build();
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        FailureClassifier batchFailureClassifier(ObjectProvider<Clock> clock) {
+            return new HttpFailureClassifier(clock.getIfUnique(Clock::systemUTC));
         }
 
         @Bean
@@ -135,28 +150,8 @@ public final class BatchPersistenceAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
-        BatchDelivery batchDelivery(
-                BatchPersistence persistence,
-                BatchSenders senders,
-                BatchPersistenceProperties properties,
-                ObjectProvider<Clock> clock) {
-            return new DefaultBatchDelivery(
-                    persistence,
-                    senders,
-                    isUp(persistence),
-                    type -> properties.collectorSettings(type).batchTimeout(),
-                    clock.getIfUnique(Clock::systemUTC));
-        }
-
-        private static Predicate<String> isUp(BatchPersistence persistence) {
-            if (!(persistence instanceof BatchPersistenceEngine engine)) {
-                return type -> true;
-            }
-            return type -> {
-                Map<String, LaneStatus> lanes = engine.lanes();
-                LaneStatus lane = lanes.get(type);
-                return lane == null || lane.state() == LaneStatus.State.CLOSED;
-            };
+        BatchDelivery batchDelivery(BatchPersistence persistence, BatchSenders senders) {
+            return new DefaultBatchDelivery(persistence, senders);
         }
 
         /**
@@ -210,8 +205,8 @@ public final class BatchPersistenceAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
-        BatchDelivery batchDelivery(BatchSenders senders, ObjectProvider<Clock> clock) {
-            return new DefaultBatchDelivery.Direct(senders, clock.getIfUnique(Clock::systemUTC));
+        BatchDelivery batchDelivery(BatchPersistence persistence, BatchSenders senders) {
+            return new DefaultBatchDelivery.Direct(persistence, senders);
         }
     }
 }

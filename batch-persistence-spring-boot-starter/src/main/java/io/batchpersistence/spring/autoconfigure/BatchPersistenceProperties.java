@@ -164,7 +164,9 @@ public record BatchPersistenceProperties(
                 or(ownRecovery.concurrency(), recovery.concurrency()),
                 or(ownRecovery.maxRate(), recovery.maxRate()),
                 or(ownRecovery.order(), recovery.order()),
-                or(ownRecovery.outageThreshold(), recovery.outageThreshold()));
+                or(ownRecovery.freshShare(), recovery.freshShare()),
+                or(ownRecovery.outageThreshold(), recovery.outageThreshold()),
+                or(ownRecovery.replayAfterOutage(), recovery.replayAfterOutage()));
     }
 
     /**
@@ -199,7 +201,11 @@ public record BatchPersistenceProperties(
      * @param concurrency Batches of one collector type sent at a time.
      * @param maxRate Batches of one collector type sent a second, 0 for no limit.
      * @param order Which of the due batches of one collector type goes first.
+     * @param freshShare Share of the batches sent again that are the newest of those due instead of the oldest, from 0 to 1.
      * @param outageThreshold Failures in a row after which a collector is taken to be down and only probed, 0 for never.
+     * @param replayAfterOutage Whether dead letters that used up their retries are replayed when an outage of their collector
+     *     ends.
+     * @param maxThreads Most threads that send at a time, all collector types together. Not used with virtual threads.
      * @param includeCollectorTypes Names of the only collector types that recovery serves. Empty for all.
      * @param excludeCollectorTypes Names of collector types that recovery leaves alone.
      * @param excludeFailureReasons Patterns of failure reasons after which recovery leaves a batch alone until recover() is
@@ -215,7 +221,10 @@ public record BatchPersistenceProperties(
             @DefaultValue("1") int concurrency,
             @DefaultValue("0") double maxRate,
             @DefaultValue("oldest_first") BatchOrder order,
+            @DefaultValue("0") double freshShare,
             @DefaultValue("3") int outageThreshold,
+            @DefaultValue("false") boolean replayAfterOutage,
+            @DefaultValue("256") int maxThreads,
             @DefaultValue Set<String> includeCollectorTypes,
             @DefaultValue Set<String> excludeCollectorTypes,
             @DefaultValue List<String> excludeFailureReasons) {
@@ -230,6 +239,7 @@ public record BatchPersistenceProperties(
             excludeCollectorTypes = Set.copyOf(excludeCollectorTypes);
             excludeFailureReasons = List.copyOf(excludeFailureReasons);
             positive(interval, "recovery.interval", "1s");
+            atLeastOne(maxThreads, "recovery.max_threads", "256");
             checkRecovery(
                     "recovery.",
                     backoffBase,
@@ -238,6 +248,8 @@ public record BatchPersistenceProperties(
                     jitter,
                     concurrency,
                     maxRate,
+                    order,
+                    freshShare,
                     outageThreshold);
             Set<String> both = new HashSet<>(includeCollectorTypes);
             both.retainAll(excludeCollectorTypes);
@@ -324,7 +336,11 @@ public record BatchPersistenceProperties(
             @DefaultValue CollectorRecovery recovery) {
 
         static final Collector NONE = new Collector(
-                null, null, null, null, new CollectorRecovery(null, null, null, null, null, null, null, null, null));
+                null,
+                null,
+                null,
+                null,
+                new CollectorRecovery(null, null, null, null, null, null, null, null, null, null, null));
 
         // Not in the constructor: only the outer record knows the collector type and the common settings.
         private void check(String type, Duration commonTimeout, Duration commonTtl, Recovery common) {
@@ -350,6 +366,8 @@ public record BatchPersistenceProperties(
                     or(recovery.jitter, common.jitter),
                     or(recovery.concurrency, common.concurrency),
                     or(recovery.maxRate, common.maxRate),
+                    or(recovery.order, common.order),
+                    or(recovery.freshShare, common.freshShare),
                     or(recovery.outageThreshold, common.outageThreshold));
             if (Boolean.TRUE.equals(recovery.enabled) && !common.selects(type)) {
                 throw new InvalidSettingException(
@@ -374,7 +392,10 @@ public record BatchPersistenceProperties(
      * @param concurrency Batches of this collector type sent at a time.
      * @param maxRate Batches of this collector type sent a second, 0 for no limit.
      * @param order Which of the due batches of this collector type goes first.
+     * @param freshShare Share of the batches sent again that are the newest of those due instead of the oldest, from 0 to 1.
      * @param outageThreshold Failures in a row after which this collector is taken to be down and only probed, 0 for never.
+     * @param replayAfterOutage Whether its dead letters that used up their retries are replayed when an outage of this
+     *     collector ends.
      */
     public record CollectorRecovery(
             @Nullable Boolean enabled,
@@ -385,7 +406,9 @@ public record BatchPersistenceProperties(
             @Nullable Integer concurrency,
             @Nullable Double maxRate,
             @Nullable BatchOrder order,
-            @Nullable Integer outageThreshold) {}
+            @Nullable Double freshShare,
+            @Nullable Integer outageThreshold,
+            @Nullable Boolean replayAfterOutage) {}
 
     private static <T> T or(@Nullable T value, T other) {
         return value != null ? value : other;
@@ -411,6 +434,8 @@ public record BatchPersistenceProperties(
             double jitter,
             int concurrency,
             double maxRate,
+            BatchOrder order,
+            double freshShare,
             int outageThreshold) {
         positive(backoffBase, key + "backoff_base", "1s");
         if (!(backoffMultiplier >= 1) || Double.isInfinite(backoffMultiplier)) {
@@ -438,6 +463,19 @@ public record BatchPersistenceProperties(
                     key + "max_rate",
                     "is " + maxRate + ", but must not be negative",
                     "Set batches a second, or 0 for no limit.");
+        }
+        if (!(freshShare >= 0 && freshShare <= 1)) {
+            throw new InvalidSettingException(
+                    key + "fresh_share",
+                    "is " + freshShare + ", but must be from 0 to 1",
+                    "Set a share, for instance 0.2 for one batch in five.");
+        }
+        if (freshShare > 0 && order == BatchOrder.NEWEST_FIRST) {
+            throw new InvalidSettingException(
+                    key + "fresh_share",
+                    "is " + freshShare + ", but the order is newest_first, where every batch is the newest",
+                    "Set batch_persistence." + key + "order to oldest_first, or batch_persistence." + key
+                            + "fresh_share to 0.");
         }
         if (outageThreshold < 0) {
             throw new InvalidSettingException(

@@ -14,6 +14,7 @@ import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import io.batchpersistence.spring.CollectorType;
+import io.batchpersistence.spring.HttpFailureClassifier;
 import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.actuate.BatchPersistenceMetrics;
@@ -82,6 +83,7 @@ class BatchPersistenceAutoConfigurationTest {
             "batchSenders",
             "batchStore",
             "batchPersistence",
+            "batchFailureClassifier",
             "batchRecoveryTargets",
             "batchAnnouncements",
             "batchEventPublisher",
@@ -227,6 +229,11 @@ class BatchPersistenceAutoConfigurationTest {
                             BatchPersistenceEngine.class,
                             () -> BatchPersistenceEngine.builder(new InMemoryBatchStore())
                                     .build());
+                case "batchFailureClassifier" ->
+                    set(
+                            definition,
+                            HttpFailureClassifier.class,
+                            () -> new HttpFailureClassifier(java.time.Clock.systemUTC()));
                 case "batchRecoveryTargets" ->
                     set(definition, RecoveryTargets.class, () -> new RecoveryTargets(beans, type -> null));
                 case "batchAnnouncements" ->
@@ -240,7 +247,7 @@ class BatchPersistenceAutoConfigurationTest {
                     set(
                             definition,
                             DefaultBatchDelivery.Direct.class,
-                            () -> new DefaultBatchDelivery.Direct(type -> null, java.time.Clock.systemUTC()));
+                            () -> new DefaultBatchDelivery.Direct(BatchPersistenceEngine.disabled(), type -> null));
                 case "batchPersistenceScheduler" ->
                     set(definition, ThreadPoolTaskScheduler.class, ThreadPoolTaskScheduler::new);
                 case "batchPersistenceTasks" ->

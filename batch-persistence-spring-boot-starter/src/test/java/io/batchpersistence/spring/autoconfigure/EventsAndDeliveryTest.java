@@ -9,8 +9,13 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStore;
+import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DeliveryResult;
+import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.FailureClassifier;
+import io.batchpersistence.FailureClassifier.Classification;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PermanentDeliveryException;
@@ -20,13 +25,14 @@ import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.spring.BatchDelivery;
-import io.batchpersistence.spring.DeliveryResult;
-import io.batchpersistence.spring.DeliveryResult.Outcome;
 import io.batchpersistence.spring.event.BatchCorruptedEvent;
 import io.batchpersistence.spring.event.BatchDeadLetteredEvent;
 import io.batchpersistence.spring.event.BatchExpiredEvent;
+import io.batchpersistence.spring.event.CollectorOutageClosedEvent;
+import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
 import io.batchpersistence.spring.event.RecoveredBatchEvent;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Duration;
@@ -34,8 +40,13 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.JRE;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
 import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 import org.springframework.context.ApplicationEvent;
@@ -44,6 +55,9 @@ import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Lazy;
 import org.springframework.context.event.EventListener;
+import org.springframework.http.HttpHeaders;
+import org.springframework.http.HttpStatus;
+import org.springframework.web.client.HttpClientErrorException;
 
 class EventsAndDeliveryTest {
 
@@ -466,6 +480,90 @@ class EventsAndDeliveryTest {
                             .hasMessageContaining("neither sent nor kept");
                     assertThatThrownBy(() -> delivery.deliverAsync("3", ENTRIES, "nobody"))
                             .hasMessageContaining("no BatchSender for the collector type 'nobody'");
+                });
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class OutageListener {
+        final List<Object> outages = new CopyOnWriteArrayList<>();
+
+        @EventListener
+        void opened(CollectorOutageOpenedEvent event) {
+            outages.add(event.outage());
+            throw new IllegalStateException("bad listener");
+        }
+
+        @EventListener
+        void closed(CollectorOutageClosedEvent event) {
+            outages.add(event.outage());
+        }
+    }
+
+    @Test
+    void outagesAreEvents() {
+        sending(batch -> {
+                    throw new IOException("refused");
+                })
+                .withUserConfiguration(OutageListener.class)
+                .run(context -> {
+                    BatchPersistence persistence = context.getBean(BatchPersistence.class);
+                    persistence.persistBatch("up", ENTRIES, "loki");
+                    for (int i = 0; i < 3; i++) {
+                        context.getBean(BatchDelivery.class).deliver("down-" + i, ENTRIES, "loki");
+                    }
+                    Instant since = clock.instant();
+                    clock.advance(Duration.ofSeconds(10));
+                    persistence.markBatchSuccess("up");
+                    assertThat(context.getBean(OutageListener.class).outages)
+                            .containsExactly(
+                                    new CollectorOutage("loki", since, null, false, 0, "java.io.IOException: refused"),
+                                    new CollectorOutage("loki", since, clock.instant(), true, 0, null));
+                });
+    }
+
+    @Test
+    void anHttpCollectorsAnswersAreUnderstood() {
+        sending(batch -> {
+                    throw HttpClientErrorException.create(
+                            HttpStatus.BAD_REQUEST, "", new HttpHeaders(), new byte[0], StandardCharsets.UTF_8);
+                })
+                .run(context -> assertThat(context.getBean(BatchDelivery.class)
+                                .deliver("1", ENTRIES, "loki")
+                                .outcome())
+                        .isEqualTo(Outcome.DEAD));
+    }
+
+    @Test
+    void theApplicationsOwnClassifierTakesThePlaceOfOurs() {
+        sending(batch -> {
+                    throw new IOException("refused");
+                })
+                .withBean(FailureClassifier.class, () -> failure -> Classification.PERMANENT)
+                .run(context -> assertThat(context.getBean(BatchDelivery.class)
+                                .deliver("1", ENTRIES, "loki")
+                                .outcome())
+                        .isEqualTo(Outcome.DEAD));
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void batchesAreSentOnVirtualThreadsWhereTheApplicationWantsThem(boolean virtual) {
+        AtomicReference<Thread> thread = new AtomicReference<>();
+        CountDownLatch sent = new CountDownLatch(1);
+        sending(batch -> {
+                    thread.set(Thread.currentThread());
+                    sent.countDown();
+                })
+                .withPropertyValues("spring.threads.virtual.enabled=" + virtual)
+                .run(context -> {
+                    context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+                    assertThat(sent.await(20, TimeUnit.SECONDS)).isTrue();
+                    assertThat(thread.get().getName()).startsWith("batch-persistence-");
+                    assertThat(thread.get().isDaemon()).isTrue();
+                    // Thread.isVirtual() is of Java 21; all virtual threads are in this group.
+                    boolean isVirtual = "VirtualThreads"
+                            .equals(thread.get().getThreadGroup().getName());
+                    assertThat(isVirtual).isEqualTo(virtual && JRE.currentJre().compareTo(JRE.JAVA_21) >= 0);
                 });
     }
 }

@@ -1,4 +1,4 @@
-package io.batchpersistence.spring;
+package io.batchpersistence;
 
 import org.jspecify.annotations.Nullable;
 

@@ -1,0 +1,328 @@
+package io.batchpersistence.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSender;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.DeliveryResult;
+import io.batchpersistence.DeliveryResult.Outcome;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.FailureClassifier.Classification;
+import io.batchpersistence.OverflowPolicy;
+import io.batchpersistence.PermanentDeliveryException;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** First sends: by the application's thread, through the same lane as recovery's. */
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class DeliverTest {
+
+    private static final Duration SECOND = Duration.ofSeconds(1);
+    private static final BatchSender DOWN = batch -> {
+        throw new IOException("connection refused");
+    };
+
+    private Bench bench = new Bench();
+    private final List<PersistedBatch> taken = new ArrayList<>();
+    private final BatchSender up = taken::add;
+
+    @AfterEach
+    void close() {
+        bench.close();
+    }
+
+    private void rebuild(Bench other) {
+        bench.close();
+        bench = other;
+    }
+
+    private DeliveryResult deliver(String id, BatchSender sender) {
+        return bench.engine.deliver(id, Batches.entries(2), "loki", Map.of("tenant", "a"), sender);
+    }
+
+    @Test
+    void it_is_persisted_sent_and_marked() {
+        AtomicBoolean held = new AtomicBoolean();
+        assertThat(deliver("a", batch -> {
+                            held.set(bench.isHeld("a"));
+                            up.send(batch);
+                        })
+                        .isDelivered())
+                .isTrue();
+        assertThat(held).as("persisted before it is sent").isTrue();
+        assertThat(taken.get(0).attempt()).isOne();
+        assertThat(taken.get(0).entries()).isEqualTo(Batches.entries(2));
+        assertThat(taken.get(0).context()).containsEntry("tenant", "a");
+        assertThat(bench.isHeld("a")).isFalse();
+        assertThat(bench.stats().delivered()).isOne();
+    }
+
+    @Test
+    void what_is_not_persisted_is_thrown_and_not_sent() {
+        bench.persist("a");
+        assertThatThrownBy(() -> deliver("a", up)).isInstanceOf(DuplicateBatchException.class);
+        assertThatThrownBy(() -> deliver(" ", up)).isInstanceOf(IllegalArgumentException.class);
+        assertThat(taken).isEmpty();
+    }
+
+    @Test
+    void failures_open_the_lane_and_then_batches_go_straight_to_disk_unburnt() {
+        for (int i = 0; i < 3; i++) {
+            assertThat(deliver("failed-" + i, DOWN).outcome()).isEqualTo(Outcome.PENDING);
+        }
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
+        assertThat(deliver("later", up)).isEqualTo(new DeliveryResult(Outcome.PENDING, null));
+        assertThat(taken).isEmpty();
+        assertThat(bench.summary("later").retryCount()).isZero();
+        assertThat(bench.summary("later").lastAttempt()).isNull();
+
+        bench.sender("loki", up);
+        bench.ticks(20, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(4);
+    }
+
+    @Test
+    void while_the_lane_ramps_up_first_sends_share_its_rate_with_recovery() {
+        bench.usual = bench.usual().outageThreshold(1).get();
+        deliver("failed", DOWN);
+        bench.sender("loki", up);
+        bench.tickAfter(SECOND); // the probe; from now on 1 a second, then 2
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.RAMPING);
+        assertThat(deliver("too-soon", up).outcome()).isEqualTo(Outcome.PENDING);
+        bench.clock.advance(SECOND);
+        assertThat(deliver("one", up).outcome()).isEqualTo(Outcome.DELIVERED);
+        assertThat(deliver("two", up).outcome()).isEqualTo(Outcome.DELIVERED);
+        assertThat(deliver("three", up).outcome()).isEqualTo(Outcome.PENDING);
+        bench.tick();
+        assertThat(bench.sent).as("recovery has no more than they have left").containsExactly("failed");
+        bench.ticks(2, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(5);
+    }
+
+    @Test
+    void a_collectors_wish_to_wait_holds_for_first_sends_too() {
+        deliver("throttled", batch -> {
+            throw new RetryAfterException(Duration.ofSeconds(30), "429");
+        });
+        assertThat(deliver("a", up).outcome()).isEqualTo(Outcome.PENDING);
+        bench.clock.advance(Duration.ofSeconds(31));
+        assertThat(deliver("b", up).outcome()).isEqualTo(Outcome.DELIVERED);
+    }
+
+    @Test
+    void max_rate_holds_for_first_sends_and_concurrency_does_not() {
+        bench.usual = bench.usual().maxRate(2).get();
+        AtomicReference<DeliveryResult> inner = new AtomicReference<>();
+        assertThat(deliver("outer", batch -> inner.set(deliver("inner", up))).isDelivered())
+                .isTrue();
+        assertThat(inner.get().isDelivered())
+                .as("two at a time, with concurrency 1")
+                .isTrue();
+        assertThat(deliver("third", up).outcome()).isEqualTo(Outcome.PENDING);
+    }
+
+    @Test
+    void a_rejected_batch_is_dead_and_the_classifier_has_its_say() {
+        assertThat(deliver("a", batch -> {
+                            throw new PermanentDeliveryException("malformed");
+                        })
+                        .outcome())
+                .isEqualTo(Outcome.DEAD);
+        rebuild(new Bench(builder -> builder.failureClassifier(
+                failure -> failure instanceof IOException ? Classification.PERMANENT : Classification.TRANSIENT)));
+        assertThat(deliver("b", DOWN).outcome()).isEqualTo(Outcome.DEAD);
+        assertThat(deliver("c", batch -> {
+                            throw new IllegalStateException();
+                        })
+                        .outcome())
+                .isEqualTo(Outcome.PENDING);
+    }
+
+    @Test
+    void a_classifier_that_throws_makes_it_transient() {
+        rebuild(new Bench(builder -> builder.failureClassifier(failure -> {
+            throw new IllegalStateException("bad classifier");
+        })));
+        assertThat(deliver("a", DOWN).outcome()).isEqualTo(Outcome.PENDING);
+        assertThat(bench.summary("a").failureReason()).contains("connection refused");
+    }
+
+    @Test
+    void throttled_without_a_delay_waits_for_the_batchs_own_backoff() {
+        rebuild(new Bench(builder -> builder.failureClassifier(failure -> Classification.retryAfter(Duration.ZERO))));
+        deliver("a", DOWN);
+        assertThat(bench.summary("a").nextAttemptAt()).isEqualTo(bench.in(SECOND));
+        assertThat(bench.lane().state()).as("and slows the lane down").isEqualTo(LaneStatus.State.RAMPING);
+    }
+
+    @Test
+    void an_error_is_a_failure_and_not_thrown() {
+        DeliveryResult result = deliver("a", batch -> {
+            throw new OutOfMemoryError("of the sender");
+        });
+        assertThat(result.outcome()).isEqualTo(Outcome.PENDING);
+        assertThat(result.failure()).isInstanceOf(OutOfMemoryError.class);
+        assertThat(bench.summary("a").failureReason()).contains("OutOfMemoryError");
+    }
+
+    @Test
+    void an_interrupted_sender_leaves_the_thread_interrupted_and_the_batch_marked() {
+        assertThat(deliver("a", batch -> {
+                            throw new InterruptedException();
+                        })
+                        .outcome())
+                .isEqualTo(Outcome.PENDING);
+        assertThat(Thread.interrupted()).isTrue();
+        assertThat(bench.state("a")).isEqualTo(BatchState.PENDING);
+    }
+
+    @Test
+    void a_mark_that_fails_is_no_failure_of_the_collector() {
+        rebuild(new Bench(
+                new InMemoryBatchStore() {
+                    @Override
+                    public synchronized Settled delivered(String batchId) {
+                        throw new BatchPersistenceException("no marks today", null);
+                    }
+                },
+                builder -> builder));
+        assertThat(deliver("a", up)).isEqualTo(new DeliveryResult(Outcome.DELIVERED, null));
+        assertThat(bench.lane().failuresInARow()).isZero();
+        assertThat(bench.state("a")).isEqualTo(BatchState.IN_FLIGHT);
+    }
+
+    @Test
+    void a_batch_discarded_under_the_sender_stays_so() {
+        assertThat(deliver(
+                                "a",
+                                batch ->
+                                        bench.engine.discard(BatchSelector.all().states(BatchState.IN_FLIGHT)))
+                        .isDelivered())
+                .as("the collector has it")
+                .isTrue();
+        assertThat(bench.stats().discarded()).isOne();
+        assertThat(bench.stats().isBalanced()).isTrue();
+    }
+
+    /** Sends "a" on another thread, which hangs there; returns what becomes of it. */
+    private CompletableFuture<DeliveryResult> hanging(CountDownLatch started, CountDownLatch release) {
+        return CompletableFuture.supplyAsync(() -> deliver("a", batch -> {
+            started.countDown();
+            release.await();
+        }));
+    }
+
+    @Test
+    void a_sender_that_hangs_is_interrupted_at_the_timeout_and_its_failure_is_not_counted_twice() throws Exception {
+        CountDownLatch started = new CountDownLatch(1);
+        CompletableFuture<DeliveryResult> result = hanging(started, new CountDownLatch(1));
+        started.await();
+        bench.tickAfter(Duration.ofMinutes(6));
+        assertThat(result.get().failure()).isInstanceOf(InterruptedException.class);
+        assertThat(bench.summary("a").retryCount()).isOne();
+        assertThat(bench.summary("a").failureReason()).isEqualTo("timed out after PT5M");
+        assertThat(bench.lane().failuresInARow()).isOne();
+        assertThat(bench.warnings()).anyMatch(line -> line.contains("took longer than the batch timeout"));
+    }
+
+    /** Takes no notice of interrupts. */
+    private static void awaitStubbornly(CountDownLatch release) {
+        boolean released = false;
+        while (!released) {
+            try {
+                release.await();
+                released = true;
+            } catch (InterruptedException e) {
+                // on purpose
+            }
+        }
+    }
+
+    @Test
+    void a_late_failure_does_not_fail_the_attempt_of_another_and_a_late_success_is_honoured() throws Exception {
+        for (boolean succeeds : new boolean[] {false, true}) {
+            rebuild(new Bench());
+            var held = bench.holdingTarget("loki");
+            CountDownLatch started = new CountDownLatch(1);
+            CountDownLatch release = new CountDownLatch(1);
+            CompletableFuture<DeliveryResult> late = CompletableFuture.supplyAsync(() -> deliver("a", batch -> {
+                started.countDown();
+                awaitStubbornly(release);
+                if (!succeeds) {
+                    throw new IOException("late");
+                }
+            }));
+            started.await();
+            bench.tickAfter(Duration.ofMinutes(6));
+            bench.tickAfter(SECOND);
+            assertThat(held).hasSize(1);
+            release.countDown();
+            late.get();
+            assertThat(bench.isHeld("a")).isEqualTo(!succeeds);
+            if (!succeeds) {
+                assertThat(bench.state("a")).isEqualTo(BatchState.IN_FLIGHT);
+            }
+            assertThat(held.get(0).acknowledge()).isEqualTo(!succeeds);
+            assertThat(bench.stats().delivered()).isOne();
+            assertThat(bench.stats().isBalanced()).isTrue();
+        }
+    }
+
+    @Test
+    void a_late_success_is_honoured_also_if_the_batch_had_to_wait_for_room() throws Exception {
+        rebuild(new Bench(
+                new InMemoryBatchStore(1), builder -> builder.overflow(OverflowPolicy.BLOCK, Duration.ofSeconds(30))));
+        bench.persist("in-the-way");
+        CountDownLatch started = new CountDownLatch(1);
+        CountDownLatch release = new CountDownLatch(1);
+        CompletableFuture<DeliveryResult> late = CompletableFuture.supplyAsync(() -> deliver("a", batch -> {
+            started.countDown();
+            awaitStubbornly(release);
+        }));
+        Awaitility.await().until(() -> bench.engine.callersWaitingForRoom() == 1);
+        bench.clock.advance(SECOND);
+        bench.engine.markBatchSuccess("in-the-way");
+        started.await();
+        bench.tickAfter(Duration.ofMinutes(6));
+        assertThat(bench.state("a")).isEqualTo(BatchState.PENDING);
+        release.countDown();
+        late.get();
+        assertThat(bench.isHeld("a")).isFalse();
+    }
+
+    @Test
+    void close_waits_for_first_sends_and_what_comes_meanwhile_stays_for_the_next_start() throws Exception {
+        CountDownLatch started = new CountDownLatch(1);
+        CountDownLatch release = new CountDownLatch(1);
+        CompletableFuture<DeliveryResult> result = hanging(started, release);
+        started.await();
+        CompletableFuture<Void> closing = CompletableFuture.runAsync(bench.engine::close);
+        Awaitility.await().until(bench.engine::isClosing);
+        assertThat(deliver("meanwhile", up)).isEqualTo(new DeliveryResult(Outcome.PENDING, null));
+        assertThat(closing).isNotDone();
+        release.countDown();
+        assertThat(result.get().isDelivered()).isTrue();
+        closing.get(20, TimeUnit.SECONDS);
+        assertThat(taken).isEmpty();
+        assertThat(bench.store.isClosed()).isTrue();
+    }
+}
