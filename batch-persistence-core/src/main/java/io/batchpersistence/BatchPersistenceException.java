@@ -19,6 +19,6 @@ public class BatchPersistenceException extends RuntimeException {
      * @param cause what it came from, or {@code null}
      */
     public BatchPersistenceException(String message, @Nullable Throwable cause) {
-        super(message, cause);
+        super(SingleLine.of(message), cause);
     }
 }

@@ -24,6 +24,7 @@ public record BatchStats(
     /** Copies the map. */
     public BatchStats {
         collectors = Map.copyOf(collectors);
+        problem = problem == null ? null : SingleLine.of(problem); // it may quote a path
     }
 
     /**

@@ -31,4 +31,13 @@ public record BatchSummary(
         @Nullable String failureReason,
         Map<String, String> context,
         int entryCount,
-        long bytes) {}
+        long bytes) {
+
+    /** What it is about, not what is in it: the context is the application's, and may be a secret of somebody's. */
+    @Override
+    public String toString() {
+        return "BatchSummary['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + state + ", "
+                + entryCount + " entries, " + bytes + " bytes, " + retryCount + " failed attempts"
+                + (failureReason == null ? "" : ", last: " + SingleLine.of(failureReason)) + "]";
+    }
+}

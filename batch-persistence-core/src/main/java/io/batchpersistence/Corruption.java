@@ -23,4 +23,17 @@ public record Corruption(
         @Nullable String batchId,
         @Nullable String collectorType,
         long batches,
-        @Nullable Path quarantinedTo) {}
+        @Nullable Path quarantinedTo) {
+
+    /** Makes one line of the reason. */
+    public Corruption {
+        reason = SingleLine.of(reason);
+    }
+
+    @Override
+    public String toString() {
+        return "Corruption[" + length + " bytes at " + offset + " of " + SingleLine.of(file) + ": " + reason + ", "
+                + batches + " batches" + (collectorType == null ? "" : " for " + SingleLine.of(collectorType))
+                + (batchId == null ? "" : ", id '" + SingleLine.of(batchId) + "'") + "]";
+    }
+}

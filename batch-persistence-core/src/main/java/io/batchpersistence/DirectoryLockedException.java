@@ -24,7 +24,7 @@ public final class DirectoryLockedException extends BatchPersistenceException {
                         + "; every application needs a directory of its own",
                 null);
         this.directory = directory.toString();
-        this.holder = holder;
+        this.holder = SingleLine.of(holder); // read from a file
     }
 
     /**

@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  * @param fields structured data, values as in JSON: {@code null}, {@link Boolean}, {@link Number}, {@link String},
  *     {@link java.util.List} and {@link Map} of the same; may be empty. Integral numbers are kept as {@link Long} where they
  *     fit and {@link java.math.BigInteger} where not, {@code float} as {@link Double}; NaN and infinities are refused, since
- *     JSON has no word for them
+ *     JSON has no word for them, and so are numbers of more than 100,000 digits and nesting deeper than 200
  * @param sourceType what kind of source it came from, for instance {@code file}
  * @param sourceId which source and where in it, for instance {@code /var/log/app.log:1042}
  * @param traceId W3C trace id in hex
@@ -63,6 +63,13 @@ public record LogEntry(
         sourceId = Values.wellFormedOrNull(sourceId);
         traceId = Values.wellFormedOrNull(traceId);
         spanId = Values.wellFormedOrNull(spanId);
+    }
+
+    /** When, and how much, but not what: an entry that is printed by accident must tell no secret, and forge no line. */
+    @Override
+    public String toString() {
+        return "LogEntry[" + timestamp + ", message of " + message.length() + " characters, " + labels.size()
+                + " labels, " + fields.size() + " fields]";
     }
 
     /**

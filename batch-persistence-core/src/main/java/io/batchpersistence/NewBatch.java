@@ -51,4 +51,11 @@ public record NewBatch(
         }
         return List.copyOf(entries);
     }
+
+    /** What it is about, not what is in it. */
+    @Override
+    public String toString() {
+        return "NewBatch['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + entries.size()
+                + " entries]";
+    }
 }

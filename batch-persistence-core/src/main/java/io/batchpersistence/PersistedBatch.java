@@ -45,4 +45,12 @@ public record PersistedBatch(
     public int attempt() {
         return retryCount + 1;
     }
+
+    /** What it is about, not what is in it: neither entries nor context belong into a log. */
+    @Override
+    public String toString() {
+        return "PersistedBatch['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + state + ", "
+                + entries.size() + " entries, " + retryCount + " failed attempts"
+                + (failureReason == null ? "" : ", last: " + SingleLine.of(failureReason)) + "]";
+    }
 }

@@ -22,6 +22,9 @@ final class Values {
 
     private static final int MAX_NAME_LENGTH = 255;
 
+    /** 100,000 digits. */
+    private static final int MAX_BITS = 332_193;
+
     private static final BigInteger MIN_LONG = BigInteger.valueOf(Long.MIN_VALUE);
     private static final BigInteger MAX_LONG = BigInteger.valueOf(Long.MAX_VALUE);
 
@@ -33,7 +36,7 @@ final class Values {
         }
         if (text.length() > MAX_NAME_LENGTH) {
             throw new IllegalArgumentException(what + " must have at most " + MAX_NAME_LENGTH + " characters, but has "
-                    + text.length() + ": " + text.substring(0, 40) + "…");
+                    + text.length() + ": " + SingleLine.of(text.substring(0, 40)) + "…");
         }
         if (!isWellFormed(text)) {
             // Two ids that differ only in a broken character would become one: better to refuse than to merge.
@@ -93,7 +96,8 @@ final class Values {
         Map<String, String> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
         map.forEach((key, value) -> copy.put(
                 wellFormed(Objects.requireNonNull(key, () -> what + " name must not be null")),
-                wellFormed(Objects.requireNonNull(value, () -> what + " '" + key + "' must not be null"))));
+                wellFormed(
+                        Objects.requireNonNull(value, () -> what + " '" + SingleLine.of(key) + "' must not be null"))));
         return new Texts(copy);
     }
 
@@ -108,7 +112,8 @@ final class Values {
         Map<String, @Nullable Object> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
         map.forEach((key, value) -> {
             if (!(key instanceof String name)) {
-                throw new IllegalArgumentException(path + " has a key that is not a text: " + key);
+                throw new IllegalArgumentException(SingleLine.of(path) + " has a key that is not a text but a "
+                        + (key == null ? "null" : key.getClass().getName()));
             }
             copy.put(wellFormed(name), json(value, path + "." + name, depth + 1));
         });
@@ -131,16 +136,18 @@ final class Values {
         if (value instanceof Double || value instanceof Float) {
             double number = value instanceof Float ? Double.parseDouble(value.toString()) : (Double) value;
             if (!Double.isFinite(number)) {
-                throw new IllegalArgumentException(path + " is " + value + ", which JSON can't express");
+                throw new IllegalArgumentException(SingleLine.of(path) + " is " + value + ", which JSON can't express");
             }
             return number;
         }
         if (value instanceof BigInteger integer) {
+            checkDigits(integer, path);
             return integer.compareTo(MIN_LONG) >= 0 && integer.compareTo(MAX_LONG) <= 0
                     ? (Object) integer.longValue()
                     : integer;
         }
-        if (value instanceof BigDecimal) {
+        if (value instanceof BigDecimal decimal) {
+            checkDigits(decimal.unscaledValue(), path);
             return value;
         }
         if (value instanceof List<?> list) {
@@ -153,8 +160,16 @@ final class Values {
         if (value instanceof Map<?, ?> map) {
             return object(map, path, depth);
         }
-        throw new IllegalArgumentException(path + " is a " + value.getClass().getName()
-                + ", but must be null, Boolean, Number, String, List or Map; convert it first");
+        throw new IllegalArgumentException(
+                SingleLine.of(path) + " is a " + value.getClass().getName()
+                        + ", but must be null, Boolean, Number, String, List or Map; convert it first");
+    }
+
+    /** Beyond that, turning a number into digits takes longer than anybody waits. */
+    private static void checkDigits(BigInteger number, String path) {
+        if (number.bitLength() > MAX_BITS) {
+            throw new IllegalArgumentException(SingleLine.of(path) + " is a number of more than 100,000 digits");
+        }
     }
 
     /** Labels that are checked and that nobody can change: entries may share them, which spares a copy for each. */

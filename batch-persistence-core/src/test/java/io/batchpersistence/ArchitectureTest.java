@@ -1,5 +1,9 @@
 package io.batchpersistence;
 
+import static com.tngtech.archunit.core.domain.JavaCall.Predicates.target;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAPackage;
+import static com.tngtech.archunit.core.domain.properties.HasName.Predicates.nameMatching;
+import static com.tngtech.archunit.core.domain.properties.HasOwner.Predicates.With.owner;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 
@@ -28,6 +32,65 @@ class ArchitectureTest {
                 .should()
                 .dependOnClassesThat()
                 .resideInAPackage("io.batchpersistence.*..")
+                .check(CLASSES);
+    }
+
+    /** Bytes from a disk may make objects of our own classes only, and those by our own code. */
+    @Test
+    void nothingIsDeserializedByJavaOrByName() {
+        noClasses()
+                .should()
+                .dependOnClassesThat()
+                .haveFullyQualifiedName("java.io.ObjectInputStream")
+                .orShould()
+                .dependOnClassesThat()
+                .resideInAnyPackage(
+                        "tools.jackson.databind.jsontype..",
+                        "com.fasterxml.jackson..",
+                        "java.beans..",
+                        "java.rmi..",
+                        "javax.xml..",
+                        "org.yaml..")
+                .orShould()
+                .callMethod(Class.class, "forName", String.class)
+                .check(CLASSES);
+    }
+
+    /** Data binding would decide by a class what to make of a document; entries are read token by token. */
+    @Test
+    void jsonIsOnlyWrittenThroughDataBinding() {
+        noClasses()
+                .should()
+                .dependOnClassesThat()
+                .haveNameMatching("tools\\.jackson\\.databind\\.(ObjectReader|JsonNode|DeserializationContext)")
+                .orShould()
+                .callMethodWhere(target(nameMatching("read.*|convertValue|treeTo.*"))
+                        .and(target(owner(resideInAPackage("tools.jackson.databind..")))))
+                .check(CLASSES);
+    }
+
+    /** Else an id with a line feed in it begins a line of its own in the log. */
+    @Test
+    void whatIsLoggedGoesThroughSingleLine() {
+        noClasses()
+                .that()
+                .doNotHaveFullyQualifiedName(SingleLine.class.getName())
+                .should()
+                .dependOnClassesThat()
+                .haveFullyQualifiedName("org.slf4j.LoggerFactory")
+                .check(CLASSES);
+    }
+
+    /** The seam decides what is followed and who may read it. */
+    @Test
+    void onlyTheDiskTouchesFiles() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("io.batchpersistence.internal.disk")
+                .should()
+                .dependOnClassesThat()
+                .haveNameMatching("java\\.nio\\.file\\.Files|java\\.nio\\.channels\\.FileChannel"
+                        + "|java\\.io\\.(RandomAccessFile|File|FileInputStream|FileOutputStream|FileReader|FileWriter)")
                 .check(CLASSES);
     }
 

@@ -1,6 +1,7 @@
 package io.batchpersistence.codec;
 
 import com.google.protobuf.CodedInputStream;
+import io.batchpersistence.SingleLine;
 import java.io.IOException;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -25,6 +26,11 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
      */
     public BatchHeader {
         context = context.isEmpty() ? Map.of() : Collections.unmodifiableMap(new LinkedHashMap<>(context));
+    }
+
+    @Override
+    public String toString() {
+        return "BatchHeader['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + "]";
     }
 
     /**

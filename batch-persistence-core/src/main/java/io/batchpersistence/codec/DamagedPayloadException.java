@@ -1,9 +1,10 @@
 package io.batchpersistence.codec;
 
+import io.batchpersistence.SingleLine;
 import java.io.Serial;
 import org.jspecify.annotations.Nullable;
 
-/** Bytes that are not what they should be. */
+/** Bytes that are not what they should be. The message says what and where, and quotes nothing of them. */
 public final class DamagedPayloadException extends RuntimeException {
 
     @Serial
@@ -16,6 +17,6 @@ public final class DamagedPayloadException extends RuntimeException {
      * @param cause what it came from, or {@code null}
      */
     public DamagedPayloadException(String message, @Nullable Throwable cause) {
-        super(message, cause);
+        super(SingleLine.of(message), cause);
     }
 }

@@ -1,6 +1,7 @@
 package io.batchpersistence.codec;
 
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.codec.BatchLimits.Budget;
 import java.io.ByteArrayOutputStream;
 import java.math.BigDecimal;
 import java.math.BigInteger;
@@ -26,6 +27,7 @@ import tools.jackson.core.ObjectReadContext;
 import tools.jackson.core.ObjectWriteContext;
 import tools.jackson.core.StreamReadConstraints;
 import tools.jackson.core.StreamReadFeature;
+import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.core.io.NumberInput;
 import tools.jackson.core.json.JsonFactory;
 
@@ -70,7 +72,7 @@ public final class JsonBatchCodec implements BatchCodec {
             .streamReadConstraints(StreamReadConstraints.builder()
                     .maxStringLength(Integer.MAX_VALUE)
                     .maxNameLength(Integer.MAX_VALUE)
-                    .maxNumberLength(Integer.MAX_VALUE)
+                    .maxNumberLength(BatchLimits.MAX_NUMBER_LENGTH)
                     .build())
             // The JDK takes minutes for an integer of some million digits.
             .enable(StreamReadFeature.USE_FAST_BIG_NUMBER_PARSER)
@@ -114,6 +116,7 @@ public final class JsonBatchCodec implements BatchCodec {
             throw new IllegalArgumentException(
                     "the entries are too large: as JSON they take more than 2 GB; send them in smaller batches", e);
         }
+        BatchLimits.check(entries, bytes.size());
         return bytes.toByteArray();
     }
 
@@ -130,8 +133,23 @@ public final class JsonBatchCodec implements BatchCodec {
             }
             return entries;
         } catch (JacksonException e) {
-            throw new DamagedPayloadException("payload is not valid JSON: " + e.getMessage(), e);
+            throw invalid(e);
         }
+    }
+
+    /**
+     * What to throw for bytes that are not JSON: with the place, but without the parser's own words, which quote what it has
+     * found there.
+     *
+     * @param e what the parser threw
+     * @return says where
+     */
+    public static DamagedPayloadException invalid(JacksonException e) {
+        TokenStreamLocation at = e.getLocation();
+        return new DamagedPayloadException(
+                "not valid JSON, or beyond its limits"
+                        + (at == null ? "" : ", at line " + at.getLineNr() + ", column " + at.getColumnNr()),
+                null);
     }
 
     /**
@@ -176,9 +194,11 @@ public final class JsonBatchCodec implements BatchCodec {
     public static List<LogEntry> readEntries(JsonParser parser) {
         expect(parser, JsonToken.START_ARRAY, "an array of entries");
         List<LogEntry> entries = new ArrayList<>();
+        Budget budget = new Budget();
         while (parser.nextToken() != JsonToken.END_ARRAY) {
+            budget.entry();
             try {
-                entries.add(readEntry(parser));
+                entries.add(readEntry(parser, budget));
             } catch (DamagedPayloadException e) {
                 throw new DamagedPayloadException("entry " + entries.size() + ": " + e.getMessage(), e);
             } catch (IllegalArgumentException | ArithmeticException e) {
@@ -211,6 +231,10 @@ public final class JsonBatchCodec implements BatchCodec {
      * @throws JacksonException if it is not JSON, or the parser can't read
      */
     public static Map<String, String> readTexts(JsonParser parser) {
+        return readTexts(parser, new Budget());
+    }
+
+    private static Map<String, String> readTexts(JsonParser parser, Budget budget) {
         if (parser.currentToken() == JsonToken.VALUE_NULL) {
             return Map.of();
         }
@@ -220,6 +244,7 @@ public final class JsonBatchCodec implements BatchCodec {
             String name = parser.currentName();
             parser.nextToken();
             String text = readText(parser, name);
+            budget.values(1);
             if (text != null) {
                 texts.put(name, text);
             }
@@ -266,10 +291,10 @@ public final class JsonBatchCodec implements BatchCodec {
                     ? withOffset.toInstant()
                     : ((LocalDateTime) parsed).toInstant(ZoneOffset.UTC);
         } catch (DateTimeException e) {
+            // Without the cause, which quotes the text.
             throw new DamagedPayloadException(
-                    "'" + (text.length() > 60 ? text.substring(0, 60) + "…" : text)
-                            + "' is not a timestamp such as 2026-01-02T03:04:05.678Z",
-                    e);
+                    "a text of " + text.length() + " characters is not a timestamp such as 2026-01-02T03:04:05.678Z",
+                    null);
         }
     }
 
@@ -329,7 +354,7 @@ public final class JsonBatchCodec implements BatchCodec {
         }
     }
 
-    private static LogEntry readEntry(JsonParser parser) {
+    private static LogEntry readEntry(JsonParser parser, Budget budget) {
         expect(parser, JsonToken.START_OBJECT, "an entry");
         Instant timestamp = null;
         String level = null;
@@ -350,8 +375,8 @@ public final class JsonBatchCodec implements BatchCodec {
                 }
                 case "level" -> level = readText(parser, name);
                 case "message" -> message = readText(parser, name);
-                case "labels" -> labels = readTexts(parser);
-                case "fields" -> fields = readFields(parser);
+                case "labels" -> labels = readTexts(parser, budget);
+                case "fields" -> fields = readFields(parser, budget);
                 case "source_type" -> sourceType = readText(parser, name);
                 case "source_id" -> sourceId = readText(parser, name);
                 case "trace_id" -> traceId = readText(parser, name);
@@ -365,25 +390,26 @@ public final class JsonBatchCodec implements BatchCodec {
         return new LogEntry(timestamp, level, message, labels, fields, sourceType, sourceId, traceId, spanId);
     }
 
-    private static Map<String, @Nullable Object> readFields(JsonParser parser) {
+    private static Map<String, @Nullable Object> readFields(JsonParser parser, Budget budget) {
         if (parser.currentToken() == JsonToken.VALUE_NULL) {
             return Map.of();
         }
         expect(parser, JsonToken.START_OBJECT, "an object of fields");
-        return readMembers(parser);
+        return readMembers(parser, budget);
     }
 
-    private static Map<String, @Nullable Object> readMembers(JsonParser parser) {
+    private static Map<String, @Nullable Object> readMembers(JsonParser parser, Budget budget) {
         Map<String, @Nullable Object> members = new LinkedHashMap<>();
         while (parser.nextToken() != JsonToken.END_OBJECT) {
             String name = parser.currentName();
             parser.nextToken();
-            members.put(name, readValue(parser));
+            members.put(name, readValue(parser, budget));
         }
         return members;
     }
 
-    private static @Nullable Object readValue(JsonParser parser) {
+    private static @Nullable Object readValue(JsonParser parser, Budget budget) {
+        budget.values(1);
         JsonToken token = parser.currentToken();
         if (token == null) {
             throw new DamagedPayloadException("it ends too early", null);
@@ -398,11 +424,11 @@ public final class JsonBatchCodec implements BatchCodec {
             case START_ARRAY -> {
                 List<@Nullable Object> list = new ArrayList<>();
                 while (parser.nextToken() != JsonToken.END_ARRAY) {
-                    list.add(readValue(parser));
+                    list.add(readValue(parser, budget));
                 }
                 yield list;
             }
-            case START_OBJECT -> objectOrDecimal(readMembers(parser));
+            case START_OBJECT -> objectOrDecimal(readMembers(parser, budget));
             default -> throw new DamagedPayloadException("unexpected " + token, null);
         };
     }
@@ -419,9 +445,16 @@ public final class JsonBatchCodec implements BatchCodec {
 
     /** Beyond a double only if somebody wrote it by hand: kept as it is rather than refused. */
     private static Object decimal(JsonParser parser) {
-        String text = parser.getString();
+        String text = bounded(parser.getString());
         double number = Double.parseDouble(text);
         return Double.isFinite(number) ? (Object) number : NumberInput.parseBigDecimal(text, true);
+    }
+
+    private static String bounded(String number) {
+        if (number.length() > BatchLimits.MAX_NUMBER_LENGTH) {
+            throw new DamagedPayloadException("a number of " + number.length() + " characters", null);
+        }
+        return number;
     }
 
     private static Object objectOrDecimal(Map<String, @Nullable Object> members) {
@@ -436,7 +469,7 @@ public final class JsonBatchCodec implements BatchCodec {
                     return unescaped;
                 }
                 if (only.getValue() instanceof String number) {
-                    return NumberInput.parseBigDecimal(number, true);
+                    return NumberInput.parseBigDecimal(bounded(number), true);
                 }
             }
         }

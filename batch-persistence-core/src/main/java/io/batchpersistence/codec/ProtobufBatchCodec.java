@@ -29,6 +29,7 @@ final class ProtobufBatchCodec implements BatchCodec {
         if (encoder.isWorthKeeping()) {
             encoders.offer(encoder);
         }
+        BatchLimits.check(entries, encoded.length);
         return encoded;
     }
 

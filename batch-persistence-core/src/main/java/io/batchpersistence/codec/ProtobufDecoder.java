@@ -1,7 +1,11 @@
 package io.batchpersistence.codec;
 
+import static io.batchpersistence.codec.BatchLimits.MAX_ENTRIES;
+import static io.batchpersistence.codec.BatchLimits.MAX_VALUES;
+
 import com.google.protobuf.CodedInputStream;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.codec.BatchLimits.Budget;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.math.BigInteger;
@@ -16,13 +20,15 @@ import org.jspecify.annotations.Nullable;
 /**
  * Reads {@code batch_payload.proto}. For one payload and one thread.
  *
- * <p>Trusts nothing: memory is allocated for what is there, never for what a number promises, so that it stays within a
- * constant factor of the payload's size whatever the payload says.
+ * <p>Trusts nothing: memory is allocated for what is there, never for what a number promises, and within {@link BatchLimits}.
  */
 final class ProtobufDecoder {
 
     /** Somewhat more than a {@link LogEntry} allows, which then says what is wrong. */
     private static final int MAX_DEPTH = 220;
+
+    /** Names and values of labels, names of fields; levels, source types and source ids. */
+    private static final int MAX_STRINGS = 2 * MAX_VALUES + 3 * MAX_ENTRIES;
 
     private final CodedInputStream in;
     private final List<String> messages = new ArrayList<>();
@@ -31,15 +37,16 @@ final class ProtobufDecoder {
     private final List<byte[]> fieldSets = new ArrayList<>();
     private final List<String> traceIdTexts = new ArrayList<>();
     private final List<String> spanIdTexts = new ArrayList<>();
-    private final Column timestampDeltas = new Column();
-    private final Column levels = new Column();
-    private final Column sourceTypes = new Column();
-    private final Column entryLabelSets = new Column();
-    private final Column entryFieldSets = new Column();
-    private final Column sourceTexts = new Column();
-    private final Column sourceNumbers = new Column();
-    private final Column entryTraceIds = new Column();
-    private final Column entrySpanIds = new Column();
+    private final Column timestampDeltas = new Column(MAX_ENTRIES);
+    private final Column levels = new Column(MAX_ENTRIES);
+    private final Column sourceTypes = new Column(MAX_ENTRIES);
+    private final Column entryLabelSets = new Column(MAX_ENTRIES);
+    private final Column entryFieldSets = new Column(MAX_ENTRIES);
+    private final Column sourceTexts = new Column(MAX_ENTRIES);
+    private final Column sourceNumbers = new Column(MAX_ENTRIES);
+    private final Column entryTraceIds = new Column(MAX_ENTRIES);
+    private final Column entrySpanIds = new Column(MAX_ENTRIES);
+    private final Budget budget = new Budget();
     private byte[] traceIds = {};
     private byte[] spanIds = {};
     private long firstTimestamp;
@@ -53,8 +60,8 @@ final class ProtobufDecoder {
         int tag;
         while ((tag = in.readTag()) != 0) {
             switch (tag >>> 3) {
-                case PayloadSchema.MESSAGES -> messages.add(string(in, tag));
-                case PayloadSchema.STRINGS -> strings.add(string(in, tag));
+                case PayloadSchema.MESSAGES -> add(messages, string(in, tag), MAX_ENTRIES);
+                case PayloadSchema.STRINGS -> add(strings, string(in, tag), MAX_STRINGS);
                 case PayloadSchema.FIRST_TIMESTAMP -> {
                     expect(tag, ProtobufBuffer.VARINT);
                     firstTimestamp = in.readSInt64();
@@ -66,22 +73,29 @@ final class ProtobufDecoder {
                 case PayloadSchema.TIMESTAMP_DELTAS -> timestampDeltas.read(in, tag);
                 case PayloadSchema.LEVELS -> levels.read(in, tag);
                 case PayloadSchema.SOURCE_TYPES -> sourceTypes.read(in, tag);
-                case PayloadSchema.LABEL_SETS -> labelSets.add(labelSet(tag));
+                case PayloadSchema.LABEL_SETS -> add(labelSets, labelSet(tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_LABEL_SETS -> entryLabelSets.read(in, tag);
-                case PayloadSchema.FIELD_SETS -> fieldSets.add(bytes(in, tag));
+                case PayloadSchema.FIELD_SETS -> add(fieldSets, bytes(in, tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_FIELD_SETS -> entryFieldSets.read(in, tag);
                 case PayloadSchema.SOURCE_TEXTS -> sourceTexts.read(in, tag);
                 case PayloadSchema.SOURCE_NUMBERS -> sourceNumbers.read(in, tag);
                 case PayloadSchema.TRACE_IDS -> traceIds = bytes(in, tag);
-                case PayloadSchema.TRACE_ID_TEXTS -> traceIdTexts.add(string(in, tag));
+                case PayloadSchema.TRACE_ID_TEXTS -> add(traceIdTexts, string(in, tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_TRACE_IDS -> entryTraceIds.read(in, tag);
                 case PayloadSchema.SPAN_IDS -> spanIds = bytes(in, tag);
-                case PayloadSchema.SPAN_ID_TEXTS -> spanIdTexts.add(string(in, tag));
+                case PayloadSchema.SPAN_ID_TEXTS -> add(spanIdTexts, string(in, tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_SPAN_IDS -> entrySpanIds.read(in, tag);
                 default -> skip(in, tag);
             }
         }
         return entries();
+    }
+
+    private static <T> void add(List<T> list, T element, int max) {
+        if (list.size() == max) {
+            throw damaged("more than " + max + " elements in a table");
+        }
+        list.add(element);
     }
 
     private List<LogEntry> entries() throws IOException {
@@ -118,13 +132,19 @@ final class ProtobufDecoder {
             int fieldSet = fieldSetOf[i] - 1;
             Map<String, String> entryLabels = labelSet < 0 ? Map.of() : labels[labelSet];
             Map<String, @Nullable Object> entryFields = fieldSet < 0 ? Map.of() : fields[fieldSet];
+            String level = levelOf[i] == 0 ? null : strings.get(levelOf[i] - 1);
+            String sourceType = sourceTypeOf[i] == 0 ? null : strings.get(sourceTypeOf[i] - 1);
+            budget.text(level);
+            budget.text(sourceType);
+            budget.text(traceIdOf[i]);
+            budget.text(spanIdOf[i]);
             LogEntry entry = new LogEntry(
                     Instant.ofEpochSecond(Math.floorDiv(nanos, 1_000_000_000L), Math.floorMod(nanos, 1_000_000_000L)),
-                    levelOf[i] == 0 ? null : strings.get(levelOf[i] - 1),
+                    level,
                     messages.get(i),
                     entryLabels == null ? labels(labelSets.get(labelSet)) : entryLabels,
                     entryFields == null ? fields(fieldSets.get(fieldSet)) : entryFields,
-                    sourceTypeOf[i] == 0 ? null : strings.get(sourceTypeOf[i] - 1),
+                    sourceType,
                     sourceIds[i],
                     traceIdOf[i],
                     spanIdOf[i]);
@@ -156,13 +176,19 @@ final class ProtobufDecoder {
             if (number < 0 || (number > 0 && text.length() > PayloadSchema.MAX_SPLIT_SOURCE_ID)) {
                 throw damaged("impossible source id");
             }
-            sourceIds[i] = number == 0 ? text : text + (number - 1);
+            sourceIds[i] = text;
+            if (number > 0) {
+                sourceIds[i] = text + (number - 1);
+            }
+            budget.text(sourceIds[i]);
         }
         return sourceIds;
     }
 
     private static @Nullable String[] ids(byte[] packed, List<String> texts, int bytesEach, Column column, int count) {
-        if (packed.length % bytesEach != 0 || (packed.length > 0 && !texts.isEmpty())) {
+        if (packed.length % bytesEach != 0
+                || packed.length / bytesEach > MAX_ENTRIES
+                || (packed.length > 0 && !texts.isEmpty())) {
             throw damaged("impossible trace or span ids");
         }
         List<String> table = texts;
@@ -184,7 +210,7 @@ final class ProtobufDecoder {
 
     private int[] labelSet(int tag) throws IOException {
         int outer = begin(in, tag);
-        Column labels = new Column();
+        Column labels = new Column(2 * MAX_VALUES);
         int inner;
         while ((inner = in.readTag()) != 0) {
             if (inner >>> 3 == PayloadSchema.LABEL_SET_LABELS) {
@@ -194,6 +220,7 @@ final class ProtobufDecoder {
             }
         }
         in.popLimit(outer);
+        budget.values(labels.size() / 2);
         return labels.toIntArray();
     }
 
@@ -225,7 +252,7 @@ final class ProtobufDecoder {
     }
 
     private Map<String, @Nullable Object> object(CodedInputStream from, int depth) throws IOException {
-        Column names = new Column();
+        Column names = new Column(MAX_VALUES);
         List<@Nullable Object> values = new ArrayList<>();
         int tag;
         while ((tag = from.readTag()) != 0) {
@@ -250,6 +277,7 @@ final class ProtobufDecoder {
         if (depth > MAX_DEPTH) {
             throw damaged("fields nested too deep");
         }
+        budget.values(1);
         int outer = begin(from, tag);
         Object value = null;
         int inner;
@@ -364,8 +392,13 @@ final class ProtobufDecoder {
     /** Numbers as they come, packed or not. */
     private static final class Column {
 
+        private final int max;
         private long[] numbers = {};
         private int size;
+
+        Column(int max) {
+            this.max = max;
+        }
 
         int size() {
             return size;
@@ -435,11 +468,14 @@ final class ProtobufDecoder {
         /** The bytes are there: a limit beyond the end has been refused. Each number takes at least one. */
         private void reserve(int bytes) {
             if (size == 0) {
-                numbers = new long[bytes];
+                numbers = new long[Math.min(bytes, max)];
             }
         }
 
         private void add(long number) {
+            if (size == max) {
+                throw damaged("a column of more than " + max + " numbers");
+            }
             if (size == numbers.length) {
                 numbers = Arrays.copyOf(numbers, Math.max(16, size * 2));
             }

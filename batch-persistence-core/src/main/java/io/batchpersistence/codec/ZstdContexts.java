@@ -21,6 +21,9 @@ final class ZstdContexts {
     /** A larger output buffer is not kept, so that one huge batch does not hold memory for ever. */
     private static final int MAX_REUSED_BYTES = 1 << 20;
 
+    /** A block has at least four bytes and stands for at most 128 KiB (RFC 8878, 3.1.1.2): nothing is compressed further. */
+    private static final long MAX_RATIO = (128 << 10) / 4;
+
     private static final ArrayBlockingQueue<Compressor> COMPRESSORS = pool();
     private static final ArrayBlockingQueue<ZstdDecompressCtx> DECOMPRESSORS = pool();
 
@@ -53,6 +56,10 @@ final class ZstdContexts {
             // Every frame written here declares it, so nothing is allocated for a length that is wrong anyway.
             throw new DamagedPayloadException(
                     "payload is not a zstd frame of " + rawLength + " bytes (it declares " + declared + ")", null);
+        }
+        if (rawLength > compressed.length * MAX_RATIO) {
+            throw new DamagedPayloadException(
+                    "payload of " + compressed.length + " bytes can't stand for " + rawLength, null);
         }
         ZstdDecompressCtx context = DECOMPRESSORS.poll();
         if (context == null) {

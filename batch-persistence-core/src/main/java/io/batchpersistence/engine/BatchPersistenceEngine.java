@@ -27,6 +27,7 @@ import io.batchpersistence.NewBatch;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.SingleLine;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
@@ -60,7 +61,6 @@ import java.util.random.RandomGenerator;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.slf4j.MDC;
 
 /**
@@ -88,7 +88,7 @@ import org.slf4j.MDC;
  */
 public final class BatchPersistenceEngine implements BatchPersistence {
 
-    private static final Logger log = LoggerFactory.getLogger(BatchPersistenceEngine.class);
+    private static final Logger log = SingleLine.logger(BatchPersistenceEngine.class);
 
     /** Space may come back otherwise than through this engine's removals, for instance by a file freed late. */
     private static final long ROOM_RECHECK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
@@ -1012,7 +1012,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 RecoveryTarget target = target(handOver.lane().collectorType);
                 if (target == null) {
                     throw new IllegalStateException("there is nobody to send batches for collector type '"
-                            + handOver.lane().collectorType + "' any more");
+                            + SingleLine.of(handOver.lane().collectorType) + "' any more");
                 }
                 target.handOver(recovered);
             });
@@ -1043,8 +1043,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         executing.add(handOver);
         handOver.executionStarted();
         try {
-            MDC.put(MDC_BATCH, handOver.batch().id());
-            MDC.put(MDC_COLLECTOR, type);
+            MDC.put(MDC_BATCH, SingleLine.of(handOver.batch().id()));
+            MDC.put(MDC_COLLECTOR, SingleLine.of(type));
             if (!handOver.isDetached()) { // or the time for it is over before it began
                 target.handOver(handOver);
             }

@@ -5,29 +5,29 @@ import io.batchpersistence.FailureClassifier.Classification;
 import io.batchpersistence.FailureClassifier.Kind;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.SingleLine;
 import java.lang.reflect.UndeclaredThrowableException;
 import java.time.Duration;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * An attempt that failed: how, and why in words for a person.
  *
  * @param kind how
- * @param reason at most {@link #MAX_REASON} characters, never blank
+ * @param reason one line of at most {@link #MAX_REASON} characters, never blank
  * @param delay what the collector asked for; zero if it did not, or did not say how long
  */
 record Failure(Kind kind, String reason, Duration delay) {
 
-    private static final Logger log = LoggerFactory.getLogger(BatchPersistenceEngine.class);
+    private static final Logger log = SingleLine.logger(BatchPersistenceEngine.class);
 
     static final int MAX_REASON = 1_000;
 
     Failure {
-        reason = trimmed(reason);
+        reason = trimmed(reason); // it comes from who knows where, and goes everywhere
     }
 
     static Failure transientFailure(@Nullable String reason) {
@@ -94,7 +94,7 @@ record Failure(Kind kind, String reason, Duration delay) {
     }
 
     private static String trimmed(String reason) {
-        String text = reason.strip();
+        String text = SingleLine.of(reason.strip());
         if (text.isEmpty()) {
             return "unknown";
         }

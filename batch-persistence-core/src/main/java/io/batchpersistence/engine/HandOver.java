@@ -3,6 +3,7 @@ package io.batchpersistence.engine;
 import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveredBatch;
+import io.batchpersistence.SingleLine;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
@@ -176,7 +177,7 @@ final class HandOver implements RecoveredBatch {
 
     @Override
     public String toString() {
-        return "RecoveredBatch['" + batch().id() + "' for " + batch().collectorType() + ", attempt " + batch().attempt()
-                + (isSettled() ? ", settled" : "") + "]";
+        return "RecoveredBatch['" + SingleLine.of(batch().id()) + "' for " + SingleLine.of(batch().collectorType())
+                + ", attempt " + batch().attempt() + (isSettled() ? ", settled" : "") + "]";
     }
 }

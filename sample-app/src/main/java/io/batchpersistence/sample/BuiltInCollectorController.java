@@ -1,7 +1,10 @@
 package io.batchpersistence.sample;
 
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.sample.BuiltInCollector.Mode;
 import io.batchpersistence.sample.BuiltInCollector.Received;
+import jakarta.servlet.http.HttpServletRequest;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
@@ -11,17 +14,14 @@ import java.util.Map;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.springframework.http.HttpHeaders;
 import org.springframework.http.HttpStatus;
 import org.springframework.http.MediaType;
-import org.springframework.http.ProblemDetail;
 import org.springframework.http.ResponseEntity;
 import org.springframework.web.ErrorResponseException;
 import org.springframework.web.bind.annotation.GetMapping;
 import org.springframework.web.bind.annotation.PathVariable;
 import org.springframework.web.bind.annotation.PostMapping;
-import org.springframework.web.bind.annotation.RequestBody;
 import org.springframework.web.bind.annotation.RestController;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
@@ -34,7 +34,10 @@ import tools.jackson.databind.json.JsonMapper;
 @RestController
 class BuiltInCollectorController {
 
-    private static final Logger log = LoggerFactory.getLogger(BuiltInCollectorController.class);
+    private static final Logger log = SingleLine.logger(BuiltInCollectorController.class);
+
+    /** Several times the largest batch of the shipper. */
+    private static final int MAX_BODY = 64 << 20;
 
     private final BuiltInCollector collector;
     private final BuiltInCollectorProperties settings;
@@ -75,7 +78,8 @@ class BuiltInCollectorController {
     }
 
     @PostMapping(path = "/loki/api/v1/push", consumes = MediaType.APPLICATION_JSON_VALUE)
-    ResponseEntity<?> loki(@RequestBody byte[] body) throws InterruptedException {
+    ResponseEntity<?> loki(HttpServletRequest request) throws IOException, InterruptedException {
+        byte[] body = LimitedBody.read(request, MAX_BODY, "send less at a time");
         return asModeSays(() -> {
             collector.take(parsePush(body));
             return ResponseEntity.noContent().build();
@@ -85,7 +89,8 @@ class BuiltInCollectorController {
     @PostMapping(
             path = {"/_bulk", "/{index}/_bulk"},
             consumes = {MediaType.APPLICATION_NDJSON_VALUE, MediaType.APPLICATION_JSON_VALUE})
-    ResponseEntity<?> bulk(@RequestBody byte[] body) throws InterruptedException {
+    ResponseEntity<?> bulk(HttpServletRequest request) throws IOException, InterruptedException {
+        byte[] body = LimitedBody.read(request, MAX_BODY, "send less at a time");
         return asModeSays(() -> {
             List<Received> received = parseBulk(body);
             List<Map<String, Object>> items = new ArrayList<>();
@@ -152,7 +157,7 @@ class BuiltInCollectorController {
                 }
             }
         } catch (JacksonException e) {
-            throw badRequest("not valid JSON: " + e.getOriginalMessage(), e);
+            throw notJson(e);
         }
         return received;
     }
@@ -181,7 +186,7 @@ class BuiltInCollectorController {
                         message));
             }
         } catch (JacksonException e) {
-            throw badRequest("not valid JSON: " + e.getOriginalMessage(), e);
+            throw notJson(e);
         }
         return received;
     }
@@ -200,7 +205,11 @@ class BuiltInCollectorController {
     }
 
     private static ErrorResponseException badRequest(String detail, @Nullable Exception cause) {
-        return new ErrorResponseException(
-                HttpStatus.BAD_REQUEST, ProblemDetail.forStatusAndDetail(HttpStatus.BAD_REQUEST, detail), cause);
+        return LimitedBody.problem(HttpStatus.BAD_REQUEST, detail, cause);
+    }
+
+    /** Without what was found: that is somebody's log, and the answer ends in another. */
+    private static ErrorResponseException notJson(JacksonException e) {
+        return badRequest("not valid JSON" + EntryParser.place(e), null);
     }
 }

@@ -2,7 +2,9 @@ package io.batchpersistence.sample;
 
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.SingleLine;
 import java.io.IOException;
+import java.io.InputStream;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -33,6 +35,9 @@ final class CollectorClient {
 
     /** How much of an answer is quoted. */
     private static final int QUOTE = 300;
+
+    /** The largest answer: one from Elasticsearch has some hundred bytes for each entry of a batch. */
+    static final int MAX_ANSWER = 16 << 20;
 
     private final String name;
     private final Supplier<URI> url;
@@ -94,15 +99,28 @@ final class CollectorClient {
                 .header("Content-Type", contentType)
                 .POST(BodyPublishers.ofByteArray(body));
         headers.forEach(request::header);
-        HttpResponse<byte[]> response;
+        HttpResponse<InputStream> response;
+        byte[] answer;
         try {
-            response = http.send(request.build(), BodyHandlers.ofByteArray());
+            response = http.send(request.build(), BodyHandlers.ofInputStream());
+            try (InputStream in = response.body()) {
+                answer = in.readNBytes(MAX_ANSWER + 1); // a collector may be anybody, and its answer without end
+            }
         } catch (IOException e) {
             // Some of the client's exceptions have no message, and none says where.
-            throw new IOException(name + " at " + target + " can't be reached: " + e, e);
+            throw new IOException(name + " at " + shown(target) + " can't be reached: " + e, e);
         }
-        check(response, target);
-        return response.body();
+        check(response, answer, target);
+        if (answer.length > MAX_ANSWER) {
+            throw new IOException(name + " at " + shown(target) + " answered with more than " + MAX_ANSWER + " bytes");
+        }
+        return answer;
+    }
+
+    /** A URL without user and password, which some put there. */
+    static String shown(@Nullable URI url) {
+        String text = String.valueOf(url);
+        return url == null || url.getRawUserInfo() == null ? text : text.replace(url.getRawUserInfo() + "@", "");
     }
 
     private static URI resolve(URI base, String path) {
@@ -110,12 +128,12 @@ final class CollectorClient {
         return URI.create((text.endsWith("/") ? text.substring(0, text.length() - 1) : text) + path);
     }
 
-    private void check(HttpResponse<byte[]> response, URI target) throws IOException {
+    private void check(HttpResponse<?> response, byte[] answer, URI target) throws IOException {
         int status = response.statusCode();
         if (status / 100 == 2) {
             return;
         }
-        String reason = name + " at " + target + " answered " + status + quote(response.body());
+        String reason = name + " at " + shown(target) + " answered " + status + quote(answer);
         switch (status) {
             case 429, 503 -> {
                 Duration wait =
@@ -137,7 +155,8 @@ final class CollectorClient {
     }
 
     private static String quote(byte[] body) {
-        String text = new String(body, StandardCharsets.UTF_8).strip();
+        String text =
+                SingleLine.of(new String(body, 0, Math.min(body.length, 4 * QUOTE), StandardCharsets.UTF_8).strip());
         return text.isEmpty() ? "" : ": " + (text.length() > QUOTE ? text.substring(0, QUOTE) + "…" : text);
     }
 

@@ -34,7 +34,14 @@ record CollectorProperties(
             @Nullable String token,
             @Nullable String tenant,
             @DefaultValue("3s") Duration connectTimeout,
-            @DefaultValue("15s") Duration requestTimeout) {}
+            @DefaultValue("15s") Duration requestTimeout) {
+
+        /** Without what is secret. */
+        @Override
+        public String toString() {
+            return "Loki[" + CollectorClient.shown(url) + "]";
+        }
+    }
 
     /**
      * Elasticsearch.
@@ -54,5 +61,12 @@ record CollectorProperties(
             @Nullable String password,
             @Nullable String token,
             @DefaultValue("3s") Duration connectTimeout,
-            @DefaultValue("30s") Duration requestTimeout) {}
+            @DefaultValue("30s") Duration requestTimeout) {
+
+        /** Without what is secret. */
+        @Override
+        public String toString() {
+            return "Elasticsearch[" + CollectorClient.shown(url) + ", index " + index + "]";
+        }
+    }
 }

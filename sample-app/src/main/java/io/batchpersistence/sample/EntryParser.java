@@ -1,6 +1,7 @@
 package io.batchpersistence.sample;
 
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.SingleLine;
 import java.time.Clock;
 import java.time.DateTimeException;
 import java.time.Instant;
@@ -12,6 +13,7 @@ import java.util.Locale;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
+import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.core.type.TypeReference;
 import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.json.JsonMapper;
@@ -91,9 +93,19 @@ final class EntryParser {
         } catch (JacksonException e) {
             throw new BadInputException(
                     line.stripLeading().startsWith("{")
-                            ? "is not valid JSON: " + e.getOriginalMessage()
+                            ? "is not valid JSON" + place(e)
                             : "must be a JSON object such as {\"message\":\"…\"}");
         }
+    }
+
+    /** Where it stopped to be JSON, if that is known. */
+    static String place(JacksonException e) {
+        TokenStreamLocation at = e.getLocation();
+        return at == null ? "" : ", at line " + at.getLineNr() + ", column " + at.getColumnNr();
+    }
+
+    private static String shortened(String text) {
+        return SingleLine.of(text.length() > 60 ? text.substring(0, 60) + "…" : text);
     }
 
     private static LogEntry entry(Map<String, @Nullable Object> object, Instant now, String sourceId) {
@@ -110,7 +122,7 @@ final class EntryParser {
                 .trace(text(object, "trace_id"), text(object, "span_id"));
         nested(object, "labels").forEach((name, value) -> {
             if (!(value instanceof String label)) {
-                throw new BadInputException("label '" + name + "' must be a text, but is " + value);
+                throw new BadInputException("label '" + shortened(name) + "' must be a text");
             }
             entry.label(name, label);
         });
@@ -124,7 +136,7 @@ final class EntryParser {
             return OffsetDateTime.parse(text.toUpperCase(Locale.ROOT)).toInstant();
         } catch (DateTimeException e) {
             throw new BadInputException(
-                    "'timestamp' must be like 2026-01-31T12:00:00.123456789Z, but is '" + text + "'");
+                    "'timestamp' must be like 2026-01-31T12:00:00.123456789Z, but is '" + shortened(text) + "'");
         }
     }
 
@@ -133,7 +145,7 @@ final class EntryParser {
         if (value == null || value instanceof String) {
             return (String) value;
         }
-        throw new BadInputException("'" + name + "' must be a text, but is " + value);
+        throw new BadInputException("'" + name + "' must be a text");
     }
 
     private static Map<String, @Nullable Object> nested(Map<String, @Nullable Object> object, String name) {
@@ -142,7 +154,7 @@ final class EntryParser {
             return Map.of();
         }
         if (!(value instanceof Map<?, ?> map)) {
-            throw new BadInputException("'" + name + "' must be an object, but is " + value);
+            throw new BadInputException("'" + name + "' must be an object");
         }
         Map<String, @Nullable Object> copy = new LinkedHashMap<>();
         map.forEach((key, each) -> copy.put(String.valueOf(key), each));

@@ -1,5 +1,6 @@
 package io.batchpersistence.sample;
 
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.sample.PositionStore.SavedFile;
 import io.batchpersistence.sample.ShipperProperties.Source;
 import java.io.IOException;
@@ -26,7 +27,6 @@ import java.util.Set;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Follows the configured files as {@code tail -F} does, from where it stopped the last time.
@@ -39,7 +39,7 @@ import org.slf4j.LoggerFactory;
  */
 final class FileTailer implements AutoCloseable {
 
-    private static final Logger log = LoggerFactory.getLogger(FileTailer.class);
+    private static final Logger log = SingleLine.logger(FileTailer.class);
 
     /** How long the position of a file that is no longer there is kept, in case it comes back. */
     private static final Duration MEMORY = Duration.ofDays(7);

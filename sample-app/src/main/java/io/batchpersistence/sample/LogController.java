@@ -1,5 +1,7 @@
 package io.batchpersistence.sample;
 
+import static io.batchpersistence.sample.LimitedBody.problem;
+
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.LogEntry;
@@ -19,7 +21,6 @@ import org.jspecify.annotations.Nullable;
 import org.springframework.http.HttpHeaders;
 import org.springframework.http.HttpStatus;
 import org.springframework.http.MediaType;
-import org.springframework.http.ProblemDetail;
 import org.springframework.http.ResponseEntity;
 import org.springframework.web.ErrorResponseException;
 import org.springframework.web.bind.annotation.PostMapping;
@@ -97,16 +98,8 @@ class LogController {
     }
 
     private String body(HttpServletRequest request, MediaType contentType) throws IOException {
-        byte[] bytes = request.getContentLengthLong() > maxRequestBytes
-                ? null
-                : request.getInputStream().readNBytes(maxRequestBytes + 1);
-        if (bytes == null || bytes.length > maxRequestBytes) {
-            throw problem(
-                    HttpStatus.CONTENT_TOO_LARGE,
-                    "the body has more than " + maxRequestBytes
-                            + " bytes: send less at a time, or raise shipper.max_request_size",
-                    null);
-        }
+        byte[] bytes =
+                LimitedBody.read(request, maxRequestBytes, "send less at a time, or raise shipper.max_request_size");
         Charset charset = contentType.getCharset();
         return new String(bytes, charset == null ? StandardCharsets.UTF_8 : charset);
     }
@@ -153,10 +146,6 @@ class LogController {
 
     private static List<String> messages(List<LogEntry> entries) {
         return entries.stream().map(LogEntry::message).toList();
-    }
-
-    private static ErrorResponseException problem(HttpStatus status, String detail, @Nullable Exception cause) {
-        return new ErrorResponseException(status, ProblemDetail.forStatusAndDetail(status, detail), cause);
     }
 
     private static ErrorResponseException unavailable(String detail, Exception cause) {

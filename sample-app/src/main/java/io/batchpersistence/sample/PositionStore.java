@@ -1,5 +1,6 @@
 package io.batchpersistence.sample;
 
+import io.batchpersistence.SingleLine;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -11,7 +12,6 @@ import java.nio.file.StandardOpenOption;
 import java.time.Instant;
 import java.util.List;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.PropertyNamingStrategies;
 import tools.jackson.databind.SerializationFeature;
@@ -23,7 +23,7 @@ import tools.jackson.databind.json.JsonMapper;
  */
 final class PositionStore {
 
-    private static final Logger log = LoggerFactory.getLogger(PositionStore.class);
+    private static final Logger log = SingleLine.logger(PositionStore.class);
 
     /**
      * How far one file has been read.

@@ -4,6 +4,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.sample.LineReader.Line;
 import io.batchpersistence.sample.PositionStore.SavedFile;
 import java.io.IOException;
@@ -17,7 +18,6 @@ import java.util.Optional;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * One file that is followed through its open channel, whatever becomes of its name.
@@ -35,7 +35,7 @@ import org.slf4j.LoggerFactory;
  */
 final class TailedFile implements AutoCloseable {
 
-    private static final Logger log = LoggerFactory.getLogger(TailedFile.class);
+    private static final Logger log = SingleLine.logger(TailedFile.class);
 
     /** How many batches of one file are persisted before the others get their turn and positions are saved. */
     private static final int BATCHES_A_TURN = 16;

@@ -1,12 +1,12 @@
 package io.batchpersistence.sample;
 
+import io.batchpersistence.SingleLine;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.springframework.context.SmartLifecycle;
 
 /**
@@ -15,7 +15,7 @@ import org.springframework.context.SmartLifecycle;
  */
 final class TailerLifecycle implements SmartLifecycle {
 
-    private static final Logger log = LoggerFactory.getLogger(TailerLifecycle.class);
+    private static final Logger log = SingleLine.logger(TailerLifecycle.class);
 
     private final FileTailer tailer;
     private final ShipperStats stats;

@@ -2,6 +2,7 @@ package io.batchpersistence.internal.disk;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DirectoryLockedException;
+import io.batchpersistence.SingleLine;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
@@ -10,14 +11,22 @@ import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.OpenOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFileAttributeView;
+import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Instant;
+import java.util.Collections;
+import java.util.EnumSet;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Keeps a directory for one store. The lock is the operating system's, on a file {@code lock}, so it is gone with the process
@@ -26,7 +35,7 @@ import org.slf4j.LoggerFactory;
  */
 public final class DirectoryLock implements AutoCloseable {
 
-    private static final Logger log = LoggerFactory.getLogger(DirectoryLock.class);
+    private static final Logger log = SingleLine.logger(DirectoryLock.class);
 
     /** The name of the lock file. */
     public static final String FILE = "lock";
@@ -36,6 +45,13 @@ public final class DirectoryLock implements AutoCloseable {
      * any descriptor of a file drops all POSIX locks this process has on it.
      */
     private static final ConcurrentMap<Path, String> HELD_HERE = new ConcurrentHashMap<>();
+
+    /** Those of a group may be meant: containers share volumes so. */
+    private static final Set<PosixFilePermission> OTHERS = EnumSet.of(
+            PosixFilePermission.OTHERS_READ, PosixFilePermission.OTHERS_WRITE, PosixFilePermission.OTHERS_EXECUTE);
+
+    private static final Set<OpenOption> OPTIONS = Set.of(
+            StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS);
 
     private final Path directory;
     private final FileChannel channel;
@@ -67,7 +83,9 @@ public final class DirectoryLock implements AutoCloseable {
         Path key = null;
         boolean acquired = false;
         try {
-            disk.createDirectories(directory);
+            if (!Files.isDirectory(directory)) { // which may be a link to one
+                disk.createDirectories(directory);
+            }
             Path real = directory.toRealPath();
             String description = description(now);
             String holder = HELD_HERE.putIfAbsent(real, description);
@@ -77,6 +95,7 @@ public final class DirectoryLock implements AutoCloseable {
             key = real;
             DirectoryLock lock = lock(real, description);
             acquired = true;
+            warnIfOpenToOthers(real);
             return lock;
         } catch (IOException e) {
             throw new BatchPersistenceException(
@@ -106,8 +125,11 @@ public final class DirectoryLock implements AutoCloseable {
 
     private static DirectoryLock lockUninterrupted(Path directory, String description) throws IOException {
         Path file = directory.resolve(FILE);
-        FileChannel channel =
-                FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        if (Files.exists(file, LinkOption.NOFOLLOW_LINKS) && !Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)) {
+            // Not replaced: two processes that did so at once would both believe to have the lock.
+            throw new FileSystemException(file.toString(), null, "is not a regular file; remove it");
+        }
+        FileChannel channel = FileChannel.open(file, OPTIONS, NioDisk.ownersFile());
         try {
             FileLock lock = channel.tryLock();
             if (lock == null) {
@@ -118,6 +140,25 @@ public final class DirectoryLock implements AutoCloseable {
         } catch (IOException | RuntimeException e) {
             channel.close();
             throw e;
+        }
+    }
+
+    /** A directory that was there before us keeps its permissions: somebody may have given them on purpose. */
+    private static void warnIfOpenToOthers(Path directory) {
+        try {
+            PosixFileAttributeView view = Files.getFileAttributeView(directory, PosixFileAttributeView.class);
+            if (view == null) {
+                return;
+            }
+            Set<PosixFilePermission> permissions = view.readAttributes().permissions();
+            if (!Collections.disjoint(permissions, OTHERS)) {
+                log.warn(
+                        "Other users can look into {} ({}), where log entries are kept; 'chmod 700' keeps them out",
+                        directory,
+                        PosixFilePermissions.toString(permissions));
+            }
+        } catch (IOException e) {
+            log.debug("The permissions of {} could not be read", directory, e);
         }
     }
 

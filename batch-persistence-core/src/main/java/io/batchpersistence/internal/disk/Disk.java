@@ -6,7 +6,10 @@ import java.nio.file.Path;
 import java.util.List;
 
 /**
- * All that the stores ask of a file system. What it promises is no more than POSIX does:
+ * All that the stores ask of a file system. Files it opens are regular ones: symbolic links in the store's directory are not
+ * followed, only removed or renamed. What it creates only its owner can read.
+ *
+ * <p>What it promises is no more than POSIX does:
  *
  * <ul>
  *   <li>Bytes written survive a power cut only after {@link DiskFile#force}; until then any 512-byte piece of them may
@@ -72,7 +75,7 @@ public interface Disk {
     /**
      * Creates a directory and its parents where absent, and forces their entries.
      *
-     * @param directory the directory
+     * @param directory the directory; no symbolic link, though its parents may be
      * @throws IOException if that fails
      */
     void createDirectories(Path directory) throws IOException;

@@ -5,11 +5,17 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.channels.FileChannel;
 import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
@@ -19,31 +25,70 @@ import java.util.stream.Stream;
  *
  * <p>Files are read and written through {@link RandomAccessFile}, not {@link FileChannel}: a channel is closed by the
  * interrupt of any thread that is using it, under everybody else who does.
+ *
+ * <p>What it creates is its owner's alone, where the file system knows owners: log entries are nobody else's business. What it
+ * opens is a regular file: a symbolic link would lead out of the store's directory, and opening a pipe might never return. The
+ * check and the opening are two steps, so this is no defence against somebody who can write the directory while we do.
  */
 public final class NioDisk implements Disk {
+
+    private static final boolean POSIX =
+            FileSystems.getDefault().supportedFileAttributeViews().contains("posix");
 
     /** Windows can't open a directory to force it, and does not need to. */
     private static final boolean DIRECTORIES_CAN_BE_FORCED =
             !System.getProperty("os.name", "").startsWith("Windows");
 
+    private final FileAttribute<?>[] ownersFile;
+    private final FileAttribute<?>[] ownersDirectory;
+
+    /** The file system of this machine. */
+    public NioDisk() {
+        this(POSIX);
+    }
+
+    NioDisk(boolean posix) {
+        ownersFile = owners(posix, "rw-------");
+        ownersDirectory = owners(posix, "rwx------");
+    }
+
+    private static FileAttribute<?>[] owners(boolean posix, String permissions) {
+        return posix
+                ? new FileAttribute<?>[] {
+                    PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString(permissions))
+                }
+                : new FileAttribute<?>[0];
+    }
+
+    /** What a file only its owner may read and write is created with; nothing where there are no such permissions. */
+    static FileAttribute<?>[] ownersFile() {
+        return owners(POSIX, "rw-------");
+    }
+
     @Override
     public DiskFile create(Path file) throws IOException {
-        if (Files.exists(file)) {
-            throw new FileAlreadyExistsException(file.toString());
-        }
+        Files.createFile(file, ownersFile); // fails where there is anything, be it a link to nowhere
         return new RandomAccessDiskFile(new RandomAccessFile(file.toFile(), "rw"));
     }
 
     @Override
     public DiskFile open(Path file) throws IOException {
-        if (!Files.exists(file)) {
-            throw new NoSuchFileException(file.toString());
-        }
+        regular(file);
         return new RandomAccessDiskFile(new RandomAccessFile(file.toFile(), "rw"));
+    }
+
+    private static BasicFileAttributes regular(Path file) throws IOException {
+        BasicFileAttributes attributes =
+                Files.readAttributes(file, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
+        if (!attributes.isRegularFile()) {
+            throw new FileSystemException(file.toString(), null, "is not a regular file, and is left alone");
+        }
+        return attributes;
     }
 
     @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
+        regular(file);
         try (RandomAccessFile in = new RandomAccessFile(file.toFile(), "r")) {
             in.seek(offset);
             byte[] bytes = new byte[(int) Math.max(0, Math.min(length, in.length() - offset))];
@@ -66,7 +111,7 @@ public final class NioDisk implements Disk {
 
     @Override
     public long size(Path file) throws IOException {
-        return Files.size(file);
+        return regular(file).size();
     }
 
     @Override
@@ -79,22 +124,29 @@ public final class NioDisk implements Disk {
     @Override
     public void createDirectories(Path directory) throws IOException {
         Path absolute = directory.toAbsolutePath();
+        if (Files.isSymbolicLink(absolute)) {
+            throw new FileSystemException(absolute.toString(), null, "is a symbolic link, which is not followed");
+        }
+        makeDirectories(absolute, ownersDirectory);
+    }
+
+    private static void makeDirectories(Path absolute, FileAttribute<?>... attributes) throws IOException {
         if (Files.isDirectory(absolute)) {
             return;
         }
         Path parent = absolute.getParent();
         if (parent != null) {
-            createDirectories(parent);
+            makeDirectories(parent); // not ours alone: others may have their directories there
         }
         try {
-            Files.createDirectory(absolute);
+            Files.createDirectory(absolute, attributes);
         } catch (FileAlreadyExistsException e) {
             if (!Files.isDirectory(absolute)) {
                 throw e;
             }
         }
         if (parent != null && Files.isReadable(parent)) {
-            forceDirectory(parent);
+            force(parent);
         }
     }
 
@@ -110,6 +162,10 @@ public final class NioDisk implements Disk {
 
     @Override
     public void forceDirectory(Path directory) throws IOException {
+        force(directory);
+    }
+
+    private static void force(Path directory) throws IOException {
         if (!DIRECTORIES_CAN_BE_FORCED) {
             return;
         }

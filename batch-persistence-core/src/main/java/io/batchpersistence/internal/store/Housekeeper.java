@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
@@ -9,7 +10,6 @@ import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Does what takes long and nobody waits for: forces the journal in its interval, ends files, writes snapshots,
@@ -17,7 +17,7 @@ import org.slf4j.LoggerFactory;
  */
 final class Housekeeper {
 
-    private static final Logger log = LoggerFactory.getLogger(Housekeeper.class);
+    private static final Logger log = SingleLine.logger(Housekeeper.class);
 
     /** Pages of the index that are looked through for a compaction under one lock. */
     private static final int PAGES_AT_ONCE = 16;

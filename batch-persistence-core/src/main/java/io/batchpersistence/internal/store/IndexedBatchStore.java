@@ -13,6 +13,7 @@ import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.internal.disk.Disk;
@@ -41,7 +42,6 @@ import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.slf4j.event.Level;
 
 /**
@@ -73,7 +73,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Where batches are counted whose collector type was lost with them. */
     static final String UNKNOWN_COLLECTOR = "unknown";
 
-    private static final Logger log = LoggerFactory.getLogger(IndexedBatchStore.class);
+    private static final Logger log = SingleLine.logger(IndexedBatchStore.class);
 
     /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
     private static final long READ_RETRY_MILLIS = 10_000;

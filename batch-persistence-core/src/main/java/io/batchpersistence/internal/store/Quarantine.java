@@ -1,12 +1,12 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import java.io.IOException;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Keeps damaged bytes as evidence: a copy a damage, in the directory {@value #DIRECTORY}, named after the file and the offset
@@ -16,7 +16,7 @@ final class Quarantine {
 
     static final String DIRECTORY = "quarantine";
 
-    private static final Logger log = LoggerFactory.getLogger(Quarantine.class);
+    private static final Logger log = SingleLine.logger(Quarantine.class);
 
     private static final int CHUNK = 1 << 20;
 
@@ -37,6 +37,7 @@ final class Quarantine {
         try {
             for (Path path : disk.list(storeDirectory)) {
                 if (path.equals(directory)) {
+                    disk.createDirectories(directory); // fails if it is none
                     for (Path kept : disk.list(directory)) {
                         bytes += disk.size(kept);
                     }

@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import java.io.IOException;
@@ -17,7 +18,6 @@ import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * The journal of what became of batches, so that a retry never rewrites a payload.
@@ -45,7 +45,7 @@ import org.slf4j.LoggerFactory;
  */
 final class StateJournal implements AutoCloseable {
 
-    private static final Logger log = LoggerFactory.getLogger(StateJournal.class);
+    private static final Logger log = SingleLine.logger(StateJournal.class);
 
     private static final byte[] LOG_V1 = magic("BPSTATE\1");
     private static final byte[] LOG = magic("BPSTATE\2");

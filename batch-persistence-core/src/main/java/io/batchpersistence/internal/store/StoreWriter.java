@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
@@ -21,7 +22,6 @@ import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Writes what is left to it: batches and marks, in rounds. The order within a round, and what is forced when, is what makes a
@@ -33,7 +33,7 @@ import org.slf4j.LoggerFactory;
  */
 final class StoreWriter {
 
-    private static final Logger log = LoggerFactory.getLogger(StoreWriter.class);
+    private static final Logger log = SingleLine.logger(StoreWriter.class);
 
     /** Encoded bytes in the queue above which appending callers wait: memory stays bounded however many there are. */
     private static final long MAX_QUEUED_BYTES = 64L << 20;

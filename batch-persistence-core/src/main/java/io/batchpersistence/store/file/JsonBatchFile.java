@@ -1,10 +1,12 @@
 package io.batchpersistence.store.file;
 
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.codec.JsonBatchCodec;
 import io.batchpersistence.internal.store.Standing;
 import java.io.ByteArrayOutputStream;
+import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
@@ -18,6 +20,7 @@ import tools.jackson.core.JsonGenerator;
 import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
 import tools.jackson.core.ObjectReadContext;
+import tools.jackson.core.exc.JacksonIOException;
 import tools.jackson.databind.ObjectWriter;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -89,6 +92,12 @@ record JsonBatchFile(
         }
     }
 
+    @Override
+    public String toString() {
+        return "JsonBatchFile['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", number " + sequence
+                + "]";
+    }
+
     JsonBatchFile with(long newSequence, Standing newStanding) {
         return new JsonBatchFile(id, collectorType, createdAt, newSequence, newStanding, context, entries, entryCount);
     }
@@ -139,7 +148,22 @@ record JsonBatchFile(
      * @throws DamagedPayloadException if it is no such document; never another exception
      */
     static JsonBatchFile parse(byte[] bytes, boolean withEntries, Instant now) {
-        try (JsonParser json = JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), bytes)) {
+        return parse(JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), bytes), withEntries, now);
+    }
+
+    /**
+     * Reads a document without its entries, and without having all of it in memory.
+     *
+     * @param now stands in for a missing time of creation
+     * @throws DamagedPayloadException if it is no such document
+     * @throws JacksonIOException if the stream can't be read
+     */
+    static JsonBatchFile parse(InputStream in, Instant now) {
+        return parse(JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), in), false, now);
+    }
+
+    private static JsonBatchFile parse(JsonParser parser, boolean withEntries, Instant now) {
+        try (JsonParser json = parser) {
             if (json.nextToken() != JsonToken.START_OBJECT) {
                 throw new DamagedPayloadException("not a JSON object", null);
             }
@@ -150,8 +174,10 @@ record JsonBatchFile(
                 reader.property(json, name, withEntries);
             }
             return reader.result(now);
+        } catch (JacksonIOException e) {
+            throw e;
         } catch (JacksonException e) {
-            throw new DamagedPayloadException("not valid JSON: " + e.getOriginalMessage(), e);
+            throw JsonBatchCodec.invalid(e);
         } catch (ArithmeticException e) {
             throw new DamagedPayloadException("a number or a time is out of range", e);
         }

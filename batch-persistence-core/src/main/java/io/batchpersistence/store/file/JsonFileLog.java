@@ -1,6 +1,8 @@
 package io.batchpersistence.store.file;
 
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.codec.BatchLimits;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
@@ -11,6 +13,7 @@ import io.batchpersistence.internal.store.Standing;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -25,7 +28,7 @@ import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
+import tools.jackson.core.exc.JacksonIOException;
 
 /**
  * Payloads as one JSON document a batch. Written aside, forced, renamed into place; the directory is forced once for all that
@@ -36,13 +39,12 @@ import org.slf4j.LoggerFactory;
  */
 final class JsonFileLog implements PayloadLog {
 
-    private static final Logger log = LoggerFactory.getLogger(JsonFileLog.class);
+    private static final Logger log = SingleLine.logger(JsonFileLog.class);
 
     /** Files to be deleted that are worth a force of the journal of their own. */
     private static final int MANY = 256;
 
-    /** The largest document: 1 GiB. */
-    private static final int MAX_DOCUMENT = 1 << 30;
+    private static final int MAX_DOCUMENT = BatchLimits.MAX_BYTES;
 
     private final Disk disk;
     private final DiskStoreOptions options;
@@ -85,28 +87,95 @@ final class JsonFileLog implements PayloadLog {
                 .thenComparing(JsonBatchFile::createdAt)
                 .thenComparing(JsonBatchFile::id));
         for (JsonBatchFile document : documents) {
-            found(document, paths.getOrDefault(document, options.directory()), loading);
+            Path path = paths.getOrDefault(document, options.directory());
+            try {
+                found(document, path, loading);
+            } catch (DamagedPayloadException e) {
+                setAside(path, e, loading); // its entries, which are looked at only where it gets a number
+            } catch (IOException e) {
+                // Left where it is: the next opening may be able to take it.
+                loading.damaged(path, 0, 0, "can't be taken: " + e, null, null, new long[0]);
+            }
         }
     }
 
     private @Nullable JsonBatchFile read(Path path, Loading loading) {
-        long size = 0;
         try {
-            size = disk.size(path);
-            byte[] bytes = disk.read(path, 0, MAX_DOCUMENT);
-            return JsonBatchFile.parse(bytes, false, options.clock().instant());
-        } catch (DamagedPayloadException | IOException e) {
-            boolean kept = loading.damaged(path, 0, size, String.valueOf(e.getMessage()), null, null, new long[1]);
-            try {
-                if (kept) {
-                    disk.delete(path);
-                } else {
-                    disk.move(path, path.resolveSibling(path.getFileName() + ".damaged"));
-                }
-            } catch (IOException again) {
-                log.warn("{} could not be set aside: {}", path, again.toString());
+            long size = disk.size(path);
+            if (size > MAX_DOCUMENT) {
+                throw new DamagedPayloadException(
+                        "it has " + size + " bytes, but a batch can have at most " + MAX_DOCUMENT, null);
             }
+            return JsonBatchFile.parse(new DocumentStream(path), options.clock().instant());
+        } catch (DamagedPayloadException | JacksonIOException | IOException e) {
+            setAside(path, e, loading);
             return null;
+        }
+    }
+
+    private void setAside(Path path, Exception why, Loading loading) {
+        boolean kept = loading.damaged(path, 0, size(path), String.valueOf(why.getMessage()), null, null, new long[1]);
+        try {
+            if (kept) {
+                disk.delete(path);
+            } else {
+                disk.move(path, path.resolveSibling(path.getFileName() + ".damaged"));
+            }
+        } catch (IOException again) {
+            log.warn("{} could not be set aside: {}", path, again.toString());
+        }
+    }
+
+    /** 0 if it can't be told. */
+    private long size(Path path) {
+        try {
+            return disk.size(path);
+        } catch (IOException e) {
+            return 0;
+        }
+    }
+
+    /** A document that nobody replaces meanwhile, piece by piece: it may not be one of ours, and larger than fits in memory. */
+    private final class DocumentStream extends InputStream {
+        private static final int PIECE = 64 << 10;
+
+        private final Path path;
+        private byte[] piece = {};
+        private int at;
+        private long read;
+        private boolean last;
+
+        DocumentStream(Path path) {
+            this.path = path;
+        }
+
+        private boolean isAtEnd() throws IOException {
+            if (at == piece.length && !last) {
+                piece = disk.read(path, read, PIECE);
+                at = 0;
+                read += piece.length;
+                last = piece.length < PIECE;
+            }
+            return at == piece.length;
+        }
+
+        @Override
+        public int read() throws IOException {
+            return isAtEnd() ? -1 : piece[at++] & 0xFF;
+        }
+
+        @Override
+        public int read(byte[] into, int from, int length) throws IOException {
+            if (length == 0) {
+                return 0;
+            }
+            if (isAtEnd()) {
+                return -1;
+            }
+            int n = Math.min(length, piece.length - at);
+            System.arraycopy(piece, at, into, from, n);
+            at += n;
+            return n;
         }
     }
 
@@ -138,6 +207,9 @@ final class JsonFileLog implements PayloadLog {
         JsonBatchFile whole = JsonBatchFile.parse(
                 disk.read(path, 0, MAX_DOCUMENT), true, options.clock().instant());
         byte[] bytes = whole.with(sequence, whole.standing()).toBytes();
+        if (bytes.length > MAX_DOCUMENT) {
+            throw new DamagedPayloadException("as it is written here it would have " + bytes.length + " bytes", null);
+        }
         replace(path, bytes);
         disk.forceDirectory(options.directory());
         return bytes.length;
@@ -158,8 +230,9 @@ final class JsonFileLog implements PayloadLog {
                 batch.entries(),
                 batch.entries().size());
         int size = document.toBytes().length;
+        BatchLimits.check(batch.entries(), size);
         if (size > MAX_DOCUMENT) {
-            throw new IllegalArgumentException("the batch '" + batch.id() + "' has " + size
+            throw new IllegalArgumentException("the batch '" + SingleLine.of(batch.id()) + "' has " + size
                     + " bytes as JSON, but a batch can have at most " + MAX_DOCUMENT + "; split its "
                     + batch.entries().size() + " entries into several batches");
         }

@@ -1,8 +1,10 @@
 package io.batchpersistence.store.segment;
 
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.BatchHeader;
+import io.batchpersistence.codec.BatchLimits;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.internal.store.PayloadLog;
 import java.nio.ByteBuffer;
@@ -40,7 +42,7 @@ final class RecordFormat {
     static final int MAX_RECORD = 256 << 20;
 
     /** The largest payload before compression. */
-    static final int MAX_RAW = 1 << 30;
+    static final int MAX_RAW = BatchLimits.MAX_BYTES;
 
     private static final int CRC_START = 8;
 
@@ -96,10 +98,11 @@ final class RecordFormat {
     }
 
     private static IllegalArgumentException tooLarge(NewBatch batch, long size, long bound, String where) {
-        return new IllegalArgumentException("the batch '" + batch.id() + "' has " + size + " bytes " + where
-                + ", but a batch can have at most " + bound + "; split its "
-                + batch.entries().size()
-                + " entries into several batches");
+        return new IllegalArgumentException(
+                "the batch '" + SingleLine.of(batch.id()) + "' has " + size + " bytes " + where
+                        + ", but a batch can have at most " + bound + "; split its "
+                        + batch.entries().size()
+                        + " entries into several batches");
     }
 
     /** Writes the record into an array, at its place in the segment. */
@@ -184,8 +187,8 @@ final class RecordFormat {
             return FIXED + headerLength() + payloadLength();
         }
 
-        /** Whether a header begins here, is undamaged, and belongs here. Reads nothing but fixed part and header. */
-        boolean hasValidHeader(int segment, int offset) {
+        /** Whether the fixed part of a record seems to begin here, and belongs here; it may be damaged. */
+        boolean isPlausible(int segment, int offset) {
             if (bytes.length - at < FIXED || int32(0) != MAGIC || int32(28) != segment || int32(32) != offset) {
                 return false;
             }
@@ -196,9 +199,16 @@ final class RecordFormat {
                     && payload >= 0
                     && raw >= 0
                     && raw <= MAX_RAW
-                    && (long) FIXED + header + payload <= MAX_RECORD
-                    && header <= bytes.length - at - FIXED
-                    && int32(4) == headerCrc(bytes, at, header);
+                    && (long) FIXED + header + payload <= MAX_RECORD;
+        }
+
+        /** Whether a header begins here, is undamaged, and belongs here. Reads nothing but fixed part and header. */
+        boolean hasValidHeader(int segment, int offset) {
+            if (!isPlausible(segment, offset)) {
+                return false;
+            }
+            int header = headerLength();
+            return header <= bytes.length - at - FIXED && int32(4) == headerCrc(bytes, at, header);
         }
 
         boolean hasValidPayload() {

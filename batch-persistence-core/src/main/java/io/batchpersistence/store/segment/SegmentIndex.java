@@ -1,5 +1,6 @@
 package io.batchpersistence.store.segment;
 
+import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -28,6 +29,9 @@ final class SegmentIndex {
 
     private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;
     private static final int ENTRY = 32;
+
+    /** A longer one is not read: the segment is scanned instead. It is no longer than the records, which say the same. */
+    private static final int MAX_SIZE = 256 << 20;
 
     private final Map<String, Integer> collectors = new LinkedHashMap<>();
     private ByteBuffer entries = ByteBuffer.allocate(64 * ENTRY);
@@ -96,7 +100,7 @@ final class SegmentIndex {
                 && in.getInt(16) == TRAILER_MAGIC
                 && offset >= 0
                 && offset <= fileSize - TRAILER
-                && fileSize - offset <= Integer.MAX_VALUE;
+                && fileSize - offset <= Math.min(offset, MAX_SIZE);
         return plausible ? offset : -1;
     }
 
@@ -107,19 +111,42 @@ final class SegmentIndex {
         if (bytes.length < 12 + TRAILER || in.getInt(crcAt) != crc(bytes, crcAt) || in.getInt() != MAGIC) {
             return null;
         }
-        String[] names = new String[in.getInt()];
-        for (int i = 0; i < names.length; i++) {
-            byte[] name = new byte[in.getShort() & 0xFFFF];
-            in.get(name);
-            names[i] = new String(name, StandardCharsets.UTF_8);
+        try {
+            return entries(in.slice(4, crcAt - 12 - 4), offset);
+        } catch (BufferUnderflowException e) {
+            return null;
         }
-        Entry[] entries = new Entry[in.getInt()];
-        for (int i = 0; i < entries.length; i++) {
-            entries[i] =
-                    new Entry(in.getLong(), in.getLong(), in.getInt(), in.getInt(), in.getInt(), names[in.getInt()]);
-            if ((long) entries[i].offset + entries[i].length > offset) {
+    }
+
+    /** A checksum that is right says that nothing has changed by accident, not who has written it: nothing else is believed. */
+    private static @Nullable List<Entry> entries(ByteBuffer in, long recordsEnd) {
+        List<String> names = new ArrayList<>();
+        for (int left = in.getInt(); left > 0; left--) {
+            byte[] name = new byte[Math.min(in.getShort() & 0xFFFF, in.remaining())];
+            in.get(name);
+            names.add(new String(name, StandardCharsets.UTF_8));
+        }
+        int count = in.getInt();
+        if (count < 0 || in.remaining() != (long) count * ENTRY) {
+            return null;
+        }
+        Entry[] entries = new Entry[count];
+        for (int i = 0; i < count; i++) {
+            long sequence = in.getLong();
+            long createdAt = in.getLong();
+            int offset = in.getInt();
+            int length = in.getInt();
+            int idHash = in.getInt();
+            int collector = in.getInt();
+            if (offset < 0
+                    || length < RecordFormat.FIXED
+                    || length > RecordFormat.MAX_RECORD
+                    || (long) offset + length > recordsEnd
+                    || collector < 0
+                    || collector >= names.size()) {
                 return null;
             }
+            entries[i] = new Entry(sequence, createdAt, offset, length, idHash, names.get(collector));
         }
         return Arrays.asList(entries);
     }

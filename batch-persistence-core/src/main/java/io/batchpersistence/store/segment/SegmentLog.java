@@ -1,6 +1,7 @@
 package io.batchpersistence.store.segment;
 
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
@@ -34,7 +35,6 @@ import java.util.stream.LongStream;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Payloads in segments: files that are only appended to, sealed with an index when they are full, and deleted whole when
@@ -52,7 +52,7 @@ import org.slf4j.LoggerFactory;
  */
 final class SegmentLog implements PayloadLog {
 
-    private static final Logger log = LoggerFactory.getLogger(SegmentLog.class);
+    private static final Logger log = SingleLine.logger(SegmentLog.class);
 
     private static final byte[] FILE_MAGIC = "BPSEGMT\1".getBytes(StandardCharsets.ISO_8859_1);
     private static final int FILE_HEADER = 16;
@@ -270,17 +270,15 @@ final class SegmentLog implements PayloadLog {
 
     /** Reads all records of a segment that was not sealed, or whose index is damaged, and seals it. */
     private long scan(Segment segment, long previousSequence, Loading loading) throws IOException {
-        byte[] bytes = disk.read(segment.path, 0, (int) Math.min(Integer.MAX_VALUE - 64, segment.size));
-        int end = (int) Math.min(bytes.length, loading.fileEnd(segment.number));
-        while (end > 0 && bytes[end - 1] == 0) {
-            end--; // room that was reserved and not used; a record that ends in zeros knows its length
-        }
+        SegmentScan scan = new SegmentScan(disk, segment.path, segment.number, segment.size);
+        // Without room that was reserved and not used; a record that ends in zeros knows its length.
+        int end = scan.usedEnd(loading.fileEnd(segment.number));
         SegmentIndex index = new SegmentIndex();
         long last = previousSequence;
         int good = FILE_HEADER;
         for (int at = FILE_HEADER; at < end; ) {
-            View view = new View(bytes, at);
-            if (view.hasValidHeader(segment.number, at) && view.hasValidPayload()) {
+            View view = scan.at(at);
+            if (scan.isRecord(view, at)) {
                 PayloadLog.Header header = view.header();
                 SegmentIndex.Entry entry = new SegmentIndex.Entry(
                         view.sequence(),
@@ -296,11 +294,11 @@ final class SegmentLog implements PayloadLog {
                 good = at;
                 continue;
             }
-            if (isIndex(bytes, at)) {
+            if (scan.isIndex(at)) {
                 log.warn("The index of {} is damaged; its records were scanned instead", segment.path);
                 break;
             }
-            int next = nextRecord(segment.number, bytes, at + 1, end);
+            int next = scan.next(at + 1, end);
             if (next < 0) {
                 tornTail(segment, at, end, loading);
                 break;
@@ -310,8 +308,9 @@ final class SegmentLog implements PayloadLog {
                 last = view.sequence();
                 at += view.length();
             } else {
-                damaged(segment, at, next, last, new View(bytes, next).sequence(), loading);
-                last = new View(bytes, next).sequence() - 1;
+                long firstAfter = scan.at(next).sequence();
+                damaged(segment, at, next, last, firstAfter, loading);
+                last = firstAfter - 1;
                 at = next;
             }
         }
@@ -319,22 +318,6 @@ final class SegmentLog implements PayloadLog {
             fileEnds.put(segment.number, loading.fileEnd(segment.number));
         }
         return last;
-    }
-
-    private static boolean isIndex(byte[] bytes, int at) {
-        return bytes.length - at >= 4 && ByteBuffer.wrap(bytes).getInt(at) == SegmentIndex.MAGIC;
-    }
-
-    private static int nextRecord(int segment, byte[] bytes, int from, int end) {
-        for (int at = from; at <= end - RecordFormat.FIXED; at++) {
-            if (bytes[at] == 'B') {
-                View view = new View(bytes, at);
-                if (view.hasValidHeader(segment, at) && view.hasValidPayload()) {
-                    return at;
-                }
-            }
-        }
-        return -1;
     }
 
     private static void tornTail(Segment segment, int at, int end, Loading loading) {

@@ -3,6 +3,7 @@ package io.batchpersistence.spring.actuate;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.engine.LaneStatus;
 import java.time.Clock;
@@ -113,7 +114,8 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                     maxFillLevel));
         }
         if (!unhandled.isEmpty()) {
-            warnings.add("Nobody takes batches of " + String.join(", ", unhandled) + ". Add a BatchSender bean with"
+            warnings.add("Nobody takes batches of " + SingleLine.of(String.join(", ", unhandled))
+                    + ". Add a BatchSender bean with"
                     + " @CollectorType, or named like that, or a listener for RecoveredBatchEvent.");
         }
         return warnings;

@@ -4,12 +4,12 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.SingleLine;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.springframework.beans.factory.ObjectProvider;
 
 /**
@@ -18,7 +18,7 @@ import org.springframework.beans.factory.ObjectProvider;
  */
 final class BatchAnnouncements {
 
-    private static final Logger LOG = LoggerFactory.getLogger(BatchAnnouncements.class);
+    private static final Logger LOG = SingleLine.logger(BatchAnnouncements.class);
 
     /** More than that at start-up is a disk to be replaced, not a list to be read; the engine's log has them all. */
     private static final int MOST_WAITING = 1_000;

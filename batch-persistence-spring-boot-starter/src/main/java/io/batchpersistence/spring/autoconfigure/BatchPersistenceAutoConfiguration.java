@@ -6,6 +6,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.FailureClassifier;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
@@ -17,7 +18,6 @@ import java.time.Clock;
 import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.ListableBeanFactory;
 import org.springframework.beans.factory.ObjectProvider;
@@ -58,7 +58,7 @@ public final class BatchPersistenceAutoConfiguration {
     @EnableConfigurationProperties(BatchPersistenceProperties.class)
     static final class Enabled {
 
-        private static final Logger LOG = LoggerFactory.getLogger(BatchPersistence.class);
+        private static final Logger LOG = SingleLine.logger(BatchPersistence.class);
 
         // Not without BatchPersistence of our own: somebody else's has its own place for batches.
         @Bean

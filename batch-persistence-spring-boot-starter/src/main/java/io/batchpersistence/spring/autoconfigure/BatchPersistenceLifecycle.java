@@ -1,8 +1,8 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.SingleLine;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.springframework.context.SmartLifecycle;
 
 /**
@@ -14,7 +14,7 @@ final class BatchPersistenceLifecycle implements SmartLifecycle {
     /** Below the web server (-2048) and its graceful shutdown (-1024): starts before them, stops after them. */
     static final int PHASE = SmartLifecycle.DEFAULT_PHASE - 4096;
 
-    private static final Logger LOG = LoggerFactory.getLogger(BatchPersistenceLifecycle.class);
+    private static final Logger LOG = SingleLine.logger(BatchPersistenceLifecycle.class);
 
     private final BatchPersistence persistence;
     private final BatchPersistenceTasks tasks;

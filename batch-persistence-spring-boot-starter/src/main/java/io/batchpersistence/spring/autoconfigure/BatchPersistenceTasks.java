@@ -1,12 +1,12 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.SingleLine;
 import java.time.Duration;
 import java.util.Objects;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import org.springframework.beans.factory.ObjectProvider;
 import org.springframework.scheduling.TaskScheduler;
 import org.springframework.scheduling.config.FixedDelayTask;
@@ -23,7 +23,7 @@ import org.springframework.scheduling.config.ScheduledTaskRegistrar;
  */
 final class BatchPersistenceTasks implements ScheduledTaskHolder {
 
-    private static final Logger LOG = LoggerFactory.getLogger(BatchPersistenceTasks.class);
+    private static final Logger LOG = SingleLine.logger(BatchPersistenceTasks.class);
 
     /** Done after every round of recovery. */
     @FunctionalInterface

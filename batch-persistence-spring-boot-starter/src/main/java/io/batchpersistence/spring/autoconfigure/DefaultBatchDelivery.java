@@ -6,12 +6,12 @@ import io.batchpersistence.BatchSender;
 import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.SingleLine;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import java.util.List;
 import java.util.Map;
 import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Finds the sender; the rest is {@link BatchPersistence#deliver}. Once a batch is persisted nothing is thrown any more: whatever
@@ -19,7 +19,7 @@ import org.slf4j.LoggerFactory;
  */
 final class DefaultBatchDelivery implements BatchDelivery {
 
-    private static final Logger LOG = LoggerFactory.getLogger(DefaultBatchDelivery.class);
+    private static final Logger LOG = SingleLine.logger(DefaultBatchDelivery.class);
 
     private final BatchPersistence persistence;
     private final BatchSenders senders;

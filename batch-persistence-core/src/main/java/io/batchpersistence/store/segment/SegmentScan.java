@@ -1,0 +1,87 @@
+package io.batchpersistence.store.segment;
+
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.store.segment.RecordFormat.View;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.file.Path;
+
+/** Looks through a segment for records, with no more of it in memory than the one it is at, however large the file is. */
+final class SegmentScan {
+
+    private static final int WINDOW = 1 << 20;
+
+    private final Disk disk;
+    private final Path path;
+    private final int segment;
+    private final int size;
+    private byte[] window = {};
+    private int windowAt;
+
+    /**
+     * From the beginning.
+     *
+     * @param fileSize its size; what is beyond 2 GiB can't be a record
+     */
+    SegmentScan(Disk disk, Path path, int segment, long fileSize) {
+        this.disk = disk;
+        this.path = path;
+        this.segment = segment;
+        this.size = (int) Math.min(Integer.MAX_VALUE - 64, fileSize);
+    }
+
+    /** Where the zeros begin that there are before {@code end}. */
+    int usedEnd(long end) throws IOException {
+        int used = (int) Math.min(size, end);
+        while (used > 0) {
+            int from = Math.max(0, used - WINDOW);
+            byte[] bytes = disk.read(path, from, used - from);
+            for (int i = bytes.length; i > 0; i--) {
+                if (bytes[i - 1] != 0) {
+                    return from + i;
+                }
+            }
+            used = from;
+        }
+        return used;
+    }
+
+    /** The whole record that begins there, if one does; else something that is none. */
+    View at(int offset) throws IOException {
+        View view = view(offset, RecordFormat.FIXED);
+        if (!view.isPlausible(segment, offset)) {
+            return view;
+        }
+        view = view(offset, RecordFormat.FIXED + view.headerLength());
+        return view.hasValidHeader(segment, offset) ? view(offset, view.length()) : view;
+    }
+
+    private View view(int offset, int length) throws IOException {
+        boolean there = offset >= windowAt && offset - windowAt + (long) length <= window.length;
+        if (!there && (offset < windowAt || windowAt + window.length < size)) {
+            window = disk.read(path, offset, Math.max(WINDOW, length));
+            windowAt = offset;
+        }
+        return new View(window, offset - windowAt);
+    }
+
+    boolean isRecord(View view, int offset) {
+        return view.hasValidHeader(segment, offset) && view.hasValidPayload();
+    }
+
+    boolean isIndex(int offset) throws IOException {
+        view(offset, 4);
+        int at = offset - windowAt;
+        return window.length - at >= 4 && ByteBuffer.wrap(window).getInt(at) == SegmentIndex.MAGIC;
+    }
+
+    /** The first whole record from there on; -1 if there is none before {@code end}. */
+    int next(int from, int end) throws IOException {
+        for (int at = from; at <= end - RecordFormat.FIXED; at++) {
+            if (isRecord(at(at), at)) {
+                return at;
+            }
+        }
+        return -1;
+    }
+}

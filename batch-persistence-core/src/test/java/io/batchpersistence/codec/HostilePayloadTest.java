@@ -1,0 +1,276 @@
+package io.batchpersistence.codec;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.github.luben.zstd.Zstd;
+import com.google.protobuf.CodedOutputStream;
+import com.sun.management.ThreadMXBean;
+import io.batchpersistence.LogEntry;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.time.Instant;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Payloads made to make their reader allocate far more than they have bytes: refused before it does. */
+class HostilePayloadTest {
+
+    private static final ThreadMXBean MEMORY = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+
+    private static long allocated(Runnable action) {
+        long before = MEMORY.getThreadAllocatedBytes(Thread.currentThread().getId());
+        action.run();
+        return MEMORY.getThreadAllocatedBytes(Thread.currentThread().getId()) - before;
+    }
+
+    private static void refusesWithin(long bytes, Runnable action) {
+        long allocated = allocated(
+                () -> assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(action::run));
+        assertThat(allocated).isLessThan(bytes);
+    }
+
+    // ---- zstd ------------------------------------------------------------------------------------
+
+    /** The header of a frame that declares its content's size in four bytes, and nothing behind it. */
+    private static byte[] frameOf(int declared, int length) {
+        byte[] frame = Arrays.copyOf(new byte[] {0x28, (byte) 0xB5, 0x2F, (byte) 0xFD, (byte) 0xA0}, length);
+        for (int i = 0; i < 4; i++) {
+            frame[5 + i] = (byte) (declared >>> (8 * i));
+        }
+        return frame;
+    }
+
+    @Test
+    void aSizeThatCantBeTrueIsNotAllocated() {
+        assertThat(Zstd.getFrameContentSize(frameOf(200 << 20, 100))).isEqualTo(200 << 20);
+        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(frameOf(200 << 20, 100), 200 << 20));
+    }
+
+    @Test
+    void aFrameThatDeclaresAnotherSizeOrNoneIsNotDecompressed() {
+        byte[] bomb = Zstd.compress(new byte[64 << 20]);
+        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(bomb, 1_000));
+        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(frameOf(1_000, 100), 64 << 20));
+        byte[] undeclared = bomb.clone();
+        undeclared[4] = 0; // no content size
+        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(undeclared, 64 << 20));
+        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(new byte[0], 64 << 20));
+    }
+
+    /** Frames one after the other are one longer content to some libraries. */
+    @Test
+    void aSecondFrameAddsNothing() {
+        byte[] one = Zstd.compress(new byte[1_000]);
+        byte[] two = Arrays.copyOf(one, one.length * 2);
+        System.arraycopy(one, 0, two, one.length, one.length);
+        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(two, 1_000));
+    }
+
+    @Test
+    void theHighestRatioThereIsIsStillRead() {
+        byte[] same = new byte[16 << 20];
+        Arrays.fill(same, (byte) 'x');
+        assertThat(Compression.ZSTD.decompress(Compression.ZSTD.compress(same), same.length))
+                .isEqualTo(same);
+    }
+
+    // ---- protobuf --------------------------------------------------------------------------------
+
+    private interface Fields {
+        void writeTo(CodedOutputStream out) throws IOException;
+    }
+
+    private static byte[] protobuf(Fields fields) {
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        CodedOutputStream out = CodedOutputStream.newInstance(bytes);
+        try {
+            fields.writeTo(out);
+            out.flush();
+        } catch (IOException e) {
+            throw new AssertionError(e);
+        }
+        return bytes.toByteArray();
+    }
+
+    private static byte[] repeat(byte[] field, int times) {
+        byte[] all = new byte[field.length * times];
+        for (int i = 0; i < times; i++) {
+            System.arraycopy(field, 0, all, i * field.length, field.length);
+        }
+        return all;
+    }
+
+    private static byte[] join(byte[]... parts) {
+        ByteArrayOutputStream all = new ByteArrayOutputStream();
+        for (byte[] part : parts) {
+            all.writeBytes(part);
+        }
+        return all.toByteArray();
+    }
+
+    private static byte[] message(String text) {
+        return protobuf(out -> out.writeString(PayloadSchema.MESSAGES, text));
+    }
+
+    private static byte[] bytes(int field, byte[] content) {
+        return protobuf(out -> out.writeByteArray(field, content));
+    }
+
+    private static void refused(byte[] payload, long within) {
+        refusesWithin(within, () -> ProtobufBatchCodec.INSTANCE.decode(payload));
+    }
+
+    @Test
+    void aMillionEntriesAreReadAndOneMoreIsNot() {
+        byte[] most = repeat(message(""), BatchLimits.MAX_ENTRIES);
+        assertThat(ProtobufBatchCodec.INSTANCE.decode(most)).hasSize(BatchLimits.MAX_ENTRIES);
+        refused(join(most, message("")), 64 << 20);
+    }
+
+    @Test
+    void lengthsBeyondTheEndAllocateNothing() {
+        for (int field = 1; field < 40; field++) {
+            int number = field;
+            refused(
+                    join(message("m"), protobuf(out -> {
+                        out.writeTag(number, 2);
+                        out.writeUInt32NoTag(1 << 30);
+                    })),
+                    1 << 20);
+        }
+    }
+
+    @Test
+    void aLongSourceIdSharedByManyEntriesIsNotMultiplied() {
+        byte[] numbers = new byte[BatchLimits.MAX_ENTRIES];
+        Arrays.fill(numbers, (byte) 2);
+        refused(
+                join(
+                        repeat(message(""), BatchLimits.MAX_ENTRIES),
+                        protobuf(out -> out.writeString(PayloadSchema.STRINGS, "x".repeat(1_024))),
+                        bytes(PayloadSchema.SOURCE_TEXTS, new byte[] {2}),
+                        bytes(PayloadSchema.SOURCE_NUMBERS, numbers)),
+                800L << 20); // the bound is 256 MiB of them, and each is made twice
+    }
+
+    @Test
+    void aColumnLongerThanAnyBatchIsNotAllocated() {
+        byte[] column = new byte[64 << 20];
+        refused(join(message("m"), bytes(PayloadSchema.LEVELS, column)), 32 << 20);
+        refused(join(message("m"), bytes(PayloadSchema.TIMESTAMP_DELTAS, column)), 32 << 20);
+    }
+
+    @Test
+    void setsAndValuesWithoutEndAreNotKept() {
+        int more = BatchLimits.MAX_VALUES + 1;
+        refused(join(message("m"), repeat(bytes(PayloadSchema.LABEL_SETS, new byte[0]), more)), 400 << 20);
+        refused(join(message("m"), repeat(bytes(PayloadSchema.FIELD_SETS, new byte[0]), more)), 400 << 20);
+        // One object whose one member is a list of more nulls than there may be values.
+        byte[] list = repeat(bytes(PayloadSchema.LIST_VALUES, new byte[0]), more);
+        byte[] set = join(
+                bytes(PayloadSchema.OBJECT_NAMES, new byte[] {1}),
+                bytes(PayloadSchema.OBJECT_VALUES, bytes(PayloadSchema.VALUE_LIST, list)));
+        refused(
+                join(
+                        message("m"),
+                        protobuf(out -> out.writeString(PayloadSchema.STRINGS, "name")),
+                        bytes(PayloadSchema.FIELD_SETS, set),
+                        bytes(PayloadSchema.ENTRY_FIELD_SETS, new byte[] {2})),
+                400 << 20);
+    }
+
+    private static byte[] sharingTwice(int entries, String text) {
+        return join(
+                repeat(message(""), entries),
+                protobuf(out -> out.writeString(PayloadSchema.STRINGS, text)),
+                bytes(PayloadSchema.LEVELS, new byte[] {2}),
+                bytes(PayloadSchema.SOURCE_TEXTS, new byte[] {2}));
+    }
+
+    /** What is shared in the payload is shared in memory; but each entry looks at all of it, which takes its time. */
+    @Test
+    void aHugeTextSharedByManyEntriesIsThereOnce() {
+        byte[] payload = sharingTwice(100, "x".repeat(1 << 20));
+        assertThat(allocated(() -> assertThat(ProtobufBatchCodec.INSTANCE.decode(payload))
+                        .hasSize(100)
+                        .allMatch(entry -> String.valueOf(entry.level()).length() == 1 << 20)))
+                .isLessThan(16 << 20);
+        refused(sharingTwice(BatchLimits.MAX_ENTRIES, "x".repeat(1 << 20)), 400 << 20);
+    }
+
+    // ---- JSON ------------------------------------------------------------------------------------
+
+    private static void jsonRefused(String json, long within) {
+        byte[] payload = json.getBytes(UTF_8);
+        refusesWithin(within, () -> JsonBatchCodec.INSTANCE.decode(payload));
+    }
+
+    private static final String ENTRY = "{\"timestamp\":\"2026-01-02T03:04:05Z\",\"message\":\"\",";
+
+    @Test
+    void jsonValuesAreBoundedToo() {
+        int more = BatchLimits.MAX_VALUES + 1;
+        jsonRefused("[" + ENTRY + "\"fields\":{\"a\":[" + "0,".repeat(more) + "0]}}]", 600 << 20);
+        jsonRefused("[" + ENTRY + "\"fields\":{\"a\":" + "[".repeat(600), 1 << 20);
+        jsonRefused("[" + ENTRY + "\"unknown\":" + "{\"a\":".repeat(600), 1 << 20);
+    }
+
+    // ---- both ------------------------------------------------------------------------------------
+
+    @ParameterizedTest
+    @EnumSource
+    void whatCouldNotBeReadAgainIsNotWritten(BatchFormat format) {
+        List<LogEntry> entries = Collections.nCopies(BatchLimits.MAX_ENTRIES + 1, LogEntry.of(Instant.EPOCH, null, ""));
+        assertThatThrownBy(() -> format.codec().encode(entries))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("1048577 entries, but can have at most 1048576; split it");
+
+        LogEntry wide = LogEntry.builder(Instant.EPOCH, "")
+                .label("a", "b")
+                .fields(Map.of("a", List.of(1, Map.of("b", new BigDecimal("1.5")))))
+                .build(); // a label; a, 1, an object, b, and b's object in JSON
+        List<LogEntry> many = Collections.nCopies(BatchLimits.MAX_ENTRIES, wide);
+        BatchLimits.check(many, BatchLimits.MAX_BYTES);
+        List<LogEntry> nine = Collections.nCopies(
+                BatchLimits.MAX_ENTRIES,
+                LogEntry.builder(Instant.EPOCH, "")
+                        .fields(Map.of("a", Collections.nCopies(8, 0)))
+                        .build());
+        assertThatThrownBy(() -> BatchLimits.check(nine, BatchLimits.MAX_BYTES))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("9437184 labels and values of fields, but can have at most 8388608");
+
+        LogEntry located = LogEntry.builder(Instant.EPOCH, "")
+                .source("file", "x".repeat(1_000))
+                .build();
+        assertThatThrownBy(() -> BatchLimits.check(Collections.nCopies(300_000, located), 2_000))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("characters, but can have at most");
+    }
+
+    @Test
+    void numbersWithoutEndAreNoLogEntry() {
+        BigInteger most = BigInteger.TEN.pow(100_000).subtract(BigInteger.TEN.pow(99_990));
+        assertThat(LogEntry.builder(Instant.EPOCH, "")
+                        .field("a", most.shiftRight(1))
+                        .build()
+                        .fields())
+                .hasSize(1);
+        assertThatThrownBy(() -> LogEntry.builder(Instant.EPOCH, "")
+                        .field("a\nb", BigInteger.ONE.shiftLeft(400_000))
+                        .build())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessage("fields.a\\u000Ab is a number of more than 100,000 digits");
+    }
+}

@@ -1,0 +1,31 @@
+package io.batchpersistence.codec;
+
+import com.code_intelligence.jazzer.junit.FuzzTest;
+import io.batchpersistence.LogEntry;
+import java.util.List;
+
+/** A JSON payload is entries or damaged, and entries that were read can be written and read again. */
+public final class JsonPayloadFuzz {
+
+    @FuzzTest
+    void fuzz(byte[] payload) {
+        check(payload);
+    }
+
+    public static void check(byte[] payload) {
+        List<LogEntry> entries;
+        try {
+            entries = JsonBatchCodec.INSTANCE.decode(payload);
+        } catch (DamagedPayloadException e) {
+            return;
+        }
+        byte[] again = JsonBatchCodec.INSTANCE.encode(entries);
+        if (!JsonBatchCodec.INSTANCE.decode(again).equals(entries)) {
+            throw new AssertionError("not the same when written and read again");
+        }
+        byte[] protobuf = ProtobufBatchCodec.INSTANCE.encode(entries);
+        if (!ProtobufBatchCodec.INSTANCE.decode(protobuf).equals(entries)) {
+            throw new AssertionError("not the same as protobuf");
+        }
+    }
+}
