@@ -285,8 +285,12 @@ public interface PayloadLog {
      */
     void reclaim();
 
-    /** All that the journal said up to now has been forced. */
-    default void journalForced() {}
+    /**
+     * All that the journal said up to now has been forced.
+     *
+     * @throws IOException if what {@link #changed} was told can't be made as durable
+     */
+    default void journalForced() throws IOException {}
 
     /**
      * Whether it wants to be told by {@link #journalForced}.

@@ -14,6 +14,7 @@ import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -55,6 +56,13 @@ final class JsonFileLog implements PayloadLog {
     private final Map<Long, String> leftOver = new LinkedHashMap<>();
 
     private final AtomicLong diskUsage = new AtomicLong();
+    /** Whether a document has been replaced since the directory was forced. */
+    private boolean renamed;
+
+    /** Documents that say less than the journal, because they could not be written. */
+    private final Map<Long, Behind> behind = new LinkedHashMap<>();
+
+    private record Behind(Location location, Standing standing) {}
 
     /** A batch checked and measured on its caller's thread. */
     private record EncodedBatch(JsonBatchFile document, int size) implements Encoded {}
@@ -241,6 +249,11 @@ final class JsonFileLog implements PayloadLog {
 
     @Override
     public void write(List<Append> group) {
+        try {
+            bringUpToDate();
+        } catch (IOException e) {
+            log.debug("The disk is still not well", e);
+        }
         List<Append> written = new ArrayList<>();
         Map<Append, Integer> lengths = new HashMap<>();
         for (Append append : group) {
@@ -281,6 +294,7 @@ final class JsonFileLog implements PayloadLog {
                         JsonBatchFile.name(
                                 ((EncodedBatch) append.encoded()).document().id()));
             }
+            forceTakenBack();
             return;
         }
         for (Append append : written) {
@@ -300,6 +314,17 @@ final class JsonFileLog implements PayloadLog {
         } catch (IOException e) {
             leftOver.put(sequence, name);
             log.warn("{} could not be deleted: {}", name, e.toString());
+        }
+    }
+
+    private void forceTakenBack() {
+        try {
+            disk.forceDirectory(options.directory());
+        } catch (IOException e) {
+            log.warn(
+                    "{} could not be forced: {}; a power cut may bring back what was refused",
+                    options.directory(),
+                    e.toString());
         }
     }
 
@@ -364,17 +389,35 @@ final class JsonFileLog implements PayloadLog {
     @Override
     public void changed(Location location, Standing standing) {
         long sequence = location.sequence();
-        if (!names.containsKey(sequence)) {
-            return;
+        if (names.containsKey(sequence)) {
+            behind.remove(sequence);
+            try {
+                bringUpToDate(location, standing);
+            } catch (IOException e) {
+                behind.put(sequence, new Behind(location, standing));
+                log.warn("{} could not be brought up to date: {}; it is tried again", file(location), e.toString());
+            }
         }
-        Path path = file(location);
+    }
+
+    private void bringUpToDate(Location location, Standing standing) throws IOException {
+        long sequence = location.sequence();
         try {
             byte[] bytes = read(location, true).with(sequence, standing).toBytes();
-            replace(path, bytes);
+            replace(file(location), bytes);
+            renamed = true;
             resized(sequence, bytes.length);
-        } catch (IOException | DamagedPayloadException e) {
-            // The journal has it. A document that can't be read is dealt with by whoever claims its batch.
-            log.warn("{} could not be brought up to date: {}", path, e.toString());
+        } catch (DamagedPayloadException | NoSuchFileException e) {
+            // Dealt with by whoever claims its batch.
+            log.warn("{} could not be brought up to date: {}", file(location), e.toString());
+        }
+    }
+
+    /** A document is believed, whatever the journal says, since a person may have changed it: it must not be out of date. */
+    private void bringUpToDate() throws IOException {
+        for (Behind document : List.copyOf(behind.values())) {
+            bringUpToDate(document.location(), document.standing());
+            behind.remove(document.location().sequence());
         }
     }
 
@@ -385,6 +428,7 @@ final class JsonFileLog implements PayloadLog {
 
     @Override
     public void removed(Location location) {
+        behind.remove(location.sequence());
         String name = names.remove(location.sequence());
         if (name != null) {
             leftOver.put(location.sequence(), name);
@@ -402,7 +446,12 @@ final class JsonFileLog implements PayloadLog {
     }
 
     @Override
-    public void journalForced() {
+    public void journalForced() throws IOException {
+        bringUpToDate();
+        if (renamed && options.sync() != SyncPolicy.NEVER) {
+            disk.forceDirectory(options.directory()); // a document that says less than the journal would be believed
+            renamed = false;
+        }
         deleteLeftOver();
     }
 
