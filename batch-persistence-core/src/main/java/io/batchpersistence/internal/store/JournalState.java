@@ -29,6 +29,9 @@ final class JournalState {
     private final Map<Long, Cause> ends = new HashMap<>();
 
     private final Deque<Cause> nameless = new ArrayDeque<>();
+    /** Whether no counters of the next checkpoint are missing. */
+    private boolean stagedAll = true;
+
     private long checkpoint;
     private long nextSequence = 1;
 
@@ -37,6 +40,13 @@ final class JournalState {
         names.clear();
         reasonNames.clear();
         staged.clear();
+        stagedAll = true;
+    }
+
+    /** Frames are missing here. Counters without their checkpoint must not be taken for those of the next. */
+    void damaged() {
+        staged.clear();
+        stagedAll = false;
     }
 
     void apply(byte kind, ByteBuffer body) {
@@ -64,6 +74,7 @@ final class JournalState {
             case JournalFrames.COUNTERS -> {
                 int collector = body.getInt();
                 if (!names.containsKey(collector)) {
+                    stagedAll = false;
                     return; // the frame with its name is damaged: older counters are better than those of nobody
                 }
                 Counters read = new Counters();
@@ -77,6 +88,10 @@ final class JournalState {
                 checkpoint = seen(body.getLong());
                 staged.forEach((collector, read) -> counters.put(names.get(collector), read));
                 staged.clear();
+                if (stagedAll) {
+                    ends.clear(); // they are in these counters
+                }
+                stagedAll = true;
             }
             case JournalFrames.GONE -> {
                 while (body.remaining() >= 8) {

@@ -203,6 +203,7 @@ final class StateJournal implements AutoCloseable {
                 do {
                     frames.skip(1);
                 } while (!frames.isAtEnd() && frames.length() == 0);
+                state.damaged();
                 // At the end it is most likely what was being written when the power went: nobody was promised anything
                 // yet.
                 damage.found(path, at, frames.at() - at, frames.isAtEnd() ? "torn tail" : "damaged frames");
@@ -311,6 +312,7 @@ final class StateJournal implements AutoCloseable {
     Prepared prepare() throws IOException {
         long number = generation + 1;
         Path path = path(number, "journal");
+        disk.delete(path); // left by an attempt that failed so badly that it could not be taken back
         DiskFile file = disk.create(path);
         boolean done = false;
         try {
@@ -383,8 +385,8 @@ final class StateJournal implements AutoCloseable {
     }
 
     private void abandon(DiskFile file, Path path) {
+        close(file);
         try {
-            file.close();
             disk.delete(path);
         } catch (IOException e) {
             log.warn("{} could not be deleted: {}", path, e.toString());
@@ -415,7 +417,15 @@ final class StateJournal implements AutoCloseable {
         position = frames.at();
         allocated = size;
         countOthers();
-        out = disk.open(path);
+        DiskFile file = disk.open(path);
+        try {
+            file.force(); // a process that was killed may have left it unforced, and what it says is relied upon
+            // from now on
+        } catch (IOException e) {
+            close(file);
+            throw e;
+        }
+        out = file;
     }
 
     /** Appends frames; they survive the process from now on, a power cut after the next {@link #force}. */

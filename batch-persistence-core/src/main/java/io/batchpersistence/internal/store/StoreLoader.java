@@ -215,6 +215,11 @@ final class StoreLoader implements PayloadLog.Loading {
                 counters.accepted -= missing;
             }
         }
+        for (Cause cause : state.nameless()) { // nobody misses them, since their counters are lost, too
+            Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
+            unknown.accepted++;
+            unknown.count(cause, 1);
+        }
         if (lostUnknown > 0) {
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
             unknown.accepted += lostUnknown;

@@ -143,7 +143,9 @@ final class StoreWriter {
         this.housework = lock.newCondition();
         this.queueShrank = lock.newCondition();
         openJournal();
-        payload.reclaim(); // only now that the journal's snapshot, which is forced, knows what is gone
+        if (journal.isOpen()) {
+            payload.reclaim(); // only now that the journal, which is forced, knows what is gone
+        }
     }
 
     void start() {

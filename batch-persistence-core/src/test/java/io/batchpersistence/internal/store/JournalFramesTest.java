@@ -203,4 +203,51 @@ class JournalFramesTest {
         assertThat(read().isGone(1)).isTrue();
         assertThat(read().isGone(2)).isFalse();
     }
+
+    /** Frames that are damaged may be any; those that are not still mean what they say. */
+    @Test
+    void countersWhoseCheckpointIsDamagedAreNotThoseOfTheNext() {
+        loki.counters.accepted = 10;
+        frames.counters(loki); // its checkpoint is damaged, and the counters of the next one are
+        JournalFrames behind = new JournalFrames(GENERATION, names);
+        behind.settled(3, loki, Cause.DELIVERED);
+        JournalFrames last = new JournalFrames(GENERATION, names);
+        last.checkpoint(20);
+        JournalState state = new JournalState();
+        state.beginFile();
+        readInto(state, frames);
+        state.damaged();
+        readInto(state, behind);
+        state.damaged();
+        readInto(state, last);
+        state.finish();
+
+        assertThat(state.isGone(3)).isTrue();
+        assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isOne();
+    }
+
+    @Test
+    void anEndWhoseCollectorTypeIsDamagedIsNotForgottenWithoutCountersThatHaveIt() {
+        JournalFrames lost = new JournalFrames(GENERATION, names);
+        lost.counters(loki); // with its name
+        frames.settled(3, loki, Cause.DELIVERED);
+        frames.counters(loki);
+        frames.checkpoint(20);
+        JournalState state = new JournalState();
+        state.beginFile();
+        readInto(state, frames);
+        state.finish();
+        assertThat(state.nameless()).containsExactly(Cause.DELIVERED);
+
+        JournalFrames whole = new JournalFrames(GENERATION, new JournalFrames.Names());
+        whole.counters(loki);
+        whole.checkpoint(20);
+        state = new JournalState();
+        state.beginFile();
+        readInto(state, frames);
+        state.beginFile(); // of the next generation
+        readInto(state, whole);
+        state.finish();
+        assertThat(state.nameless()).isEmpty();
+    }
 }
