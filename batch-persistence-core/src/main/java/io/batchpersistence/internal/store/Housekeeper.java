@@ -186,9 +186,16 @@ final class Housekeeper {
                 throttle.await(held.location().length(), writer::forceIfWanted);
             }
             compaction.finish();
-            writer.withPen(() -> bury(moved));
-            if (!writer.forceBeside()) {
-                throw new IOException("the journal can't be written");
+            // Should it be in an older snapshot only that they are gone, their copies would come back to life. And what
+            // is
+            // missing in the gaps between them, should they be damaged, was counted before.
+            // How they ended comes first, and has to stay: of what is only gone nobody would know what has become of
+            // it.
+            LongList gone = writer.fetchWithPen(() -> saidToBeGone(moved));
+            forceJournal();
+            if (gone.size() > 0) {
+                writer.withPen(() -> writer.writeGone(gone));
+                forceJournal();
             }
             return writer.fetchWithPen(() -> install(compaction, moved));
         } catch (IOException e) {
@@ -233,8 +240,14 @@ final class Housekeeper {
         return rows;
     }
 
-    /** With the pen: what is gone although a copy of it is about to appear is said to be gone. */
-    private void bury(List<Moved> moved) {
+    private void forceJournal() throws IOException {
+        if (!writer.forceBeside()) {
+            throw new IOException("the journal can't be written");
+        }
+    }
+
+    /** With the pen: what is gone although a copy of it is about to appear; the journal has been told how each of them ended. */
+    private LongList saidToBeGone(List<Moved> moved) {
         LongList gone = new LongList();
         lock.lock();
         try {
@@ -246,11 +259,8 @@ final class Housekeeper {
         } finally {
             lock.unlock();
         }
-        // Should it be in an older snapshot only that they are gone, their copies would come back to life. And what is
-        // missing in the gaps between them, should they be damaged, was counted before.
-        // How they ended comes first: killed between the two, nobody would know what has become of them.
         writer.checkpoint();
-        writer.writeGone(gone);
+        return gone;
     }
 
     /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
