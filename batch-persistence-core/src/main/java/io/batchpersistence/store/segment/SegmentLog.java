@@ -358,6 +358,8 @@ final class SegmentLog implements PayloadLog {
     /** Cuts off what is behind the last whole record and seals. Every step can be repeated by the next opening. */
     private boolean repair(Segment segment, SegmentIndex index, int end) {
         try (DiskFile file = disk.open(segment.path)) {
+            file.force(); // a process that was killed may have left it unforced: an index must not outlive what is
+            // in it
             byte[] bytes = index.toBytes(segment.number, end);
             file.truncate(end);
             file.write(end, bytes, 0, bytes.length);
