@@ -3,12 +3,17 @@ package io.batchpersistence.internal.disk;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Random;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
-/** A disk whose operations fail, or wait, when a test says so. Thread-safe. */
+/**
+ * A disk whose operations fail, or wait, when a test says so, and are counted. After a force that failed, a {@link MemoryDisk}
+ * below has dropped what it was for, as kernels do. Thread-safe.
+ */
 public final class FaultyDisk implements Disk {
 
     /** What can fail. */
@@ -20,7 +25,15 @@ public final class FaultyDisk implements Disk {
         MOVE,
         DELETE,
         FORCE_DIRECTORY,
-        READ
+        READ,
+        OPEN,
+        SIZE,
+        LIST,
+        CLOSE;
+
+        boolean changes() {
+            return compareTo(READ) < 0;
+        }
     }
 
     /** A fault in force. */
@@ -65,6 +78,12 @@ public final class FaultyDisk implements Disk {
     private volatile @Nullable Thread lastForcing;
     private final AtomicInteger segmentForces = new AtomicInteger();
     private final AtomicInteger waiting = new AtomicInteger();
+    private final AtomicLong bytesRead = new AtomicLong();
+    private @Nullable Random random;
+    private double rate;
+    private Predicate<Operation> some = operation -> true;
+    private int changes;
+    private int failingChange = -1;
 
     public FaultyDisk(Disk disk) {
         this.disk = disk;
@@ -77,8 +96,33 @@ public final class FaultyDisk implements Disk {
         return begun;
     }
 
+    /** From now on that share of the operations fails, of those kinds. */
+    public synchronized void failSome(double share, Random choice, Predicate<Operation> kinds) {
+        rate = share;
+        random = choice;
+        some = kinds;
+    }
+
+    /** Lets only that one fail, counted from here, of all operations that change something. */
+    public synchronized void failChange(int number) {
+        changes = 0;
+        failingChange = number;
+    }
+
+    /** How many operations have changed something since {@link #failChange}. */
+    public synchronized int changes() {
+        return changes;
+    }
+
     public synchronized void heal() {
         fault = null;
+        random = null;
+        failingChange = -1;
+    }
+
+    /** By whoever. */
+    public long bytesRead() {
+        return bytesRead.get();
     }
 
     /** From now on every force of a segment waits until the latch is open. */
@@ -108,6 +152,17 @@ public final class FaultyDisk implements Disk {
 
     /** Returns the fault if this operation is to fail. */
     private synchronized @Nullable Fault hit(Operation operation, Path file) {
+        Random choice = random;
+        if (choice != null && some.test(operation) && choice.nextDouble() < rate) {
+            return new Fault(
+                            operation,
+                            name -> true,
+                            choice.nextBoolean() ? "Input/output error" : "No space left on device")
+                    .partly(choice.nextInt(2_000));
+        }
+        if (operation.changes() && ++changes == failingChange) {
+            return new Fault(operation, name -> true, "Input/output error").partly(changes * 31 % 700);
+        }
         Fault current = fault;
         if (current == null
                 || current.operation != operation
@@ -140,22 +195,27 @@ public final class FaultyDisk implements Disk {
 
     @Override
     public DiskFile open(Path file) throws IOException {
+        check(Operation.OPEN, file);
         return new FaultyFile(file, disk.open(file));
     }
 
     @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
         check(Operation.READ, file);
-        return disk.read(file, offset, length);
+        byte[] bytes = disk.read(file, offset, length);
+        bytesRead.addAndGet(bytes.length);
+        return bytes;
     }
 
     @Override
     public long size(Path file) throws IOException {
+        check(Operation.SIZE, file);
         return disk.size(file);
     }
 
     @Override
     public List<Path> list(Path directory) throws IOException {
+        check(Operation.LIST, directory);
         return disk.list(directory);
     }
 
@@ -226,7 +286,13 @@ public final class FaultyDisk implements Disk {
                 lastForcing = Thread.currentThread();
             }
             passGate(path);
-            check(Operation.FORCE, path);
+            Fault hit = hit(Operation.FORCE, path);
+            if (hit != null) {
+                if (file instanceof MemoryDisk.OpenFile inMemory) {
+                    inMemory.drop();
+                }
+                throw new IOException(hit.message);
+            }
             file.force();
         }
 
@@ -238,7 +304,8 @@ public final class FaultyDisk implements Disk {
 
         @Override
         public void close() throws IOException {
-            file.close();
+            file.close(); // it is, whatever is said about it
+            check(Operation.CLOSE, path);
         }
     }
 }

@@ -6,6 +6,7 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
@@ -43,7 +44,7 @@ class BigBacklogTest {
     @Test
     void openingReadsIndexesAndNotPayloadsAndBatchesComeInOrder() {
         fill();
-        CountingDisk disk = new CountingDisk(new NioDisk());
+        FaultyDisk disk = new FaultyDisk(new NioDisk());
         try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
             long payload = store.stats().total().bytes();
             assertThat(store.stats().total().pending()).isEqualTo(BATCHES);

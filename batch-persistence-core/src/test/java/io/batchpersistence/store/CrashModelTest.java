@@ -1,0 +1,323 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.store.Ledger.Left;
+import io.batchpersistence.store.Ledger.Owed;
+import io.batchpersistence.store.Ledger.Standing;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import java.util.function.Predicate;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Long random lives: batches come, are sent, fail, are given up and replayed, the clock is set, the disk fails and is full, the
+ * process is closed and killed, the power goes. After each, the store has what the {@link Ledger} says.
+ *
+ * <p>What {@link ModelTest} checks to the letter on a disk that works, this checks as promises on one that doesn't.
+ */
+class CrashModelTest {
+
+    private static final int STEPS = 150;
+    private static final String[] COLLECTORS = {"loki", "elasticsearch", "otlp"};
+
+    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
+
+    /** What they say here is expected, and thousands of lines. */
+    @BeforeAll
+    static void quiet() {
+        LOG.setLevel(Level.OFF);
+    }
+
+    @AfterAll
+    static void loud() {
+        LOG.setLevel(null);
+    }
+
+    @TempDir
+    Path directory;
+
+    @ParameterizedTest
+    @EnumSource
+    void keeps_its_promises_whatever_happens(StoreKind kind) throws Exception {
+        Campaign.run(
+                "CrashModelTest#keeps_its_promises_whatever_happens[" + kind + "]",
+                kind == StoreKind.SEGMENT ? 0.4 : 0.2,
+                kind == StoreKind.SEGMENT ? 60 : 25,
+                campaign -> seed -> new Life(campaign, kind, seed).live());
+    }
+
+    private final class Life {
+
+        private final Campaign campaign;
+        private final StoreKind kind;
+        private final Random random;
+        private final ManualClock clock = new ManualClock();
+        private final Deque<String> last = new ArrayDeque<>();
+        private final List<String> ids = new ArrayList<>();
+        private final List<Corruption> reports = new ArrayList<>();
+
+        private MemoryDisk disk = new MemoryDisk();
+        private FaultyDisk faulty = new FaultyDisk(disk);
+        private Ledger ledger = new Ledger();
+        private Map<String, CollectorStats> carried = Map.of();
+        private StoreCalls calls = new StoreCalls(ledger, clock, 0);
+        private BatchStore store;
+        private int born;
+        /** Whether the disk has failed since the store was opened: then it may not even have taken back what it refused. */
+        private boolean hasFailed;
+
+        Life(Campaign campaign, StoreKind kind, long seed) {
+            this.campaign = campaign;
+            this.kind = kind;
+            this.random = new Random(seed);
+            this.store = open();
+        }
+
+        private BatchStore open() {
+            BatchStore opened = kind.open(
+                    DiskStoreOptions.builder(directory)
+                            .segmentSize(4 << 10)
+                            .maxDiskUsage(8 << 20)
+                            .compactionRate(1L << 40)
+                            .clock(clock)
+                            .build(),
+                    faulty);
+            opened.onCorruption(reports::add);
+            return opened;
+        }
+
+        void live() {
+            try {
+                for (int step = 0; step < STEPS; step++) {
+                    campaign.count("steps", 1);
+                    step();
+                }
+                heal();
+                check("at the end", ledger.owed(ledger.position(), Left.RUNNING, false));
+            } catch (RuntimeException | AssertionError e) {
+                throw new AssertionError("after " + String.join(", ", last), e);
+            } finally {
+                faulty.heal();
+                disk.capacity(Long.MAX_VALUE);
+                store.close();
+            }
+        }
+
+        private void step() {
+            int dice = random.nextInt(100);
+            if (dice < 25) {
+                persist();
+            } else if (dice < 32) {
+                persistTogether();
+            } else if (dice < 48) {
+                String id = id();
+                note("deliver " + id);
+                calls.deliver(store, id);
+            } else if (dice < 58) {
+                String id = id();
+                note("fail " + id);
+                calls.fail(store, id, random.nextInt(3) == 0, "HTTP " + random.nextInt(600));
+            } else if (dice < 66) {
+                note("attempt");
+                calls.attempt(store, pick(COLLECTORS), 1 + random.nextInt(4), random);
+            } else if (dice < 69) {
+                String id = id();
+                note("replay " + id);
+                calls.replay(store, id);
+            } else if (dice < 71) {
+                String id = id();
+                note("discard " + id);
+                calls.discard(store, id);
+            } else if (dice < 73) {
+                note("expire");
+                calls.expire(store, pick(COLLECTORS));
+            } else if (dice < 75) {
+                note("evict");
+                calls.evict(store, 1 + random.nextInt(3));
+            } else if (dice < 81) {
+                note("reclaim");
+                store.reclaim();
+            } else if (dice < 85) {
+                Duration by = Duration.ofSeconds(random.nextInt(20_000) - 4_000);
+                note("clock by " + by);
+                clock.advance(by);
+            } else if (dice < 88) {
+                note("close");
+                heal();
+                store.close();
+                reopen(disk, ledger.owed(ledger.position(), Left.RUNNING, false));
+            } else if (dice < 91) {
+                leave(false);
+            } else if (dice < 94) {
+                leave(true);
+            } else if (dice < 96) {
+                note("disk fails");
+                hasFailed = true;
+                faulty.failSome(0.05 + random.nextDouble() * 0.5, random, kinds());
+            } else if (dice < 98) {
+                note("disk is full");
+                hasFailed = true;
+                disk.capacity(disk.used() + random.nextInt(3_000));
+            } else {
+                heal();
+                check("running", ledger.owed(ledger.position(), Left.RUNNING, false));
+            }
+        }
+
+        /** A disk that can't be read for a moment makes a store that is running refuse, but not forget. */
+        private Predicate<Operation> kinds() {
+            return switch (random.nextInt(4)) {
+                case 0 -> operation -> operation == Operation.FORCE;
+                case 1 -> operation -> operation == Operation.READ;
+                case 2 -> operation -> true;
+                default -> operation -> operation == Operation.WRITE || operation == Operation.FORCE_DIRECTORY;
+            };
+        }
+
+        private void heal() {
+            note("disk is well");
+            faulty.heal();
+            disk.capacity(Long.MAX_VALUE);
+            if (hasFailed) { // until a journal and a segment can be written again
+                store.reclaim();
+                persist();
+                assertThat(store.stats().problem()).isNull();
+            }
+        }
+
+        private void persist() {
+            String id = "batch " + born++;
+            note("persist " + id);
+            ids.add(id);
+            boolean accepted = calls.persist(store, id, pick(COLLECTORS));
+            assertThat(accepted || hasFailed).isTrue();
+        }
+
+        private void persistTogether() {
+            List<CompletableFuture<Boolean>> group = new ArrayList<>();
+            for (int i = random.nextInt(5); i >= 0; i--) {
+                String id = "batch " + born++;
+                note("persist with others " + id);
+                ids.add(id);
+                group.add(calls.persistAsync(store, id, pick(COLLECTORS)));
+            }
+            group.forEach(each -> assertThat(each.join() || hasFailed).isTrue());
+        }
+
+        /** The process is killed, or the power goes; now and then once more while the store is opened. */
+        private void leave(boolean powerCut) {
+            note(powerCut ? "power cut" : "kill");
+            campaign.count(powerCut ? "power cuts" : "kills", 1);
+            MemoryDisk left = disk.copy();
+            Owed owed = ledger.owed(ledger.position(), powerCut ? Left.POWER_CUT : Left.KILLED, hasFailed);
+            Owed owedAfterPowerCut = ledger.owed(ledger.position(), Left.POWER_CUT, hasFailed);
+            faulty.heal();
+            disk.capacity(Long.MAX_VALUE);
+            store.close();
+            if (powerCut) {
+                left = afterPowerCut(left);
+            }
+            if (random.nextInt(3) == 0) {
+                note("again while opening");
+                campaign.count("crashes while opening", 1);
+                faulty = new FaultyDisk(left);
+                if (random.nextBoolean()) {
+                    faulty.failSome(0.3, random, operation -> operation.compareTo(Operation.READ) < 0);
+                }
+                List<MemoryDisk> moments = new ArrayList<>();
+                MemoryDisk opening = left;
+                left.beforeChange(() -> moments.add(opening.copy()));
+                try {
+                    open().close();
+                } catch (BatchPersistenceException e) {
+                    // the disk was that bad
+                }
+                reports.clear();
+                left.beforeChange(() -> {});
+                moments.add(left.copy());
+                left = moments.get(random.nextInt(moments.size()));
+                if (random.nextBoolean()) {
+                    left = afterPowerCut(left);
+                    owed = owedAfterPowerCut;
+                }
+            }
+            reopen(left, owed);
+        }
+
+        private MemoryDisk afterPowerCut(MemoryDisk left) {
+            List<MemoryDisk> may = new ArrayList<>();
+            left.powerCuts(4, random, may::add);
+            return pick(may.toArray(new MemoryDisk[0]));
+        }
+
+        /** What is found is what the next life begins with. */
+        private void reopen(MemoryDisk found, Owed owed) {
+            disk = found;
+            faulty = new FaultyDisk(disk);
+            store = open();
+            Map<String, Standing> held = check("reopened", owed);
+            assertThat(store.stats().problem()).isNull();
+            hasFailed = false;
+            carried = store.stats().collectors();
+            ledger = new Ledger();
+            calls = new StoreCalls(ledger, clock, 0);
+            held.forEach((id, standing) -> {
+                Owed.Batch batch = Objects.requireNonNull(owed.batches().get(id));
+                ledger.carried(id, batch.type(), standing, batch.accepted());
+            });
+            ids.clear();
+            ids.addAll(held.keySet());
+            ids.sort(null);
+        }
+
+        private Map<String, Standing> check(String when, Owed owed) {
+            campaign.count("checks", 1);
+            long mayBeForgotten = hasFailed ? owed.mayHaveEnded() : 0;
+            long mayBeReported = owed.undecided() + mayBeForgotten;
+            assertThat(reports.stream().mapToLong(Corruption::batches).sum())
+                    .as("%s: %s", when, reports)
+                    .isLessThanOrEqualTo(mayBeReported);
+            reports.clear();
+            return new Promises(store, calls, clock).check(owed, carried, mayBeReported, mayBeForgotten, when);
+        }
+
+        private String id() {
+            return ids.isEmpty() ? "nobody" : ids.get(random.nextInt(ids.size()));
+        }
+
+        private <T> T pick(T[] of) {
+            return of[random.nextInt(of.length)];
+        }
+
+        private void note(String step) {
+            last.add(step);
+            if (last.size() > 25) {
+                last.remove();
+            }
+        }
+    }
+}

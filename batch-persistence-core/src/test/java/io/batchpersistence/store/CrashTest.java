@@ -1,0 +1,407 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.store.Ledger.Left;
+import io.batchpersistence.store.Ledger.Owed;
+import io.batchpersistence.store.Ledger.Standing;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A store is left before every single operation of its disk, and in the middle of writes: as a killed process leaves it, and as
+ * a power cut may leave it. Whatever is left is opened, and must have what its callers were promised up to that moment, see
+ * {@link Ledger}; the opening itself is left at every operation as well.
+ *
+ * <p>Which thread does what when differs from run to run, so a seed fixes what is done, and what a power cut leaves, but not
+ * every moment.
+ */
+class CrashTest {
+
+    /** A store, and what is done with it. */
+    enum Scenario {
+        /** Small segments: begun, sealed, deleted and compacted all the time. */
+        SEGMENT(StoreKind.SEGMENT, 4 << 10, 0, 80, 100, 0.25),
+        /** Segments so large that they are prepared and sealed by the housekeeper. */
+        LARGE_SEGMENT(StoreKind.SEGMENT, 1 << 20, 60_000, 60, 50, 0.15),
+        JSON_FILES(StoreKind.JSON_FILES, 4 << 10, 0, 50, 70, 0.2);
+
+        final StoreKind kind;
+        final int segmentSize;
+        final int padding;
+        final int batches;
+        /** At how many operations it is left by default. */
+        final int crashes;
+
+        final double share;
+
+        Scenario(StoreKind kind, int segmentSize, int padding, int batches, int crashes, double share) {
+            this.kind = kind;
+            this.segmentSize = segmentSize;
+            this.padding = padding;
+            this.batches = batches;
+            this.crashes = crashes;
+            this.share = share;
+        }
+    }
+
+    /** How many operations fail by default, one in each run. */
+    private static final int CRASHES_OF_FAULTS = 30;
+
+    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
+
+    /** What they say here is expected, and thousands of lines. */
+    @BeforeAll
+    static void quiet() {
+        LOG.setLevel(Level.OFF);
+    }
+
+    @AfterAll
+    static void loud() {
+        LOG.setLevel(null);
+    }
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+
+    @ParameterizedTest
+    @EnumSource
+    void left_at_any_operation_it_has_what_was_promised(Scenario scenario) throws Exception {
+        Campaign.run(
+                "CrashTest#left_at_any_operation_it_has_what_was_promised[" + scenario + "]",
+                scenario.share,
+                1,
+                campaign -> seed -> crashEverywhere(campaign, scenario, seed));
+    }
+
+    /** What there was before one operation. */
+    private record Moment(MemoryDisk disk, int position) {}
+
+    private void crashEverywhere(Campaign campaign, Scenario scenario, long seed) {
+        MemoryDisk disk = new MemoryDisk();
+        Ledger ledger = new Ledger();
+        List<Moment> moments = new ArrayList<>();
+        disk.beforeChange(() -> moments.add(new Moment(disk.copy(), ledger.position())));
+        StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
+        BatchStore store = open(scenario, disk);
+        new Workload(calls, store, scenario.batches, seed).run();
+        store.close();
+        disk.beforeChange(() -> {});
+        moments.add(new Moment(disk.copy(), ledger.position()));
+        campaign.count("crash points", moments.size());
+        Random random = new Random(seed);
+        int most = Campaign.isLong() ? 12 : 4;
+        double share = Campaign.isLong() ? 1 : Math.min(1, scenario.crashes / (double) moments.size());
+        for (int i = 0; i < moments.size(); i++) {
+            if (random.nextDouble() >= share) {
+                continue;
+            }
+            Moment moment = moments.get(i);
+            String what = scenario + ", seed " + seed + ", operation " + i + " of " + moments.size();
+            boolean deep = random.nextInt(Campaign.isLong() ? 30 : 50) == 0;
+            Owed killed = ledger.owed(moment.position(), Left.KILLED, false);
+            Owed cut = ledger.owed(moment.position(), Left.POWER_CUT, false);
+            check(campaign, scenario, moment.disk().copy(), killed, cut, deep, what + ", killed");
+            int[] variant = new int[1];
+            moment.disk()
+                    .powerCuts(
+                            most,
+                            random,
+                            left -> check(
+                                    campaign, scenario, left, cut, cut, deep, what + ", power cut " + variant[0]++));
+        }
+    }
+
+    /**
+     * One operation of the disk fails, whichever it is: a write after a part of it, a force with all that it was for. Whoever was
+     * told that something is done must find it so, at once, after a kill, and after a power cut.
+     */
+    @ParameterizedTest
+    @EnumSource
+    void any_operation_may_fail_and_nothing_promised_is_lost(Scenario scenario) throws Exception {
+        Campaign.run(
+                "CrashTest#any_operation_may_fail_and_nothing_promised_is_lost[" + scenario + "]",
+                scenario.share / 2,
+                CRASHES_OF_FAULTS,
+                campaign -> seed -> failOnce(campaign, scenario, seed));
+    }
+
+    private void failOnce(Campaign campaign, Scenario scenario, long seed) {
+        Random random = new Random(seed);
+        int number = 1 + random.nextInt(scenario == Scenario.LARGE_SEGMENT ? 250 : 350);
+        MemoryDisk disk = new MemoryDisk();
+        FaultyDisk faulty = new FaultyDisk(disk);
+        Ledger ledger = new Ledger();
+        String what = scenario + ", seed " + seed + ", operation " + number + " fails";
+        faulty.failChange(number);
+        BatchStore store = open(scenario, faulty);
+        MemoryDisk killed;
+        try {
+            List<Corruption> reports = new ArrayList<>();
+            store.onCorruption(reports::add);
+            new Workload(new StoreCalls(ledger, clock, scenario.padding), store, 16, seed)
+                    .faulty()
+                    .run();
+            campaign.count("operations that failed", faulty.changes() >= number ? 1 : 0);
+            new Promises(store, calls(scenario), clock)
+                    .check(ledger.owed(ledger.position(), Left.RUNNING, false), Map.of(), 0, 0, what);
+            assertThat(store.stats().problem()).as(what).isNull();
+            assertThat(reports).as(what).isEmpty();
+            killed = disk.copy();
+        } finally {
+            store.close();
+        }
+        Owed owedKilled = ledger.owed(ledger.position(), Left.KILLED, false);
+        Owed owedCut = ledger.owed(ledger.position(), Left.POWER_CUT, false);
+        check(campaign, scenario, killed.copy(), owedKilled, owedCut, false, what + ", then killed");
+        int[] variant = new int[1];
+        killed.powerCuts(
+                3,
+                random,
+                left -> check(
+                        campaign, scenario, left, owedCut, owedCut, false, what + ", then power cut " + variant[0]++));
+    }
+
+    private BatchStore open(Scenario scenario, Disk disk) {
+        return scenario.kind.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(scenario.segmentSize)
+                        .compression(scenario.padding > 0 ? Compression.NONE : Compression.ZSTD)
+                        .compactionRate(1L << 40)
+                        .clock(clock)
+                        .build(),
+                disk);
+    }
+
+    /** Opens what was left, and leaves the opening at some operations, too. */
+    private void check(
+            Campaign campaign,
+            Scenario scenario,
+            MemoryDisk left,
+            Owed owed,
+            Owed owedAfterPowerCut,
+            boolean deep,
+            String what) {
+        campaign.count("states opened", 1);
+        List<MemoryDisk> again = new ArrayList<>();
+        if (deep) {
+            left.beforeChange(() -> again.add(left.copy()));
+        }
+        Map<String, Standing> seen;
+        BatchStore store = open(scenario, left);
+        try {
+            List<Corruption> reports = new ArrayList<>();
+            store.onCorruption(reports::add);
+            seen = new Promises(store, calls(scenario), clock).check(owed, Map.of(), owed.undecided(), 0, what);
+            assertThat(reports.stream().mapToLong(Corruption::batches).sum())
+                    .as("%s: %s", what, reports)
+                    .isLessThanOrEqualTo(owed.undecided());
+            left.beforeChange(() -> {});
+            if (deep) {
+                goOn(campaign, scenario, store, left, seen, what);
+            }
+        } finally {
+            left.beforeChange(() -> {});
+            store.close();
+        }
+        Random random = new Random(what.hashCode());
+        for (int i = 0; i < again.size(); i++) {
+            if (!Campaign.isLong() && random.nextInt(4) > 0) {
+                continue;
+            }
+            campaign.count("crash points while opening", 1);
+            String second = what + ", left again at operation " + i + " of the opening";
+            check(campaign, scenario, again.get(i).copy(), owed, owedAfterPowerCut, false, second + ", killed");
+            int[] variant = new int[1];
+            again.get(i)
+                    .powerCuts(
+                            3,
+                            random,
+                            cut -> check(
+                                    campaign,
+                                    scenario,
+                                    cut,
+                                    owedAfterPowerCut,
+                                    owedAfterPowerCut,
+                                    false,
+                                    second + ", power cut " + variant[0]++));
+        }
+    }
+
+    /** What has been seen once stays, and what is persisted from now on is safe: no number is used twice. */
+    private void goOn(
+            Campaign campaign,
+            Scenario scenario,
+            BatchStore store,
+            MemoryDisk disk,
+            Map<String, Standing> seen,
+            String what) {
+        Ledger ledger = new Ledger();
+        StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
+        check(calls.persist(store, "after the crash", "loki"));
+        check(calls.persist(store, "delivered after the crash", "loki"));
+        check(calls.deliver(store, "delivered after the crash"));
+        check(calls.persist(store, "dead after the crash", "loki"));
+        check(calls.fail(store, "dead after the crash", true, "400"));
+        check(calls.replay(store, "dead after the crash"));
+        MemoryDisk cut = disk.afterPowerCut();
+        store.close();
+        campaign.count("states opened", 1);
+        try (BatchStore next = open(scenario, cut)) {
+            List<Corruption> reports = new ArrayList<>();
+            next.onCorruption(reports::add);
+            Map<String, Standing> now = new Promises(next, calls(scenario), clock).standings();
+            assertThat(now).as(what + ", next").containsAllEntriesOf(seen);
+            assertThat(now)
+                    .as(what + ", next")
+                    .containsOnlyKeys(union(seen.keySet(), "after the crash", "dead after the crash"));
+            assertThat(now.get("dead after the crash")).isEqualTo(Standing.NEW);
+            assertThat(reports)
+                    .as(what + ", next")
+                    .allSatisfy(report -> assertThat(report.batches()).isZero());
+        }
+    }
+
+    private StoreCalls calls(Scenario scenario) {
+        return new StoreCalls(new Ledger(), clock, scenario.padding);
+    }
+
+    private static void check(boolean done) {
+        assertThat(done).isTrue();
+    }
+
+    private static Set<String> union(Set<String> ids, String... more) {
+        Set<String> all = new HashSet<>(ids);
+        all.addAll(List.of(more));
+        return all;
+    }
+
+    /** Everything that can be done with a store, by several threads. */
+    private static final class Workload {
+
+        private final StoreCalls calls;
+        private final BatchStore store;
+        private final int batches;
+        private final long seed;
+        /** Whether something may go wrong. */
+        private boolean faulty;
+
+        Workload(StoreCalls calls, BatchStore store, int batches, long seed) {
+            this.calls = calls;
+            this.store = store;
+            this.batches = batches;
+            this.seed = seed;
+        }
+
+        Workload faulty() {
+            faulty = true;
+            return this;
+        }
+
+        private void check(boolean done) {
+            assertThat(done || faulty).isTrue();
+        }
+
+        void run() {
+            CompletableFuture.allOf(
+                            CompletableFuture.runAsync(this::waited),
+                            CompletableFuture.runAsync(() -> groups("elasticsearch")),
+                            CompletableFuture.runAsync(() -> groups("otlp")))
+                    .join();
+            operate();
+        }
+
+        /** One by one, and what the store's own recovery does. */
+        private void waited() {
+            Random random = new Random(seed);
+            List<String> left = new ArrayList<>();
+            for (int i = 0; i < batches; i++) {
+                String id = "waited " + i;
+                check(calls.persist(store, id, "loki"));
+                switch (random.nextInt(8)) {
+                    case 0, 1, 2, 3 -> check(calls.deliver(store, id));
+                    case 4 -> check(calls.fail(store, id, false, "503"));
+                    case 5 -> check(calls.fail(store, id, true, "400"));
+                    default -> left.add(id);
+                }
+                if (i % 10 == 9) {
+                    calls.attempt(store, "loki", 2, random);
+                }
+                if (i % 20 == 19) {
+                    if (!left.isEmpty()) {
+                        check(calls.discard(store, left.remove(0)));
+                    }
+                    store.reclaim();
+                }
+            }
+        }
+
+        /** Four at a time, nobody waits for one alone. */
+        private void groups(String type) {
+            for (int i = 0; i < batches / 2; i += 4) {
+                List<CompletableFuture<Boolean>> group = new ArrayList<>();
+                List<String> ids = new ArrayList<>();
+                for (int j = i; j < i + 4; j++) {
+                    ids.add(type + " " + j);
+                    group.add(calls.persistAsync(store, type + " " + j, type));
+                }
+                group.forEach(each -> check(each.join()));
+                ids.subList(1, 4).forEach(id -> check(calls.deliver(store, id)));
+                if (i % 16 == 0) {
+                    check(calls.fail(store, ids.get(0), true, "400"));
+                }
+            }
+        }
+
+        /** What people do, and what time does; and so many reasons that the journal is begun anew. */
+        private void operate() {
+            check(calls.persist(store, "troubled", "syslog"));
+            check(calls.fail(store, "troubled", false, "x"));
+            for (int i = 0; i < 80; i++) {
+                for (Claim claim : calls.claim(store, "syslog", 1)) {
+                    check(calls.failAgain(store, claim, false, i + " " + "x".repeat(4_000)));
+                }
+            }
+            check(calls.persist(store, "old", "kafka"));
+            check(calls.fail(store, "old", false, "503"));
+            store.reclaim();
+            check(calls.persist(store, "replayed", "kafka"));
+            check(calls.fail(store, "replayed", true, "400"));
+            check(calls.replay(store, "replayed"));
+            check(calls.persist(store, "discarded", "kafka"));
+            check(calls.discard(store, "discarded"));
+            calls.expire(store, "kafka");
+            check(calls.persist(store, "in the way", "kafka"));
+            check(calls.fail(store, "in the way", true, "400"));
+            calls.evict(store, 3);
+            store.reclaim();
+            for (int i = 0; i < 8; i++) {
+                check(calls.persist(store, "last " + i, "kafka"));
+            }
+        }
+    }
+}

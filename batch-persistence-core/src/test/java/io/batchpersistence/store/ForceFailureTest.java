@@ -1,0 +1,224 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A force fails, once, and has dropped what it was for; the next one returns normally, and means nothing for that. Then the
+ * power goes: what somebody was told is durable is there, and what was refused is not.
+ */
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class ForceFailureTest {
+
+    private static final String BROKEN = "Input/output error";
+    private static final BatchSelector ALL = BatchSelector.all();
+
+    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
+
+    /** What they say here is expected. */
+    @BeforeAll
+    static void quiet() {
+        LOG.setLevel(Level.OFF);
+    }
+
+    @AfterAll
+    static void loud() {
+        LOG.setLevel(null);
+    }
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final MemoryDisk disk = new MemoryDisk();
+    private final FaultyDisk faulty = new FaultyDisk(disk);
+    private final List<Corruption> reports = new ArrayList<>();
+    /** What a test leaves to be opened after it, when the directory's lock is free. */
+    private final List<Left> lefts = new ArrayList<>();
+
+    private record Left(StoreKind kind, MemoryDisk disk, List<String> ids) {}
+
+    private BatchStore open(StoreKind kind, Disk on) {
+        BatchStore store = kind.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .compactionRate(1)
+                        .syncInterval(Duration.ofDays(1)) // nothing is forced that nobody asks for
+                        .clock(clock)
+                        .build(),
+                on);
+        store.onCorruption(reports::add);
+        return store;
+    }
+
+    private CompletableFuture<Void> persist(BatchStore store, String id) {
+        return store.append(
+                GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
+    }
+
+    private static String payload(StoreKind kind) {
+        return kind == StoreKind.SEGMENT ? ".segment" : ".json";
+    }
+
+    /** After every power cut that could be now, exactly these are there. */
+    private void assertAfterPowerCut(StoreKind kind, MemoryDisk left, List<String> ids) {
+        left.powerCuts(30, new Random(1), cut -> {
+            try (BatchStore store = open(kind, cut)) {
+                assertThat(store.list(ALL, clock.instant()))
+                        .extracting(BatchSummary::id)
+                        .containsExactlyInAnyOrderElementsOf(ids);
+                for (String id : ids) {
+                    PersistedBatch batch = store.find(id).orElseThrow();
+                    assertThat(batch.entries()).isEqualTo(GeneratedBatch.entries(id));
+                }
+                assertThat(store.stats().total().isBalanced()).isTrue();
+                assertThat(store.stats().total().corrupt()).isZero();
+            }
+        });
+        assertThat(reports).allSatisfy(report -> assertThat(report.batches()).isZero());
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void of_payloads_tells_who_waited_and_the_next_batch_is_safe(StoreKind kind) {
+        try (BatchStore store = open(kind, faulty)) {
+            persist(store, "before").join();
+            faulty.fail(Operation.FORCE, payload(kind), BROKEN).times(1);
+            CompletableFuture<Void> refused = persist(store, "refused");
+            assertThat(refused)
+                    .failsWithin(Duration.ofSeconds(30))
+                    .withThrowableThat()
+                    .withMessageContaining(BROKEN);
+            assertThat(store.stats().problem()).contains(BROKEN);
+            persist(store, "after").join();
+            assertThat(store.stats().problem()).isNull();
+            assertThat(store.find("refused")).isEmpty();
+            assertAfterPowerCutOf(store, kind, "before", "after");
+            persist(store, "refused").join(); // its owner tries again
+            assertAfterPowerCutOf(store, kind, "before", "after", "refused");
+        }
+    }
+
+    private void assertAfterPowerCutOf(BatchStore store, StoreKind kind, String... ids) {
+        assertThat(store.count(ALL, clock.instant())).isEqualTo(ids.length);
+        lefts.add(new Left(kind, disk.copy(), List.of(ids)));
+    }
+
+    @AfterEach
+    void what_was_left_has_it() {
+        assertThat(lefts).isNotEmpty();
+        for (Left left : lefts) {
+            assertAfterPowerCut(left.kind(), left.disk(), left.ids());
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void of_the_directory_refuses_and_the_next_batch_is_safe(StoreKind kind) {
+        try (BatchStore store = open(kind, faulty)) {
+            faulty.fail(Operation.FORCE_DIRECTORY, "", BROKEN).times(1);
+            assertThat(persist(store, "refused"))
+                    .failsWithin(Duration.ofSeconds(30))
+                    .withThrowableThat()
+                    .withMessageContaining(BROKEN);
+            persist(store, "after").join();
+            assertAfterPowerCutOf(store, kind, "after");
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void of_the_journal_costs_no_mark(StoreKind kind) {
+        try (BatchStore store = open(kind, faulty)) {
+            for (String id : List.of("delivered", "dead", "discarded", "failed")) {
+                persist(store, id).join();
+            }
+            assertThat(store.delivered("delivered")).isNotNull();
+            fail(store, "dead", true);
+            fail(store, "failed", false);
+            faulty.fail(Operation.FORCE, ".journal", BROKEN).times(1);
+            assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne(); // forces
+            assertThat(store.stats().problem()).isNull();
+            lefts.add(new Left(kind, disk.copy(), List.of("dead", "failed")));
+        }
+        try (BatchStore store = open(kind, lefts.get(0).disk().afterPowerCut())) {
+            assertThat(store.find("dead").orElseThrow().state()).isEqualTo(BatchState.DEAD);
+            assertThat(store.find("failed").orElseThrow().retryCount()).isOne();
+            assertThat(store.stats().total().delivered()).isOne();
+            assertThat(store.stats().total().discarded()).isOne();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void of_a_snapshot_leaves_the_one_before_in_force(StoreKind kind) {
+        try (BatchStore store = open(kind, faulty)) {
+            persist(store, "dead").join();
+            fail(store, "dead", true);
+            persist(store, "delivered").join();
+            assertThat(store.delivered("delivered")).isNotNull();
+        }
+        faulty.fail(Operation.FORCE, ".tmp", BROKEN).times(1);
+        try (BatchStore store = open(kind, faulty)) {
+            assertThat(store.find("dead").orElseThrow().state()).isEqualTo(BatchState.DEAD);
+            lefts.add(new Left(kind, disk.copy(), List.of("dead")));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void while_no_force_works_everything_is_refused_and_it_is_told(StoreKind kind) {
+        try (BatchStore store = open(kind, faulty)) {
+            persist(store, "before").join();
+            faulty.fail(Operation.FORCE, "", BROKEN);
+            for (int i = 0; i < 5; i++) {
+                assertThat(persist(store, "refused " + i)).failsWithin(Duration.ofSeconds(30));
+                assertThat(store.stats().problem()).contains(BROKEN);
+            }
+            assertThat(store.delivered("before")).isNotNull(); // what can't be written counts all the same
+            assertThat(store.count(ALL, clock.instant())).isZero();
+            faulty.heal();
+            persist(store, "after").join();
+            store.reclaim();
+            assertThat(store.stats().problem()).isNull();
+            assertAfterPowerCutOf(store, kind, "after");
+        }
+    }
+
+    private void fail(BatchStore store, String id, boolean dead) {
+        assertThat(store.failed(
+                        id,
+                        BatchStore.ANY_FENCE,
+                        "503",
+                        clock.instant(),
+                        (type, retries) -> new BatchStore.Verdict(dead, null, retries + 1)))
+                .isNotNull();
+    }
+}

@@ -1,0 +1,265 @@
+package io.batchpersistence.store;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What the callers of a store were promised, in the order in which it happened: the small obvious model that a crash is checked
+ * against. Every call is noted twice, before it and after it, so that at any moment it is known what is owed, what may be there,
+ * and what must be gone. An id is used once. Thread-safe.
+ */
+final class Ledger {
+
+    /** How a batch can end other than by damage. */
+    enum End {
+        DELIVERED,
+        EXPIRED,
+        EVICTED,
+        DISCARDED
+    }
+
+    /** How a batch stands. */
+    record Standing(@Nullable End end, boolean dead, int retries) {
+        static final Standing NEW = new Standing(null, false, 0);
+
+        static Standing ended(End how) {
+            return new Standing(how, false, 0);
+        }
+    }
+
+    /** What has become of the process that was promised it. */
+    enum Left {
+        /** It lives: all that was done is so. */
+        RUNNING,
+        /** What was written is there. */
+        KILLED,
+        /** What was forced is there. */
+        POWER_CUT
+    }
+
+    private enum Kind {
+        CARRIED,
+        ASKED,
+        ACCEPTED,
+        REFUSED,
+        MARKING,
+        MARKED,
+        NOT_MARKED,
+        WRITTEN,
+        MARK_FORCED,
+        FORCED
+    }
+
+    private record Event(
+            Kind kind, String id, String type, @Nullable Standing standing, int of) {}
+
+    private final List<Event> events = new ArrayList<>();
+
+    /** Where we are; what is noted from now on comes after it. */
+    synchronized int position() {
+        return events.size();
+    }
+
+    private synchronized int note(Kind kind, String id, String type, @Nullable Standing standing, int of) {
+        events.add(new Event(kind, id, type, standing, of));
+        return events.size() - 1;
+    }
+
+    void asked(String id, String collectorType) {
+        note(Kind.ASKED, id, collectorType, null, 0);
+    }
+
+    /**
+     * Was there when this ledger was begun.
+     *
+     * @param owed whether it was accepted; not if it is there although it was refused, or nobody had been told
+     */
+    void carried(String id, String collectorType, Standing standing, boolean owed) {
+        note(Kind.CARRIED, id, collectorType, standing, owed ? 1 : 0);
+    }
+
+    void accepted(String id) {
+        note(Kind.ACCEPTED, id, "", null, 0);
+    }
+
+    void refused(String id) {
+        note(Kind.REFUSED, id, "", null, 0);
+    }
+
+    /** Returns what {@link #marked} or {@link #notMarked} is to be told. */
+    int marking(String id, Standing after) {
+        return note(Kind.MARKING, id, "", after, 0);
+    }
+
+    void marked(String id, int marking) {
+        note(Kind.MARKED, id, "", null, marking);
+    }
+
+    /** The store has said that it did nothing. */
+    void notMarked(String id, int marking) {
+        note(Kind.NOT_MARKED, id, "", null, marking);
+    }
+
+    /** Marks made before that position have been written: a killed process does not take them along. */
+    void written(int before) {
+        note(Kind.WRITTEN, "", "", null, before);
+    }
+
+    /** That mark is durable, and so are all that were made before that position. */
+    void forced(int marking, int before) {
+        note(Kind.MARK_FORCED, "", "", null, marking);
+        note(Kind.FORCED, "", "", null, before);
+    }
+
+    /** What a store has to have, and may have. */
+    record Owed(Map<String, Batch> batches) {
+
+        /**
+         * One batch.
+         *
+         * @param carried whether it was there before
+         * @param accepted whether its caller knows that it is
+         * @param standings how it may stand; empty if it must not be there
+         */
+        record Batch(
+                String id, String type, boolean carried, boolean accepted, boolean refused, Set<Standing> standings) {
+            boolean mustBeHeld() {
+                return accepted && standings.stream().allMatch(standing -> standing.end() == null);
+            }
+
+            boolean mayStand(boolean dead, int retries) {
+                return standings.contains(new Standing(null, dead, retries));
+            }
+
+            boolean mayHaveEnded() {
+                return standings.stream().anyMatch(standing -> standing.end() != null);
+            }
+
+            private boolean mayHaveEnded(End how) {
+                return standings.stream().anyMatch(standing -> standing.end() == how);
+            }
+
+            private boolean mustHaveEnded(End how) {
+                return !standings.isEmpty() && standings.stream().allMatch(standing -> standing.end() == how);
+            }
+        }
+
+        Set<String> types() {
+            return batches.values().stream().map(Batch::type).collect(Collectors.toSet());
+        }
+
+        long accepted(String type) {
+            return of(type).filter(batch -> batch.accepted() && !batch.carried())
+                    .count();
+        }
+
+        long maybeAccepted(String type) {
+            return of(type).filter(
+                            batch -> !batch.carried() && !batch.standings().isEmpty())
+                    .count();
+        }
+
+        long ended(String type, End how) {
+            return of(type).filter(batch -> batch.mustHaveEnded(how)).count();
+        }
+
+        long maybeEnded(String type, End how) {
+            return of(type).filter(batch -> batch.mayHaveEnded(how)).count();
+        }
+
+        /**
+         * Those of which nobody has been told yet whether they are accepted. A power cut in the middle of a write can leave a later
+         * batch of it whole and an earlier one not: nobody has been promised that one, but what is on the disk does not say so, and
+         * it is reported as lost, to be on the safe side.
+         */
+        long undecided() {
+            return batches.values().stream()
+                    .filter(batch -> !batch.accepted() && !batch.refused())
+                    .count();
+        }
+
+        /**
+         * Those that have ended, as far as their callers know. On a disk that fails their bytes may be deleted, to get room, before
+         * it is durable that they have; after a power cut they are reported as lost, or in no counter.
+         */
+        long mayHaveEnded() {
+            return batches.values().stream().filter(Batch::mayHaveEnded).count();
+        }
+
+        /** Those that are held although they were marked as gone. */
+        long again(String type, Set<String> held) {
+            return of(type).filter(batch -> batch.mayHaveEnded() && held.contains(batch.id()))
+                    .count();
+        }
+
+        private Stream<Batch> of(String type) {
+            return batches.values().stream().filter(batch -> batch.type().equals(type));
+        }
+    }
+
+    /**
+     * What was owed at a position.
+     *
+     * @param refusedMayBeThere whether batches that were refused may turn up, because the disk did not take it back either
+     */
+    synchronized Owed owed(int position, Left left, boolean refusedMayBeThere) {
+        int durable = left == Left.RUNNING ? position : 0;
+        Map<String, Standing> first = new HashMap<>();
+        Map<String, List<Integer>> marks = new HashMap<>();
+        Map<Integer, Integer> done = new HashMap<>();
+        Map<String, Owed.Batch> batches = new LinkedHashMap<>();
+        for (int i = 0; i < position; i++) {
+            Event event = events.get(i);
+            String id = event.id();
+            switch (event.kind()) {
+                case CARRIED -> {
+                    first.put(id, Objects.requireNonNull(event.standing()));
+                    marks.put(id, new ArrayList<>());
+                    batches.put(id, new Owed.Batch(id, event.type(), true, event.of() == 1, false, Set.of()));
+                }
+                case ASKED -> {
+                    marks.put(id, new ArrayList<>());
+                    batches.put(id, new Owed.Batch(id, event.type(), false, false, false, Set.of()));
+                }
+                case ACCEPTED ->
+                    batches.computeIfPresent(
+                            id, (same, b) -> new Owed.Batch(id, b.type(), false, true, false, Set.of()));
+                case REFUSED ->
+                    batches.computeIfPresent(
+                            id, (same, b) -> new Owed.Batch(id, b.type(), false, false, true, Set.of()));
+                case MARKING ->
+                    marks.computeIfAbsent(id, same -> new ArrayList<>()).add(i);
+                case MARKED -> done.putIfAbsent(event.of(), i);
+                case NOT_MARKED ->
+                    marks.computeIfAbsent(id, same -> new ArrayList<>()).remove((Integer) event.of());
+                case WRITTEN -> durable = left == Left.KILLED ? Math.max(durable, event.of()) : durable;
+                case MARK_FORCED -> done.put(event.of(), -1);
+                case FORCED -> durable = Math.max(durable, event.of());
+            }
+        }
+        int before = durable;
+        batches.replaceAll((id, batch) -> {
+            Set<Standing> standings = new LinkedHashSet<>();
+            if (!batch.refused() || refusedMayBeThere) {
+                standings.add(first.getOrDefault(id, Standing.NEW));
+            }
+            for (int mark : marks.getOrDefault(id, List.of())) {
+                if (done.getOrDefault(mark, Integer.MAX_VALUE) < before) {
+                    standings.clear();
+                }
+                standings.add(Objects.requireNonNull(events.get(mark).standing()));
+            }
+            return new Owed.Batch(id, batch.type(), batch.carried(), batch.accepted(), batch.refused(), standings);
+        });
+        return new Owed(batches);
+    }
+}

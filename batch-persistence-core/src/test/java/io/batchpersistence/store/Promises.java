@@ -1,0 +1,127 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.store.Ledger.End;
+import io.batchpersistence.store.Ledger.Owed;
+import io.batchpersistence.store.Ledger.Standing;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.ToLongFunction;
+
+/** Whether a store has what is owed: each batch that must be there, whole and as it stands, none that must not, and the books. */
+record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
+
+    private static final String UNKNOWN = "unknown";
+
+    Map<String, Standing> standings() {
+        Map<String, Standing> standings = new HashMap<>();
+        for (BatchSummary batch : store.list(BatchSelector.all(), clock.instant())) {
+            Standing before =
+                    standings.put(batch.id(), new Standing(null, batch.state() == BatchState.DEAD, batch.retryCount()));
+            assertThat(before).as(batch.id() + " is there twice").isNull();
+        }
+        return standings;
+    }
+
+    /**
+     * Fails if it has not.
+     *
+     * @param carried the counters with which the ledger was begun
+     * @param mayBeReported how many batches may be reported as lost, although they were not
+     * @param mayBeForgotten how many batches that have ended may be in no counter at all
+     * @return how the batches stand
+     */
+    Map<String, Standing> check(
+            Owed owed, Map<String, CollectorStats> carried, long mayBeReported, long mayBeForgotten, String what) {
+        Map<String, Standing> held = standings();
+        for (Owed.Batch batch : owed.batches().values()) {
+            Standing standing = held.get(batch.id());
+            if (standing == null) {
+                assertThat(batch.mustBeHeld()).as("%s: %s is lost", what, batch).isFalse();
+            } else {
+                assertThat(batch.mayStand(standing.dead(), standing.retries()))
+                        .as("%s: %s stands as %s", what, batch, standing)
+                        .isTrue();
+            }
+        }
+        assertThat(owed.batches().keySet()).as(what).containsAll(held.keySet());
+        for (String id : held.keySet()) {
+            Optional<PersistedBatch> found = store.find(id);
+            assertThat(found).as(what + ": " + id + " can't be read").isPresent();
+            PersistedBatch batch = found.orElseThrow();
+            assertThat(batch.entries().equals(calls.entries(id)))
+                    .as(what + ": " + id)
+                    .isTrue();
+            assertThat(batch.context()).as(what + ": " + id).isEqualTo(GeneratedBatch.context(id));
+        }
+        checkBooks(store.stats().collectors(), owed, held.keySet(), carried, mayBeReported, mayBeForgotten, what);
+        return held;
+    }
+
+    /**
+     * A power cut can take the frame of the journal that names a collector type and leave one behind it that uses the name: what
+     * became of these batches is known, but not whose they were. It can also take marks and leave counters behind them that have
+     * them: then these batches are sent again, and accepted and delivered twice.
+     */
+    private static void checkBooks(
+            Map<String, CollectorStats> stats,
+            Owed owed,
+            Set<String> held,
+            Map<String, CollectorStats> carried,
+            long mayBeReported,
+            long mayBeForgotten,
+            String what) {
+        Set<String> types = new HashSet<>(owed.types());
+        types.addAll(carried.keySet());
+        types.add(UNKNOWN);
+        assertThat(types).as(what).containsAll(stats.keySet());
+        stats.forEach((type, of) -> {
+            assertThat(of.isBalanced()).as("%s: %s: %s", what, type, of).isTrue();
+        });
+        assertThat(sum(stats, CollectorStats::corrupt) - sum(carried, CollectorStats::corrupt))
+                .as("%s: lost: %s", what, stats)
+                .isLessThanOrEqualTo(mayBeReported);
+        Map<End, ToLongFunction<CollectorStats>> ends = Map.of(
+                End.DELIVERED, CollectorStats::delivered,
+                End.EXPIRED, CollectorStats::expired,
+                End.EVICTED, CollectorStats::evicted,
+                End.DISCARDED, CollectorStats::discarded);
+        CollectorStats unknown = stats.getOrDefault(UNKNOWN, CollectorStats.NONE);
+        for (String type : owed.types()) {
+            CollectorStats of = stats.getOrDefault(type, CollectorStats.NONE);
+            CollectorStats before = carried.getOrDefault(type, CollectorStats.NONE);
+            assertThat(of.accepted() - before.accepted())
+                    .as("%s: %s accepted, %s unknown: %s", what, type, unknown.accepted(), of)
+                    .isBetween(
+                            owed.accepted(type) - unknown.accepted() - mayBeForgotten,
+                            owed.maybeAccepted(type) + owed.again(type, held));
+            ends.forEach((end, count) -> assertThat(count.applyAsLong(of) - count.applyAsLong(before))
+                    .as("%s: %s %s, %s unknown: %s", what, type, end, count.applyAsLong(unknown), of)
+                    .isBetween(
+                            owed.ended(type, end) - count.applyAsLong(unknown) - mayBeForgotten,
+                            owed.maybeEnded(type, end)));
+        }
+        assertThat(sum(stats, CollectorStats::accepted) - sum(carried, CollectorStats::accepted))
+                .as("%s: accepted: %s", what, stats)
+                .isBetween(
+                        owed.types().stream().mapToLong(owed::accepted).sum() - mayBeForgotten,
+                        owed.types().stream()
+                                .mapToLong(type -> owed.maybeAccepted(type) + owed.again(type, held))
+                                .sum());
+    }
+
+    private static long sum(Map<String, CollectorStats> stats, ToLongFunction<CollectorStats> count) {
+        return stats.values().stream().mapToLong(count).sum();
+    }
+}
