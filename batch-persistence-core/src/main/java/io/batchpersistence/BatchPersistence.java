@@ -3,6 +3,7 @@ package io.batchpersistence;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
@@ -195,7 +196,43 @@ public interface BatchPersistence extends AutoCloseable {
      * @param selector which of the dead letters
      * @return how many
      */
-    long replay(BatchSelector selector);
+    default long replay(BatchSelector selector) {
+        return replay(selector, 0);
+    }
+
+    /**
+     * The same, but no more of them a second than that: they become due one after the other, in the selector's order.
+     *
+     * @param selector which of the dead letters
+     * @param perSecond how many become due a second; 0 for all at once
+     * @return how many
+     * @throws IllegalArgumentException if the rate is negative, infinite or no number
+     */
+    long replay(BatchSelector selector, double perSecond);
+
+    /**
+     * Stops sending to a collector: nothing is handed out until {@link #resume}, also after a restart. Batches are persisted as
+     * ever and wait; what is being sent is finished; the TTL goes on. Durable when it returns.
+     *
+     * @param collectorType its name
+     * @return {@code false} if it was paused already
+     */
+    boolean pause(String collectorType);
+
+    /**
+     * Goes on sending to a collector. Durable when it returns.
+     *
+     * @param collectorType its name
+     * @return {@code false} if it was not paused
+     */
+    boolean resume(String collectorType);
+
+    /**
+     * What is paused.
+     *
+     * @return names of collector types
+     */
+    Set<String> pausedCollectorTypes();
 
     /**
      * Removes batches on an operator's request, counted as discarded. Those in flight only if the selector names that state.

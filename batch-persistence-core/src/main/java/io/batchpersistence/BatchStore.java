@@ -1,5 +1,6 @@
 package io.batchpersistence;
 
+import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
@@ -184,7 +185,36 @@ public interface BatchStore extends AutoCloseable {
      * @param now the time; they are due at once
      * @return how many
      */
-    long replay(BatchSelector selector, Instant now);
+    default long replay(BatchSelector selector, Instant now) {
+        return replay(selector, now, Duration.ZERO);
+    }
+
+    /**
+     * The same, one after the other.
+     *
+     * @param selector which of the dead letters
+     * @param now the time
+     * @param apart the first is due at once, each other that long after the one before it, in the selector's order
+     * @return how many
+     */
+    long replay(BatchSelector selector, Instant now, Duration apart);
+
+    /**
+     * Remembers, also across restarts, whether an operator has paused a collector type. The store does nothing about it. Durable
+     * when it returns.
+     *
+     * @param collectorType its name; need not be known
+     * @param paused whether it is paused from now on
+     * @return whether that was not so before
+     */
+    boolean pause(String collectorType, boolean paused);
+
+    /**
+     * The collector types that are paused.
+     *
+     * @return a copy
+     */
+    Set<String> pausedCollectorTypes();
 
     /**
      * Removes batches, counted as discarded.

@@ -126,6 +126,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     /** The hand-overs whose target runs. */
     private final Set<HandOver> executing = ConcurrentHashMap.newKeySet();
 
+    /** By an operator. What the store knows, to be asked quickly. */
+    private final Set<String> paused = ConcurrentHashMap.newKeySet();
+
     private final AtomicBoolean scanQueued = new AtomicBoolean();
     private final Room room = new Room();
     private final ReentrantLock evicting = new ReentrantLock();
@@ -199,6 +202,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     /** What the last process left: who was held back, and by which rules, is decided anew. */
     private void start() {
         store.onCorruption(announcer::corrupted);
+        refreshPaused();
         Instant now = clock.instant();
         store.releaseHeld(now);
         BatchSelector pending = BatchSelector.all().states(BatchState.PENDING);
@@ -465,7 +469,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         boolean entered = enter();
         try {
             Lane lane = lane(batch.collectorType());
-            Lane.Permit permit = entered ? lane.tryAcquireFirstSend(clock.instant()) : null;
+            Lane.Permit permit = entered && !paused.contains(batch.collectorType())
+                    ? lane.tryAcquireFirstSend(clock.instant())
+                    : null;
             if (permit == null) {
                 releaseBatch(batch.id());
                 return new DeliveryResult(Outcome.PENDING, null);
@@ -626,7 +632,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 .collectorTypes(lane.collectorType)
                 .states(BatchState.DEAD)
                 .retries(lane.settings().retry().maxRetries(), Integer.MAX_VALUE);
-        long replayed = store.replay(usedUp, clock.instant());
+        long replayed = store.replay(usedUp, clock.instant(), Duration.ZERO);
         if (replayed > 0) {
             log.info("collector '{}': {} dead letters are replayed after its outage", lane.collectorType, replayed);
             pump(lane);
@@ -823,6 +829,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 Lane lane = lane(type);
                 lane.settings(settingsOf(type));
                 makeDue(lane.tick(now), now);
+                if (paused.contains(type)) {
+                    return;
+                }
                 if (target(type) != null) {
                     lane.unhandled(false);
                     serve.add(lane);
@@ -961,7 +970,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private @Nullable HandOver claim(Lane lane) {
         Instant now = clock.instant();
-        Lane.Permit permit = lane.tryAcquire(now);
+        Lane.Permit permit = paused.contains(lane.collectorType) ? null : lane.tryAcquire(now);
         if (permit == null) {
             return null;
         }
@@ -1174,16 +1183,61 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     @Override
-    public long replay(BatchSelector selector) {
+    public long replay(BatchSelector selector, double perSecond) {
+        if (!(perSecond >= 0) || Double.isInfinite(perSecond)) {
+            throw new IllegalArgumentException("the rate must be 0 (all at once) or positive, but is " + perSecond);
+        }
         ensureOpen();
         if (!concerns(selector, BatchState.DEAD)) {
             return 0;
         }
-        long count = store.replay(selector.states(BatchState.DEAD), clock.instant());
+        Duration apart = perSecond == 0 ? Duration.ZERO : Duration.ofNanos((long) Math.min(1e9 / perSecond, 1e15));
+        long count = store.replay(selector.states(BatchState.DEAD), clock.instant(), apart);
         if (count > 0) {
             recover();
         }
         return count;
+    }
+
+    @Override
+    public boolean pause(String collectorType) {
+        ensureOpen();
+        paused.add(checkedType(collectorType)); // at once, should the store take its time
+        try {
+            return store.pause(collectorType, true);
+        } finally {
+            refreshPaused();
+        }
+    }
+
+    @Override
+    public boolean resume(String collectorType) {
+        ensureOpen();
+        boolean changed = store.pause(checkedType(collectorType), false);
+        refreshPaused();
+        if (changed) {
+            recover();
+        }
+        return changed;
+    }
+
+    private static String checkedType(String collectorType) {
+        if (collectorType.isBlank()) {
+            throw new IllegalArgumentException("collector type must not be blank");
+        }
+        return collectorType;
+    }
+
+    @Override
+    public Set<String> pausedCollectorTypes() {
+        ensureOpen();
+        return store.pausedCollectorTypes();
+    }
+
+    private void refreshPaused() {
+        Set<String> now = store.pausedCollectorTypes();
+        paused.addAll(now);
+        paused.retainAll(now);
     }
 
     @Override
@@ -1275,11 +1329,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     /**
      * How the lanes are doing.
      *
-     * @return a snapshot by collector type, in alphabetical order; only those that hold batches or have lately
+     * @return a snapshot by collector type, in alphabetical order; only those that hold batches or have lately, or are paused
      */
     public Map<String, LaneStatus> lanes() {
         Map<String, LaneStatus> statuses = new TreeMap<>();
         lanes.forEach((type, lane) -> statuses.put(type, lane.status()));
+        paused.forEach(type -> statuses.put(
+                type, statuses.getOrDefault(type, LaneStatus.UNKNOWN).withPaused()));
         return statuses;
     }
 

@@ -16,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
@@ -122,8 +123,23 @@ final class NoOpBatchPersistence implements BatchPersistence {
     }
 
     @Override
-    public long replay(BatchSelector selector) {
+    public long replay(BatchSelector selector, double perSecond) {
         return none(selector);
+    }
+
+    @Override
+    public boolean pause(String collectorType) {
+        return false;
+    }
+
+    @Override
+    public boolean resume(String collectorType) {
+        return false;
+    }
+
+    @Override
+    public Set<String> pausedCollectorTypes() {
+        return Set.of();
     }
 
     @Override

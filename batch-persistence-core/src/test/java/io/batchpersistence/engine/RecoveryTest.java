@@ -3,6 +3,7 @@ package io.batchpersistence.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchOrder;
@@ -11,15 +12,18 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import java.io.IOException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
 import java.util.stream.IntStream;
@@ -658,5 +662,118 @@ class RecoveryTest {
         assertThat(bench.engine.lanes()).hasSize(3_000);
         bench.tick();
         assertThat(bench.engine.lanes()).isEmpty();
+    }
+
+    @Test
+    void a_paused_collector_gets_nothing_until_it_is_resumed_also_after_a_restart() {
+        bench.sender("loki", batch -> {});
+        bench.sender("other", batch -> {});
+        bench.persistDue("a");
+        bench.persist("o", "other");
+        bench.engine.releaseBatch("o");
+        assertThat(bench.engine.pause("loki")).isTrue();
+        assertThat(bench.engine.pause("loki")).isFalse();
+        bench.tick();
+        assertThat(bench.sent).containsExactly("o");
+        assertThat(bench.engine
+                        .deliver("b", Batches.entries(1), "loki", Map.of(), batch -> bench.sent.add("b"))
+                        .outcome())
+                .isEqualTo(DeliveryResult.Outcome.PENDING);
+        assertThat(bench.engine.recover(BatchSelector.all())).isEqualTo(2);
+        bench.executor.runAll();
+        assertThat(bench.sent).containsExactly("o");
+        assertThat(bench.lane().paused()).isTrue();
+        bench.restart(builder -> builder);
+        bench.ticks(10, Duration.ofSeconds(1));
+        assertThat(bench.sent).containsExactly("o");
+        assertThat(bench.engine.pausedCollectorTypes()).containsExactly("loki");
+        assertThat(bench.engine.resume("loki")).isTrue();
+        assertThat(bench.engine.resume("loki")).isFalse();
+        bench.executor.runAll();
+        assertThat(bench.sent).containsExactly("o", "a", "b");
+    }
+
+    @Test
+    void dead_letters_can_be_replayed_at_a_rate() {
+        bench.sender("loki", batch -> {
+            throw new PermanentDeliveryException("malformed");
+        });
+        bench.persistDue("a", "b", "c", "d", "e");
+        bench.tick();
+        bench.sent.clear();
+        bench.sender("loki", batch -> {});
+        assertThat(bench.engine.replay(BatchSelector.all(), 2)).isEqualTo(5);
+        bench.executor.runAll();
+        assertThat(bench.sent).containsExactly("a");
+        bench.tickAfter(Duration.ofSeconds(1));
+        assertThat(bench.sent).containsExactly("a", "b", "c");
+        bench.tickAfter(Duration.ofSeconds(1));
+        assertThat(bench.sent).hasSize(5);
+        assertThatThrownBy(() -> bench.engine.replay(BatchSelector.all(), -1))
+                .isInstanceOf(IllegalArgumentException.class);
+    }
+
+    @Test
+    void when_an_outage_ends_dead_letters_that_used_up_their_retries_are_replayed_and_rejected_ones_are_not() {
+        bench.usual = bench.usual()
+                .maxRetries(2)
+                .outageThreshold(4)
+                .replayAfterOutage(true)
+                .get();
+        boolean[] down = {true};
+        bench.sender("loki", batch -> {
+            if (batch.id().equals("rejected")) {
+                throw new PermanentDeliveryException("malformed");
+            }
+            if (down[0]) {
+                throw new IllegalStateException("down");
+            }
+        });
+        bench.persistDue("rejected", "a", "b", "c");
+        bench.ticks(5, Duration.ofSeconds(1));
+        assertThat(bench.dead).extracting(BatchSummary::id).contains("rejected", "a");
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
+        down[0] = false;
+        bench.ticks(60, Duration.ofSeconds(1));
+        assertThat(bench.stats().delivered()).isEqualTo(3);
+        assertThat(bench.state("rejected")).isEqualTo(BatchState.DEAD);
+    }
+
+    @Test
+    void with_concurrency_one_and_no_failures_batches_go_out_as_they_were_persisted_also_across_a_restart() {
+        bench.sender("loki", batch -> {});
+        bench.usual = bench.usual().maxRate(3).get();
+        for (int i = 0; i < 10; i++) {
+            bench.persist("b" + i);
+        }
+        bench.restart(builder -> builder);
+        for (int i = 10; i < 20; i++) {
+            bench.persist("b" + i);
+            bench.engine.releaseBatch("b" + i);
+        }
+        bench.ticks(2, Duration.ofSeconds(1));
+        bench.restart(builder -> builder);
+        bench.ticks(20, Duration.ofSeconds(1));
+        assertThat(bench.sent)
+                .containsExactlyElementsOf(java.util.stream.IntStream.range(0, 20)
+                        .mapToObj(i -> "b" + i)
+                        .toList());
+    }
+
+    @Test
+    void a_batch_that_failed_is_overtaken_and_its_attempts_are_numbered() {
+        java.util.List<Integer> attempts = new java.util.ArrayList<>();
+        bench.sender("loki", batch -> {
+            if (batch.id().equals("a")) {
+                attempts.add(batch.attempt());
+                if (attempts.size() < 3) {
+                    throw new IllegalStateException("hiccup");
+                }
+            }
+        });
+        bench.persistDue("a", "b", "c");
+        bench.ticks(10, Duration.ofSeconds(1));
+        assertThat(bench.sent).containsExactly("a", "b", "c", "a", "a");
+        assertThat(attempts).containsExactly(1, 2, 3);
     }
 }

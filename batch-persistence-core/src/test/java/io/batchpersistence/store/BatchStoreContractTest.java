@@ -872,6 +872,41 @@ public abstract class BatchStoreContractTest {
     }
 
     @Test
+    void dead_letters_replayed_at_a_rate_are_due_one_after_the_other() {
+        append("a", "b", "c");
+        bury("a", "b", "c");
+        assertThat(store.replay(ALL.order(BatchOrder.NEWEST_FIRST), now(), Duration.ofMillis(500)))
+                .isEqualTo(3);
+        reopen();
+        assertThat(due("c")).isEqualTo(now());
+        assertThat(due("b")).isEqualTo(now().plusMillis(500));
+        assertThat(due("a")).isEqualTo(now().plusMillis(1_000));
+    }
+
+    private Instant due(String id) {
+        return store.list(ALL.ids(id), now()).get(0).nextAttemptAt();
+    }
+
+    @Test
+    void what_is_paused_is_remembered_across_openings_until_it_is_resumed() {
+        append("a");
+        assertThat(store.pausedCollectorTypes()).isEmpty();
+        assertThat(store.pause("loki", true)).isTrue();
+        assertThat(store.pause("loki", true)).isFalse();
+        assertThat(store.pause("never heard of", true)).isTrue();
+        assertThat(store.pause("not paused", false)).isFalse();
+        for (int i = 0; i < 3; i++) {
+            assertThat(store.pausedCollectorTypes()).containsExactlyInAnyOrder("loki", "never heard of");
+            reopen();
+        }
+        assertThat(store.pause("loki", false)).isTrue();
+        assertThat(store.pause("loki", false)).isFalse();
+        reopen();
+        assertThat(store.pausedCollectorTypes()).containsExactly("never heard of");
+        assertThat(store.stats().collector("never heard of").accepted()).isZero();
+    }
+
+    @Test
     void only_dead_letters_are_replayed() {
         append("pending", "flying", "dead", "dead too");
         fail("pending", "503", counted(in(MINUTE)));

@@ -127,6 +127,8 @@ final class BatchIndex {
         int pending;
         int inFlight;
         long bytes;
+        /** By an operator. */
+        boolean paused;
 
         private Type(int id, String name, Counters counters) {
             this.id = id;
@@ -380,12 +382,12 @@ final class BatchIndex {
     }
 
     /** A dead letter gets a second life. */
-    void replay(int slot, long now) {
+    void replay(int slot, long now, long due) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
         page.retries[i] = 0;
         page.setSince(i, now);
-        pend(slot, now);
+        pend(slot, due);
     }
 
     private void leaveState(int slot) {

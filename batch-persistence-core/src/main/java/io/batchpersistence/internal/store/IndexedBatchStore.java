@@ -22,8 +22,10 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.EnumSet;
@@ -685,52 +687,108 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- selecting -------------------------------------------------------------------------------
 
-    /** The batches meant, as they are now, in the selector's order. */
-    private List<Row> select(BatchSelector selector, Instant now) {
-        List<Row> rows = new ArrayList<>();
+    /** Batches looked at, or changed, before others get the lock. */
+    private static final int AT_ONCE = 1_024;
+
+    /** The batches meant, as they were when they were looked at, in the selector's order: slots and sequences. */
+    private static final class Selection {
+        private final int[] slots;
+        private final long[] sequences;
+
+        Selection(int size) {
+            slots = new int[size];
+            sequences = new long[size];
+        }
+    }
+
+    private Selection select(BatchSelector selector, Instant now) {
+        Found found = new Found();
         if (!selector.ids().isEmpty()) {
             for (String id : selector.ids()) {
                 Row row = locate(id);
                 if (row != null) {
-                    rows.add(row);
+                    lookAt(() -> {
+                        if (index.holds(row.slot(), row.location().sequence())) {
+                            found.addIf(new Matcher(selector, now), row.slot());
+                        }
+                    });
                 }
             }
+        } else {
+            // A page at a time: a million batches take a moment, in which everybody else would wait.
+            int pages = lookAt(() -> {});
+            for (int i = 0; i < pages; i++) {
+                int page = i;
+                lookAt(() -> {
+                    Matcher matcher =
+                            new Matcher(selector, now); // a new one: numbers of reasons hold under one lock only
+                    index.forEachInPage(page, slot -> found.addIf(matcher, slot));
+                });
+            }
         }
+        return found.sorted(selector.order(), selector.limit());
+    }
+
+    /** Returns how many pages there are; they only become more. */
+    private int lookAt(Runnable look) {
         lock.lock();
         try {
             writer.requireOpen();
-            Matcher matcher = new Matcher(selector, now);
-            List<Integer> slots = new ArrayList<>();
-            if (selector.ids().isEmpty()) {
-                for (BatchIndex.Type type : index.types()) {
-                    if (selector.collectorTypes().isEmpty()
-                            || selector.collectorTypes().contains(type.name)) {
-                        index.forEach(type, slot -> {
-                            if (matcher.matches(slot)) {
-                                slots.add(slot);
-                            }
-                        });
-                    }
-                }
-            } else {
-                for (Row row : rows) {
-                    if (index.holds(row.slot(), row.location().sequence())
-                            && (selector.collectorTypes().isEmpty()
-                                    || selector.collectorTypes().contains(row.collectorType()))
-                            && matcher.matches(row.slot())) {
-                        slots.add(row.slot());
-                    }
-                }
-            }
-            Comparator<Integer> bySequence = Comparator.comparingLong(index::sequence);
-            slots.sort(selector.order() == BatchOrder.OLDEST_FIRST ? bySequence : bySequence.reversed());
-            return slots.stream().limit(selector.limit()).map(this::row).toList();
+            look.run();
+            return index.pageCount();
         } finally {
             lock.unlock();
         }
     }
 
-    /** A selector's conditions other than ids and collector types. Under the lock. */
+    /** What has been found so far. */
+    private final class Found {
+        private final LongList sequences = new LongList();
+        private final LongList slots = new LongList();
+
+        void addIf(Matcher matcher, int slot) {
+            if (matcher.matches(slot)) {
+                sequences.add(index.sequence(slot));
+                slots.add(slot);
+            }
+        }
+
+        Selection sorted(BatchOrder order, int limit) {
+            long[] by = sequences.toArray();
+            long[] where = slots.toArray();
+            Integer[] places = new Integer[by.length];
+            Arrays.setAll(places, i -> i);
+            Comparator<Integer> bySequence = Comparator.comparingLong(i -> by[i]);
+            Arrays.sort(places, order == BatchOrder.OLDEST_FIRST ? bySequence : bySequence.reversed());
+            int count = Math.min(limit, by.length);
+            Selection selection = new Selection(count);
+            for (int i = 0; i < count; i++) {
+                selection.slots[i] = (int) where[places[i]];
+                selection.sequences[i] = by[places[i]];
+            }
+            return selection;
+        }
+    }
+
+    /** The rows of those that are still held, a part at a time. */
+    private List<Row> rows(Selection selection, int from) {
+        List<Row> rows = new ArrayList<>();
+        int to = Math.min(from + AT_ONCE, selection.slots.length);
+        lock.lock();
+        try {
+            writer.requireOpen();
+            for (int i = from; i < to; i++) {
+                if (index.holds(selection.slots[i], selection.sequences[i])) {
+                    rows.add(row(selection.slots[i]));
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+        return rows;
+    }
+
+    /** A selector's conditions other than ids. Under the lock. */
     private final class Matcher {
         private final BatchSelector selector;
         private final Instant now;
@@ -748,6 +806,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         boolean matches(int slot) {
             int retries = index.retries(slot);
             return states.contains(index.state(slot))
+                    && (selector.collectorTypes().isEmpty()
+                            || selector.collectorTypes().contains(index.typeOf(slot).name))
                     && retries >= selector.minRetries()
                     && retries <= selector.maxRetries()
                     && selector.matchesAge(Instant.ofEpochMilli(index.createdAt(slot)), now)
@@ -765,7 +825,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
-        return changeAll(select(selector.states(BatchState.PENDING), now), BatchState.PENDING, slot -> {
+        return changeAll(select(selector.states(BatchState.PENDING), now), Set.of(BatchState.PENDING), slot -> {
             index.pend(slot, millis(nextAttemptAt));
             writer.changed(slot);
         });
@@ -773,57 +833,84 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
-        List<Row> held = new ArrayList<>();
-        lock.lock();
-        try {
-            writer.requireOpen();
-            index.forEach(slot -> {
+        Found held = new Found();
+        Matcher any = new Matcher(BatchSelector.all(), nextAttemptAt);
+        int pages = lookAt(() -> {});
+        for (int i = 0; i < pages; i++) {
+            int page = i;
+            lookAt(() -> index.forEachInPage(page, slot -> {
                 if (index.isHeld(slot)) {
-                    held.add(row(slot));
+                    held.addIf(any, slot);
                 }
-            });
-        } finally {
-            lock.unlock();
+            }));
         }
-        return changeAll(held, BatchState.PENDING, slot -> {
+        return changeAll(held.sorted(BatchOrder.OLDEST_FIRST, Integer.MAX_VALUE), Set.of(BatchState.PENDING), slot -> {
             index.pend(slot, PayloadLog.millis(nextAttemptAt));
             writer.changed(slot);
         });
     }
 
     @Override
-    public long replay(BatchSelector selector, Instant now) {
-        return changeAll(select(selector.states(BatchState.DEAD), now), BatchState.DEAD, slot -> {
-            index.replay(slot, PayloadLog.millis(now));
+    public long replay(BatchSelector selector, Instant now, Duration apart) {
+        long[] replayed = {0};
+        long begin = PayloadLog.millis(now);
+        double apartMillis = apart.toNanos() / 1e6;
+        return changeAll(select(selector.states(BatchState.DEAD), now), Set.of(BatchState.DEAD), slot -> {
+            index.replay(slot, begin, begin + (long) (replayed[0]++ * apartMillis));
             writer.changed(slot);
         });
     }
 
     @Override
     public long discard(BatchSelector selector, Instant now) {
-        return changeAll(select(selector, now), null, slot -> settle(slot, Cause.DISCARDED));
+        Set<BatchState> states =
+                selector.statesOr(EnumSet.allOf(BatchState.class)).states();
+        return changeAll(select(selector, now), states, slot -> settle(slot, Cause.DISCARDED));
     }
 
-    /** Does it to those that are still there in that state; durable when it returns, since a person asked for it. */
-    private long changeAll(List<Row> rows, @Nullable BatchState state, IntConsumer change) {
-        long changed = 0;
-        lock.lock();
-        try {
-            writer.requireOpen();
-            for (Row row : rows) {
-                if (index.holds(row.slot(), row.location().sequence())
-                        && index.state(row.slot()) == (state == null ? row.state() : state)) {
-                    change.accept(row.slot());
-                    changed++;
+    /** Does it to those that are still there in such a state; durable when it returns, since a person asked for it. */
+    private long changeAll(Selection selection, Set<BatchState> states, IntConsumer change) {
+        long[] changed = {0};
+        for (int i = 0; i < selection.slots.length; i += AT_ONCE) {
+            int from = i;
+            int to = Math.min(from + AT_ONCE, selection.slots.length);
+            lookAt(() -> {
+                for (int each = from; each < to; each++) {
+                    int slot = selection.slots[each];
+                    if (index.holds(slot, selection.sequences[each]) && states.contains(index.state(slot))) {
+                        change.accept(slot);
+                        changed[0]++;
+                    }
                 }
-            }
-        } finally {
-            lock.unlock();
+            });
         }
-        if (changed > 0) {
+        if (changed[0] > 0) {
             writer.withPen(writer::forceJournal);
         }
-        return changed;
+        return changed[0];
+    }
+
+    @Override
+    public boolean pause(String collectorType, boolean paused) {
+        boolean[] changed = {false};
+        lookAt(() -> {
+            BatchIndex.Type known = index.knownType(collectorType);
+            if ((known != null && known.paused) != paused) {
+                BatchIndex.Type type = index.type(collectorType);
+                type.paused = paused;
+                writer.paused(type);
+                changed[0] = true;
+            }
+        });
+        writer.withPen(writer::forceJournal); // also for who comes second: it is durable when he knows
+        return changed[0];
+    }
+
+    @Override
+    public Set<String> pausedCollectorTypes() {
+        Set<String> names = new HashSet<>();
+        lookAt(() -> index.types().stream().filter(type -> type.paused).forEach(type -> names.add(type.name)));
+        return names;
     }
 
     @Override
@@ -917,10 +1004,13 @@ public abstract class IndexedBatchStore implements BatchStore {
     @Override
     public List<BatchSummary> list(BatchSelector selector, Instant now) {
         List<BatchSummary> summaries = new ArrayList<>();
-        for (Row row : select(selector, now)) {
-            BatchSummary summary = summary(row);
-            if (summary != null) {
-                summaries.add(summary);
+        Selection selection = select(selector, now);
+        for (int from = 0; from < selection.slots.length; from += AT_ONCE) {
+            for (Row row : rows(selection, from)) {
+                BatchSummary summary = summary(row);
+                if (summary != null) {
+                    summaries.add(summary);
+                }
             }
         }
         return summaries;
@@ -929,23 +1019,39 @@ public abstract class IndexedBatchStore implements BatchStore {
     @Override
     public long count(BatchSelector selector, Instant now) {
         if (!selector.ids().isEmpty()) {
-            return select(selector, now).size();
+            return select(selector, now).slots.length;
         }
-        lock.lock();
-        try {
-            writer.requireOpen();
-            Matcher matcher = new Matcher(selector, now);
-            long[] count = new long[1];
-            for (BatchIndex.Type type : index.types()) {
-                if (selector.collectorTypes().isEmpty()
-                        || selector.collectorTypes().contains(type.name)) {
-                    index.forEach(type, slot -> count[0] += matcher.matches(slot) ? 1 : 0);
-                }
-            }
+        long[] count = {0};
+        if (selector.failureReason() == null
+                && selector.olderThan() == null
+                && selector.youngerThan() == null
+                && selector.minRetries() == 0
+                && selector.maxRetries() == Integer.MAX_VALUE) {
+            lookAt(() -> index.types().forEach(type -> count[0] += held(type, selector)));
             return Math.min(count[0], selector.limit());
-        } finally {
-            lock.unlock();
         }
+        int pages = lookAt(() -> {});
+        for (int i = 0; i < pages && count[0] < selector.limit(); i++) {
+            int page = i;
+            lookAt(() -> {
+                Matcher matcher = new Matcher(selector, now);
+                index.forEachInPage(page, slot -> count[0] += matcher.matches(slot) ? 1 : 0);
+            });
+        }
+        return Math.min(count[0], selector.limit());
+    }
+
+    /** Of one collector type, by state only: that is counted already. */
+    private static long held(BatchIndex.Type type, BatchSelector selector) {
+        if (!selector.collectorTypes().isEmpty() && !selector.collectorTypes().contains(type.name)) {
+            return 0;
+        }
+        Set<BatchState> states =
+                selector.statesOr(EnumSet.allOf(BatchState.class)).states();
+        long held = states.contains(BatchState.PENDING) ? type.pending : 0;
+        held += states.contains(BatchState.IN_FLIGHT) ? type.inFlight : 0;
+        held += states.contains(BatchState.DEAD) ? type.dead.size : 0;
+        return held;
     }
 
     private @Nullable BatchSummary summary(Row row) {

@@ -32,6 +32,7 @@ import org.jspecify.annotations.Nullable;
  * 10 REASON       u32 number, UTF-8 text    names a reason for this file, until the number is given to another one
  * 11 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
  * 12 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
+ * 13 PAUSED       u32 collector, u8 1 or 0           whether an operator has paused the collector type
  * </pre>
  *
  * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
@@ -57,6 +58,7 @@ final class JournalFrames {
     static final byte REASON = 10;
     static final byte PENDING = 11;
     static final byte DEAD = 12;
+    static final byte PAUSED = 13;
 
     private static final int GONE_PER_FRAME = 4_096;
 
@@ -166,6 +168,14 @@ final class JournalFrames {
         for (Cause cause : Cause.values()) {
             buffer.putLong(type.counters.gone(cause));
         }
+        end(start);
+    }
+
+    /** Whether the collector type is paused now. */
+    void paused(BatchIndex.Type type) {
+        collector(type);
+        int start = begin(PAUSED, 5);
+        buffer.putInt(type.id).put((byte) (type.paused ? 1 : 0));
         end(start);
     }
 

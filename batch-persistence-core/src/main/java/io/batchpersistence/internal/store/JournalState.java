@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -22,6 +23,7 @@ final class JournalState {
     private final Map<String, String> reasons = new HashMap<>();
     private final Map<Integer, Counters> staged = new HashMap<>();
     private final Map<String, Counters> counters = new HashMap<>();
+    private final Map<String, Boolean> paused = new HashMap<>();
     private final StandingTable standings = new StandingTable();
     private final LongList gone = new LongList();
     private final Map<Integer, Long> fileEnds = new HashMap<>();
@@ -96,6 +98,12 @@ final class JournalState {
             case JournalFrames.GONE -> {
                 while (body.remaining() >= 8) {
                     gone.add(seen(body.getLong()));
+                }
+            }
+            case JournalFrames.PAUSED -> {
+                String name = names.get(body.getInt());
+                if (name != null) {
+                    paused.put(name, body.get() != 0);
                 }
             }
             case JournalFrames.FILE_END -> fileEnds.put(body.getInt(), body.getLong());
@@ -176,6 +184,14 @@ final class JournalState {
 
     Map<String, Counters> counters() {
         return counters;
+    }
+
+    /** Collector types that have been paused and not resumed. */
+    List<String> paused() {
+        return paused.entrySet().stream()
+                .filter(Map.Entry::getValue)
+                .map(Map.Entry::getKey)
+                .toList();
     }
 
     /** Batches up to this one are in the counters as accepted. */

@@ -218,6 +218,12 @@ final class StoreWriter {
         marked();
     }
 
+    /** The collector type is paused now, or not any more. */
+    void paused(BatchIndex.Type type) {
+        frames.paused(type);
+        marked();
+    }
+
     /** There is a mark to be written, soon. */
     private void marked() {
         if (marksDueNanos == NEVER) {
@@ -658,6 +664,7 @@ final class StoreWriter {
             newFrames(prepared.generation());
             index.types().forEach(head::counters);
             head.checkpoint(lastStored);
+            index.types().stream().filter(type -> type.paused).forEach(head::paused);
             declaredFileEnds.clear();
             payload.fileEnds().forEach((file, end) -> {
                 declaredFileEnds.add(file);

@@ -131,7 +131,7 @@ class BatchIndexTest {
             }
             case PENDING -> pend(of, due);
             case DEAD -> {
-                index.replay(of.slot, now);
+                index.replay(of.slot, now, now);
                 of.since = now;
                 of.retries = 0;
                 of.due = now;

@@ -1,0 +1,300 @@
+package io.batchpersistence.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.PermanentDeliveryException;
+import io.batchpersistence.RecoveredBatch;
+import io.batchpersistence.RecoveryPolicy;
+import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.engine.LaneStatus.State;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.fixtures.StepExecutor;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.SyncPolicy;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Queue;
+import java.util.SplittableRandom;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * Disasters in simulated time, with seeded randomness: each run is the same. Small by default; the figures of
+ * {@code docs/recovery.md} are printed by
+ *
+ * <pre>mvn -pl batch-persistence-core -am test -Dtest=RecoverySimulationTest -Dsurefire.failIfNoSpecifiedTests=false
+ *     -Dsimulation.batches=100000</pre>
+ */
+class RecoverySimulationTest {
+
+    private static final Duration SECOND = Duration.ofSeconds(1);
+    private static final int OUTAGE_SECONDS = 60 * 3_600;
+    /** In the outage a tick a second would only take longer; the drain has one. */
+    private static final int TICK_SECONDS = 10;
+
+    private static final int BATCHES = Integer.getInteger("simulation.batches", 1_000);
+
+    @TempDir
+    Path directory;
+
+    private static void print(String line, Object... values) {
+        System.out.printf(line + "%n", values);
+    }
+
+    // ---- the weekend -----------------------------------------------------------------------------
+
+    /** What came of it. */
+    private record Weekend(
+            BatchStats stats, int probes, long healthyMaxLatencyMillis, List<Long> drain, int drainSeconds) {}
+
+    private Weekend weekend(boolean outage, Path path) {
+        ManualClock clock = new ManualClock();
+        StepExecutor executor = new StepExecutor();
+        CollectorSettings settings = Bench.with()
+                .retry(RecoveryPolicy.DEFAULT)
+                .ttl(Duration.ofDays(7), Duration.ofDays(7))
+                .maxRate(200)
+                .get();
+        boolean[] down = {outage};
+        int[] refused = {0};
+        Map<String, Instant> persistedAt = new HashMap<>();
+        long[] healthyLatency = {0};
+        RecoveryTarget first = RecoveryTarget.of(batch -> {
+            if (down[0]) {
+                refused[0]++;
+                throw new IOException("connection refused");
+            }
+        });
+        RecoveryTarget healthy = RecoveryTarget.of(batch -> healthyLatency[0] = Math.max(
+                healthyLatency[0],
+                Duration.between(persistedAt.remove(batch.id()), clock.instant())
+                        .toMillis()));
+        SegmentBatchStore store = SegmentBatchStore.open(DiskStoreOptions.builder(path)
+                .sync(SyncPolicy.NEVER)
+                .clock(clock)
+                .build());
+        try (BatchPersistenceEngine engine = BatchPersistenceEngine.builder(store)
+                .settings(type -> settings)
+                .targets(Map.of("a", first, "b", healthy, "c", healthy)::get)
+                .executor(executor)
+                .random(new SplittableRandom(1))
+                .clock(clock)
+                .build()) {
+            int persisted = 0;
+            for (int second = 0; second < OUTAGE_SECONDS; second += TICK_SECONDS) {
+                while ((long) persisted * OUTAGE_SECONDS < (long) BATCHES * (second + TICK_SECONDS)) {
+                    for (String type : List.of("a", "b", "c")) {
+                        String id = type + persisted;
+                        persistedAt.put(id, clock.instant());
+                        engine.persistBatch(id, Batches.entries(1), type);
+                        engine.releaseBatch(id);
+                        executor.runAll();
+                    }
+                    persisted++;
+                }
+                if (second % 36_000 == 0) {
+                    engine.cleanup();
+                }
+                clock.advance(Duration.ofSeconds(TICK_SECONDS));
+                engine.recover();
+                executor.runAll();
+            }
+            int probes = refused[0];
+            down[0] = false;
+            List<Long> drain = new ArrayList<>();
+            int seconds = 0;
+            long before = engine.stats().collector("a").delivered();
+            while (engine.stats().total().pending() > 0) {
+                assertThat(++seconds).isLessThan(OUTAGE_SECONDS);
+                clock.advance(SECOND);
+                engine.recover();
+                executor.runAll();
+                long now = engine.stats().collector("a").delivered();
+                if (now > before || !drain.isEmpty()) {
+                    drain.add(now - before);
+                }
+                before = now;
+            }
+            return new Weekend(engine.stats(), probes, healthyLatency[0], drain, seconds);
+        }
+    }
+
+    @Test
+    void a_weekend_costs_no_batch_and_the_healthy_collectors_nothing() {
+        Weekend quiet = weekend(false, directory.resolve("quiet"));
+        Weekend bad = weekend(true, directory.resolve("bad"));
+        var a = bad.stats().collector("a");
+        assertThat(a.delivered()).isEqualTo(BATCHES);
+        assertThat(a.dead() + a.expired() + a.evicted() + a.pending()).isZero();
+        assertThat(bad.stats().total().delivered()).isEqualTo(3L * BATCHES);
+        assertThat(bad.stats().total().isBalanced()).isTrue();
+        assertThat(bad.healthyMaxLatencyMillis()).isEqualTo(quiet.healthyMaxLatencyMillis());
+        assertThat(bad.probes()).isBetween(60 * 60 / 5, 60 * 60 / 2);
+        assertThat(bad.drain().subList(0, 5)).containsExactly(1L, 2L, 4L, 8L, 16L);
+        assertThat(bad.drain()).allSatisfy(rate -> assertThat(rate).isLessThanOrEqualTo(200));
+        print(
+                "weekend: %d delivered of %d, %d dead, %d expired; %d attempts in 60 h; others' longest latency %d ms (%d ms"
+                        + " without outage); all delivered %d s after the return",
+                a.delivered(),
+                a.accepted(),
+                a.dead(),
+                a.expired(),
+                bad.probes(),
+                bad.healthyMaxLatencyMillis(),
+                quiet.healthyMaxLatencyMillis(),
+                bad.drainSeconds());
+        print(
+                "weekend, batches a second from the first success on: %s",
+                bad.drain().stream().limit(12).toList());
+    }
+
+    /** Ten retries after 1, 2, 4 … 30 s, no lanes, no jitter; then the batch is deleted. */
+    @Test
+    void the_original_policy_loses_the_weekend() {
+        long lost = 0;
+        long attempts = 0;
+        for (int i = 0; i < BATCHES; i++) {
+            long at = (long) i * OUTAGE_SECONDS / BATCHES;
+            boolean delivered = false;
+            for (int attempt = 0; attempt <= 10 && !delivered; attempt++) {
+                at += attempt == 0 ? 0 : Math.min(30, 1L << (attempt - 1));
+                delivered = at >= OUTAGE_SECONDS;
+                attempts += delivered ? 0 : 1;
+            }
+            lost += delivered ? 0 : 1;
+        }
+        print("weekend, original policy: %d of %d lost, %d attempts in 60 h", lost, BATCHES, attempts);
+        assertThat(lost).isGreaterThan(BATCHES * 99L / 100);
+    }
+
+    // ---- single troublemakers ----------------------------------------------------------------------
+
+    @Test
+    void poison_ends_as_one_dead_letter() {
+        try (Bench bench = new Bench()) {
+            bench.sender("loki", batch -> {
+                if (batch.id().equals("b50")) {
+                    throw new PermanentDeliveryException("HTTP 400");
+                }
+            });
+            bench.persistDue(IntStream.range(0, 100).mapToObj(i -> "b" + i).toArray(String[]::new));
+            bench.tick();
+            assertThat(bench.stats().delivered()).isEqualTo(99);
+            assertThat(bench.state("b50")).isEqualTo(BatchState.DEAD);
+            assertThat(bench.sent).filteredOn("b50"::equals).hasSize(1);
+        }
+    }
+
+    @Test
+    void a_slow_collector_is_served_at_its_pace_and_no_other_waits_for_it() {
+        try (Bench bench = new Bench()) {
+            Queue<RecoveredBatch> held = new ArrayDeque<>(); // ten seconds each
+            Queue<Instant> until = new ArrayDeque<>();
+            bench.target("slow", batch -> {
+                held.add(batch);
+                until.add(bench.in(Duration.ofSeconds(10)));
+            });
+            bench.sender("loki", batch -> {});
+            for (int i = 0; i < 20; i++) {
+                bench.persist("slow" + i, "slow");
+            }
+            bench.persistDue("due"); // and with it all that are in flight
+            int fast = 1;
+            for (int second = 0; second < 230; second++) {
+                bench.persist("fast" + second, "loki");
+                bench.engine.releaseBatch("fast" + second);
+                bench.tick();
+                fast++;
+                assertThat(bench.stats().delivered()).as("at once").isEqualTo(fast);
+                bench.clock.advance(SECOND);
+                while (!until.isEmpty() && !bench.clock.instant().isBefore(until.element())) {
+                    until.remove();
+                    held.remove().acknowledge();
+                }
+            }
+            assertThat(bench.engine.stats().collector("slow").delivered()).isEqualTo(20);
+            assertThat(bench.engine.stats().collector("slow").failedAttempts()).isZero();
+        }
+    }
+
+    @Test
+    void a_flapping_collector_gets_everything_and_kills_nothing() {
+        try (Bench bench = new Bench()) {
+            Instant begin = bench.clock.instant();
+            boolean[] flapping = {true};
+            bench.sender("loki", batch -> {
+                if (flapping[0]
+                        && Duration.between(begin, bench.clock.instant()).toSeconds() % 10 >= 5) {
+                    throw new IOException("connection reset");
+                }
+            });
+            for (int second = 0; second < 3_600; second++) {
+                bench.persist("b" + second);
+                bench.engine.releaseBatch("b" + second);
+                bench.tickAfter(SECOND);
+            }
+            print(
+                    "flapping, 5 s up and 5 s down: %d of 3600 delivered within the hour",
+                    bench.stats().delivered());
+            assertThat(bench.stats().delivered())
+                    .as("the most of them while it flaps")
+                    .isGreaterThan(1_800);
+            flapping[0] = false;
+            bench.ticks(600, SECOND);
+            assertThat(bench.stats().delivered()).isEqualTo(3_600);
+            assertThat(bench.dead).isEmpty();
+        }
+    }
+
+    @Test
+    void a_sender_out_of_memory_is_an_outage_and_when_there_is_memory_again_everything_goes_out() {
+        try (Bench bench = new Bench()) {
+            boolean[] memory = {false};
+            bench.sender("loki", batch -> {
+                if (!memory[0]) {
+                    throw new OutOfMemoryError("Java heap space");
+                }
+            });
+            bench.persistDue(IntStream.range(0, 50).mapToObj(i -> "b" + i).toArray(String[]::new));
+            bench.ticks(3_600, SECOND);
+            assertThat(bench.lane().state()).isEqualTo(State.OPEN);
+            assertThat(bench.stats().pending()).isEqualTo(50);
+            assertThat(bench.engine.count(BatchSelector.all().retries(1, 10))).isEqualTo(3);
+            memory[0] = true;
+            bench.ticks(600, SECOND);
+            assertThat(bench.stats().delivered()).isEqualTo(50);
+        }
+    }
+
+    @Test
+    void a_sender_that_never_returns_is_an_outage_and_its_batches_wait() {
+        try (Bench bench = new Bench()) {
+            bench.holdingTarget("loki");
+            bench.sender("other", batch -> {});
+            bench.persistDue(IntStream.range(0, 50).mapToObj(i -> "b" + i).toArray(String[]::new));
+            bench.ticks(3_600, SECOND);
+            assertThat(bench.lane().state()).isEqualTo(State.OPEN);
+            assertThat(bench.stats().pending() + bench.stats().inFlight()).isEqualTo(50);
+            assertThat(bench.stats().inFlight()).isLessThanOrEqualTo(1);
+            assertThat(bench.dead).isEmpty();
+            bench.persist("x", "other");
+            bench.engine.releaseBatch("x");
+            bench.tick();
+            assertThat(bench.engine.stats().collector("other").delivered()).isOne();
+        }
+    }
+}
