@@ -3,7 +3,7 @@ package io.batchpersistence.internal.disk;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.RandomAccessFile;
-import java.nio.channels.FileChannel;
+import java.nio.channels.AsynchronousFileChannel;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.FileSystems;
@@ -23,7 +23,7 @@ import java.util.stream.Stream;
 /**
  * The real file system.
  *
- * <p>Files are read and written through {@link RandomAccessFile}, not {@link FileChannel}: a channel is closed by the
+ * <p>Files are read and written through {@link RandomAccessFile}, not {@link java.nio.channels.FileChannel}: a channel is closed by the
  * interrupt of any thread that is using it, under everybody else who does.
  *
  * <p>What it creates is its owner's alone, where the file system knows owners: log entries are nobody else's business. What it
@@ -169,14 +169,11 @@ public final class NioDisk implements Disk {
         if (!DIRECTORIES_CAN_BE_FORCED) {
             return;
         }
-        // The only use of a channel: it is opened for this call alone, so an interrupt can only close our own.
-        boolean interrupted = Thread.interrupted();
-        try (FileChannel channel = FileChannel.open(directory, StandardOpenOption.READ)) {
+        // A FileChannel would be closed by an interrupt of this thread, in the middle of the force if need be, and all
+        // who wait
+        // for it would be told that it failed. This one knows no interrupts, and forces on this thread all the same.
+        try (AsynchronousFileChannel channel = AsynchronousFileChannel.open(directory, StandardOpenOption.READ)) {
             channel.force(true);
-        } finally {
-            if (interrupted) {
-                Thread.currentThread().interrupt();
-            }
         }
     }
 

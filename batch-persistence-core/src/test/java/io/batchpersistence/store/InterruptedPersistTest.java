@@ -1,0 +1,133 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** An interrupt of a thread that persists is that thread's own business: it harms no batch, its own or another's. */
+@Timeout(value = 2, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class InterruptedPersistTest {
+
+    private static final int THREADS = 3;
+    private static final int BATCHES = 60;
+
+    @TempDir
+    Path directory;
+
+    private BatchPersistenceEngine open(StoreKind kind) {
+        BatchStore store = kind.open(
+                DiskStoreOptions.builder(directory).segmentSize(16 << 10).build());
+        return BatchPersistenceEngine.builder(store).build();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void anInterruptBeforePersistingIsKeptAndTheBatchIsTaken(StoreKind kind) {
+        try (BatchPersistenceEngine engine = open(kind)) {
+            Thread.currentThread().interrupt();
+            engine.persistBatch("a", GeneratedBatch.entries("a"), "loki");
+            assertThat(Thread.interrupted()).as("interrupt flag").isTrue();
+            assertThat(engine.find("a")).map(PersistedBatch::entries).contains(GeneratedBatch.entries("a"));
+            assertThat(engine.stats().problem()).isNull();
+        }
+    }
+
+    /** A lone caller writes on his own thread, of several most wait: interrupts hit both, at any moment. */
+    @ParameterizedTest
+    @EnumSource
+    void interruptsAtAnyMomentHarmNoBatch(StoreKind kind) throws Exception {
+        Queue<Throwable> thrown = new ConcurrentLinkedQueue<>();
+        AtomicInteger flagsSeen = new AtomicInteger();
+        try (BatchPersistenceEngine engine = open(kind)) {
+            runAlone(engine, thrown, flagsSeen);
+            List<Thread> together = new ArrayList<>();
+            for (int t = 0; t < THREADS; t++) {
+                String prefix = "t" + t + "-";
+                together.add(new Thread(() -> persist(engine, prefix, thrown, flagsSeen)));
+            }
+            torment(together);
+            assertThat(thrown).isEmpty();
+            assertThat(flagsSeen).as("interrupts kept").hasPositiveValue();
+            assertThat(engine.stats().problem()).isNull();
+        }
+        try (BatchPersistenceEngine engine = open(kind)) {
+            List<String> ids = engine.list(BatchSelector.all()).stream()
+                    .map(BatchSummary::id)
+                    .toList();
+            assertThat(ids).hasSize((THREADS + 1) * BATCHES).doesNotHaveDuplicates();
+            ids.forEach(id ->
+                    assertThat(engine.find(id)).map(PersistedBatch::entries).contains(GeneratedBatch.entries(id)));
+            BatchStats stats = engine.stats();
+            assertThat(stats.total().isBalanced()).isTrue();
+            assertThat(stats.total().accepted()).isEqualTo(ids.size());
+        }
+    }
+
+    private static void runAlone(BatchPersistenceEngine engine, Queue<Throwable> thrown, AtomicInteger flagsSeen)
+            throws InterruptedException {
+        torment(List.of(new Thread(() -> persist(engine, "alone-", thrown, flagsSeen))));
+    }
+
+    private static void persist(
+            BatchPersistenceEngine engine, String prefix, Queue<Throwable> thrown, AtomicInteger flagsSeen) {
+        for (int i = 0; i < BATCHES; i++) {
+            String id = prefix + i;
+            try {
+                engine.persistBatch(id, GeneratedBatch.entries(id), "loki");
+            } catch (RuntimeException | Error e) {
+                thrown.add(e);
+            }
+            flagsSeen.addAndGet(Thread.interrupted() ? 1 : 0);
+        }
+    }
+
+    private static void torment(List<Thread> victims) throws InterruptedException {
+        AtomicBoolean done = new AtomicBoolean();
+        Thread tormentor = new Thread(() -> {
+            while (!done.get()) {
+                victims.forEach(Thread::interrupt);
+                Thread.onSpinWait();
+            }
+        });
+        victims.forEach(Thread::start);
+        tormentor.start();
+        for (Thread victim : victims) {
+            victim.join();
+        }
+        done.set(true);
+        tormentor.join();
+    }
+
+    /** What is not forced yet when a store is closed by an interrupted thread is written all the same. */
+    @ParameterizedTest
+    @EnumSource
+    void anInterruptedThreadMayCloseAndOpen(StoreKind kind) {
+        Thread.currentThread().interrupt();
+        try (BatchStore store = kind.open(DiskStoreOptions.builder(directory).build())) {
+            store.append(GeneratedBatch.of("a", Instant.EPOCH, Instant.EPOCH)).join();
+            assertThat(store.delivered("a")).isNotNull();
+        }
+        try (BatchStore store = kind.open(DiskStoreOptions.builder(directory).build())) {
+            assertThat(store.find("a")).isEmpty();
+        }
+        assertThat(Thread.interrupted()).as("interrupt flag").isTrue();
+    }
+}
