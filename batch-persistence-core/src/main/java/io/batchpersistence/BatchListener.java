@@ -1,8 +1,9 @@
 package io.batchpersistence;
 
 /**
- * Is told when batches are given up, and when collectors go and come back. Called on the thread where that happens; what it throws is logged and goes no further.
- * Must be thread-safe.
+ * Is told when batches are given up, and when collectors go and come back, soon after the fact. Called by one thread at a time,
+ * which does nothing else meanwhile, in the order in which it happened; what it throws is logged and goes no further. While a
+ * call does not return up to 10,000 announcements wait; more are only logged.
  */
 public interface BatchListener {
 

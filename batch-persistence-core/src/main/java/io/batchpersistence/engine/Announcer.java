@@ -5,15 +5,23 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
 import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
  * Announces what is given up: to the listener one by one, to the log in one line per kind, collector type and round, since a
  * full store or an expired backlog gives up thousands at a time.
+ *
+ * <p>The listener is called by a task of its own, one call at a time and in order, so that one that is slow, or never returns,
+ * holds up nothing but what it would be told next. What waits for it is bounded.
  */
 final class Announcer {
 
@@ -34,28 +42,44 @@ final class Announcer {
     private record Tally(
             long count, String lastId, @Nullable String lastReason) {}
 
+    /** Announcements that wait for the listener; about a megabyte and a half. */
+    static final int MOST_WAITING = 10_000;
+
+    private record Call(String method, Runnable action) {}
+
     private final BatchListener listener;
     private final Logger log;
+    /** Runs a task, or returns false. */
+    private final Predicate<Runnable> executor;
+
     private final Map<Subject, Tally> untold = new ConcurrentHashMap<>();
 
-    Announcer(BatchListener listener, Logger log) {
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition idle = lock.newCondition();
+    private final Deque<Call> waiting = new ArrayDeque<>();
+    private boolean telling;
+    private volatile @Nullable Thread teller;
+    private long dropped;
+
+    Announcer(BatchListener listener, Logger log, Predicate<Runnable> executor) {
         this.listener = listener;
         this.log = log;
+        this.executor = executor;
     }
 
     void deadLettered(BatchSummary batch) {
         tally(Kind.DEAD, batch);
-        guarded("onDeadLettered", () -> listener.onDeadLettered(batch));
+        tell("onDeadLettered", () -> listener.onDeadLettered(batch));
     }
 
     void expired(BatchSummary batch) {
         tally(Kind.EXPIRED, batch);
-        guarded("onExpired", () -> listener.onExpired(batch));
+        tell("onExpired", () -> listener.onExpired(batch));
     }
 
     void evicted(BatchSummary batch) {
         tally(Kind.EVICTED, batch);
-        guarded("onEvicted", () -> listener.onEvicted(batch));
+        tell("onEvicted", () -> listener.onEvicted(batch));
     }
 
     void outageOpened(CollectorOutage outage, int failuresInARow) {
@@ -64,7 +88,7 @@ final class Announcer {
                 outage.collectorType(),
                 failuresInARow,
                 outage.lastFailure());
-        guarded("onOutageOpened", () -> listener.onOutageOpened(outage));
+        tell("onOutageOpened", () -> listener.onOutageOpened(outage));
     }
 
     void outageClosed(CollectorOutage outage) {
@@ -81,7 +105,7 @@ final class Announcer {
                     outage.collectorType(),
                     length);
         }
-        guarded("onOutageClosed", () -> listener.onOutageClosed(outage));
+        tell("onOutageClosed", () -> listener.onOutageClosed(outage));
     }
 
     void corrupted(Corruption damage) {
@@ -93,11 +117,19 @@ final class Announcer {
                 damage.reason(),
                 damage.batches(),
                 damage.quarantinedTo());
-        guarded("onCorrupted", () -> listener.onCorrupted(damage));
+        tell("onCorrupted", () -> listener.onCorrupted(damage));
     }
 
     /** Writes the log lines that are due. */
     void flush() {
+        startTelling(); // should the executor have refused it the last time
+        long lost = takeDropped();
+        if (lost > 0) {
+            log.error(
+                    "the batch listener does not keep up, or a call of it does not return: {} announcements were not passed on"
+                            + " to it, only to this log",
+                    lost);
+        }
         for (Subject subject : Set.copyOf(untold.keySet())) {
             Tally tally = untold.remove(subject);
             if (tally != null) {
@@ -119,12 +151,103 @@ final class Announcer {
                 (old, one) -> new Tally(old.count + 1, one.lastId, one.lastReason));
     }
 
-    /** It has happened already, whatever the listener throws: even an error must not spread from here. */
-    private void guarded(String method, Runnable call) {
+    private void tell(String method, Runnable action) {
+        lock.lock();
         try {
-            call.run();
+            if (waiting.size() >= MOST_WAITING) {
+                dropped++;
+                return;
+            }
+            waiting.add(new Call(method, action));
+        } finally {
+            lock.unlock();
+        }
+        startTelling();
+    }
+
+    private void startTelling() {
+        lock.lock();
+        try {
+            if (telling || waiting.isEmpty()) {
+                return;
+            }
+            telling = true;
+        } finally {
+            lock.unlock();
+        }
+        if (!executor.test(this::tellAll)) {
+            toldAll();
+        }
+    }
+
+    private void tellAll() {
+        teller = Thread.currentThread();
+        for (Call next; (next = next()) != null; ) {
+            guarded(next);
+        }
+    }
+
+    private @Nullable Call next() {
+        lock.lock();
+        try {
+            Call next = waiting.poll();
+            if (next == null) {
+                toldAll();
+            }
+            return next;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void toldAll() {
+        lock.lock();
+        try {
+            telling = false;
+            teller = null;
+            idle.signalAll();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private long takeDropped() {
+        lock.lock();
+        try {
+            long taken = dropped;
+            dropped = 0;
+            return taken;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Waits until the listener has been told everything, but not for long. An interrupt ends the wait, and is kept. */
+    void close(Duration patience) {
+        flush();
+        lock.lock();
+        try {
+            long left = Room.nanos(patience);
+            while (telling && left > 0 && teller != Thread.currentThread()) { // should the listener be who closes
+                left = idle.awaitNanos(left);
+            }
+            if (!waiting.isEmpty()) {
+                log.error("{} announcements could not be passed on to the batch listener any more", waiting.size());
+                waiting.clear();
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** It has happened already, whatever the listener throws: even an error must not spread from here. */
+    private void guarded(Call call) {
+        try {
+            call.action.run();
         } catch (Throwable t) {
-            log.error("the batch listener threw from {}; nothing else is affected", method, t);
+            log.error("the batch listener threw from {}; nothing else is affected", call.method, t);
         }
     }
 }

@@ -152,12 +152,21 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         excludedGlobs = builder.excludedGlobs;
         excluded = excludedGlobs.stream().map(BatchSelector::glob).toList();
         classifier = builder.classifier;
-        announcer = new Announcer(builder.listener, log);
         shutdownTimeout = builder.shutdownTimeout;
         ownExecutor = builder.executor == null ? ownThreads(builder.threads) : null;
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
         clock = builder.clock;
         random = builder.random;
+        Executor telling = builder.announcements;
+        announcer = new Announcer(
+                builder.listener,
+                log,
+                telling == null
+                        ? this::execute
+                        : task -> {
+                            telling.execute(task);
+                            return true;
+                        });
     }
 
     /**
@@ -1378,10 +1387,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         cutOff,
                         shutdownTimeout);
             }
+            announcer.close(shutdownTimeout);
             if (ownExecutor != null) {
                 ownExecutor.shutdown();
             }
-            announcer.flush();
             store.close();
         } finally {
             closeLock.unlock();
@@ -1426,6 +1435,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private int threads = DEFAULT_THREADS;
         private Duration shutdownTimeout = Duration.ofSeconds(30);
         private @Nullable Executor executor;
+        private @Nullable Executor announcements;
         private Clock clock = Clock.systemUTC();
         private RandomGenerator random = () -> ThreadLocalRandom.current().nextLong();
 
@@ -1518,7 +1528,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What runs the hand-overs, and what hangs on {@code persistBatchAsync} futures.
+         * What runs the hand-overs, what hangs on {@code persistBatchAsync} futures, and the listener.
          *
          * @param executor runs every task it does not refuse, each on another thread than the caller's; one that has too few
          *     threads lets collector types wait for each other. Not shut down by the engine. Default: daemon threads, as
@@ -1527,6 +1537,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
          */
         public Builder executor(Executor executor) {
             this.executor = Objects.requireNonNull(executor, "executor must not be null");
+            return this;
+        }
+
+        /** What calls the listener, for tests. Default: what runs the hand-overs. */
+        Builder announcements(Executor executor) {
+            announcements = executor;
             return this;
         }
 

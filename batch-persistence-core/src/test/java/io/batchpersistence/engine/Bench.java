@@ -101,6 +101,7 @@ final class Bench implements AutoCloseable {
                         .targets(targets::get)
                         .listener(new Listening())
                         .executor(executor)
+                        .announcements(Runnable::run)
                         .random(new SplittableRandom(7))
                         .clock(clock))
                 .build();

@@ -42,7 +42,12 @@ final class BatchAnnouncements {
         } finally {
             lock.unlock();
         }
-        early.forEach(this::tellAll);
+        if (!early.isEmpty()) { // not on this thread: a listener that never returns must not keep the application from
+            // starting
+            Thread thread = new Thread(() -> early.forEach(this::tellAll), "batch-persistence-announcements");
+            thread.setDaemon(true);
+            thread.start();
+        }
     }
 
     /** For the engine. This class is none itself, because it is a bean, and would be its own listener. */
@@ -100,7 +105,7 @@ final class BatchAnnouncements {
     private void tellAll(Consumer<BatchListener> announcement) {
         try {
             listeners.orderedStream().forEach(listener -> tell(listener, announcement));
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             LOG.warn("The listeners could not be told about a batch that was given up", e);
         }
     }
@@ -108,7 +113,7 @@ final class BatchAnnouncements {
     private static void tell(BatchListener listener, Consumer<BatchListener> announcement) {
         try {
             announcement.accept(listener);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) { // also a StackOverflowError: the other listeners are told all the same
             LOG.warn("{} threw when told about a batch that was given up", listener, e);
         }
     }

@@ -88,7 +88,7 @@ final class BatchPersistenceTasks implements ScheduledTaskHolder {
                     LOG.info("Batch {} works again", name);
                     lastProblem = null;
                 }
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | Error e) {
                 if (!stopped && !Objects.equals(lastProblem, e.toString())) {
                     LOG.warn("Batch {} failed and is tried again in its next round; batches are safe", name, e);
                     lastProblem = e.toString();

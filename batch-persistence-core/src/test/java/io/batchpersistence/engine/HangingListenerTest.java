@@ -1,0 +1,209 @@
+package io.batchpersistence.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import io.batchpersistence.BatchListener;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.OverflowPolicy;
+import io.batchpersistence.PermanentDeliveryException;
+import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.fixtures.ManualClock;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.slf4j.LoggerFactory;
+
+/** A listener that never returns, or fails in the worst way, holds up nobody. */
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class HangingListenerTest {
+
+    private final ManualClock clock = new ManualClock();
+    private final CountDownLatch release = new CountDownLatch(1);
+    private final List<String> told = new CopyOnWriteArrayList<>();
+    private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
+    private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+
+    /** Hangs at whatever it is told first. */
+    private final BatchListener hanging = new BatchListener() {
+        @Override
+        public void onDeadLettered(BatchSummary batch) {
+            hang("dead " + batch.id());
+        }
+
+        @Override
+        public void onExpired(BatchSummary batch) {
+            hang("expired " + batch.id());
+        }
+
+        @Override
+        public void onEvicted(BatchSummary batch) {
+            hang("evicted " + batch.id());
+        }
+
+        private void hang(String what) {
+            try {
+                release.await();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+            told.add(what);
+        }
+    };
+
+    private BatchPersistenceEngine engine;
+
+    private BatchPersistenceEngine open(InMemoryBatchStore store, BatchListener listener, Duration shutdownTimeout) {
+        logged.start();
+        logger.addAppender(logged);
+        engine = BatchPersistenceEngine.builder(store)
+                .targets(type -> RecoveryTarget.of(batch -> {}))
+                .overflow(OverflowPolicy.DROP_OLDEST, Duration.ZERO)
+                .listener(listener)
+                .clock(clock)
+                .shutdownTimeout(shutdownTimeout)
+                .build();
+        return engine;
+    }
+
+    @AfterEach
+    void close() {
+        release.countDown();
+        engine.close();
+        logger.detachAppender(logged);
+    }
+
+    private void persist(String id, String type) {
+        engine.persistBatch(id, Batches.entries(1), type);
+    }
+
+    private void fail(String id) {
+        engine.markBatchFailed(id, new PermanentDeliveryException("malformed"));
+    }
+
+    @Test
+    void marksPersistsRecoveryAndCleanupGoOnWhileItHangsAndItLearnsAllInOrder() {
+        open(new InMemoryBatchStore(3), hanging, Duration.ofSeconds(30));
+        persist("dead", "loki");
+        fail("dead"); // this thread goes on: the listener hangs on one of its own
+        persist("b", "loki");
+        persist("c", "loki");
+        persist("d", "loki"); // the store is full, so the dead letter is dropped
+        assertThat(engine.find("dead")).isEmpty();
+        clock.advance(Duration.ofMinutes(6));
+        engine.recover(); // b, c and d time out; their lane opens
+        clock.advance(Duration.ofDays(2));
+        assertThat(engine.cleanup()).isEqualTo(3);
+        persist("e", "otlp");
+        clock.advance(Duration.ofMinutes(6));
+        engine.recover();
+        clock.advance(Duration.ofMinutes(6));
+        Awaitility.await().until(() -> {
+            engine.recover(); // the other lane is served
+            return engine.stats().collector("otlp").delivered() == 1;
+        });
+        assertThat(told).isEmpty();
+        release.countDown();
+        Awaitility.await().until(() -> told.size() == 5);
+        assertThat(told.subList(0, 2)).containsExactly("dead dead", "evicted dead");
+        assertThat(told.subList(2, 5)).containsExactlyInAnyOrder("expired b", "expired c", "expired d");
+    }
+
+    @Test
+    void whatWaitsForItIsBoundedAndTheRestIsOnlyLogged() {
+        int most = Announcer.MOST_WAITING;
+        open(new InMemoryBatchStore(most + 100), hanging, Duration.ofSeconds(30));
+        for (int i = 0; i < most + 50; i++) {
+            persist("b" + i, "loki");
+            fail("b" + i);
+        }
+        engine.recover();
+        assertThat(logged.list)
+                .extracting(ILoggingEvent::getFormattedMessage)
+                .anyMatch(line -> line.matches(".*does not keep up.* (49|50) announcements were not passed on.*"))
+                .anyMatch(line -> line.contains((most + 50) + " batches given up as dead letters"));
+        release.countDown();
+        Awaitility.await().until(() -> told.size() >= most);
+    }
+
+    @Test
+    void closingDoesNotWaitForItForEver() {
+        open(new InMemoryBatchStore(), hanging, Duration.ofMillis(1));
+        persist("a", "loki");
+        persist("b", "loki");
+        fail("a");
+        fail("b");
+        engine.close();
+        assertThat(told).isEmpty();
+        assertThat(logged.list)
+                .extracting(ILoggingEvent::getFormattedMessage)
+                .anyMatch(line -> line.contains("could not be passed on to the batch listener any more"));
+    }
+
+    @Test
+    void closingLetsItLearnWhatItHasNotYet() {
+        CountDownLatch asked = new CountDownLatch(1);
+        open(
+                new InMemoryBatchStore(),
+                new BatchListener() {
+                    @Override
+                    public void onDeadLettered(BatchSummary batch) {
+                        asked.countDown();
+                        hanging.onDeadLettered(batch);
+                    }
+                },
+                Duration.ofSeconds(30));
+        persist("a", "loki");
+        persist("b", "loki");
+        fail("a");
+        fail("b");
+        Thread releasing = new Thread(() -> {
+            try {
+                asked.await(10, TimeUnit.SECONDS);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+            release.countDown();
+        });
+        releasing.start();
+        engine.close();
+        assertThat(told).containsExactly("dead a", "dead b");
+    }
+
+    @Test
+    void oneThatOverflowsItsStackIsToldTheNextAllTheSame() {
+        open(
+                new InMemoryBatchStore(),
+                new BatchListener() {
+                    @Override
+                    public void onDeadLettered(BatchSummary batch) {
+                        told.add(batch.id());
+                        deeper(batch.id());
+                    }
+
+                    private int deeper(String id) {
+                        return id.isEmpty() ? 0 : deeper(id) + 1;
+                    }
+                },
+                Duration.ofSeconds(30));
+        persist("a", "loki");
+        persist("b", "loki");
+        fail("a");
+        fail("b");
+        Awaitility.await().until(() -> told.size() == 2);
+        assertThat(told).containsExactly("a", "b");
+        assertThat(engine.find("a"))
+                .hasValueSatisfying(batch -> assertThat(batch.state()).isEqualTo(BatchState.DEAD));
+    }
+}
