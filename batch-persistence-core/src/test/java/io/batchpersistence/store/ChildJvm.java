@@ -20,14 +20,27 @@ final class ChildJvm implements AutoCloseable {
 
     /** Starts {@code main} and keeps what it says to standard error in that file. */
     ChildJvm(Class<?> main, Path errors, String... arguments) throws IOException {
-        List<String> command = new ArrayList<>(List.of(
+        this(main, errors, List.of("-Xmx128m"), "", arguments);
+    }
+
+    /**
+     * The same with other limits.
+     *
+     * @param options for the JVM
+     * @param before a shell command that is run before, in the same process, such as {@code ulimit}; may be empty
+     */
+    ChildJvm(Class<?> main, Path errors, List<String> options, String before, String... arguments) throws IOException {
+        List<String> command = new ArrayList<>();
+        if (!before.isEmpty()) {
+            command.addAll(List.of("sh", "-c", before + "; exec \"$@\"", "sh"));
+        }
+        command.addAll(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-Xshare:auto",
                 "-XX:TieredStopAtLevel=1",
-                "-Xmx128m",
-                "-cp",
-                System.getProperty("java.class.path"),
-                main.getName()));
+                "-XX:+UseSerialGC"));
+        command.addAll(options);
+        command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
         command.addAll(List.of(arguments));
         this.errors = errors;
         this.process =
@@ -55,6 +68,17 @@ final class ChildJvm implements AutoCloseable {
         if (exit != KILLED) {
             throw new AssertionError("the child ended by itself with " + exit + ":\n" + errors());
         }
+    }
+
+    /** Reads all it says, waits for its end, which must have been a good one, and returns the lines. */
+    List<String> awaitPassed() throws IOException, InterruptedException {
+        List<String> lines = out.lines().toList();
+        int exit = process.waitFor();
+        if (exit != 0) {
+            throw new AssertionError(
+                    "the child ended with " + exit + ":\n" + String.join("\n", lines) + "\n" + errors());
+        }
+        return lines;
     }
 
     String errors() {

@@ -198,7 +198,7 @@ class KillNineTest {
 
     @ParameterizedTest
     @EnumSource
-    @Timeout(value = 10, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+    @Timeout(value = 4, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
     void whatWasAcknowledgedIsThereAfterKillNine(StoreKind kind) throws Exception {
         int rounds = Integer.getInteger("batch.kill.rounds", kind == StoreKind.SEGMENT ? 50 : 10);
         Path directory = temp.resolve("store");

@@ -14,18 +14,22 @@ import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.OpenOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Instant;
 import java.util.Collections;
 import java.util.EnumSet;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
@@ -56,11 +60,19 @@ public final class DirectoryLock implements AutoCloseable {
     private final Path directory;
     private final FileChannel channel;
     private final FileLock lock;
+    /** What tells this lock file from any other that may have its name later; {@code null} where files have no such thing. */
+    private final @Nullable Object fileKey;
 
-    private DirectoryLock(Path directory, FileChannel channel, FileLock lock) {
+    private DirectoryLock(Path directory, FileChannel channel, FileLock lock) throws IOException {
         this.directory = directory;
         this.channel = channel;
         this.lock = lock;
+        this.fileKey = fileKey(directory);
+    }
+
+    private static @Nullable Object fileKey(Path directory) throws IOException {
+        return Files.readAttributes(directory.resolve(FILE), BasicFileAttributes.class)
+                .fileKey();
     }
 
     /**
@@ -193,6 +205,43 @@ public final class DirectoryLock implements AutoCloseable {
         channel.read(text, 0);
         String holder = StandardCharsets.UTF_8.decode(text.flip()).toString().strip();
         return holder.isEmpty() ? "another process" : holder;
+    }
+
+    /**
+     * Whether the directory is still where it was locked: not deleted, not moved away, no other put in its place.
+     *
+     * @return {@code true} also if that can't be found out
+     */
+    public boolean isInPlace() {
+        try {
+            return Objects.equals(fileKey, fileKey(directory));
+        } catch (NoSuchFileException e) {
+            return false;
+        } catch (IOException e) {
+            return true; // whoever is about to use it will learn what is wrong
+        }
+    }
+
+    /**
+     * Something like a file system, limited to a directory that is in place.
+     *
+     * @param disk the file system
+     * @return refuses what would go by the name of the directory to another one than was locked, or pretend to be durable in
+     *     one that is deleted
+     */
+    public Disk guard(Disk disk) {
+        return new GuardedDisk(disk, this);
+    }
+
+    /**
+     * Why nothing can be written when it is not {@linkplain #isInPlace in place}.
+     *
+     * @return in words for a person
+     */
+    public String notInPlace() {
+        return "the directory " + directory
+                + " was deleted, moved away or replaced while it was in use; put it back, or restart"
+                + " the application to go on with what is there";
     }
 
     /** Gives the directory back. */

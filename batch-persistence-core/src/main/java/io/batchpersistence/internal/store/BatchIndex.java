@@ -208,15 +208,17 @@ final class BatchIndex {
     }
 
     private int insert(Location location, int idHash, Type type, long createdAt, long since) {
+        growTable(); // what may find no memory comes before the first change
         int slot = freeHead;
         if (slot != NONE) {
             freeHead = page(slot).next[slot & PAGE_MASK];
         } else {
-            slot = untouched++;
-            if (slot >> PAGE_BITS >= pages.length) {
-                pages = Arrays.copyOf(pages, pages.length + 1);
-                pages[pages.length - 1] = new Page();
+            if (untouched >> PAGE_BITS >= pages.length) {
+                Page[] more = Arrays.copyOf(pages, pages.length + 1);
+                more[pages.length] = new Page();
+                pages = more;
             }
+            slot = untouched++;
         }
         Page page = page(slot);
         int i = slot & PAGE_MASK;
@@ -234,7 +236,7 @@ final class BatchIndex {
         page.retries[i] = 0;
         size++;
         type.bytes += location.length();
-        addToTable(slot, idHash);
+        put(slot, idHash);
         return slot;
     }
 
@@ -492,8 +494,9 @@ final class BatchIndex {
 
     // ---- hash table ------------------------------------------------------------------------------
 
-    private void addToTable(int slot, int idHash) {
-        if (size * 3L > table.length * 2L) {
+    /** So that there is room for one more. */
+    private void growTable() {
+        if ((size + 1) * 3L > table.length * 2L) {
             int[] old = table;
             table = filled(old.length * 2);
             for (int other : old) {
@@ -502,7 +505,6 @@ final class BatchIndex {
                 }
             }
         }
-        put(slot, idHash);
     }
 
     private void put(int slot, int idHash) {

@@ -35,7 +35,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -145,10 +147,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                 DirectoryLock.acquire(disk, options.directory(), options.clock().instant());
         boolean opened = false;
         try {
-            this.quarantine = new Quarantine(disk, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
-            this.payload = factory.create(disk, options);
+            Disk guarded = directoryLock.guard(disk);
+            this.quarantine =
+                    new Quarantine(guarded, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
+            this.payload = factory.create(guarded, options);
             JournalState state = new JournalState();
-            StateJournal journal = StateJournal.read(disk, options.directory(), state, this::journalDamaged);
+            StateJournal journal = StateJournal.read(guarded, options.directory(), state, this::journalDamaged);
             long sequence = StoreLoader.load(options, payload, index, state, quarantine, this::report);
             this.writer = new StoreWriter(options, payload, journal, index, lock, sequence, this::published);
             this.housekeeper = new Housekeeper(options, payload, index, lock, writer, this::damaged);
@@ -209,8 +213,15 @@ public abstract class IndexedBatchStore implements BatchStore {
     @Override
     public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
         CompletableFuture<@Nullable Void> done = append(batch, true);
-        done.exceptionally(failure -> null)
-                .join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
+        while (!done.isDone()) {
+            try {
+                done.join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
+            } catch (CompletionException | CancellationException e) {
+                break;
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait(); // whether the batch is held is not known yet, so this is no time to leave
+            }
+        }
         return done;
     }
 
@@ -249,7 +260,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     return CompletableFuture.failedFuture(new BatchRejectedException(full));
                 }
                 append = writer.append(batch, encoded, idHash);
-                round = waits ? writer.tryTakePen() : null;
+                round = waits ? takePen() : null;
                 if (round == null) {
                     writer.wake();
                 }
@@ -272,15 +283,29 @@ public abstract class IndexedBatchStore implements BatchStore {
         return append.done;
     }
 
-    /** Under the lock: it enters the index, or not. */
+    /** The batch is in the queue, so from here on it is no use to throw: somebody else writes it. */
+    private StoreWriter.@Nullable Round takePen() {
+        try {
+            return writer.tryTakePen();
+        } catch (OutOfMemoryError e) {
+            return null;
+        }
+    }
+
+    /** Under the lock: it enters the index, or not; not if this throws. */
     private void published(PayloadLog.Append append) {
         appending.remove(append.id);
         Location location = append.location;
         if (location != null) {
             BatchIndex.Type type = index.type(append.collectorType);
             int slot = index.add(location, append.idHash, type, append.createdAt, append.leaseUntil);
+            try {
+                fly(append.id, slot, ++fences, append.leaseUntil);
+            } catch (RuntimeException | Error e) {
+                index.remove(slot);
+                throw e;
+            }
             type.counters.accepted++;
-            fly(append.id, slot, ++fences, append.leaseUntil);
         }
     }
 
@@ -1115,6 +1140,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public BatchStats stats() {
+        String misplaced = directoryLock.isInPlace() ? null : directoryLock.notInPlace();
         lock.lock();
         try {
             writer.requireOpen();
@@ -1128,7 +1154,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     options.maxBatches(),
                     diskUsage(),
                     options.maxDiskUsage(),
-                    writer.problem());
+                    misplaced != null ? misplaced : writer.problem());
         } finally {
             lock.unlock();
         }

@@ -136,7 +136,10 @@ public interface PayloadLog {
         Location location;
 
         @Nullable
-        Exception failure;
+        Throwable failure;
+
+        /** Whether the index has been told, so that nothing has to be decided about it any more. */
+        boolean published;
 
         Append(NewBatch batch, long sequence, Encoded encoded, int idHash) {
             this.id = batch.id();
@@ -180,7 +183,7 @@ public interface PayloadLog {
          *
          * @param why what went wrong
          */
-        public void failed(Exception why) {
+        public void failed(Throwable why) {
             location = null;
             failure = why;
         }

@@ -262,13 +262,14 @@ final class StoreWriter {
 
     /** Under the lock: from now on this thread writes, and nobody else, until {@link #layDownPen}. */
     private Round takePen(boolean withTasks) {
-        writing = true;
         Round round = new Round(appends, frames, changes, withTasks ? tasks : List.of());
-        appends = new ArrayList<>();
-        changes = new ArrayList<>();
-        if (withTasks) {
-            tasks = new ArrayList<>();
-        }
+        List<PayloadLog.Append> nextAppends = new ArrayList<>();
+        List<PayloadChange> nextChanges = new ArrayList<>();
+        List<Task> nextTasks = withTasks ? new ArrayList<>() : tasks;
+        writing = true; // from here on nothing can fail
+        appends = nextAppends;
+        changes = nextChanges;
+        tasks = nextTasks;
         frames = spareFrames;
         spareFrames = round.marks();
         marksDueNanos = NEVER;
@@ -284,7 +285,7 @@ final class StoreWriter {
     }
 
     private void layDownPen() {
-        lock.lock();
+        lockWithoutFail();
         try {
             writing = false;
             maintenanceDue = payload.isReclaimable();
@@ -299,6 +300,18 @@ final class StoreWriter {
         }
     }
 
+    /** The pen must be laid down, and callers be told: not even a want of memory for waiting in line may prevent that. */
+    private void lockWithoutFail() {
+        while (true) {
+            try {
+                lock.lock();
+                return;
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait();
+            }
+        }
+    }
+
     /** Under the lock. */
     private boolean hasWork() {
         return !appends.isEmpty() || !tasks.isEmpty() || maintenanceDue || finishing;
@@ -308,21 +321,44 @@ final class StoreWriter {
     private void run() {
         boolean last = false;
         while (!last) {
-            Round round;
-            lock.lock();
             try {
-                awaitWork();
-                last = finishing;
-                round = takePen(true);
-            } finally {
-                lock.unlock();
+                last = runRound();
+            } catch (RuntimeException
+                    | Error e) { // no memory, most likely; without this thread the store would stand still
+                logIfPossible("A round of writing failed", e);
             }
+        }
+        closeFiles();
+    }
+
+    /** Returns whether it was the last. */
+    private boolean runRound() {
+        boolean last;
+        Round round;
+        lockWithoutFail();
+        try {
+            awaitWork();
+            last = finishing;
+            round = takePen(true);
+        } finally {
+            lock.unlock();
+        }
+        try {
             write(round);
             runTasks(round.tasks());
             maintain();
+        } finally {
             layDownPen();
         }
-        closeFiles();
+        return last;
+    }
+
+    private void logIfPossible(String what, Throwable e) {
+        try {
+            log.error("{} in {}", what, options.directory(), e);
+        } catch (RuntimeException | Error again) {
+            // There is nothing left to say it with.
+        }
     }
 
     /** Under the lock. */
@@ -350,13 +386,14 @@ final class StoreWriter {
             writeRound(round.appends(), round.marks(), round.changes());
         } catch (RuntimeException | Error e) {
             // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
-            log.error("Writing batches failed", e);
-            List<PayloadLog.Append> left = round.appends().stream()
-                    .filter(append -> !append.done.isDone())
-                    .toList();
-            left.forEach(append -> append.failed(new IOException(e)));
-            publish(left);
             losses++; // what the journal lacks now, a snapshot will have
+            for (PayloadLog.Append append : round.appends()) {
+                if (!append.published && append.location == null) {
+                    append.failed(e);
+                }
+            }
+            publish(round.appends());
+            logIfPossible("Writing batches failed", e);
             forceLater();
         } finally {
             round.marks().clear();
@@ -390,19 +427,15 @@ final class StoreWriter {
         }
     }
 
-    /** Stored batches enter the index, and then the callers know. */
+    /** Stored batches enter the index, and then the callers know. Throws nothing; those who know already are left alone. */
     private void publish(List<PayloadLog.Append> group) {
-        lock.lock();
+        lockWithoutFail();
         try {
             for (PayloadLog.Append append : group) {
-                queuedBytes -= append.encoded.size();
-                published.accept(append);
-                if (append.location != null) {
-                    lastStored = append.sequence;
-                    appendProblem = null;
-                } else {
-                    appendProblem =
-                            "batches can't be written to " + options.directory() + ": " + message(append.failure);
+                if (!append.published) {
+                    append.published = true;
+                    queuedBytes -= append.encoded.size();
+                    publish(append);
                 }
             }
             for (Map.Entry<Integer, Long> end : payload.fileEnds().entrySet()) {
@@ -412,17 +445,60 @@ final class StoreWriter {
                 }
             }
             queueShrank.signalAll();
+        } catch (OutOfMemoryError e) {
+            losses++;
         } finally {
             lock.unlock();
         }
         for (PayloadLog.Append append : group) {
-            if (append.location != null) {
-                append.done.complete(null);
+            tell(append);
+        }
+    }
+
+    /** Under the lock. */
+    private void publish(PayloadLog.Append append) {
+        Location location = append.location;
+        try {
+            published.accept(append);
+            if (location != null) {
+                lastStored = append.sequence;
+                appendProblem = null;
             } else {
-                append.done.completeExceptionally(new BatchPersistenceException(
-                        "the batch '" + append.id + "' could not be written to " + options.directory() + ": "
-                                + message(append.failure),
-                        append.failure));
+                appendProblem = "batches can't be written to " + options.directory() + ": " + message(append.failure);
+            }
+        } catch (RuntimeException | Error e) {
+            append.failed(e);
+            if (location != null) {
+                takeBack(append.sequence, location);
+            }
+        }
+    }
+
+    /** Under the lock: its bytes are there, but its caller is told otherwise. */
+    private void takeBack(long number, Location location) {
+        try {
+            payload.removed(location);
+            frames.gone(new long[] {number});
+            marked();
+        } catch (RuntimeException | Error e) {
+            losses++;
+        }
+    }
+
+    /** However little memory there is: who waits must come to know. */
+    private void tell(PayloadLog.Append append) {
+        while (!append.done.isDone()) {
+            try {
+                if (append.location != null) {
+                    append.done.complete(null);
+                } else {
+                    append.done.completeExceptionally(new BatchPersistenceException(
+                            "the batch '" + append.id + "' could not be written to " + options.directory() + ": "
+                                    + message(append.failure),
+                            append.failure));
+                }
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait();
             }
         }
     }
@@ -517,7 +593,7 @@ final class StoreWriter {
     }
 
     private void forceLater() {
-        lock.lock();
+        lockWithoutFail();
         try {
             if (forceDueNanos == NEVER) {
                 forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();

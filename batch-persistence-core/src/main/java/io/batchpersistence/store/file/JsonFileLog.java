@@ -247,6 +247,9 @@ final class JsonFileLog implements PayloadLog {
         return new EncodedBatch(document, size);
     }
 
+    /** A document that is in place, but not yet for sure. */
+    private record Written(Append append, String name, Location location) {}
+
     @Override
     public void write(List<Append> group) {
         try {
@@ -254,11 +257,11 @@ final class JsonFileLog implements PayloadLog {
         } catch (IOException e) {
             log.debug("The disk is still not well", e);
         }
-        List<Append> written = new ArrayList<>();
-        Map<Append, Integer> lengths = new HashMap<>();
+        List<Written> written = new ArrayList<>();
         for (Append append : group) {
             JsonBatchFile document = ((EncodedBatch) append.encoded()).document();
             String name = JsonBatchFile.name(document.id());
+            boolean ours = false;
             try {
                 if (leftOver.containsValue(name)) {
                     deleteLeftOver(); // the same id once more, before its predecessor's file is gone
@@ -266,15 +269,17 @@ final class JsonFileLog implements PayloadLog {
                 if (!taken.add(name)) {
                     throw new IOException("the file " + name + " is another batch's; choose another id");
                 }
+                ours = true;
                 byte[] bytes =
                         document.with(append.sequence(), document.standing()).toBytes();
-                lengths.put(append, bytes.length);
-                written.add(append);
-                replace(path(name), bytes);
+                Location location = new Location(append.sequence(), 0, 0, bytes.length);
+                resized(append.sequence(), bytes.length);
                 names.put(append.sequence(), name);
-            } catch (IOException | RuntimeException e) {
+                replace(path(name), bytes);
+                written.add(new Written(append, name, location));
+            } catch (IOException | RuntimeException | Error e) {
                 append.failed(e);
-                if (written.remove(append)) {
+                if (ours) {
                     takeBack(append.sequence(), name);
                 }
             }
@@ -286,34 +291,36 @@ final class JsonFileLog implements PayloadLog {
             if (options.sync() == SyncPolicy.ALWAYS) {
                 disk.forceDirectory(options.directory());
             }
-        } catch (IOException e) {
-            for (Append append : written) {
-                append.failed(e);
-                takeBack(
-                        append.sequence(),
-                        JsonBatchFile.name(
-                                ((EncodedBatch) append.encoded()).document().id()));
+        } catch (IOException | RuntimeException | Error e) {
+            for (Written each : written) {
+                each.append.failed(e);
+                takeBack(each.append.sequence(), each.name);
             }
             forceTakenBack();
             return;
         }
-        for (Append append : written) {
-            int length = lengths.getOrDefault(append, 0);
-            resized(append.sequence(), length);
-            append.stored(new Location(append.sequence(), 0, 0, length));
+        for (Written each : written) {
+            each.append.stored(each.location); // nothing that could fail any more
         }
     }
 
     /** A batch whose caller is told that it was not stored must not turn up later. */
     private void takeBack(long sequence, String name) {
-        names.remove(sequence);
-        taken.remove(name);
-        try {
-            disk.delete(path(name + ".tmp"));
-            disk.delete(path(name));
-        } catch (IOException e) {
-            leftOver.put(sequence, name);
-            log.warn("{} could not be deleted: {}", name, e.toString());
+        while (true) {
+            try {
+                leftOver.put(sequence, name); // should it not be possible to delete it
+                names.remove(sequence);
+                disk.delete(path(name + ".tmp"));
+                disk.delete(path(name));
+                leftOver.remove(sequence);
+                forget(sequence, name);
+                return;
+            } catch (IOException e) {
+                log.warn("{} could not be deleted: {}", name, e.toString());
+                return;
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait(); // there will be some for this one day, or the process is at its end
+            }
         }
     }
 
@@ -326,6 +333,13 @@ final class JsonFileLog implements PayloadLog {
                     options.directory(),
                     e.toString());
         }
+    }
+
+    /** Its file is gone. */
+    private void forget(long sequence, String name) {
+        taken.remove(name);
+        Integer size = sizes.remove(sequence);
+        diskUsage.addAndGet(size == null ? 0 : -size);
     }
 
     private void replace(Path target, byte[] bytes) throws IOException {
@@ -471,9 +485,7 @@ final class JsonFileLog implements PayloadLog {
                 log.warn("{} could not be deleted: {}; it will be tried again", entry.getValue(), e.toString());
                 return false;
             }
-            taken.remove(entry.getValue());
-            Integer size = sizes.remove(entry.getKey());
-            diskUsage.addAndGet(size == null ? 0 : -size);
+            forget(entry.getKey(), entry.getValue());
             return true;
         });
     }

@@ -423,15 +423,19 @@ final class SegmentLog implements PayloadLog {
             if (options.sync() == SyncPolicy.ALWAYS) {
                 into.file.force();
             }
-            into.good = position;
             for (int i = from; i < to; i++) {
-                stored(into, group.get(i), locations.get(i - from));
+                index(into, group.get(i), locations.get(i - from));
+            }
+            into.good = position; // from here on nothing can fail, and they are there
+            for (int i = from; i < to; i++) {
+                into.segment.added(locations.get(i - from).length());
+                group.get(i).stored(locations.get(i - from));
             }
         } catch (IOException | RuntimeException | Error e) {
             // Also when it was not the disk: bytes of these batches may be in the file, and must not turn up later.
             to = Math.max(to, from + 1);
             for (Append append : group.subList(from, to)) {
-                append.failed(e instanceof IOException io ? io : new IOException(e));
+                append.failed(e);
             }
             if (into != null) {
                 abandon(into);
@@ -445,9 +449,8 @@ final class SegmentLog implements PayloadLog {
         return append.encoded().size();
     }
 
-    private static void stored(Active into, Append append, Location location) {
+    private static void index(Active into, Append append, Location location) {
         EncodedRecord record = (EncodedRecord) append.encoded();
-        into.segment.added(location.length());
         into.index.add(new SegmentIndex.Entry(
                 location.sequence(),
                 record.createdAt(),
@@ -455,7 +458,6 @@ final class SegmentLog implements PayloadLog {
                 location.length(),
                 record.idHash(),
                 record.collectorType()));
-        append.stored(location);
     }
 
     private boolean fits(long position, int size) {

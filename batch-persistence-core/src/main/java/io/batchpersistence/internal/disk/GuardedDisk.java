@@ -1,0 +1,119 @@
+package io.batchpersistence.internal.disk;
+
+import java.io.IOException;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.List;
+
+/**
+ * A disk for as long as a directory is in place. Names lead elsewhere when it is not, so nothing is created, renamed or deleted
+ * then; open files have no names any more, so a force, which would succeed, fails; and what can't be found may only be away.
+ */
+final class GuardedDisk implements Disk {
+
+    private final Disk disk;
+    private final DirectoryLock directory;
+
+    GuardedDisk(Disk disk, DirectoryLock directory) {
+        this.disk = disk;
+        this.directory = directory;
+    }
+
+    private void check() throws IOException {
+        if (!directory.isInPlace()) {
+            throw new IOException(directory.notInPlace());
+        }
+    }
+
+    @Override
+    public DiskFile create(Path file) throws IOException {
+        check();
+        return new GuardedFile(disk.create(file));
+    }
+
+    @Override
+    public DiskFile open(Path file) throws IOException {
+        check();
+        return new GuardedFile(disk.open(file));
+    }
+
+    @Override
+    public byte[] read(Path file, long offset, int length) throws IOException {
+        try {
+            return disk.read(file, offset, length);
+        } catch (NoSuchFileException e) {
+            check();
+            throw e;
+        }
+    }
+
+    @Override
+    public long size(Path file) throws IOException {
+        try {
+            return disk.size(file);
+        } catch (NoSuchFileException e) {
+            check();
+            throw e;
+        }
+    }
+
+    @Override
+    public List<Path> list(Path path) throws IOException {
+        check();
+        return disk.list(path);
+    }
+
+    @Override
+    public void createDirectories(Path path) throws IOException {
+        check();
+        disk.createDirectories(path);
+    }
+
+    @Override
+    public void move(Path from, Path to) throws IOException {
+        check();
+        disk.move(from, to);
+    }
+
+    @Override
+    public void delete(Path file) throws IOException {
+        check();
+        disk.delete(file);
+    }
+
+    @Override
+    public void forceDirectory(Path path) throws IOException {
+        check();
+        disk.forceDirectory(path);
+    }
+
+    private final class GuardedFile implements DiskFile {
+
+        private final DiskFile file;
+
+        GuardedFile(DiskFile file) {
+            this.file = file;
+        }
+
+        @Override
+        public void write(long offset, byte[] bytes, int from, int length) throws IOException {
+            file.write(offset, bytes, from, length);
+        }
+
+        @Override
+        public void force() throws IOException {
+            file.force();
+            check(); // after it: the directory was there when the bytes were durable
+        }
+
+        @Override
+        public void truncate(long size) throws IOException {
+            file.truncate(size);
+        }
+
+        @Override
+        public void close() throws IOException {
+            file.close();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * Somebody deletes, moves or replaces the directory of a store that is open. Its files are open still, and writing and forcing
+ * them would succeed.
+ */
+class DirectoryGoneTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+
+    @TempDir
+    Path temp;
+
+    private final List<Corruption> corruptions = new ArrayList<>();
+    private Path directory;
+    private BatchStore store;
+
+    private void open(StoreKind kind) {
+        directory = temp.resolve("store");
+        store = kind.open(DiskStoreOptions.builder(directory).build());
+        store.onCorruption(corruptions::add);
+    }
+
+    private void append(String id) {
+        store.append(GeneratedBatch.of(id, NOW, NOW)).join();
+    }
+
+    @AfterEach
+    void close() {
+        store.close();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void nothingIsTakenWhileItIsGoneAndHealthIsTold(StoreKind kind) throws IOException {
+        open(kind);
+        append("a");
+        delete(directory);
+        assertThat(store.stats().problem())
+                .as("without anybody having tried to write")
+                .contains(directory.toString(), "was deleted, moved away or replaced", "restart");
+        assertRefused("b");
+        assertThat(directory).as("not created again behind anybody's back").doesNotExist();
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> store.find("a"));
+        assertThat(store.delivered("nobody")).isNull();
+        store.reclaim();
+        assertThat(corruptions).as("it may come back").isEmpty();
+        store.close();
+        open(kind);
+        append("c");
+        assertThat(ids()).containsExactly("c");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void nothingIsWrittenToOrDeletedInAnotherThatIsPutInItsPlace(StoreKind kind) throws IOException {
+        open(kind);
+        append("a");
+        append("b");
+        Path moved = temp.resolve("moved");
+        Files.move(directory, moved);
+        copy(moved, directory);
+        List<String> before = listing(directory);
+        assertThat(store.stats().problem()).contains("replaced");
+        assertRefused("c");
+        store.reclaim();
+        store.close();
+        assertThat(listing(directory)).isEqualTo(before);
+        // It is what it was when it was copied: two batches, and nobody knows of anything else.
+        open(kind);
+        assertThat(ids()).containsExactly("a", "b");
+        assertThat(corruptions).isEmpty();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void allIsWellWhenItIsPutBack(StoreKind kind) throws IOException {
+        open(kind);
+        append("a");
+        append("b");
+        store.failed("a", BatchStore.ANY_FENCE, "refused", NOW, (type, retries) -> new Verdict(false, NOW, 1));
+        Path moved = temp.resolve("moved");
+        Files.move(directory, moved);
+        assertRefused("c");
+        assertThatExceptionOfType(BatchPersistenceException.class)
+                .as("what can't be read now is no damage")
+                .isThrownBy(() -> store.claim(
+                        GeneratedBatch.collectorType("a"), BatchOrder.OLDEST_FIRST, NOW.plusSeconds(60), NOW, 1));
+        Files.move(moved, directory);
+        append("c");
+        assertThat(store.stats().problem()).isNull();
+        assertThat(store.delivered("a")).isNotNull();
+        store.close();
+        open(kind);
+        assertThat(ids()).containsExactly("b", "c");
+        assertThat(corruptions).isEmpty();
+        assertThat(store.stats().total().isBalanced()).isTrue();
+        assertThat(store.stats().total().accepted()).isEqualTo(3);
+    }
+
+    private void assertRefused(String id) {
+        assertThat(store.append(GeneratedBatch.of(id, NOW, NOW)))
+                .failsWithin(Duration.ofSeconds(30))
+                .withThrowableOfType(ExecutionException.class)
+                .withCauseInstanceOf(BatchPersistenceException.class)
+                .withMessageContaining("was deleted, moved away or replaced");
+    }
+
+    private List<String> ids() {
+        return store.list(BatchSelector.all(), NOW).stream()
+                .map(BatchSummary::id)
+                .toList();
+    }
+
+    private static List<String> listing(Path directory) throws IOException {
+        try (Stream<Path> files = Files.list(directory)) {
+            return files.map(file -> file.getFileName() + " " + file.toFile().length() + " "
+                            + file.toFile().lastModified())
+                    .sorted()
+                    .toList();
+        }
+    }
+
+    private static void copy(Path from, Path to) throws IOException {
+        Files.createDirectory(to);
+        try (Stream<Path> files = Files.list(from)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, to.resolve(file.getFileName()));
+            }
+        }
+    }
+
+    private static void delete(Path directory) throws IOException {
+        try (Stream<Path> files = Files.list(directory)) {
+            for (Path file : files.toList()) {
+                Files.delete(file);
+            }
+        }
+        Files.delete(directory);
+    }
+}
