@@ -277,6 +277,31 @@ public interface BatchStore extends AutoCloseable {
      */
     Set<String> collectorTypes();
 
+    /**
+     * When the store was last in use before it was opened, about: tells how long nobody has had a chance to send what is in it.
+     *
+     * @return {@code null} if that is not known
+     */
+    default @Nullable Instant lastUsed() {
+        return null;
+    }
+
+    /**
+     * Lets ages that would begin in the future begin now: the clock was ahead when they were taken.
+     *
+     * @param now the time
+     */
+    default void correctAges(Instant now) {}
+
+    /**
+     * Shortens waits that are longer than they can have been meant to be, because another clock was used when they began. For the
+     * time before anything else is asked of the store.
+     *
+     * @param now the time
+     * @param longest the longest wait by collector type; must be quick and call nothing
+     */
+    default void correctWaits(Instant now, Function<String, Duration> longest) {}
+
     /** Gives back disk space that nothing held needs. */
     void reclaim();
 

@@ -56,6 +56,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
+import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
 import java.util.regex.Pattern;
@@ -117,7 +118,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Duration shutdownTimeout;
     private final Executor executor;
     private final @Nullable ExecutorService ownExecutor;
-    private final Clock clock;
+    private final Timekeeper time;
     private final RandomGenerator random;
 
     private final ConcurrentMap<String, Lane> lanes = new ConcurrentHashMap<>();
@@ -155,7 +156,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         shutdownTimeout = builder.shutdownTimeout;
         ownExecutor = builder.executor == null ? ownThreads(builder.threads) : null;
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
-        clock = builder.clock;
+        time = new Timekeeper(
+                builder.clock, builder.ticker(), !store.collectorTypes().isEmpty(), store.lastUsed());
         random = builder.random;
         Executor telling = builder.announcements;
         announcer = new Announcer(
@@ -212,7 +214,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private void start() {
         store.onCorruption(announcer::corrupted);
         refreshPaused();
-        Instant now = clock.instant();
+        Instant now = time.steady();
+        store.correctWaits(now, type -> lane(type).settings().batchTtl());
+        correctAges();
         store.releaseHeld(now);
         BatchSelector pending = BatchSelector.all().states(BatchState.PENDING);
         for (String glob : excludedGlobs) {
@@ -263,15 +267,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private NewBatch newBatch(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
-        Instant now = clock.instant();
-        NewBatch checked = new NewBatch(batchId, collectorType, entries, context, now, now);
-        return leased(checked, now);
+        Instant now = time.wall();
+        return leased(new NewBatch(batchId, collectorType, entries, context, now, now));
     }
 
-    private NewBatch leased(NewBatch batch, Instant now) {
+    private NewBatch leased(NewBatch batch) {
         Duration timeout = lane(batch.collectorType()).settings().batchTimeout();
         return new NewBatch(
-                batch.id(), batch.collectorType(), batch.entries(), batch.context(), now, Times.after(now, timeout));
+                batch.id(),
+                batch.collectorType(),
+                batch.entries(),
+                batch.context(),
+                time.wall(),
+                Times.after(time.steady(), timeout));
     }
 
     /**
@@ -315,7 +323,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             }
             ensureOpen();
             removals = room.removals();
-            arrival.batch = leased(arrival.batch, clock.instant());
+            arrival.batch = leased(arrival.batch);
             CompletableFuture<@Nullable Void> durable = tryAppend(arrival.batch, waits);
             BatchRejectedException again = rejection(durable, waits);
             if (again == null) {
@@ -479,7 +487,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             Lane lane = lane(batch.collectorType());
             Lane.Permit permit = entered && !paused.contains(batch.collectorType())
-                    ? lane.tryAcquireFirstSend(clock.instant())
+                    ? lane.tryAcquireFirstSend(time.steady())
                     : null;
             if (permit == null) {
                 releaseBatch(batch.id());
@@ -541,7 +549,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private boolean isDead(HandOver handOver) {
         try {
-            return store.count(BatchSelector.all().ids(handOver.batch().id()).states(BatchState.DEAD), clock.instant())
+            return store.count(BatchSelector.all().ids(handOver.batch().id()).states(BatchState.DEAD), time.wall())
                     > 0;
         } catch (RuntimeException e) {
             return false; // it is held at any rate
@@ -585,7 +593,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         checkId(batchId);
         ensureOpen();
         HandOver handOver = handOvers.get(batchId);
-        Instant now = clock.instant();
+        Instant now = time.steady();
         Settled settled =
                 store.released(batchId, type -> lane(type).settings().recovery() ? Optional.of(now) : Optional.empty());
         if (settled == null) {
@@ -620,7 +628,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private void answered(Lane lane) {
-        Instant now = clock.instant();
+        Instant now = time.steady();
         Lane.Ended outage = lane.answered(now);
         if (outage != null) {
             announcer.outageClosed(ended(lane.collectorType, outage, now, true));
@@ -641,7 +649,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 .collectorTypes(lane.collectorType)
                 .states(BatchState.DEAD)
                 .retries(lane.settings().retry().maxRetries(), Integer.MAX_VALUE);
-        long replayed = store.replay(usedUp, clock.instant(), Duration.ZERO);
+        long replayed = store.replay(usedUp, time.steady(), Duration.ZERO);
         if (replayed > 0) {
             log.info("collector '{}': {} dead letters are replayed after its outage", lane.collectorType, replayed);
             pump(lane);
@@ -654,8 +662,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean failed(String batchId, long fence, Failure failure, @Nullable HandOver handOver) {
-        Instant now = clock.instant();
-        Decision decision = new Decision(batchId, failure, handOver == null ? null : handOver.permit(), now);
+        Instant now = time.wall();
+        Decision decision = new Decision(batchId, failure, handOver == null ? null : handOver.permit(), time.steady());
         Settled settled = store.failed(batchId, fence, failure.reason(), now, decision);
         if (settled == null) {
             return false;
@@ -757,7 +765,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (closing) {
             return;
         }
-        Instant now = clock.instant();
+        Instant now = time.steady();
         guarded("failing the batches that timed out", () -> failTimedOut(now));
         guarded("looking for due batches", () -> scan(lanesToServe(now)));
         announcer.flush();
@@ -978,7 +986,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private @Nullable HandOver claim(Lane lane) {
-        Instant now = clock.instant();
+        Instant now = time.steady();
         Lane.Permit permit = paused.contains(lane.collectorType) ? null : lane.tryAcquire(now);
         if (permit == null) {
             return null;
@@ -1140,7 +1148,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         /** After its claim ended the id may have been given to another batch, which must not be taken for this one. */
         private boolean isStillHeld(HandOver handOver) {
             PersistedBatch batch = handOver.batch();
-            return store.list(BatchSelector.all().ids(batch.id()), clock.instant()).stream()
+            return store.list(BatchSelector.all().ids(batch.id()), time.wall()).stream()
                     .anyMatch(held ->
                             held.createdAt().toEpochMilli() == batch.createdAt().toEpochMilli()
                                     && held.collectorType().equals(batch.collectorType()));
@@ -1172,11 +1180,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return 0;
         }
         BatchSelector pending = selector.states(BatchState.PENDING);
-        Instant now = clock.instant();
+        Instant wall = time.wall(); // ages are the wall clock's
+        Instant now = time.steady();
         Collection<Lane> waiting = lanes.values().stream()
-                .filter(lane -> lane.isWaiting(now) && selects(pending, lane.collectorType, now))
+                .filter(lane -> lane.isWaiting(now) && selects(pending, lane.collectorType, wall))
                 .toList();
-        long count = store.reschedule(pending, now, now);
+        long count = store.reschedule(pending, wall, now);
         waiting.forEach(lane -> lane.hurry(now));
         recover();
         return count;
@@ -1201,7 +1210,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return 0;
         }
         Duration apart = perSecond == 0 ? Duration.ZERO : Duration.ofNanos((long) Math.min(1e9 / perSecond, 1e15));
-        long count = store.replay(selector.states(BatchState.DEAD), clock.instant(), apart);
+        long count = store.replay(selector.states(BatchState.DEAD), time.steady(), apart);
         if (count > 0) {
             recover();
         }
@@ -1253,7 +1262,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public long discard(BatchSelector selector) {
         ensureOpen();
         BatchSelector named = selector.statesOr(Set.of(BatchState.PENDING, BatchState.DEAD));
-        long count = store.discard(named, clock.instant());
+        long count = store.discard(named, time.wall());
         if (count > 0) {
             room.made();
             if (named.states().contains(BatchState.IN_FLIGHT)) {
@@ -1265,7 +1274,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     /** Hand-overs whose batch was taken away under them. */
     private void detachGone() {
-        Instant now = clock.instant();
+        Instant now = time.wall();
         for (HandOver handOver : handOvers.values()) {
             BatchSelector inFlight =
                     BatchSelector.all().ids(handOver.batch().id()).states(BatchState.IN_FLIGHT);
@@ -1283,12 +1292,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (closing) {
             return 0;
         }
-        Instant now = clock.instant();
+        if (time.isBehind()) {
+            guarded("correcting the times of batches from the future", this::correctAges);
+        }
         long[] expired = {0};
         for (String type : store.collectorTypes()) {
-            guarded(
-                    "removing what outlived its TTL for collector '" + type + "'",
-                    () -> expired[0] += expire(type, now));
+            guarded("removing what outlived its TTL for collector '" + type + "'", () -> expired[0] += expire(type));
         }
         store.reclaim();
         room.made();
@@ -1296,10 +1305,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return expired[0];
     }
 
-    private long expire(String type, Instant now) {
+    /** The clock was ahead when they were persisted: they are as old as it is known that they are. */
+    private void correctAges() {
+        Instant now = time.wall();
+        if (!now.isBefore(Timekeeper.FIRST_PLAUSIBLE)) {
+            store.correctAges(now);
+        }
+    }
+
+    private long expire(String type) {
         CollectorSettings settings = lane(type).settings();
-        Instant pendingBefore = Times.before(now, settings.batchTtl());
-        Instant deadBefore = Times.before(now, settings.deadLetterTtl());
+        Instant pendingBefore = time.before(settings.batchTtl());
+        Instant deadBefore = time.before(settings.deadLetterTtl());
         long count = 0;
         List<BatchSummary> gone;
         do {
@@ -1320,13 +1337,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     @Override
     public List<BatchSummary> list(BatchSelector selector) {
         ensureOpen();
-        return store.list(selector, clock.instant());
+        return store.list(selector, time.wall());
     }
 
     @Override
     public long count(BatchSelector selector) {
         ensureOpen();
-        return store.count(selector, clock.instant());
+        return store.count(selector, time.wall());
     }
 
     @Override
@@ -1352,8 +1369,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Lane lane = lanes.get(collectorType);
         return lane != null
                 ? lane
-                : lanes.computeIfAbsent(
-                        collectorType, type -> new Lane(type, settingsOf(type), random, clock.instant()));
+                : lanes.computeIfAbsent(collectorType, type -> new Lane(type, settingsOf(type), random, time.steady()));
     }
 
     private CollectorSettings settingsOf(String collectorType) {
@@ -1437,6 +1453,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private @Nullable Executor executor;
         private @Nullable Executor announcements;
         private Clock clock = Clock.systemUTC();
+        private @Nullable LongSupplier ticker;
         private RandomGenerator random = () -> ThreadLocalRandom.current().nextLong();
 
         private Builder(BatchStore store) {
@@ -1564,12 +1581,31 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         /**
          * The time.
          *
-         * @param clock default: the system's
+         * @param clock default: the system's. The system's is checked against {@link System#nanoTime()}, so that its jumps make
+         *     nothing expire, time out or wait for long; any other is taken at its word unless there is a
+         *     {@linkplain #ticker ticker}
          * @return this
          */
         public Builder clock(Clock clock) {
             this.clock = Objects.requireNonNull(clock, "clock must not be null");
             return this;
+        }
+
+        /**
+         * What the clock is checked against.
+         *
+         * @param nanos nanoseconds from an arbitrary point on, which pass as time does and never jump; default: see
+         *     {@link #clock}
+         * @return this
+         */
+        public Builder ticker(LongSupplier nanos) {
+            this.ticker = Objects.requireNonNull(nanos, "ticker must not be null");
+            return this;
+        }
+
+        private @Nullable LongSupplier ticker() {
+            boolean system = clock.equals(Clock.system(clock.getZone()));
+            return ticker == null && system ? System::nanoTime : ticker;
         }
 
         /**

@@ -22,6 +22,7 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.nio.file.attribute.FileTime;
 import java.time.Instant;
 import java.util.Collections;
 import java.util.EnumSet;
@@ -63,7 +64,11 @@ public final class DirectoryLock implements AutoCloseable {
     /** What tells this lock file from any other that may have its name later; {@code null} where files have no such thing. */
     private final @Nullable Object fileKey;
 
-    private DirectoryLock(Path directory, FileChannel channel, FileLock lock) throws IOException {
+    private final @Nullable Instant lastUsed;
+
+    private DirectoryLock(Path directory, FileChannel channel, FileLock lock, @Nullable Instant lastUsed)
+            throws IOException {
+        this.lastUsed = lastUsed;
         this.directory = directory;
         this.channel = channel;
         this.lock = lock;
@@ -106,6 +111,7 @@ public final class DirectoryLock implements AutoCloseable {
             }
             key = real;
             DirectoryLock lock = lock(real, description);
+            lock.used(now);
             acquired = true;
             warnIfOpenToOthers(real);
             return lock;
@@ -141,6 +147,7 @@ public final class DirectoryLock implements AutoCloseable {
             // Not replaced: two processes that did so at once would both believe to have the lock.
             throw new FileSystemException(file.toString(), null, "is not a regular file; remove it");
         }
+        Instant lastUsed = Files.exists(file) ? Files.getLastModifiedTime(file).toInstant() : null;
         FileChannel channel = FileChannel.open(file, OPTIONS, NioDisk.ownersFile());
         try {
             FileLock lock = channel.tryLock();
@@ -148,7 +155,7 @@ public final class DirectoryLock implements AutoCloseable {
                 throw new DirectoryLockedException(directory, holder(channel));
             }
             describe(channel, description);
-            return new DirectoryLock(directory, channel, lock);
+            return new DirectoryLock(directory, channel, lock, lastUsed);
         } catch (IOException | RuntimeException e) {
             channel.close();
             throw e;
@@ -219,6 +226,31 @@ public final class DirectoryLock implements AutoCloseable {
             return false;
         } catch (IOException e) {
             return true; // whoever is about to use it will learn what is wrong
+        }
+    }
+
+    /**
+     * When the holder before this one last said that it was {@linkplain #used using} the directory.
+     *
+     * @return {@code null} if there was none
+     */
+    public @Nullable Instant lastUsed() {
+        return lastUsed;
+    }
+
+    /**
+     * Leaves word that the directory is in use, for the next holder. Kept as the time of the lock file's last change; what fails
+     * is no reason to fail.
+     *
+     * @param now the time
+     */
+    public void used(Instant now) {
+        try {
+            if (isInPlace()) {
+                Files.setLastModifiedTime(directory.resolve(FILE), FileTime.from(now));
+            }
+        } catch (IOException e) {
+            log.debug("The time of {} could not be set", directory.resolve(FILE), e);
         }
     }
 

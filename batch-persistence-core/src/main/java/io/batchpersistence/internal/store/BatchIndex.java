@@ -392,6 +392,42 @@ final class BatchIndex {
         pend(slot, due);
     }
 
+    /** An age that would begin in the future begins now. Returns whether that was so. */
+    boolean correctAge(int slot, long now) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        if (page.since(i) <= now) {
+            return false;
+        }
+        page.setSince(i, now);
+        (page.state[i] == DEAD ? typeOf(slot).dead : typeOf(slot).live).sorted = false;
+        return true;
+    }
+
+    /**
+     * A wait that began in the future begins now, and one that is longer than any can be has begun by another clock and ends.
+     * Returns whether that was so.
+     */
+    boolean correctWait(int slot, long now, long longest) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        long due = page.due[i];
+        if (page.state[i] != WAITING || due <= now) {
+            return false;
+        }
+        long began = page.lastAttempt(i);
+        boolean never = began == NEVER;
+        if (!never && began <= now && due - began <= longest) {
+            return false;
+        }
+        boolean inFuture = !never && began > now && due >= began && due - began <= longest;
+        if (inFuture) {
+            page.setLastAttempt(i, now);
+        }
+        pend(slot, inFuture ? now + (due - began) : now);
+        return true;
+    }
+
     private void leaveState(int slot) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
@@ -479,6 +515,13 @@ final class BatchIndex {
 
     int file(int slot) {
         return page(slot).file[slot & PAGE_MASK];
+    }
+
+    /** In no order; cheaper than by type. */
+    void forEachSlot(IntConsumer action) {
+        for (int page = 0; page < pages.length; page++) {
+            forEachInPage(page, action);
+        }
     }
 
     void forEach(IntConsumer action) {

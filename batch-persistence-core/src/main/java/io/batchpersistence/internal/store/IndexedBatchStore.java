@@ -42,6 +42,7 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.IntConsumer;
+import java.util.function.IntPredicate;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
@@ -1177,6 +1178,40 @@ public abstract class IndexedBatchStore implements BatchStore {
                 type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
     }
 
+    // ---- times -----------------------------------------------------------------------------------
+
+    @Override
+    public @Nullable Instant lastUsed() {
+        return directoryLock.lastUsed();
+    }
+
+    @Override
+    public void correctAges(Instant now) {
+        correct(slot -> index.correctAge(slot, PayloadLog.millis(now)));
+    }
+
+    @Override
+    public void correctWaits(Instant now, Function<String, Duration> longest) {
+        correct(slot -> index.correctWait(
+                slot,
+                PayloadLog.millis(now),
+                longest.apply(index.typeOf(slot).name).toMillis()));
+    }
+
+    private void correct(IntPredicate correction) {
+        lock.lock();
+        try {
+            writer.requireOpen();
+            index.forEachSlot(slot -> {
+                if (correction.test(slot)) {
+                    writer.changed(slot);
+                }
+            });
+        } finally {
+            lock.unlock();
+        }
+    }
+
     // ---- cleaning up and closing -----------------------------------------------------------------
 
     @Override
@@ -1187,6 +1222,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
+        directoryLock.used(options.clock().instant());
         writer.withPen(writer::checkpoint);
         housekeeper.giveBack();
         housekeeper.cleanUp();
@@ -1197,6 +1233,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         writer.beginClosing();
         boolean interrupted = housekeeper.join();
         interrupted |= writer.finish();
+        directoryLock.used(options.clock().instant());
         directoryLock.close();
         if (interrupted) {
             Thread.currentThread().interrupt();

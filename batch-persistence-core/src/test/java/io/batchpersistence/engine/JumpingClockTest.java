@@ -1,0 +1,330 @@
+package io.batchpersistence.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.PermanentDeliveryException;
+import io.batchpersistence.RecoveryPolicy;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.fixtures.ManualClock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The wall clock jumps, or is wrong from the start, while true time goes on: nothing happens in a mass, nothing stalls. */
+class JumpingClockTest {
+
+    private static final Instant NOW = Instant.parse("2026-11-20T17:00:00Z");
+    private static final int MANY = 50;
+    private static final Duration TTL = Duration.ofHours(24);
+
+    private final AtomicLong ticks = new AtomicLong(-5);
+    private final ManualClock clock = new ManualClock(NOW);
+    private final InMemoryBatchStore store = new InMemoryBatchStore();
+    private Bench bench = open();
+
+    private Bench open() {
+        Bench opened = new Bench(store, builder -> builder.clock(clock).ticker(ticks::get));
+        opened.usual = Bench.with()
+                .retry(new RecoveryPolicy(Duration.ofMinutes(5), 1, Duration.ofMinutes(5), 0, 10))
+                .outageThreshold(0)
+                .get();
+        return opened;
+    }
+
+    /** Another process, later. */
+    private void reopen() {
+        bench.close();
+        store.reopen(clock.instant());
+        bench = open();
+    }
+
+    @AfterEach
+    void close() {
+        bench.close();
+    }
+
+    private void pass(Duration time) {
+        Duration step = Duration.ofMinutes(1);
+        for (Duration left = time; !left.isZero(); left = left.minus(step)) {
+            step = left.compareTo(step) < 0 ? left : step;
+            clock.advance(step);
+            ticks.addAndGet(step.toNanos());
+            bench.tick();
+            bench.engine.cleanup();
+        }
+    }
+
+    private void jump(Duration by) {
+        clock.advance(by);
+        bench.tick();
+        bench.engine.cleanup();
+    }
+
+    private List<String> persistMany() {
+        List<String> ids = IntStream.range(0, MANY).mapToObj(i -> "b" + i).toList();
+        ids.forEach(bench::persist);
+        return ids;
+    }
+
+    private long count(BatchState state) {
+        return bench.engine.count(BatchSelector.all().states(state));
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"PT2S", "PT8H", "P3650D", "-PT2S", "-PT8H", "-P300D"})
+    void whateverTheJumpTimeoutsComeAsIfThereWereNone(Duration by) {
+        persistMany();
+        pass(Duration.ofMinutes(1));
+        jump(by);
+        assertThat(count(BatchState.IN_FLIGHT)).isEqualTo(MANY);
+        pass(Duration.ofMinutes(3));
+        assertThat(count(BatchState.IN_FLIGHT))
+                .as("not sooner than by an eighth")
+                .isEqualTo(MANY);
+        pass(Duration.ofMinutes(2));
+        assertThat(count(BatchState.IN_FLIGHT))
+                .as("not later than by an eighth")
+                .isZero();
+        assertThat(bench.expired).isEmpty();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"PT2S", "PT8H", "P3650D", "-PT2S", "-PT8H", "-P300D"})
+    void whateverTheJumpBackoffIsAsLongAsIfThereWereNone(Duration by) {
+        bench.sender("loki", batch -> {});
+        for (String id : persistMany()) {
+            bench.engine.markBatchFailed(id, "refused");
+        }
+        pass(Duration.ofMinutes(1));
+        jump(by);
+        pass(Duration.ofMinutes(3));
+        assertThat(bench.sent).isEmpty();
+        pass(Duration.ofMinutes(2));
+        assertThat(bench.sent).hasSize(MANY);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"PT30H", "P3650D"})
+    void aJumpAheadMakesNothingOlder(Duration by) {
+        persistMany();
+        pass(Duration.ofHours(10));
+        jump(by);
+        bench.persist("new");
+        pass(Duration.ofHours(13));
+        assertThat(bench.expired).isEmpty();
+        pass(Duration.ofHours(2));
+        assertThat(bench.expired).hasSize(MANY);
+        pass(Duration.ofHours(7));
+        assertThat(bench.isHeld("new")).isTrue();
+        pass(Duration.ofHours(3));
+        assertThat(bench.isHeld("new")).isFalse();
+    }
+
+    @Test
+    void neitherDoSeveral() {
+        persistMany();
+        for (int night = 0; night < 3; night++) {
+            pass(Duration.ofHours(7));
+            jump(Duration.ofHours(17));
+        }
+        assertThat(bench.expired).isEmpty();
+        pass(Duration.ofHours(4));
+        assertThat(bench.expired).hasSize(MANY);
+    }
+
+    @Test
+    void persistedByAClockThatWasYearsAheadTheyExpireATtlAfterItWasPutRight() {
+        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        reopen();
+        persistMany();
+        pass(Duration.ofHours(10));
+        clock.set(NOW);
+        pass(Duration.ofHours(23));
+        assertThat(bench.expired).isEmpty();
+        pass(Duration.ofHours(2));
+        assertThat(bench.expired).hasSize(MANY);
+    }
+
+    @Test
+    void aDeadLetterFromTheFutureDoesNotStayForYears() {
+        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        reopen();
+        bench.persist("a");
+        bench.engine.markBatchFailed("a", new PermanentDeliveryException("malformed"));
+        clock.set(NOW);
+        reopen();
+        pass(Duration.ofDays(7).plusHours(1));
+        assertThat(bench.isHeld("a")).isFalse();
+    }
+
+    @Test
+    void bootedIn1970WithABacklogNothingExpiresAndAllIsSentAndThePuttingRightChangesNothing() {
+        persistMany();
+        for (int i = 0; i < MANY / 2; i++) {
+            bench.engine.markBatchFailed("b" + i, "refused");
+        }
+        store.setLastUsed(clock.instant());
+        clock.set(Instant.EPOCH.plusSeconds(60));
+        reopen();
+        pass(Duration.ofMinutes(10));
+        clock.set(NOW.plusSeconds(900));
+        pass(Duration.ofHours(2));
+        assertThat(bench.expired).isEmpty();
+        bench.sender("loki", batch -> {});
+        pass(Duration.ofMinutes(10));
+        assertThat(bench.sent).hasSize(MANY).doesNotHaveDuplicates();
+    }
+
+    @Test
+    void openedWithAClockYearsAheadTheBacklogIsAsOldAsItWasWhenTheStoreWasLeft() {
+        persistMany();
+        pass(Duration.ofHours(10));
+        store.setLastUsed(clock.instant());
+        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        reopen();
+        pass(Duration.ofHours(13));
+        assertThat(bench.expired).isEmpty();
+        pass(Duration.ofHours(2));
+        assertThat(bench.expired).hasSize(MANY);
+    }
+
+    @Test
+    void aWeekendOffDoesNotCountTowardsTheTtl() {
+        persistMany();
+        pass(Duration.ofHours(1));
+        store.setLastUsed(clock.instant());
+        clock.advance(Duration.ofHours(63));
+        reopen();
+        pass(Duration.ofHours(22));
+        assertThat(bench.expired).isEmpty();
+        pass(Duration.ofHours(3));
+        assertThat(bench.expired).hasSize(MANY);
+    }
+
+    /** It is not known any more for how long nobody could have sent it. */
+    @Test
+    void afterAnyStartTheBacklogGetsAnHourBeforeItMayExpire() {
+        persistMany();
+        bench.persist("short", "short lived");
+        clock.advance(Duration.ofDays(3));
+        reopen();
+        bench.settings.put("short lived", shortLived());
+        pass(Duration.ofMinutes(9));
+        assertThat(bench.expired).isEmpty();
+        pass(Duration.ofMinutes(2));
+        assertThat(bench.expired).extracting(BatchSummary::id).containsExactly("short");
+        pass(Duration.ofMinutes(48));
+        assertThat(bench.expired).hasSize(1);
+        pass(Duration.ofMinutes(2));
+        assertThat(bench.expired).hasSize(MANY + 1);
+    }
+
+    private static CollectorSettings shortLived() {
+        CollectorSettings usual = CollectorSettings.DEFAULT;
+        return new CollectorSettings(
+                usual.batchTimeout(),
+                Duration.ofMinutes(10),
+                usual.deadLetterTtl(),
+                usual.retry(),
+                usual.recovery(),
+                usual.concurrency(),
+                usual.maxRate(),
+                usual.order(),
+                usual.outageThreshold());
+    }
+
+    @Test
+    void aWaitThatBeganByAClockYearsAheadDoesNotLastForYears() {
+        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        reopen();
+        persistMany();
+        for (int i = 0; i < MANY; i++) {
+            bench.engine.markBatchFailed("b" + i, "refused");
+        }
+        clock.set(NOW);
+        reopen();
+        bench.sender("loki", batch -> {});
+        pass(Duration.ofMinutes(4));
+        assertThat(bench.sent).isEmpty();
+        pass(Duration.ofMinutes(2));
+        assertThat(bench.sent).hasSize(MANY);
+    }
+
+    @Test
+    void theyAreSentInTheOrderInWhichTheyWerePersistedNotOfTheirTimes() {
+        bench.persist("first");
+        jump(Duration.ofDays(-20));
+        bench.persist("second");
+        jump(Duration.ofDays(100));
+        bench.persist("third");
+        jump(Duration.ofDays(-70));
+        bench.persist("fourth");
+        reopen();
+        bench.sender("loki", batch -> {});
+        pass(Duration.ofMinutes(1));
+        assertThat(bench.sent).containsExactly("first", "second", "third", "fourth");
+    }
+
+    @Test
+    void whatIsPersistedHasTheTimeOfTheWallClock() {
+        jump(Duration.ofDays(1));
+        bench.persist("a");
+        assertThat(bench.summary("a").createdAt()).isEqualTo(NOW.plus(TTL));
+    }
+
+    @Test
+    void waitsComeCloseToTheWallClockAgainWithoutEverGoingBack() {
+        Timekeeper time = new Timekeeper(clock, ticks::get, false, null);
+        clock.advance(Duration.ofSeconds(-80));
+        Instant before = time.steady();
+        assertThat(before).isEqualTo(NOW);
+        for (int second = 0; second < 640; second++) {
+            assertThat(time.steady()).isAfterOrEqualTo(before).isNotEqualTo(clock.instant());
+            before = time.steady();
+            clock.advance(Duration.ofSeconds(1));
+            ticks.addAndGet(1_000_000_000);
+        }
+        assertThat(time.steady()).isEqualTo(clock.instant()).isEqualTo(time.wall());
+    }
+
+    /** A thread that is stopped between its looks at the two clocks must not take that for a jump. */
+    @Test
+    void aPauseBetweenTheLooksAtTheClocksIsNoJump() {
+        AtomicLong pause = new AtomicLong();
+        Timekeeper time = new Timekeeper(
+                clock,
+                () -> {
+                    long now = ticks.get();
+                    Duration stopped = Duration.ofNanos(pause.getAndSet(0));
+                    clock.advance(stopped);
+                    ticks.addAndGet(stopped.toNanos());
+                    return now;
+                },
+                false,
+                null);
+        pause.set(Duration.ofHours(30).toNanos());
+        assertThat(time.before(TTL)).isEqualTo(NOW.plus(Duration.ofHours(6)));
+        assertThat(time.isBehind()).isFalse();
+    }
+
+    @Test
+    void aClockOfOnesOwnIsTakenAtItsWord() {
+        bench.close();
+        try (Bench own = new Bench()) {
+            own.persist("a");
+            own.clock.advance(Duration.ofDays(2));
+            own.tick();
+            assertThat(own.engine.cleanup()).isEqualTo(1);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.fixtures.ManualClock;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** What stores on disk do when the clock of the process before was another. */
+class CorrectedTimesTest {
+
+    private static final Instant AHEAD = Instant.parse("2036-02-07T06:28:16Z");
+    private static final Instant NOW = Instant.parse("2026-11-24T12:00:00Z");
+    private static final Duration WAIT = Duration.ofMinutes(7);
+
+    @TempDir
+    Path temp;
+
+    private Path directory;
+
+    private final ManualClock clock = new ManualClock(AHEAD);
+    private BatchStore store;
+
+    private void open(StoreKind kind) {
+        directory = temp.resolve("store");
+        store = kind.open(DiskStoreOptions.builder(directory).clock(clock).build());
+    }
+
+    private void reopen(StoreKind kind, Instant time) {
+        store.close();
+        clock.set(time);
+        open(kind);
+    }
+
+    @AfterEach
+    void close() {
+        store.close();
+    }
+
+    private void append(String id) {
+        store.append(GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(300)))
+                .join();
+    }
+
+    private void fail(String id, boolean dead, Duration wait) {
+        store.failed(
+                id,
+                BatchStore.ANY_FENCE,
+                "refused",
+                clock.instant(),
+                (type, retries) ->
+                        new Verdict(dead, dead ? null : clock.instant().plus(wait), 1));
+    }
+
+    private List<String> expire(Instant before) {
+        return store.collectorTypes().stream()
+                .flatMap(type -> store.expire(type, before, before, 100).stream())
+                .map(BatchSummary::id)
+                .sorted()
+                .toList();
+    }
+
+    private Instant due(String id) {
+        return store.list(BatchSelector.all().ids(id), clock.instant()).get(0).nextAttemptAt();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void agesFromTheFutureBeginNowAndThatLasts(StoreKind kind) {
+        open(kind);
+        append("failed");
+        append("dead");
+        append("untouched");
+        append("in flight");
+        fail("failed", false, WAIT);
+        fail("dead", true, WAIT);
+        reopen(kind, NOW);
+        append("later");
+        store.correctAges(NOW.plusSeconds(1));
+        assertThat(expire(NOW.plusSeconds(1))).as("as old as it is: in flight").isEmpty();
+        assertThat(store.stats().total().oldestPending()).isEqualTo(NOW);
+        reopen(kind, NOW.plusSeconds(10));
+        assertThat(expire(NOW.plusSeconds(1))).containsExactly("later");
+        assertThat(expire(NOW.plusSeconds(2))).containsExactly("dead", "failed", "in flight", "untouched");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aWaitFromTheFutureBeginsNowAndOneThatIsTooLongEnds(StoreKind kind) {
+        open(kind);
+        append("a");
+        append("too long");
+        fail("a", false, WAIT);
+        fail("too long", false, Duration.ofDays(2));
+        reopen(kind, NOW);
+        append("b");
+        append("asked for");
+        fail("b", false, WAIT);
+        fail("asked for", false, Duration.ofHours(23));
+        store.correctWaits(NOW, type -> Duration.ofDays(1));
+        for (int i = 0; i < 2; i++) {
+            assertThat(due("a")).isEqualTo(NOW.plus(WAIT));
+            assertThat(due("too long")).isBeforeOrEqualTo(clock.instant());
+            assertThat(due("b")).isEqualTo(NOW.plus(WAIT));
+            assertThat(due("asked for")).isEqualTo(NOW.plus(Duration.ofHours(23)));
+            reopen(kind, NOW.plusSeconds(1));
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void itIsKnownWhenItWasLastUsed(StoreKind kind) {
+        clock.set(NOW);
+        open(kind);
+        assertThat(store.lastUsed()).as("a new directory").isNull();
+        clock.advance(Duration.ofMinutes(1));
+        reopen(kind, NOW.plus(Duration.ofDays(1)));
+        assertThat(store.lastUsed()).as("closed").isEqualTo(NOW.plus(Duration.ofMinutes(1)));
+        clock.advance(Duration.ofMinutes(1));
+        store.reclaim();
+        try (BatchStore copy = openCopy(kind)) {
+            assertThat(copy.lastUsed()).as("killed after a cleanup").isEqualTo(clock.instant());
+        }
+    }
+
+    /** As it would be found if the process that has it were killed now. */
+    private BatchStore openCopy(StoreKind kind) {
+        Path copy = temp.resolve("copy");
+        try {
+            Files.createDirectories(copy);
+            Files.copy(
+                    directory.resolve("lock"),
+                    copy.resolve("lock"),
+                    StandardCopyOption.COPY_ATTRIBUTES,
+                    StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        return kind.open(DiskStoreOptions.builder(copy).clock(clock).build());
+    }
+}
