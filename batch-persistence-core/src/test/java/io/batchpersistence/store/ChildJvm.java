@@ -1,6 +1,7 @@
 package io.batchpersistence.store;
 
 import java.io.BufferedReader;
+import java.io.File;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
@@ -8,6 +9,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipOutputStream;
 
 /** A process with the class path of this one, to be killed. */
 final class ChildJvm implements AutoCloseable {
@@ -40,12 +44,37 @@ final class ChildJvm implements AutoCloseable {
                 "-XX:TieredStopAtLevel=1",
                 "-XX:+UseSerialGC"));
         command.addAll(options);
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
+        String classPath =
+                before.isEmpty() ? System.getProperty("java.class.path") : jars(errors.resolveSibling("jars"));
+        command.addAll(List.of("-cp", classPath, main.getName()));
         command.addAll(List.of(arguments));
         this.errors = errors;
         this.process =
                 new ProcessBuilder(command).redirectError(errors.toFile()).start();
         this.out = process.inputReader(StandardCharsets.UTF_8);
+    }
+
+    /** The class path as in an application: reading a class from a directory would take one more file descriptor. */
+    private static String jars(Path into) throws IOException {
+        Files.createDirectories(into);
+        List<String> entries = new ArrayList<>();
+        for (String entry : System.getProperty("java.class.path").split(File.pathSeparator, -1)) {
+            Path path = Path.of(entry);
+            if (Files.isDirectory(path)) {
+                Path jar = into.resolve(entries.size() + ".jar");
+                try (ZipOutputStream out = new ZipOutputStream(Files.newOutputStream(jar));
+                        Stream<Path> files = Files.walk(path)) {
+                    for (Path file : files.filter(Files::isRegularFile).toList()) {
+                        out.putNextEntry(new ZipEntry(path.relativize(file).toString()));
+                        Files.copy(file, out);
+                    }
+                }
+                entries.add(jar.toString());
+            } else {
+                entries.add(entry);
+            }
+        }
+        return String.join(File.pathSeparator, entries);
     }
 
     long pid() {
@@ -55,6 +84,12 @@ final class ChildJvm implements AutoCloseable {
     /** The next line it says; {@code null} when it is gone and all it said has been read. */
     String readLine() throws IOException {
         return out.readLine();
+    }
+
+    /** To its standard input. */
+    void writeLine(String line) throws IOException {
+        process.getOutputStream().write((line + "\n").getBytes(StandardCharsets.UTF_8));
+        process.getOutputStream().flush();
     }
 
     /** Sends SIGKILL; returns at once. Not by the process itself, which would throw away what is still in the pipe. */

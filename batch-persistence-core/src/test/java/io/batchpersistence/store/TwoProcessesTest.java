@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import io.batchpersistence.DirectoryLockedException;
 import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.net.InetAddress;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Instant;
@@ -83,6 +84,61 @@ class TwoProcessesTest {
         }
         try (SegmentBatchStore again = SegmentBatchStore.open(options(directory))) {
             assertThat(again.find("a")).isPresent();
+        }
+    }
+
+    /** Opens a store when it is told to, says whether it could, and keeps it. */
+    static final class Racer {
+        public static void main(String[] args) throws Exception {
+            System.out.println("ready");
+            System.in.read();
+            try (SegmentBatchStore store = SegmentBatchStore.open(options(Path.of(args[0])))) {
+                store.append(GeneratedBatch.of(args[1], SINCE, SINCE)).join();
+                System.out.println("won");
+                System.in.read();
+            } catch (DirectoryLockedException e) {
+                System.out.println("lost to " + e.getMessage());
+            }
+        }
+    }
+
+    @Test
+    void ofTwoThatStartAtTheSameTimeOneGetsTheDirectory() throws Exception {
+        Path directory = temp.resolve("store");
+        try (ChildJvm a = new ChildJvm(Racer.class, temp.resolve("a.err"), directory.toString(), "a");
+                ChildJvm b = new ChildJvm(Racer.class, temp.resolve("b.err"), directory.toString(), "b")) {
+            assertThat(a.readLine()).as(a::errors).isEqualTo("ready");
+            assertThat(b.readLine()).as(b::errors).isEqualTo("ready");
+            a.writeLine("go");
+            b.writeLine("go");
+            String ofA = a.readLine();
+            String ofB = b.readLine();
+            boolean aWon = "won".equals(ofA);
+            assertThat(aWon ? ofB : ofA)
+                    .as("a: %s, b: %s; %s%s", ofA, ofB, a.errors(), b.errors())
+                    .startsWith("lost to ")
+                    .contains(directory.toRealPath().toString());
+            assertThat(aWon ? ofA : ofB).isEqualTo("won");
+            (aWon ? a : b).kill();
+            (aWon ? a : b).awaitKilled();
+            try (SegmentBatchStore store = SegmentBatchStore.open(options(directory))) {
+                assertThat(store.find(aWon ? "a" : "b")).isPresent();
+                assertThat(store.find(aWon ? "b" : "a")).isEmpty();
+            }
+        }
+    }
+
+    /** What counts is the operating system's lock, never what the file says: process ids are given out again. */
+    @Test
+    void aLockFileThatNamesALivingProcessWhichDoesNotHoldItIsNoObstacle() throws Exception {
+        Path directory = Files.createDirectory(temp.resolve("store"));
+        Path lock = directory.resolve("lock");
+        long living = ProcessHandle.current().parent().orElseThrow().pid();
+        Files.writeString(lock, "process " + living + " on this host since yesterday");
+        try (SegmentBatchStore store = SegmentBatchStore.open(options(directory))) {
+            store.append(GeneratedBatch.of("a", SINCE, SINCE)).join();
+            assertThat(Files.readString(lock))
+                    .contains("process " + ProcessHandle.current().pid());
         }
     }
 }
