@@ -549,8 +549,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private boolean isDead(HandOver handOver) {
         try {
-            return store.count(BatchSelector.all().ids(handOver.batch().id()).states(BatchState.DEAD), time.wall())
-                    > 0;
+            return store.count(BatchSelector.all().ids(handOver.batch().id()).states(BatchState.DEAD), time.wall()) > 0;
         } catch (RuntimeException e) {
             return false; // it is held at any rate
         }

@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
-import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
@@ -218,7 +217,9 @@ class JumpingClockTest {
         bench.persist("short", "short lived");
         clock.advance(Duration.ofDays(3));
         reopen();
-        bench.settings.put("short lived", shortLived());
+        bench.settings.put(
+                "short lived",
+                Bench.with().ttl(Duration.ofMinutes(10), Duration.ofDays(7)).get());
         pass(Duration.ofMinutes(9));
         assertThat(bench.expired).isEmpty();
         pass(Duration.ofMinutes(2));
@@ -227,20 +228,6 @@ class JumpingClockTest {
         assertThat(bench.expired).hasSize(1);
         pass(Duration.ofMinutes(2));
         assertThat(bench.expired).hasSize(MANY + 1);
-    }
-
-    private static CollectorSettings shortLived() {
-        CollectorSettings usual = CollectorSettings.DEFAULT;
-        return new CollectorSettings(
-                usual.batchTimeout(),
-                Duration.ofMinutes(10),
-                usual.deadLetterTtl(),
-                usual.retry(),
-                usual.recovery(),
-                usual.concurrency(),
-                usual.maxRate(),
-                usual.order(),
-                usual.outageThreshold());
     }
 
     @Test

@@ -37,7 +37,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * and each round writes marks before it writes batches. So a mark is in the file for sure when its thread has been told of
  * one persist after it.
  *
- * <p>{@code -Dbatch.kill.rounds=N} sets how often (default 50 for segments, 10 for files), {@code -Dbatch.kill.seed=N} what is done and when it is killed.
+ * <p>{@code -Dbatch.kill.rounds=N} sets how often (default 15 for segments, 5 for files; 50 in CI), {@code -Dbatch.kill.seed=N} what is done and when it is killed.
  */
 class KillNineTest {
 
@@ -200,7 +200,7 @@ class KillNineTest {
     @EnumSource
     @Timeout(value = 4, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
     void whatWasAcknowledgedIsThereAfterKillNine(StoreKind kind) throws Exception {
-        int rounds = Integer.getInteger("batch.kill.rounds", kind == StoreKind.SEGMENT ? 50 : 10);
+        int rounds = Integer.getInteger("batch.kill.rounds", kind == StoreKind.SEGMENT ? 15 : 5);
         Path directory = temp.resolve("store");
         int children = 0;
         for (int round = 0; round < rounds; round++) {

@@ -21,6 +21,7 @@ import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.fixtures.ManualClock;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -38,7 +39,10 @@ import java.util.concurrent.CompletionException;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.extension.AnnotatedElementContext;
+import org.junit.jupiter.api.extension.ExtensionContext;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.io.TempDirFactory;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -57,7 +61,19 @@ class ModelTest {
     private static final String[] COLLECTORS = {"loki", "elasticsearch", "otlp"};
     private static final String[] REASONS = {"connection refused", "429 too many requests", "HTTP 503"};
 
-    @TempDir
+    /** Nothing here survives a power cut, so where there is a file system in memory no force has to wait for a device. */
+    private static final class InMemory implements TempDirFactory {
+        private static final Path SHARED_MEMORY = Path.of("/dev/shm");
+
+        @Override
+        public Path createTempDirectory(AnnotatedElementContext element, ExtensionContext test) throws IOException {
+            return Files.isWritable(SHARED_MEMORY)
+                    ? Files.createTempDirectory(SHARED_MEMORY, "model")
+                    : Files.createTempDirectory("model");
+        }
+    }
+
+    @TempDir(factory = InMemory.class)
     Path temp;
 
     @ParameterizedTest

@@ -155,8 +155,8 @@ class MountedDiskTest {
         assertThat(stats.total().accepted()).isEqualTo(held.size() + (long) marked.size());
     }
 
-    private static void say(String format, Object... arguments) {
-        System.out.println(format.formatted(arguments));
+    private static void say(String line) {
+        System.out.println(line);
     }
 
     // ---- full ------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class MountedDiskTest {
         assertThat(refused).hasRootCauseInstanceOf(IOException.class).hasMessageContaining("No space left on device");
         assertThat(engine.stats().problem()).contains("No space left on device");
         allIsThere();
-        say("full disk, %s: %d batches acknowledged, then: %s", kind, before, refused.getMessage());
+        say("full disk, %s: %d batches acknowledged, then: %s".formatted(kind, before, refused.getMessage()));
 
         // Opened while it is full, with marks that no cleanup followed.
         mark(3);
@@ -190,9 +190,8 @@ class MountedDiskTest {
         }
         assertThat(engine.stats().problem()).isNull();
         allIsThere();
-        say(
-                "full disk, %s: marks freed %,d bytes, persisting went on, %d held, %d delivered, 0 lost",
-                kind, freed, held.size(), marked.size());
+        say("full disk, %s: marks freed %,d bytes, persisting went on, %d held, %d delivered, 0 lost"
+                .formatted(kind, freed, held.size(), marked.size()));
 
         // And when it is others who make room.
         fill();
@@ -234,7 +233,7 @@ class MountedDiskTest {
         assertThat(free()).as("there is space").isGreaterThan(10 << 20);
         assertThat(engine.stats().problem()).contains("No space left on device");
         allIsThere();
-        say("out of inodes, %s: %d batches acknowledged, then: %s", kind, held.size(), refused.getMessage());
+        say("out of inodes, %s: %d batches acknowledged, then: %s".formatted(kind, held.size(), refused.getMessage()));
         engine.close();
         open(kind);
         allIsThere();
@@ -265,7 +264,7 @@ class MountedDiskTest {
         Throwable refused = persistUntilRefused(50);
         assertThat(refused).hasMessageContaining("Read-only file system");
         assertThat(engine.stats().problem()).contains("Read-only file system");
-        say("read-only, %s: %s", kind, refused.getMessage());
+        say("read-only, %s: %s".formatted(kind, refused.getMessage()));
         mark(10);
         engine.cleanup();
         allIsThere();
@@ -305,7 +304,7 @@ class MountedDiskTest {
         allIsThere();
         engine.cleanup();
         engine.close();
-        say("ext4 with an error, %s: %s", kind, refused.getMessage());
+        say("ext4 with an error, %s: %s".formatted(kind, refused.getMessage()));
         assertThat(run(List.of("umount", mounted.remove(mounted.size() - 1).toString())))
                 .isNull();
         mount("ext4", "-o", "loop", image.toString());

@@ -24,7 +24,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * A process runs out of memory again and again, wherever it happens to be: in a sender, in callers that persist, in the store's
  * own threads. What was acknowledged is there, what was refused is not, and when there is memory again all goes on.
  *
- * <p>{@code -Dbatch.oom.batches=N} sets how many batches each of the callers tries to persist (default 25).
+ * <p>{@code -Dbatch.oom.batches=N} sets how many batches each of the callers tries to persist (default 8).
  */
 @Timeout(value = 5, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class OutOfMemoryTest {
@@ -37,7 +37,7 @@ class OutOfMemoryTest {
     @ParameterizedTest
     @EnumSource
     void nothingIsLostAndTheStoreGoesOn(StoreKind kind) throws Exception {
-        String batches = System.getProperty("batch.oom.batches", "25");
+        String batches = System.getProperty("batch.oom.batches", "8");
         try (ChildJvm child = new ChildJvm(
                 Program.class,
                 temp.resolve("err"),
@@ -91,9 +91,11 @@ class OutOfMemoryTest {
         /** A sender that wants more than there is. */
         private void send(PersistedBatch batch) {
             failedSends.incrementAndGet();
-            List<byte[]> all = new ArrayList<>();
+            Object[] chain = null;
             while (true) {
-                all.add(new byte[256 << 10]);
+                Object[] next = new Object[64 << 10];
+                next[0] = chain;
+                chain = next;
             }
         }
 

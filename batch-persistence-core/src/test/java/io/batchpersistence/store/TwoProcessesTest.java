@@ -5,7 +5,10 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.DirectoryLockedException;
 import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.net.InetAddress;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Clock;
@@ -91,11 +94,12 @@ class TwoProcessesTest {
     static final class Racer {
         public static void main(String[] args) throws Exception {
             System.out.println("ready");
-            System.in.read();
+            BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+            in.readLine();
             try (SegmentBatchStore store = SegmentBatchStore.open(options(Path.of(args[0])))) {
                 store.append(GeneratedBatch.of(args[1], SINCE, SINCE)).join();
                 System.out.println("won");
-                System.in.read();
+                in.readLine(); // never comes: it is killed
             } catch (DirectoryLockedException e) {
                 System.out.println("lost to " + e.getMessage());
             }

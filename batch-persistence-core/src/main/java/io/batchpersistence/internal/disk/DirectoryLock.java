@@ -22,7 +22,6 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
-import java.nio.file.attribute.FileTime;
 import java.time.Instant;
 import java.util.Collections;
 import java.util.EnumSet;
@@ -245,12 +244,10 @@ public final class DirectoryLock implements AutoCloseable {
      * @param now the time
      */
     public void used(Instant now) {
-        try {
-            if (isInPlace()) {
-                Files.setLastModifiedTime(directory.resolve(FILE), FileTime.from(now));
-            }
-        } catch (IOException e) {
-            log.debug("The time of {} could not be set", directory.resolve(FILE), e);
+        // By its name, as java.io.File does it: java.nio.file.Files opens the file for that, and closing it drops the
+        // lock.
+        if (isInPlace() && !directory.resolve(FILE).toFile().setLastModified(now.toEpochMilli())) {
+            log.debug("The time of {} could not be set", directory.resolve(FILE));
         }
     }
 

@@ -514,10 +514,10 @@ class EventsAndDeliveryTest {
                     Instant since = clock.instant();
                     clock.advance(Duration.ofSeconds(10));
                     persistence.markBatchSuccess("up");
-                    assertThat(context.getBean(OutageListener.class).outages)
+                    await().untilAsserted(() -> assertThat(context.getBean(OutageListener.class).outages)
                             .containsExactly(
                                     new CollectorOutage("loki", since, null, false, 0, "java.io.IOException: refused"),
-                                    new CollectorOutage("loki", since, clock.instant(), true, 0, null));
+                                    new CollectorOutage("loki", since, clock.instant(), true, 0, null)));
                 });
     }
 
