@@ -176,6 +176,35 @@ class ForceFailureTest {
         }
     }
 
+    /** No force fails here: it is what the others are measured against. */
+    @ParameterizedTest
+    @EnumSource
+    void that_works_makes_all_marks_up_to_it_durable(StoreKind kind) {
+        try (BatchStore store = open(kind, faulty)) {
+            for (String id : List.of("delivered", "dead", "replayed", "discarded", "failed")) {
+                persist(store, id).join();
+            }
+            assertThat(store.delivered("delivered")).isNotNull();
+            fail(store, "dead", true);
+            fail(store, "replayed", true);
+            fail(store, "failed", false);
+            assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne(); // forces
+            lefts.add(new Left(kind, disk.copy(), List.of("dead", "failed", "replayed")));
+            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne(); // too
+            lefts.add(new Left(kind, disk.copy(), List.of("dead", "failed", "replayed")));
+        }
+        for (int i = 0; i < 2; i++) {
+            try (BatchStore store = open(kind, lefts.get(i).disk().afterPowerCut())) {
+                assertThat(store.find("dead").orElseThrow().state()).isEqualTo(BatchState.DEAD);
+                assertThat(store.find("failed").orElseThrow().retryCount()).isOne();
+                assertThat(store.find("replayed").orElseThrow().state())
+                        .isEqualTo(i == 0 ? BatchState.DEAD : BatchState.PENDING);
+                assertThat(store.stats().total().delivered()).isOne();
+                assertThat(store.stats().total().discarded()).isOne();
+            }
+        }
+    }
+
     @ParameterizedTest
     @EnumSource
     void of_a_snapshot_leaves_the_one_before_in_force(StoreKind kind) {

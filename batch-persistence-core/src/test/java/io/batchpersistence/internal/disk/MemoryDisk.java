@@ -385,6 +385,12 @@ public final class MemoryDisk implements Disk {
         return contents.stream().mapToLong(content -> content.now.size).sum();
     }
 
+    /** Whether a power cut now may undo a move, and leave what was done after it. */
+    public synchronized boolean hasUndecidedMove() {
+        return nameChanges.size() > 1
+                && nameChanges.stream().anyMatch(change -> change.gone != null && change.come != null);
+    }
+
     public synchronized byte[] get(Path file) {
         Content content = files.get(file);
         if (content == null) {

@@ -257,6 +257,40 @@ class SegmentCompactionTest {
         }
     }
 
+    /** A copy is renamed, and originals are deleted: a power cut may undo each of that alone. */
+    @Test
+    void names_that_a_power_cut_undoes_one_by_one_cost_no_batch() {
+        MemoryDisk disk = new MemoryDisk();
+        List<MemoryDisk> moments = new ArrayList<>();
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            disk.beforeChange(() -> {
+                if (disk.hasUndecidedMove() && moments.size() < 15) {
+                    moments.add(disk.copy());
+                }
+            });
+            stuck = settle(store, 0, BATCHES);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            disk.beforeChange(() -> {});
+        }
+        assertThat(moments).isNotEmpty();
+        Random random = new Random(1);
+        for (MemoryDisk moment : moments) {
+            moment.powerCuts(8, random, found -> {
+                try (SegmentBatchStore store = open(found)) {
+                    assertThat(store.list(ALL, clock.instant()))
+                            .extracting(BatchSummary::id)
+                            .doesNotHaveDuplicates()
+                            .containsAll(stuck);
+                    assertBooks(store);
+                }
+            });
+        }
+    }
+
     /**
      * A batch is delivered at the last moment before its copy is put in force: what the journal is told then, it is told in such
      * an order that at no time it says of the batch that it is gone, and does not say how.
@@ -271,6 +305,7 @@ class SegmentCompactionTest {
         CountDownLatch second = new CountDownLatch(1);
         try (SegmentBatchStore store = open(disk)) {
             append(store, 0, BATCHES);
+            store.reclaim(); // the journal knows how many there are
             disk.blockForces(".segment.tmp", copied);
             settle(store, 0, BATCHES); // the housekeeper compacts by itself as soon as it pays
             Awaitility.await().until(() -> disk.waitingForces() == 1);
