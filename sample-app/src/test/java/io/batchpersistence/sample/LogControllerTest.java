@@ -74,6 +74,25 @@ class LogControllerTest {
         return http.perform(post("/logs").contentType("application/x-ndjson").content(body));
     }
 
+    @Test
+    void answersQuoteLittleOfWhatIsWrong() throws Exception {
+        String secret = "hunter2".repeat(200);
+        for (String line : List.of(
+                "{\"message\":{\"a\":\"" + secret + "\"}}",
+                "{\"message\":\"x\",\"labels\":[\"" + secret + "\"]}",
+                "{\"message\":\"x\",\"fields\":\"" + secret + "\"}",
+                "{\"message\":" + secret + "}")) {
+            ndjson(line)
+                    .andExpect(status().isBadRequest())
+                    .andExpect(jsonPath("$.detail").value(Matchers.not(Matchers.containsString("hunter2"))));
+        }
+        ndjson("{\"message\":\"x\",\"timestamp\":\"" + secret + "\"}")
+                .andExpect(status().isBadRequest())
+                .andExpect(jsonPath("$.detail").value(Matchers.hasLength(Matchers.lessThan(200))));
+        ndjson("{\"message\":\"x\",\"a\":" + "[".repeat(1_000)).andExpect(status().isBadRequest());
+        assertThat(outbox.taken).isEmpty();
+    }
+
     private LogEntry entry(int number) {
         return outbox.taken.get(0).entries().get(number);
     }

@@ -142,6 +142,47 @@ class SendersTest {
     }
 
     @Test
+    void anAnswerWithoutEndIsNotRead() {
+        collector.says("x".repeat(CollectorClient.MAX_ANSWER + 1));
+
+        assertThatThrownBy(() -> loki().send(three()))
+                .isInstanceOf(IOException.class)
+                .hasMessageContaining("answered with more than 16777216 bytes");
+    }
+
+    @Test
+    void anAnswerIsQuotedInOneLine() {
+        collector.answers(500, "no\nERROR forged \u202E", Map.of());
+
+        assertThatThrownBy(() -> loki().send(three())).hasMessageEndingWith(": no\\u000AERROR forged \\u202E");
+    }
+
+    @Test
+    void noPasswordIsShown() throws IOException {
+        URI url = URI.create("http://user:hunter2@127.0.0.1:" + collector.url().getPort() + "/base");
+        CollectorClient client = new CollectorClient(
+                "it",
+                () -> url,
+                Map.of("Authorization", CollectorClient.basic("user", "hunter2")),
+                Duration.ofSeconds(5),
+                Duration.ofSeconds(20),
+                new MutableClock());
+        collector.answers(500, "", Map.of());
+        assertThatThrownBy(() -> new LokiSender(client, "shop").send(three()))
+                .hasMessageContaining("it at http://127.0.0.1:")
+                .satisfies(thrown -> assertThat(thrown.toString()).doesNotContain("hunter2"));
+
+        Duration second = Duration.ofSeconds(1);
+        assertThat(new CollectorProperties(
+                                new CollectorProperties.Loki(url, "user", "hunter2", "hunter2", "t", second, second),
+                                new CollectorProperties.Elasticsearch(
+                                        url, "logs", "user", "hunter2", "hunter2", second, second))
+                        .toString())
+                .contains("http://127.0.0.1", "/base", "index logs")
+                .doesNotContain("hunter2");
+    }
+
+    @Test
     void waitsNoLongerThanItsTimeout() {
         collector.staysSilent();
 

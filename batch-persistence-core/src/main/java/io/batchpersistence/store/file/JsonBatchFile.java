@@ -6,6 +6,7 @@ import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.codec.JsonBatchCodec;
 import io.batchpersistence.internal.store.Standing;
 import java.io.ByteArrayOutputStream;
+import java.io.CharConversionException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
@@ -175,6 +176,9 @@ record JsonBatchFile(
             }
             return reader.result(now);
         } catch (JacksonIOException e) {
+            if (e.getCause() instanceof CharConversionException) {
+                throw JsonBatchCodec.invalid(e); // no I/O at all: bytes that are no characters
+            }
             throw e;
         } catch (JacksonException e) {
             throw JsonBatchCodec.invalid(e);
