@@ -486,9 +486,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         boolean entered = enter();
         try {
             Lane lane = lane(batch.collectorType());
-            Lane.Permit permit = entered && !paused.contains(batch.collectorType())
-                    ? lane.tryAcquireFirstSend(time.steady())
-                    : null;
+            Lane.Permit permit =
+                    entered && !paused.contains(batch.collectorType()) ? lane.tryAcquireFirstSend(time.steady()) : null;
             if (permit == null) {
                 releaseBatch(batch.id());
                 return new DeliveryResult(Outcome.PENDING, null);
