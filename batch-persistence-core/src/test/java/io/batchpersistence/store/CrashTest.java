@@ -164,9 +164,12 @@ class CrashTest {
         try {
             List<Corruption> reports = new ArrayList<>();
             store.onCorruption(reports::add);
-            new Workload(new StoreCalls(ledger, clock, scenario.padding), store, 16, seed)
-                    .faulty()
-                    .run();
+            StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
+            new Workload(calls, store, 16, seed).faulty().run();
+            // It may have been the last batch that was refused: the store has a problem until it has stored another.
+            assertThat(calls.persist(store, "afterwards", "loki") || calls.persist(store, "after that", "loki"))
+                    .as(what)
+                    .isTrue();
             campaign.count("operations that failed", faulty.changes() >= number ? 1 : 0);
             new Promises(store, calls(scenario), clock)
                     .check(ledger.owed(ledger.position(), Left.RUNNING, false), Map.of(), 0, 0, what);
