@@ -24,9 +24,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Executor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Supplier;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -57,6 +59,13 @@ class DeliverTest {
 
     private DeliveryResult deliver(String id, BatchSender sender) {
         return bench.engine.deliver(id, Batches.entries(2), "loki", Map.of("tenant", "a"), sender);
+    }
+
+    /** Not the common pool: it may have one thread only, and some of these tasks wait for each other. */
+    private static final Executor OWN_THREADS = task -> new Thread(task).start();
+
+    private static <T> CompletableFuture<T> onItsOwnThread(Supplier<T> task) {
+        return CompletableFuture.supplyAsync(task, OWN_THREADS);
     }
 
     @Test
@@ -225,7 +234,7 @@ class DeliverTest {
 
     /** Sends "a" on another thread, which hangs there; returns what becomes of it. */
     private CompletableFuture<DeliveryResult> hanging(CountDownLatch started, CountDownLatch release) {
-        return CompletableFuture.supplyAsync(() -> deliver("a", batch -> {
+        return onItsOwnThread(() -> deliver("a", batch -> {
             started.countDown();
             release.await();
         }));
@@ -264,7 +273,7 @@ class DeliverTest {
             var held = bench.holdingTarget("loki");
             CountDownLatch started = new CountDownLatch(1);
             CountDownLatch release = new CountDownLatch(1);
-            CompletableFuture<DeliveryResult> late = CompletableFuture.supplyAsync(() -> deliver("a", batch -> {
+            CompletableFuture<DeliveryResult> late = onItsOwnThread(() -> deliver("a", batch -> {
                 started.countDown();
                 awaitStubbornly(release);
                 if (!succeeds) {
@@ -294,7 +303,7 @@ class DeliverTest {
         bench.persist("in-the-way");
         CountDownLatch started = new CountDownLatch(1);
         CountDownLatch release = new CountDownLatch(1);
-        CompletableFuture<DeliveryResult> late = CompletableFuture.supplyAsync(() -> deliver("a", batch -> {
+        CompletableFuture<DeliveryResult> late = onItsOwnThread(() -> deliver("a", batch -> {
             started.countDown();
             awaitStubbornly(release);
         }));
@@ -315,7 +324,7 @@ class DeliverTest {
         CountDownLatch release = new CountDownLatch(1);
         CompletableFuture<DeliveryResult> result = hanging(started, release);
         started.await();
-        CompletableFuture<Void> closing = CompletableFuture.runAsync(bench.engine::close);
+        CompletableFuture<Void> closing = CompletableFuture.runAsync(bench.engine::close, OWN_THREADS);
         Awaitility.await().until(bench.engine::isClosing);
         assertThat(deliver("meanwhile", up)).isEqualTo(new DeliveryResult(Outcome.PENDING, null));
         assertThat(closing).isNotDone();
