@@ -17,6 +17,9 @@ import java.util.Map;
  */
 public record BatchHeader(String id, String collectorType, Map<String, String> context) {
 
+    /** Characters of an id or a collector type: longer ones are never accepted. */
+    public static final int MAX_NAME = 255;
+
     /**
      * Copies the context.
      *
@@ -78,6 +81,9 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
         }
         if (id.isEmpty() || collectorType.isEmpty()) {
             throw new DamagedPayloadException("header without " + (id.isEmpty() ? "id" : "collector type"), null);
+        }
+        if (id.length() > MAX_NAME || collectorType.length() > MAX_NAME) {
+            throw new DamagedPayloadException("an id or collector type of more than " + MAX_NAME + " characters", null);
         }
         return new BatchHeader(id, collectorType, context);
     }

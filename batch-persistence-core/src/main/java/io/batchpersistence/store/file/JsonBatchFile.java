@@ -2,11 +2,11 @@ package io.batchpersistence.store.file;
 
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.SingleLine;
+import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.codec.JsonBatchCodec;
 import io.batchpersistence.internal.store.Standing;
 import java.io.ByteArrayOutputStream;
-import java.io.CharConversionException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
@@ -15,13 +15,13 @@ import java.time.Instant;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.JsonGenerator;
 import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
 import tools.jackson.core.ObjectReadContext;
-import tools.jackson.core.exc.JacksonIOException;
 import tools.jackson.databind.ObjectWriter;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -66,6 +66,8 @@ record JsonBatchFile(
             JsonMapper.builder(JsonBatchCodec.factory()).build().writerWithDefaultPrettyPrinter();
 
     private static final int MAX_READABLE = 100;
+
+    private static final int MAX_REASON = 4_096;
 
     /**
      * The name of the file for an id: never a path, never too long, and different for different ids also where file names
@@ -149,22 +151,24 @@ record JsonBatchFile(
      * @throws DamagedPayloadException if it is no such document; never another exception
      */
     static JsonBatchFile parse(byte[] bytes, boolean withEntries, Instant now) {
-        return parse(JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), bytes), withEntries, now);
+        return parse(() -> JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), bytes), withEntries, now);
     }
 
     /**
      * Reads a document without its entries, and without having all of it in memory.
      *
+     * @param in throws unchecked exceptions where it can't be read, since the parser has I/O exceptions of its own, for bytes
+     *     that are no characters
      * @param now stands in for a missing time of creation
      * @throws DamagedPayloadException if it is no such document
-     * @throws JacksonIOException if the stream can't be read
      */
     static JsonBatchFile parse(InputStream in, Instant now) {
-        return parse(JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), in), false, now);
+        return parse(() -> JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), in), false, now);
     }
 
-    private static JsonBatchFile parse(JsonParser parser, boolean withEntries, Instant now) {
-        try (JsonParser json = parser) {
+    /** Already making the parser reads, and may fail. */
+    private static JsonBatchFile parse(Supplier<JsonParser> parser, boolean withEntries, Instant now) {
+        try (JsonParser json = parser.get()) {
             if (json.nextToken() != JsonToken.START_OBJECT) {
                 throw new DamagedPayloadException("not a JSON object", null);
             }
@@ -175,11 +179,6 @@ record JsonBatchFile(
                 reader.property(json, name, withEntries);
             }
             return reader.result(now);
-        } catch (JacksonIOException e) {
-            if (e.getCause() instanceof CharConversionException) {
-                throw JsonBatchCodec.invalid(e); // no I/O at all: bytes that are no characters
-            }
-            throw e;
         } catch (JacksonException e) {
             throw JsonBatchCodec.invalid(e);
         } catch (ArithmeticException e) {
@@ -257,10 +256,20 @@ record JsonBatchFile(
             return json.getLongValue();
         }
 
+        /** The journal could not hold more. */
+        private static String shortened(String reason) {
+            return reason.substring(
+                    0, Character.isHighSurrogate(reason.charAt(MAX_REASON - 1)) ? MAX_REASON - 1 : MAX_REASON);
+        }
+
         JsonBatchFile result(Instant now) {
             if (id.isBlank() || collectorType.isBlank() || entryCount == 0) {
                 throw new DamagedPayloadException(
                         "needs an id, a collector_type and entries; one of them is missing or empty", null);
+            }
+            if (id.length() > BatchHeader.MAX_NAME || collectorType.length() > BatchHeader.MAX_NAME) {
+                throw new DamagedPayloadException(
+                        "an id or collector_type of more than " + BatchHeader.MAX_NAME + " characters", null);
             }
             Instant created = createdAt == null ? now : createdAt;
             Standing standing = new Standing(
@@ -269,7 +278,7 @@ record JsonBatchFile(
                     retries,
                     lastAttempt,
                     dead ? Long.MAX_VALUE : due,
-                    reason);
+                    reason == null || reason.length() <= MAX_REASON ? reason : shortened(reason));
             return new JsonBatchFile(
                     id, collectorType, created, Math.max(0, sequence), standing, context, entries, entryCount);
         }

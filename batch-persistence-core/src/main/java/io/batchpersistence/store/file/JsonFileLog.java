@@ -14,6 +14,7 @@ import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -29,7 +30,6 @@ import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
-import tools.jackson.core.exc.JacksonIOException;
 
 /**
  * Payloads as one JSON document a batch. Written aside, forced, renamed into place; the directory is forced once for all that
@@ -115,7 +115,7 @@ final class JsonFileLog implements PayloadLog {
                         "it has " + size + " bytes, but a batch can have at most " + MAX_DOCUMENT, null);
             }
             return JsonBatchFile.parse(new DocumentStream(path), options.clock().instant());
-        } catch (DamagedPayloadException | JacksonIOException | IOException e) {
+        } catch (DamagedPayloadException | UncheckedIOException | IOException e) {
             setAside(path, e, loading);
             return null;
         }
@@ -157,9 +157,13 @@ final class JsonFileLog implements PayloadLog {
             this.path = path;
         }
 
-        private boolean isAtEnd() throws IOException {
+        private boolean isAtEnd() {
             if (at == piece.length && !last) {
-                piece = disk.read(path, read, PIECE);
+                try {
+                    piece = disk.read(path, read, PIECE);
+                } catch (IOException e) {
+                    throw new UncheckedIOException(e);
+                }
                 at = 0;
                 read += piece.length;
                 last = piece.length < PIECE;
@@ -168,12 +172,12 @@ final class JsonFileLog implements PayloadLog {
         }
 
         @Override
-        public int read() throws IOException {
+        public int read() {
             return isAtEnd() ? -1 : piece[at++] & 0xFF;
         }
 
         @Override
-        public int read(byte[] into, int from, int length) throws IOException {
+        public int read(byte[] into, int from, int length) {
             if (length == 0) {
                 return 0;
             }

@@ -1,5 +1,6 @@
 package io.batchpersistence.store.segment;
 
+import io.batchpersistence.codec.BatchHeader;
 import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -124,7 +125,11 @@ final class SegmentIndex {
         for (int left = in.getInt(); left > 0; left--) {
             byte[] name = new byte[Math.min(in.getShort() & 0xFFFF, in.remaining())];
             in.get(name);
-            names.add(new String(name, StandardCharsets.UTF_8));
+            String text = new String(name, StandardCharsets.UTF_8);
+            if (text.length() > BatchHeader.MAX_NAME) {
+                return null;
+            }
+            names.add(text);
         }
         int count = in.getInt();
         if (count < 0 || in.remaining() != (long) count * ENTRY) {

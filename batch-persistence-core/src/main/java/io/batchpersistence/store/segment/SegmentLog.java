@@ -274,12 +274,13 @@ final class SegmentLog implements PayloadLog {
         // Without room that was reserved and not used; a record that ends in zeros knows its length.
         int end = scan.usedEnd(loading.fileEnd(segment.number));
         SegmentIndex index = new SegmentIndex();
+        List<Runnable> findings = new ArrayList<>(); // told when all is read: it is all or nothing
         long last = previousSequence;
         int good = FILE_HEADER;
         for (int at = FILE_HEADER; at < end; ) {
             View view = scan.at(at);
-            if (scan.isRecord(view, at)) {
-                PayloadLog.Header header = view.header();
+            PayloadLog.Header header = scan.header(view, at);
+            if (header != null && view.hasValidPayload()) {
                 SegmentIndex.Entry entry = new SegmentIndex.Entry(
                         view.sequence(),
                         view.createdAt(),
@@ -288,7 +289,7 @@ final class SegmentLog implements PayloadLog {
                         IndexedBatchStore.idHash(header.id()),
                         header.collectorType());
                 index.add(entry);
-                found(segment, entry, loading);
+                findings.add(() -> found(segment, entry, loading));
                 last = view.sequence();
                 at += view.length();
                 good = at;
@@ -300,20 +301,22 @@ final class SegmentLog implements PayloadLog {
             }
             int next = scan.next(at + 1, end);
             if (next < 0) {
-                tornTail(segment, at, end, loading);
+                int tornAt = at;
+                findings.add(() -> tornTail(segment, tornAt, end, loading));
                 break;
             }
-            if (view.hasValidHeader(segment.number, at)) {
-                damagedPayload(segment, view, at, loading); // the header knows where the next record begins
+            if (header != null) { // it knows where the next record begins
+                findings.add(damagedPayload(segment, view, header, at, loading));
                 last = view.sequence();
                 at += view.length();
             } else {
                 long firstAfter = scan.at(next).sequence();
-                damaged(segment, at, next, last, firstAfter, loading);
+                findings.add(damaged(segment, at, next, last, firstAfter, loading));
                 last = firstAfter - 1;
                 at = next;
             }
         }
+        findings.forEach(Runnable::run);
         if (segment.live > 0 && !repair(segment, index, good) && loading.fileEnd(segment.number) < Long.MAX_VALUE) {
             fileEnds.put(segment.number, loading.fileEnd(segment.number));
         }
@@ -331,19 +334,22 @@ final class SegmentLog implements PayloadLog {
                 new long[0]);
     }
 
-    private static void damagedPayload(Segment segment, View view, int at, Loading loading) {
-        PayloadLog.Header header = view.header();
-        loading.damaged(
+    private static Runnable damagedPayload(
+            Segment segment, View view, PayloadLog.Header header, int at, Loading loading) {
+        int length = view.length();
+        long sequence = view.sequence();
+        return () -> loading.damaged(
                 segment.path,
                 at,
-                view.length(),
+                length,
                 "the payload's checksum is wrong",
                 header.id(),
                 header.collectorType(),
-                new long[] {view.sequence()});
+                new long[] {sequence});
     }
 
-    private static void damaged(Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
+    private static Runnable damaged(
+            Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
         // A segment that was not compacted has no gaps, so the sequences missing between two good records are what was
         // here.
         // It can't be more than fit in: others were in segments that are deleted. Where it was compacted, some of these
@@ -352,7 +358,7 @@ final class SegmentLog implements PayloadLog {
         long atMost = Math.max(1, (next - at) / RecordFormat.FIXED);
         long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
                 .toArray();
-        loading.damaged(segment.path, at, (long) next - at, "no valid record", null, null, lost);
+        return () -> loading.damaged(segment.path, at, (long) next - at, "no valid record", null, null, lost);
     }
 
     /** Cuts off what is behind the last whole record and seals. Every step can be repeated by the next opening. */

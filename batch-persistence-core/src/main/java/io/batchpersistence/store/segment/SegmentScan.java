@@ -1,10 +1,13 @@
 package io.batchpersistence.store.segment;
 
+import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.store.segment.RecordFormat.View;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
 
 /** Looks through a segment for records, with no more of it in memory than the one it is at, however large the file is. */
 final class SegmentScan {
@@ -65,8 +68,20 @@ final class SegmentScan {
         return new View(window, offset - windowAt);
     }
 
-    boolean isRecord(View view, int offset) {
-        return view.hasValidHeader(segment, offset) && view.hasValidPayload();
+    /** Of the record that begins there; {@code null} if its header is damaged, or makes no sense. */
+    PayloadLog.@Nullable Header header(View view, int offset) {
+        if (!view.hasValidHeader(segment, offset)) {
+            return null;
+        }
+        try {
+            return view.header();
+        } catch (DamagedPayloadException e) {
+            return null; // the checksum is right, so somebody has made it so
+        }
+    }
+
+    private boolean isRecord(View view, int offset) {
+        return header(view, offset) != null && view.hasValidPayload();
     }
 
     boolean isIndex(int offset) throws IOException {

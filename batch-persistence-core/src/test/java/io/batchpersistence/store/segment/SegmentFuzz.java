@@ -34,7 +34,7 @@ public final class SegmentFuzz {
             for (int at = 0; at < end; ) {
                 View view = scan.at(at);
                 scan.isIndex(at);
-                if (scan.isRecord(view, at)) {
+                if (scan.header(view, at) != null && view.hasValidPayload()) {
                     at += view.length();
                 } else {
                     int next = scan.next(at + 1, end);
