@@ -19,6 +19,7 @@ import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -62,6 +63,9 @@ class HangingListenerTest {
         }
     };
 
+    /** How many tasks are running or about to. */
+    private final AtomicInteger tasks = new AtomicInteger();
+
     private BatchPersistenceEngine engine;
 
     private BatchPersistenceEngine open(InMemoryBatchStore store, BatchListener listener, Duration shutdownTimeout) {
@@ -72,9 +76,28 @@ class HangingListenerTest {
                 .overflow(OverflowPolicy.DROP_OLDEST, Duration.ZERO)
                 .listener(listener)
                 .clock(clock)
+                .executor(this::onThreadOfItsOwn)
                 .shutdownTimeout(shutdownTimeout)
                 .build();
         return engine;
+    }
+
+    private void onThreadOfItsOwn(Runnable task) {
+        tasks.incrementAndGet();
+        Thread thread = new Thread(() -> {
+            try {
+                task.run();
+            } finally {
+                tasks.decrementAndGet();
+            }
+        });
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    /** Should a round read the time only after the test has moved it, it would send what is to expire. */
+    private void onlyTheListenerIsBusy() {
+        Awaitility.await().until(() -> tasks.get() == 1);
     }
 
     @AfterEach
@@ -103,6 +126,7 @@ class HangingListenerTest {
         assertThat(engine.find("dead")).isEmpty();
         clock.advance(Duration.ofMinutes(6));
         engine.recover(); // b, c and d time out; their lane opens
+        onlyTheListenerIsBusy();
         clock.advance(Duration.ofDays(2));
         assertThat(engine.cleanup()).isEqualTo(3);
         persist("e", "otlp");
