@@ -241,6 +241,43 @@ class ForceFailureTest {
         }
     }
 
+    @ParameterizedTest
+    @EnumSource
+    void of_the_journal_is_made_good_by_the_next_cleanup_however_soon(StoreKind kind) {
+        try (BatchStore store = open(kind, faulty)) {
+            persist(store, "delivered").join();
+            persist(store, "after").join();
+            faulty.failSome(1, new Random(1), operation -> operation == Operation.FORCE);
+            assertThat(store.delivered("delivered")).isNotNull();
+            store.reclaim();
+            assertThat(store.stats().problem()).contains("marks can't be written");
+            faulty.heal();
+            store.reclaim();
+            assertThat(store.stats().problem()).isNull();
+            assertAfterPowerCutOf(store, kind, "after");
+        }
+    }
+
+    /** The disk refuses to take back what it refused to keep, and the process is killed: the next one finds it, for a while. */
+    @ParameterizedTest
+    @EnumSource
+    void whose_bytes_outlive_the_process_deceives_nobody(StoreKind kind) {
+        MemoryDisk killed;
+        try (BatchStore store = open(kind, faulty)) {
+            persist(store, "before").join();
+            faulty.failSome(1, new Random(1), operation -> operation != Operation.WRITE);
+            assertThat(persist(store, "refused")).failsWithin(Duration.ofSeconds(30));
+            killed = disk.copy();
+            faulty.heal();
+        }
+        try (BatchStore store = open(kind, killed)) {
+            List<String> found = store.list(ALL, clock.instant()).stream()
+                    .map(BatchSummary::id)
+                    .toList();
+            lefts.add(new Left(kind, killed.copy(), found));
+        }
+    }
+
     private void fail(BatchStore store, String id, boolean dead) {
         assertThat(store.failed(
                         id,

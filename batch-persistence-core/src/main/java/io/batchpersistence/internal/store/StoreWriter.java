@@ -834,6 +834,14 @@ final class StoreWriter {
         marks.clear();
     }
 
+    /** The same, and a journal that could not be written gets another chance, however short ago the last one was. */
+    void checkpointAndRepair() {
+        checkpoint();
+        if (!isJournalComplete()) {
+            replaceJournal();
+        }
+    }
+
     /** A new generation of the journal and its snapshot, without the pen; for one thread at a time. */
     void takeSnapshot(Runnable pause) throws IOException {
         try {

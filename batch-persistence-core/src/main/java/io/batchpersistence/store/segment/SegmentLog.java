@@ -364,8 +364,7 @@ final class SegmentLog implements PayloadLog {
     /** Cuts off what is behind the last whole record and seals. Every step can be repeated by the next opening. */
     private boolean repair(Segment segment, SegmentIndex index, int end) {
         try (DiskFile file = disk.open(segment.path)) {
-            file.force(); // a process that was killed may have left it unforced: an index must not outlive what is
-            // in it
+            makeDurable(file, segment.path, end);
             byte[] bytes = index.toBytes(segment.number, end);
             file.truncate(end);
             file.write(end, bytes, 0, bytes.length);
@@ -376,6 +375,19 @@ final class SegmentLog implements PayloadLog {
             log.warn("{} could not be sealed: {}; it will be scanned again", segment.path, e.toString());
             return false;
         }
+    }
+
+    /**
+     * An index must not outlive what is in it, and a process that was killed may have left that unforced. It may even have seen
+     * a force fail: what that one was for can be read as long as the system runs, and another force does not write it, only
+     * another write does.
+     */
+    private void makeDurable(DiskFile file, Path path, int end) throws IOException {
+        for (int at = 0; at < end; at += COPIED_AT_ONCE) {
+            byte[] bytes = disk.read(path, at, Math.min(COPIED_AT_ONCE, end - at));
+            file.write(at, bytes, 0, bytes.length);
+        }
+        file.force();
     }
 
     // ---- writing ---------------------------------------------------------------------------------
