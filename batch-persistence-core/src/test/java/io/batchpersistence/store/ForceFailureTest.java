@@ -245,16 +245,15 @@ class ForceFailureTest {
     @EnumSource
     void of_the_journal_is_made_good_by_the_next_cleanup_however_soon(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
-            persist(store, "delivered").join();
-            persist(store, "after").join();
+            persist(store, "replayed").join();
+            fail(store, "replayed", true);
             faulty.failSome(1, new Random(1), operation -> operation == Operation.FORCE);
-            assertThat(store.delivered("delivered")).isNotNull();
-            store.reclaim();
+            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne(); // forces
             assertThat(store.stats().problem()).contains("marks can't be written");
             faulty.heal();
             store.reclaim();
             assertThat(store.stats().problem()).isNull();
-            assertAfterPowerCutOf(store, kind, "after");
+            assertAfterPowerCutOf(store, kind, "replayed");
         }
     }
 
