@@ -24,6 +24,7 @@ import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -254,6 +255,25 @@ class ForceFailureTest {
             store.reclaim();
             assertThat(store.stats().problem()).isNull();
             assertAfterPowerCutOf(store, kind, "replayed");
+        }
+    }
+
+    /** The journal is well and has the marks; the documents, which are believed over it, are not durable until the next force. */
+    @Test
+    void of_the_directory_for_renamed_documents_is_a_problem_until_the_next_one() {
+        StoreKind kind = StoreKind.JSON_FILES;
+        try (BatchStore store = open(kind, faulty)) {
+            persist(store, "replayed").join();
+            fail(store, "replayed", true);
+            faulty.fail(Operation.FORCE_DIRECTORY, "", BROKEN).times(1);
+            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne(); // forces
+            assertThat(store.stats().problem()).contains(BROKEN);
+            store.reclaim();
+            assertThat(store.stats().problem()).isNull();
+            lefts.add(new Left(kind, disk.copy(), List.of("replayed")));
+        }
+        try (BatchStore store = open(kind, lefts.get(0).disk().afterPowerCut())) {
+            assertThat(store.find("replayed").orElseThrow().state()).isEqualTo(BatchState.PENDING);
         }
     }
 

@@ -1223,7 +1223,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.unlock();
         }
         directoryLock.used(options.clock().instant());
-        writer.withPen(writer::checkpointAndRepair);
+        writer.withPen(writer::checkpoint);
         housekeeper.giveBack();
         housekeeper.cleanUp();
     }

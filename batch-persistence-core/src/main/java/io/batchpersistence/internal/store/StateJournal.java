@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -52,7 +53,7 @@ final class StateJournal implements AutoCloseable {
     private static final byte[] SNAPSHOT = magic("BPSNAPS\2");
     private static final int HEADER = 20;
     private static final Pattern NAME = Pattern.compile("state-(\\d{16})\\.(journal|snapshot)");
-    private static final Pattern ASIDE = Pattern.compile("state-\\d{16}\\.tmp");
+    private static final Pattern ASIDE = Pattern.compile("state-(\\d{16})\\.tmp");
 
     /** Real bytes kept ready, so that batches can be marked, and space given back, on a disk that is full. */
     static final int RESERVE = 64 << 10;
@@ -71,6 +72,10 @@ final class StateJournal implements AutoCloseable {
     private final Disk disk;
     private final Path directory;
     private long generation;
+    private long generationBefore;
+    /** The highest number given to a log, so that two that are made at the same time are two files. */
+    private final AtomicLong lastPrepared = new AtomicLong();
+
     private volatile @Nullable DiskFile out;
     /** The log before, if its end may not be durable yet. */
     private volatile @Nullable DiskFile ended;
@@ -121,6 +126,7 @@ final class StateJournal implements AutoCloseable {
         StateJournal journal = new StateJournal(disk, directory);
         NavigableMap<Long, Files> generations = journal.generations();
         journal.generation = generations.isEmpty() ? 0 : generations.lastKey();
+        journal.lastPrepared.set(journal.generation);
         Long base = null;
         for (Map.Entry<Long, Files> entry : generations.descendingMap().entrySet()) {
             if (journal.hasWholeSnapshot(entry.getKey(), entry.getValue(), damage)) {
@@ -305,14 +311,13 @@ final class StateJournal implements AutoCloseable {
     record Prepared(long generation, Path path, DiskFile file) {}
 
     /**
-     * Makes the log of the next generation; the one being written goes on until {@link #begin}.
+     * Makes the log of the next generation; the one being written goes on until {@link #begin}. Needs no pen.
      *
      * @throws IOException if that failed; nothing has changed then
      */
     Prepared prepare() throws IOException {
-        long number = generation + 1;
+        long number = lastPrepared.incrementAndGet();
         Path path = path(number, "journal");
-        disk.delete(path); // left by an attempt that failed so badly that it could not be taken back
         DiskFile file = disk.create(path);
         boolean done = false;
         try {
@@ -329,8 +334,18 @@ final class StateJournal implements AutoCloseable {
         }
     }
 
+    /** Whether a later one has begun since it was made: then it must not, for it would be read before that. */
+    boolean isOvertaken(Prepared prepared) {
+        return prepared.generation() < generation;
+    }
+
+    /** It will not be begun. */
+    void discard(Prepared prepared) {
+        abandon(prepared.file(), prepared.path());
+    }
+
     /**
-     * Goes on with that log. The end of the one before becomes durable with the next {@link #force}: nobody waits for it here.
+     * Goes on with that log, which is not overtaken. The end of the one before becomes durable with the next {@link #force}: nobody waits for it here.
      *
      * @return whether there was one before, and what was written before that is durable
      */
@@ -347,6 +362,7 @@ final class StateJournal implements AutoCloseable {
         otherBytes = others + (out == null ? 0 : allocated); // with the pen, as is all that changes it
         ended = out;
         olderChanges += Math.max(0, position - HEADER);
+        generationBefore = generation;
         generation = prepared.generation();
         position = HEADER;
         allocated = HEADER + (long) RESERVE;
@@ -380,7 +396,7 @@ final class StateJournal implements AutoCloseable {
         if (file != null) {
             out = null;
             abandon(file, path(generation, "journal"));
-            generation--;
+            generation = generationBefore;
         }
     }
 
@@ -568,8 +584,9 @@ final class StateJournal implements AutoCloseable {
             this.number = number;
             this.aside = path(number, "tmp");
             for (Path path : disk.list(directory)) {
-                if (ASIDE.matcher(path.getFileName().toString()).matches()) {
-                    disk.delete(path); // left by a process that was killed
+                Matcher name = ASIDE.matcher(path.getFileName().toString());
+                if (name.matches() && Long.parseLong(name.group(1)) <= number) {
+                    disk.delete(path); // left by a process that was killed, or of a snapshot that this one replaces
                 }
             }
             file = disk.create(aside);

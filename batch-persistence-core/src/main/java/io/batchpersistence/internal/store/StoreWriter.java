@@ -110,6 +110,8 @@ final class StoreWriter {
     private long lastGenerationNanos;
     private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
     private volatile @Nullable String journalProblem;
+    /** Of marks that are in the journal, but not in the payloads that have them, too. */
+    private volatile @Nullable String payloadProblem;
 
     private record PayloadChange(
             Location location, @Nullable Standing standing) {}
@@ -247,7 +249,9 @@ final class StoreWriter {
 
     @Nullable
     String problem() {
-        return appendProblem != null ? appendProblem : journalProblem;
+        String append = appendProblem;
+        String journalled = journalProblem;
+        return append != null ? append : journalled != null ? journalled : payloadProblem;
     }
 
     /** The journal's files. Needs no lock. */
@@ -610,11 +614,27 @@ final class StoreWriter {
         } else if (options.sync() != SyncPolicy.NEVER) {
             try {
                 journal.force();
-                payload.journalForced();
             } catch (IOException e) {
                 journalFailed(e);
+                return;
             }
+            journalForced();
         }
+    }
+
+    /** The journal is whole and durable. What payloads say of their batches may not be: it is tried again with the next force. */
+    private void journalForced() {
+        try {
+            payload.journalForced();
+            payloadProblem = null;
+        } catch (IOException e) {
+            payloadProblem = marksProblem(e);
+            log.warn("Marks in {} could not be made durable: {}; it is tried again", options.directory(), e.toString());
+        }
+    }
+
+    private String marksProblem(IOException e) {
+        return "marks can't be written to " + options.directory() + ": " + message(e);
     }
 
     /** After a write or a force that failed nothing in that file can be trusted to become durable: a new one replaces it. */
@@ -667,14 +687,15 @@ final class StoreWriter {
         try {
             SnapshotHead head = beginGeneration(journal.prepare());
             inForce(takeSnapshot(head, () -> {}), head);
-            payload.journalForced();
         } catch (IOException e) {
             noJournal(e);
+            return;
         }
+        journalForced();
     }
 
     private void noJournal(IOException e) {
-        journalProblem = "marks can't be written to " + options.directory() + ": " + message(e);
+        journalProblem = marksProblem(e);
         log.error(
                 "No state journal could be begun in {}: {}. Until it can, marks are kept in memory only, and what is "
                         + "delivered now may be sent again after a restart",
@@ -725,6 +746,14 @@ final class StoreWriter {
 
     /** What a snapshot begins with: all that has to be as it was when its generation began. */
     private record SnapshotHead(long generation, JournalFrames frames, long nextSequence, long losses) {}
+
+    private @Nullable SnapshotHead beginUnlessOvertaken(StateJournal.Prepared prepared) {
+        if (journal.isOvertaken(prepared)) {
+            journal.discard(prepared);
+            return null;
+        }
+        return beginGeneration(prepared);
+    }
 
     /** Everything queued up to now goes to the log before, everything after that to the new one. */
     private SnapshotHead beginGeneration(StateJournal.Prepared prepared) {
@@ -813,7 +842,9 @@ final class StoreWriter {
     private void inForce(StateJournal.Snapshot snapshot, SnapshotHead head) {
         journal.snapshotTaken(snapshot);
         lossesMadeUpFor = Math.max(lossesMadeUpFor, head.losses());
-        journalProblem = null;
+        if (isJournalComplete()) { // else more was lost since the snapshot was begun
+            journalProblem = null;
+        }
     }
 
     /** Counters into the journal, so that what happens to payload files from now on is noticed. */
@@ -834,19 +865,14 @@ final class StoreWriter {
         marks.clear();
     }
 
-    /** The same, and a journal that could not be written gets another chance, however short ago the last one was. */
-    void checkpointAndRepair() {
-        checkpoint();
-        if (!isJournalComplete()) {
-            replaceJournal();
-        }
-    }
-
     /** A new generation of the journal and its snapshot, without the pen; for one thread at a time. */
     void takeSnapshot(Runnable pause) throws IOException {
         try {
             StateJournal.Prepared prepared = journal.prepare();
-            SnapshotHead head = fetchWithPen(() -> beginGeneration(prepared));
+            SnapshotHead head = fetchWithPen(() -> beginUnlessOvertaken(prepared));
+            if (head == null) {
+                throw new IOException("the journal failed meanwhile and was replaced");
+            }
             StateJournal.Snapshot snapshot = takeSnapshot(head, pause);
             withPen(() -> inForce(snapshot, head));
         } catch (IOException e) {

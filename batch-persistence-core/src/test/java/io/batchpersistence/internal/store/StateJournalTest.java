@@ -1,0 +1,65 @@
+package io.batchpersistence.internal.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.io.IOException;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+
+class StateJournalTest {
+
+    private static final Path DIRECTORY = Path.of("/store");
+
+    private final MemoryDisk disk = new MemoryDisk();
+
+    private StateJournal read(JournalState state) throws IOException {
+        return StateJournal.read(disk, DIRECTORY, state, (file, offset, length, reason) -> {
+            throw new AssertionError(file + " at " + offset + ": " + reason);
+        });
+    }
+
+    private static JournalFrames gone(long generation, long batch) {
+        JournalFrames frames = new JournalFrames(generation, new JournalFrames.Names());
+        frames.gone(new long[] {batch});
+        return frames;
+    }
+
+    /** The housekeeper makes one, the journal fails, and whoever writes replaces it meanwhile. */
+    @Test
+    void aLogThatWasOvertakenTakesNothingFromTheOneThatIsWritten() throws IOException {
+        try (StateJournal journal = read(new JournalState())) {
+            StateJournal.Prepared first = journal.prepare();
+            StateJournal.Prepared second = journal.prepare();
+            assertThat(second.path()).isNotEqualTo(first.path());
+            assertThat(journal.isOvertaken(first)).isFalse();
+            journal.begin(second);
+            journal.write(gone(second.generation(), 1));
+            assertThat(journal.isOvertaken(first)).isTrue();
+            journal.discard(first);
+            journal.write(gone(second.generation(), 2));
+            journal.force();
+        }
+        assertThat(disk.files()).hasSize(1);
+        JournalState state = new JournalState();
+        read(state).close();
+        assertThat(state.isGone(1) && state.isGone(2)).isTrue();
+    }
+
+    @Test
+    void aLogMadeEarlierThanTheOneThatIsWrittenIsStillNext() throws IOException {
+        try (StateJournal journal = read(new JournalState())) {
+            StateJournal.Prepared first = journal.prepare();
+            StateJournal.Prepared second = journal.prepare();
+            journal.begin(first);
+            journal.write(gone(first.generation(), 1));
+            assertThat(journal.isOvertaken(second)).isFalse();
+            journal.begin(second);
+            journal.write(gone(second.generation(), 2));
+            journal.force();
+        }
+        JournalState state = new JournalState();
+        read(state).close();
+        assertThat(state.isGone(1) && state.isGone(2)).isTrue();
+    }
+}
