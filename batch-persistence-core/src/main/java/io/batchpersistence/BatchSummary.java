@@ -1,6 +1,7 @@
 package io.batchpersistence;
 
 import java.time.Instant;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -16,6 +17,9 @@ import org.jspecify.annotations.Nullable;
  *     letter, and for a pending batch that automatic recovery leaves alone
  * @param retryCount failed attempts that count towards the limit
  * @param failureReason why the last attempt failed; {@code null} if none has
+ * @param earlierFailures what failed before the last attempt, oldest first: the first one ever and the latest of the others, at
+ *     most {@value FailedAttempt#MAX_EARLIER} in all; attempts before a replay and probes count too. Empty where more than 65,536
+ *     batches have some
  * @param context what the caller gave along
  * @param entryCount number of entries
  * @param bytes size on disk
@@ -29,6 +33,7 @@ public record BatchSummary(
         @Nullable Instant nextAttemptAt,
         int retryCount,
         @Nullable String failureReason,
+        List<FailedAttempt> earlierFailures,
         Map<String, String> context,
         int entryCount,
         long bytes) {

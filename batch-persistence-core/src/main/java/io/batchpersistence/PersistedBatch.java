@@ -17,6 +17,9 @@ import org.jspecify.annotations.Nullable;
  *     letter, and for a pending batch that automatic recovery leaves alone
  * @param retryCount failed attempts that count towards the limit
  * @param failureReason why the last attempt failed; {@code null} if none has
+ * @param earlierFailures what failed before the last attempt, oldest first: the first one ever and the latest of the others, at
+ *     most {@value FailedAttempt#MAX_EARLIER} in all; attempts before a replay and probes count too. Empty where more than 65,536
+ *     batches have some
  * @param context what the caller gave along
  * @param state where it is on its way
  */
@@ -29,12 +32,39 @@ public record PersistedBatch(
         @Nullable Instant nextAttemptAt,
         int retryCount,
         @Nullable String failureReason,
+        List<FailedAttempt> earlierFailures,
         Map<String, String> context,
         BatchState state) {
 
     /** Copies the list of entries. */
     public PersistedBatch {
         entries = List.copyOf(entries);
+    }
+
+    /** A batch that has failed once at most; for the parameters see the record. */
+    public PersistedBatch(
+            String id,
+            List<LogEntry> entries,
+            String collectorType,
+            Instant createdAt,
+            @Nullable Instant lastAttempt,
+            @Nullable Instant nextAttemptAt,
+            int retryCount,
+            @Nullable String failureReason,
+            Map<String, String> context,
+            BatchState state) {
+        this(
+                id,
+                entries,
+                collectorType,
+                createdAt,
+                lastAttempt,
+                nextAttemptAt,
+                retryCount,
+                failureReason,
+                List.of(),
+                context,
+                state);
     }
 
     /**

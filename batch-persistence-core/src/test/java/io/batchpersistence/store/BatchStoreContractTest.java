@@ -19,6 +19,7 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
@@ -1099,6 +1100,33 @@ public abstract class BatchStoreContractTest {
     }
 
     @Test
+    void the_first_failure_and_the_last_ones_are_remembered_until_it_is_gone() {
+        append("a", "b");
+        fail("b", "once", DEAD);
+        List<FailedAttempt> failures = new ArrayList<>();
+        for (int i = 1; i <= 8; i++) {
+            failures.add(new FailedAttempt(now(), "failure " + i));
+            fail("a", "failure " + i, counted(now()));
+            clock.advance(MINUTE);
+            claim();
+        }
+        fail("a", "the last", DEAD);
+        List<FailedAttempt> kept = List.of(failures.get(0), failures.get(5), failures.get(6), failures.get(7));
+        assertThat(store.find("a").orElseThrow().earlierFailures()).isEqualTo(kept);
+        assertThat(store.find("b").orElseThrow().earlierFailures()).isEmpty();
+        reopen();
+        assertThat(store.find("a").orElseThrow().earlierFailures()).isEqualTo(kept);
+        assertThat(store.find("a").orElseThrow().failureReason()).isEqualTo("the last");
+        assertThat(store.find("b").orElseThrow().earlierFailures()).isEmpty();
+        assertThat(store.replay(ALL.ids("a"), now())).isOne();
+        reopen();
+        assertThat(store.list(ALL.ids("a"), now()).get(0).earlierFailures()).isEqualTo(kept);
+        store.delivered("a");
+        append("c"); // may be given the place of the one that is gone
+        assertThat(store.find("c").orElseThrow().earlierFailures()).isEmpty();
+    }
+
+    @Test
     void each_condition_selects_alone() {
         four();
         assertThat(listed(ALL)).containsExactly("a", "b", "c", "d");
@@ -1163,6 +1191,7 @@ public abstract class BatchStoreContractTest {
                             found.nextAttemptAt(),
                             found.retryCount(),
                             found.failureReason(),
+                            found.earlierFailures(),
                             found.context(),
                             found.entries().size(),
                             summary.bytes()));

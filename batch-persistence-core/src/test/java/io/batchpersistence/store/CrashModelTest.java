@@ -247,6 +247,7 @@ class CrashModelTest {
                 faulty = new FaultyDisk(left);
                 if (random.nextBoolean()) {
                     faulty.failSome(0.3, random, operation -> operation.compareTo(Operation.READ) < 0);
+                    hasFailed = true;
                 }
                 List<MemoryDisk> moments = new ArrayList<>();
                 MemoryDisk opening = left;

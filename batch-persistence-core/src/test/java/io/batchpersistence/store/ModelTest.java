@@ -439,6 +439,7 @@ class ModelTest {
                             comparable(s.state(), s.nextAttemptAt()),
                             s.retryCount(),
                             s.failureReason(),
+                            s.earlierFailures(),
                             s.context(),
                             s.entryCount(),
                             0)) // bytes on disk: not the model's
@@ -455,6 +456,7 @@ class ModelTest {
                     comparable(b.state(), b.nextAttemptAt()),
                     b.retryCount(),
                     b.failureReason(),
+                    b.earlierFailures(),
                     b.context(),
                     b.state());
         }

@@ -2,6 +2,8 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.FailedAttempt;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -30,6 +32,9 @@ final class BatchIndex {
 
     static final int NONE = -1;
     static final long NEVER = Long.MAX_VALUE;
+
+    /** So many batches at most have failures remembered besides the last; some 200 bytes each. */
+    static final int MAX_HISTORIES = 1 << 16;
 
     private static final int PAGE_BITS = 12;
     private static final int PAGE_SIZE = 1 << PAGE_BITS;
@@ -152,6 +157,7 @@ final class BatchIndex {
     private final List<Type> types = new ArrayList<>();
     private final Map<String, Type> typesByName = new HashMap<>();
     private final ReasonTable reasons = new ReasonTable();
+    private final Map<Integer, List<FailedAttempt>> earlierFailures = new HashMap<>();
 
     // ---- types -----------------------------------------------------------------------------------
 
@@ -248,6 +254,7 @@ final class BatchIndex {
         (page.state[i] == DEAD ? type.dead : type.live).unlink(slot);
         type.bytes -= page.length[i];
         reasons.release(page.reason[i]);
+        earlierFailures.remove(slot);
         removeFromTable(slot, page.idHash[i]);
         page.state[i] = FREE;
         page.sequence[i] = NONE;
@@ -339,6 +346,33 @@ final class BatchIndex {
         page.state[slot & PAGE_MASK] = IN_FLIGHT;
         page.due[slot & PAGE_MASK] = leaseUntil;
         typeOf(slot).inFlight++;
+    }
+
+    /** What failed before the last attempt, oldest first. */
+    List<FailedAttempt> earlierFailures(int slot) {
+        return earlierFailures.getOrDefault(slot, List.of());
+    }
+
+    /** Few batches fail more than once, since an outage is not their failure: what most don't have costs nothing. */
+    void earlierFailures(int slot, List<FailedAttempt> failures) {
+        if (!failures.isEmpty() && (earlierFailures.size() < MAX_HISTORIES || earlierFailures.containsKey(slot))) {
+            earlierFailures.put(slot, failures);
+        }
+    }
+
+    /** Another attempt failed. */
+    void failedAgain(int slot, long at, int retries, String reason) {
+        String lastReason = reason(slot);
+        long last = lastAttempt(slot);
+        if (lastReason != null && last != NEVER) {
+            List<FailedAttempt> earlier = new ArrayList<>(earlierFailures(slot));
+            earlier.add(new FailedAttempt(Instant.ofEpochMilli(last), lastReason));
+            if (earlier.size() > FailedAttempt.MAX_EARLIER) {
+                earlier.remove(1); // the first stays
+            }
+            earlierFailures(slot, List.copyOf(earlier));
+        }
+        noteFailure(slot, at, retries, reason);
     }
 
     void noteFailure(int slot, long at, int retries, @Nullable String reason) {

@@ -11,6 +11,7 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SingleLine;
@@ -120,7 +121,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             long lastAttempt,
             long due,
             int retries,
-            @Nullable String reason) {}
+            @Nullable String reason,
+            List<FailedAttempt> earlierFailures) {}
 
     /** Makes the payload log, after the directory is locked. */
     @FunctionalInterface
@@ -346,7 +348,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                 index.lastAttempt(slot),
                 index.due(slot),
                 index.retries(slot),
-                index.reason(slot));
+                index.reason(slot),
+                index.earlierFailures(slot));
     }
 
     /** Without the lock: which of them has it; {@code null} if none. */
@@ -645,7 +648,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             Verdict verdict = decision.decide(type.name, index.retries(slot));
             flights.remove(batchId);
             String kept = shortened(reason);
-            index.noteFailure(slot, PayloadLog.millis(at), verdict.retryCount(), kept);
+            index.failedAgain(slot, PayloadLog.millis(at), verdict.retryCount(), kept);
             type.counters.failedAttempts++;
             if (verdict.dead()) {
                 index.bury(slot, PayloadLog.millis(at));
@@ -1092,6 +1095,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     instant(row.due()),
                     row.retries(),
                     row.reason(),
+                    row.earlierFailures(),
                     header.context(),
                     header.entryCount(),
                     row.location().length());
@@ -1114,6 +1118,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 instant(row.due()),
                 row.retries(),
                 row.reason(),
+                row.earlierFailures(),
                 header.context(),
                 row.state());
     }

@@ -1,10 +1,12 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.FailedAttempt;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.BitSet;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
@@ -33,6 +35,7 @@ import org.jspecify.annotations.Nullable;
  * 11 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
  * 12 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
  * 13 PAUSED       u32 collector, u8 1 or 0           whether an operator has paused the collector type
+ * 14 EARLIER      u64 sequence, up to four times: u64 time, u32 reason      what failed before the last attempt
  * </pre>
  *
  * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
@@ -59,6 +62,7 @@ final class JournalFrames {
     static final byte PENDING = 11;
     static final byte DEAD = 12;
     static final byte PAUSED = 13;
+    static final byte EARLIER = 14;
 
     private static final int GONE_PER_FRAME = 4_096;
 
@@ -145,8 +149,26 @@ final class JournalFrames {
         end(start);
     }
 
+    /** What failed before the last attempt; the frame of its standing follows. */
+    private void earlier(long sequence, List<FailedAttempt> failures) {
+        if (names.reasons.size() + failures.size() > Names.MAX_REASONS) {
+            names.reasons.clear(); // or naming one of them would give another's number away
+        }
+        int[] numbers =
+                failures.stream().mapToInt(failure -> reason(failure.reason())).toArray();
+        int start = begin(EARLIER, 8 + 12 * numbers.length);
+        buffer.putLong(sequence);
+        for (int i = 0; i < numbers.length; i++) {
+            buffer.putLong(failures.get(i).at().toEpochMilli()).putInt(numbers[i]);
+        }
+        end(start);
+    }
+
     /** How a batch stands now. */
     void standing(long sequence, Standing standing) {
+        if (!standing.earlier().isEmpty()) {
+            earlier(sequence, standing.earlier());
+        }
         int reason = reason(standing.reason());
         int start = standing.dead() ? begin(DEAD, 32) : begin(PENDING, 40);
         buffer.putLong(sequence)

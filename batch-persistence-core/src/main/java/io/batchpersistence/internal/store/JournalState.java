@@ -1,7 +1,10 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.FailedAttempt;
 import java.nio.ByteBuffer;
+import java.time.Instant;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
@@ -27,6 +30,9 @@ final class JournalState {
     private final StandingTable standings = new StandingTable();
     private final LongList gone = new LongList();
     private final Map<Integer, Long> fileEnds = new HashMap<>();
+    /** By sequence. */
+    private final Map<Long, List<FailedAttempt>> earlier = new HashMap<>();
+
     /** Of batches whose collector type was in a damaged frame, by sequence. */
     private final Map<Long, Cause> ends = new HashMap<>();
 
@@ -73,6 +79,7 @@ final class JournalState {
                         sequence,
                         new Standing(true, since, retries, lastAttempt, BatchIndex.NEVER, reason(kind, body)));
             }
+            case JournalFrames.EARLIER -> earlier(seen(body.getLong()), body);
             case JournalFrames.COUNTERS -> {
                 int collector = body.getInt();
                 if (!names.containsKey(collector)) {
@@ -116,6 +123,7 @@ final class JournalState {
         seen(sequence);
         gone.add(sequence);
         standings.remove(sequence);
+        earlier.remove(sequence);
         String name = names.get(collector);
         if (name == null) {
             ends.put(sequence, cause);
@@ -125,6 +133,17 @@ final class JournalState {
         of.count(cause, 1);
         if (sequence > checkpoint) {
             of.accepted++;
+        }
+    }
+
+    private void earlier(long sequence, ByteBuffer body) {
+        List<FailedAttempt> failures = new ArrayList<>();
+        while (body.remaining() >= 12 && failures.size() < FailedAttempt.MAX_EARLIER) {
+            Instant at = Instant.ofEpochMilli(body.getLong());
+            failures.add(new FailedAttempt(at, reasonNames.getOrDefault(body.getInt(), LOST_REASON)));
+        }
+        if (earlier.size() < BatchIndex.MAX_HISTORIES || earlier.containsKey(sequence)) {
+            earlier.put(sequence, List.copyOf(failures));
         }
     }
 
@@ -179,7 +198,8 @@ final class JournalState {
     /** How the batch stood, if that is not how it was persisted. */
     @Nullable
     Standing standing(long sequence) {
-        return standings.get(sequence);
+        Standing standing = standings.get(sequence);
+        return standing == null ? null : standing.with(earlier.getOrDefault(sequence, List.of()));
     }
 
     Map<String, Counters> counters() {

@@ -291,9 +291,14 @@ public interface PayloadLog {
     /**
      * All that the journal said up to now has been forced.
      *
-     * @throws IOException if what {@link #changed} was told can't be made as durable
+     * @throws IOException if what {@link #changed} was told can't be made as durable; it is asked again later
      */
     default void journalForced() throws IOException {}
+
+    /** Why what {@link #changed} was told is not with the payloads yet, if that failed. Needs no lock. */
+    default @Nullable IOException markFailure() {
+        return null;
+    }
 
     /**
      * Whether it wants to be told by {@link #journalForced}.

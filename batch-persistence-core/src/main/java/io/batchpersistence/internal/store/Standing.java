@@ -1,5 +1,7 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.FailedAttempt;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -11,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param lastAttempt when the last attempt failed; {@link Long#MAX_VALUE} if none has
  * @param due when it is attempted next; {@link Long#MAX_VALUE} if not by itself, {@link #AT_ONCE} if it was in flight
  * @param reason why the last attempt failed; {@code null} if none has
+ * @param earlier what failed before that, oldest first
  */
 public record Standing(
         boolean dead,
@@ -18,7 +21,16 @@ public record Standing(
         int retries,
         long lastAttempt,
         long due,
-        @Nullable String reason) {
+        @Nullable String reason,
+        List<FailedAttempt> earlier) {
 
     static final long AT_ONCE = 0;
+
+    public Standing(boolean dead, long since, int retries, long lastAttempt, long due, @Nullable String reason) {
+        this(dead, since, retries, lastAttempt, due, reason, List.of());
+    }
+
+    Standing with(List<FailedAttempt> failures) {
+        return failures.equals(earlier) ? this : new Standing(dead, since, retries, lastAttempt, due, reason, failures);
+    }
 }

@@ -110,6 +110,7 @@ final class StoreLoader implements PayloadLog.Loading {
         }
         int slot = index.restore(location, idHash, type, createdAt, standing.since());
         index.noteFailure(slot, standing.lastAttempt(), standing.retries(), standing.reason());
+        index.earlierFailures(slot, standing.earlier());
         if (standing.dead()) {
             index.bury(slot, standing.since());
         } else {

@@ -110,8 +110,6 @@ final class StoreWriter {
     private long lastGenerationNanos;
     private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
     private volatile @Nullable String journalProblem;
-    /** Of marks that are in the journal, but not in the payloads that have them, too. */
-    private volatile @Nullable String payloadProblem;
 
     private record PayloadChange(
             Location location, @Nullable Standing standing) {}
@@ -244,14 +242,21 @@ final class StoreWriter {
                 index.retries(slot),
                 index.lastAttempt(slot),
                 state == BatchState.IN_FLIGHT ? Standing.AT_ONCE : index.due(slot),
-                index.reason(slot));
+                index.reason(slot),
+                index.earlierFailures(slot));
     }
 
     @Nullable
     String problem() {
-        String append = appendProblem;
-        String journalled = journalProblem;
-        return append != null ? append : journalled != null ? journalled : payloadProblem;
+        String problem = appendProblem;
+        if (problem == null) {
+            problem = journalProblem;
+        }
+        if (problem == null) {
+            IOException failure = payload.markFailure();
+            problem = failure == null ? null : marksProblem(failure);
+        }
+        return problem;
     }
 
     /** The journal's files. Needs no lock. */
@@ -611,9 +616,11 @@ final class StoreWriter {
     void forceJournal() {
         if (!isJournalComplete()) {
             replaceJournal();
-        } else if (options.sync() != SyncPolicy.NEVER) {
+        } else {
             try {
-                journal.force();
+                if (options.sync() != SyncPolicy.NEVER) {
+                    journal.force();
+                }
             } catch (IOException e) {
                 journalFailed(e);
                 return;
@@ -626,9 +633,7 @@ final class StoreWriter {
     private void journalForced() {
         try {
             payload.journalForced();
-            payloadProblem = null;
         } catch (IOException e) {
-            payloadProblem = marksProblem(e);
             log.warn("Marks in {} could not be made durable: {}; it is tried again", options.directory(), e.toString());
         }
     }

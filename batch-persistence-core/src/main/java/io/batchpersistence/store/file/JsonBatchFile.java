@@ -1,5 +1,6 @@
 package io.batchpersistence.store.file;
 
+import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchHeader;
@@ -12,6 +13,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -125,6 +127,16 @@ record JsonBatchFile(
             if (standing.reason() != null) {
                 json.writeStringProperty("failure_reason", standing.reason());
             }
+            if (!standing.earlier().isEmpty()) {
+                json.writeArrayPropertyStart("earlier_failures");
+                for (FailedAttempt failure : standing.earlier()) {
+                    json.writeStartObject();
+                    json.writeStringProperty("at", failure.at().toString());
+                    json.writeStringProperty("reason", failure.reason());
+                    json.writeEndObject();
+                }
+                json.writeEndArray();
+            }
             if (standing.since() != createdAt.toEpochMilli()) {
                 json.writeStringProperty("since", text(standing.since()));
             }
@@ -197,6 +209,7 @@ record JsonBatchFile(
         private long due;
         private int retries;
         private @Nullable String reason;
+        private final List<FailedAttempt> earlier = new ArrayList<>();
         private long sequence;
         private Map<String, String> context = Map.of();
         private List<LogEntry> entries = List.of();
@@ -213,10 +226,27 @@ record JsonBatchFile(
                 case "next_attempt_at" -> due = millis(time(json, name));
                 case "retry_count" -> retries = (int) Math.max(0, Math.min(Integer.MAX_VALUE, number(json, name)));
                 case "failure_reason" -> reason = JsonBatchCodec.readText(json, name);
+                case "earlier_failures" -> earlierFailures(json);
                 case "sequence" -> sequence = number(json, name);
                 case "context" -> context = JsonBatchCodec.readTexts(json);
                 case "entries" -> entries(json, withEntries);
                 default -> json.skipChildren();
+            }
+        }
+
+        private void earlierFailures(JsonParser json) {
+            if (json.currentToken() != JsonToken.START_ARRAY) {
+                throw new DamagedPayloadException("earlier_failures is not an array", null);
+            }
+            while (json.nextToken() != JsonToken.END_ARRAY) {
+                Map<String, String> failure = JsonBatchCodec.readTexts(json);
+                long at = JsonBatchCodec.parseTimestamp(failure.getOrDefault("at", ""))
+                        .toEpochMilli();
+                String why = failure.getOrDefault("reason", "");
+                if (earlier.size() < FailedAttempt.MAX_EARLIER) {
+                    earlier.add(new FailedAttempt(
+                            Instant.ofEpochMilli(at), why.length() <= MAX_REASON ? why : shortened(why)));
+                }
             }
         }
 
@@ -278,7 +308,8 @@ record JsonBatchFile(
                     retries,
                     lastAttempt,
                     dead ? Long.MAX_VALUE : due,
-                    reason == null || reason.length() <= MAX_REASON ? reason : shortened(reason));
+                    reason == null || reason.length() <= MAX_REASON ? reason : shortened(reason),
+                    List.copyOf(earlier));
             return new JsonBatchFile(
                     id, collectorType, created, Math.max(0, sequence), standing, context, entries, entryCount);
         }

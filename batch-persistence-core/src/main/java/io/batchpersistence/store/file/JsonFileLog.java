@@ -59,6 +59,8 @@ final class JsonFileLog implements PayloadLog {
     /** Whether a document has been replaced since the directory was forced. */
     private boolean renamed;
 
+    private volatile @Nullable IOException markFailure;
+
     /** Documents that say less than the journal, because they could not be written. */
     private final Map<Long, Behind> behind = new LinkedHashMap<>();
 
@@ -413,6 +415,7 @@ final class JsonFileLog implements PayloadLog {
                 bringUpToDate(location, standing);
             } catch (IOException e) {
                 behind.put(sequence, new Behind(location, standing));
+                markFailure = e;
                 log.warn("{} could not be brought up to date: {}; it is tried again", file(location), e.toString());
             }
         }
@@ -465,12 +468,24 @@ final class JsonFileLog implements PayloadLog {
 
     @Override
     public void journalForced() throws IOException {
-        bringUpToDate();
-        if (renamed && options.sync() != SyncPolicy.NEVER) {
-            disk.forceDirectory(options.directory()); // a document that says less than the journal would be believed
-            renamed = false;
+        try {
+            bringUpToDate();
+            if (renamed && options.sync() != SyncPolicy.NEVER) {
+                disk.forceDirectory(
+                        options.directory()); // a document that says less than the journal would be believed
+                renamed = false;
+            }
+            markFailure = null;
+        } catch (IOException e) {
+            markFailure = e;
+            throw e;
         }
         deleteLeftOver();
+    }
+
+    @Override
+    public @Nullable IOException markFailure() {
+        return markFailure;
     }
 
     @Override

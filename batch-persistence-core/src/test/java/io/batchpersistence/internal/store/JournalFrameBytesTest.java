@@ -2,7 +2,10 @@ package io.batchpersistence.internal.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.FailedAttempt;
+import java.time.Instant;
 import java.util.HexFormat;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** Bytes of the frames that the golden journal of the segment store does not contain. */
@@ -35,5 +38,19 @@ class JournalFrameBytesTest {
         frames.paused(index.type("b"));
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
                 .isEqualTo("b50d00051306e87a0000000101" + "b50d0005e16d6b790000000100");
+    }
+
+    @Test
+    void earlier_failures_are_written_as_ever() {
+        JournalFrames frames = new JournalFrames(7, new JournalFrames.Names());
+        List<FailedAttempt> earlier = List.of(
+                new FailedAttempt(Instant.ofEpochMilli(10), "x"), new FailedAttempt(Instant.ofEpochMilli(20), "x"));
+        frames.standing(5, new Standing(true, 30, 3, 30, BatchIndex.NEVER, "x", earlier));
+        assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
+                .isEqualTo(
+                        "b50a0005e07562bf0000000178" // reason 1 is x
+                                + "b50e0020d3c8087e0000000000000005" + "000000000000000a00000001"
+                                + "000000000000001400000001"
+                                + "b50c0020d2cbef730000000000000005000000000000001e00000003000000000000001e00000001");
     }
 }

@@ -3,9 +3,13 @@ package io.batchpersistence.internal.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import io.batchpersistence.FailedAttempt;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;
+import java.time.Instant;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
 import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
@@ -249,5 +253,23 @@ class JournalFramesTest {
         readInto(state, whole);
         state.finish();
         assertThat(state.nameless()).isEmpty();
+    }
+
+    /** Numbers of reasons are given anew when there are too many: not within one batch's failures. */
+    @Test
+    void earlierFailuresKeepTheirReasonsHoweverManyThereAre() {
+        for (int i = 0; i < 3_000; i++) {
+            List<FailedAttempt> earlier = List.of(
+                    new FailedAttempt(Instant.ofEpochMilli(1), "a" + i),
+                    new FailedAttempt(Instant.ofEpochMilli(2), "b" + i),
+                    new FailedAttempt(Instant.ofEpochMilli(3), "c" + i));
+            frames.standing(i + 1, new Standing(false, 0, 4, 4, 5, "d" + i, earlier));
+        }
+        JournalState state = read();
+        for (int i = 0; i < 3_000; i++) {
+            Standing standing = Objects.requireNonNull(state.standing(i + 1));
+            assertThat(standing.reason()).isEqualTo("d" + i);
+            assertThat(standing.earlier()).extracting(FailedAttempt::reason).containsExactly("a" + i, "b" + i, "c" + i);
+        }
     }
 }
