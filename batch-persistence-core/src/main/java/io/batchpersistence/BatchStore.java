@@ -245,6 +245,16 @@ public interface BatchStore extends AutoCloseable {
     List<BatchSummary> evictOldest(int max);
 
     /**
+     * Removes those dead letters that were given up first, counted as evicted, as long as all dead letters together have more
+     * bytes than that. Costs nothing while they have not.
+     *
+     * @param mostBytes what they may have
+     * @param max how many to remove at most
+     * @return what they were
+     */
+    List<BatchSummary> evictDeadLetters(long mostBytes, int max);
+
+    /**
      * One batch with its entries.
      *
      * @param batchId its id

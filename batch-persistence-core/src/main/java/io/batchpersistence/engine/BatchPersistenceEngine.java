@@ -111,6 +111,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Function<String, @Nullable RecoveryTarget> targets;
     private final OverflowPolicy overflowPolicy;
     private final Duration overflowTimeout;
+    private final long maxDeadLetterBytes;
     private final List<String> excludedGlobs;
     private final List<Pattern> excluded;
     private final FailureClassifier classifier;
@@ -150,6 +151,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         targets = builder.targets;
         overflowPolicy = builder.overflowPolicy;
         overflowTimeout = builder.overflowTimeout;
+        maxDeadLetterBytes = builder.maxDeadLetterBytes;
         excludedGlobs = builder.excludedGlobs;
         excluded = excludedGlobs.stream().map(BatchSelector::glob).toList();
         classifier = builder.classifier;
@@ -669,8 +671,20 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         decision.report();
         if (settled.state() == BatchState.DEAD) {
             announceDead(batchId, now);
+            guarded("dropping dead letters beyond their bound", this::evictDeadLetters);
         }
         return true;
+    }
+
+    private void evictDeadLetters() {
+        List<BatchSummary> gone;
+        do {
+            gone = store.evictDeadLetters(maxDeadLetterBytes, MAX_EVICTED_AT_ONCE);
+            gone.forEach(announcer::evicted);
+        } while (gone.size() == MAX_EVICTED_AT_ONCE);
+        if (!gone.isEmpty()) {
+            room.made();
+        }
     }
 
     private void announceDead(String batchId, Instant now) {
@@ -1297,6 +1311,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         for (String type : store.collectorTypes()) {
             guarded("removing what outlived its TTL for collector '" + type + "'", () -> expired[0] += expire(type));
         }
+        guarded("dropping dead letters beyond their bound", this::evictDeadLetters);
         store.reclaim();
         room.made();
         announcer.flush();
@@ -1442,6 +1457,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private Function<String, CollectorSettings> settings = type -> CollectorSettings.DEFAULT;
         private OverflowPolicy overflowPolicy = OverflowPolicy.REJECT;
         private Duration overflowTimeout = Duration.ofSeconds(5);
+        private long maxDeadLetterBytes = Long.MAX_VALUE;
         private Function<String, @Nullable RecoveryTarget> targets = type -> null;
         private List<String> excludedGlobs = List.of();
         private FailureClassifier classifier = FailureClassifier.TRANSIENT;
@@ -1481,6 +1497,22 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         public Builder overflow(OverflowPolicy policy, Duration timeout) {
             overflowPolicy = Objects.requireNonNull(policy, "overflow policy must not be null");
             overflowTimeout = notNegative(timeout, "overflow timeout");
+            return this;
+        }
+
+        /**
+         * Bounds dead letters on their own, so that they can't take the room of what is still to be sent: those that were given
+         * up first are dropped for newer ones, counted as evicted and announced.
+         *
+         * @param bytes of all dead letters together, positive; default: as many as the store holds
+         * @return this
+         * @throws IllegalArgumentException if it is not positive
+         */
+        public Builder maxDeadLetterBytes(long bytes) {
+            if (bytes <= 0) {
+                throw new IllegalArgumentException("the bound of dead letters must be positive, but is " + bytes);
+            }
+            maxDeadLetterBytes = bytes;
             return this;
         }
 

@@ -136,6 +136,24 @@ class RecoveryTest {
     }
 
     @Test
+    void dead_letters_beyond_their_own_bound_are_dropped_and_announced() {
+        try (Bench bounded = new Bench(builder -> builder.maxDeadLetterBytes(1))) { // of messages: none fits
+            bounded.sender("loki", batch -> {
+                throw new PermanentDeliveryException("mapping error");
+            });
+            bounded.persistDue("a", "b");
+            bounded.tick();
+            assertThat(bounded.dead).extracting(BatchSummary::id).containsExactly("a", "b");
+            assertThat(bounded.evicted).extracting(BatchSummary::id).containsExactly("a", "b");
+            assertThat(bounded.evicted).extracting(BatchSummary::state).containsOnly(BatchState.DEAD);
+            assertThat(bounded.stats().evicted()).isEqualTo(2);
+            assertThat(bounded.stats().isBalanced()).isTrue();
+        }
+        assertThatThrownBy(() -> new Bench(builder -> builder.maxDeadLetterBytes(0)))
+                .isInstanceOf(IllegalArgumentException.class);
+    }
+
+    @Test
     void retry_after_is_honoured_for_the_batch_and_for_the_whole_lane() {
         List<Instant> attempts = new ArrayList<>();
         bench.sender("loki", batch -> {

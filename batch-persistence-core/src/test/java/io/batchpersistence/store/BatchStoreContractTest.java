@@ -1100,6 +1100,30 @@ public abstract class BatchStoreContractTest {
     }
 
     @Test
+    void dead_letters_beyond_their_bound_go_in_the_order_in_which_they_were_given_up() {
+        append("a", "b", "c", "d");
+        for (String id : List.of("b", "a", "c")) {
+            bury(id);
+            clock.advance(MINUTE);
+        }
+        long bytes = store.list(ALL.states(BatchState.DEAD), now()).stream()
+                .mapToLong(BatchSummary::bytes)
+                .sum();
+        assertThat(store.evictDeadLetters(bytes, 10)).isEmpty();
+        assertThat(ids(store.evictDeadLetters(bytes - 1, 10))).containsExactly("b");
+        assertThat(ids(store.evictDeadLetters(1, 1))).containsExactly("a");
+        assertThat(store.stats().total().evicted()).isEqualTo(2);
+        reopen();
+        assertThat(ids(store.evictDeadLetters(1, 10))).containsExactly("c");
+        assertThat(store.evictDeadLetters(1, 10)).isEmpty();
+        assertThat(store.find("d")).isPresent(); // not dead
+        claim();
+        bury("d");
+        assertThat(store.replay(ALL.ids("d"), now())).isOne();
+        assertThat(store.evictDeadLetters(1, 10)).isEmpty();
+    }
+
+    @Test
     void the_first_failure_and_the_last_ones_are_remembered_until_it_is_gone() {
         append("a", "b");
         fail("b", "once", DEAD);

@@ -156,6 +156,9 @@ final class BatchIndex {
 
     private final List<Type> types = new ArrayList<>();
     private final Map<String, Type> typesByName = new HashMap<>();
+    /** Of the dead letters of all types. */
+    private long deadBytes;
+
     private final ReasonTable reasons = new ReasonTable();
     private final Map<Integer, List<FailedAttempt>> earlierFailures = new HashMap<>();
 
@@ -252,6 +255,7 @@ final class BatchIndex {
         Type type = typeOf(slot);
         leaveState(slot);
         (page.state[i] == DEAD ? type.dead : type.live).unlink(slot);
+        deadBytes -= page.state[i] == DEAD ? page.length[i] : 0;
         type.bytes -= page.length[i];
         reasons.release(page.reason[i]);
         earlierFailures.remove(slot);
@@ -391,6 +395,7 @@ final class BatchIndex {
         int i = slot & PAGE_MASK;
         Type type = typeOf(slot);
         if (page.state[i] == DEAD) {
+            deadBytes -= page.length[i];
             type.dead.unlink(slot);
             type.live.append(slot);
         }
@@ -405,6 +410,10 @@ final class BatchIndex {
         type.pending++;
     }
 
+    long deadBytes() {
+        return deadBytes;
+    }
+
     void bury(int slot, long since) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
@@ -412,6 +421,7 @@ final class BatchIndex {
         leaveState(slot);
         type.live.unlink(slot);
         page.state[i] = DEAD;
+        deadBytes += page.length[i];
         page.due[i] = NEVER;
         page.setSince(i, since);
         type.dead.append(slot);

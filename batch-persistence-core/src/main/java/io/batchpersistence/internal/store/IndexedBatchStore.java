@@ -992,6 +992,30 @@ public abstract class IndexedBatchStore implements BatchStore {
         return evicted;
     }
 
+    @Override
+    public List<BatchSummary> evictDeadLetters(long mostBytes, int max) {
+        List<Row> rows = new ArrayList<>();
+        lock.lock();
+        try {
+            writer.requireOpen();
+            long tooMany = index.deadBytes() - mostBytes;
+            if (tooMany <= 0) {
+                return List.of();
+            }
+            index.types().forEach(type -> collectOlder(type.dead, NEVER, max, rows));
+            rows.sort(Comparator.comparingLong((Row row) -> index.since(row.slot()))
+                    .thenComparing(row -> row.location().sequence()));
+            int count = 0;
+            for (; count < Math.min(max, rows.size()) && tooMany > 0; count++) {
+                tooMany -= rows.get(count).location().length();
+            }
+            rows.subList(count, rows.size()).clear();
+        } finally {
+            lock.unlock();
+        }
+        return removeAll(rows, Cause.EVICTED);
+    }
+
     /** Reads what they are, then removes those that nobody has taken meanwhile. */
     private List<BatchSummary> removeAll(List<Row> rows, Cause cause) {
         List<BatchSummary> removed = new ArrayList<>(rows.size());

@@ -111,6 +111,10 @@ public final class BatchPersistenceAutoConfiguration {
             BatchPersistenceEngine.Builder builder = BatchPersistenceEngine.builder(store)
                     .settings(properties::collectorSettings)
                     .overflow(properties.overflowPolicy(), properties.overflowTimeout())
+                    .maxDeadLetterBytes(
+                            properties.maxDeadLetterUsage() == null
+                                    ? Long.MAX_VALUE
+                                    : properties.maxDeadLetterUsage().toBytes())
                     .targets(targets::find)
                     .excludeFailureReasons(properties.recovery().excludeFailureReasons())
                     .listener(announcements.asListener())

@@ -35,6 +35,8 @@ import org.springframework.util.unit.DataSize;
  * @param deadLetterTtl The same for dead letters, counted from when they were given up.
  * @param maxPendingBatches Most batches held at a time, dead letters included.
  * @param maxDiskUsage Most bytes of all files together, dead letters included.
+ * @param maxDeadLetterUsage Most bytes of all dead letters together; the oldest are dropped for newer ones. Without it, they
+ *     may take all that max_disk_usage allows.
  * @param overflowPolicy What happens to a new batch when a bound is met.
  * @param overflowTimeout How long overflow policy "block" waits for room before it rejects.
  * @param store How batches are kept: appended to segment files, or one readable JSON file each.
@@ -59,6 +61,7 @@ public record BatchPersistenceProperties(
         @DefaultValue("7d") Duration deadLetterTtl,
         @DefaultValue("1000000") long maxPendingBatches,
         @DefaultValue("1GB") DataSize maxDiskUsage,
+        @Nullable DataSize maxDeadLetterUsage,
         @DefaultValue("reject") OverflowPolicy overflowPolicy,
         @DefaultValue("5s") Duration overflowTimeout,
         @DefaultValue("segment") Store store,
@@ -107,6 +110,12 @@ public record BatchPersistenceProperties(
                     "is " + maxDiskUsage + ", but a store needs at least "
                             + DataSize.ofBytes(DiskStoreOptions.MIN_DISK_USAGE).toMegabytes() + "MB",
                     "Set a size, for instance 1GB. A number without a unit is in bytes.");
+        }
+        if (maxDeadLetterUsage != null && maxDeadLetterUsage.toBytes() <= 0) {
+            throw new InvalidSettingException(
+                    "max_dead_letter_usage",
+                    "is " + maxDeadLetterUsage + ", but must be positive",
+                    "Set a size, for instance 100MB, or remove it: then max_disk_usage bounds dead letters, too.");
         }
         notNegative(overflowTimeout, "overflow_timeout", "5s");
         positive(syncInterval, "sync_interval", "200ms");

@@ -55,6 +55,7 @@ class BatchPersistencePropertiesTest {
             Map.entry("dead-letter-ttl", "PT13H"),
             Map.entry("max-pending-batches", "1234"),
             Map.entry("max-disk-usage", "77777777B"),
+            Map.entry("max-dead-letter-usage", "7777777B"),
             Map.entry("overflow-policy", "DROP_OLDEST"),
             Map.entry("overflow-timeout", "PT17S"),
             Map.entry("store", "JSON_FILES"),
@@ -105,7 +106,8 @@ class BatchPersistencePropertiesTest {
                     .endsWith(".");
             if (name.startsWith(PREFIX) && SAMPLES.containsKey(name.substring(PREFIX.length()))) {
                 Object value = value(defaults, name.substring(PREFIX.length()));
-                if (!(value instanceof java.util.Collection<?>)) {
+                boolean unbounded = name.equals(PREFIX + "max-dead-letter-usage");
+                if (!unbounded && !(value instanceof java.util.Collection<?>)) {
                     assertThat(property.path("defaultValue").asString(""))
                             .as("default of %s", name)
                             .isNotBlank();
@@ -268,6 +270,7 @@ class BatchPersistencePropertiesTest {
                 "max-pending-batches=600000000|batch_persistence.max_pending_batches is 600000000",
                 "max-disk-usage=0|batch_persistence.max_disk_usage is 0B",
                 "max-disk-usage=-1GB|batch_persistence.max_disk_usage is -",
+                "max-dead-letter-usage=0|batch_persistence.max_dead_letter_usage is 0B",
                 "overflow-timeout=-1s|batch_persistence.overflow_timeout is -1s",
                 "sync-interval=0|batch_persistence.sync_interval is 0ms",
                 "shutdown-timeout=-1s|batch_persistence.shutdown_timeout is -1s",
