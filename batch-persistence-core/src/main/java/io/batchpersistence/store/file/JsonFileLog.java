@@ -66,6 +66,9 @@ final class JsonFileLog implements PayloadLog {
 
     private record Behind(Location location, Standing standing) {}
 
+    /** A document and where it is: there may be copies of it, as equal as can be. */
+    private record Found(JsonBatchFile document, Path path) {}
+
     /** A batch checked and measured on its caller's thread. */
     private record EncodedBatch(JsonBatchFile document, int size) implements Encoded {}
 
@@ -78,8 +81,7 @@ final class JsonFileLog implements PayloadLog {
 
     @Override
     public void load(Loading loading) throws IOException {
-        List<JsonBatchFile> documents = new ArrayList<>();
-        Map<JsonBatchFile, Path> paths = new HashMap<>();
+        List<Found> documents = new ArrayList<>();
         for (Path path : disk.list(options.directory())) {
             String name = path.getFileName().toString();
             if (name.startsWith("batch_") && name.endsWith(".json.tmp")) {
@@ -87,17 +89,17 @@ final class JsonFileLog implements PayloadLog {
             } else if (name.startsWith("batch_") && name.endsWith(".json")) {
                 JsonBatchFile document = read(path, loading);
                 if (document != null) {
-                    documents.add(document);
-                    paths.put(document, path);
+                    documents.add(new Found(document, path));
                 }
             }
         }
-        documents.sort(Comparator.comparing((JsonBatchFile d) -> d.sequence() == 0)
-                .thenComparing(JsonBatchFile::sequence)
-                .thenComparing(JsonBatchFile::createdAt)
-                .thenComparing(JsonBatchFile::id));
-        for (JsonBatchFile document : documents) {
-            Path path = paths.getOrDefault(document, options.directory());
+        documents.sort(Comparator.comparing((Found found) -> found.document().sequence() == 0)
+                .thenComparing(found -> found.document().sequence())
+                .thenComparing(found -> found.document().createdAt())
+                .thenComparing(found -> found.document().id()));
+        for (Found each : documents) {
+            JsonBatchFile document = each.document();
+            Path path = each.path();
             try {
                 found(document, path, loading);
             } catch (DamagedPayloadException e) {
