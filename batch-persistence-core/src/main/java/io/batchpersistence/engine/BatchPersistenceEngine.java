@@ -31,13 +31,14 @@ import io.batchpersistence.SingleLine;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collection;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Queue;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
@@ -895,7 +896,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (!serve.isEmpty() && scanQueued.compareAndSet(false, true)) {
             boolean accepted = execute(() -> {
                 scanQueued.set(false);
-                work(serve.iterator());
+                work(new ArrayDeque<>(serve));
             });
             if (!accepted) {
                 scanQueued.set(false);
@@ -908,7 +909,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (!closing && lane.workerQueued.compareAndSet(false, true)) {
             boolean accepted = execute(() -> {
                 lane.workerQueued.set(false);
-                work(List.of(lane).iterator());
+                work(new ArrayDeque<>(List.of(lane)));
             });
             if (!accepted) {
                 lane.workerQueued.set(false);
@@ -930,10 +931,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private void work(Iterator<Lane> toServe) {
+    private void work(Queue<Lane> toServe) {
         try {
-            while (toServe.hasNext()) {
-                if (!serve(toServe.next(), toServe)) {
+            for (Lane lane = toServe.poll(); lane != null; lane = toServe.poll()) {
+                if (!serve(lane, toServe)) {
                     return;
                 }
             }
@@ -948,7 +949,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * @param others the lanes after it: they must not wait for this one's sender
      * @return whether they are still to be served by the caller
      */
-    private boolean serve(Lane lane, Iterator<Lane> others) {
+    private boolean serve(Lane lane, Queue<Lane> others) {
         boolean mine = true;
         while (enter()) {
             try {
@@ -957,7 +958,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     return mine;
                 }
                 boolean crowded = false;
-                if (mine && others.hasNext()) {
+                if (mine && !others.isEmpty()) {
                     mine = !execute(() -> work(others));
                     crowded = mine;
                 }
@@ -966,6 +967,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 }
                 handOver(handOver);
                 if (crowded) {
+                    others.add(lane);
                     return true; // too few threads for all: everybody gets his turn, one batch at a time
                 }
             } finally {

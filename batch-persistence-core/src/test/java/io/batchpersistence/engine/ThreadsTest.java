@@ -10,6 +10,7 @@ import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.fixtures.ManualClock;
 import java.time.Duration;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
@@ -288,5 +289,33 @@ class ThreadsTest {
         assertThat(engine.stats().collector("loki").delivered()
                         + engine.stats().collector("loki").dead())
                 .isEqualTo(2_000);
+    }
+
+    @Test
+    void lanes_take_turns_where_there_is_one_thread_for_all() {
+        InMemoryBatchStore many = new InMemoryBatchStore();
+        Queue<String> sent = new ConcurrentLinkedQueue<>();
+        List<String> types = List.of("a", "b", "c");
+        try (BatchPersistenceEngine crowded = BatchPersistenceEngine.builder(many)
+                .settings(type -> settings)
+                .targets(type -> RecoveryTarget.of(batch -> sent.add(type)))
+                .clock(clock)
+                .threads(1)
+                .build()) {
+            for (String type : types) {
+                for (int i = 0; i < 100; i++) {
+                    crowded.persistBatch(type + i, Batches.entries(1), type);
+                }
+            }
+            many.reopen(clock.instant());
+            crowded.recover();
+            Awaitility.await().until(() -> crowded.stats().total().delivered() == 300);
+        }
+        Iterator<String> inOrder = sent.iterator();
+        for (int turn = 0; turn < 100; turn++) {
+            assertThat(List.of(inOrder.next(), inOrder.next(), inOrder.next()))
+                    .as("turn %s", turn)
+                    .containsExactlyInAnyOrderElementsOf(types);
+        }
     }
 }
