@@ -43,6 +43,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.FieldSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.springframework.beans.factory.BeanFactory;
+import org.springframework.beans.factory.SmartInitializingSingleton;
 import org.springframework.beans.factory.support.DefaultListableBeanFactory;
 import org.springframework.beans.factory.support.RootBeanDefinition;
 import org.springframework.boot.Banner;
@@ -59,6 +60,7 @@ import org.springframework.boot.health.contributor.HealthIndicator;
 import org.springframework.boot.test.context.FilteredClassLoader;
 import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.SmartLifecycle;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.support.GenericApplicationContext;
@@ -700,6 +702,120 @@ class BatchPersistenceAutoConfigurationTest {
                 })
                 .run(context -> assertThat(context).hasFailed());
         runner().run(context -> assertThat(context).hasNotFailed());
+    }
+
+    /** Each persists a batch while the context starts, and then something ends the start. */
+    static class FailsInItsFactory {
+        @Bean
+        Object failing(BatchPersistence persistence) {
+            persistence.persistBatch("1", ENTRIES, "loki");
+            throw new IllegalStateException("on purpose");
+        }
+    }
+
+    static class FailsWhenAllAreMade {
+        @Bean
+        SmartInitializingSingleton failing(BatchPersistence persistence) {
+            return () -> {
+                persistence.persistBatch("1", ENTRIES, "loki");
+                throw new IllegalStateException("on purpose");
+            };
+        }
+    }
+
+    static class FailsInItsStart {
+        @Bean
+        SmartLifecycle failing(BatchPersistence persistence) {
+            return new Starting(() -> {
+                persistence.persistBatch("1", ENTRIES, "loki");
+                throw new IllegalStateException("on purpose");
+            });
+        }
+    }
+
+    static class StopsInItsStart {
+        @Bean
+        SmartLifecycle stopping(BatchPersistence persistence, BatchPersistenceLifecycle lifecycle) {
+            return new Starting(() -> {
+                persistence.persistBatch("1", ENTRIES, "loki");
+                lifecycle.stop();
+            });
+        }
+    }
+
+    static class ClosesInItsStart {
+        @Bean
+        SmartLifecycle closing(BatchPersistence persistence, ConfigurableApplicationContext context) {
+            return new Starting(() -> {
+                persistence.persistBatch("1", ENTRIES, "loki");
+                context.close();
+            });
+        }
+    }
+
+    /** After the starter's own lifecycle. */
+    private record Starting(Runnable what) implements SmartLifecycle {
+        @Override
+        public void start() {
+            what.run();
+        }
+
+        @Override
+        public void stop() {}
+
+        @Override
+        public boolean isRunning() {
+            return false;
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            classes = {
+                FailsInItsFactory.class,
+                FailsWhenAllAreMade.class,
+                FailsInItsStart.class,
+                StopsInItsStart.class,
+                ClosesInItsStart.class
+            })
+    void aStartThatIsCutOffLosesNothing(Class<?> configuration) {
+        runner().withUserConfiguration(configuration).run(context -> {
+            if (configuration.getSimpleName().startsWith("Fails")) {
+                assertThat(context).getFailure().hasStackTraceContaining("on purpose");
+            }
+        });
+        assertHeldAndTheDirectoryFree("1");
+    }
+
+    @Test
+    void stoppingAndClosingTwiceLosesNothing() {
+        runner().run(context -> {
+            context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
+            BatchPersistenceLifecycle lifecycle = context.getBean(BatchPersistenceLifecycle.class);
+            lifecycle.stop();
+            lifecycle.stop();
+            ConfigurableApplicationContext closed = context.getSourceApplicationContext();
+            closed.close();
+            closed.close();
+            lifecycle.stop();
+            assertHeldAndTheDirectoryFree("1");
+        });
+        runner().run(context -> {
+            ConfigurableApplicationContext closed = context.getSourceApplicationContext();
+            closed.close();
+            closed.close();
+        });
+        assertHeldAndTheDirectoryFree("1");
+    }
+
+    private void assertHeldAndTheDirectoryFree(String batchId) {
+        runner().run(context -> {
+            assertThat(context).hasNotFailed();
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            assertThat(persistence.find(batchId))
+                    .hasValueSatisfying(batch -> assertThat(batch.entries()).isEqualTo(ENTRIES));
+            assertThat(persistence.stats().total().isBalanced()).isTrue();
+        });
     }
 
     @Test
