@@ -678,6 +678,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private void evictDeadLetters() {
+        if (maxDeadLetterBytes == Long.MAX_VALUE) {
+            return;
+        }
         List<BatchSummary> gone;
         do {
             gone = store.evictDeadLetters(maxDeadLetterBytes, MAX_EVICTED_AT_ONCE);
