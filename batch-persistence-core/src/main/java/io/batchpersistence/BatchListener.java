@@ -22,7 +22,7 @@ public interface BatchListener {
     default void onExpired(BatchSummary batch) {}
 
     /**
-     * A batch was dropped to make room for new ones and is gone.
+     * A batch was dropped for new ones, to make room or because dead letters have a bound of their own, and is gone.
      *
      * @param batch as it was
      */

@@ -9,8 +9,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * A batch about to be stored. Immutable; checked here, once, for every store.
  *
- * @param id any non-blank text of at most 255 characters; never becomes a path
- * @param collectorType the destination's name, non-blank, at most 255 characters
+ * @param id any non-blank text of at most {@value #MAX_NAME_LENGTH} characters; never becomes a path
+ * @param collectorType the destination's name, non-blank, at most {@value #MAX_NAME_LENGTH} characters
  * @param entries at least one
  * @param context free text the application wants back with the batch, for instance a tenant
  * @param createdAt now
@@ -23,6 +23,9 @@ public record NewBatch(
         Map<String, String> context,
         Instant createdAt,
         Instant leaseUntil) {
+
+    /** Most characters of an id or a collector type. */
+    public static final int MAX_NAME_LENGTH = 255;
 
     /**
      * Checks and copies.

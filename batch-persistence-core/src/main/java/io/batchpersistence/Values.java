@@ -20,8 +20,6 @@ final class Values {
     /** Deeper than any sane log field, shallow enough for every JSON library's default limit (Jackson's is 500). */
     private static final int MAX_DEPTH = 200;
 
-    private static final int MAX_NAME_LENGTH = 255;
-
     /** 100,000 digits. */
     private static final int MAX_BITS = 332_193;
 
@@ -34,9 +32,9 @@ final class Values {
         if (text == null || text.isBlank()) {
             throw new IllegalArgumentException(what + " must not be " + (text == null ? "null" : "blank"));
         }
-        if (text.length() > MAX_NAME_LENGTH) {
-            throw new IllegalArgumentException(what + " must have at most " + MAX_NAME_LENGTH + " characters, but has "
-                    + text.length() + ": " + SingleLine.of(text.substring(0, 40)) + "…");
+        if (text.length() > NewBatch.MAX_NAME_LENGTH) {
+            throw new IllegalArgumentException(what + " must have at most " + NewBatch.MAX_NAME_LENGTH
+                    + " characters, but has " + text.length() + ": " + SingleLine.of(text.substring(0, 40)) + "…");
         }
         if (!isWellFormed(text)) {
             // Two ids that differ only in a broken character would become one: better to refuse than to merge.

@@ -1,6 +1,7 @@
 package io.batchpersistence.codec;
 
 import com.google.protobuf.CodedInputStream;
+import io.batchpersistence.NewBatch;
 import io.batchpersistence.SingleLine;
 import java.io.IOException;
 import java.util.Collections;
@@ -16,9 +17,6 @@ import java.util.Map;
  * @param context free text of the application, in its order
  */
 public record BatchHeader(String id, String collectorType, Map<String, String> context) {
-
-    /** Characters of an id or a collector type: longer ones are never accepted. */
-    public static final int MAX_NAME = 255;
 
     /**
      * Copies the context.
@@ -82,8 +80,9 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
         if (id.isEmpty() || collectorType.isEmpty()) {
             throw new DamagedPayloadException("header without " + (id.isEmpty() ? "id" : "collector type"), null);
         }
-        if (id.length() > MAX_NAME || collectorType.length() > MAX_NAME) {
-            throw new DamagedPayloadException("an id or collector type of more than " + MAX_NAME + " characters", null);
+        if (id.length() > NewBatch.MAX_NAME_LENGTH || collectorType.length() > NewBatch.MAX_NAME_LENGTH) {
+            throw new DamagedPayloadException(
+                    "an id or collector type of more than " + NewBatch.MAX_NAME_LENGTH + " characters", null);
         }
         return new BatchHeader(id, collectorType, context);
     }

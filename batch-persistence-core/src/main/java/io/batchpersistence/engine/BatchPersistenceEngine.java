@@ -685,10 +685,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         do {
             gone = store.evictDeadLetters(maxDeadLetterBytes, MAX_EVICTED_AT_ONCE);
             gone.forEach(announcer::evicted);
+            if (!gone.isEmpty()) {
+                room.made();
+            }
         } while (gone.size() == MAX_EVICTED_AT_ONCE);
-        if (!gone.isEmpty()) {
-            room.made();
-        }
     }
 
     private void announceDead(String batchId, Instant now) {

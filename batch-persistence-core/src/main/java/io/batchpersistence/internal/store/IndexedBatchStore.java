@@ -35,6 +35,8 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.PriorityQueue;
+import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -84,8 +86,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
     private static final long READ_RETRY_MILLIS = 10_000;
 
-    /** Characters of a failure reason that are kept. */
-    private static final int MAX_REASON = 4_096;
+    /** Characters of a failure reason that are kept: what fits in a frame of the journal. */
+    public static final int MAX_REASON = 4_096;
 
     private static final long NEVER = BatchIndex.NEVER;
 
@@ -1002,14 +1004,20 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (tooMany <= 0) {
                 return List.of();
             }
-            index.types().forEach(type -> collectOlder(type.dead, NEVER, max, rows));
-            rows.sort(Comparator.comparingLong((Row row) -> index.since(row.slot()))
-                    .thenComparing(row -> row.location().sequence()));
-            int count = 0;
-            for (; count < Math.min(max, rows.size()) && tooMany > 0; count++) {
-                tooMany -= rows.get(count).location().length();
+            Queue<Integer> oldest = new PriorityQueue<>(Comparator.comparingLong((Integer slot) -> index.since(slot))
+                    .thenComparing(index::sequence));
+            index.types().stream()
+                    .map(type -> type.dead.oldest())
+                    .filter(slot -> slot != BatchIndex.NONE)
+                    .forEach(oldest::add);
+            for (Integer slot; tooMany > 0 && rows.size() < max && (slot = oldest.poll()) != null; ) {
+                rows.add(row(slot));
+                tooMany -= index.location(slot).length();
+                int next = index.typeOf(slot).dead.after(slot);
+                if (next != BatchIndex.NONE) {
+                    oldest.add(next);
+                }
             }
-            rows.subList(count, rows.size()).clear();
         } finally {
             lock.unlock();
         }

@@ -345,7 +345,8 @@ final class StateJournal implements AutoCloseable {
     }
 
     /**
-     * Goes on with that log, which is not overtaken. The end of the one before becomes durable with the next {@link #force}: nobody waits for it here.
+     * Goes on with that log, which is not overtaken. The end of the one before becomes durable with the next {@link #force}:
+     * nobody waits for it here.
      *
      * @return whether there was one before, and what was written before that is durable
      */

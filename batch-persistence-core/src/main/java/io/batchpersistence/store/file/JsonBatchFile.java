@@ -2,10 +2,11 @@ package io.batchpersistence.store.file;
 
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
 import io.batchpersistence.SingleLine;
-import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.codec.JsonBatchCodec;
+import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.Standing;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStream;
@@ -68,8 +69,6 @@ record JsonBatchFile(
             JsonMapper.builder(JsonBatchCodec.factory()).build().writerWithDefaultPrettyPrinter();
 
     private static final int MAX_READABLE = 100;
-
-    private static final int MAX_REASON = 4_096;
 
     /**
      * The name of the file for an id: never a path, never too long, and different for different ids also where file names
@@ -244,8 +243,7 @@ record JsonBatchFile(
                         .toEpochMilli();
                 String why = failure.getOrDefault("reason", "");
                 if (earlier.size() < FailedAttempt.MAX_EARLIER) {
-                    earlier.add(new FailedAttempt(
-                            Instant.ofEpochMilli(at), why.length() <= MAX_REASON ? why : shortened(why)));
+                    earlier.add(new FailedAttempt(Instant.ofEpochMilli(at), shortened(why)));
                 }
             }
         }
@@ -288,8 +286,10 @@ record JsonBatchFile(
 
         /** The journal could not hold more. */
         private static String shortened(String reason) {
-            return reason.substring(
-                    0, Character.isHighSurrogate(reason.charAt(MAX_REASON - 1)) ? MAX_REASON - 1 : MAX_REASON);
+            int most = IndexedBatchStore.MAX_REASON;
+            return reason.length() <= most
+                    ? reason
+                    : reason.substring(0, Character.isHighSurrogate(reason.charAt(most - 1)) ? most - 1 : most);
         }
 
         JsonBatchFile result(Instant now) {
@@ -297,9 +297,9 @@ record JsonBatchFile(
                 throw new DamagedPayloadException(
                         "needs an id, a collector_type and entries; one of them is missing or empty", null);
             }
-            if (id.length() > BatchHeader.MAX_NAME || collectorType.length() > BatchHeader.MAX_NAME) {
+            if (id.length() > NewBatch.MAX_NAME_LENGTH || collectorType.length() > NewBatch.MAX_NAME_LENGTH) {
                 throw new DamagedPayloadException(
-                        "an id or collector_type of more than " + BatchHeader.MAX_NAME + " characters", null);
+                        "an id or collector_type of more than " + NewBatch.MAX_NAME_LENGTH + " characters", null);
             }
             Instant created = createdAt == null ? now : createdAt;
             Standing standing = new Standing(
@@ -308,7 +308,7 @@ record JsonBatchFile(
                     retries,
                     lastAttempt,
                     dead ? Long.MAX_VALUE : due,
-                    reason == null || reason.length() <= MAX_REASON ? reason : shortened(reason),
+                    reason == null ? null : shortened(reason),
                     List.copyOf(earlier));
             return new JsonBatchFile(
                     id, collectorType, created, Math.max(0, sequence), standing, context, entries, entryCount);

@@ -473,8 +473,8 @@ final class JsonFileLog implements PayloadLog {
         try {
             bringUpToDate();
             if (renamed && options.sync() != SyncPolicy.NEVER) {
-                disk.forceDirectory(
-                        options.directory()); // a document that says less than the journal would be believed
+                // A document that says less than the journal would be believed.
+                disk.forceDirectory(options.directory());
                 renamed = false;
             }
             markFailure = null;

@@ -1,6 +1,6 @@
 package io.batchpersistence.store.segment;
 
-import io.batchpersistence.codec.BatchHeader;
+import io.batchpersistence.NewBatch;
 import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -126,7 +126,7 @@ final class SegmentIndex {
             byte[] name = new byte[Math.min(in.getShort() & 0xFFFF, in.remaining())];
             in.get(name);
             String text = new String(name, StandardCharsets.UTF_8);
-            if (text.length() > BatchHeader.MAX_NAME) {
+            if (text.length() > NewBatch.MAX_NAME_LENGTH) {
                 return null;
             }
             names.add(text);

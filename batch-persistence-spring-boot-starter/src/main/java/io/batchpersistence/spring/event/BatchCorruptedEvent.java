@@ -7,7 +7,8 @@ import org.springframework.context.ApplicationEvent;
  * Bytes on disk were damaged and have been set aside. Damage found while the application starts is announced once it has
  * started.
  *
- * <p>Published on the thread that found it; what a listener throws is logged and goes no further.
+ * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
+ * logged and goes no further.
  */
 public final class BatchCorruptedEvent extends ApplicationEvent {
 

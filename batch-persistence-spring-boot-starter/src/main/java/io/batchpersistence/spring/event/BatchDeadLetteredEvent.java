@@ -7,7 +7,8 @@ import org.springframework.context.ApplicationEvent;
  * A batch became a dead letter: its retries are used up, or it was rejected. It is kept, and can be replayed, until
  * {@code dead_letter_ttl}.
  *
- * <p>Published on the thread that gave it up; what a listener throws is logged and goes no further.
+ * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
+ * logged and goes no further.
  */
 public final class BatchDeadLetteredEvent extends ApplicationEvent {
 

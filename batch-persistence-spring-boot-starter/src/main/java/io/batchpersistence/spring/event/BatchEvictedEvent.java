@@ -4,9 +4,11 @@ import io.batchpersistence.BatchSummary;
 import org.springframework.context.ApplicationEvent;
 
 /**
- * A batch was dropped to make room for new ones ({@code overflow_policy: drop_oldest}) and is gone.
+ * A batch was dropped for new ones and is gone: to make room ({@code overflow_policy: drop_oldest}), or a dead letter because
+ * of {@code max_dead_letter_usage}.
  *
- * <p>Published on the thread that gave it up; what a listener throws is logged and goes no further.
+ * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
+ * logged and goes no further.
  */
 public final class BatchEvictedEvent extends ApplicationEvent {
 

@@ -6,7 +6,8 @@ import org.springframework.context.ApplicationEvent;
 /**
  * A batch outlived its TTL and is gone.
  *
- * <p>Published on the thread that gave it up; what a listener throws is logged and goes no further.
+ * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
+ * logged and goes no further.
  */
 public final class BatchExpiredEvent extends ApplicationEvent {
 

@@ -6,7 +6,8 @@ import org.springframework.context.ApplicationEvent;
 /**
  * An outage is over: the collector has answered, or nothing waits for it any more.
  *
- * <p>Published on the thread that found out; what a listener throws is logged and goes no further.
+ * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
+ * logged and goes no further.
  */
 public final class CollectorOutageClosedEvent extends ApplicationEvent {
 

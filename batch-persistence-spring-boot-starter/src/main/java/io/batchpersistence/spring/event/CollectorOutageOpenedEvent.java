@@ -6,7 +6,8 @@ import org.springframework.context.ApplicationEvent;
 /**
  * A collector is taken to be down: it is only probed from now on, and nobody waits for it.
  *
- * <p>Published on the thread that found out; what a listener throws is logged and goes no further.
+ * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
+ * logged and goes no further.
  */
 public final class CollectorOutageOpenedEvent extends ApplicationEvent {
 
