@@ -191,6 +191,14 @@ public interface BatchPersistence extends AutoCloseable {
     long count(BatchSelector selector);
 
     /**
+     * What batches have failed of last, grouped by collector type and reason. Reads nothing from disk (unless ids are selected).
+     *
+     * @param selector which; all states by default, its limit is one for the groups
+     * @return a copy, those with most batches first
+     */
+    List<FailureGroup> failures(BatchSelector selector);
+
+    /**
      * Makes dead letters pending again, due at once, with a fresh retry budget and a fresh TTL.
      *
      * @param selector which of the dead letters

@@ -29,6 +29,8 @@ import org.jspecify.annotations.Nullable;
  * @param maxRetries only batches with at most that many counted failures
  * @param limit at most that many; {@link Integer#MAX_VALUE} for no limit
  * @param order which come first when the limit cuts
+ * @param after only batches behind the one with this {@linkplain BatchSummary#position position}, in the order meant;
+ *     {@code null} for any
  */
 public record BatchSelector(
         Set<String> ids,
@@ -40,7 +42,8 @@ public record BatchSelector(
         int minRetries,
         int maxRetries,
         int limit,
-        BatchOrder order) {
+        BatchOrder order,
+        @Nullable Long after) {
 
     private static final BatchSelector ALL = new BatchSelector(
             Set.of(),
@@ -52,7 +55,8 @@ public record BatchSelector(
             0,
             Integer.MAX_VALUE,
             Integer.MAX_VALUE,
-            BatchOrder.OLDEST_FIRST);
+            BatchOrder.OLDEST_FIRST,
+            null);
 
     /**
      * Checks and copies.
@@ -105,7 +109,8 @@ public record BatchSelector(
                 minRetries,
                 maxRetries,
                 limit,
-                order);
+                order,
+                after);
     }
 
     /**
@@ -125,7 +130,8 @@ public record BatchSelector(
                 minRetries,
                 maxRetries,
                 limit,
-                order);
+                order,
+                after);
     }
 
     /**
@@ -136,7 +142,7 @@ public record BatchSelector(
      */
     public BatchSelector failureReason(@Nullable String glob) {
         return new BatchSelector(
-                ids, collectorTypes, glob, states, olderThan, youngerThan, minRetries, maxRetries, limit, order);
+                ids, collectorTypes, glob, states, olderThan, youngerThan, minRetries, maxRetries, limit, order, after);
     }
 
     /**
@@ -157,7 +163,8 @@ public record BatchSelector(
                 minRetries,
                 maxRetries,
                 limit,
-                order);
+                order,
+                after);
     }
 
     /**
@@ -168,7 +175,17 @@ public record BatchSelector(
      */
     public BatchSelector olderThan(@Nullable Duration age) {
         return new BatchSelector(
-                ids, collectorTypes, failureReason, states, age, youngerThan, minRetries, maxRetries, limit, order);
+                ids,
+                collectorTypes,
+                failureReason,
+                states,
+                age,
+                youngerThan,
+                minRetries,
+                maxRetries,
+                limit,
+                order,
+                after);
     }
 
     /**
@@ -179,7 +196,17 @@ public record BatchSelector(
      */
     public BatchSelector youngerThan(@Nullable Duration age) {
         return new BatchSelector(
-                ids, collectorTypes, failureReason, states, olderThan, age, minRetries, maxRetries, limit, order);
+                ids,
+                collectorTypes,
+                failureReason,
+                states,
+                olderThan,
+                age,
+                minRetries,
+                maxRetries,
+                limit,
+                order,
+                after);
     }
 
     /**
@@ -191,7 +218,7 @@ public record BatchSelector(
      */
     public BatchSelector retries(int min, int max) {
         return new BatchSelector(
-                ids, collectorTypes, failureReason, states, olderThan, youngerThan, min, max, limit, order);
+                ids, collectorTypes, failureReason, states, olderThan, youngerThan, min, max, limit, order, after);
     }
 
     /**
@@ -211,7 +238,8 @@ public record BatchSelector(
                 minRetries,
                 maxRetries,
                 limit,
-                order);
+                order,
+                after);
     }
 
     /**
@@ -231,7 +259,40 @@ public record BatchSelector(
                 minRetries,
                 maxRetries,
                 limit,
-                order);
+                order,
+                after);
+    }
+
+    /**
+     * Goes on behind a batch, for instance with the next page of a list. What comes and goes meanwhile makes no other batch be
+     * skipped, or come twice.
+     *
+     * @param position the last batch's {@link BatchSummary#position}; {@code null} to begin
+     * @return a new selector
+     */
+    public BatchSelector after(@Nullable Long position) {
+        return new BatchSelector(
+                ids,
+                collectorTypes,
+                failureReason,
+                states,
+                olderThan,
+                youngerThan,
+                minRetries,
+                maxRetries,
+                limit,
+                order,
+                position);
+    }
+
+    /**
+     * Whether a batch is behind the one to go on from.
+     *
+     * @param position the batch's {@link BatchSummary#position}
+     * @return whether it is, in this selector's order
+     */
+    public boolean matchesPosition(long position) {
+        return after == null || (order == BatchOrder.OLDEST_FIRST ? position > after : position < after);
     }
 
     /**
@@ -252,7 +313,8 @@ public record BatchSelector(
                         minRetries,
                         maxRetries,
                         limit,
-                        order)
+                        order,
+                        after)
                 : this;
     }
 

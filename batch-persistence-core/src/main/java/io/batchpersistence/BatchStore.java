@@ -281,6 +281,15 @@ public interface BatchStore extends AutoCloseable {
     long count(BatchSelector selector, Instant now);
 
     /**
+     * Batches that have failed, grouped by collector type and reason.
+     *
+     * @param selector which, its order aside; its limit is one for the groups; no states named means all
+     * @param now the time ages are measured from
+     * @return a copy, those with most batches first
+     */
+    List<FailureGroup> failures(BatchSelector selector, Instant now);
+
+    /**
      * The collector types of which something is pending, in flight or dead.
      *
      * @return a copy

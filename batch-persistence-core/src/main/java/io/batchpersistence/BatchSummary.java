@@ -23,6 +23,8 @@ import org.jspecify.annotations.Nullable;
  * @param context what the caller gave along
  * @param entryCount number of entries
  * @param bytes size on disk
+ * @param position its place among the batches of its store by the time they were persisted, to go on from with
+ *     {@link BatchSelector#after}: larger than those of all batches before it
  */
 public record BatchSummary(
         String id,
@@ -36,7 +38,8 @@ public record BatchSummary(
         List<FailedAttempt> earlierFailures,
         Map<String, String> context,
         int entryCount,
-        long bytes) {
+        long bytes,
+        long position) {
 
     /** What it is about, not what is in it: the context is the application's, and may be a secret of somebody's. */
     @Override

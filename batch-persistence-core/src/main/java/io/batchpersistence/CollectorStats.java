@@ -16,9 +16,14 @@ import org.jspecify.annotations.Nullable;
  * @param discarded removed on request
  * @param corrupt lost to damage on disk
  * @param failedAttempts attempts that failed since this process started; not part of the identity
- * @param bytes payload bytes on disk of what is pending, in flight and dead
+ * @param pendingVolume how much is in the pending ones
+ * @param inFlightVolume how much is in those in flight
+ * @param deadVolume how much is in the dead letters
  * @param oldestPending when the oldest batch that is not a dead letter was persisted (or replayed); {@code null} if there is
  *     none
+ * @param oldestDead when the first of the dead letters was given up; {@code null} if there are none
+ * @param nextAttemptAt when the first of the pending batches is due; any time in the past if some are due already; {@code null}
+ *     if none is due by itself
  */
 public record CollectorStats(
         long accepted,
@@ -31,11 +36,16 @@ public record CollectorStats(
         long discarded,
         long corrupt,
         long failedAttempts,
-        long bytes,
-        @Nullable Instant oldestPending) {
+        BatchVolume pendingVolume,
+        BatchVolume inFlightVolume,
+        BatchVolume deadVolume,
+        @Nullable Instant oldestPending,
+        @Nullable Instant oldestDead,
+        @Nullable Instant nextAttemptAt) {
 
     /** Nothing at all. */
-    public static final CollectorStats NONE = new CollectorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null);
+    public static final CollectorStats NONE = new CollectorStats(
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, BatchVolume.NONE, BatchVolume.NONE, BatchVolume.NONE, null, null, null);
 
     /**
      * The accounting identity: every accepted batch is somewhere.
@@ -50,13 +60,9 @@ public record CollectorStats(
      * Adds up.
      *
      * @param other another collector type's
-     * @return the sum; of the oldest times the older
+     * @return the sum; of two times the earlier
      */
     public CollectorStats plus(CollectorStats other) {
-        Instant oldest = oldestPending;
-        if (oldest == null || (other.oldestPending != null && other.oldestPending.isBefore(oldest))) {
-            oldest = other.oldestPending;
-        }
         return new CollectorStats(
                 accepted + other.accepted,
                 delivered + other.delivered,
@@ -68,7 +74,27 @@ public record CollectorStats(
                 discarded + other.discarded,
                 corrupt + other.corrupt,
                 failedAttempts + other.failedAttempts,
-                bytes + other.bytes,
-                oldest);
+                pendingVolume.plus(other.pendingVolume),
+                inFlightVolume.plus(other.inFlightVolume),
+                deadVolume.plus(other.deadVolume),
+                earlier(oldestPending, other.oldestPending),
+                earlier(oldestDead, other.oldestDead),
+                earlier(nextAttemptAt, other.nextAttemptAt));
+    }
+
+    private static @Nullable Instant earlier(@Nullable Instant one, @Nullable Instant other) {
+        if (one == null || other == null) {
+            return one == null ? other : one;
+        }
+        return one.isBefore(other) ? one : other;
+    }
+
+    /**
+     * Payload bytes on disk of all that is held.
+     *
+     * @return of what is pending, in flight and dead
+     */
+    public long bytes() {
+        return pendingVolume.plus(inFlightVolume).plus(deadVolume).bytes();
     }
 }

@@ -22,6 +22,7 @@ import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.FailureClassifier.Kind;
+import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.OverflowPolicy;
@@ -1362,6 +1363,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public long count(BatchSelector selector) {
         ensureOpen();
         return store.count(selector, time.wall());
+    }
+
+    @Override
+    public List<FailureGroup> failures(BatchSelector selector) {
+        ensureOpen();
+        return store.failures(selector, time.wall());
     }
 
     @Override

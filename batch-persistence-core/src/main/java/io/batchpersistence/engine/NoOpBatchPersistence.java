@@ -8,6 +8,7 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DeliveryResult;
+import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
@@ -120,6 +121,12 @@ final class NoOpBatchPersistence implements BatchPersistence {
     @Override
     public long count(BatchSelector selector) {
         return none(selector);
+    }
+
+    @Override
+    public List<FailureGroup> failures(BatchSelector selector) {
+        Objects.requireNonNull(selector, "selector must not be null");
+        return List.of();
     }
 
     @Override

@@ -13,8 +13,8 @@ import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Who is where: the state of every batch held, without its id, its context or its entries, which stay on disk. 65 bytes a
- * batch that has never failed and 81 for one that has, and 10 to 20 for finding them, all in primitive arrays, so that a
+ * Who is where: the state of every batch held, without its id, its context or its entries, which stay on disk. 69 bytes a
+ * batch that has never failed and 85 for one that has, and 10 to 20 for finding them, all in primitive arrays, so that a
  * million of them neither fills the heap nor slows the collector.
  *
  * <p>A batch has a <em>slot</em>, a number. Slots live in pages, so growing never copies them. A batch is found
@@ -62,6 +62,9 @@ final class BatchIndex {
         final int[] file = new int[PAGE_SIZE];
         final int[] offset = new int[PAGE_SIZE];
         final int[] length = new int[PAGE_SIZE];
+        /** How many log entries are in it. */
+        final int[] entries = new int[PAGE_SIZE];
+
         final int[] idHash = new int[PAGE_SIZE];
         final int[] type = new int[PAGE_SIZE];
         final int[] reason = new int[PAGE_SIZE];
@@ -129,9 +132,10 @@ final class BatchIndex {
         /** The same batches by the other end; made when somebody asks for it, until none is ready. */
         private @Nullable Heap newest;
 
-        int pending;
-        int inFlight;
-        long bytes;
+        final Tally pending = new Tally();
+        final Tally inFlight = new Tally();
+        final Tally buried = new Tally();
+
         /** By an operator. */
         boolean paused;
 
@@ -143,6 +147,32 @@ final class BatchIndex {
 
         int held() {
             return live.size + dead.size;
+        }
+
+        /** When the first one is due; {@link #NEVER} if none is by itself. */
+        long nextDue() {
+            return ready.size > 0 ? due(ready.head()) : waiting.size > 0 ? due(waiting.head()) : NEVER;
+        }
+
+        private Tally of(byte state) {
+            return switch (state) {
+                case IN_FLIGHT -> inFlight;
+                case DEAD -> buried;
+                default -> pending;
+            };
+        }
+    }
+
+    /** What there is in one state. */
+    static final class Tally {
+        int batches;
+        long entries;
+        long bytes;
+
+        private void add(Page page, int i, int sign) {
+            batches += sign;
+            entries += sign * (long) page.entries[i];
+            bytes += sign * (long) page.length[i];
         }
     }
 
@@ -197,26 +227,23 @@ final class BatchIndex {
     }
 
     /** Adds a batch in flight. */
-    int add(Location location, int idHash, Type type, long createdAt, long leaseUntil) {
-        int slot = insert(location, idHash, type, createdAt, createdAt);
-        Page page = page(slot);
-        page.state[slot & PAGE_MASK] = IN_FLIGHT;
-        page.due[slot & PAGE_MASK] = leaseUntil;
-        type.inFlight++;
+    int add(Location location, int idHash, int entries, Type type, long createdAt, long leaseUntil) {
+        int slot = insert(location, idHash, entries, type, createdAt, createdAt);
+        page(slot).due[slot & PAGE_MASK] = leaseUntil;
+        enterState(slot, IN_FLIGHT);
         type.live.append(slot);
         return slot;
     }
 
     /** Adds a batch as it was left by an earlier process; its state must be given next, by pend or bury. */
-    int restore(Location location, int idHash, Type type, long createdAt, long since) {
-        int slot = insert(location, idHash, type, createdAt, since);
+    int restore(Location location, int idHash, int entries, Type type, long createdAt, long since) {
+        int slot = insert(location, idHash, entries, type, createdAt, since);
         type.live.append(slot);
-        page(slot).state[slot & PAGE_MASK] = IN_FLIGHT;
-        type.inFlight++;
+        enterState(slot, IN_FLIGHT);
         return slot;
     }
 
-    private int insert(Location location, int idHash, Type type, long createdAt, long since) {
+    private int insert(Location location, int idHash, int entries, Type type, long createdAt, long since) {
         growTable(); // what may find no memory comes before the first change
         int slot = freeHead;
         if (slot != NONE) {
@@ -239,12 +266,12 @@ final class BatchIndex {
         page.file[i] = location.file();
         page.offset[i] = location.offset();
         page.length[i] = location.length();
+        page.entries[i] = entries;
         page.idHash[i] = idHash;
         page.type[i] = type.id;
         page.reason[i] = NONE;
         page.retries[i] = 0;
         size++;
-        type.bytes += location.length();
         put(slot, idHash);
         return slot;
     }
@@ -255,8 +282,6 @@ final class BatchIndex {
         Type type = typeOf(slot);
         leaveState(slot);
         (page.state[i] == DEAD ? type.dead : type.live).unlink(slot);
-        deadBytes -= page.state[i] == DEAD ? page.length[i] : 0;
-        type.bytes -= page.length[i];
         reasons.release(page.reason[i]);
         earlierFailures.remove(slot);
         removeFromTable(slot, page.idHash[i]);
@@ -347,9 +372,8 @@ final class BatchIndex {
     void fly(int slot, long leaseUntil) {
         Page page = page(slot);
         leaveState(slot);
-        page.state[slot & PAGE_MASK] = IN_FLIGHT;
         page.due[slot & PAGE_MASK] = leaseUntil;
-        typeOf(slot).inFlight++;
+        enterState(slot, IN_FLIGHT);
     }
 
     /** What failed before the last attempt, oldest first. */
@@ -394,20 +418,16 @@ final class BatchIndex {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
         Type type = typeOf(slot);
+        leaveState(slot);
         if (page.state[i] == DEAD) {
-            deadBytes -= page.length[i];
             type.dead.unlink(slot);
             type.live.append(slot);
         }
-        leaveState(slot);
         page.due[i] = due;
-        if (due == NEVER) {
-            page.state[i] = HELD;
-        } else {
-            page.state[i] = WAITING;
+        enterState(slot, due == NEVER ? HELD : WAITING);
+        if (due != NEVER) {
             type.waiting.add(slot);
         }
-        type.pending++;
     }
 
     long deadBytes() {
@@ -420,10 +440,9 @@ final class BatchIndex {
         Type type = typeOf(slot);
         leaveState(slot);
         type.live.unlink(slot);
-        page.state[i] = DEAD;
-        deadBytes += page.length[i];
         page.due[i] = NEVER;
         page.setSince(i, since);
+        enterState(slot, DEAD);
         type.dead.append(slot);
     }
 
@@ -472,27 +491,31 @@ final class BatchIndex {
         return true;
     }
 
+    private void enterState(int slot, byte state) {
+        Page page = page(slot);
+        int i = slot & PAGE_MASK;
+        page.state[i] = state;
+        typeOf(slot).of(state).add(page, i, 1);
+        deadBytes += state == DEAD ? page.length[i] : 0;
+    }
+
     private void leaveState(int slot) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
         Type type = typeOf(slot);
+        type.of(page.state[i]).add(page, i, -1);
         switch (page.state[i]) {
-            case IN_FLIGHT -> type.inFlight--;
-            case WAITING -> {
-                type.waiting.remove(slot);
-                type.pending--;
-            }
+            case WAITING -> type.waiting.remove(slot);
             case READY -> {
                 type.ready.remove(slot);
                 if (type.newest != null) {
                     type.newest.remove(slot);
                     type.newest = type.newest.size == 0 ? null : type.newest;
                 }
-                type.pending--;
             }
-            case HELD -> type.pending--;
+            case DEAD -> deadBytes -= page.length[i];
             default -> {
-                // dead letters are counted by their list
+                // in no heap
             }
         }
     }

@@ -8,10 +8,12 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.FailureGroup;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SingleLine;
@@ -303,7 +305,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         Location location = append.location;
         if (location != null) {
             BatchIndex.Type type = index.type(append.collectorType);
-            int slot = index.add(location, append.idHash, type, append.createdAt, append.leaseUntil);
+            int slot = index.add(location, append.idHash, append.entryCount, type, append.createdAt, append.leaseUntil);
             try {
                 fly(append.id, slot, ++fences, append.leaseUntil);
             } catch (RuntimeException | Error e) {
@@ -733,7 +735,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private Selection select(BatchSelector selector, Instant now) {
-        Found found = new Found();
+        Found found = new Found(selector.order(), selector.limit());
         if (!selector.ids().isEmpty()) {
             for (String id : selector.ids()) {
                 Row row = locate(id);
@@ -757,7 +759,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 });
             }
         }
-        return found.sorted(selector.order(), selector.limit());
+        return found.sorted();
     }
 
     /** Returns how many pages there are; they only become more. */
@@ -772,30 +774,41 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** What has been found so far. */
+    /** What has been found so far, and comes first: a page of a list needs no memory for the million behind it. */
     private final class Found {
-        private final LongList sequences = new LongList();
-        private final LongList slots = new LongList();
+        private final int limit;
+        private final Comparator<Candidate> order;
+        /** The last one of those kept first. */
+        private final PriorityQueue<Candidate> kept;
+
+        private record Candidate(long sequence, int slot) {}
+
+        Found(BatchOrder order, int limit) {
+            Comparator<Candidate> oldestFirst = Comparator.comparingLong(Candidate::sequence);
+            this.limit = limit;
+            this.order = order == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed();
+            this.kept = new PriorityQueue<>(this.order.reversed());
+        }
 
         void addIf(Matcher matcher, int slot) {
             if (matcher.matches(slot)) {
-                sequences.add(index.sequence(slot));
-                slots.add(slot);
+                Candidate candidate = new Candidate(index.sequence(slot), slot);
+                if (kept.size() < limit) {
+                    kept.add(candidate);
+                } else if (order.compare(candidate, kept.element()) < 0) {
+                    kept.remove();
+                    kept.add(candidate);
+                }
             }
         }
 
-        Selection sorted(BatchOrder order, int limit) {
-            long[] by = sequences.toArray();
-            long[] where = slots.toArray();
-            Integer[] places = new Integer[by.length];
-            Arrays.setAll(places, i -> i);
-            Comparator<Integer> bySequence = Comparator.comparingLong(i -> by[i]);
-            Arrays.sort(places, order == BatchOrder.OLDEST_FIRST ? bySequence : bySequence.reversed());
-            int count = Math.min(limit, by.length);
-            Selection selection = new Selection(count);
-            for (int i = 0; i < count; i++) {
-                selection.slots[i] = (int) where[places[i]];
-                selection.sequences[i] = by[places[i]];
+        Selection sorted() {
+            Candidate[] sorted = kept.toArray(new Candidate[0]);
+            Arrays.sort(sorted, order);
+            Selection selection = new Selection(sorted.length);
+            for (int i = 0; i < sorted.length; i++) {
+                selection.slots[i] = sorted[i].slot();
+                selection.sequences[i] = sorted[i].sequence();
             }
             return selection;
         }
@@ -841,6 +854,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                             || selector.collectorTypes().contains(index.typeOf(slot).name))
                     && retries >= selector.minRetries()
                     && retries <= selector.maxRetries()
+                    && selector.matchesPosition(index.sequence(slot))
                     && selector.matchesAge(Instant.ofEpochMilli(index.createdAt(slot)), now)
                     && (reason == null || matchesReason(slot, reason));
         }
@@ -864,7 +878,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
-        Found held = new Found();
+        Found held = new Found(BatchOrder.OLDEST_FIRST, Integer.MAX_VALUE);
         Matcher any = new Matcher(BatchSelector.all(), nextAttemptAt);
         int pages = lookAt(() -> {});
         for (int i = 0; i < pages; i++) {
@@ -875,7 +889,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 }
             }));
         }
-        return changeAll(held.sorted(BatchOrder.OLDEST_FIRST, Integer.MAX_VALUE), Set.of(BatchState.PENDING), slot -> {
+        return changeAll(held.sorted(), Set.of(BatchState.PENDING), slot -> {
             index.pend(slot, PayloadLog.millis(nextAttemptAt));
             writer.changed(slot);
         });
@@ -1087,7 +1101,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                 && selector.olderThan() == null
                 && selector.youngerThan() == null
                 && selector.minRetries() == 0
-                && selector.maxRetries() == Integer.MAX_VALUE) {
+                && selector.maxRetries() == Integer.MAX_VALUE
+                && selector.after() == null) {
             lookAt(() -> index.types().forEach(type -> count[0] += held(type, selector)));
             return Math.min(count[0], selector.limit());
         }
@@ -1102,6 +1117,70 @@ public abstract class IndexedBatchStore implements BatchStore {
         return Math.min(count[0], selector.limit());
     }
 
+    @Override
+    public List<FailureGroup> failures(BatchSelector selector, Instant now) {
+        Map<String, Map<String, Tried>> byType = new HashMap<>();
+        if (!selector.ids().isEmpty()) {
+            Selection selection = select(selector.limit(Integer.MAX_VALUE), now);
+            for (int from = 0; from < selection.slots.length; from += AT_ONCE) {
+                rows(selection, from)
+                        .forEach(row -> lookAt(() -> {
+                            if (index.holds(row.slot(), row.location().sequence())) {
+                                count(row.slot(), byType);
+                            }
+                        }));
+            }
+        } else {
+            int pages = lookAt(() -> {});
+            for (int i = 0; i < pages; i++) {
+                int page = i;
+                lookAt(() -> {
+                    Matcher matcher = new Matcher(selector, now);
+                    index.forEachInPage(page, slot -> {
+                        if (matcher.matches(slot)) {
+                            count(slot, byType);
+                        }
+                    });
+                });
+            }
+        }
+        List<FailureGroup> groups = new ArrayList<>();
+        byType.forEach((type, reasons) -> reasons.forEach((reason, tried) -> groups.add(tried.toGroup(type, reason))));
+        groups.sort(Comparator.comparingLong(FailureGroup::batches)
+                .reversed()
+                .thenComparing(FailureGroup::collectorType)
+                .thenComparing(FailureGroup::reason));
+        return List.copyOf(groups.subList(0, Math.min(selector.limit(), groups.size())));
+    }
+
+    private void count(int slot, Map<String, Map<String, Tried>> byType) {
+        String reason = index.reason(slot);
+        if (reason != null) {
+            long last = index.lastAttempt(slot);
+            byType.computeIfAbsent(index.typeOf(slot).name, type -> new HashMap<>())
+                    .computeIfAbsent(reason, text -> new Tried())
+                    .add(last == NEVER ? index.createdAt(slot) : last);
+        }
+    }
+
+    /** When batches were tried last. */
+    private static final class Tried {
+        private long batches;
+        private long first = Long.MAX_VALUE;
+        private long last = Long.MIN_VALUE;
+
+        void add(long at) {
+            batches++;
+            first = Math.min(first, at);
+            last = Math.max(last, at);
+        }
+
+        FailureGroup toGroup(String collectorType, String reason) {
+            return new FailureGroup(
+                    collectorType, reason, batches, Instant.ofEpochMilli(first), Instant.ofEpochMilli(last));
+        }
+    }
+
     /** Of one collector type, by state only: that is counted already. */
     private static long held(BatchIndex.Type type, BatchSelector selector) {
         if (!selector.collectorTypes().isEmpty() && !selector.collectorTypes().contains(type.name)) {
@@ -1109,9 +1188,9 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         Set<BatchState> states =
                 selector.statesOr(EnumSet.allOf(BatchState.class)).states();
-        long held = states.contains(BatchState.PENDING) ? type.pending : 0;
-        held += states.contains(BatchState.IN_FLIGHT) ? type.inFlight : 0;
-        held += states.contains(BatchState.DEAD) ? type.dead.size : 0;
+        long held = states.contains(BatchState.PENDING) ? type.pending.batches : 0;
+        held += states.contains(BatchState.IN_FLIGHT) ? type.inFlight.batches : 0;
+        held += states.contains(BatchState.DEAD) ? type.buried.batches : 0;
         return held;
     }
 
@@ -1130,7 +1209,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                     row.earlierFailures(),
                     header.context(),
                     header.entryCount(),
-                    row.location().length());
+                    row.location().length(),
+                    row.location().sequence());
         } catch (DamagedPayloadException e) {
             damaged(row, null, e.getMessage());
         } catch (IOException e) {
@@ -1203,16 +1283,28 @@ public abstract class IndexedBatchStore implements BatchStore {
         return new CollectorStats(
                 counters.accepted,
                 counters.gone(Cause.DELIVERED),
-                type.pending,
-                type.inFlight,
-                type.dead.size,
+                type.pending.batches,
+                type.inFlight.batches,
+                type.buried.batches,
                 counters.gone(Cause.EXPIRED),
                 counters.gone(Cause.EVICTED),
                 counters.gone(Cause.DISCARDED),
                 counters.gone(Cause.CORRUPT),
                 counters.failedAttempts,
-                type.bytes,
-                type.live.size == 0 ? null : Instant.ofEpochMilli(index.since(type.live.oldest())));
+                volume(type.pending),
+                volume(type.inFlight),
+                volume(type.buried),
+                oldest(type.live),
+                oldest(type.dead),
+                instant(type.nextDue()));
+    }
+
+    private static BatchVolume volume(BatchIndex.Tally tally) {
+        return new BatchVolume(tally.entries, tally.bytes);
+    }
+
+    private @Nullable Instant oldest(BatchIndex.SlotList list) {
+        return list.size == 0 ? null : Instant.ofEpochMilli(index.since(list.oldest()));
     }
 
     // ---- times -----------------------------------------------------------------------------------

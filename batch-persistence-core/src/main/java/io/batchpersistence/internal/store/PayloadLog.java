@@ -74,9 +74,16 @@ public interface PayloadLog {
          * @param idHash {@link IndexedBatchStore#idHash} of its id
          * @param collectorType its collector type
          * @param createdAt when it was persisted, milliseconds since 1970
+         * @param entryCount how many entries it has
          * @param standing how it stands, if the payload knows better than the journal
          */
-        void found(Location location, int idHash, String collectorType, long createdAt, @Nullable Standing standing);
+        void found(
+                Location location,
+                int idHash,
+                String collectorType,
+                long createdAt,
+                int entryCount,
+                @Nullable Standing standing);
 
         /**
          * Bytes that are not what they should be.
@@ -128,6 +135,7 @@ public interface PayloadLog {
         final int idHash;
         final long createdAt;
         final long leaseUntil;
+        final int entryCount;
         final long sequence;
         final Encoded encoded;
         final CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
@@ -147,6 +155,7 @@ public interface PayloadLog {
             this.collectorType = batch.collectorType();
             this.createdAt = millis(batch.createdAt());
             this.leaseUntil = millis(batch.leaseUntil());
+            this.entryCount = batch.entries().size();
             this.sequence = sequence;
             this.encoded = encoded;
         }

@@ -85,7 +85,12 @@ final class StoreLoader implements PayloadLog.Loading {
 
     @Override
     public void found(
-            Location location, int idHash, String collectorType, long createdAt, @Nullable Standing fromPayload) {
+            Location location,
+            int idHash,
+            String collectorType,
+            long createdAt,
+            int entryCount,
+            @Nullable Standing fromPayload) {
         sequence = Math.max(sequence, location.sequence());
         if (isKnown(location, idHash)) {
             return;
@@ -98,17 +103,23 @@ final class StoreLoader implements PayloadLog.Loading {
                 idHash,
                 collectorType,
                 createdAt,
+                entryCount,
                 fromPayload != null ? fromPayload : state.standing(location.sequence()));
     }
 
     private void restore(
-            Location location, int idHash, String collectorType, long createdAt, @Nullable Standing standing) {
+            Location location,
+            int idHash,
+            String collectorType,
+            long createdAt,
+            int entryCount,
+            @Nullable Standing standing) {
         BatchIndex.Type type = index.type(collectorType);
         if (standing == null) {
-            index.pend(index.restore(location, idHash, type, createdAt, createdAt), now);
+            index.pend(index.restore(location, idHash, entryCount, type, createdAt, createdAt), now);
             return;
         }
-        int slot = index.restore(location, idHash, type, createdAt, standing.since());
+        int slot = index.restore(location, idHash, entryCount, type, createdAt, standing.since());
         index.noteFailure(slot, standing.lastAttempt(), standing.retries(), standing.reason());
         index.earlierFailures(slot, standing.earlier());
         if (standing.dead()) {

@@ -216,6 +216,7 @@ final class JsonFileLog implements PayloadLog {
                 IndexedBatchStore.idHash(document.id()),
                 document.collectorType(),
                 document.createdAt().toEpochMilli(),
+                document.entryCount(),
                 document.standing());
     }
 

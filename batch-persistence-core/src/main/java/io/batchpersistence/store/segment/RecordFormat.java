@@ -195,7 +195,8 @@ final class RecordFormat {
             int header = headerLength();
             int payload = payloadLength();
             int raw = int32(48);
-            return header >= 0
+            return entryCount() >= 0
+                    && header >= 0
                     && payload >= 0
                     && raw >= 0
                     && raw <= MAX_RAW

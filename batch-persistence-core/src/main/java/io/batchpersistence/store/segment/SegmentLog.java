@@ -264,6 +264,7 @@ final class SegmentLog implements PayloadLog {
                     entry.idHash(),
                     entry.collectorType(),
                     entry.createdAt(),
+                    entry.entryCount(),
                     null);
         }
     }
@@ -287,6 +288,7 @@ final class SegmentLog implements PayloadLog {
                         at,
                         view.length(),
                         IndexedBatchStore.idHash(header.id()),
+                        header.entryCount(),
                         header.collectorType());
                 index.add(entry);
                 findings.add(() -> found(segment, entry, loading));
@@ -295,8 +297,11 @@ final class SegmentLog implements PayloadLog {
                 good = at;
                 continue;
             }
-            if (scan.isIndex(at)) {
-                log.warn("The index of {} is damaged; its records were scanned instead", segment.path);
+            int indexVersion = scan.indexVersion(at);
+            if (indexVersion != 0) {
+                if (indexVersion == SegmentIndex.VERSION) {
+                    log.warn("The index of {} is damaged; its records were scanned instead", segment.path);
+                }
                 break;
             }
             int next = scan.next(at + 1, end);
@@ -475,6 +480,7 @@ final class SegmentLog implements PayloadLog {
                 location.offset(),
                 location.length(),
                 record.idHash(),
+                record.entryCount(),
                 record.collectorType()));
     }
 
@@ -987,6 +993,7 @@ final class SegmentLog implements PayloadLog {
                     to.offset(),
                     to.length(),
                     IndexedBatchStore.idHash(header.id()),
+                    header.entryCount(),
                     header.collectorType()));
             end += bytes.length;
             compactedBytes = end;

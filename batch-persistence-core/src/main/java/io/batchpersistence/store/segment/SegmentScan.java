@@ -84,10 +84,13 @@ final class SegmentScan {
         return header(view, offset) != null && view.hasValidPayload();
     }
 
-    boolean isIndex(int offset) throws IOException {
+    /** Which version of an index begins there; 0 if none does. */
+    int indexVersion(int offset) throws IOException {
         view(offset, 4);
         int at = offset - windowAt;
-        return window.length - at >= 4 && ByteBuffer.wrap(window).getInt(at) == SegmentIndex.MAGIC;
+        int magic = window.length - at >= 4 ? ByteBuffer.wrap(window).getInt(at) : 0;
+        int version = magic ^ SegmentIndex.MAGIC ^ SegmentIndex.VERSION;
+        return version >= 1 && version <= SegmentIndex.VERSION ? version : 0;
     }
 
     /** The first whole record from there on; -1 if there is none before {@code end}. */

@@ -99,7 +99,7 @@ class BatchIndexTest {
         Location location =
                 new Location(++sequence, random.nextInt(100), random.nextInt(1 << 20), 1 + random.nextInt(99));
         int type = random.nextInt(types.length);
-        int slot = index.add(location, idHash, types[type], now, now + 50);
+        int slot = index.add(location, idHash, entries(location), types[type], now, now + 50);
         held.add(new Expected(slot, location, idHash, type, now, now + 50, BatchState.IN_FLIGHT));
     }
 
@@ -192,14 +192,26 @@ class BatchIndexTest {
                     held.stream().filter(each -> each.type == number).toList();
             compareList(of.stream().filter(each -> each.state != BatchState.DEAD), types[type].live);
             compareList(of.stream().filter(each -> each.state == BatchState.DEAD), types[type].dead);
-            assertThat(types[type].pending).isEqualTo((int)
-                    of.stream().filter(e -> e.state == BatchState.PENDING).count());
-            assertThat(types[type].inFlight).isEqualTo((int)
-                    of.stream().filter(e -> e.state == BatchState.IN_FLIGHT).count());
+            compareTally(of.stream().filter(e -> e.state == BatchState.PENDING), types[type].pending);
+            compareTally(of.stream().filter(e -> e.state == BatchState.IN_FLIGHT), types[type].inFlight);
+            compareTally(of.stream().filter(e -> e.state == BatchState.DEAD), types[type].buried);
             assertThat(types[type].held()).isEqualTo(of.size());
-            assertThat(types[type].bytes)
-                    .isEqualTo(of.stream().mapToLong(e -> e.location.length()).sum());
         }
+        assertThat(index.deadBytes())
+                .isEqualTo(Stream.of(types).mapToLong(type -> type.buried.bytes).sum());
+    }
+
+    private static void compareTally(Stream<Expected> expected, BatchIndex.Tally tally) {
+        List<Location> of = expected.map(each -> each.location).toList();
+        assertThat(tally.batches).isEqualTo(of.size());
+        assertThat(tally.entries)
+                .isEqualTo(of.stream().mapToLong(BatchIndexTest::entries).sum());
+        assertThat(tally.bytes)
+                .isEqualTo(of.stream().mapToLong(Location::length).sum());
+    }
+
+    private static int entries(Location location) {
+        return 1 + location.offset() % 50;
     }
 
     private void compareList(Stream<Expected> expected, BatchIndex.SlotList list) {
@@ -220,7 +232,7 @@ class BatchIndexTest {
         for (int round = 0; round < 2; round++) {
             Random random = new Random(round);
             for (int i = 0; i < count; i++) {
-                int slot = index.add(new Location(++sequence, 0, 0, 1), random.nextInt(), type, i, i);
+                int slot = index.add(new Location(++sequence, 0, 0, 1), random.nextInt(), 1, type, i, i);
                 index.pend(slot, random.nextInt(1_000));
                 highest = Math.max(highest, slot);
             }
@@ -239,7 +251,7 @@ class BatchIndexTest {
             while (index.size() > 0) {
                 index.remove(index.nextDue(type, BatchOrder.NEWEST_FIRST, 1_000));
             }
-            assertThat(type.pending).isZero();
+            assertThat(type.pending.batches).isZero();
         }
     }
 
@@ -249,7 +261,7 @@ class BatchIndexTest {
         long[] ages = {30, 10, 20, 10};
         List<Integer> slots = new ArrayList<>();
         for (long since : ages) {
-            int slot = index.restore(new Location(++sequence, 0, 0, 1), 1, type, 5, since);
+            int slot = index.restore(new Location(++sequence, 0, 0, 1), 1, 1, type, 5, since);
             index.pend(slot, 0);
             slots.add(slot);
         }

@@ -36,8 +36,10 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 class SegmentFormatTest {
 
-    /** Segments are still those of version 1; the journal is of version 2. */
-    private static final String SEGMENT = "1/0000000001.segment";
+    /** Its records are still those of version 1; the index at its end is of version 2, as is the journal. */
+    private static final String SEGMENT = "2/0000000001.segment";
+
+    private static final String SEGMENT_V1 = "1/0000000001.segment";
 
     private static final String LOG = "2/state-0000000000000002.journal";
     private static final String SNAPSHOT = "2/state-0000000000000002.snapshot";
@@ -127,7 +129,8 @@ class SegmentFormatTest {
     }
 
     private static Stream<List<String>> directories() {
-        return Stream.of(List.of(SEGMENT, LOG_V1), List.of(SEGMENT, LOG, SNAPSHOT));
+        return Stream.of(
+                List.of(SEGMENT_V1, LOG_V1), List.of(SEGMENT_V1, LOG, SNAPSHOT), List.of(SEGMENT, LOG, SNAPSHOT));
     }
 
     private Path inStore(String golden) {
@@ -160,7 +163,19 @@ class SegmentFormatTest {
             assertThat(store.stats().total().accepted()).isEqualTo(3);
             assertThat(store.stats().total().delivered()).isOne();
             assertThat(store.stats().total().isBalanced()).isTrue();
+            assertThat(store.stats().collector("loki").inFlightVolume().entries())
+                    .isOne();
+            assertThat(store.stats().collector("elasticsearch").deadVolume().entries())
+                    .isOne();
             assertThat(store.delivered("pending")).isNotNull();
         }
+    }
+
+    @Test
+    void a_segment_with_an_index_of_version_1_gets_one_of_version_2() throws IOException {
+        Files.write(
+                inStore(SEGMENT_V1), HexFormat.of().parseHex(golden(SEGMENT_V1).replaceAll("\\s", "")));
+        SegmentBatchStore.open(options()).close();
+        assertThat(hex(Files.readAllBytes(inStore(SEGMENT)))).isEqualTo(golden(SEGMENT));
     }
 }

@@ -1,0 +1,23 @@
+package io.batchpersistence;
+
+import java.time.Instant;
+
+/**
+ * Batches of one collector type whose last attempts failed for the same reason. Immutable.
+ *
+ * @param collectorType the destination's name
+ * @param reason why the last attempt of each failed
+ * @param batches how many there are
+ * @param firstFailure the earliest of their last attempts
+ * @param lastFailure the latest of their last attempts
+ */
+public record FailureGroup(
+        String collectorType, String reason, long batches, Instant firstFailure, Instant lastFailure) {
+
+    /** What it is about; the reason is the collector's text, so it is kept to one line. */
+    @Override
+    public String toString() {
+        return "FailureGroup[" + batches + " batches for " + SingleLine.of(collectorType) + ": " + SingleLine.of(reason)
+                + ", " + firstFailure + " to " + lastFailure + "]";
+    }
+}
