@@ -849,6 +849,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         List<CollectorOutage> forgotten = new ArrayList<>();
         lanes.forEach((type, lane) -> {
             if (!types.contains(type)) {
+                lane.unhandled(false); // nothing of it waits any more
                 lanes.computeIfPresent(
                         type,
                         (same, current) -> current.retire(now, outage -> forgotten.add(ended(type, outage, now, false)))

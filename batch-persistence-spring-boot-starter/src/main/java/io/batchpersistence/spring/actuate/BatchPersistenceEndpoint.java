@@ -1,45 +1,60 @@
 package io.batchpersistence.spring.actuate;
 
-import io.batchpersistence.BatchPersistence;
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchStats;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.CollectorStats;
-import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.engine.LaneStatus;
-import java.time.Instant;
+import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.FailureGroup;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.spring.operator.BatchOperator;
+import io.batchpersistence.spring.operator.BatchOperator.Summary;
+import io.batchpersistence.spring.operator.Conditions;
+import io.batchpersistence.spring.operator.OperatorRequestException;
+import java.util.Collection;
 import java.util.List;
-import java.util.Map;
-import java.util.TreeMap;
-import java.util.TreeSet;
+import java.util.Set;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import org.springframework.aot.hint.annotation.RegisterReflectionForBinding;
 import org.springframework.boot.actuate.endpoint.Access;
-import org.springframework.boot.actuate.endpoint.InvalidEndpointRequestException;
+import org.springframework.boot.actuate.endpoint.SecurityContext;
+import org.springframework.boot.actuate.endpoint.Show;
 import org.springframework.boot.actuate.endpoint.annotation.Endpoint;
 import org.springframework.boot.actuate.endpoint.annotation.ReadOperation;
 import org.springframework.boot.actuate.endpoint.annotation.Selector;
+import org.springframework.boot.actuate.endpoint.annotation.WriteOperation;
+import org.springframework.boot.actuate.endpoint.web.WebEndpointResponse;
 
 /**
- * The actuator endpoint {@code batchpersistence}. Shows what is held and what became of the rest; never what is in a batch:
- * neither its entries nor its context. Thread-safe.
+ * The actuator endpoint {@code batchpersistence}: a {@link BatchOperator} for HTTP and JMX. What can't be answered is a {@link
+ * WebEndpointResponse} with status 400 or 404 and a {@link Problem}. Thread-safe.
  */
 @Endpoint(id = "batchpersistence", defaultAccess = Access.READ_ONLY)
+@RegisterReflectionForBinding({
+    BatchOperator.Batches.class,
+    BatchOperator.Batch.class,
+    BatchOperator.Reasons.class,
+    FailureGroup.class,
+    BatchOperator.Detail.class,
+    FailedAttempt.class,
+    LogEntry.class,
+    BatchOperator.Result.class,
+    BatchPersistenceEndpoint.Problem.class
+})
 public final class BatchPersistenceEndpoint {
 
-    private static final String BATCHES = "batches";
-    private static final int DEFAULT_LIMIT = 100;
-    private static final int MAX_LIMIT = 1_000;
-
-    private final BatchPersistence persistence;
+    private final BatchOperator operator;
+    private final Show showEntries;
+    private final Set<String> roles;
 
     /**
      * Shows one.
      *
-     * @param persistence what is shown
+     * @param operator answers
+     * @param showEntries who sees what is in a batch
+     * @param roles of which he needs one, where {@code showEntries} is {@link Show#WHEN_AUTHORIZED}; empty: none
      */
-    public BatchPersistenceEndpoint(BatchPersistence persistence) {
-        this.persistence = persistence;
+    public BatchPersistenceEndpoint(BatchOperator operator, Show showEntries, Collection<String> roles) {
+        this.operator = operator;
+        this.showEntries = showEntries;
+        this.roles = Set.copyOf(roles);
     }
 
     /**
@@ -49,140 +64,113 @@ public final class BatchPersistenceEndpoint {
      */
     @ReadOperation
     public Summary summary() {
-        BatchStats stats = persistence.stats();
-        Map<String, LaneStatus> lanes =
-                persistence instanceof BatchPersistenceEngine engine ? engine.lanes() : Map.of();
-        TreeSet<String> names = new TreeSet<>(stats.collectors().keySet());
-        names.addAll(lanes.keySet());
-        Map<String, Collector> collectors = new TreeMap<>();
-        for (String name : names) {
-            CollectorStats collector = stats.collector(name);
-            collectors.put(name, new Collector(collector, collector.isBalanced(), lanes.get(name)));
-        }
-        return new Summary(
-                stats.batches(),
-                stats.maxBatches(),
-                stats.diskUsage(),
-                stats.maxDiskUsage(),
-                stats.fillLevel(),
-                stats.problem(),
-                collectors);
+        return operator.summary();
     }
 
     /**
-     * {@code GET /actuator/batchpersistence/batches}.
+     * {@code GET /actuator/batchpersistence/{view}}. For the parameters see {@link Conditions}; one {@code id} and one {@code
+     * collectorType} at most: a list of them would be split at commas, which may be in them.
      *
-     * @param view {@code batches}; there are no others
-     * @param collectorType only of this collector type
-     * @param state only in this state
-     * @param failureReason only where the last failure's reason matches, {@code *} for any characters and {@code ?} for one
-     * @param limit at most that many, 1 to 1,000, by default 100
-     * @return the oldest of those, or {@code null} (not found) for another view
+     * @param securityContext who asks
+     * @param view {@code batches}: a page of a list; {@code reasons}: what batches have failed of; {@code batch}: the one with
+     *     that id
+     * @return {@link BatchOperator.Batches}, {@link BatchOperator.Reasons} or {@link BatchOperator.Detail}
      */
     @ReadOperation
-    public @Nullable Batches list(
+    public Object view(
+            SecurityContext securityContext,
             @Selector String view,
+            @Nullable String id,
             @Nullable String collectorType,
-            @Nullable BatchState state,
+            @Nullable List<String> state,
             @Nullable String failureReason,
-            @Nullable Integer limit) {
-        if (!view.equals(BATCHES)) {
-            return null;
-        }
-        int most = limit == null ? DEFAULT_LIMIT : limit;
-        if (most < 1 || most > MAX_LIMIT) {
-            throw new InvalidEndpointRequestException(
-                    "limit is " + most + ", but must be from 1 to " + MAX_LIMIT,
-                    "limit must be from 1 to " + MAX_LIMIT);
-        }
-        BatchSelector selector =
-                BatchSelector.all().failureReason(failureReason).limit(most);
-        if (collectorType != null) {
-            selector = selector.collectorTypes(collectorType);
-        }
-        if (state != null) {
-            selector = selector.states(state);
-        }
-        return new Batches(persistence.list(selector).stream().map(Batch::of).toList());
+            @Nullable String olderThan,
+            @Nullable String youngerThan,
+            @Nullable String minRetries,
+            @Nullable String maxRetries,
+            @Nullable String limit,
+            @Nullable String order,
+            @Nullable String after) {
+        Conditions conditions = conditions(
+                        id, collectorType, state, failureReason, olderThan, youngerThan, minRetries, maxRetries)
+                .with("limit", limit)
+                .with("order", order)
+                .with("after", after);
+        return answered(() -> switch (view) {
+            case "batches" -> operator.batches(conditions);
+            case "reasons" -> operator.reasons(conditions);
+            case "batch" -> operator.batch(id, showEntries.isShown(securityContext, roles));
+            default ->
+                new WebEndpointResponse<>(
+                        new Problem("there is no such view; there are batches, reasons and batch"),
+                        WebEndpointResponse.STATUS_NOT_FOUND);
+        });
     }
 
     /**
-     * What is held.
+     * {@code POST /actuator/batchpersistence/{operation}}, with the parameters in a JSON object without arrays (of states with
+     * commas between). For them see {@link #view}.
      *
-     * @param batches batches held, dead letters included
-     * @param maxBatches their bound
-     * @param diskUsage bytes of all files
-     * @param maxDiskUsage their bound
-     * @param fillLevel the larger share of the two, from 0 to 1
-     * @param problem why batches can't be taken at the moment; absent if they can
-     * @param collectors by collector type
+     * @param operation see {@link BatchOperator#operate}
+     * @param dryRun {@code true}: only say how many batches it would be done with
+     * @param perSecond for {@code replay}: how many become due a second
+     * @return {@link BatchOperator.Result}
      */
-    public record Summary(
-            long batches,
-            long maxBatches,
-            long diskUsage,
-            long maxDiskUsage,
-            double fillLevel,
-            @Nullable String problem,
-            Map<String, Collector> collectors) {}
-
-    /**
-     * One collector type.
-     *
-     * @param stats its accounting
-     * @param balanced whether every accepted batch is accounted for; may be false for a moment while batches move
-     * @param lane how its collector is doing; absent if recovery has not met it
-     */
-    public record Collector(
-            CollectorStats stats,
-            boolean balanced,
-            @Nullable LaneStatus lane) {}
-
-    /**
-     * Some batches.
-     *
-     * @param batches oldest first
-     */
-    public record Batches(List<Batch> batches) {}
-
-    /**
-     * A batch, without anything of what is in it.
-     *
-     * @param id its id
-     * @param collectorType the destination's name
-     * @param state where it is on its way
-     * @param createdAt when it was persisted
-     * @param lastAttempt when the last attempt failed
-     * @param nextAttemptAt when it is tried next, or times out
-     * @param retryCount failed attempts
-     * @param failureReason why the last attempt failed
-     * @param entryCount number of entries
-     * @param bytes size on disk
-     */
-    public record Batch(
-            String id,
-            String collectorType,
-            BatchState state,
-            Instant createdAt,
-            @Nullable Instant lastAttempt,
-            @Nullable Instant nextAttemptAt,
-            int retryCount,
+    @WriteOperation
+    public Object operate(
+            @Selector String operation,
+            @Nullable String id,
+            @Nullable String collectorType,
+            @Nullable List<String> state,
             @Nullable String failureReason,
-            int entryCount,
-            long bytes) {
+            @Nullable String olderThan,
+            @Nullable String youngerThan,
+            @Nullable String minRetries,
+            @Nullable String maxRetries,
+            @Nullable String limit,
+            @Nullable String order,
+            @Nullable Boolean dryRun,
+            @Nullable Double perSecond) {
+        Conditions conditions = conditions(
+                        id, collectorType, state, failureReason, olderThan, youngerThan, minRetries, maxRetries)
+                .with("limit", limit)
+                .with("order", order);
+        return answered(() -> operator.operate(operation, conditions, Boolean.TRUE.equals(dryRun), perSecond));
+    }
 
-        private static Batch of(BatchSummary batch) {
-            return new Batch(
-                    batch.id(),
-                    batch.collectorType(),
-                    batch.state(),
-                    batch.createdAt(),
-                    batch.lastAttempt(),
-                    batch.nextAttemptAt(),
-                    batch.retryCount(),
-                    batch.failureReason(),
-                    batch.entryCount(),
-                    batch.bytes());
+    private static Conditions conditions(
+            @Nullable String id,
+            @Nullable String collectorType,
+            @Nullable List<String> state,
+            @Nullable String failureReason,
+            @Nullable String olderThan,
+            @Nullable String youngerThan,
+            @Nullable String minRetries,
+            @Nullable String maxRetries) {
+        return Conditions.NONE
+                .with("id", id)
+                .with("collectorType", collectorType)
+                .with("state", state)
+                .with("failureReason", failureReason)
+                .with("olderThan", olderThan)
+                .with("youngerThan", youngerThan)
+                .with("minRetries", minRetries)
+                .with("maxRetries", maxRetries);
+    }
+
+    private static Object answered(Supplier<Object> question) {
+        try {
+            return question.get();
+        } catch (OperatorRequestException e) {
+            return new WebEndpointResponse<>(
+                    new Problem(String.valueOf(e.getMessage())), e.reason().status());
         }
     }
+
+    /**
+     * Why there is no answer.
+     *
+     * @param message says what to change
+     */
+    public record Problem(String message) {}
 }

@@ -1,8 +1,10 @@
 package io.batchpersistence.spring.actuate;
 
+import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.engine.LaneStatus;
@@ -15,6 +17,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 import org.springframework.boot.health.contributor.AbstractHealthIndicator;
 import org.springframework.boot.health.contributor.Health;
 import org.springframework.boot.health.contributor.Status;
@@ -24,15 +27,15 @@ import org.springframework.boot.health.contributor.Status;
  *
  * <ul>
  *   <li>{@code DOWN}: batches can't be taken at the moment, the store says why.
- *   <li>{@link #DEGRADED}: batches are taken and nothing is lost, but somebody should look: the oldest batch has waited for
- *       too long, the store is nearly full, or batches have nobody to hand them to. The detail {@code warnings} says which, and
- *       what to do. Restarting the application would not help, so this status leaves the application's overall status alone;
- *       give it a place in {@code management.endpoint.health.status.order} to change that.
- *   <li>{@code UP}: everything else. A collector that is down is what batch persistence is for, so that is {@code UP}, too, and
- *       shown in the details.
+ *   <li>{@link #DEGRADED}: batches are taken and nothing is lost, but somebody should look: a collector is down or paused, the
+ *       oldest batch has waited for too long, the store is nearly full, batches were lost to damage on disk lately, or batches have nobody to
+ *       hand them to. The detail {@code warnings} says which, and what to do. Restarting the application would not help, so this
+ *       status leaves the application's overall status alone, and HTTP says 200; give it a place in {@code
+ *       management.endpoint.health.status.order} to change that.
+ *   <li>{@code UP}: everything else.
  * </ul>
  */
-public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicator {
+public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicator implements BatchListener {
 
     /** Working, but somebody should look. */
     public static final Status DEGRADED = new Status("DEGRADED");
@@ -43,7 +46,11 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
     private final BatchPersistence persistence;
     private final Duration maxPendingAge;
     private final double maxFillLevel;
+    private final Duration corruptionWindow;
     private final Clock clock;
+    private volatile @Nullable Damage lastDamage;
+
+    private record Damage(Instant at, Corruption what) {}
 
     /**
      * Watches one.
@@ -51,15 +58,29 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
      * @param persistence what is watched
      * @param maxPendingAge age of the oldest undelivered batch from which on it is degraded
      * @param maxFillLevel share of a bound in use, from 0 to 1, from which on it is degraded
+     * @param corruptionWindow how long it is degraded after batches were lost to damage on disk
      * @param clock tells the time
      */
     public BatchPersistenceHealthIndicator(
-            BatchPersistence persistence, Duration maxPendingAge, double maxFillLevel, Clock clock) {
+            BatchPersistence persistence,
+            Duration maxPendingAge,
+            double maxFillLevel,
+            Duration corruptionWindow,
+            Clock clock) {
         super("Batch persistence does not answer");
         this.persistence = persistence;
         this.maxPendingAge = maxPendingAge;
         this.maxFillLevel = maxFillLevel;
+        this.corruptionWindow = corruptionWindow;
         this.clock = clock;
+    }
+
+    @Override
+    public void onCorrupted(Corruption damage) {
+        if (damage.batches()
+                > 0) { // what was being written when the power went is damage, too, but was promised to nobody
+            lastDamage = new Damage(clock.instant(), damage);
+        }
     }
 
     @Override
@@ -84,7 +105,7 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
         if (!unhandled.isEmpty()) {
             builder.withDetail("unhandledCollectorTypes", unhandled);
         }
-        List<String> warnings = warnings(stats, oldest, unhandled);
+        List<String> warnings = warnings(stats, oldest, unhandled, lanes);
         if (!warnings.isEmpty()) {
             builder.withDetail("warnings", warnings);
         }
@@ -95,8 +116,24 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
         }
     }
 
-    private List<String> warnings(BatchStats stats, Duration oldest, List<String> unhandled) {
+    private List<String> warnings(
+            BatchStats stats, Duration oldest, List<String> unhandled, Map<String, LaneStatus> lanes) {
         List<String> warnings = new ArrayList<>();
+        lanes.entrySet().stream()
+                .sorted(Map.Entry.comparingByKey())
+                .filter(lane -> lane.getValue().outageSince() != null)
+                .limit(MOST_COLLECTORS_SHOWN)
+                .forEach(lane -> warnings.add("Collector " + SingleLine.of(lane.getKey()) + " is down since "
+                        + lane.getValue().outageSince() + ": "
+                        + SingleLine.of(String.valueOf(lane.getValue().lastFailure()))
+                        + ". Its batches are kept and sent when it is back: see to it that it comes back before batch_ttl is"
+                        + " over."));
+        lanes.entrySet().stream()
+                .sorted(Map.Entry.comparingByKey())
+                .filter(lane -> lane.getValue().paused())
+                .limit(MOST_COLLECTORS_SHOWN)
+                .forEach(lane -> warnings.add("Collector " + SingleLine.of(lane.getKey())
+                        + " is paused: nothing is sent to it until somebody resumes it."));
         if (oldest.compareTo(maxPendingAge) >= 0) {
             warnings.add("The oldest batch has waited for " + oldest + " (health.max_pending_age is " + maxPendingAge
                     + "). See why its collector does not take it: before batch_ttl is over, or it expires.");
@@ -112,6 +149,13 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                     stats.diskUsage(),
                     stats.maxDiskUsage(),
                     maxFillLevel));
+        }
+        Damage damage = lastDamage;
+        if (damage != null && clock.instant().isBefore(damage.at().plus(corruptionWindow))) {
+            warnings.add("Batches were lost to damage that was found at " + damage.at() + " in "
+                    + SingleLine.of(String.valueOf(damage.what().file()))
+                    + ": " + SingleLine.of(damage.what().reason())
+                    + ". See the log and the directory quarantine for what it hit, and check the disk.");
         }
         if (!unhandled.isEmpty()) {
             warnings.add("Nobody takes batches of " + SingleLine.of(String.join(", ", unhandled))

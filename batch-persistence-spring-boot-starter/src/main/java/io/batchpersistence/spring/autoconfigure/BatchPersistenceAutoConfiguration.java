@@ -11,6 +11,7 @@ import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import io.batchpersistence.spring.HttpFailureClassifier;
+import io.batchpersistence.spring.operator.BatchOperator;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.file.JsonFileBatchStore;
 import io.batchpersistence.store.segment.SegmentBatchStore;
@@ -187,6 +188,12 @@ public final class BatchPersistenceAutoConfiguration {
                     beans.getBean(SCHEDULER, TaskScheduler.class),
                     properties.recovery().interval(),
                     properties.cleanup().interval());
+        }
+
+        @Bean
+        @ConditionalOnMissingBean
+        BatchOperator batchOperator(BatchPersistence persistence, ObjectProvider<Clock> clock) {
+            return new BatchOperator(persistence, clock.getIfUnique(Clock::systemUTC));
         }
 
         @Bean

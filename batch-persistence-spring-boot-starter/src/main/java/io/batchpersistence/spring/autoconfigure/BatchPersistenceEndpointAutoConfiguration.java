@@ -1,8 +1,9 @@
 package io.batchpersistence.spring.autoconfigure;
 
-import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
+import io.batchpersistence.spring.operator.BatchOperator;
 import org.springframework.boot.actuate.autoconfigure.endpoint.condition.ConditionalOnAvailableEndpoint;
+import org.springframework.boot.actuate.endpoint.Show;
 import org.springframework.boot.actuate.endpoint.annotation.Endpoint;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnBean;
@@ -15,7 +16,7 @@ import org.springframework.context.annotation.Conditional;
 @AutoConfiguration(after = BatchPersistenceAutoConfiguration.class)
 @ConditionalOnClass({Endpoint.class, ConditionalOnAvailableEndpoint.class})
 @Conditional(OnBatchPersistenceEnabled.class)
-@ConditionalOnBean(BatchPersistence.class)
+@ConditionalOnBean(BatchOperator.class)
 @ConditionalOnAvailableEndpoint(BatchPersistenceEndpoint.class)
 public final class BatchPersistenceEndpointAutoConfiguration {
 
@@ -24,7 +25,14 @@ public final class BatchPersistenceEndpointAutoConfiguration {
 
     @Bean
     @ConditionalOnMissingBean
-    BatchPersistenceEndpoint batchPersistenceEndpoint(BatchPersistence persistence) {
-        return new BatchPersistenceEndpoint(persistence);
+    BatchPersistenceEndpoint batchPersistenceEndpoint(BatchOperator operator, BatchPersistenceProperties properties) {
+        return new BatchPersistenceEndpoint(
+                operator,
+                switch (properties.endpoint().showEntries()) {
+                    case NEVER -> Show.NEVER;
+                    case WHEN_AUTHORIZED -> Show.WHEN_AUTHORIZED;
+                    case ALWAYS -> Show.ALWAYS;
+                },
+                properties.endpoint().roles());
     }
 }

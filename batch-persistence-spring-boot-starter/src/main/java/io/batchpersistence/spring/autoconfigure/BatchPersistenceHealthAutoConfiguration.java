@@ -32,6 +32,7 @@ public final class BatchPersistenceHealthAutoConfiguration {
                 persistence,
                 properties.health().maxPendingAge(),
                 properties.health().maxFillLevel(),
+                properties.health().corruptionWindow(),
                 clock.getIfUnique(Clock::systemUTC));
     }
 }

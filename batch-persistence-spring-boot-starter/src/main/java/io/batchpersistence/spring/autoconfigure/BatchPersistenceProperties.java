@@ -6,6 +6,7 @@ import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
+import io.batchpersistence.spring.operator.ShowEntries;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.nio.file.InvalidPathException;
@@ -48,6 +49,7 @@ import org.springframework.util.unit.DataSize;
  * @param recovery Recovery: sending again what was not delivered.
  * @param cleanup Cleanup: removing what outlived its TTL and giving disk space back.
  * @param health Thresholds of the health indicator.
+ * @param endpoint The actuator endpoint.
  * @param collectors Overrides for single collector types. A name with other characters than lower-case letters, digits and
  *     dashes is written in brackets and quotes: "[My.Collector]".
  */
@@ -73,6 +75,7 @@ public record BatchPersistenceProperties(
         @DefaultValue Recovery recovery,
         @DefaultValue Cleanup cleanup,
         @DefaultValue Health health,
+        @DefaultValue Endpoint endpoint,
         @DefaultValue Map<String, Collector> collectors) {
 
     private static final long MAX_PENDING_BATCHES = 500_000_000;
@@ -307,10 +310,12 @@ public record BatchPersistenceProperties(
      *
      * @param maxPendingAge Age of the oldest undelivered batch from which on health is DEGRADED.
      * @param maxFillLevel Share of max_pending_batches or max_disk_usage, from 0 to 1, from which on health is DEGRADED.
+     * @param corruptionWindow How long health is DEGRADED after batches were lost to damage on disk, so that somebody looks.
      */
     public record Health(
             @DefaultValue("1h") Duration maxPendingAge,
-            @DefaultValue("0.9") double maxFillLevel) {
+            @DefaultValue("0.9") double maxFillLevel,
+            @DefaultValue("24h") Duration corruptionWindow) {
 
         /**
          * Checks the values.
@@ -319,12 +324,30 @@ public record BatchPersistenceProperties(
          */
         public Health {
             positive(maxPendingAge, "health.max_pending_age", "1h");
+            notNegative(corruptionWindow, "health.corruption_window", "24h");
             if (!(maxFillLevel > 0 && maxFillLevel <= 1)) {
                 throw new InvalidSettingException(
                         "health.max_fill_level",
                         "is " + maxFillLevel + ", but must be above 0 and at most 1",
                         "Set a share, for instance 0.9 for 90 percent.");
             }
+        }
+    }
+
+    /**
+     * The actuator endpoint. Who may reach it, and who may change something, is said by management.endpoints.* and
+     * management.endpoint.batchpersistence.access.
+     *
+     * @param showEntries Who sees the entries and the context of a batch.
+     * @param roles Of which one is needed with show_entries "when_authorized"; without any, being logged in is enough.
+     */
+    public record Endpoint(
+            @DefaultValue("never") ShowEntries showEntries,
+            @DefaultValue List<String> roles) {
+
+        /** Copies the list. */
+        public Endpoint {
+            roles = List.copyOf(roles);
         }
     }
 

@@ -4,9 +4,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistence;
-import io.batchpersistence.BatchState;
+import io.batchpersistence.Corruption;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.micrometer.core.instrument.MeterRegistry;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -14,9 +17,10 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
-import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
@@ -25,6 +29,7 @@ import org.springframework.beans.factory.ObjectProvider;
 import org.springframework.boot.Banner;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
+import org.springframework.boot.health.contributor.Status;
 import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.SmartLifecycle;
 import org.springframework.context.annotation.Bean;
@@ -48,6 +53,7 @@ class ActuatorAndWebServerTest {
         return new SpringApplicationBuilder(Application.class)
                 .bannerMode(Banner.Mode.OFF)
                 .properties(
+                        WithoutSecurity.PROPERTY,
                         "server.port=0",
                         "server.shutdown=graceful",
                         "spring.main.register-shutdown-hook=false",
@@ -120,42 +126,70 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void theEndpointShowsNumbersAndBatchesButNeverWhatIsInThem() throws Exception {
-        try (ConfigurableApplicationContext context = start()) {
+    void healthIsDegradedWhileACollectorIsDownOrPaused() throws Exception {
+        try (ConfigurableApplicationContext context =
+                start("batch-persistence.recovery.outage-threshold=1", "batch-persistence.recovery.interval=1h")) {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            persistence.persistBatch("dead", ENTRIES, "loki", Map.of("tenant", "secret"));
-            persistence.markBatchFailed("dead", new PermanentDeliveryException("malformed"));
-            persistence.persistBatch("flying", ENTRIES, "otlp");
+            persistence.persistBatch("1", ENTRIES, "loki");
+            persistence.markBatchFailed("1", "connection\nrefused");
+            persistence.pause("otlp");
+            JsonNode health = json(context, "/actuator/health/batchPersistence");
+            assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
+            assertThat(health.at("/details/warnings/0").asString())
+                    .startsWith("Collector loki is down since 20")
+                    .contains("connection", "refused")
+                    .doesNotContain("\n");
+            assertThat(health.at("/details/warnings/1").asString()).contains("Collector otlp is paused");
+            assertThat(get(context, "/actuator/health").statusCode()).isEqualTo(200);
+            persistence.resume("otlp");
+            persistence.markBatchSuccess("1");
+            persistence.recover(); // sees that nothing waits for somebody to send it any more
+            health = json(context, "/actuator/health/batchPersistence");
+            assertThat(health.get("status").asString()).as("%s", health).isEqualTo("UP");
+        }
+    }
 
-            JsonNode summary = json(context, "/actuator/batchpersistence");
-            assertThat(summary.get("batches").asInt()).isEqualTo(2);
-            assertThat(summary.at("/collectors/loki/stats/dead").asInt()).isEqualTo(1);
-            assertThat(summary.at("/collectors/loki/balanced").asBoolean()).isTrue();
-            assertThat(summary.at("/collectors/otlp/stats/inFlight").asInt()).isEqualTo(1);
+    @Test
+    void healthIsDegradedForAWhileAfterBatchesWereLostToDamage() {
+        ManualClock clock = new ManualClock();
+        BatchPersistenceHealthIndicator health = new BatchPersistenceHealthIndicator(
+                BatchPersistenceEngine.disabled(), Duration.ofHours(1), 0.9, Duration.ofHours(24), clock);
+        Path file = Path.of("0000000001.segment");
+        health.onCorrupted(new Corruption(file, 7, 10, "torn tail", null, null, 0, null));
+        assertThat(status(health)).as("nobody was promised what is lost").isEqualTo(Status.UP);
+        health.onCorrupted(new Corruption(file, 7, 10, "the payload's checksum is wrong", "b", "loki", 1, null));
+        clock.advance(Duration.ofHours(24).minusMillis(1));
+        assertThat(status(health)).isEqualTo(BatchPersistenceHealthIndicator.DEGRADED);
+        assertThat(String.valueOf(health.health(true))).contains("0000000001.segment", "checksum is wrong");
+        clock.advance(Duration.ofMillis(1));
+        assertThat(status(health)).isEqualTo(Status.UP);
+    }
 
-            String all = get(context, "/actuator/batchpersistence/batches").body();
-            assertThat(all).contains("\"dead\"", "\"flying\"", "malformed").doesNotContain("secret");
-            for (String filter :
-                    List.of("state=dead", "collectorType=loki", "failureReason=mal*", "state=DEAD&limit=1")) {
-                JsonNode batches = json(context, "/actuator/batchpersistence/batches?" + filter)
-                        .get("batches");
-                assertThat(batches).as(filter).hasSize(1);
-                assertThat(batches.at("/0/id").asString()).isEqualTo("dead");
-                assertThat(batches.at("/0/state").asString()).isEqualTo(BatchState.DEAD.name());
-            }
-            assertThat(get(context, "/actuator/batchpersistence/batches?limit=0")
-                            .statusCode())
-                    .isEqualTo(400);
-            assertThat(get(context, "/actuator/batchpersistence/batches?state=odd")
-                            .statusCode())
-                    .isEqualTo(400);
-            assertThat(get(context, "/actuator/batchpersistence/entries").statusCode())
-                    .isEqualTo(404);
-            HttpRequest delete = HttpRequest.newBuilder(uri(context, "/actuator/batchpersistence"))
-                    .DELETE()
-                    .build();
-            assertThat(client.send(delete, BodyHandlers.ofString()).statusCode())
-                    .isEqualTo(405);
+    private static Status status(BatchPersistenceHealthIndicator health) {
+        return Objects.requireNonNull(health.health(false)).getStatus();
+    }
+
+    @Test
+    void whoeverOnlyBuffersIsNeitherUnreadyNorDead() throws Exception {
+        try (ConfigurableApplicationContext context = start(
+                "batch-persistence.recovery.outage-threshold=1",
+                "batch-persistence.recovery.interval=1h",
+                "management.endpoint.health.probes.enabled=true",
+                "management.endpoint.health.group.readiness.include=readinessState,batchPersistence")) {
+            BatchPersistence persistence = context.getBean(BatchPersistence.class);
+            persistence.persistBatch("1", ENTRIES, "loki");
+            persistence.markBatchFailed("1", "connection refused");
+            assertThat(json(context, "/actuator/health/batchPersistence")
+                            .get("status")
+                            .asString())
+                    .isEqualTo("DEGRADED");
+            HttpResponse<String> ready = get(context, "/actuator/health/readiness");
+            assertThat(ready.statusCode()).isEqualTo(200);
+            assertThat(JsonMapper.shared().readTree(ready.body()).get("status").asString())
+                    .isEqualTo("UP");
+            persistence.close(); // takes no batches any more
+            assertThat(get(context, "/actuator/health/readiness").statusCode()).isEqualTo(503);
+            assertThat(get(context, "/actuator/health/liveness").statusCode()).isEqualTo(200);
         }
     }
 

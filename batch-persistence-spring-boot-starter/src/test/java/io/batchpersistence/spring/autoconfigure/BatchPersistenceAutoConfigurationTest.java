@@ -18,6 +18,7 @@ import io.batchpersistence.spring.HttpFailureClassifier;
 import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.actuate.BatchPersistenceMetrics;
+import io.batchpersistence.spring.operator.BatchOperator;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import jakarta.validation.Validator;
@@ -48,6 +49,7 @@ import org.springframework.beans.factory.support.DefaultListableBeanFactory;
 import org.springframework.beans.factory.support.RootBeanDefinition;
 import org.springframework.boot.Banner;
 import org.springframework.boot.WebApplicationType;
+import org.springframework.boot.actuate.endpoint.Show;
 import org.springframework.boot.actuate.endpoint.annotation.Endpoint;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
@@ -92,6 +94,7 @@ class BatchPersistenceAutoConfigurationTest {
             "batchDelivery",
             "batchPersistenceScheduler",
             "batchPersistenceTasks",
+            "batchOperator",
             "batchPersistenceLifecycle",
             "batchPersistenceHealthIndicator",
             "batchPersistenceEndpoint",
@@ -270,6 +273,12 @@ class BatchPersistenceAutoConfigurationTest {
                                     beans.getBean(BatchPersistence.class),
                                     beans.getBean(BatchPersistenceTasks.class),
                                     beans.getBean(BatchAnnouncements.class)));
+                case "batchOperator" ->
+                    set(
+                            definition,
+                            BatchOperator.class,
+                            () -> new BatchOperator(
+                                    beans.getBean(BatchPersistence.class), java.time.Clock.systemUTC()));
                 case "batchPersistenceHealthIndicator" ->
                     set(
                             definition,
@@ -278,12 +287,14 @@ class BatchPersistenceAutoConfigurationTest {
                                     beans.getBean(BatchPersistence.class),
                                     Duration.ofHours(1),
                                     0.9,
+                                    Duration.ofHours(1),
                                     java.time.Clock.systemUTC()));
                 case "batchPersistenceEndpoint" ->
                     set(
                             definition,
                             BatchPersistenceEndpoint.class,
-                            () -> new BatchPersistenceEndpoint(beans.getBean(BatchPersistence.class)));
+                            () -> new BatchPersistenceEndpoint(
+                                    beans.getBean(BatchOperator.class), Show.NEVER, List.of()));
                 case "batchPersistenceMetrics" ->
                     set(
                             definition,

@@ -83,7 +83,10 @@ class BatchPersistencePropertiesTest {
             Map.entry("cleanup.interval", "PT41S"),
             Map.entry("cleanup.compaction-rate", "7777777B"),
             Map.entry("health.max-pending-age", "PT43M"),
-            Map.entry("health.max-fill-level", "0.5")));
+            Map.entry("health.max-fill-level", "0.5"),
+            Map.entry("health.corruption-window", "PT47M"),
+            Map.entry("endpoint.show-entries", "WHEN_AUTHORIZED"),
+            Map.entry("endpoint.roles", "[auditor]")));
 
     @Test
     void samplesCoverEveryKeyOfTheMetadata() throws IOException {

@@ -1,0 +1,19 @@
+package io.batchpersistence.spring.autoconfigure;
+
+/** For applications in tests that are to be as if Spring Security were not on the class path. */
+final class WithoutSecurity {
+
+    private static final String PACKAGE = "org.springframework.boot.security.autoconfigure.";
+
+    /** A property. */
+    static final String PROPERTY = "spring.autoconfigure.exclude="
+            + String.join(
+                    ",",
+                    PACKAGE + "SecurityAutoConfiguration",
+                    PACKAGE + "UserDetailsServiceAutoConfiguration",
+                    PACKAGE + "actuate.web.servlet.ManagementWebSecurityAutoConfiguration",
+                    PACKAGE + "web.servlet.SecurityFilterAutoConfiguration",
+                    PACKAGE + "web.servlet.ServletWebSecurityAutoConfiguration");
+
+    private WithoutSecurity() {}
+}
