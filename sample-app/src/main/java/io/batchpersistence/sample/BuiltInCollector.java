@@ -36,7 +36,8 @@ final class BuiltInCollector implements Closeable {
         DOWN,
         SLOW,
         THROTTLE,
-        REJECT;
+        REJECT,
+        UNAUTHORIZED;
 
         /**
          * By its name in any case.

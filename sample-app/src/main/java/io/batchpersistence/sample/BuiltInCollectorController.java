@@ -131,6 +131,9 @@ class BuiltInCollectorController {
                                 Long.toString(settings.retryAfter().toSeconds()))
                         .body("the built-in collector was told to throttle");
             case REJECT -> ResponseEntity.badRequest().body("the built-in collector was told to reject");
+            case UNAUTHORIZED ->
+                ResponseEntity.status(HttpStatus.UNAUTHORIZED)
+                        .body("the built-in collector was told not to know the credentials");
         };
     }
 

@@ -18,7 +18,10 @@ import tools.jackson.core.type.TypeReference;
 import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.json.JsonMapper;
 
-/** Makes entries of the body of a request. Empty lines are left out. Thread-safe. */
+/**
+ * Makes entries of the body of a request. Empty lines are left out. Those without a time are a nanosecond apart, so that they
+ * keep their order, and none is taken for another with the same text. Thread-safe.
+ */
 final class EntryParser {
 
     /** A body that can't be understood; the message says where and why. */
@@ -51,7 +54,7 @@ final class EntryParser {
             number++;
             if (!line.isBlank()) {
                 Instant timestamp = LogLines.timestamp(line);
-                entries.add(LogEntry.builder(timestamp == null ? now : timestamp, line)
+                entries.add(LogEntry.builder(timestamp == null ? now.plusNanos(entries.size()) : timestamp, line)
                         .level(LogLines.level(line))
                         .source("http", batchId + ":" + number)
                         .build());
@@ -69,7 +72,7 @@ final class EntryParser {
             number++;
             if (!line.isBlank()) {
                 try {
-                    entries.add(entry(object(line), now, batchId + ":" + number));
+                    entries.add(entry(object(line), now.plusNanos(entries.size()), batchId + ":" + number));
                 } catch (BadInputException | IllegalArgumentException e) {
                     throw new BadInputException("line " + number + ": " + e.getMessage());
                 }

@@ -6,18 +6,24 @@ import io.batchpersistence.PersistedBatch;
 import java.io.IOException;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
  * Pushes to Loki: entries with the same labels make a stream; what would make too many streams (source id, trace id, fields,
- * batch id) goes into structured metadata. Loki itself drops an entry it already has (same labels, time and line).
- * Thread-safe.
+ * batch id) goes into structured metadata. Thread-safe.
+ *
+ * <p>Loki itself drops an entry it already has (same labels, time and line), so that what is sent again is there once. Two
+ * entries of one batch that it would take for one are a nanosecond apart when they are sent, the same one at each attempt.
+ * If they are in two batches, Loki has only one of them.
  */
 final class LokiSender implements BatchSender {
 
@@ -38,6 +44,9 @@ final class LokiSender implements BatchSender {
 
     private record Push(List<Stream> streams) {}
 
+    /** What Loki knows an entry by. */
+    private record Known(Map<String, String> labels, long nanos, String line) {}
+
     /** A value is an array: time in nanoseconds as a text, line, structured metadata. */
     private record Stream(Map<String, String> stream, List<List<Object>> values) {}
 
@@ -48,9 +57,18 @@ final class LokiSender implements BatchSender {
 
     private Push push(PersistedBatch batch) {
         Map<Map<String, String>, List<List<Object>>> streams = new LinkedHashMap<>();
+        Set<Known> sent = new HashSet<>();
+        Map<Known, Long> next = new HashMap<>();
         for (LogEntry entry : batch.entries()) {
-            streams.computeIfAbsent(labels(entry), labels -> new ArrayList<>())
-                    .add(List.of(nanos(entry.timestamp()), entry.message(), metadata(entry, batch.id())));
+            Map<String, String> labels = labels(entry);
+            Known known = new Known(labels, nanos(entry.timestamp()), entry.message());
+            long nanos = next.getOrDefault(known, known.nanos);
+            while (!sent.add(new Known(labels, nanos, known.line))) {
+                nanos++;
+            }
+            next.put(known, nanos + 1);
+            streams.computeIfAbsent(labels, each -> new ArrayList<>())
+                    .add(List.of(Long.toString(nanos), known.line, metadata(entry, batch.id())));
         }
         List<Stream> list = new ArrayList<>();
         streams.forEach((labels, values) -> list.add(new Stream(labels, values)));
@@ -92,8 +110,7 @@ final class LokiSender implements BatchSender {
         return cleaned.isEmpty() || Character.isDigit(cleaned.charAt(0)) ? "_" + cleaned : cleaned;
     }
 
-    private static String nanos(Instant time) {
-        long nanos = Math.addExact(Math.multiplyExact(time.getEpochSecond(), 1_000_000_000L), (long) time.getNano());
-        return Long.toString(nanos);
+    private static long nanos(Instant time) {
+        return Math.addExact(Math.multiplyExact(time.getEpochSecond(), 1_000_000_000L), (long) time.getNano());
     }
 }

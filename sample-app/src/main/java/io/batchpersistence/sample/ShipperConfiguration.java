@@ -136,6 +136,16 @@ class ShipperConfiguration {
     }
 
     @Bean
+    OperatorController operatorController(BatchPersistence persistence, Map<String, BatchSender> senders) {
+        return new OperatorController(persistence, senders.keySet());
+    }
+
+    @Bean
+    Alarms alarms() {
+        return new Alarms(CLOCK);
+    }
+
+    @Bean
     MeterBinder shipperMetrics(ShipperStats stats) {
         Map<String, AtomicLong> counters = Map.of(
                 "shipper.batches", stats.batches,

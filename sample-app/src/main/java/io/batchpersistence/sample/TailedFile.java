@@ -72,6 +72,9 @@ final class TailedFile implements AutoCloseable {
     private long sizeAtEnd = -1;
 
     private Instant grownAt;
+    /** When the last line without a time of its own is said to have been written. */
+    private Instant lastTaken = Instant.EPOCH;
+
     private @Nullable Instant goneSince;
     private @Nullable Instant retryAt;
     private Duration backoff = FIRST_BACKOFF;
@@ -293,7 +296,7 @@ final class TailedFile implements AutoCloseable {
 
     private LogEntry entry(Line line, Instant now) {
         Instant timestamp = LogLines.timestamp(line.text());
-        LogEntry.Builder entry = LogEntry.builder(timestamp == null ? now : timestamp, line.text())
+        LogEntry.Builder entry = LogEntry.builder(timestamp == null ? taken(now) : timestamp, line.text())
                 .level(LogLines.level(line.text()))
                 .label("filename", name)
                 .source("file", sourceId(line));
@@ -301,6 +304,12 @@ final class TailedFile implements AutoCloseable {
             entry.field("part", line.at().part() + 1);
         }
         return entry.build();
+    }
+
+    /** No two lines at the same time: a collector sorts by it, and Loki takes two lines with the same text for one. */
+    private Instant taken(Instant now) {
+        lastTaken = now.isAfter(lastTaken) ? now : lastTaken.plusNanos(1);
+        return lastTaken;
     }
 
     /** The same for the same line after every restart. */

@@ -20,6 +20,12 @@
  *       holds at most one batch a file and a short queue of first sends a collector.
  * </ul>
  *
+ * <h2>When batches can't be delivered</h2>
+ *
+ * The two senders say what an answer means (try again, try again then, never); everything else is the library's, as {@code
+ * application.yml} tells it. {@link io.batchpersistence.sample.Alarms} listens to what it announces, {@link
+ * io.batchpersistence.sample.OperatorController} does what an operator decides. {@code sample-app/README.md} shows all of it.
+ *
  * <h2>Threads</h2>
  *
  * One thread reads all files and persists their batches; it is never interrupted, since that would close file channels. One

@@ -146,7 +146,7 @@ class BuiltInCollectorTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"down, 503", "throttle, 429", "reject, 400"})
+    @CsvSource({"down, 503", "throttle, 429", "reject, 400", "unauthorized, 401"})
     void misbehavesAsTold(String mode, int answer) throws Exception {
         http.perform(post("/collector/mode/" + mode)).andExpect(status().isOk());
         http.perform(get("/collector/mode")).andExpect(jsonPath("$.mode").value(mode));
@@ -178,7 +178,8 @@ class BuiltInCollectorTest {
     void namesTheModesThereAre() throws Exception {
         http.perform(post("/collector/mode/sleepy"))
                 .andExpect(status().isBadRequest())
-                .andExpect(jsonPath("$.detail").value(Matchers.endsWith("there are up, down, slow, throttle, reject")));
+                .andExpect(jsonPath("$.detail")
+                        .value(Matchers.endsWith("there are up, down, slow, throttle, reject, unauthorized")));
     }
 
     @ParameterizedTest

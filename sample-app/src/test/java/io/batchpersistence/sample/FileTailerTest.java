@@ -274,6 +274,21 @@ class FileTailerTest {
     }
 
     @Test
+    void noTwoLinesAreFromTheSameTime() throws IOException {
+        append("same\n".repeat(10));
+        FileTailer tailer = tailer();
+        settle(tailer);
+        append("same\n");
+        settle(tailer);
+
+        assertThat(outbox.taken.stream().flatMap(batch -> batch.entries().stream()))
+                .extracting(LogEntry::timestamp)
+                .hasSize(11)
+                .doesNotHaveDuplicates()
+                .isSorted();
+    }
+
+    @Test
     void keepsItsPlaceWhileBatchesAreRefused() throws IOException {
         Path other = directory.resolve("other.log");
         sources = List.of(new Source(log.toString(), null), new Source(other.toString(), "elasticsearch"));

@@ -138,7 +138,7 @@ class LogControllerTest {
         assertThat(first.sourceId()).isEqualTo("till-7");
         assertThat(first.traceId()).isEqualTo("0af7651916cd43dd8448eb211c80319c");
         assertThat(first.spanId()).isEqualTo("b7ad6b7169203331");
-        assertThat(entry(1).timestamp()).isEqualTo(Instant.parse("2026-03-01T12:00:00Z"));
+        assertThat(entry(1).timestamp()).isEqualTo(Instant.parse("2026-03-01T12:00:00.000000001Z"));
     }
 
     @ParameterizedTest

@@ -98,6 +98,33 @@ class SendersTest {
                 """));
     }
 
+    @Test
+    void lokiDoesNotTakeEqualLinesForOne() throws Exception {
+        PersistedBatch batch = batch(
+                LogEntry.of(TIME, "INFO", "again"),
+                LogEntry.of(TIME.plusNanos(1), "INFO", "again"),
+                LogEntry.of(TIME, "INFO", "again"),
+                LogEntry.of(TIME, "ERROR", "again"),
+                LogEntry.of(TIME, "INFO", "again"));
+        loki().send(batch);
+
+        String first = collector.request().body();
+        JsonNode streams = JSON.readTree(first).path("streams");
+        assertThat(streams.path(0)
+                        .path("values")
+                        .valueStream()
+                        .map(value -> value.path(0).asString()))
+                .containsExactly(
+                        "1769860800123456789", "1769860800123456790", "1769860800123456791", "1769860800123456792");
+        assertThat(streams.path(1)
+                        .path("values")
+                        .valueStream()
+                        .map(value -> value.path(0).asString()))
+                .containsExactly("1769860800123456789");
+        loki().send(batch);
+        assertThat(collector.requests).last().extracting("body").isEqualTo(first);
+    }
+
     @ParameterizedTest
     @ValueSource(ints = {400, 409, 413, 415, 422})
     void someAnswersAreForGood(int status) {

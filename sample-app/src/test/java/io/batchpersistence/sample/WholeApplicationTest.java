@@ -125,6 +125,81 @@ class WholeApplicationTest {
         assertThat(collector.mode()).isEqualTo(BuiltInCollector.Mode.UP);
     }
 
+    private String get(String path) throws IOException, InterruptedException {
+        URI uri = URI.create("http://localhost:" + environment.getProperty("local.server.port") + path);
+        return http.send(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString())
+                .body();
+    }
+
+    private void awaitBatch(String state, String reason) {
+        await().atMost(Duration.ofSeconds(30))
+                .untilAsserted(() -> assertThat(get("/actuator/batchpersistence/batches?state=" + state))
+                        .contains(reason));
+    }
+
+    @Test
+    void whatWasRejectedIsReplayedOnceItIsMended() throws Exception {
+        post("/collector/mode/reject", "text/plain", "");
+        post("/logs", "text/plain", "rejected\n");
+        awaitBatch("DEAD", "answered 400: the built-in collector was told to reject");
+
+        post("/collector/mode/up", "text/plain", "");
+        assertThat(post("/batches/replay?collector=loki&reason=*400*&per_second=5", "text/plain", "")
+                        .body())
+                .isEqualTo("{\"batches\":1}");
+        awaitReceived("rejected");
+    }
+
+    @Test
+    void whatNobodyWantsAnyMoreIsDiscarded() throws Exception {
+        post("/collector/mode/reject", "text/plain", "");
+        post("/logs", "text/plain", "unwanted\n");
+        awaitBatch("DEAD", "told to reject");
+
+        URI uri = URI.create("http://localhost:" + environment.getProperty("local.server.port") + "/batches/dead");
+        HttpRequest request = HttpRequest.newBuilder(uri).DELETE().build();
+        assertThat(http.send(request, BodyHandlers.ofString()).body()).isEqualTo("{\"batches\":1}");
+        assertThat(get("/actuator/batchpersistence/batches?state=DEAD")).isEqualTo("{\"batches\":[]}");
+    }
+
+    @Test
+    void wrongCredentialsAreNotTriedAgainUntilAnOperatorSaysSo() throws Exception {
+        post("/collector/mode/unauthorized", "text/plain", "");
+        post("/logs", "text/plain", "unauthorized\n");
+        awaitBatch("PENDING", "answered 401");
+
+        post("/collector/mode/up", "text/plain", "");
+        post("/logs", "text/plain", "authorized\n");
+        awaitReceived("authorized");
+        assertThat(received()).doesNotContain("unauthorized");
+        assertThat(post("/batches/recover?reason=*401*", "text/plain", "").body())
+                .isEqualTo("{\"batches\":1}");
+        awaitReceived("unauthorized");
+    }
+
+    @Test
+    void nothingIsSentToAPausedCollector() throws Exception {
+        assertThat(post("/batches/pause/elasticsearch", "text/plain", "").body())
+                .contains("\"paused\":true");
+        post("/logs?collector=elasticsearch", "text/plain", "paused\n");
+        post("/logs", "text/plain", "not paused\n");
+        awaitReceived("not paused");
+        assertThat(received()).doesNotContain("paused");
+
+        assertThat(post("/batches/resume/elasticsearch", "text/plain", "").body())
+                .contains("\"paused\":false");
+        awaitReceived("paused");
+    }
+
+    @Test
+    void explainsWhatAnOperatorGotWrong() throws Exception {
+        HttpResponse<String> answer = post("/batches/pause/lokki", "text/plain", "");
+        assertThat(answer.statusCode()).isEqualTo(404);
+        assertThat(answer.body()).contains("lokki", "[elasticsearch, loki]");
+        assertThat(post("/batches/replay?per_second=-1", "text/plain", "").statusCode())
+                .isEqualTo(400);
+    }
+
     @Test
     void explainsWhatIsWrongWithARequest() throws Exception {
         HttpResponse<String> answer = post("/logs", "application/x-ndjson", "{\"message\":\"ok\"}\nnonsense");

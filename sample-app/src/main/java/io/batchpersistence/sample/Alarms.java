@@ -1,0 +1,112 @@
+package io.batchpersistence.sample;
+
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorOutage;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.spring.event.BatchCorruptedEvent;
+import io.batchpersistence.spring.event.BatchDeadLetteredEvent;
+import io.batchpersistence.spring.event.BatchEvictedEvent;
+import io.batchpersistence.spring.event.BatchExpiredEvent;
+import io.batchpersistence.spring.event.CollectorOutageClosedEvent;
+import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
+import java.time.Clock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import org.slf4j.Logger;
+import org.springframework.context.event.EventListener;
+
+/**
+ * Tells somebody what only a person can mend, and what to do: here by a line in the log, where another application would send
+ * a message. Of batches at most once a minute for each collector: one alarm is enough, and the log is shipped itself.
+ * Thread-safe.
+ */
+final class Alarms {
+
+    private static final Logger log = SingleLine.logger(Alarms.class);
+    private static final Duration QUIET = Duration.ofMinutes(1);
+
+    private final Clock clock;
+    private final Map<String, Instant> last = new ConcurrentHashMap<>();
+
+    /**
+     * Without any alarm so far.
+     *
+     * @param clock tells when a minute is over
+     */
+    Alarms(Clock clock) {
+        this.clock = clock;
+    }
+
+    @EventListener
+    void outageOpened(CollectorOutageOpenedEvent event) {
+        CollectorOutage outage = event.outage();
+        log.warn(
+                "ALARM: {} is down ({}). Lines are kept; see to it before their batch_ttl is over",
+                outage.collectorType(),
+                outage.lastFailure());
+    }
+
+    @EventListener
+    void outageClosed(CollectorOutageClosedEvent event) {
+        CollectorOutage outage = event.outage();
+        if (outage.answered() && outage.until() != null) {
+            log.info(
+                    "{} is back after {} s",
+                    outage.collectorType(),
+                    Duration.between(outage.since(), outage.until()).toSeconds());
+        }
+    }
+
+    @EventListener
+    void deadLettered(BatchDeadLetteredEvent event) {
+        BatchSummary batch = event.batch();
+        if (isTime("dead " + batch.collectorType())) {
+            log.warn(
+                    "ALARM: {} does not take batch '{}' ({}). Look at /actuator/batchpersistence/batches?state=DEAD, mend"
+                            + " what is wrong, and POST /batches/replay?collector={}",
+                    batch.collectorType(),
+                    batch.id(),
+                    batch.failureReason(),
+                    batch.collectorType());
+        }
+    }
+
+    @EventListener
+    void expired(BatchExpiredEvent event) {
+        lost(event.batch(), "nobody took it in time");
+    }
+
+    @EventListener
+    void evicted(BatchEvictedEvent event) {
+        lost(event.batch(), "there was no room for it any more");
+    }
+
+    private void lost(BatchSummary batch, String why) {
+        if (isTime("lost " + batch.collectorType())) {
+            log.error(
+                    "ALARM: {} lines for {} are LOST with batch '{}': {}",
+                    batch.entryCount(),
+                    batch.collectorType(),
+                    batch.id(),
+                    why);
+        }
+    }
+
+    @EventListener
+    void corrupted(BatchCorruptedEvent event) {
+        if (isTime("corrupted")) {
+            log.error("ALARM: the disk has damaged {}", event.damage());
+        }
+    }
+
+    private boolean isTime(String alarm) {
+        Instant now = clock.instant();
+        Instant before = last.get(alarm);
+        if (before == null) {
+            return last.putIfAbsent(alarm, now) == null;
+        }
+        return !before.plus(QUIET).isAfter(now) && last.replace(alarm, before, now);
+    }
+}

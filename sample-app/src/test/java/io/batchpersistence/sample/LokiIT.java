@@ -1,0 +1,62 @@
+package io.batchpersistence.sample;
+
+import static org.junit.jupiter.api.Assumptions.abort;
+
+import com.github.dockerjava.api.DockerClient;
+import com.github.dockerjava.api.command.PullImageResultCallback;
+import com.github.dockerjava.api.exception.NotFoundException;
+import java.nio.file.Path;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.testcontainers.DockerClientFactory;
+
+/** With a real Loki, which is skipped where there is no Docker engine or its image can't be had. */
+class LokiIT {
+
+    private static final int PULL_SECONDS = 60;
+
+    @TempDir
+    Path directory;
+
+    @Test
+    void hasEachLineOnceAfterAKillAndAnOutage() throws Exception {
+        needsAnEngineAndTheImage();
+        try (LokiContainer loki = new LokiContainer()) {
+            loki.start();
+            RealCollectorScenario.play(loki, directory);
+        }
+    }
+
+    private static void needsAnEngineAndTheImage() throws InterruptedException {
+        if (!DockerClientFactory.instance().isDockerAvailable()) {
+            skip("no Docker engine answers");
+        }
+        DockerClient docker = DockerClientFactory.instance().client();
+        try {
+            docker.inspectImageCmd(LokiContainer.IMAGE).exec();
+        } catch (NotFoundException e) {
+            pull(docker);
+        }
+    }
+
+    private static void pull(DockerClient docker) throws InterruptedException {
+        boolean pulled = false;
+        String reason = "not within " + PULL_SECONDS + " s";
+        try {
+            pulled = docker.pullImageCmd(LokiContainer.IMAGE)
+                    .exec(new PullImageResultCallback())
+                    .awaitCompletion(PULL_SECONDS, TimeUnit.SECONDS);
+        } catch (RuntimeException e) { // no network, no registry, no such image
+            reason = String.valueOf(e.getMessage()).strip();
+        }
+        if (!pulled) {
+            skip("the image " + LokiContainer.IMAGE + " can't be pulled: " + reason);
+        }
+    }
+
+    private static void skip(String reason) {
+        System.out.println("SKIPPED: tests with Loki: " + reason); // the summary has no reasons
+        abort(reason);
+    }
+}
