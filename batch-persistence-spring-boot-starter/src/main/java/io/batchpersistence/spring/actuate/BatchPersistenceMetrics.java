@@ -4,6 +4,7 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
@@ -27,7 +28,6 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
@@ -35,6 +35,7 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
@@ -282,20 +283,27 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
 
     private void register(MeterRegistry registry, String name) {
         Tags tags = Tags.of(COLLECTOR, name);
-        String held = "Batches held";
-        gauge(registry, tags.and("state", "pending"), "batches", held, of(name, CollectorStats::pending));
-        gauge(registry, tags.and("state", "in_flight"), "batches", held, of(name, CollectorStats::inFlight));
-        gauge(registry, tags.and("state", "dead"), "batches", held, of(name, CollectorStats::dead));
-        bytes(registry, tags, "bytes", "Payload bytes on disk of the batches held", of(name, CollectorStats::bytes));
-        TimeGauge.builder(
-                        PREFIX + "oldest.pending.age", this, TimeUnit.MILLISECONDS, metrics -> metrics.ageMillis(name))
-                .description("Age of the oldest batch that is not a dead letter")
-                .tags(tags)
-                .register(registry);
-        TimeGauge.builder(PREFIX + "outage.age", this, TimeUnit.MILLISECONDS, metrics -> metrics.outageMillis(name))
-                .description("How long the collector has been taken to be down; 0 if it is not")
-                .tags(tags)
-                .register(registry);
+        held(registry, tags, name, "pending", CollectorStats::pending, CollectorStats::pendingVolume);
+        held(registry, tags, name, "in_flight", CollectorStats::inFlight, CollectorStats::inFlightVolume);
+        held(registry, tags, name, "dead", CollectorStats::dead, CollectorStats::deadVolume);
+        age(
+                registry,
+                tags,
+                "oldest.pending.age",
+                "Age of the oldest batch that is not a dead letter",
+                metrics -> metrics.ageMillis(metrics.stats(name).oldestPending()));
+        age(
+                registry,
+                tags,
+                "oldest.dead.age",
+                "How long ago the first of the dead letters was given up",
+                metrics -> metrics.ageMillis(metrics.stats(name).oldestDead()));
+        age(
+                registry,
+                tags,
+                "outage.age",
+                "How long the collector has been taken to be down; 0 if it is not",
+                metrics -> metrics.outageMillis(name));
         lane(
                 registry,
                 tags,
@@ -344,6 +352,41 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 "Times that the collector was taken to be down, since the application started",
                 metrics -> counted(metrics.outages, name));
         var unused = List.of(lag(registry, name), delivery(registry, name)); // there from the beginning, at 0
+    }
+
+    private void held(
+            MeterRegistry registry,
+            Tags collector,
+            String name,
+            String state,
+            ToLongFunction<CollectorStats> batches,
+            Function<CollectorStats, BatchVolume> volume) {
+        Tags tags = collector.and("state", state);
+        gauge(registry, tags, "batches", "Batches held", of(name, batches));
+        gauge(
+                registry,
+                tags,
+                "entries",
+                "Entries of the batches held",
+                of(name, stats -> volume.apply(stats).entries()));
+        bytes(
+                registry,
+                tags,
+                "bytes",
+                "Payload bytes on disk of the batches held",
+                of(name, stats -> volume.apply(stats).bytes()));
+    }
+
+    private void age(
+            MeterRegistry registry,
+            Tags tags,
+            String meter,
+            String description,
+            ToDoubleFunction<BatchPersistenceMetrics> millis) {
+        TimeGauge.builder(PREFIX + meter, this, TimeUnit.MILLISECONDS, millis)
+                .description(description)
+                .tags(tags)
+                .register(registry);
     }
 
     private void lane(
@@ -441,11 +484,10 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         return count == null ? 0 : count.sum();
     }
 
-    private double ageMillis(String name) {
-        Instant oldest = stats(name).oldestPending();
-        return oldest == null
+    private double ageMillis(@Nullable Instant since) {
+        return since == null
                 ? 0
-                : Math.max(0, Duration.between(oldest, clock.instant()).toMillis());
+                : Math.max(0, Duration.between(since, clock.instant()).toMillis());
     }
 
     /** The lane of a collector type, or the lanes of all others. */
@@ -460,11 +502,8 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
     }
 
     private double outageMillis(String name) {
-        Instant now = clock.instant();
         return lanes(name)
-                .map(LaneStatus::outageSince)
-                .filter(Objects::nonNull)
-                .mapToLong(since -> Math.max(0, Duration.between(since, now).toMillis()))
+                .mapToDouble(lane -> ageMillis(lane.outageSince()))
                 .max()
                 .orElse(0);
     }
