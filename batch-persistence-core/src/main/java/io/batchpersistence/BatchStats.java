@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
  * @param diskUsage bytes of all files of the store
  * @param maxDiskUsage their bound
  * @param problem why the store cannot take batches at the moment, in words for a person; {@code null} if it can
+ * @param writes what was written since the store was opened
  */
 public record BatchStats(
         Map<String, CollectorStats> collectors,
@@ -19,7 +20,35 @@ public record BatchStats(
         long maxBatches,
         long diskUsage,
         long maxDiskUsage,
-        @Nullable String problem) {
+        @Nullable String problem,
+        Writes writes) {
+
+    /**
+     * How a store has written since it was opened. All are sums that only grow.
+     *
+     * @param groups groups of batches, each written in one go, and where batches are forced, forced together (group commit)
+     * @param groupNanos how long writing them took, forces included
+     * @param batches batches in them that were stored
+     * @param bytes of these batches' payloads
+     * @param forces how often anything was forced to the device: groups, journals, directories
+     * @param forceNanos how long that took
+     */
+    public record Writes(long groups, long groupNanos, long batches, long bytes, long forces, long forceNanos) {
+
+        /** Nothing, or not known. */
+        public static final Writes NONE = new Writes(0, 0, 0, 0, 0, 0);
+    }
+
+    /** Of a store that does not count what it writes; for the parameters see the record. */
+    public BatchStats(
+            Map<String, CollectorStats> collectors,
+            long batches,
+            long maxBatches,
+            long diskUsage,
+            long maxDiskUsage,
+            @Nullable String problem) {
+        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, Writes.NONE);
+    }
 
     /** Copies the map. */
     public BatchStats {

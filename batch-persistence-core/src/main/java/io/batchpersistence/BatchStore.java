@@ -68,8 +68,15 @@ public interface BatchStore extends AutoCloseable {
      *
      * @param batch the batch
      * @param fence identifies this claim: settling with another fence changes nothing
+     * @param due since when it could have been handed out; {@code null} if that is not known
      */
-    record Claim(PersistedBatch batch, long fence) {}
+    record Claim(PersistedBatch batch, long fence, @Nullable Instant due) {
+
+        /** Not known since when it was due. */
+        public Claim(PersistedBatch batch, long fence) {
+            this(batch, fence, null);
+        }
+    }
 
     /** The fence to settle with when the claim is not known: whoever holds it. */
     long ANY_FENCE = 0;

@@ -17,6 +17,16 @@ public interface RecoveredBatch {
     PersistedBatch batch();
 
     /**
+     * How long it had been due when it was handed out: the lag of its lane. Time in which the application did not run does not
+     * count.
+     *
+     * @return not negative; zero where that is not known
+     */
+    default Duration overdue() {
+        return Duration.ZERO;
+    }
+
+    /**
      * The collector has it.
      *
      * @return whether this settled it

@@ -20,6 +20,7 @@ import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
+import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.FailureClassifier.Kind;
 import io.batchpersistence.FailureGroup;
@@ -55,11 +56,13 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import java.util.random.RandomGenerator;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -111,6 +114,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final BatchStore store;
     private final Function<String, CollectorSettings> settings;
     private final Function<String, @Nullable RecoveryTarget> targets;
+    private final UnaryOperator<Map<String, String>> contexts;
     private final OverflowPolicy overflowPolicy;
     private final Duration overflowTimeout;
     private final long maxDeadLetterBytes;
@@ -122,6 +126,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Executor executor;
     private final @Nullable ExecutorService ownExecutor;
     private final Timekeeper time;
+    private final Instant began;
     private final RandomGenerator random;
 
     private final ConcurrentMap<String, Lane> lanes = new ConcurrentHashMap<>();
@@ -144,6 +149,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     /** The threads between asking for a batch and having handed it over; more than once if nested. */
     private final List<Thread> workers = new ArrayList<>();
 
+    // ---- see EngineCounters
+    private final LongAdder refusedFull = new LongAdder();
+    private final LongAdder refusedError = new LongAdder();
+    private final LongAdder replayed = new LongAdder();
+    private final LongAdder timedOut = new LongAdder();
+
     private volatile boolean closing;
     private volatile boolean closed;
 
@@ -151,6 +162,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         store = builder.store;
         settings = builder.settings;
         targets = builder.targets;
+        contexts = builder.contexts;
         overflowPolicy = builder.overflowPolicy;
         overflowTimeout = builder.overflowTimeout;
         maxDeadLetterBytes = builder.maxDeadLetterBytes;
@@ -162,6 +174,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
         time = new Timekeeper(
                 builder.clock, builder.ticker(), !store.collectorTypes().isEmpty(), store.lastUsed());
+        began = time.steady();
         random = builder.random;
         Executor telling = builder.announcements;
         announcer = new Announcer(
@@ -245,6 +258,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private void persist(Arrival arrival) {
         Throwable failure = await(append(arrival, true));
         if (failure != null) {
+            countRefused(failure);
             throw unchecked(failure);
         }
     }
@@ -269,10 +283,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
+    private void countRefused(@Nullable Throwable failure) {
+        if (failure instanceof BatchRejectedException) {
+            refusedFull.increment();
+        } else if (failure instanceof BatchPersistenceException && !(failure instanceof DuplicateBatchException)) {
+            refusedError.increment();
+        }
+    }
+
     private NewBatch newBatch(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         Instant now = time.wall();
-        return leased(new NewBatch(batchId, collectorType, entries, context, now, now));
+        return leased(new NewBatch(batchId, collectorType, entries, contexts.apply(context), now, now));
     }
 
     private NewBatch leased(NewBatch batch) {
@@ -453,7 +475,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return result;
     }
 
-    private static void complete(CompletableFuture<@Nullable Void> result, @Nullable Throwable failure) {
+    private void complete(CompletableFuture<@Nullable Void> result, @Nullable Throwable failure) {
+        countRefused(failure);
         if (failure == null) {
             result.complete(null);
         } else {
@@ -507,7 +530,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     null,
                     batch.context(),
                     BatchState.IN_FLIGHT);
-            HandOver handOver = new HandOver(new Claim(first, BatchStore.ANY_FENCE), lane, permit, settling);
+            HandOver handOver =
+                    new HandOver(new Claim(first, BatchStore.ANY_FENCE), lane, permit, settling, Duration.ZERO);
             handOvers.put(batch.id(), handOver);
             return sendFirst(handOver, sender);
         } finally {
@@ -651,9 +675,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 .collectorTypes(lane.collectorType)
                 .states(BatchState.DEAD)
                 .retries(lane.settings().retry().maxRetries(), Integer.MAX_VALUE);
-        long replayed = store.replay(usedUp, time.steady(), Duration.ZERO);
-        if (replayed > 0) {
-            log.info("collector '{}': {} dead letters are replayed after its outage", lane.collectorType, replayed);
+        long count = store.replay(usedUp, time.steady(), Duration.ZERO);
+        if (count > 0) {
+            replayed.add(count);
+            log.info("collector '{}': {} dead letters are replayed after its outage", lane.collectorType, count);
             pump(lane);
         }
     }
@@ -830,7 +855,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         HandOver found = handOvers.get(lease.batchId());
         HandOver handOver = found != null && (found.isFirstSend() || found.fence() == lease.fence()) ? found : null;
         Duration timeout = lane(lease.collectorType()).settings().batchTimeout();
-        failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), handOver);
+        if (failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), handOver)) {
+            timedOut.increment();
+        }
         if (handOver != null) {
             if (handOver.interrupt()) {
                 log.warn(
@@ -1022,7 +1049,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 claims = claim(lane, permit, now);
             }
             if (!claims.isEmpty()) {
-                handOver = new HandOver(claims.get(0), lane, permit, settling);
+                handOver = new HandOver(claims.get(0), lane, permit, settling, overdue(claims.get(0), now));
                 handOvers.put(handOver.batch().id(), handOver);
             }
             return handOver;
@@ -1037,6 +1064,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 lane.giveBack(permit);
             }
         }
+    }
+
+    /** The time in which the application did not run does not count. */
+    private Duration overdue(Claim claim, Instant now) {
+        Instant due = claim.due();
+        if (due == null || !due.isBefore(now)) {
+            return Duration.ZERO;
+        }
+        return Duration.between(due.isBefore(began) ? began : due, now);
     }
 
     private List<Claim> claim(Lane lane, Lane.Permit permit, Instant now) {
@@ -1231,6 +1267,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Duration apart = perSecond == 0 ? Duration.ZERO : Duration.ofNanos((long) Math.min(1e9 / perSecond, 1e15));
         long count = store.replay(selector.states(BatchState.DEAD), time.steady(), apart);
         if (count > 0) {
+            replayed.add(count);
             recover();
         }
         return count;
@@ -1379,6 +1416,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
+     * What has been done.
+     *
+     * @return a snapshot
+     */
+    public EngineCounters counters() {
+        return new EngineCounters(
+                refusedFull.sum(), refusedError.sum(), replayed.sum(), timedOut.sum(), executing.size());
+    }
+
+    /**
      * How the lanes are doing.
      *
      * @return a snapshot by collector type, in alphabetical order; only those that hold batches or have lately, or are paused
@@ -1472,6 +1519,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private Duration overflowTimeout = Duration.ofSeconds(5);
         private long maxDeadLetterBytes = Long.MAX_VALUE;
         private Function<String, @Nullable RecoveryTarget> targets = type -> null;
+        private UnaryOperator<Map<String, String>> contexts = context -> context;
         private List<String> excludedGlobs = List.of();
         private FailureClassifier classifier = FailureClassifier.TRANSIENT;
         private BatchListener listener = new BatchListener() {};
@@ -1538,6 +1586,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
          */
         public Builder targets(Function<String, @Nullable RecoveryTarget> byCollectorType) {
             targets = Objects.requireNonNull(byCollectorType, "targets must not be null");
+            return this;
+        }
+
+        /**
+         * What else is kept in the context of a batch, for instance the trace in which it is persisted.
+         *
+         * @param contexts gets the context that the caller gave, which it must not change, and returns the one that is kept.
+         *     Called by the thread that persists; what it throws, that thread gets, and the batch is not taken. Default: as given
+         * @return this
+         */
+        public Builder contexts(UnaryOperator<Map<String, String>> contexts) {
+            this.contexts = Objects.requireNonNull(contexts, "contexts must not be null");
             return this;
         }
 

@@ -35,6 +35,7 @@ final class HandOver implements RecoveredBatch {
     private final Lane lane;
     private final Lane.Permit permit;
     private final Settling settling;
+    private final Duration overdue;
     private final AtomicReference<Settled> settled = new AtomicReference<>(Settled.NO);
     private volatile boolean detached;
     private volatile boolean workerWentOn;
@@ -43,16 +44,22 @@ final class HandOver implements RecoveredBatch {
     private @Nullable Thread thread;
     private boolean interrupted;
 
-    HandOver(Claim claim, Lane lane, Lane.Permit permit, Settling settling) {
+    HandOver(Claim claim, Lane lane, Lane.Permit permit, Settling settling, Duration overdue) {
         this.claim = claim;
         this.lane = lane;
         this.permit = permit;
         this.settling = settling;
+        this.overdue = overdue;
     }
 
     @Override
     public PersistedBatch batch() {
         return claim.batch();
+    }
+
+    @Override
+    public Duration overdue() {
+        return overdue;
     }
 
     long fence() {

@@ -7,6 +7,7 @@ import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.Batches;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.Map;
 import java.util.SplittableRandom;
@@ -41,7 +42,8 @@ class HandOverTest {
                 public boolean fail(HandOver settled, Failure failure) {
                     return true;
                 }
-            });
+            },
+            Duration.ZERO);
 
     private boolean interruptFromAnotherThread() {
         boolean[] reached = new boolean[1];

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.DirectoryLockedException;
 import io.batchpersistence.LogEntry;
@@ -157,6 +158,27 @@ abstract class DiskStoreContractTest extends BatchStoreContractTest {
         store.discard(BatchSelector.all(), now());
         store.reclaim();
         assertThat(store.stats().diskUsage()).isEqualTo(bytesOnDisk() - lock);
+    }
+
+    @Test
+    void what_was_written_is_counted() {
+        BatchStats.Writes before = store.stats().writes();
+        append("a", "b", "c");
+        store.append(noise("noise", 10_000)).join();
+        BatchStats.Writes after = store.stats().writes();
+        assertThat(after.batches() - before.batches()).isEqualTo(4);
+        assertThat(after.groups() - before.groups()).isBetween(1L, 4L);
+        assertThat(after.bytes() - before.bytes()).isGreaterThan(5_000);
+        assertThat(after.forces() - before.forces()).isGreaterThanOrEqualTo(after.groups() - before.groups());
+        assertThat(after.forceNanos()).isGreaterThan(before.forceNanos());
+        assertThat(after.groupNanos()).isGreaterThan(before.groupNanos());
+    }
+
+    @Test
+    void what_is_refused_was_not_written() {
+        reopenWith(1 << 20, 0);
+        int taken = fill("a", 20_000).size();
+        assertThat(store.stats().writes().batches()).isEqualTo(taken);
     }
 
     @Test

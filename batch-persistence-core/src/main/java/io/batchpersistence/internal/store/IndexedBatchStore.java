@@ -20,6 +20,7 @@ import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -95,6 +96,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private final DiskStoreOptions options;
     private final DirectoryLock directoryLock;
+    private final MeasuredDisk measuredDisk;
     private final Quarantine quarantine;
     private final PayloadLog payload;
     private final StoreWriter writer;
@@ -154,7 +156,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                 DirectoryLock.acquire(disk, options.directory(), options.clock().instant());
         boolean opened = false;
         try {
-            Disk guarded = directoryLock.guard(disk);
+            this.measuredDisk = new MeasuredDisk(disk);
+            Disk guarded = directoryLock.guard(measuredDisk);
             this.quarantine =
                     new Quarantine(guarded, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
             this.payload = factory.create(guarded, options);
@@ -507,6 +510,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
         List<Row> taken = new ArrayList<>();
         List<Long> fencesTaken = new ArrayList<>();
+        List<Instant> dues = new ArrayList<>();
         lock.lock();
         try {
             writer.requireOpen();
@@ -516,6 +520,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 if (slot == BatchIndex.NONE) {
                     break;
                 }
+                dues.add(Instant.ofEpochMilli(index.due(slot)));
                 index.fly(slot, PayloadLog.millis(leaseUntil));
                 taken.add(row(slot));
                 fencesTaken.add(++fences);
@@ -527,7 +532,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         int done = 0;
         try {
             for (; done < taken.size(); done++) {
-                Claim claim = read(taken.get(done), fencesTaken.get(done));
+                Claim claim = read(taken.get(done), fencesTaken.get(done), dues.get(done));
                 if (claim != null) {
                     claims.add(claim);
                 }
@@ -544,7 +549,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         return claims;
     }
 
-    private @Nullable Claim read(Row row, long fence) {
+    private @Nullable Claim read(Row row, long fence, Instant due) {
         PayloadLog.Content content;
         try {
             content = read(row, payload::content);
@@ -566,7 +571,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
-        return new Claim(batch, fence);
+        return new Claim(batch, fence, due);
     }
 
     /** What could not even be read was no attempt; but it must not stand in the way of those behind it. */
@@ -1272,7 +1277,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                     options.maxBatches(),
                     diskUsage(),
                     options.maxDiskUsage(),
-                    misplaced != null ? misplaced : writer.problem());
+                    misplaced != null ? misplaced : writer.problem(),
+                    writer.writes(measuredDisk));
         } finally {
             lock.unlock();
         }

@@ -2,8 +2,10 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.SingleLine;
+import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
@@ -16,6 +18,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
@@ -110,6 +113,13 @@ final class StoreWriter {
     private long lastGenerationNanos;
     private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
     private volatile @Nullable String journalProblem;
+
+    // ---- for statistics, see BatchStats.Writes ---------------------------------------------------
+
+    private final LongAdder groups = new LongAdder();
+    private final LongAdder groupNanos = new LongAdder();
+    private final LongAdder writtenBatches = new LongAdder();
+    private final LongAdder writtenBytes = new LongAdder();
 
     private record PayloadChange(
             Location location, @Nullable Standing standing) {}
@@ -257,6 +267,17 @@ final class StoreWriter {
             problem = failure == null ? null : marksProblem(failure);
         }
         return problem;
+    }
+
+    /** Needs no lock. */
+    BatchStats.Writes writes(MeasuredDisk disk) {
+        return new BatchStats.Writes(
+                groups.sum(),
+                groupNanos.sum(),
+                writtenBatches.sum(),
+                writtenBytes.sum(),
+                disk.forces(),
+                disk.forceNanos());
     }
 
     /** The journal's files. Needs no lock. */
@@ -418,11 +439,24 @@ final class StoreWriter {
             writeJournal(marks);
         }
         if (!group.isEmpty()) {
+            long began = System.nanoTime();
             payload.write(group);
+            written(group, System.nanoTime() - began);
             if (options.sync() == SyncPolicy.INTERVAL) {
                 forceLater();
             }
             publish(group);
+        }
+    }
+
+    private void written(List<PayloadLog.Append> group, long nanos) {
+        groups.increment();
+        groupNanos.add(nanos);
+        for (PayloadLog.Append append : group) {
+            if (append.location != null) {
+                writtenBatches.increment();
+                writtenBytes.add(append.location.length());
+            }
         }
     }
 

@@ -4,17 +4,25 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
 import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.engine.EngineCounters;
 import io.batchpersistence.engine.LaneStatus;
 import io.micrometer.core.instrument.FunctionCounter;
+import io.micrometer.core.instrument.FunctionTimer;
 import io.micrometer.core.instrument.Gauge;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.Tags;
 import io.micrometer.core.instrument.TimeGauge;
+import io.micrometer.core.instrument.Timer;
 import io.micrometer.core.instrument.binder.BaseUnits;
 import io.micrometer.core.instrument.binder.MeterBinder;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
@@ -26,22 +34,29 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
+import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToLongFunction;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
- * The meters {@code batch.persistence.*}. Thread-safe.
+ * The meters {@code batch.persistence.*}, but for those of the observation {@link BatchObservations}. {@code docs/metrics.md}
+ * lists them all. Thread-safe.
  *
- * <p>Those of a collector type have the tag {@code collector}. Collector types come and go at run time, and each costs a dozen
+ * <p>Those of a collector type have the tag {@code collector}. Collector types come and go at run time, and each costs some thirty
  * meters, so only the first {@value #MOST_COLLECTORS} get meters of their own; the others are added up under
- * {@code collector="other"}. The counters are those of the store: they survive restarts.
+ * {@code collector="other"}. The counters of the accounting identity are those of the store: they survive restarts.
  */
-public final class BatchPersistenceMetrics implements MeterBinder, BatchListener {
+public final class BatchPersistenceMetrics implements MeterBinder, BatchListener, SendMeters {
 
     /** Collector types with meters of their own. */
     static final int MOST_COLLECTORS = 100;
 
     private static final String PREFIX = "batch.persistence.";
+    private static final String COLLECTOR = "collector";
     private static final String OTHER = "other";
 
     /** One scrape reads many meters: they share a snapshot for this long. */
@@ -49,14 +64,22 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
 
     private final BatchPersistence persistence;
     private final Clock clock;
+    private final @Nullable Path directory;
     private final List<MeterRegistry> registries = new CopyOnWriteArrayList<>();
     private final Set<String> named = ConcurrentHashMap.newKeySet();
     private final Map<String, LongAdder> deadLettered = new ConcurrentHashMap<>();
     private final Map<String, LongAdder> outages = new ConcurrentHashMap<>();
-    private volatile Snapshot snapshot =
-            new Snapshot(new BatchStats(Map.of(), 0, 0, 0, 0, null), Map.of(), System.nanoTime() - SNAPSHOT_NANOS);
+    private final LongAdder corruptions = new LongAdder();
+    private final ReentrantLock naming = new ReentrantLock();
+    private volatile Snapshot snapshot = new Snapshot(
+            new BatchStats(Map.of(), 0, 0, 0, 0, null),
+            Map.of(),
+            new EngineCounters(0, 0, 0, 0, 0),
+            false,
+            System.nanoTime() - SNAPSHOT_NANOS);
 
-    private record Snapshot(BatchStats stats, Map<String, LaneStatus> lanes, long takenNanos) {}
+    private record Snapshot(
+            BatchStats stats, Map<String, LaneStatus> lanes, EngineCounters engine, boolean answers, long takenNanos) {}
 
     /**
      * Measures one.
@@ -65,38 +88,121 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
      * @param clock tells the time
      */
     public BatchPersistenceMetrics(BatchPersistence persistence, Clock clock) {
+        this(persistence, clock, null);
+    }
+
+    /**
+     * Measures one, and the disk that it is on.
+     *
+     * @param persistence what is measured
+     * @param clock tells the time
+     * @param directory where batches are kept; {@code null} if that is not known
+     */
+    public BatchPersistenceMetrics(BatchPersistence persistence, Clock clock, @Nullable Path directory) {
         this.persistence = persistence;
         this.clock = clock;
+        this.directory = directory;
     }
 
     @Override
     public void bindTo(MeterRegistry registry) {
-        Gauge.builder(
-                        PREFIX + "disk.usage",
+        Tags none = Tags.empty();
+        bytes(registry, none, "disk.usage", "Bytes of all files of the store", stats(BatchStats::diskUsage));
+        bytes(
+                registry,
+                none,
+                "disk.limit",
+                "Most bytes of all files of the store (max_disk_usage)",
+                stats(BatchStats::maxDiskUsage));
+        if (directory != null) {
+            bytes(
+                    registry,
+                    none,
+                    "disk.free",
+                    "Bytes that the file system of the store's directory has left",
+                    metrics -> free(directory));
+        }
+        gauge(
+                registry,
+                none,
+                "batches.limit",
+                "Most batches held, dead letters included (max_pending_batches)",
+                stats(BatchStats::maxBatches));
+        gauge(
+                registry,
+                none,
+                "fill.level",
+                "How full the store is, by the bound that is nearer, from 0 to 1",
+                stats(BatchStats::fillLevel));
+        gauge(
+                registry,
+                none,
+                "problem",
+                "1 while the store can't take batches, else 0",
+                metrics -> metrics.hasProblem() ? 1 : 0);
+        gauge(
+                registry,
+                none,
+                "sending",
+                "Batches being sent",
+                metrics -> metrics.current().engine().sending());
+        FunctionTimer.builder(
+                        PREFIX + "writes",
                         this,
-                        metrics -> metrics.current().stats().diskUsage())
-                .description("Bytes of all files of the store")
+                        metrics -> metrics.writes().groups(),
+                        metrics -> metrics.writes().groupNanos(),
+                        TimeUnit.NANOSECONDS)
+                .description("Groups of batches, each written in one go and forced together")
+                .register(registry);
+        FunctionTimer.builder(
+                        PREFIX + "force",
+                        this,
+                        metrics -> metrics.writes().forces(),
+                        metrics -> metrics.writes().forceNanos(),
+                        TimeUnit.NANOSECONDS)
+                .description("Forces to the device: of groups, journals and directories")
+                .register(registry);
+        counter(
+                registry,
+                none,
+                "written.batches",
+                "Batches in the groups written",
+                metrics -> metrics.writes().batches());
+        FunctionCounter.builder(
+                        PREFIX + "written", this, metrics -> metrics.writes().bytes())
+                .description("Payload bytes of the batches written")
                 .baseUnit(BaseUnits.BYTES)
                 .register(registry);
-        Gauge.builder(
-                        PREFIX + "disk.limit",
-                        this,
-                        metrics -> metrics.current().stats().maxDiskUsage())
-                .description("Most bytes of all files of the store (max_disk_usage)")
-                .baseUnit(BaseUnits.BYTES)
-                .register(registry);
-        Gauge.builder(
-                        PREFIX + "batches.limit",
-                        this,
-                        metrics -> metrics.current().stats().maxBatches())
-                .description("Most batches held, dead letters included (max_pending_batches)")
-                .register(registry);
-        Gauge.builder(
-                        PREFIX + "fill.level",
-                        this,
-                        metrics -> metrics.current().stats().fillLevel())
-                .description("How full the store is, by the bound that is nearer, from 0 to 1")
-                .register(registry);
+        counter(
+                registry,
+                Tags.of("reason", "full"),
+                "refused",
+                "Batches that were not taken",
+                metrics -> metrics.current().engine().refusedFull());
+        counter(
+                registry,
+                Tags.of("reason", "error"),
+                "refused",
+                "Batches that were not taken",
+                metrics -> metrics.current().engine().refusedError());
+        counter(
+                registry,
+                none,
+                "timeouts",
+                "Attempts that nobody settled within batch_timeout",
+                metrics -> metrics.current().engine().timedOut());
+        counter(
+                registry,
+                none,
+                "replayed",
+                "Dead letters made pending again",
+                metrics -> metrics.current().engine().replayed());
+        counter(
+                registry,
+                none,
+                "corruptions",
+                "Damaged places on disk that were set aside",
+                metrics -> metrics.corruptions.sum());
         registries.add(registry);
         named.forEach(name -> register(registry, name));
         refresh();
@@ -104,13 +210,56 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
 
     /** Gives collector types that have turned up since the last time their meters. To be called now and then. */
     public void refresh() {
-        Snapshot now = take();
-        for (String name : new TreeSet<>(now.stats().collectors().keySet())) {
-            String tag = named.contains(name) || named.size() < MOST_COLLECTORS ? name : OTHER;
+        new TreeSet<>(take().stats().collectors().keySet()).forEach(this::tagOf);
+    }
+
+    /**
+     * The value of the tag {@code collector}; a new one gets its meters.
+     *
+     * @param collectorType a collector type
+     * @return its name, or {@code other} if there are too many
+     */
+    @Override
+    public String tagOf(String collectorType) {
+        if (named.contains(collectorType)) {
+            return collectorType;
+        }
+        naming.lock();
+        try {
+            String tag = named.size() < MOST_COLLECTORS ? collectorType : OTHER;
             if (named.add(tag)) {
                 registries.forEach(registry -> register(registry, tag));
             }
+            return tag;
+        } finally {
+            naming.unlock();
         }
+    }
+
+    @Override
+    public void handedOver(String collectorType, Duration overdue) {
+        String tag = tagOf(collectorType);
+        registries.forEach(registry -> lag(registry, tag).record(overdue));
+    }
+
+    @Override
+    public void delivered(String collectorType, Duration age) {
+        String tag = tagOf(collectorType);
+        registries.forEach(registry -> delivery(registry, tag).record(age));
+    }
+
+    private static Timer lag(MeterRegistry registry, String tag) {
+        return Timer.builder(PREFIX + "lag")
+                .description("How long batches were due before they were handed to their sender")
+                .tag(COLLECTOR, tag)
+                .register(registry);
+    }
+
+    private static Timer delivery(MeterRegistry registry, String tag) {
+        return Timer.builder(PREFIX + "delivery")
+                .description("From persisting a batch until it has been sent")
+                .tag(COLLECTOR, tag)
+                .register(registry);
     }
 
     @Override
@@ -119,36 +268,65 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
     }
 
     @Override
+    public void onCorrupted(Corruption damage) {
+        corruptions.increment();
+    }
+
+    @Override
     public void onOutageOpened(CollectorOutage outage) {
         count(outages, outage.collectorType());
     }
 
     private void count(Map<String, LongAdder> counts, String collectorType) {
-        counts.computeIfAbsent(
-                        named.contains(collectorType) || counts.size() < MOST_COLLECTORS ? collectorType : OTHER,
-                        type -> new LongAdder())
-                .increment();
+        counts.computeIfAbsent(tagOf(collectorType), tag -> new LongAdder()).increment();
     }
 
     private void register(MeterRegistry registry, String name) {
-        Tags tags = Tags.of("collector", name);
-        gauge(registry, tags.and("state", "pending"), name, CollectorStats::pending);
-        gauge(registry, tags.and("state", "in_flight"), name, CollectorStats::inFlight);
-        gauge(registry, tags.and("state", "dead"), name, CollectorStats::dead);
-        Gauge.builder(PREFIX + "bytes", this, of(name, CollectorStats::bytes))
-                .description("Payload bytes on disk of the batches held")
-                .baseUnit(BaseUnits.BYTES)
-                .tags(tags)
-                .register(registry);
-        TimeGauge.builder(
-                        PREFIX + "oldest.pending.age", this, TimeUnit.MILLISECONDS, metrics -> metrics.ageMillis(name))
-                .description("Age of the oldest batch that is not a dead letter")
-                .tags(tags)
-                .register(registry);
-        Gauge.builder(PREFIX + "lane.open", this, metrics -> metrics.isDown(name) ? 1 : 0)
-                .description("1 while the collector is taken to be down, else 0")
-                .tags(tags)
-                .register(registry);
+        Tags tags = Tags.of(COLLECTOR, name);
+        held(registry, tags, name, "pending", CollectorStats::pending, CollectorStats::pendingVolume);
+        held(registry, tags, name, "in_flight", CollectorStats::inFlight, CollectorStats::inFlightVolume);
+        held(registry, tags, name, "dead", CollectorStats::dead, CollectorStats::deadVolume);
+        age(
+                registry,
+                tags,
+                "oldest.pending.age",
+                "Age of the oldest batch that is not a dead letter",
+                metrics -> metrics.ageMillis(metrics.stats(name).oldestPending()));
+        age(
+                registry,
+                tags,
+                "oldest.dead.age",
+                "How long ago the first of the dead letters was given up",
+                metrics -> metrics.ageMillis(metrics.stats(name).oldestDead()));
+        age(
+                registry,
+                tags,
+                "outage.age",
+                "How long the collector has been taken to be down; 0 if it is not",
+                metrics -> metrics.outageMillis(name));
+        lane(
+                registry,
+                tags,
+                name,
+                "lane.open",
+                "the collector is taken to be down",
+                lane -> lane.state() == LaneStatus.State.OPEN);
+        lane(
+                registry,
+                tags,
+                name,
+                "lane.ramping",
+                "the collector is back and gets more step by step",
+                lane -> lane.state() == LaneStatus.State.RAMPING);
+        lane(registry, tags, name, "lane.paused", "an operator has paused the collector", LaneStatus::paused);
+        lane(registry, tags, name, "lane.unhandled", "batches have nobody to be handed to", LaneStatus::unhandled);
+        gauge(
+                registry,
+                tags,
+                "lane.rate",
+                "Batches handed over a second at most at the moment; 0 for no limit",
+                metrics ->
+                        metrics.lanes(name).mapToDouble(LaneStatus::rate).max().orElse(0));
         counter(registry, tags, "accepted", "Batches taken", of(name, CollectorStats::accepted));
         counter(registry, tags, "delivered", "Batches marked delivered", of(name, CollectorStats::delivered));
         counter(registry, tags, "expired", "Batches removed by TTL", of(name, CollectorStats::expired));
@@ -166,18 +344,87 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 tags,
                 "dead.lettered",
                 "Batches that became dead letters, since the application started",
-                metrics -> metrics.counted(metrics.deadLettered, name));
+                metrics -> counted(metrics.deadLettered, name));
         counter(
                 registry,
                 tags,
                 "outages",
                 "Times that the collector was taken to be down, since the application started",
-                metrics -> metrics.counted(metrics.outages, name));
+                metrics -> counted(metrics.outages, name));
+        var unused = List.of(lag(registry, name), delivery(registry, name)); // there from the beginning, at 0
     }
 
-    private void gauge(MeterRegistry registry, Tags tags, String name, ToLongFunction<CollectorStats> value) {
-        Gauge.builder(PREFIX + "batches", this, of(name, value))
-                .description("Batches held")
+    private void held(
+            MeterRegistry registry,
+            Tags collector,
+            String name,
+            String state,
+            ToLongFunction<CollectorStats> batches,
+            Function<CollectorStats, BatchVolume> volume) {
+        Tags tags = collector.and("state", state);
+        gauge(registry, tags, "batches", "Batches held", of(name, batches));
+        gauge(
+                registry,
+                tags,
+                "entries",
+                "Entries of the batches held",
+                of(name, stats -> volume.apply(stats).entries()));
+        bytes(
+                registry,
+                tags,
+                "bytes",
+                "Payload bytes on disk of the batches held",
+                of(name, stats -> volume.apply(stats).bytes()));
+    }
+
+    private void age(
+            MeterRegistry registry,
+            Tags tags,
+            String meter,
+            String description,
+            ToDoubleFunction<BatchPersistenceMetrics> millis) {
+        TimeGauge.builder(PREFIX + meter, this, TimeUnit.MILLISECONDS, millis)
+                .description(description)
+                .tags(tags)
+                .register(registry);
+    }
+
+    private void lane(
+            MeterRegistry registry,
+            Tags tags,
+            String name,
+            String meter,
+            String description,
+            Predicate<LaneStatus> condition) {
+        gauge(
+                registry,
+                tags,
+                meter,
+                "1 while " + description + ", else 0",
+                metrics -> metrics.lanes(name).anyMatch(condition) ? 1 : 0);
+    }
+
+    private void gauge(
+            MeterRegistry registry,
+            Tags tags,
+            String meter,
+            String description,
+            ToDoubleFunction<BatchPersistenceMetrics> value) {
+        Gauge.builder(PREFIX + meter, this, value)
+                .description(description)
+                .tags(tags)
+                .register(registry);
+    }
+
+    private void bytes(
+            MeterRegistry registry,
+            Tags tags,
+            String meter,
+            String description,
+            ToDoubleFunction<BatchPersistenceMetrics> value) {
+        Gauge.builder(PREFIX + meter, this, value)
+                .description(description)
+                .baseUnit(BaseUnits.BYTES)
                 .tags(tags)
                 .register(registry);
     }
@@ -192,6 +439,28 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 .description(description)
                 .tags(tags)
                 .register(registry);
+    }
+
+    private static ToDoubleFunction<BatchPersistenceMetrics> stats(ToDoubleFunction<BatchStats> value) {
+        return metrics -> value.applyAsDouble(metrics.current().stats());
+    }
+
+    private BatchStats.Writes writes() {
+        return current().stats().writes();
+    }
+
+    /** A store that does not answer takes no batches either. */
+    private boolean hasProblem() {
+        Snapshot now = current();
+        return !now.answers() || now.stats().problem() != null;
+    }
+
+    private static double free(Path directory) {
+        try {
+            return Files.getFileStore(directory).getUsableSpace();
+        } catch (IOException e) {
+            return Double.NaN; // deleted under the store, which says so itself
+        }
     }
 
     private ToDoubleFunction<BatchPersistenceMetrics> of(String name, ToLongFunction<CollectorStats> value) {
@@ -210,33 +479,33 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 .reduce(own, CollectorStats::plus);
     }
 
-    private long counted(Map<String, LongAdder> counts, String name) {
-        if (!name.equals(OTHER)) {
-            LongAdder own = counts.get(name);
-            return own == null ? 0 : own.sum();
-        }
-        return counts.entrySet().stream()
-                .filter(entry -> entry.getKey().equals(OTHER) || !named.contains(entry.getKey()))
-                .mapToLong(entry -> entry.getValue().sum())
-                .sum();
+    private static long counted(Map<String, LongAdder> counts, String tag) {
+        LongAdder count = counts.get(tag);
+        return count == null ? 0 : count.sum();
     }
 
-    private double ageMillis(String name) {
-        Instant oldest = stats(name).oldestPending();
-        return oldest == null
+    private double ageMillis(@Nullable Instant since) {
+        return since == null
                 ? 0
-                : Math.max(0, Duration.between(oldest, clock.instant()).toMillis());
+                : Math.max(0, Duration.between(since, clock.instant()).toMillis());
     }
 
-    private boolean isDown(String name) {
+    /** The lane of a collector type, or the lanes of all others. */
+    private Stream<LaneStatus> lanes(String name) {
         Map<String, LaneStatus> lanes = current().lanes();
         if (name.equals(OTHER)) {
             return lanes.entrySet().stream()
-                    .anyMatch(lane -> lane.getValue().state() == LaneStatus.State.OPEN
-                            && (lane.getKey().equals(OTHER) || !named.contains(lane.getKey())));
+                    .filter(lane -> lane.getKey().equals(OTHER) || !named.contains(lane.getKey()))
+                    .map(Map.Entry::getValue);
         }
-        LaneStatus lane = lanes.get(name);
-        return lane != null && lane.state() == LaneStatus.State.OPEN;
+        return Stream.ofNullable(lanes.get(name));
+    }
+
+    private double outageMillis(String name) {
+        return lanes(name)
+                .mapToDouble(lane -> ageMillis(lane.outageSince()))
+                .max()
+                .orElse(0);
     }
 
     private Snapshot current() {
@@ -249,12 +518,15 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         Snapshot last = snapshot;
         Snapshot now;
         try {
+            BatchPersistenceEngine engine = persistence instanceof BatchPersistenceEngine known ? known : null;
             now = new Snapshot(
                     persistence.stats(),
-                    persistence instanceof BatchPersistenceEngine engine ? engine.lanes() : Map.of(),
+                    engine == null ? Map.of() : engine.lanes(),
+                    engine == null ? last.engine() : engine.counters(),
+                    true,
                     System.nanoTime());
         } catch (RuntimeException e) {
-            now = new Snapshot(last.stats(), last.lanes(), System.nanoTime());
+            now = new Snapshot(last.stats(), last.lanes(), last.engine(), false, System.nanoTime());
         }
         snapshot = now;
         return now;

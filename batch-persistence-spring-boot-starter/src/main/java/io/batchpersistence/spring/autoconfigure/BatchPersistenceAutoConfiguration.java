@@ -18,6 +18,7 @@ import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.time.Clock;
 import java.util.Locale;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 import org.slf4j.Logger;
 import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.ListableBeanFactory;
@@ -34,6 +35,7 @@ import org.springframework.core.env.Environment;
 import org.springframework.core.task.VirtualThreadTaskExecutor;
 import org.springframework.scheduling.TaskScheduler;
 import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
+import org.springframework.util.function.SingletonSupplier;
 
 /**
  * {@link BatchPersistence} on disk, with recovery and cleanup on schedules of their own; or, with
@@ -107,8 +109,10 @@ public final class BatchPersistenceAutoConfiguration {
                 RecoveryTargets targets,
                 BatchAnnouncements announcements,
                 FailureClassifier classifier,
+                ObjectProvider<ContextAtPersist> contextAtPersist,
                 Environment environment,
                 ObjectProvider<Clock> clock) {
+            Supplier<ContextAtPersist> contexts = once(contextAtPersist, ContextAtPersist.NOTHING);
             BatchPersistenceEngine.Builder builder = BatchPersistenceEngine.builder(store)
                     .settings(properties::collectorSettings)
                     .overflow(properties.overflowPolicy(), properties.overflowTimeout())
@@ -117,6 +121,7 @@ public final class BatchPersistenceAutoConfiguration {
                                     ? Long.MAX_VALUE
                                     : properties.maxDeadLetterUsage().toBytes())
                     .targets(targets::find)
+                    .contexts(given -> contexts.get().apply(given))
                     .excludeFailureReasons(properties.recovery().excludeFailureReasons())
                     .listener(announcements.asListener())
                     .failureClassifier(classifier)
@@ -137,8 +142,9 @@ public final class BatchPersistenceAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
-        RecoveryTargets batchRecoveryTargets(ApplicationContext context, BatchSenders senders) {
-            return new RecoveryTargets(context, senders);
+        RecoveryTargets batchRecoveryTargets(
+                ApplicationContext context, BatchSenders senders, ObjectProvider<SendObserver> observer) {
+            return new RecoveryTargets(context, senders, once(observer, SendObserver.NONE));
         }
 
         @Bean
@@ -155,8 +161,14 @@ public final class BatchPersistenceAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
-        BatchDelivery batchDelivery(BatchPersistence persistence, BatchSenders senders) {
-            return new DefaultBatchDelivery(persistence, senders);
+        BatchDelivery batchDelivery(
+                BatchPersistence persistence, BatchSenders senders, ObjectProvider<SendObserver> observer) {
+            return new DefaultBatchDelivery(persistence, senders, once(observer, SendObserver.NONE));
+        }
+
+        /** Looked up when it is first needed: what is observed is older than what it is observed by. */
+        private static <T> Supplier<T> once(ObjectProvider<T> bean, T otherwise) {
+            return SingletonSupplier.of(() -> bean.getIfUnique(() -> otherwise));
         }
 
         /**

@@ -1,6 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.spring.actuate.BatchObservations;
 import io.batchpersistence.spring.actuate.BatchPersistenceMetrics;
 import io.micrometer.core.instrument.MeterRegistry;
 import java.time.Clock;
@@ -26,13 +27,22 @@ public final class BatchPersistenceMetricsAutoConfiguration {
 
     @Bean
     @ConditionalOnMissingBean
-    BatchPersistenceMetrics batchPersistenceMetrics(BatchPersistence persistence, ObjectProvider<Clock> clock) {
-        return new BatchPersistenceMetrics(persistence, clock.getIfUnique(Clock::systemUTC));
+    BatchPersistenceMetrics batchPersistenceMetrics(
+            BatchPersistence persistence,
+            ObjectProvider<Clock> clock,
+            ObjectProvider<BatchPersistenceProperties> properties) {
+        BatchPersistenceProperties known = properties.getIfUnique();
+        return new BatchPersistenceMetrics(
+                persistence, clock.getIfUnique(Clock::systemUTC), known == null ? null : known.path());
     }
 
     @Bean
     @ConditionalOnMissingBean
-    BatchPersistenceTasks.AfterRecovery batchPersistenceMetricsRefresh(BatchPersistenceMetrics metrics) {
-        return metrics::refresh;
+    BatchPersistenceTasks.AfterRecovery batchPersistenceMetricsRefresh(
+            BatchPersistenceMetrics metrics, ObjectProvider<BatchObservations> observations) {
+        return () -> {
+            metrics.refresh();
+            observations.ifUnique(BatchObservations::sweep);
+        };
     }
 }

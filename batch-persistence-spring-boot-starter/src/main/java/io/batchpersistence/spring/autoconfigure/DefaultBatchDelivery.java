@@ -11,6 +11,7 @@ import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 import org.slf4j.Logger;
 
 /**
@@ -23,10 +24,12 @@ final class DefaultBatchDelivery implements BatchDelivery {
 
     private final BatchPersistence persistence;
     private final BatchSenders senders;
+    private final Supplier<SendObserver> observer;
 
-    DefaultBatchDelivery(BatchPersistence persistence, BatchSenders senders) {
+    DefaultBatchDelivery(BatchPersistence persistence, BatchSenders senders, Supplier<SendObserver> observer) {
         this.persistence = persistence;
         this.senders = senders;
+        this.observer = observer;
     }
 
     @Override
@@ -37,7 +40,8 @@ final class DefaultBatchDelivery implements BatchDelivery {
             deliverAsync(batchId, entries, collectorType, context);
             return new DeliveryResult(Outcome.PENDING, null);
         }
-        return persistence.deliver(batchId, entries, collectorType, context, sender);
+        return persistence.deliver(
+                batchId, entries, collectorType, context, observer.get().sender(sender));
     }
 
     @Override

@@ -8,6 +8,7 @@ import io.batchpersistence.spring.event.RecoveredBatchEvent;
 import java.lang.reflect.UndeclaredThrowableException;
 import java.util.ConcurrentModificationException;
 import java.util.List;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.springframework.context.ApplicationContext;
 import org.springframework.context.ApplicationEvent;
@@ -27,21 +28,32 @@ final class RecoveryTargets {
 
     private final ApplicationContext context;
     private final BatchSenders senders;
+    private final Supplier<SendObserver> observer;
     private volatile @Nullable Boolean listenerBeans;
     private volatile boolean listeners;
 
     RecoveryTargets(ApplicationContext context, BatchSenders senders) {
+        this(context, senders, () -> SendObserver.NONE);
+    }
+
+    /**
+     * @param observer asked when a batch goes out, not before: what it needs may itself need batch persistence
+     */
+    RecoveryTargets(ApplicationContext context, BatchSenders senders, Supplier<SendObserver> observer) {
         this.context = context;
         this.senders = senders;
+        this.observer = observer;
     }
 
     @Nullable
     RecoveryTarget find(String collectorType) {
         BatchSender sender = senders.find(collectorType);
         if (sender != null) {
-            return RecoveryTarget.of(sender);
+            return recovered -> observer.get().sending(sender).handOver(recovered);
         }
-        return hasListener() ? this::publish : null;
+        return hasListener()
+                ? recovered -> observer.get().settling(this::publish).handOver(recovered)
+                : null;
     }
 
     private void publish(RecoveredBatch recovered) throws Exception {

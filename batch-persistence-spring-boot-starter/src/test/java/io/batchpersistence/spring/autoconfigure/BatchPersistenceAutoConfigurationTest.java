@@ -8,19 +8,24 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.BatchStore;
+import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import io.batchpersistence.spring.CollectorType;
 import io.batchpersistence.spring.HttpFailureClassifier;
+import io.batchpersistence.spring.actuate.BatchObservations;
 import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.actuate.BatchPersistenceMetrics;
 import io.batchpersistence.spring.operator.BatchOperator;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
+import io.micrometer.observation.ObservationRegistry;
+import io.micrometer.tracing.Tracer;
 import jakarta.validation.Validator;
 import java.io.File;
 import java.io.IOException;
@@ -99,7 +104,9 @@ class BatchPersistenceAutoConfigurationTest {
             "batchPersistenceHealthIndicator",
             "batchPersistenceEndpoint",
             "batchPersistenceMetrics",
-            "batchPersistenceMetricsRefresh");
+            "batchPersistenceMetricsRefresh",
+            "batchObservations",
+            "batchSendObserver");
 
     @TempDir
     Path directory;
@@ -115,7 +122,8 @@ class BatchPersistenceAutoConfigurationTest {
                         BatchPersistenceAutoConfiguration.class,
                         BatchPersistenceEndpointAutoConfiguration.class,
                         BatchPersistenceHealthAutoConfiguration.class,
-                        BatchPersistenceMetricsAutoConfiguration.class))
+                        BatchPersistenceMetricsAutoConfiguration.class,
+                        BatchPersistenceObservationAutoConfiguration.class))
                 .withInitializer(context -> environment = context.getEnvironment())
                 .withPropertyValues(
                         "batch-persistence.directory=" + directory.resolve("batches"),
@@ -146,7 +154,8 @@ class BatchPersistenceAutoConfigurationTest {
                             BatchPersistenceAutoConfiguration.class.getName(),
                             BatchPersistenceEndpointAutoConfiguration.class.getName(),
                             BatchPersistenceHealthAutoConfiguration.class.getName(),
-                            BatchPersistenceMetricsAutoConfiguration.class.getName());
+                            BatchPersistenceMetricsAutoConfiguration.class.getName(),
+                            BatchPersistenceObservationAutoConfiguration.class.getName());
         }
     }
 
@@ -302,6 +311,15 @@ class BatchPersistenceAutoConfigurationTest {
                             () -> new BatchPersistenceMetrics(
                                     beans.getBean(BatchPersistence.class), java.time.Clock.systemUTC()));
                 case "batchPersistenceMetricsRefresh" -> set(definition, Refresh.class, Refresh::new);
+                case "batchObservations" ->
+                    set(
+                            definition,
+                            BatchObservations.class,
+                            () -> BatchObservations.withoutMetrics(
+                                    ObservationRegistry.NOOP,
+                                    FailureClassifier.TRANSIENT,
+                                    java.time.Clock.systemUTC()));
+                case "batchSendObserver" -> set(definition, Observer.class, Observer::new);
                 default -> throw new IllegalArgumentException(name);
             }
         }
@@ -310,6 +328,23 @@ class BatchPersistenceAutoConfigurationTest {
                 RootBeanDefinition definition, Class<T> type, java.util.function.Supplier<T> supplier) {
             definition.setBeanClass(type);
             definition.setInstanceSupplier(supplier);
+        }
+
+        static final class Observer implements SendObserver {
+            @Override
+            public BatchSender sender(BatchSender sender) {
+                return sender;
+            }
+
+            @Override
+            public RecoveryTarget sending(BatchSender sender) {
+                return RecoveryTarget.of(sender);
+            }
+
+            @Override
+            public RecoveryTarget settling(RecoveryTarget target) {
+                return target;
+            }
         }
 
         static final class Refresh implements BatchPersistenceTasks.AfterRecovery {
@@ -321,7 +356,15 @@ class BatchPersistenceAutoConfigurationTest {
     // ------------------------------------------------- nothing optional is required
 
     @ParameterizedTest
-    @ValueSource(classes = {HealthIndicator.class, Endpoint.class, MeterRegistry.class, Validator.class})
+    @ValueSource(
+            classes = {
+                HealthIndicator.class,
+                Endpoint.class,
+                MeterRegistry.class,
+                ObservationRegistry.class,
+                Tracer.class,
+                Validator.class
+            })
     void runsWithoutAnOptionalClass(Class<?> missing) {
         runner().withClassLoader(new FilteredClassLoader(missing))
                 .run(context -> assertThat(context).hasNotFailed().hasSingleBean(BatchPersistence.class));
@@ -336,16 +379,21 @@ class BatchPersistenceAutoConfigurationTest {
             if (!path.getFileName()
                     .toString()
                     .matches(
-                            "(micrometer|tomcat|hibernate-validator|jakarta.validation|spring-web|spring-boot-(actuator|"
-                                    + "health|micrometer|servlet|starter|tomcat|validation|web|http)).*")) {
+                            "(micrometer|opentelemetry|prometheus|context-propagation|tomcat|hibernate-validator|jakarta.validation|spring-web|spring-boot-(actuator|"
+                                    + "health|micrometer|opentelemetry|servlet|starter|tomcat|validation|web|http)).*")) {
                 bare.add(path.toUri().toURL());
             }
         }
         ClassLoader before = Thread.currentThread().getContextClassLoader();
         try (URLClassLoader loader =
                 new URLClassLoader(bare.toArray(URL[]::new), ClassLoader.getPlatformClassLoader())) {
-            for (Class<?> optional :
-                    List.of(HealthIndicator.class, Endpoint.class, MeterRegistry.class, Validator.class)) {
+            for (Class<?> optional : List.of(
+                    HealthIndicator.class,
+                    Endpoint.class,
+                    MeterRegistry.class,
+                    ObservationRegistry.class,
+                    Tracer.class,
+                    Validator.class)) {
                 assertThatThrownBy(() -> loader.loadClass(optional.getName()))
                         .isInstanceOf(ClassNotFoundException.class);
             }
