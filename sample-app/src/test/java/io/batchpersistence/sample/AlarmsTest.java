@@ -52,7 +52,7 @@ class AlarmsTest {
 
     private static BatchSummary batch(String id, String collector, BatchState state) {
         return new BatchSummary(
-                id, collector, state, THEN, THEN, null, 10, "answered 400: no", List.of(), Map.of(), 7, 100);
+                id, collector, state, THEN, THEN, null, 10, "answered 400: no", List.of(), Map.of(), 7, 100, 1);
     }
 
     @Test

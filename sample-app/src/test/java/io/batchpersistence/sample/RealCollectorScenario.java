@@ -121,7 +121,7 @@ final class RealCollectorScenario {
                         .anyMatch(event -> event.outage().collectorType().equals(collector.type())));
         eventually()
                 .untilAsserted(() -> assertThat(shipper.get("/actuator/health/batchPersistence"))
-                        .contains("\"status\":\"UP\"", "\"lane\":\"OPEN\"", "\"outageSince\""));
+                        .contains("\"status\":\"DEGRADED\"", "\"lane\":\"OPEN\"", "\"outageSince\""));
     }
 
     private void allIsTaken(RunningShipper shipper) {
