@@ -200,6 +200,19 @@ class WholeApplicationTest {
                 .isEqualTo(400);
     }
 
+    /** Here without Spring Security on the class path. */
+    @Test
+    void hasAPageForOperators() throws Exception {
+        String base = "http://localhost:" + environment.getProperty("local.server.port") + "/batch-persistence/";
+        HttpResponse<String> page =
+                http.send(HttpRequest.newBuilder(URI.create(base)).build(), BodyHandlers.ofString());
+        assertThat(page.statusCode()).isEqualTo(200);
+        assertThat(page.body()).contains("page.js");
+        HttpResponse<String> session = http.send(
+                HttpRequest.newBuilder(URI.create(base + "api/session")).build(), BodyHandlers.ofString());
+        assertThat(session.body()).contains("\"access\":\"unrestricted\"", "\"application\":\"sample-app\"");
+    }
+
     @Test
     void explainsWhatIsWrongWithARequest() throws Exception {
         HttpResponse<String> answer = post("/logs", "application/x-ndjson", "{\"message\":\"ok\"}\nnonsense");

@@ -37,7 +37,7 @@ public final class BatchPersistenceMetricsAutoConfiguration {
     }
 
     @Bean
-    @ConditionalOnMissingBean
+    @ConditionalOnMissingBean(name = "batchPersistenceMetricsRefresh")
     BatchPersistenceTasks.AfterRecovery batchPersistenceMetricsRefresh(
             BatchPersistenceMetrics metrics, ObjectProvider<BatchObservations> observations) {
         return () -> {

@@ -17,6 +17,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
@@ -50,6 +51,7 @@ import org.springframework.util.unit.DataSize;
  * @param cleanup Cleanup: removing what outlived its TTL and giving disk space back.
  * @param health Thresholds of the health indicator.
  * @param endpoint The actuator endpoint.
+ * @param ui The operators' page.
  * @param collectors Overrides for single collector types. A name with other characters than lower-case letters, digits and
  *     dashes is written in brackets and quotes: "[My.Collector]".
  */
@@ -76,6 +78,7 @@ public record BatchPersistenceProperties(
         @DefaultValue Cleanup cleanup,
         @DefaultValue Health health,
         @DefaultValue Endpoint endpoint,
+        @DefaultValue Ui ui,
         @DefaultValue Map<String, Collector> collectors) {
 
     private static final long MAX_PENDING_BATCHES = 500_000_000;
@@ -348,6 +351,45 @@ public record BatchPersistenceProperties(
         /** Copies the list. */
         public Endpoint {
             roles = List.copyOf(roles);
+        }
+    }
+
+    /**
+     * The operators' page.
+     *
+     * @param enabled Whether the application has a page for operators.
+     * @param path Where it is, on the application's own port.
+     * @param access Whether the page can change anything, or only show it.
+     */
+    public record Ui(
+            @DefaultValue("false") boolean enabled,
+            @DefaultValue("/batch-persistence") String path,
+            @DefaultValue("read_only") Access access) {
+
+        private static final Pattern PATH = Pattern.compile("(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+");
+
+        /** What the page can do. */
+        public enum Access {
+            /** It shows, and changes nothing. */
+            READ_ONLY,
+            /** It retries, replays, discards, pauses and resumes, too. */
+            UNRESTRICTED
+        }
+
+        /**
+         * Checks the values.
+         *
+         * @throws IllegalArgumentException if the path can't be meant; says why, and what to change
+         */
+        public Ui {
+            if (!PATH.matcher(path).matches()) {
+                throw new InvalidSettingException(
+                        "ui.path",
+                        "is '" + path + "', but must be one or more names, each after a slash, and no slash at the end;"
+                                + " names are made of letters, digits, dashes, underscores, tildes and, but for the first"
+                                + " character, dots",
+                        "Set a path, for instance /batch-persistence.");
+            }
         }
     }
 

@@ -155,7 +155,8 @@ class BatchPersistenceAutoConfigurationTest {
                             BatchPersistenceEndpointAutoConfiguration.class.getName(),
                             BatchPersistenceHealthAutoConfiguration.class.getName(),
                             BatchPersistenceMetricsAutoConfiguration.class.getName(),
-                            BatchPersistenceObservationAutoConfiguration.class.getName());
+                            BatchPersistenceObservationAutoConfiguration.class.getName(),
+                            BatchPersistencePageAutoConfiguration.class.getName());
         }
     }
 
@@ -189,7 +190,11 @@ class BatchPersistenceAutoConfigurationTest {
     @FieldSource("BEANS")
     void everyBeanBacksOff(String name) {
         // By name where several beans of a type are normal, by type elsewhere.
-        boolean byName = List.of("batchEventPublisher", "batchPersistenceScheduler", "batchPersistenceHealthIndicator")
+        boolean byName = List.of(
+                        "batchEventPublisher",
+                        "batchPersistenceScheduler",
+                        "batchPersistenceHealthIndicator",
+                        "batchPersistenceMetricsRefresh")
                 .contains(name);
         String ownName = byName ? name : "own";
         runner().withUserConfiguration(WithRegistry.class)

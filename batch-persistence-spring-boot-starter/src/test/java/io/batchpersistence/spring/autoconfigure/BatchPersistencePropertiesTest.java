@@ -86,7 +86,10 @@ class BatchPersistencePropertiesTest {
             Map.entry("health.max-fill-level", "0.5"),
             Map.entry("health.corruption-window", "PT47M"),
             Map.entry("endpoint.show-entries", "WHEN_AUTHORIZED"),
-            Map.entry("endpoint.roles", "[auditor]")));
+            Map.entry("endpoint.roles", "[auditor]"),
+            Map.entry("ui.enabled", "true"),
+            Map.entry("ui.path", "/operators/batches"),
+            Map.entry("ui.access", "UNRESTRICTED")));
 
     @Test
     void samplesCoverEveryKeyOfTheMetadata() throws IOException {

@@ -1,12 +1,12 @@
 package io.batchpersistence.spring.autoconfigure;
 
 /** For applications in tests that are to be as if Spring Security were not on the class path. */
-final class WithoutSecurity {
+public final class WithoutSecurity {
 
     private static final String PACKAGE = "org.springframework.boot.security.autoconfigure.";
 
     /** A property. */
-    static final String PROPERTY = "spring.autoconfigure.exclude="
+    public static final String PROPERTY = "spring.autoconfigure.exclude="
             + String.join(
                     ",",
                     PACKAGE + "SecurityAutoConfiguration",

@@ -1,0 +1,202 @@
+package io.batchpersistence.spring.ui;
+
+import static io.batchpersistence.spring.ui.PageApplication.PATH;
+import static io.batchpersistence.spring.ui.PageApplication.deadLetter;
+import static io.batchpersistence.spring.ui.PageApplication.start;
+import static io.batchpersistence.spring.ui.PageApplication.url;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchState;
+import java.net.CookieManager;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Base64;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.http.HttpMethod;
+import org.springframework.security.config.Customizer;
+import org.springframework.security.config.annotation.web.builders.HttpSecurity;
+import org.springframework.security.core.userdetails.User;
+import org.springframework.security.core.userdetails.UserDetailsService;
+import org.springframework.security.provisioning.InMemoryUserDetailsManager;
+import org.springframework.security.web.SecurityFilterChain;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/** The page in an application with Spring Security, roles and its protection against forged requests. */
+class OperatorPageSecurityTest {
+
+    private static final String UNRESTRICTED = "batch-persistence.ui.access=unrestricted";
+
+    @TempDir
+    Path directory;
+
+    /** As docs/operator-page.md has it. */
+    @Configuration(proxyBeanMethods = false)
+    static class Secured {
+
+        @Bean
+        SecurityFilterChain filters(HttpSecurity http) throws Exception {
+            return http.authorizeHttpRequests(requests -> requests.requestMatchers(HttpMethod.POST, PATH + "/**")
+                            .hasRole("OPERATOR")
+                            .requestMatchers(PATH, PATH + "/**")
+                            .hasAnyRole("OPERATOR", "VIEWER")
+                            .anyRequest()
+                            .permitAll())
+                    .formLogin(Customizer.withDefaults())
+                    .httpBasic(Customizer.withDefaults())
+                    .build();
+        }
+
+        @Bean
+        UserDetailsService users() {
+            return new InMemoryUserDetailsManager(
+                    User.withUsername("olga")
+                            .password("{noop}olga")
+                            .roles("OPERATOR")
+                            .build(),
+                    User.withUsername("vera")
+                            .password("{noop}vera")
+                            .roles("VIEWER")
+                            .build(),
+                    User.withUsername("nora")
+                            .password("{noop}nora")
+                            .roles("OTHER")
+                            .build());
+        }
+    }
+
+    private static String basic(String user) {
+        return "Basic " + Base64.getEncoder().encodeToString((user + ":" + user).getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static HttpResponse<String> get(
+            HttpClient client, ConfigurableApplicationContext context, String path, String user) throws Exception {
+        HttpRequest request = HttpRequest.newBuilder(URI.create(url(context) + PATH + path))
+                .header("Authorization", basic(user))
+                .build();
+        return client.send(request, BodyHandlers.ofString());
+    }
+
+    private static HttpResponse<String> replay(
+            HttpClient client, ConfigurableApplicationContext context, String user, String... headers)
+            throws Exception {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url(context) + PATH + "/api/replay"))
+                .header("Authorization", basic(user))
+                .header("Content-Type", "application/json")
+                .header(OperatorPage.REQUEST_HEADER, "page")
+                .POST(BodyPublishers.ofString("{\"collectorType\":\"nobody\"}"));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return client.send(request.build(), BodyHandlers.ofString());
+    }
+
+    private static HttpClient client() {
+        return HttpClient.newBuilder().cookieHandler(new CookieManager()).build();
+    }
+
+    private static BatchState state(ConfigurableApplicationContext context, String id) {
+        return context.getBean(BatchPersistence.class).find(id).orElseThrow().state();
+    }
+
+    @Test
+    void theApplicationSaysWhoMaySeeAndWhoMayDo() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
+            deadLetter(context, "dead", "nobody", "malformed");
+            HttpRequest anonymous = HttpRequest.newBuilder(URI.create(url(context) + PATH + "/api"))
+                    .build();
+            assertThat(client().send(anonymous, BodyHandlers.ofString()).statusCode())
+                    .isIn(302, 401);
+            assertThat(get(client(), context, "/api", "nora").statusCode()).isEqualTo(403);
+            for (String user : new String[] {"vera", "olga"}) {
+                assertThat(get(client(), context, "/", user).statusCode()).isEqualTo(200);
+                assertThat(get(client(), context, "/api/batches", user).body()).contains("dead");
+            }
+
+            HttpClient vera = client();
+            JsonNode session = session(vera, context, "vera");
+            assertThat(replay(vera, context, "vera", token(session)).statusCode())
+                    .isEqualTo(403);
+            assertThat(state(context, "dead")).isEqualTo(BatchState.DEAD);
+            HttpClient olga = client();
+            session = session(olga, context, "olga");
+            assertThat(replay(olga, context, "olga", token(session)).statusCode())
+                    .isEqualTo(200);
+            assertThat(state(context, "dead")).isEqualTo(BatchState.PENDING);
+        }
+    }
+
+    @Test
+    void withoutTheTokenNothingIsChanged() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
+            deadLetter(context, "dead", "nobody", "malformed");
+            assertThat(replay(client(), context, "olga").statusCode()).isEqualTo(403);
+            HttpClient olga = client();
+            session(olga, context, "olga");
+            assertThat(replay(olga, context, "olga", "X-CSRF-TOKEN", "guessed").statusCode())
+                    .isEqualTo(403);
+            assertThat(state(context, "dead")).isEqualTo(BatchState.DEAD);
+        }
+    }
+
+    @Test
+    void entriesAreForThoseWhoAreAuthorized() throws Exception {
+        try (ConfigurableApplicationContext context = start(
+                directory,
+                Secured.class,
+                "batch-persistence.endpoint.show-entries=when_authorized",
+                "batch-persistence.endpoint.roles=OPERATOR")) {
+            deadLetter(context, "dead", "nobody", "malformed");
+            assertThat(get(client(), context, "/api/batch?id=dead", "vera").body())
+                    .contains("malformed")
+                    .doesNotContain("index.html", "tenant-of");
+            assertThat(get(client(), context, "/api/batch?id=dead", "olga").body())
+                    .contains("malformed", "index.html", "tenant-of");
+        }
+    }
+
+    private static JsonNode session(HttpClient client, ConfigurableApplicationContext context, String user)
+            throws Exception {
+        return JsonMapper.shared()
+                .readTree(get(client, context, "/api/session", user).body());
+    }
+
+    private static String[] token(JsonNode session) {
+        return new String[] {
+            session.get("csrfHeader").asString(), session.get("csrfToken").asString()
+        };
+    }
+
+    @Test
+    void aPersonSignsInAndReplays() {
+        try (Browser browser = Browser.start();
+                ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
+            deadLetter(context, "dead", "nobody", "malformed");
+            browser.open(url(context) + PATH + "/");
+            browser.find("#username").sendKeys("olga");
+            browser.find("#password").sendKeys("olga");
+            browser.find("form").submit();
+            browser.awaitText("#live-word", "Live");
+            browser.awaitText("#batches", "dead");
+            browser.button("#filter-operations", "Replay these dead letters…").click();
+            browser.awaitText("#operation-count", "1 batch will be replayed.");
+            browser.button("#operation", "Replay dead letters").click();
+            browser.awaitText("#message", "1 batch was replayed.");
+            assertThat(state(context, "dead")).isEqualTo(BatchState.PENDING);
+
+            browser.driver().manage().deleteAllCookies(); // as when the session ends
+            browser.awaitText("#connection", "You are not signed in");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+package io.batchpersistence.spring.ui;
+
+import static io.batchpersistence.spring.ui.PageApplication.PATH;
+import static io.batchpersistence.spring.ui.PageApplication.deadLetter;
+import static io.batchpersistence.spring.ui.PageApplication.persist;
+import static io.batchpersistence.spring.ui.PageApplication.start;
+import static io.batchpersistence.spring.ui.PageApplication.url;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchState;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.web.servlet.config.annotation.CorsRegistry;
+import org.springframework.web.servlet.config.annotation.WebMvcConfigurer;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/** The page's routes in an application without Spring Security. */
+class OperatorPageTest {
+
+    private static final String UNRESTRICTED = "batch-persistence.ui.access=unrestricted";
+    private static final String OWN_HEADER = OperatorPage.REQUEST_HEADER;
+
+    @TempDir
+    Path directory;
+
+    private final HttpClient client =
+            HttpClient.newBuilder().followRedirects(HttpClient.Redirect.NEVER).build();
+
+    @Configuration(proxyBeanMethods = false)
+    static class Nothing {}
+
+    private HttpResponse<String> get(ConfigurableApplicationContext context, String path, String... headers)
+            throws Exception {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url(context) + path));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return client.send(request.build(), BodyHandlers.ofString());
+    }
+
+    private JsonNode json(ConfigurableApplicationContext context, String path) throws Exception {
+        HttpResponse<String> answer = get(context, PATH + "/api" + path);
+        assertThat(answer.statusCode()).as(answer.body()).isEqualTo(200);
+        return JsonMapper.shared().readTree(answer.body());
+    }
+
+    private HttpResponse<String> post(ConfigurableApplicationContext context, String operation, String body)
+            throws Exception {
+        return post(context, operation, body, "Content-Type", "application/json", OWN_HEADER, "page");
+    }
+
+    private HttpResponse<String> post(
+            ConfigurableApplicationContext context, String operation, String body, String... headers) throws Exception {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url(context) + PATH + "/api/" + operation))
+                .POST(BodyPublishers.ofString(body));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return client.send(request.build(), BodyHandlers.ofString());
+    }
+
+    @Test
+    void isNotThereUnlessItIsSwitchedOn() throws Exception {
+        try (ConfigurableApplicationContext context =
+                start(directory, Nothing.class, "batch-persistence.ui.enabled=false")) {
+            for (String path : List.of(
+                    PATH,
+                    PATH + "/",
+                    PATH + "/page.js",
+                    PATH + "/api",
+                    "/page.html",
+                    "/page.js",
+                    "/io/batchpersistence" + "/spring/ui/page.html")) {
+                assertThat(get(context, path).statusCode()).as(path).isEqualTo(404);
+            }
+            assertThat(context.getBeansOfType(BacklogHistory.class)).isEmpty();
+        }
+    }
+
+    @Test
+    void isFourFilesFromNowhereElse() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
+            HttpResponse<String> redirect = get(context, PATH);
+            assertThat(redirect.statusCode()).isEqualTo(302);
+            assertThat(redirect.headers().firstValue("Location")).hasValue("batch-persistence/");
+
+            HttpResponse<String> page = get(context, PATH + "/");
+            assertThat(page.statusCode()).isEqualTo(200);
+            assertThat(page.headers().firstValue("Content-Type")).hasValue("text/html;charset=utf-8");
+            assertThat(page.body())
+                    .contains("page.css", "page.js")
+                    .doesNotContain("http:", "https:", "style=")
+                    .doesNotContainPattern("\\son\\w+=");
+            for (Map.Entry<String, String> file : Map.of(
+                            "/page.css", "text/css;charset=utf-8",
+                            "/page.js", "text/javascript;charset=utf-8",
+                            "/icon.svg", "image/svg+xml")
+                    .entrySet()) {
+                HttpResponse<String> answer = get(context, PATH + file.getKey());
+                assertThat(answer.statusCode()).as(file.getKey()).isEqualTo(200);
+                assertThat(answer.headers().firstValue("Content-Type")).hasValue(file.getValue());
+                String tag = answer.headers().firstValue("ETag").orElseThrow();
+                assertThat(get(context, PATH + file.getKey(), "If-None-Match", tag)
+                                .statusCode())
+                        .isEqualTo(304);
+            }
+            assertThat(get(context, PATH + "/OperatorPage.class").statusCode()).isEqualTo(404);
+            assertThat(get(context, "/").body()).as("the application's own").isEqualTo("the application");
+        }
+    }
+
+    @Test
+    void everyAnswerKeepsThePageToItself() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
+            for (HttpResponse<String> answer : List.of(
+                    get(context, PATH + "/"),
+                    get(context, PATH + "/api"),
+                    get(context, PATH + "/api/batches?limit=0"),
+                    get(context, PATH + "/api/batch?id=x"),
+                    post(context, "replay", "{}"))) {
+                String policy =
+                        answer.headers().firstValue("Content-Security-Policy").orElse("");
+                assertThat(policy)
+                        .contains("default-src 'none'", "script-src 'self';", "frame-ancestors 'none'")
+                        .doesNotContain("unsafe", "*");
+                assertThat(answer.headers().firstValue("X-Content-Type-Options"))
+                        .hasValue("nosniff");
+                assertThat(answer.headers().firstValue("Referrer-Policy")).hasValue("no-referrer");
+                assertThat(answer.headers().firstValue("Cache-Control").orElse(""))
+                        .isEqualTo(answer.uri().getPath().endsWith("/") ? "no-cache" : "no-store");
+            }
+        }
+    }
+
+    @Test
+    void showsWhatIsHeldButNoEntries() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
+            deadLetter(context, "dead", "loki", "HTTP 400: malformed");
+            persist(context, "waiting", "nobody");
+
+            assertThat(json(context, "").at("/collectors/loki/dead/batches").asInt())
+                    .isEqualTo(1);
+            assertThat(json(context, "/batches").get("batches")).hasSize(2);
+            assertThat(json(context, "/batches?state=dead&collectorType=loki")
+                            .at("/batches/0/id")
+                            .asString())
+                    .isEqualTo("dead");
+            JsonNode reasons = json(context, "/reasons");
+            assertThat(reasons.at("/reasons/0/reason").asString()).isEqualTo("HTTP 400: malformed");
+            assertThat(reasons.at("/reasons/0/batches").asInt()).isEqualTo(1);
+            JsonNode batch = json(context, "/batch?id=dead");
+            assertThat(batch.get("failureReason").asString()).isEqualTo("HTTP 400: malformed");
+            assertThat(batch.toString()).doesNotContain("index.html", "tenant-of");
+            assertThat(json(context, "/history?minutes=10").get("at")).isNotEmpty();
+
+            JsonNode session = json(context, "/session");
+            assertThat(session.get("access").asString()).isEqualTo("read_only");
+            assertThat(session.get("application").asString()).isEqualTo("test-application");
+
+            HttpResponse<String> unknown = get(context, PATH + "/api/batch?id=unknown");
+            assertThat(unknown.statusCode()).isEqualTo(404);
+            assertThat(unknown.body()).contains("\"message\"", "unknown");
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "/batches?state=odd",
+                "/batches?limit=0",
+                "/batches?olderThan=soon",
+                "/batches?sate=dead",
+                "/history?minutes=0",
+                "/history?minutes=1441",
+                "/history?minutes=many"
+            })
+    void saysWhatIsWrongWithARequest(String path) throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
+            HttpResponse<String> answer = get(context, PATH + "/api" + path);
+            assertThat(answer.statusCode()).isEqualTo(400);
+            assertThat(JsonMapper.shared()
+                            .readTree(answer.body())
+                            .get("message")
+                            .asString())
+                    .isNotBlank();
+        }
+    }
+
+    @Test
+    void changesNothingWhereItIsReadOnly() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
+            deadLetter(context, "dead", "loki", "malformed");
+            for (String operation : List.of("recover", "replay", "discard", "pause", "resume", "cleanup")) {
+                HttpResponse<String> answer = post(context, operation, "{\"collectorType\":\"loki\"}");
+                assertThat(answer.statusCode()).as(operation).isEqualTo(405);
+                assertThat(answer.body()).contains("batch_persistence.ui.access");
+            }
+            assertThat(context.getBean(BatchPersistence.class)
+                            .find("dead")
+                            .orElseThrow()
+                            .state())
+                    .isEqualTo(BatchState.DEAD);
+        }
+    }
+
+    @Test
+    void doesWhatItIsToldWhereItMay() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
+            for (int i = 0; i < 5; i++) {
+                deadLetter(context, "d" + i, "nobody", i < 3 ? "HTTP 413" : "HTTP 400");
+            }
+            String filter = "{\"collectorType\":\"nobody\",\"failureReason\":\"*413*\"";
+            assertThat(JsonMapper.shared()
+                            .readTree(post(context, "replay", filter + ",\"dryRun\":true}")
+                                    .body()))
+                    .isEqualTo(
+                            JsonMapper.shared().readTree("{\"operation\":\"replay\",\"dryRun\":true,\"batches\":3}"));
+            assertThat(json(context, "/batches?state=dead").get("batches")).hasSize(5);
+            assertThat(post(context, "replay", filter + "}").body()).contains("\"batches\":3");
+            assertThat(json(context, "/batches?state=dead").get("batches")).hasSize(2);
+
+            assertThat(post(context, "pause", "{\"collectorType\":\"nobody\"}").body())
+                    .contains("\"batches\":1");
+            assertThat(context.getBean(BatchPersistence.class).pausedCollectorTypes())
+                    .containsExactly("nobody");
+            assertThat(post(context, "discard", "{\"id\":[\"d3\",\"d4\"]}").body())
+                    .contains("\"batches\":2");
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                "[]",
+                "nonsense",
+                "{\"state\":\"dead\",\"colectorType\":\"otlp\"}",
+                "{\"collectorType\":{\"a\":1}}",
+                "{\"state\":\"dead\",\"collectorType\":null}",
+                "{\"state\":\"dead\",\"collectorType\":\"\"}",
+                "{\"state\":\"dead\",\"dryRun\":\"maybe\"}",
+                "{\"state\":\"dead\",\"perSecond\":\"fast\"}"
+            })
+    void aRequestThatIsNotUnderstoodChangesNothing(String body) throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
+            deadLetter(context, "dead", "loki", "malformed");
+            for (String operation : List.of("replay", "discard")) {
+                assertThat(post(context, operation, body).statusCode())
+                        .as(operation)
+                        .isEqualTo(400);
+            }
+            assertThat(context.getBean(BatchPersistence.class)
+                            .find("dead")
+                            .orElseThrow()
+                            .state())
+                    .isEqualTo(BatchState.DEAD);
+        }
+    }
+
+    /** Lets scripts of all origins do what they like, as far as CORS is concerned. */
+    @Configuration(proxyBeanMethods = false)
+    static class Careless implements WebMvcConfigurer {
+        @Override
+        public void addCorsMappings(CorsRegistry registry) {
+            registry.addMapping("/**")
+                    .allowedOriginPatterns("*")
+                    .allowedMethods("*")
+                    .allowedHeaders("*")
+                    .allowCredentials(true);
+        }
+    }
+
+    @Test
+    void noOtherOriginsPageCanChangeOrReadAnything() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Careless.class, UNRESTRICTED)) {
+            deadLetter(context, "dead", "loki", "malformed");
+            String body = "{\"state\":\"dead\"}";
+            String json = "application/json";
+            List<HttpResponse<String>> forged = List.of(
+                    // what a form can send
+                    post(context, "discard", body, "Content-Type", "text/plain"),
+                    post(context, "discard", body, "Content-Type", "application/x-www-form-urlencoded"),
+                    post(context, "discard", body, "Content-Type", "text/plain", OWN_HEADER, "page"),
+                    post(context, "discard", body, "Content-Type", json),
+                    // what a script can send
+                    post(
+                            context,
+                            "discard",
+                            body,
+                            "Content-Type",
+                            json,
+                            OWN_HEADER,
+                            "page",
+                            "Origin",
+                            "http://evil.example"),
+                    post(context, "discard", body, "Content-Type", json, OWN_HEADER, "page", "Origin", "null"),
+                    post(
+                            context,
+                            "discard",
+                            body,
+                            "Content-Type",
+                            json,
+                            OWN_HEADER,
+                            "page",
+                            "Origin",
+                            url(context) + "0"),
+                    post(
+                            context,
+                            "discard",
+                            body,
+                            "Content-Type",
+                            json,
+                            OWN_HEADER,
+                            "page",
+                            "Sec-Fetch-Site",
+                            "cross-site"),
+                    post(
+                            context,
+                            "discard",
+                            body,
+                            "Content-Type",
+                            json,
+                            OWN_HEADER,
+                            "page",
+                            "Sec-Fetch-Site",
+                            "same-site"),
+                    post(context, "discard", body, "Content-Type", json, OWN_HEADER, "page", "Sec-Fetch-Site", "none"),
+                    get(context, PATH + "/api", "Sec-Fetch-Site", "cross-site"),
+                    get(context, PATH + "/api/batches", "Origin", "http://evil.example"));
+            for (int i = 0; i < forged.size(); i++) {
+                assertThat(forged.get(i).statusCode()).as("forged request " + i).isEqualTo(403);
+            }
+            assertThat(context.getBean(BatchPersistence.class).find("dead")).isPresent();
+            assertThat(post(
+                                    context,
+                                    "discard",
+                                    body,
+                                    "Content-Type",
+                                    json,
+                                    OWN_HEADER,
+                                    "page",
+                                    "Origin",
+                                    url(context),
+                                    "Sec-Fetch-Site",
+                                    "same-origin")
+                            .statusCode())
+                    .isEqualTo(200);
+            assertThat(get(context, PATH + "/api", "Sec-Fetch-Site", "none").statusCode())
+                    .isEqualTo(200);
+        }
+    }
+
+    @Test
+    void aLargeRequestIsRefused() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
+            assertThat(post(context, "discard", "{\"id\":\"" + "x".repeat(1 << 20) + "\"}")
+                            .statusCode())
+                    .isEqualTo(413);
+        }
+    }
+
+    @Test
+    void theJsonDoesNotDependOnTheApplicationsOwn() throws Exception {
+        try (ConfigurableApplicationContext context = start(
+                directory,
+                Nothing.class,
+                "spring.jackson.property-naming-strategy=SNAKE_CASE",
+                "spring.jackson.datatype.datetime.write-dates-as-timestamps=true")) {
+            deadLetter(context, "dead", "loki", "malformed");
+            JsonNode batch = json(context, "/batch?id=dead");
+            assertThat(batch.get("createdAt").isString()).isTrue();
+        }
+    }
+
+    @Test
+    void isWhereItIsToldToBe() throws Exception {
+        try (ConfigurableApplicationContext context = start(
+                directory,
+                Nothing.class,
+                "batch-persistence.ui.path=/internal/batches",
+                "server.servlet.context-path=/shop",
+                "spring.mvc.servlet.path=/app")) {
+            HttpResponse<String> redirect = get(context, "/shop/app/internal/batches");
+            assertThat(redirect.headers().firstValue("Location")).hasValue("batches/");
+            assertThat(get(context, "/shop/app/internal/batches/").statusCode()).isEqualTo(200);
+            assertThat(get(context, "/shop/app/internal/batches/api").statusCode())
+                    .isEqualTo(200);
+            assertThat(get(context, "/shop/app" + PATH + "/").statusCode()).isEqualTo(404);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"", "/", "batches", "/batches/", "/{x}", "/**", "/a b", "//"})
+    void aPathThatCantBeMeantStopsTheStart(String path) {
+        assertThatThrownBy(() -> start(directory, Nothing.class, "batch-persistence.ui.path=" + path)
+                        .close())
+                .rootCause()
+                .hasMessageContaining("ui.path");
+    }
+
+    @Test
+    void isNotThereWhereNoBatchesAreKept() throws Exception {
+        try (ConfigurableApplicationContext context =
+                start(directory, Nothing.class, "batch-persistence.enabled=false")) {
+            assertThat(get(context, PATH + "/").statusCode()).isEqualTo(404);
+        }
+    }
+}
