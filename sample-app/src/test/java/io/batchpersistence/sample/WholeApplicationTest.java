@@ -159,7 +159,7 @@ class WholeApplicationTest {
         URI uri = URI.create("http://localhost:" + environment.getProperty("local.server.port") + "/batches/dead");
         HttpRequest request = HttpRequest.newBuilder(uri).DELETE().build();
         assertThat(http.send(request, BodyHandlers.ofString()).body()).isEqualTo("{\"batches\":1}");
-        assertThat(get("/actuator/batchpersistence/batches?state=DEAD")).isEqualTo("{\"batches\":[]}");
+        assertThat(get("/actuator/batchpersistence/batches?state=DEAD")).startsWith("{\"batches\":[]");
     }
 
     @Test
