@@ -33,6 +33,9 @@ public final class BatchOperator {
     private static final int DEFAULT_LIMIT = 100;
     private static final int MAX_LIMIT = 1_000;
 
+    /** A batch may have a million, which nobody reads; an answer of that size could harm the application. */
+    private static final int MAX_ENTRIES = 1_000;
+
     private static final Set<BatchState> PENDING = Set.of(BatchState.PENDING);
     private static final Set<BatchState> DEAD = Set.of(BatchState.DEAD);
     private static final Set<BatchState> NOT_IN_FLIGHT = Set.of(BatchState.PENDING, BatchState.DEAD);
@@ -367,7 +370,7 @@ public final class BatchOperator {
      * @param earlierFailures what failed before the last attempt, oldest first
      * @param entriesShown whether context and entries are there
      * @param context what the caller gave along; absent if not to be shown
-     * @param entries what is in it; absent if not to be shown
+     * @param entries what is in it, the first 1,000; absent if not to be shown
      */
     public record Detail(
             String id,
@@ -400,7 +403,14 @@ public final class BatchOperator {
                     batch.earlierFailures(),
                     content != null,
                     content == null ? null : content.context(),
-                    content == null ? null : content.entries());
+                    content == null
+                            ? null
+                            : content.entries()
+                                    .subList(
+                                            0,
+                                            Math.min(
+                                                    MAX_ENTRIES,
+                                                    content.entries().size())));
         }
     }
 

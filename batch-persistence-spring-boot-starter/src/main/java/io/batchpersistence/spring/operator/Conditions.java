@@ -23,7 +23,8 @@ import org.springframework.boot.convert.DurationStyle;
  * <p>{@code id}, {@code collectorType} and {@code state} (pending, in_flight, dead) may be named more than once; {@code
  * failureReason} is a glob; {@code olderThan} and {@code youngerThan} are durations such as 90s, 1h, 7d or PT1H; {@code
  * minRetries} and {@code maxRetries}; {@code limit}; {@code order} (oldest_first, newest_first); {@code after} is what {@code
- * next} of the page before said. Absent, empty and blank is the same.
+ * next} of the page before said. Blank is an error: what was meant
+ * to narrow down must not mean everything.
  */
 public final class Conditions {
 
@@ -55,7 +56,7 @@ public final class Conditions {
      * Adds one.
      *
      * @param name as listed above
-     * @param value a text, a number, or several in a collection or an array; {@code null} and blank for none
+     * @param value a text, a number, or several in a collection or an array; {@code null} for none
      * @return with it
      */
     public Conditions with(String name, @Nullable Object value) {
@@ -67,7 +68,6 @@ public final class Conditions {
         } else if (value != null) {
             texts.add(String.valueOf(value));
         }
-        texts.removeIf(String::isBlank);
         if (texts.isEmpty()) {
             return this;
         }
@@ -102,6 +102,11 @@ public final class Conditions {
     }
 
     BatchSelector selector(int defaultLimit, int maxLimit) {
+        values.forEach((name, texts) -> {
+            if (texts.stream().anyMatch(String::isBlank)) {
+                throw OperatorRequestException.bad(name + " must not be blank; leave it out if any is meant");
+            }
+        });
         BatchSelector selector = BatchSelector.all()
                 .ids(ids().toArray(String[]::new))
                 .collectorTypes(values.getOrDefault(COLLECTOR_TYPE, List.of()).toArray(String[]::new))

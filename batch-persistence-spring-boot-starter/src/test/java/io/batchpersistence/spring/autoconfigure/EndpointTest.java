@@ -21,6 +21,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -278,6 +279,10 @@ class EndpointTest {
         assertThat(batch.at("/entries/0/message").asString()).isEqualTo("secret message");
         assertThat(batch.at("/context/tenant").asString()).isEqualTo("secret tenant");
         assertThat(get(BASE + "/batches").body()).as("lists never show them").doesNotContain("secret");
+        persistence.persistBatch("large", Collections.nCopies(1_001, ENTRIES.get(0)), "loki");
+        JsonNode large = json(get(BASE + "/batch?id=large"));
+        assertThat(large.get("entryCount").asInt()).isEqualTo(1_001);
+        assertThat(large.get("entries")).as("not more than a person reads").hasSize(1_000);
     }
 
     @ParameterizedTest
@@ -393,6 +398,8 @@ class EndpointTest {
             delimiter = '|',
             value = {
                 "pause|{}|400|collectorType must be named, exactly one",
+                "discard|{\"state\":\"dead\",\"collectorType\":\" \"}|400|collectorType must not be blank",
+                "discard|{\"state\":\"dead\",\"id\":\"\"}|400|id must not be blank",
                 "resume|{\"state\":\"dead\"}|400|collectorType must be named, exactly one",
                 "replay|{\"state\":\"pending\"}|400|replay is for batches that are dead",
                 "recover|{\"state\":\"dead\"}|400|recover is for batches that are pending",
