@@ -169,9 +169,9 @@ final class Housekeeper {
             List<Moved> moved = new ArrayList<>();
             Throttle throttle = new Throttle(options.compactionRate());
             for (Held held : heldIn(compaction)) {
-                Location to;
+                byte[] bytes;
                 try {
-                    to = compaction.copy(held.location());
+                    bytes = compaction.read(held.location());
                 } catch (DamagedPayloadException e) {
                     damage.found(held.slot(), held.location(), e.getMessage());
                     continue;
@@ -181,6 +181,8 @@ final class Housekeeper {
                     }
                     continue; // delivered meanwhile, as were all others in its file
                 }
+                // Held or not: a force that failed has dropped what was copied before, too.
+                Location to = compaction.copy(held.location(), bytes);
                 moved.add(new Moved(held.slot(), held.location(), to));
                 writer.forceIfWanted();
                 throttle.await(held.location().length(), writer::forceIfWanted);

@@ -367,14 +367,25 @@ public interface PayloadLog {
         boolean replaces(int file);
 
         /**
-         * Copies a batch. Not with the pen, as {@link #finish}.
+         * Reads a batch that is to be copied. Not with the pen, as {@link #copy} and {@link #finish}.
          *
          * @param from where it is
-         * @return where its copy is
-         * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
-         * @throws IOException if they can't be read, or the copy not be written; then all of it has failed
+         * @return its bytes
+         * @throws io.batchpersistence.codec.DamagedPayloadException if they are damaged
+         * @throws IOException if they can't be read; no other batch is concerned
          */
-        Location copy(Location from) throws IOException;
+        byte[] read(Location from) throws IOException;
+
+        /**
+         * Copies a batch.
+         *
+         * @param from where it is
+         * @param bytes what has been read there; changed
+         * @return where its copy is
+         * @throws IOException if it can't be written. Then all of it has failed: copies made before may not become durable
+         *     either, whatever {@link #finish} says.
+         */
+        Location copy(Location from, byte[] bytes) throws IOException;
 
         /**
          * Makes the copies durable.

@@ -976,13 +976,19 @@ final class SegmentLog implements PayloadLog {
         }
 
         @Override
-        public Location copy(Location from) throws IOException {
-            byte[] bytes = read(from, from.length());
+        public byte[] read(Location from) throws IOException {
+            byte[] bytes = SegmentLog.this.read(from, from.length());
             View view = new View(bytes, 0);
             check(view, from);
             if (!view.hasValidPayload()) {
                 throw new DamagedPayloadException("the payload's checksum is wrong", null);
             }
+            return bytes;
+        }
+
+        @Override
+        public Location copy(Location from, byte[] bytes) throws IOException {
+            View view = new View(bytes, 0);
             RecordFormat.move(bytes, copy.number, (int) end);
             file().write(end, bytes, 0, bytes.length);
             Location to = new Location(from.sequence(), copy.number, (int) end, from.length());

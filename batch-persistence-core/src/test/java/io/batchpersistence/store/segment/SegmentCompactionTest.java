@@ -10,7 +10,10 @@ import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
@@ -338,6 +341,69 @@ class SegmentCompactionTest {
             assertOpensWithoutLoss(moment.copy());
             moment.powerCuts(16, random, this::assertOpensWithoutLoss);
         }
+    }
+
+    /**
+     * A force after a copy fails, and has dropped the copies made since the one before. That the batch copied last has been
+     * delivered meanwhile is no reason to go on with the others.
+     */
+    @Test
+    void a_force_that_fails_for_a_batch_that_is_gone_meanwhile_costs_no_other() {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .segmentSize(1 << 20)
+                .compression(Compression.NONE)
+                .compactionRate(1L << 40)
+                .clock(clock)
+                .build();
+        Path original = directory.resolve("0000000001.segment");
+        CountDownLatch delivered = new CountDownLatch(1);
+        MemoryDisk cut;
+        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+            for (int i = 0; i < 20; i++) { // 17 of them in the first segment
+                store.append(new NewBatch(
+                                id(i),
+                                "loki",
+                                large(i),
+                                Map.of(),
+                                clock.instant(),
+                                clock.instant().plusSeconds(60)))
+                        .join();
+            }
+            for (int i = 7; i < 20; i++) {
+                assertThat(store.delivered(id(i))).isNotNull();
+            }
+            disk.blockForces(".segment.tmp", delivered);
+            store.reclaim();
+            Awaitility.await().until(() -> disk.waitingForces() == 1); // for the first five copies
+            assertThat(store.delivered(id(4))).isNotNull();
+            disk.fail(Operation.FORCE, ".segment.tmp", "Input/output error").times(1);
+            delivered.countDown();
+            Awaitility.await().until(() -> {
+                store.reclaim();
+                return !files.afterPowerCut().files().contains(original);
+            });
+            cut = files.afterPowerCut();
+        }
+        try (SegmentBatchStore next = SegmentBatchStore.open(options, cut)) {
+            next.onCorruption(reports::add);
+            assertThat(next.list(ALL, clock.instant()))
+                    .extracting(BatchSummary::id)
+                    .containsExactlyInAnyOrder(id(0), id(1), id(2), id(3), id(5), id(6));
+            for (int i : new int[] {0, 1, 2, 3, 5, 6}) {
+                assertThat(next.find(id(i)).orElseThrow().entries()).isEqualTo(large(i));
+            }
+            assertBooks(next);
+        }
+        assertThat(reports).isEmpty();
+    }
+
+    /** So large that five of them are copied before the first force. */
+    private List<LogEntry> large(int i) {
+        StringBuilder text = new StringBuilder();
+        new Random(i).ints(60_000, ' ', '~').forEach(c -> text.append((char) c));
+        return List.of(LogEntry.of(clock.instant(), null, text.toString()));
     }
 
     private CompletableFuture<?> later(SegmentBatchStore store, int i) {
