@@ -67,7 +67,15 @@ final class JsonFileLog implements PayloadLog {
     private record Behind(Location location, Standing standing) {}
 
     /** A document and where it is: there may be copies of it, as equal as can be. */
-    private record Found(JsonBatchFile document, Path path) {}
+    private record Found(JsonBatchFile document, Path path) {
+        boolean hasNameOfItsId() {
+            return JsonBatchFile.name(document.id()).equals(path.getFileName().toString());
+        }
+
+        boolean isGone(Loading loading) {
+            return document.sequence() != 0 && loading.isGone(document.sequence());
+        }
+    }
 
     /** A batch checked and measured on its caller's thread. */
     private record EncodedBatch(JsonBatchFile document, int size) implements Encoded {}
@@ -97,9 +105,27 @@ final class JsonFileLog implements PayloadLog {
                 .thenComparing(found -> found.document().sequence())
                 .thenComparing(found -> found.document().createdAt())
                 .thenComparing(found -> found.document().id()));
+        Map<String, Found> owners = new HashMap<>();
+        for (Found each : documents) {
+            if (each.hasNameOfItsId() && !each.isGone(loading)) {
+                owners.put(each.document().id(), each);
+            }
+        }
         for (Found each : documents) {
             JsonBatchFile document = each.document();
             Path path = each.path();
+            Found owner = owners.getOrDefault(document.id(), each);
+            if (owner.document().sequence() != document.sequence() && !each.isGone(loading)) {
+                // No copy, and not where the store would have put it: its id was another one, it must not cost the
+                // owner.
+                setAside(
+                        path,
+                        "it has the id of " + owner.path().getFileName() + ", to which that belongs",
+                        document.collectorType(),
+                        document.sequence(),
+                        loading);
+                continue;
+            }
             try {
                 found(document, path, loading);
             } catch (DamagedPayloadException e) {
@@ -126,7 +152,11 @@ final class JsonFileLog implements PayloadLog {
     }
 
     private void setAside(Path path, Exception why, Loading loading) {
-        boolean kept = loading.damaged(path, 0, size(path), String.valueOf(why.getMessage()), null, null, new long[1]);
+        setAside(path, String.valueOf(why.getMessage()), null, 0, loading);
+    }
+
+    private void setAside(Path path, String why, @Nullable String collectorType, long sequence, Loading loading) {
+        boolean kept = loading.damaged(path, 0, size(path), why, null, collectorType, new long[] {sequence});
         try {
             if (kept) {
                 disk.delete(path);
