@@ -8,6 +8,7 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.engine.BatchPersistenceEngine;
@@ -15,6 +16,7 @@ import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.internal.store.LongList;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.lang.reflect.InvocationTargetException;
@@ -23,9 +25,11 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
@@ -365,6 +369,84 @@ class SelectionAtScaleTest {
         assertThat(engine.count(ALL.states(BatchState.DEAD))).isZero();
         assertThat(engine.stats().total().accepted()).isEqualTo(BATCHES + persisted.get());
         assertThat(engine.stats().total().isBalanced()).isTrue();
+    }
+
+    /** What endpoint and page ask for, again and again, beside somebody who persists. How long both take is printed. */
+    @Test
+    void what_is_shown_is_what_a_filter_gives_and_reads_no_more_than_a_page() throws Exception {
+        AtomicBoolean more = new AtomicBoolean(true);
+        AtomicInteger persisted = new AtomicInteger();
+        LongList latencies = new LongList();
+        Thread persisting = new Thread(() -> {
+            while (more.get()) {
+                String id = "new-" + persisted.getAndIncrement();
+                long began = System.nanoTime();
+                engine.persistBatch(id, ENTRIES, "beside");
+                latencies.add(System.nanoTime() - began);
+                engine.markBatchSuccess(id);
+            }
+        });
+        persisting.start();
+        try {
+            Awaitility.await().until(() -> persisted.get() > 1_000);
+            int quiet = persisted.get();
+            timed("statistics", engine::stats);
+            timed("failures", () -> engine.failures(ALL));
+            timed("failures of dead letters", () -> engine.failures(ALL.states(BatchState.DEAD)));
+            assertFailures(ALL, held -> held.reason() != null);
+            assertFailures(ALL.states(BatchState.DEAD), held -> held.state() == BatchState.DEAD);
+            BatchSelector page =
+                    ALL.collectorTypes("loki").failureReason("*429*").limit(100);
+            Case first = new Case(page, held -> held.type().equals("loki") && held.failedWith("429"));
+            List<Held> expected = meant(first);
+            long middle = engine.list(ALL.ids("batch-" + BATCHES / 2)).get(0).position();
+            timed("the first page of a list", () -> assertThat(listed(page)).isEqualTo(expected));
+            timed(
+                    "a page in the middle",
+                    () -> assertThat(listed(page.after(middle)))
+                            .hasSizeLessThanOrEqualTo(100)
+                            .allMatch(first.filter()));
+            more.set(false);
+            persisting.join();
+            System.out.printf(
+                    "selection among %d: persisting took %s before, %s meanwhile%n",
+                    BATCHES, percentiles(latencies, 0, quiet), percentiles(latencies, quiet, latencies.size()));
+        } finally {
+            more.set(false);
+            persisting.join();
+        }
+        assertThat(bytesReadBy(() -> engine.failures(ALL))).isZero();
+        assertThat(bytesReadBy(engine::stats)).isZero();
+        assertThat(bytesReadBy(() -> engine.list(ALL.limit(100)))).isLessThanOrEqualTo(100 * HEADER_READ);
+    }
+
+    private void assertFailures(BatchSelector selector, Predicate<Held> filter) {
+        assertThat(engine.failures(selector).stream()
+                        .mapToLong(FailureGroup::batches)
+                        .sum())
+                .isEqualTo(model.values().stream().filter(filter).count());
+    }
+
+    private static void timed(String what, Runnable question) {
+        LongList times = new LongList();
+        for (int i = 0; i < 20; i++) {
+            long began = System.nanoTime();
+            question.run();
+            times.add(System.nanoTime() - began);
+        }
+        System.out.printf("selection among %d: %s took %s%n", BATCHES, what, percentiles(times, 5, times.size()));
+    }
+
+    private static String percentiles(LongList nanos, int from, int to) {
+        long[] sorted = Arrays.copyOfRange(nanos.toArray(), from, to);
+        Arrays.sort(sorted);
+        return String.format(
+                Locale.ROOT,
+                "p50 %.2f ms, p99 %.2f ms, max %.2f ms (%d times)",
+                sorted[sorted.length / 2] / 1e6,
+                sorted[(int) (sorted.length * 0.99)] / 1e6,
+                sorted[sorted.length - 1] / 1e6,
+                sorted.length);
     }
 
     /** Repeated, should the persisting thread have been given no processor meanwhile. */
