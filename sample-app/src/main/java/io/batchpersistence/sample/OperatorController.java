@@ -15,8 +15,8 @@ import org.springframework.web.bind.annotation.RequestParam;
 import org.springframework.web.bind.annotation.RestController;
 
 /**
- * What an operator can do about batches. The library's own endpoint, {@code /actuator/batchpersistence}, shows them and changes
- * nothing: who may do what is for the application to say.
+ * How an application of its own lets operators do something about batches, with the library's API. What the library's own
+ * endpoint, {@code /actuator/batchpersistence}, can do where its access is raised, as here, is more.
  *
  * <p>{@code reason} is a glob over the reason of the last failure.
  */

@@ -1127,14 +1127,13 @@ public abstract class IndexedBatchStore implements BatchStore {
         Map<String, Map<String, Tried>> byType = new HashMap<>();
         if (!selector.ids().isEmpty()) {
             Selection selection = select(selector.limit(Integer.MAX_VALUE), now);
-            for (int from = 0; from < selection.slots.length; from += AT_ONCE) {
-                rows(selection, from)
-                        .forEach(row -> lookAt(() -> {
-                            if (index.holds(row.slot(), row.location().sequence())) {
-                                count(row.slot(), byType);
-                            }
-                        }));
-            }
+            lookAt(() -> {
+                for (int i = 0; i < selection.slots.length; i++) {
+                    if (index.holds(selection.slots[i], selection.sequences[i])) {
+                        count(selection.slots[i], byType);
+                    }
+                }
+            });
         } else {
             int pages = lookAt(() -> {});
             for (int i = 0; i < pages; i++) {

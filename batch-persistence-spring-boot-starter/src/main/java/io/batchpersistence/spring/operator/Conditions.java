@@ -8,11 +8,14 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.convert.DurationStyle;
@@ -46,10 +49,32 @@ public final class Conditions {
     private static final Set<String> NARROWING =
             Set.of(ID, COLLECTOR_TYPE, STATE, FAILURE_REASON, OLDER_THAN, YOUNGER_THAN, MIN_RETRIES, MAX_RETRIES);
 
+    private static final SortedSet<String> NAMES = Collections.unmodifiableSortedSet(new TreeSet<>(Set.of(
+            ID,
+            COLLECTOR_TYPE,
+            STATE,
+            FAILURE_REASON,
+            OLDER_THAN,
+            YOUNGER_THAN,
+            MIN_RETRIES,
+            MAX_RETRIES,
+            LIMIT,
+            ORDER,
+            AFTER)));
+
     private final Map<String, List<String>> values;
 
     private Conditions(Map<String, List<String>> values) {
         this.values = values;
+    }
+
+    /**
+     * The names there are.
+     *
+     * @return in alphabetical order
+     */
+    public static SortedSet<String> names() {
+        return NAMES;
     }
 
     /**

@@ -6,7 +6,6 @@ import io.batchpersistence.spring.operator.BatchOperator;
 import io.batchpersistence.spring.operator.Conditions;
 import io.batchpersistence.spring.operator.OperatorRequestException;
 import jakarta.servlet.http.HttpServletRequest;
-import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -22,8 +21,6 @@ import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import java.util.TreeSet;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -65,19 +62,6 @@ public final class OperatorPage {
 
     /** Of a request; one that names a thousand ids of the largest size is smaller. */
     private static final int MAX_BODY = 1 << 20;
-
-    private static final Set<String> CONDITIONS = new TreeSet<>(Set.of(
-            "id",
-            "collectorType",
-            "state",
-            "failureReason",
-            "olderThan",
-            "youngerThan",
-            "minRetries",
-            "maxRetries",
-            "limit",
-            "order",
-            "after"));
 
     private static final Duration MAX_HISTORY = Duration.ofDays(1);
 
@@ -219,10 +203,10 @@ public final class OperatorPage {
     private static Conditions conditions(Map<String, List<String>> parameters) {
         Conditions conditions = Conditions.NONE;
         for (Map.Entry<String, List<String>> parameter : parameters.entrySet()) {
-            if (!CONDITIONS.contains(parameter.getKey())) {
+            if (!Conditions.names().contains(parameter.getKey())) {
                 throw new RefusedException(
                         HttpStatus.BAD_REQUEST,
-                        "there is no '" + SingleLine.of(parameter.getKey()) + "'; there are " + CONDITIONS);
+                        "there is no '" + SingleLine.of(parameter.getKey()) + "'; there are " + Conditions.names());
             }
             conditions = conditions.with(parameter.getKey(), parameter.getValue());
         }
@@ -240,13 +224,9 @@ public final class OperatorPage {
 
     private ServerResponse operate(ServerRequest request) throws IOException {
         if (readOnly) {
-            return answer(HttpStatus.METHOD_NOT_ALLOWED)
-                    .allow(HttpMethod.GET)
-                    .contentType(MediaType.APPLICATION_JSON)
-                    .build((servletRequest, response) -> {
-                        write(response, new Problem("the page is read-only: batch_persistence.ui.access is read_only"));
-                        return null;
-                    });
+            return problem(
+                    answer(HttpStatus.METHOD_NOT_ALLOWED).allow(HttpMethod.GET),
+                    "the page is read-only: batch_persistence.ui.access is read_only");
         }
         if (!isOurs(request)) {
             return refusal(HttpStatus.FORBIDDEN, "the request comes from another origin");
@@ -373,21 +353,22 @@ public final class OperatorPage {
         } catch (BatchPersistenceException e) {
             return refusal(HttpStatus.SERVICE_UNAVAILABLE, String.valueOf(e.getMessage()));
         }
-        return answer(HttpStatus.OK).contentType(MediaType.APPLICATION_JSON).build((request, response) -> {
-            write(response, value);
-            return null;
-        });
+        return written(answer(HttpStatus.OK), value);
     }
 
     private ServerResponse refusal(HttpStatus status, String message) {
-        return answer(status).contentType(MediaType.APPLICATION_JSON).build((request, response) -> {
-            write(response, new Problem(message));
-            return null;
-        });
+        return problem(answer(status), message);
     }
 
-    private void write(HttpServletResponse response, Object value) throws IOException {
-        response.getOutputStream().write(json.writeValueAsBytes(value));
+    private ServerResponse problem(ServerResponse.BodyBuilder answer, String message) {
+        return written(answer, new Problem(message));
+    }
+
+    private ServerResponse written(ServerResponse.BodyBuilder answer, Object value) {
+        return answer.contentType(MediaType.APPLICATION_JSON).build((request, response) -> {
+            response.getOutputStream().write(json.writeValueAsBytes(value));
+            return null;
+        });
     }
 
     private static ServerResponse.BodyBuilder answer(HttpStatus status) {
