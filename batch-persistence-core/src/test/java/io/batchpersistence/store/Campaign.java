@@ -59,6 +59,8 @@ final class Campaign {
                     round.run(seed);
                 } catch (Exception | AssertionError e) {
                     campaign.count("violations", 1);
+                    System.out.println(
+                            "FAULTS " + test + " failed with seed " + seed); // the reason comes with the report
                     throw new AssertionError(
                             test + " failed with seed " + seed
                                     + "; to repeat it: mvn -pl batch-persistence-core test -Dtest='"

@@ -68,7 +68,14 @@ class OlderVersionsTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"SEGMENT,segment-1", "JSON_FILES,json_files-1", "SEGMENT,segment-2", "JSON_FILES,json_files-2"})
+    @CsvSource({
+        "SEGMENT,segment-1",
+        "JSON_FILES,json_files-1",
+        "SEGMENT,segment-2",
+        "JSON_FILES,json_files-2",
+        "SEGMENT,segment-3",
+        "JSON_FILES,json_files-3"
+    })
     void opens_and_delivers(StoreKind kind, String fixture) throws Exception {
         copy(fixture);
 

@@ -4,7 +4,6 @@ import io.batchpersistence.FailedAttempt;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -22,11 +21,11 @@ import org.jspecify.annotations.Nullable;
  * └────────┴────────┴────────────────┴─────────────────────────┴───────────────┘
  *
  * kind            body
- * 1 COLLECTOR     u32 number, UTF-8 name                     names a collector type for this file
- * 2 SETTLED       u64 sequence, u32 collector, u8 cause      the batch is gone
+ * 1 (before)      COLLECTOR: u32 number, UTF-8 name          names a collector type for 2, 5 and 13 of this file
+ * 2 (before)      SETTLED with the collector type's u32 number instead of its name, in front of the cause
  * 3 (version 1)   PENDING with the reason itself, UTF-8, instead of its number
  * 4 (version 1)   DEAD, likewise
- * 5 COUNTERS      u32 collector, u64 accepted, delivered, expired, evicted, discarded, corrupt
+ * 5 (before)      COUNTERS with the collector type's u32 number, in front
  * 6 CHECKPOINT    u64 sequence    the COUNTERS frames before it hold, for batches up to that sequence
  * 7 GONE          u64 sequences   batches that are gone although their bytes may still be there
  * 8 SNAPSHOT_END  u64 sequence    the frames before it are a whole snapshot; the next batch gets that sequence
@@ -34,11 +33,17 @@ import org.jspecify.annotations.Nullable;
  * 10 REASON       u32 number, UTF-8 text    names a reason for this file, until the number is given to another one
  * 11 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
  * 12 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
- * 13 PAUSED       u32 collector, u8 1 or 0           whether an operator has paused the collector type
+ * 13 (before)     PAUSED with the collector type's u32 number, in front
  * 14 EARLIER      u64 sequence, up to four times: u64 time, u32 reason      what failed before the last attempt
+ * 15 SETTLED      u64 sequence, u8 cause, UTF-8 collector type               the batch is gone
+ * 16 COUNTERS     u64 accepted, delivered, expired, evicted, discarded, corrupt, UTF-8 collector type
+ * 17 PAUSED       u8 1 or 0, UTF-8 collector type            whether an operator has paused the collector type
  * </pre>
  *
  * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
+ *
+ * <p>A collector type is written out wherever it counts: a power cut may take any frame that was not forced and leave those
+ * behind it, and what is left must not be counted for another.
  *
  * <p>A reason is written once for all batches that share it: in an outage a million of them may have failed with the same
  * page of HTML.
@@ -49,11 +54,11 @@ final class JournalFrames {
     static final byte MARKER = (byte) 0xB5;
     static final int MAX_BODY = 0xFFFF;
 
-    static final byte COLLECTOR = 1;
-    static final byte SETTLED = 2;
+    static final byte COLLECTOR_BEFORE = 1;
+    static final byte SETTLED_BEFORE = 2;
     static final byte PENDING_V1 = 3;
     static final byte DEAD_V1 = 4;
-    static final byte COUNTERS = 5;
+    static final byte COUNTERS_BEFORE = 5;
     static final byte CHECKPOINT = 6;
     static final byte GONE = 7;
     static final byte SNAPSHOT_END = 8;
@@ -61,34 +66,35 @@ final class JournalFrames {
     static final byte REASON = 10;
     static final byte PENDING = 11;
     static final byte DEAD = 12;
-    static final byte PAUSED = 13;
+    static final byte PAUSED_BEFORE = 13;
     static final byte EARLIER = 14;
+    static final byte SETTLED = 15;
+    static final byte COUNTERS = 16;
+    static final byte PAUSED = 17;
 
     private static final int GONE_PER_FRAME = 4_096;
 
     private final byte[] generation;
-    private final Names names;
+    private final Reasons reasons;
     private ByteBuffer buffer = ByteBuffer.allocate(1 << 12);
 
-    /** What a file has given numbers to. Shared by all frames that go into one file, in the order in which they are written. */
-    static final class Names {
+    /** The numbers that a file's reasons have. Shared by all frames that go into one file, in the order in which they are written. */
+    static final class Reasons {
 
-        /** Reasons of one file that are known at a time. A number is four bytes, but whoever reads has to remember them. */
-        static final int MAX_REASONS = 4_096;
+        /** Of one file that are known at a time. A number is four bytes, but whoever reads has to remember them. */
+        static final int MAX = 4_096;
 
-        private final BitSet collectors = new BitSet();
-        private final Map<String, Integer> reasons = new HashMap<>();
+        private final Map<String, Integer> numbers = new HashMap<>();
 
         /** Forgets everything: what is written from here on may be read without what was written before. */
         void clear() {
-            collectors.clear();
-            reasons.clear();
+            numbers.clear();
         }
     }
 
-    JournalFrames(long generation, Names names) {
+    JournalFrames(long generation, Reasons reasons) {
         this.generation = seed(generation);
-        this.names = names;
+        this.reasons = reasons;
     }
 
     boolean isEmpty() {
@@ -110,49 +116,42 @@ final class JournalFrames {
         buffer.clear();
     }
 
-    private void collector(BatchIndex.Type type) {
-        if (names.collectors.get(type.id)) {
-            return;
-        }
-        byte[] text = type.name.getBytes(StandardCharsets.UTF_8);
-        int start = begin(COLLECTOR, 4 + text.length);
-        buffer.putInt(type.id).put(text);
-        end(start);
-        names.collectors.set(type.id);
-    }
-
     /** The number of a reason, which is named first if it has not been. */
     private int reason(@Nullable String reason) {
         if (reason == null || reason.isEmpty()) {
             return 0;
         }
-        Integer known = names.reasons.get(reason);
+        Integer known = reasons.numbers.get(reason);
         if (known != null) {
             return known;
         }
-        if (names.reasons.size() == Names.MAX_REASONS) {
-            names.reasons.clear();
+        if (reasons.numbers.size() == Reasons.MAX) {
+            reasons.numbers.clear();
         }
-        int number = names.reasons.size() + 1;
+        int number = reasons.numbers.size() + 1;
         byte[] text = reason.getBytes(StandardCharsets.UTF_8);
         int start = begin(REASON, 4 + text.length);
         buffer.putInt(number).put(text);
         end(start);
-        names.reasons.put(reason, number);
+        reasons.numbers.put(reason, number);
         return number;
     }
 
     void settled(long sequence, BatchIndex.Type type, Cause cause) {
-        collector(type);
-        int start = begin(SETTLED, 13);
-        buffer.putLong(sequence).putInt(type.id).put((byte) cause.id());
+        byte[] name = name(type);
+        int start = begin(SETTLED, 9 + name.length);
+        buffer.putLong(sequence).put((byte) cause.id()).put(name);
         end(start);
+    }
+
+    private static byte[] name(BatchIndex.Type type) {
+        return type.name.getBytes(StandardCharsets.UTF_8);
     }
 
     /** What failed before the last attempt; the frame of its standing follows. */
     private void earlier(long sequence, List<FailedAttempt> failures) {
-        if (names.reasons.size() + failures.size() > Names.MAX_REASONS) {
-            names.reasons.clear(); // or naming one of them would give another's number away
+        if (reasons.numbers.size() + failures.size() > Reasons.MAX) {
+            reasons.numbers.clear(); // or naming one of them would give another's number away
         }
         int[] numbers =
                 failures.stream().mapToInt(failure -> reason(failure.reason())).toArray();
@@ -184,20 +183,21 @@ final class JournalFrames {
 
     /** The counters as they are now; they hold from the next {@link #checkpoint} on. */
     void counters(BatchIndex.Type type) {
-        collector(type);
-        int start = begin(COUNTERS, 12 + 8 * Cause.values().length);
-        buffer.putInt(type.id).putLong(type.counters.accepted);
+        byte[] name = name(type);
+        int start = begin(COUNTERS, 8 + 8 * Cause.values().length + name.length);
+        buffer.putLong(type.counters.accepted);
         for (Cause cause : Cause.values()) {
             buffer.putLong(type.counters.gone(cause));
         }
+        buffer.put(name);
         end(start);
     }
 
     /** Whether the collector type is paused now. */
     void paused(BatchIndex.Type type) {
-        collector(type);
-        int start = begin(PAUSED, 5);
-        buffer.putInt(type.id).put((byte) (type.paused ? 1 : 0));
+        byte[] name = name(type);
+        int start = begin(PAUSED, 1 + name.length);
+        buffer.put((byte) (type.paused ? 1 : 0)).put(name);
         end(start);
     }
 

@@ -21,10 +21,12 @@ final class JournalState {
 
     private static final String LOST_REASON = "(the reason was in a damaged part of the journal)";
 
+    /** Numbers of collector types, in files in which they have numbers. */
     private final Map<Integer, String> names = new HashMap<>();
+
     private final Map<Integer, String> reasonNames = new HashMap<>();
     private final Map<String, String> reasons = new HashMap<>();
-    private final Map<Integer, Counters> staged = new HashMap<>();
+    private final Map<String, Counters> staged = new HashMap<>();
     private final Map<String, Counters> counters = new HashMap<>();
     private final Map<String, Boolean> paused = new HashMap<>();
     private final StandingTable standings = new StandingTable();
@@ -33,7 +35,7 @@ final class JournalState {
     /** By sequence. */
     private final Map<Long, List<FailedAttempt>> earlier = new HashMap<>();
 
-    /** Of batches whose collector type was in a damaged frame, by sequence. */
+    /** Of batches whose collector type was named in another frame, which is damaged; by sequence. */
     private final Map<Long, Cause> ends = new HashMap<>();
 
     private final Deque<Cause> nameless = new ArrayDeque<>();
@@ -59,8 +61,14 @@ final class JournalState {
 
     void apply(byte kind, ByteBuffer body) {
         switch (kind) {
-            case JournalFrames.COLLECTOR -> names.put(body.getInt(), JournalFrames.text(body));
-            case JournalFrames.SETTLED -> settled(body.getLong(), body.getInt(), Cause.of(body.get()));
+            case JournalFrames.COLLECTOR_BEFORE -> names.put(body.getInt(), JournalFrames.text(body));
+            case JournalFrames.SETTLED -> {
+                long sequence = body.getLong();
+                Cause cause = Cause.of(body.get());
+                settled(sequence, JournalFrames.text(body), cause);
+            }
+            case JournalFrames.SETTLED_BEFORE ->
+                settled(body.getLong(), names.get(body.getInt()), Cause.of(body.get()));
             case JournalFrames.REASON -> reasonNames.put(body.getInt(), shared(JournalFrames.text(body)));
             case JournalFrames.PENDING, JournalFrames.PENDING_V1 -> {
                 long sequence = seen(body.getLong());
@@ -81,21 +89,20 @@ final class JournalState {
             }
             case JournalFrames.EARLIER -> earlier(seen(body.getLong()), body);
             case JournalFrames.COUNTERS -> {
-                int collector = body.getInt();
-                if (!names.containsKey(collector)) {
-                    stagedAll = false;
-                    return; // the frame with its name is damaged: older counters are better than those of nobody
+                Counters read = counters(body);
+                staged.put(JournalFrames.text(body), read);
+            }
+            case JournalFrames.COUNTERS_BEFORE -> {
+                String name = names.get(body.getInt());
+                if (name == null) {
+                    stagedAll = false; // the frame with it is damaged: older counters are better than those of nobody
+                } else {
+                    staged.put(name, counters(body));
                 }
-                Counters read = new Counters();
-                read.accepted = body.getLong();
-                for (Cause cause : Cause.values()) {
-                    read.count(cause, body.getLong());
-                }
-                staged.put(collector, read);
             }
             case JournalFrames.CHECKPOINT -> {
                 checkpoint = seen(body.getLong());
-                staged.forEach((collector, read) -> counters.put(names.get(collector), read));
+                counters.putAll(staged);
                 staged.clear();
                 if (stagedAll) {
                     ends.clear(); // they are in these counters
@@ -108,6 +115,10 @@ final class JournalState {
                 }
             }
             case JournalFrames.PAUSED -> {
+                boolean isPaused = body.get() != 0;
+                paused.put(JournalFrames.text(body), isPaused);
+            }
+            case JournalFrames.PAUSED_BEFORE -> {
                 String name = names.get(body.getInt());
                 if (name != null) {
                     paused.put(name, body.get() != 0);
@@ -119,12 +130,20 @@ final class JournalState {
         }
     }
 
-    private void settled(long sequence, int collector, Cause cause) {
+    private static Counters counters(ByteBuffer body) {
+        Counters read = new Counters();
+        read.accepted = body.getLong();
+        for (Cause cause : Cause.values()) {
+            read.count(cause, body.getLong());
+        }
+        return read;
+    }
+
+    private void settled(long sequence, @Nullable String name, Cause cause) {
         seen(sequence);
         gone.add(sequence);
         standings.remove(sequence);
         earlier.remove(sequence);
-        String name = names.get(collector);
         if (name == null) {
             ends.put(sequence, cause);
             return;

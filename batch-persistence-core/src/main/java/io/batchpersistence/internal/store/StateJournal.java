@@ -391,12 +391,21 @@ final class StateJournal implements AutoCloseable {
         }
     }
 
-    /** Takes back a log in which nothing has been written, so that the one before is the newest again. */
-    void takeBack() {
+    /**
+     * Takes back a log in which nothing has been written, and its snapshot, so that the one before is the newest again.
+     *
+     * @throws IOException if the snapshot may still be there: what is written to the log before would not be read then
+     */
+    void takeBack() throws IOException {
         DiskFile file = out;
         if (file != null) {
             out = null;
             abandon(file, path(generation, "journal"));
+            Path snapshot = path(generation, "snapshot");
+            if (disk.list(directory).contains(snapshot)) { // renamed, but its directory could not be forced
+                disk.delete(snapshot);
+                disk.forceDirectory(directory);
+            }
             generation = generationBefore;
         }
     }
@@ -572,7 +581,7 @@ final class StateJournal implements AutoCloseable {
         private final DiskFile file;
         private long length = HEADER;
         private long forced;
-        private boolean finished;
+        private boolean inPlace;
         /** Bytes of all files but the log of its generation, counted when it was finished. */
         private long others;
 
@@ -609,8 +618,8 @@ final class StateJournal implements AutoCloseable {
             file.force();
             file.close();
             disk.move(aside, path(number, "snapshot"));
+            inPlace = true;
             disk.forceDirectory(directory);
-            finished = true;
             deleteOlder();
             others = bytesBeside(number);
         }
@@ -655,7 +664,7 @@ final class StateJournal implements AutoCloseable {
         @Override
         public void close() {
             unfinishedBytes = 0;
-            if (!finished) {
+            if (!inPlace) {
                 abandon(file, aside);
             }
         }

@@ -75,9 +75,9 @@ final class StoreWriter {
     // ---- guarded by the lock ---------------------------------------------------------------------
 
     private List<PayloadLog.Append> appends = new ArrayList<>();
-    private final JournalFrames.Names names = new JournalFrames.Names();
-    private JournalFrames frames = new JournalFrames(0, names);
-    private JournalFrames spareFrames = new JournalFrames(0, names);
+    private final JournalFrames.Reasons reasons = new JournalFrames.Reasons();
+    private JournalFrames frames = new JournalFrames(0, reasons);
+    private JournalFrames spareFrames = new JournalFrames(0, reasons);
     private List<PayloadChange> changes = new ArrayList<>();
     private List<Task> tasks = new ArrayList<>();
     private final Set<Integer> declaredFileEnds = new HashSet<>();
@@ -768,7 +768,7 @@ final class StoreWriter {
         }
         lock.lock();
         try {
-            newFrames(journal.generation()); // the last process's names are not ours
+            newFrames(journal.generation()); // the last process's reasons have other numbers
         } finally {
             lock.unlock();
         }
@@ -777,9 +777,9 @@ final class StoreWriter {
 
     /** Under the lock: what is queued from now on is for that generation. */
     private void newFrames(long generation) {
-        names.clear();
-        frames = new JournalFrames(generation, names);
-        spareFrames = new JournalFrames(generation, names);
+        reasons.clear();
+        frames = new JournalFrames(generation, reasons);
+        spareFrames = new JournalFrames(generation, reasons);
         marksDueNanos = NEVER;
     }
 
@@ -796,7 +796,7 @@ final class StoreWriter {
 
     /** Everything queued up to now goes to the log before, everything after that to the new one. */
     private SnapshotHead beginGeneration(StateJournal.Prepared prepared) {
-        JournalFrames head = new JournalFrames(prepared.generation(), new JournalFrames.Names());
+        JournalFrames head = new JournalFrames(prepared.generation(), new JournalFrames.Reasons());
         JournalFrames last;
         List<PayloadChange> lastChanges;
         long next;
@@ -946,7 +946,7 @@ final class StoreWriter {
 
     /** Frames of batches that are gone although a copy of them is about to appear. With the pen. */
     void writeGone(LongList gone) {
-        JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Names());
+        JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Reasons());
         marks.gone(gone.toArray());
         writeJournal(marks);
     }

@@ -13,36 +13,28 @@ class JournalFrameBytesTest {
 
     @Test
     void settled_and_file_end_are_written_as_ever() {
-        BatchIndex index = new BatchIndex();
-        index.type("a");
-        index.type("b");
-        JournalFrames frames = new JournalFrames(7, new JournalFrames.Names());
-        frames.settled(1, index.type("c"), Cause.EXPIRED);
-        frames.clear(); // the type's name, which the golden journal has
-        frames.settled(1, index.type("c"), Cause.EXPIRED);
+        JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
+        frames.settled(1, new BatchIndex().type("c"), Cause.EXPIRED);
         frames.fileEnd(3, 4);
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
-                .isEqualTo("b502000d7c07f8f200000000000000010000000202" + "b509000c5932349c000000030000000000000004");
+                .isEqualTo("b50f000a01429ee900000000000000010263" + "b509000c5932349c000000030000000000000004");
     }
 
     @Test
     void paused_is_written_as_ever() {
-        BatchIndex index = new BatchIndex();
-        index.type("a");
-        JournalFrames frames = new JournalFrames(7, new JournalFrames.Names());
-        index.type("b").paused = true;
-        frames.paused(index.type("b"));
-        frames.clear(); // the type's name
-        frames.paused(index.type("b"));
-        index.type("b").paused = false;
-        frames.paused(index.type("b"));
+        JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
+        BatchIndex.Type type = new BatchIndex().type("b");
+        type.paused = true;
+        frames.paused(type);
+        type.paused = false;
+        frames.paused(type);
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
-                .isEqualTo("b50d00051306e87a0000000101" + "b50d0005e16d6b790000000100");
+                .isEqualTo("b511000251117ed90162" + "b511000242b3e6ae0062");
     }
 
     @Test
     void earlier_failures_are_written_as_ever() {
-        JournalFrames frames = new JournalFrames(7, new JournalFrames.Names());
+        JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
         List<FailedAttempt> earlier = List.of(
                 new FailedAttempt(Instant.ofEpochMilli(10), "x"), new FailedAttempt(Instant.ofEpochMilli(20), "x"));
         frames.standing(5, new Standing(true, 30, 3, 30, BatchIndex.NEVER, "x", earlier));

@@ -6,9 +6,13 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import io.batchpersistence.FailedAttempt;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
@@ -19,8 +23,8 @@ class JournalFramesTest {
 
     private static final long GENERATION = 7;
 
-    private final JournalFrames.Names names = new JournalFrames.Names();
-    private final JournalFrames frames = new JournalFrames(GENERATION, names);
+    private final JournalFrames.Reasons reasons = new JournalFrames.Reasons();
+    private final JournalFrames frames = new JournalFrames(GENERATION, reasons);
     private final BatchIndex index = new BatchIndex();
     private final BatchIndex.Type loki = index.type("loki");
     private final BatchIndex.Type elasticsearch = index.type("elasticsearch");
@@ -124,23 +128,60 @@ class JournalFramesTest {
         assertThat(read().counters()).doesNotContainKey("loki");
     }
 
+    /** A power cut takes any frame that was not forced, and leaves those behind it. */
+    @Test
+    void whicheverFramesAreLostTheOthersCountForTheirOwnCollectorType() {
+        List<JournalFrames> marks = new ArrayList<>();
+        for (int i = 0; i < 6; i++) {
+            JournalFrames mark = new JournalFrames(GENERATION, reasons);
+            mark.settled(i + 1, i % 2 == 0 ? loki : elasticsearch, i < 3 ? Cause.DELIVERED : Cause.EXPIRED);
+            marks.add(mark);
+        }
+        for (int kept = 0; kept < 1 << marks.size(); kept++) {
+            JournalState state = new JournalState();
+            state.beginFile();
+            Map<String, Counters> expected = new HashMap<>();
+            for (int i = 0; i < marks.size(); i++) {
+                if ((kept & 1 << i) == 0) {
+                    state.damaged();
+                    continue;
+                }
+                readInto(state, marks.get(i));
+                Counters counters =
+                        expected.computeIfAbsent(i % 2 == 0 ? "loki" : "elasticsearch", n -> new Counters());
+                counters.accepted++;
+                counters.count(i < 3 ? Cause.DELIVERED : Cause.EXPIRED, 1);
+            }
+            state.finish();
+            assertThat(state.counters()).usingRecursiveComparison().isEqualTo(expected);
+        }
+    }
+
+    // ---- files from before, in which collector types have numbers
+
+    private static ByteBuffer before(Object... values) {
+        ByteBuffer body = ByteBuffer.allocate(100);
+        for (Object value : values) {
+            switch (value.getClass().getSimpleName()) {
+                case "Long" -> body.putLong((long) value);
+                case "Integer" -> body.putInt((int) value);
+                case "Cause" -> body.put((byte) ((Cause) value).id());
+                default -> body.put(value.toString().getBytes(StandardCharsets.UTF_8));
+            }
+        }
+        return body.flip();
+    }
+
     @Test
     void numbersOfCollectorTypesAreThoseOfTheirFile() {
-        BatchIndex.Type other0 = new BatchIndex().type("elasticsearch");
-        JournalFrames.Names otherNames = new JournalFrames.Names();
-        JournalFrames other = new JournalFrames(GENERATION, otherNames);
-        frames.settled(1, loki, Cause.DELIVERED);
-        other.settled(2, other0, Cause.DELIVERED);
-        JournalFrames named = new JournalFrames(GENERATION, names);
-        named.settled(3, elasticsearch, Cause.DELIVERED); // names its type; then the same once more, without the name
-        JournalFrames nameless = new JournalFrames(GENERATION, names);
-        nameless.settled(3, elasticsearch, Cause.DELIVERED);
         JournalState state = new JournalState();
         state.beginFile();
-        readInto(state, frames);
+        state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "loki"));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(1L, 0, Cause.DELIVERED));
         state.beginFile();
-        readInto(state, other);
-        readInto(state, nameless);
+        state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "elasticsearch"));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(2L, 0, Cause.DELIVERED));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 1, Cause.DELIVERED));
         state.finish();
 
         assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isEqualTo(1);
@@ -166,8 +207,6 @@ class JournalFramesTest {
 
     @Test
     void aFrameOfAnotherGenerationOrWithAnyBitFlippedIsNone() {
-        frames.settled(123, loki, Cause.DELIVERED);
-        frames.clear(); // without the name
         frames.settled(123, loki, Cause.DELIVERED);
         byte[] frame = Arrays.copyOf(frames.array(), frames.length());
         assertThat(JournalFrames.validLength(JournalFrames.seed(GENERATION), frame, 0, frame.length))
@@ -213,9 +252,9 @@ class JournalFramesTest {
     void countersWhoseCheckpointIsDamagedAreNotThoseOfTheNext() {
         loki.counters.accepted = 10;
         frames.counters(loki); // its checkpoint is damaged, and the counters of the next one are
-        JournalFrames behind = new JournalFrames(GENERATION, names);
+        JournalFrames behind = new JournalFrames(GENERATION, reasons);
         behind.settled(3, loki, Cause.DELIVERED);
-        JournalFrames last = new JournalFrames(GENERATION, names);
+        JournalFrames last = new JournalFrames(GENERATION, reasons);
         last.checkpoint(20);
         JournalState state = new JournalState();
         state.beginFile();
@@ -232,27 +271,24 @@ class JournalFramesTest {
 
     @Test
     void anEndWhoseCollectorTypeIsDamagedIsNotForgottenWithoutCountersThatHaveIt() {
-        JournalFrames lost = new JournalFrames(GENERATION, names);
-        lost.counters(loki); // with its name
-        frames.settled(3, loki, Cause.DELIVERED);
-        frames.counters(loki);
-        frames.checkpoint(20);
         JournalState state = new JournalState();
         state.beginFile();
-        readInto(state, frames);
+        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, Cause.DELIVERED));
+        state.apply(JournalFrames.COUNTERS_BEFORE, before(0, 1L, 1L, 0L, 0L, 0L, 0L));
+        state.apply(JournalFrames.CHECKPOINT, before(20L));
         state.finish();
         assertThat(state.nameless()).containsExactly(Cause.DELIVERED);
 
-        JournalFrames whole = new JournalFrames(GENERATION, new JournalFrames.Names());
-        whole.counters(loki);
-        whole.checkpoint(20);
         state = new JournalState();
         state.beginFile();
-        readInto(state, frames);
+        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, Cause.DELIVERED));
         state.beginFile(); // of the next generation
-        readInto(state, whole);
+        state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "loki"));
+        state.apply(JournalFrames.COUNTERS_BEFORE, before(0, 1L, 1L, 0L, 0L, 0L, 0L));
+        state.apply(JournalFrames.CHECKPOINT, before(20L));
         state.finish();
         assertThat(state.nameless()).isEmpty();
+        assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isOne();
     }
 
     /** Numbers of reasons are given anew when there are too many: not within one batch's failures. */

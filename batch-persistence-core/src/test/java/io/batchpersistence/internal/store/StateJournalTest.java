@@ -20,7 +20,7 @@ class StateJournalTest {
     }
 
     private static JournalFrames gone(long generation, long batch) {
-        JournalFrames frames = new JournalFrames(generation, new JournalFrames.Names());
+        JournalFrames frames = new JournalFrames(generation, new JournalFrames.Reasons());
         frames.gone(new long[] {batch});
         return frames;
     }

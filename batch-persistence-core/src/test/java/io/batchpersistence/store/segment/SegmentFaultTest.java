@@ -430,4 +430,40 @@ class SegmentFaultTest {
         assertThat(held()).containsExactly("a", "b");
         assertThat(store.delivered("a")).isNotNull();
     }
+
+    /** Whatever the journal goes on in then: what is said after the opening is there after the next one. */
+    @Test
+    void whichever_change_fails_while_opening_marks_made_afterwards_are_kept() {
+        append("a", "b", "c");
+        fail("b");
+        store.close();
+        MemoryDisk closed = files;
+        for (int number = 1; ; number++) {
+            String what = "change " + number + " fails";
+            files = closed.copy();
+            disk = new FaultyDisk(files);
+            disk.failChange(number);
+            open();
+            boolean failed = disk.changes() >= number;
+            disk.heal();
+            assertThat(store.delivered("a")).as(what).isNotNull();
+            assertThat(store.discard(ALL.ids("b"), clock.instant())).as(what).isOne();
+            store.close();
+            MemoryDisk afterwards = files.afterPowerCut();
+
+            reopen();
+            assertThat(held()).as(what).containsExactly("c");
+            store.close();
+            files = afterwards;
+            disk = new FaultyDisk(files);
+            open();
+            assertThat(held()).as(what + ", and a power cut").containsExactly("c");
+            assertBalanced();
+            if (!failed) {
+                assertThat(number).isGreaterThan(10);
+                return;
+            }
+            store.close();
+        }
+    }
 }

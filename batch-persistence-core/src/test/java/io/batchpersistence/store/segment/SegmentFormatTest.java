@@ -41,8 +41,12 @@ class SegmentFormatTest {
 
     private static final String SEGMENT_V1 = "1/0000000001.segment";
 
-    private static final String LOG = "2/state-0000000000000002.journal";
-    private static final String SNAPSHOT = "2/state-0000000000000002.snapshot";
+    private static final String LOG = "3/state-0000000000000002.journal";
+    private static final String SNAPSHOT = "3/state-0000000000000002.snapshot";
+    /** As they were when collector types had numbers in them. */
+    private static final String LOG_BEFORE = "2/state-0000000000000002.journal";
+
+    private static final String SNAPSHOT_BEFORE = "2/state-0000000000000002.snapshot";
     private static final String LOG_V1 = "1/state-0000000000000002.journal";
 
     @TempDir
@@ -130,7 +134,10 @@ class SegmentFormatTest {
 
     private static Stream<List<String>> directories() {
         return Stream.of(
-                List.of(SEGMENT_V1, LOG_V1), List.of(SEGMENT_V1, LOG, SNAPSHOT), List.of(SEGMENT, LOG, SNAPSHOT));
+                List.of(SEGMENT_V1, LOG_V1),
+                List.of(SEGMENT_V1, LOG_BEFORE, SNAPSHOT_BEFORE),
+                List.of(SEGMENT, LOG_BEFORE, SNAPSHOT),
+                List.of(SEGMENT, LOG, SNAPSHOT));
     }
 
     private Path inStore(String golden) {
