@@ -36,6 +36,7 @@ import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.PriorityQueue;
@@ -44,6 +45,7 @@ import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -112,6 +114,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private final Set<String> appending = new HashSet<>();
     private final List<Corruption> corruptions = new ArrayList<>();
+    /** While opening. */
+    private int journalDamages;
+
     private @Nullable Consumer<Corruption> corruptionListener;
     private long fences;
     private long earliestLeaseEnd = NEVER;
@@ -151,6 +156,7 @@ public abstract class IndexedBatchStore implements BatchStore {
      * @param factory makes the payload log
      */
     protected IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory) {
+        long begin = System.nanoTime();
         this.options = options;
         this.directoryLock =
                 DirectoryLock.acquire(disk, options.directory(), options.clock().instant());
@@ -169,6 +175,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             writer.start();
             housekeeper.start();
             opened = true;
+            logOpened(TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begin));
         } catch (IOException e) {
             throw new BatchPersistenceException(
                     "the batches in " + options.directory().toAbsolutePath() + " can't be read: " + e.getMessage(), e);
@@ -193,7 +200,40 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- opening ---------------------------------------------------------------------------------
 
+    private void logOpened(long millis) {
+        CollectorStats total = stats().total();
+        long places = journalDamages;
+        long lost = 0;
+        lock.lock();
+        try {
+            for (Corruption corruption : corruptions) {
+                places++;
+                lost += corruption.batches();
+            }
+        } finally {
+            lock.unlock();
+        }
+        log.info(
+                "Batch store opened in {} ms: {} pending, {} dead, {}; directory {}, store {}, format {}, compression {}, sync {}",
+                millis,
+                total.pending(),
+                total.dead(),
+                places == 0
+                        ? "nothing damaged"
+                        : "damaged places set aside: " + places + ", batches lost: " + lost + ", see the lines above",
+                options.directory(),
+                getClass().getSimpleName(),
+                key(options.format()),
+                key(options.compression()),
+                key(options.sync()));
+    }
+
+    private static String key(Enum<?> value) {
+        return value.name().toLowerCase(Locale.ROOT);
+    }
+
     private void journalDamaged(Path file, long offset, long length, String reason) {
+        journalDamages++;
         Path kept = quarantine.keep(file, offset, length);
         // No batch is lost with it: what it no longer says is sent once more. So it is a log line, not an event.
         log.warn(

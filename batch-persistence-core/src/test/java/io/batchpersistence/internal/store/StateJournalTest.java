@@ -14,6 +14,10 @@ class StateJournalTest {
     private final MemoryDisk disk = new MemoryDisk();
 
     private StateJournal read(JournalState state) throws IOException {
+        return read(disk, state);
+    }
+
+    private static StateJournal read(MemoryDisk disk, JournalState state) throws IOException {
         return StateJournal.read(disk, DIRECTORY, state, (file, offset, length, reason) -> {
             throw new AssertionError(file + " at " + offset + ": " + reason);
         });
@@ -61,5 +65,20 @@ class StateJournalTest {
         JournalState state = new JournalState();
         read(state).close();
         assertThat(state.isGone(1) && state.isGone(2)).isTrue();
+    }
+
+    @Test
+    void whatIsForcedIntoALogThatWasJustBegunOutlivesAPowerCut() throws IOException {
+        MemoryDisk left;
+        try (StateJournal journal = read(new JournalState())) {
+            StateJournal.Prepared prepared = journal.prepare();
+            journal.begin(prepared);
+            journal.write(gone(prepared.generation(), 1));
+            journal.force();
+            left = disk.afterPowerCut();
+        }
+        JournalState state = new JournalState();
+        read(left, state).close();
+        assertThat(state.isGone(1)).isTrue();
     }
 }

@@ -134,7 +134,7 @@ class SegmentJournalTest {
             damaged.put(newest, bytes);
 
             assertThat(store.stats().total().delivered()).isEqualTo(3);
-            leftBehind.addAll(List.of(killed, finished, damaged));
+            leftBehind.addAll(List.of(killed, killed.afterPowerCut(), finished, damaged));
         }
         leftBehind.forEach(left -> assertDelivered(left, CHANGES / BATCHES));
         assertDelivered(files, CHANGES / BATCHES);

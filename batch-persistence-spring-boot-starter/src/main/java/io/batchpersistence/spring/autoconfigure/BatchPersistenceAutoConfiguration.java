@@ -3,10 +3,8 @@ package io.batchpersistence.spring.autoconfigure;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.FailureClassifier;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
@@ -16,10 +14,7 @@ import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.file.JsonFileBatchStore;
 import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.time.Clock;
-import java.util.Locale;
-import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
-import org.slf4j.Logger;
 import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.ListableBeanFactory;
 import org.springframework.beans.factory.ObjectProvider;
@@ -61,41 +56,19 @@ public final class BatchPersistenceAutoConfiguration {
     @EnableConfigurationProperties(BatchPersistenceProperties.class)
     static final class Enabled {
 
-        private static final Logger LOG = SingleLine.logger(BatchPersistence.class);
-
         // Not without BatchPersistence of our own: somebody else's has its own place for batches.
         @Bean
         @ConditionalOnMissingBean({BatchStore.class, BatchPersistence.class})
         BatchStore batchStore(BatchPersistenceProperties properties, ObjectProvider<Clock> clock) {
             DiskStoreOptions options = properties.storeOptions(clock.getIfUnique(Clock::systemUTC));
-            long begin = System.nanoTime();
-            BatchStore store;
             try {
-                store = switch (properties.store()) {
+                return switch (properties.store()) {
                     case SEGMENT -> SegmentBatchStore.open(options);
                     case JSON_FILES -> JsonFileBatchStore.open(options);
                 };
             } catch (BatchPersistenceException e) {
                 throw new StoreNotOpenedException(options.directory(), e);
             }
-            long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begin);
-            BatchStats stats = store.stats();
-            LOG.info(
-                    "Batch store opened in {} ms: {} pending, {} dead; directory {}, store {}, format {}, compression {},"
-                            + " sync {}",
-                    millis,
-                    stats.total().pending(),
-                    stats.total().dead(),
-                    options.directory(),
-                    key(properties.store()),
-                    key(options.format()),
-                    key(options.compression()),
-                    key(options.sync()));
-            return store;
-        }
-
-        private static String key(Enum<?> value) {
-            return value.name().toLowerCase(Locale.ROOT);
         }
 
         @Bean

@@ -21,11 +21,13 @@ import io.batchpersistence.spring.actuate.BatchObservations;
 import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.actuate.BatchPersistenceMetrics;
+import io.batchpersistence.spring.actuate.BatchTraceContext;
 import io.batchpersistence.spring.operator.BatchOperator;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.micrometer.observation.ObservationRegistry;
 import io.micrometer.tracing.Tracer;
+import io.micrometer.tracing.propagation.Propagator;
 import jakarta.validation.Validator;
 import java.io.File;
 import java.io.IOException;
@@ -106,7 +108,9 @@ class BatchPersistenceAutoConfigurationTest {
             "batchPersistenceMetrics",
             "batchPersistenceMetricsRefresh",
             "batchObservations",
-            "batchSendObserver");
+            "batchSendObserver",
+            "batchTraceContext",
+            "batchContextAtPersist");
 
     @TempDir
     Path directory;
@@ -325,6 +329,9 @@ class BatchPersistenceAutoConfigurationTest {
                                     FailureClassifier.TRANSIENT,
                                     java.time.Clock.systemUTC()));
                 case "batchSendObserver" -> set(definition, Observer.class, Observer::new);
+                case "batchTraceContext" ->
+                    set(definition, BatchTraceContext.class, () -> new BatchTraceContext(Tracer.NOOP, Propagator.NOOP));
+                case "batchContextAtPersist" -> set(definition, Contexts.class, Contexts::new);
                 default -> throw new IllegalArgumentException(name);
             }
         }
@@ -349,6 +356,13 @@ class BatchPersistenceAutoConfigurationTest {
             @Override
             public RecoveryTarget settling(RecoveryTarget target) {
                 return target;
+            }
+        }
+
+        static final class Contexts implements ContextAtPersist {
+            @Override
+            public Map<String, String> apply(Map<String, String> given) {
+                return given;
             }
         }
 
@@ -450,6 +464,16 @@ class BatchPersistenceAutoConfigurationTest {
         @Bean
         MeterRegistry registry() {
             return new SimpleMeterRegistry();
+        }
+
+        @Bean
+        Tracer tracer() {
+            return Tracer.NOOP;
+        }
+
+        @Bean
+        Propagator propagator() {
+            return Propagator.NOOP;
         }
     }
 

@@ -1,0 +1,93 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.fixtures.Batches;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.slf4j.LoggerFactory;
+
+/** One line says what was found when a store was opened. */
+class StartUpLineTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+
+    @TempDir
+    Path directory;
+
+    private final Logger root = (Logger) LoggerFactory.getLogger("io.batchpersistence");
+    private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
+
+    @BeforeEach
+    void listen() {
+        logged.start();
+        root.addAppender(logged);
+    }
+
+    @AfterEach
+    void stopListening() {
+        root.detachAppender(logged);
+    }
+
+    private BatchStore open(StoreKind kind) {
+        return kind.open(DiskStoreOptions.builder(directory).build());
+    }
+
+    private String line() {
+        List<String> lines = logged.list.stream()
+                .map(ILoggingEvent::getFormattedMessage)
+                .filter(line -> line.startsWith("Batch store opened"))
+                .toList();
+        assertThat(lines).hasSize(1);
+        logged.list.clear();
+        return lines.get(0);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void says_where_what_and_what_was_damaged(StoreKind kind) throws IOException {
+        try (BatchStore store = open(kind)) {
+            assertThat(line()).contains("0 pending, 0 dead, nothing damaged; directory " + directory + ", store ");
+            for (String id : List.of("a", "b")) {
+                store.append(new NewBatch(id, "loki", Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
+                        .join();
+            }
+        }
+        open(kind).close();
+        assertThat(line()).contains("2 pending, 0 dead, nothing damaged").contains("sync always");
+        boolean lost = kind == StoreKind.JSON_FILES;
+        flipIn(lost ? ".json" : ".journal"); // a damaged record of a sealed segment is found when it is read
+        open(kind).close();
+        assertThat(line())
+                .contains((lost ? 1 : 2) + " pending, 0 dead")
+                .contains("damaged places set aside: 1, batches lost: " + (lost ? 1 : 0));
+    }
+
+    /** In the middle of what is in the last such file. */
+    private void flipIn(String ending) throws IOException {
+        try (Stream<Path> files = Files.list(directory)) {
+            Path file = files.filter(path -> path.toString().endsWith(ending))
+                    .max(Comparator.naturalOrder()) // of journals the newest
+                    .orElseThrow();
+            byte[] bytes = Files.readAllBytes(file);
+            bytes[40] ^= (byte) 0x80;
+            Files.write(file, bytes);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.PermanentDeliveryException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.IntStream;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.springframework.boot.Banner;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
+import org.springframework.boot.builder.SpringApplicationBuilder;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Configuration;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * Endpoint, health and page are asked over HTTP among many batches, beside somebody who persists: all answers are right, and how
+ * long everything takes is printed. With a million, in some minutes:
+ *
+ * <pre>mvn -pl batch-persistence-spring-boot-starter -am test -Dtest=OperatorsAtScaleTest
+ *     -Dsurefire.failIfNoSpecifiedTests=false -Doperators.batches=1000000</pre>
+ */
+class OperatorsAtScaleTest {
+
+    private static final int BATCHES = Integer.getInteger("operators.batches", 4_000);
+    private static final int DEAD = BATCHES / 4;
+    private static final String ENDPOINT = "/actuator/batchpersistence";
+    private static final List<String> TYPES = List.of("loki", "elasticsearch", "splunk", "otlp");
+    private static final List<String> REASONS =
+            List.of("HTTP 429 Too Many Requests", "HTTP 503", "connection refused", "timed out", "HTTP 500");
+    private static final List<LogEntry> ENTRIES = IntStream.range(0, 3)
+            .mapToObj(i -> LogEntry.of(Instant.EPOCH, "INFO", "entry " + i))
+            .toList();
+
+    @Configuration(proxyBeanMethods = false)
+    @EnableAutoConfiguration
+    static class Application {}
+
+    @TempDir
+    Path directory;
+
+    private final HttpClient client = HttpClient.newHttpClient();
+    private ConfigurableApplicationContext context;
+    private BatchPersistence persistence;
+    /** Of the one who persists beside, in nanoseconds. */
+    private final List<Long> latencies = Collections.synchronizedList(new ArrayList<>());
+
+    @BeforeEach
+    void startAndFill() {
+        context = new SpringApplicationBuilder(Application.class)
+                .bannerMode(Banner.Mode.OFF)
+                .properties(
+                        "server.port=0",
+                        "spring.main.register-shutdown-hook=false",
+                        "management.endpoints.web.exposure.include=*",
+                        "management.endpoint.health.show-details=always",
+                        "batch-persistence.directory=" + directory,
+                        "batch-persistence.sync=never",
+                        "batch-persistence.max-pending-batches=" + 2 * BATCHES,
+                        "batch-persistence.max-disk-usage=100GB",
+                        "batch-persistence.recovery.interval=1h",
+                        "batch-persistence.recovery.backoff-base=1d",
+                        "batch-persistence.recovery.backoff-max=1d",
+                        "batch-persistence.ui.enabled=true",
+                        WithoutSecurity.PROPERTY)
+                .run();
+        persistence = context.getBean(BatchPersistence.class);
+        List<CompletableFuture<?>> persisted = new ArrayList<>();
+        for (int i = 0; i < BATCHES; i++) {
+            persisted.add(persistence.persistBatchAsync(id(i), ENTRIES, TYPES.get(i % TYPES.size())));
+            if (persisted.size() == 10_000) {
+                persisted.forEach(CompletableFuture::join);
+                persisted.clear();
+            }
+        }
+        persisted.forEach(CompletableFuture::join);
+        for (int i = 0; i < BATCHES; i++) {
+            String reason = REASONS.get(i % REASONS.size());
+            if (i < DEAD) {
+                persistence.markBatchFailed(id(i), new PermanentDeliveryException(reason));
+            } else {
+                persistence.markBatchFailed(id(i), reason);
+            }
+        }
+    }
+
+    @AfterEach
+    void stop() {
+        context.close();
+    }
+
+    private static String id(int number) {
+        return "batch-" + number;
+    }
+
+    private JsonNode get(String path) throws Exception {
+        String port = context.getEnvironment().getProperty("local.server.port");
+        HttpResponse<String> response = client.send(
+                HttpRequest.newBuilder(URI.create("http://localhost:" + port + path))
+                        .build(),
+                BodyHandlers.ofString());
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return JsonMapper.shared().readTree(response.body());
+    }
+
+    @Test
+    void everythingIsAnsweredRightAndOthersPersistMeanwhile() throws Exception {
+        AtomicBoolean more = new AtomicBoolean(true);
+        Thread persisting = new Thread(() -> {
+            for (int i = 0; more.get(); i++) {
+                long began = System.nanoTime();
+                persistence.persistBatch("beside-" + i, ENTRIES, "beside");
+                latencies.add(System.nanoTime() - began);
+                persistence.markBatchSuccess("beside-" + i);
+            }
+        });
+        persisting.start();
+        try {
+            Awaitility.await().until(() -> latencies.size() > 2_000);
+            print("persisting before", latenciesFrom(1_000));
+
+            summary();
+            reasons();
+            pages();
+            asked("health", "/actuator/health/batchPersistence");
+            asked("the page's summary", "/batch-persistence/api");
+            asked("the page's list", "/batch-persistence/api/batches?state=dead&limit=100");
+        } finally {
+            more.set(false);
+            persisting.join();
+        }
+        assertThat(persistence.stats().total().isBalanced()).isTrue();
+    }
+
+    /** A list that grows can't be looked at, only copied in one go. */
+    private List<Long> latenciesFrom(int first) {
+        Long[] all = latencies.toArray(new Long[0]);
+        return List.of(all).subList(first, all.length);
+    }
+
+    private JsonNode asked(String what, String path) throws Exception {
+        int before = latencies.size();
+        List<Long> times = new ArrayList<>();
+        JsonNode answer = get(path);
+        for (int i = 0; i < 20; i++) {
+            long began = System.nanoTime();
+            answer = get(path);
+            times.add(System.nanoTime() - began);
+        }
+        print(what, times);
+        print("persisting meanwhile", latenciesFrom(before));
+        return answer;
+    }
+
+    private void summary() throws Exception {
+        JsonNode summary = asked("the summary", ENDPOINT);
+        long pending = 0;
+        long dead = 0;
+        for (String type : TYPES) {
+            JsonNode collector = summary.at("/collectors/" + type);
+            pending += collector.at("/pending/batches").asLong();
+            dead += collector.at("/dead/batches").asLong();
+            assertThat(collector.get("balanced").asBoolean()).isTrue();
+        }
+        assertThat(pending).isEqualTo(BATCHES - DEAD);
+        assertThat(dead).isEqualTo(DEAD);
+    }
+
+    private void reasons() throws Exception {
+        JsonNode all = asked("reasons", ENDPOINT + "/reasons?limit=1000");
+        long batches = 0;
+        for (JsonNode group : all.get("reasons")) {
+            batches += group.get("batches").asLong();
+        }
+        assertThat(batches).isEqualTo(BATCHES);
+    }
+
+    private void pages() throws Exception {
+        String selection = ENDPOINT + "/batches?collectorType=loki&failureReason=*429*&limit=100";
+        Set<String> seen = new HashSet<>();
+        String after = "";
+        for (int page = 0; page < 5; page++) {
+            JsonNode answer = page == 0 ? asked("a page of a list with conditions", selection) : get(selection + after);
+            for (JsonNode batch : answer.get("batches")) {
+                int number = Integer.parseInt(batch.get("id").asString().substring("batch-".length()));
+                assertThat(number % TYPES.size()).isZero();
+                assertThat(number % REASONS.size()).isZero();
+                assertThat(seen.add(batch.get("id").asString())).isTrue();
+            }
+            if (!answer.hasNonNull("next")) {
+                break;
+            }
+            after = "&after=" + answer.get("next").asString();
+        }
+        assertThat(seen).hasSize(Math.min(500, BATCHES / (TYPES.size() * REASONS.size())));
+        JsonNode one = asked("one batch", ENDPOINT + "/batch?id=" + id(BATCHES / 2));
+        assertThat(one.toString()).contains(id(BATCHES / 2));
+    }
+
+    private static void print(String what, List<Long> nanos) {
+        if (nanos.isEmpty()) {
+            return;
+        }
+        List<Long> sorted = nanos.stream().sorted().toList();
+        System.out.printf(
+                Locale.ROOT,
+                "among %,d batches: %s: median %.2f ms, 99 %% %.2f ms, most %.2f ms (%d times)%n",
+                BATCHES,
+                what,
+                sorted.get(sorted.size() / 2) / 1e6,
+                sorted.get((int) (sorted.size() * 0.99)) / 1e6,
+                sorted.get(sorted.size() - 1) / 1e6,
+                sorted.size());
+    }
+}
