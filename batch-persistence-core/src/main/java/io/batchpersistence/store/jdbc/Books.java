@@ -1,0 +1,359 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchVolume;
+import io.batchpersistence.CollectorStats;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.time.Instant;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.LongAdder;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The accounting: counters in the database, a row for each collector type and instance, so that instances do not wait for each
+ * other. Nobody counts batches. Thread-safe.
+ */
+final class Books {
+
+    /** Why a batch is gone. */
+    enum Cause {
+        DELIVERED(1),
+        EXPIRED(2),
+        EVICTED(3),
+        DISCARDED(4),
+        CORRUPT(5);
+
+        /** Its place among the counters. */
+        private final int column;
+
+        Cause(int column) {
+            this.column = column;
+        }
+    }
+
+    /** In the order of {@link Changes}: first what only grows, then three for each state. */
+    static final List<String> COLUMNS = List.of(
+            "accepted",
+            "delivered",
+            "expired",
+            "evicted",
+            "discarded",
+            "corrupt",
+            "pending",
+            "pending_entries",
+            "pending_bytes",
+            "in_flight",
+            "in_flight_entries",
+            "in_flight_bytes",
+            "dead",
+            "dead_entries",
+            "dead_bytes");
+
+    private static final int ACCEPTED = 0;
+    private static final int FIRST_STATE = 6;
+
+    private static final String ADD =
+            COLUMNS.stream().map(column -> column + " = " + column + " + ?").collect(Collectors.joining(", "));
+    static final String SUMS =
+            COLUMNS.stream().map(column -> "SUM(" + column + ") AS " + column).collect(Collectors.joining(", "));
+
+    private static final String UPDATE =
+            "UPDATE {p}counter SET token = ?, " + ADD + " WHERE collector_type = ? AND instance = ? AND part = 0";
+
+    private static final String INSERT = "INSERT INTO {p}counter (collector_type, instance, part, token, "
+            + String.join(", ", COLUMNS) + ") VALUES (?, ?, ?, 0" + ", ?".repeat(COLUMNS.size()) + ")";
+
+    /** What one transaction changes. For one thread. */
+    static final class Changes {
+
+        /** By name, and in this order for every transaction: else two of them might wait for each other. */
+        private final SortedMap<String, long[]> byType = new TreeMap<>();
+
+        /** Written to the counters, so that it can be told whether the transaction was committed; 0 for none. */
+        long token;
+
+        private long[] of(String collectorType) {
+            return byType.computeIfAbsent(collectorType, type -> new long[COLUMNS.size()]);
+        }
+
+        void accepted(String collectorType) {
+            of(collectorType)[ACCEPTED]++;
+        }
+
+        void gone(Row row, Cause cause) {
+            of(row.collectorType())[cause.column]++;
+            left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
+        }
+
+        void moved(Row row, BatchState to) {
+            left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
+            entered(row.collectorType(), to, row.entryCount(), row.bytes());
+        }
+
+        /** It was pending. */
+        void claimed(Row row) {
+            add(row.collectorType(), BatchState.PENDING, -1, -row.entryCount(), -row.bytes());
+            entered(row.collectorType(), BatchState.IN_FLIGHT, row.entryCount(), row.bytes());
+        }
+
+        void entered(String collectorType, BatchState state, long entries, long bytes) {
+            add(collectorType, state, 1, entries, bytes);
+        }
+
+        private void left(String collectorType, BatchState state, long entries, long bytes) {
+            add(collectorType, state, -1, -entries, -bytes);
+        }
+
+        private void add(String collectorType, BatchState state, long batches, long entries, long bytes) {
+            long[] counts = of(collectorType);
+            int at = FIRST_STATE + 3 * Row.number(state);
+            counts[at] += batches;
+            counts[at + 1] += entries;
+            counts[at + 2] += bytes;
+        }
+
+        /** Counters that were another row's. */
+        void add(String collectorType, long[] more) {
+            long[] counts = of(collectorType);
+            for (int i = 0; i < counts.length; i++) {
+                counts[i] += more[i];
+            }
+        }
+
+        boolean isEmpty() {
+            return byType.isEmpty();
+        }
+
+        /** The row by whose token it is told whether this was committed. */
+        String firstType() {
+            return byType.firstKey();
+        }
+
+        long heldBatches() {
+            return sum(FIRST_STATE);
+        }
+
+        long heldBytes() {
+            return sum(FIRST_STATE + 2);
+        }
+
+        private long sum(int column) {
+            long sum = 0;
+            for (long[] counts : byType.values()) {
+                sum += counts[column] + counts[column + 3] + counts[column + 6];
+            }
+            return sum;
+        }
+
+        /**
+         * Writes them.
+         *
+         * @return the first collector type without a row; {@code null} if all have one
+         */
+        @Nullable
+        String write(Tx tx, long instance) throws SQLException {
+            for (Map.Entry<String, long[]> type : byType.entrySet()) {
+                @Nullable Object[] values = new @Nullable Object[COLUMNS.size() + 3];
+                values[0] = token;
+                for (int i = 0; i < COLUMNS.size(); i++) {
+                    values[i + 1] = type.getValue()[i];
+                }
+                values[COLUMNS.size() + 1] = Texts.escape(type.getKey());
+                values[COLUMNS.size() + 2] = instance;
+                if (tx.update(UPDATE, values) == 0) {
+                    return type.getKey();
+                }
+            }
+            return null;
+        }
+
+        /** Writes them as rows of their own, which nobody else waits for. */
+        void insert(Tx tx, long instance, long part) throws SQLException {
+            for (Map.Entry<String, long[]> type : byType.entrySet()) {
+                insertRow(tx, type.getKey(), instance, part, type.getValue());
+            }
+        }
+    }
+
+    static void insertRow(Tx tx, String collectorType, long instance, long part, long[] counts) throws SQLException {
+        @Nullable Object[] values = new @Nullable Object[COLUMNS.size() + 3];
+        values[0] = Texts.escape(collectorType);
+        values[1] = instance;
+        values[2] = part;
+        for (int i = 0; i < COLUMNS.size(); i++) {
+            values[i + 3] = counts[i];
+        }
+        tx.update(INSERT, values);
+    }
+
+    static long[] counts(ResultSet row) throws SQLException {
+        long[] counts = new long[COLUMNS.size()];
+        for (int i = 0; i < counts.length; i++) {
+            counts[i] = row.getLong(COLUMNS.get(i));
+        }
+        return counts;
+    }
+
+    // ---- what is known of them -------------------------------------------------------------------
+
+    private static final long FRESH_NANOS = TimeUnit.SECONDS.toNanos(1);
+
+    private static final String STATS = "SELECT c.*,"
+            + oldest("oldest_pending", "since", "state = 0")
+            + ", " + oldest("oldest_flying", "since", "state = 1")
+            + ", " + oldest("oldest_dead", "since", "state = 2")
+            + ", " + oldest("next_due", "due_at", "state = 0")
+            + " FROM (SELECT collector_type, " + SUMS + " FROM {p}counter GROUP BY collector_type) c";
+
+    private static String oldest(String name, String column, String condition) {
+        return " (SELECT MIN(b." + column + ") FROM {p}batch b WHERE b.collector_type = c.collector_type AND b."
+                + condition + ") AS " + name;
+    }
+
+    private record Known(Map<String, CollectorStats> collectors, long version, long at) {}
+
+    private final Database database;
+
+    /** How often this instance has changed something. */
+    private final AtomicLong version = new AtomicLong();
+
+    private final AtomicLong heldBatches = new AtomicLong();
+    private final AtomicLong heldBytes = new AtomicLong();
+    /** Failed attempts belong to this process. */
+    private final Map<String, LongAdder> failedAttempts = new ConcurrentHashMap<>();
+
+    private final AtomicBoolean looking = new AtomicBoolean();
+    private volatile Known known = new Known(Map.of(), -1, 0);
+
+    Books(Database database) {
+        this.database = database;
+    }
+
+    void failed(String collectorType) {
+        failedAttempts.computeIfAbsent(collectorType, type -> new LongAdder()).increment();
+    }
+
+    /** Those of this instance are known at once. */
+    void committed(Changes changes) {
+        heldBatches.addAndGet(changes.heldBatches());
+        heldBytes.addAndGet(changes.heldBytes());
+        changed();
+    }
+
+    /** Something may be different now. */
+    void changed() {
+        version.incrementAndGet();
+    }
+
+    /** About: what other instances did in the last second may be missing. */
+    long heldBatches() {
+        return heldBatches.get();
+    }
+
+    long heldBytes() {
+        return heldBytes.get();
+    }
+
+    /** Looks again if the last look is a second old, and nobody else does so at the moment. */
+    void refreshIfOld() throws SQLException {
+        if (isOld(known) && looking.compareAndSet(false, true)) {
+            try {
+                refresh();
+            } finally {
+                looking.set(false);
+            }
+        }
+    }
+
+    private boolean isOld(Known looked) {
+        return looked.version() < 0 || database.tick() - looked.at() > FRESH_NANOS;
+    }
+
+    /**
+     * By collector type, with everything that this instance did, and what the others did until a second ago; the last ones
+     * known, if the database can't be asked.
+     */
+    Map<String, CollectorStats> lastKnown() {
+        try {
+            return collectors();
+        } catch (SQLException | BatchPersistenceException e) {
+            return known.collectors();
+        }
+    }
+
+    Map<String, CollectorStats> collectors() throws SQLException {
+        Known looked = known;
+        return !isOld(looked) && looked.version() == version.get() ? looked.collectors() : refresh();
+    }
+
+    private Map<String, CollectorStats> refresh() throws SQLException {
+        long before = version.get();
+        long at = database.tick();
+        Map<String, CollectorStats> collectors = database.read(tx -> {
+            Map<String, CollectorStats> read = new HashMap<>();
+            for (Map.Entry<String, CollectorStats> each : tx.all(STATS, this::stats)) {
+                read.put(each.getKey(), each.getValue());
+            }
+            return read;
+        });
+        known = new Known(collectors, before, at);
+        long batches = 0;
+        long bytes = 0;
+        for (CollectorStats stats : collectors.values()) {
+            batches += stats.pending() + stats.inFlight() + stats.dead();
+            bytes += stats.bytes();
+        }
+        // A change committed meanwhile may be counted twice, or not: until the next look, which is soon.
+        heldBatches.set(batches);
+        heldBytes.set(bytes);
+        return collectors;
+    }
+
+    private Map.Entry<String, CollectorStats> stats(ResultSet row) throws SQLException {
+        String type = Texts.unescape(row.getString("collector_type"));
+        long[] counts = counts(row);
+        LongAdder failed = failedAttempts.get(type);
+        return Map.entry(
+                type,
+                new CollectorStats(
+                        counts[ACCEPTED],
+                        counts[Cause.DELIVERED.column],
+                        counts[FIRST_STATE],
+                        counts[FIRST_STATE + 3],
+                        counts[FIRST_STATE + 6],
+                        counts[Cause.EXPIRED.column],
+                        counts[Cause.EVICTED.column],
+                        counts[Cause.DISCARDED.column],
+                        counts[Cause.CORRUPT.column],
+                        failed == null ? 0 : failed.sum(),
+                        new BatchVolume(counts[FIRST_STATE + 1], counts[FIRST_STATE + 2]),
+                        new BatchVolume(counts[FIRST_STATE + 4], counts[FIRST_STATE + 5]),
+                        new BatchVolume(counts[FIRST_STATE + 7], counts[FIRST_STATE + 8]),
+                        earliest(time(row, "oldest_pending"), time(row, "oldest_flying")),
+                        time(row, "oldest_dead"),
+                        time(row, "next_due")));
+    }
+
+    private @Nullable Instant time(ResultSet row, String column) throws SQLException {
+        long millis = row.getLong(column);
+        return row.wasNull() ? null : database.shown(millis);
+    }
+
+    private static @Nullable Instant earliest(@Nullable Instant one, @Nullable Instant other) {
+        if (one == null || other == null) {
+            return one == null ? other : one;
+        }
+        return one.isBefore(other) ? one : other;
+    }
+}

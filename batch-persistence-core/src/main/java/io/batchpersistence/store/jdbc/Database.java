@@ -1,0 +1,398 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.store.jdbc.Tx.Reader;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Clock;
+import java.time.Instant;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.LongSupplier;
+import java.util.function.Supplier;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+
+/**
+ * Connections, transactions, times. Thread-safe.
+ *
+ * <p>A transaction that the database rolls back for the sake of another one, or whose connection is lost before its commit, is
+ * tried again, a few times. If the commit itself is interrupted, nobody knows what became of it: that is told with
+ * {@link CommitUnknownException}, and only those who can find out go on.
+ */
+final class Database {
+
+    /** A transaction's work. May be run several times. */
+    @FunctionalInterface
+    interface Work<T extends @Nullable Object> {
+        T run(Tx tx) throws SQLException;
+    }
+
+    /**
+     * What tests replace.
+     *
+     * @param now an expression for the database's clock; {@code null} for its own
+     * @param ticker nanoseconds that pass
+     * @param live whether time passes by itself: there are pauses, and signs of life
+     */
+    record Seams(@Nullable Supplier<String> now, LongSupplier ticker, boolean live) {
+        static final Seams NONE = new Seams(null, System::nanoTime, true);
+    }
+
+    /** The connection was lost while the transaction committed. */
+    static final class CommitUnknownException extends SQLException {
+        private static final long serialVersionUID = 1L;
+
+        CommitUnknownException(SQLException cause) {
+            super("it is not known whether the transaction was committed: " + Dialect.message(cause), cause);
+        }
+    }
+
+    private static final Logger log = SingleLine.logger(Database.class);
+
+    private static final int ATTEMPTS = 6;
+    private static final long FIRST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(4);
+
+    /** Times further off are as good as never; what is added to them still fits. */
+    private static final long FARTHEST = 1L << 61;
+
+    /** A clock that differs by less from the database's is not corrected: times come back as they were given. */
+    private static final long TOLERATED_MILLIS = 1_000;
+
+    private final DataSource dataSource;
+    private final JdbcStoreOptions options;
+    private final Seams seams;
+    private final String prefix;
+    private final int timeoutSeconds;
+
+    private volatile @Nullable Dialect dialect;
+    private volatile boolean setsIsolation;
+    /** The database's clock minus the callers'. */
+    private volatile long ahead;
+    /** The callers' clock for waits minus the one for ages: they may keep two, see {@link #noteNow}. */
+    private volatile long waitsAhead;
+
+    private volatile @Nullable String problem;
+    /** Whether the tables are there: until then, that something can be asked is no news. */
+    private volatile boolean ready;
+
+    Database(DataSource dataSource, JdbcStoreOptions options, Seams seams) {
+        this.dataSource = dataSource;
+        this.options = options;
+        this.seams = seams;
+        this.prefix = (options.schema() == null ? "" : options.schema() + ".") + options.tablePrefix();
+        this.timeoutSeconds =
+                (int) Math.max(1, options.queryTimeout().plusMillis(999).toSeconds());
+    }
+
+    JdbcStoreOptions options() {
+        return options;
+    }
+
+    int timeoutSeconds() {
+        return timeoutSeconds;
+    }
+
+    long tick() {
+        return seams.ticker().getAsLong();
+    }
+
+    boolean isLive() {
+        return seams.live();
+    }
+
+    /** Why the last attempt to reach the database failed; {@code null} if it did not. */
+    @Nullable
+    String problem() {
+        return problem;
+    }
+
+    void problem(@Nullable String words) {
+        if (words != null && problem == null) {
+            log.warn("The store in the database can't be used: {}", words);
+        } else if (words == null && problem != null) {
+            log.info("The store in the database can be used again");
+        }
+        problem = words;
+    }
+
+    /** The database is there, and so are the tables. */
+    void ready() {
+        ready = true;
+        problem(null);
+    }
+
+    Dialect dialect() {
+        Dialect known = dialect;
+        if (known == null) {
+            throw new BatchPersistenceException(
+                    "the database has not been reached yet: " + problem + "; it is tried again by itself", null);
+        }
+        return known;
+    }
+
+    /** Fills in the names of tables, and the time. */
+    String sql(String text) {
+        Supplier<String> replaced = seams.now();
+        String filled = text.replace("{p}", prefix).replace("{i}", options.tablePrefix());
+        return filled.contains("{now}")
+                ? filled.replace("{now}", replaced == null ? dialect().now() : replaced.get())
+                : filled;
+    }
+
+    // ---- transactions ----------------------------------------------------------------------------
+
+    /** Runs statements each of which is a transaction of its own. */
+    <T extends @Nullable Object> T read(Work<T> work) throws SQLException {
+        return repeat(work, false);
+    }
+
+    /** Runs a transaction. */
+    <T extends @Nullable Object> T write(Work<T> work) throws SQLException {
+        return repeat(work, true);
+    }
+
+    /** For the thread that calls: an interrupt is put off until it is done, and whatever fails says what was being done. */
+    <T extends @Nullable Object> T call(String what, Call<T> call) {
+        boolean interrupted = Thread.interrupted();
+        try {
+            return call.run();
+        } catch (SQLException e) {
+            throw failed(what, e);
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    /** Something that asks the database. */
+    @FunctionalInterface
+    interface Call<T extends @Nullable Object> {
+        T run() throws SQLException;
+    }
+
+    static BatchPersistenceException failed(String what, SQLException e) {
+        return new BatchPersistenceException(what + " failed in the database: " + Dialect.message(e), e);
+    }
+
+    private <T extends @Nullable Object> T repeat(Work<T> work, boolean transaction) throws SQLException {
+        boolean interrupted = false;
+        try {
+            for (int attempt = 1; ; attempt++) {
+                try {
+                    T result = once(work, transaction);
+                    if (ready && problem != null) {
+                        problem(null);
+                    }
+                    return result;
+                } catch (CommitUnknownException e) {
+                    problem(Dialect.message(e));
+                    throw e;
+                } catch (SQLException e) {
+                    boolean cutShort = Thread.interrupted(); // a pool's wait for a connection is
+                    interrupted |= cutShort;
+                    boolean lost = Dialect.isConnectionLost(e);
+                    boolean again = cutShort || Dialect.isTransient(e) || (lost && !(e instanceof NoConnection));
+                    if (!again || attempt == ATTEMPTS) {
+                        if (lost || e instanceof NoConnection) {
+                            problem(Dialect.message(e));
+                        }
+                        throw e;
+                    }
+                    long pause = FIRST_PAUSE_NANOS << attempt;
+                    LockSupport.parkNanos(
+                            pause / 2 + ThreadLocalRandom.current().nextLong(pause));
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    /** There was no connection to be had. The pool has waited for one already, so it is no use to ask again. */
+    private static final class NoConnection extends SQLException {
+        private static final long serialVersionUID = 1L;
+
+        NoConnection(SQLException cause) {
+            super("no connection: " + Dialect.message(cause), cause.getSQLState(), cause.getErrorCode(), cause);
+        }
+    }
+
+    void pause(long nanos) {
+        if (seams.live()) {
+            LockSupport.parkNanos(nanos);
+        }
+    }
+
+    private Connection connect() throws SQLException {
+        try {
+            return dataSource.getConnection();
+        } catch (SQLException e) {
+            throw new NoConnection(e);
+        }
+    }
+
+    /** Finds out what database it is, once. */
+    void meet() throws SQLException {
+        if (dialect != null) {
+            return;
+        }
+        try (Connection connection = connect()) {
+            // Elsewhere, what another transaction has committed meanwhile would not be seen by the statements after it.
+            setsIsolation = connection.getTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED;
+            dialect = Dialect.of(connection);
+        }
+    }
+
+    private <T extends @Nullable Object> T once(Work<T> work, boolean transaction) throws SQLException {
+        Connection connection = connect();
+        boolean done = false;
+        try (connection) {
+            int isolation = Connection.TRANSACTION_READ_COMMITTED;
+            if (connection.getAutoCommit() == transaction) {
+                connection.setAutoCommit(!transaction);
+            }
+            try {
+                if (setsIsolation) {
+                    isolation = connection.getTransactionIsolation();
+                    connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
+                }
+                Tx tx = new Tx(this, connection, timeoutSeconds);
+                T result = work.run(tx);
+                if (transaction) {
+                    commit(connection);
+                }
+                tx.committed();
+                done = true;
+                return result;
+            } finally {
+                leave(connection, transaction, done, isolation);
+            }
+        } catch (SQLException e) {
+            if (done) {
+                log.debug("A connection could not be given back", e); // what it was for is done
+            }
+            throw e;
+        }
+    }
+
+    private static void commit(Connection connection) throws SQLException {
+        try {
+            connection.commit();
+        } catch (SQLException e) {
+            if (Dialect.isTransient(e)) {
+                throw e; // rolled back, and it says so
+            }
+            throw new CommitUnknownException(e);
+        }
+    }
+
+    /** Gives a connection back as it was. What fails here is the connection's end, and no news about the transaction. */
+    private void leave(Connection connection, boolean transaction, boolean done, int isolation) {
+        try {
+            if (transaction) {
+                if (!done) {
+                    connection.rollback();
+                }
+                connection.setAutoCommit(true);
+            }
+            if (setsIsolation) {
+                connection.setTransactionIsolation(isolation);
+            }
+        } catch (SQLException e) {
+            log.debug("A connection could not be left as it was", e);
+        }
+    }
+
+    // ---- times -----------------------------------------------------------------------------------
+
+    /**
+     * Learns what callers take for now when they wait for something: that may lag behind their clock, when it jumps.
+     *
+     * @param now their time
+     */
+    void noteNow(Instant now) {
+        waitsAhead = millis(now) - options.clock().millis();
+    }
+
+    /**
+     * A time that somebody waits for, as a distance.
+     *
+     * @param time on the callers' clock for waits
+     * @return milliseconds to add to the database's now
+     */
+    long untilWait(Instant time) {
+        return until(time, waitsAhead);
+    }
+
+    /**
+     * A time as a distance.
+     *
+     * @param time on the callers' clock
+     * @return milliseconds to add to the database's now
+     */
+    long until(Instant time) {
+        return until(time, 0);
+    }
+
+    private long until(Instant time, long clockAhead) {
+        return within(millis(time) - within(options.clock().millis() + clockAhead));
+    }
+
+    /**
+     * What is between two times of one clock.
+     *
+     * @param from the earlier
+     * @param to the later
+     * @return milliseconds
+     */
+    static long between(Instant from, Instant to) {
+        return within(millis(to) - millis(from));
+    }
+
+    private static long millis(Instant time) {
+        if (time.getEpochSecond() >= FARTHEST / 1_000) {
+            return FARTHEST;
+        }
+        return time.getEpochSecond() <= -FARTHEST / 1_000 ? -FARTHEST : time.toEpochMilli();
+    }
+
+    private static long within(long millis) {
+        return Math.max(-FARTHEST, Math.min(FARTHEST, millis));
+    }
+
+    /**
+     * A time of the database as callers are to see it.
+     *
+     * @param millis on the database's clock
+     * @return on theirs
+     */
+    Instant shown(long millis) {
+        return Instant.ofEpochMilli(millis - ahead);
+    }
+
+    @Nullable
+    Instant shownOrNull(@Nullable Long millis) {
+        return millis == null ? null : shown(millis);
+    }
+
+    /**
+     * Compares the clocks. A small difference counts as none, and one that is known goes on counting while it is about the same:
+     * else the time at which a batch was persisted would be another one at each look.
+     */
+    void compareClocks() throws SQLException {
+        Clock clock = options.clock();
+        long before = clock.millis();
+        Long now = read(tx -> tx.one("SELECT {now}", Reader.LONG));
+        long measured = now == null ? 0 : now - before - (clock.millis() - before) / 2;
+        if (Math.abs(measured - ahead) > TOLERATED_MILLIS) {
+            ahead = Math.abs(measured) > TOLERATED_MILLIS ? measured : 0;
+        }
+    }
+}

@@ -1,0 +1,696 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats.Writes;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.FailureDecision;
+import io.batchpersistence.BatchStore.Settled;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.store.jdbc.Books.Cause;
+import io.batchpersistence.store.jdbc.Books.Changes;
+import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
+import io.batchpersistence.store.jdbc.Tx.Reader;
+import java.sql.SQLException;
+import java.time.Instant;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Queue;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+
+/**
+ * The group commit: one thread writes all appends and marks that wait, in one transaction, and so they share its round trips. One
+ * that comes alone waits for nobody. Thread-safe.
+ *
+ * <p>If the connection is lost while a group commits, its fate is found out: each group leaves a token of its own in a row of
+ * counters that is this instance's, and which is locked until the transaction is over, one way or the other.
+ */
+final class GroupWriter {
+
+    private static final Logger log = SingleLine.logger(GroupWriter.class);
+
+    private static final int MOST = 256;
+    private static final long MOST_BYTES = 4 << 20;
+    /** Tries to write a group, beyond those for the sake of other transactions. */
+    private static final int TRIES = 20;
+
+    private static final int LOOKS = 6;
+    private static final long FIRST_LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+
+    private static final String INSERT =
+            "INSERT INTO {p}batch (batch_id, collector_type, state, owner, fence, created_at,"
+                    + " since, due_at, retry_count, earlier_failures, entry_count, bytes, format, compression, raw_length,"
+                    + " payload_crc, header, payload) VALUES ";
+    private static final String VALUES =
+            "(?, ?, 1, ?, ?, {now} + ?, {now} + ?, {now} + ?, 0, '', ?, ?, ?, ?, ?, ?, ?, ?)";
+
+    /** Something that waits to be written. Its fields are the writer's, until it is done. */
+    abstract static class Op<T extends @Nullable Object> {
+        final CompletableFuture<T> done = new CompletableFuture<>();
+        final String id;
+
+        Op(String id) {
+            this.id = id;
+        }
+
+        long bytes() {
+            return 0;
+        }
+
+        abstract void complete();
+
+        void fail(RuntimeException failure) {
+            done.completeExceptionally(failure);
+        }
+    }
+
+    static final class Append extends Op<@Nullable Void> {
+        final NewBatch batch;
+        final Row.Encoded encoded;
+
+        Append(NewBatch batch, Row.Encoded encoded) {
+            super(batch.id());
+            this.batch = batch;
+            this.encoded = encoded;
+        }
+
+        @Override
+        long bytes() {
+            return encoded.bytes();
+        }
+
+        @Override
+        void complete() {
+            done.complete(null);
+        }
+    }
+
+    /** What happens to a batch that is held. */
+    abstract static class Mark extends Op<@Nullable Settled> {
+        @Nullable
+        Settled result;
+
+        /** What the caller's own code threw. */
+        @Nullable
+        RuntimeException thrown;
+
+        Mark(String id) {
+            super(id);
+        }
+
+        /**
+         * Says what becomes of the batch.
+         *
+         * @param row how it is
+         * @return {@code null} if nothing
+         */
+        abstract @Nullable Change apply(Row row, long me, Changes changes, Database database);
+
+        void committed(Books books) {}
+
+        @Override
+        void complete() {
+            if (thrown != null) {
+                done.completeExceptionally(thrown);
+            } else {
+                done.complete(result);
+            }
+        }
+    }
+
+    /** What becomes of a batch: a statement with its values; none if it is removed. */
+    @SuppressWarnings("ArrayRecordComponent") // nobody changes it
+    private record Change(@Nullable String sql, @Nullable Object[] values) {}
+
+    static final class Delivered extends Mark {
+        Delivered(String id) {
+            super(id);
+        }
+
+        @Override
+        @Nullable
+        Change apply(Row row, long me, Changes changes, Database database) {
+            if (row.state() == BatchState.IN_FLIGHT && row.owner() != me) {
+                return null; // somebody else is sending it, and has the last word
+            }
+            changes.gone(row, Cause.DELIVERED);
+            result = new Settled(row.collectorType(), database.shown(row.createdAt()), row.retryCount(), null);
+            return new Change(null, new @Nullable Object[0]);
+        }
+    }
+
+    static final class Failed extends Mark {
+        private static final String PEND = "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {now} + ?,"
+                + " last_attempt = {now} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
+        private static final String BURY =
+                "UPDATE {p}batch SET state = 2, owner = NULL, due_at = NULL, since = {now} + ?,"
+                        + " last_attempt = {now} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
+
+        private final long fence;
+        private final String reason;
+        private final Instant at;
+        private final FailureDecision decision;
+        /** Asked for once, although the transaction may be tried several times. */
+        private @Nullable Verdict verdict;
+
+        private @Nullable String collectorType;
+
+        Failed(String id, long fence, String reason, Instant at, FailureDecision decision) {
+            super(id);
+            this.fence = fence;
+            this.reason = reason;
+            this.at = at;
+            this.decision = decision;
+        }
+
+        @Override
+        @Nullable
+        Change apply(Row row, long me, Changes changes, Database database) {
+            if (row.state() != BatchState.IN_FLIGHT
+                    || row.owner() != me
+                    || (fence != BatchStore.ANY_FENCE && fence != row.fence())) {
+                return null;
+            }
+            if (verdict == null) {
+                verdict = decision.decide(row.collectorType(), row.retryCount());
+            }
+            BatchState state = verdict.dead() ? BatchState.DEAD : BatchState.PENDING;
+            changes.moved(row, state);
+            collectorType = row.collectorType();
+            result = new Settled(row.collectorType(), database.shown(row.createdAt()), verdict.retryCount(), state);
+            Instant next = verdict.nextAttemptAt();
+            Long due = next == null ? null : (Long) database.untilWait(next);
+            long failedAt = database.until(at);
+            return new Change(verdict.dead() ? BURY : PEND, new @Nullable Object[] {
+                verdict.dead() ? (Long) failedAt : due,
+                failedAt,
+                verdict.retryCount(),
+                Row.kept(reason),
+                row.withLastAmongEarlier(),
+                row.seq()
+            });
+        }
+
+        @Override
+        void committed(Books books) {
+            if (result != null && collectorType != null) {
+                books.failed(collectorType);
+            }
+        }
+    }
+
+    static final class Released extends Mark {
+        private static final String RELEASE =
+                "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {now} + ? WHERE seq = ?";
+
+        private final Function<String, Optional<Instant>> due;
+        private boolean answered;
+        private @Nullable Instant answer;
+
+        Released(String id, Function<String, Optional<Instant>> due) {
+            super(id);
+            this.due = due;
+        }
+
+        @Override
+        @Nullable
+        Change apply(Row row, long me, Changes changes, Database database) {
+            if (row.state() != BatchState.IN_FLIGHT || row.owner() != me) {
+                return null;
+            }
+            if (!answered) {
+                answer = due.apply(row.collectorType()).orElse(null);
+                answered = true;
+            }
+            changes.moved(row, BatchState.PENDING);
+            result = new Settled(
+                    row.collectorType(), database.shown(row.createdAt()), row.retryCount(), BatchState.PENDING);
+            Long until = answer == null ? null : (Long) database.untilWait(answer);
+            return new Change(RELEASE, new @Nullable Object[] {until, row.seq()});
+        }
+    }
+
+    /** Some of the batches to be inserted are held already. */
+    private static final class DuplicatesException extends SQLException {
+        private static final long serialVersionUID = 1L;
+
+        DuplicatesException() {
+            super("a batch with such an id is already held");
+        }
+    }
+
+    private final Database database;
+    private final Instance instance;
+    private final Books books;
+
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition changed = lock.newCondition();
+    // guarded by the lock
+    private final Queue<Op<?>> queue = new ArrayDeque<>();
+    private boolean closing;
+
+    private final AtomicLong waitingBatches = new AtomicLong();
+    private final AtomicLong waitingBytes = new AtomicLong();
+    private final Thread thread = new Thread(this::run, "batch-persistence-jdbc-writer");
+
+    // The thread's own. Not from 0, so that another process' tokens are not taken for its own.
+    private long token = ThreadLocalRandom.current().nextLong() | 1;
+    private volatile Writes writes = Writes.NONE;
+
+    GroupWriter(Database database, Instance instance, Books books) {
+        this.database = database;
+        this.instance = instance;
+        this.books = books;
+        thread.setDaemon(true);
+    }
+
+    void start() {
+        thread.start();
+    }
+
+    Writes writes() {
+        return writes;
+    }
+
+    /** Batches in the queue, to be counted among those held. */
+    long waitingBatches() {
+        return waitingBatches.get();
+    }
+
+    long waitingBytes() {
+        return waitingBytes.get();
+    }
+
+    // ---- the queue -------------------------------------------------------------------------------
+
+    /**
+     * Has it written.
+     *
+     * @return completed by the writer's thread
+     * @throws IllegalStateException if the store is closed
+     */
+    <T extends @Nullable Object> CompletableFuture<T> submit(Op<T> op) {
+        if (op instanceof Append) {
+            waitingBatches.incrementAndGet();
+            waitingBytes.addAndGet(op.bytes());
+        }
+        if (Thread.currentThread() == thread) {
+            write(List.of(op)); // somebody's reaction to what has just been written: nobody else would do it
+        } else if (!enqueue(op)) {
+            written(op);
+            throw new IllegalStateException("the store is closed");
+        }
+        return op.done;
+    }
+
+    private boolean enqueue(Op<?> op) {
+        lock.lock();
+        try {
+            if (closing) {
+                return false;
+            }
+            queue.add(op);
+            changed.signal();
+            return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** It waits no more. */
+    private void written(Op<?> op) {
+        if (op instanceof Append) {
+            waitingBatches.decrementAndGet();
+            waitingBytes.addAndGet(-op.bytes());
+        }
+    }
+
+    /** Has a mark written, and waits for it; an interrupt does not cut that short. */
+    @Nullable
+    Settled settle(Mark mark) {
+        try {
+            return submit(mark).join();
+        } catch (CompletionException e) {
+            if (e.getCause() instanceof RuntimeException cause) {
+                throw cause;
+            }
+            throw e;
+        }
+    }
+
+    private void run() {
+        for (List<Op<?>> group = take(); !group.isEmpty(); group = take()) {
+            try {
+                write(group);
+            } catch (RuntimeException | Error e) {
+                log.error("A group of {} could not be written", group.size(), e);
+                RuntimeException failure = new BatchPersistenceException("the batch could not be written: " + e, e);
+                group.forEach(op -> op.fail(failure)); // those that are done stay so
+            }
+        }
+    }
+
+    /** All that wait, up to a bound; none once the store is closed. */
+    private List<Op<?>> take() {
+        lock.lock();
+        try {
+            while (queue.isEmpty() && !closing) {
+                changed.awaitUninterruptibly();
+            }
+            List<Op<?>> group = new ArrayList<>();
+            long bytes = 0;
+            for (Op<?> next = queue.peek();
+                    next != null && group.size() < MOST && (group.isEmpty() || bytes + next.bytes() <= MOST_BYTES);
+                    next = queue.peek()) {
+                group.add(queue.remove());
+                bytes += next.bytes();
+            }
+            return group;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Writes what waits, and takes nothing more. */
+    void close() {
+        lock.lock();
+        try {
+            closing = true;
+            changed.signalAll();
+        } finally {
+            lock.unlock();
+        }
+        boolean interrupted = false;
+        while (thread.isAlive() && Thread.currentThread() != thread) {
+            try {
+                thread.join();
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    // ---- writing ---------------------------------------------------------------------------------
+
+    private void write(List<Op<?>> group) {
+        try {
+            List<Op<?>> left = group;
+            while (!left.isEmpty()) {
+                // Of two appends with one id, the second one is to meet the first.
+                Set<String> ids = new HashSet<>();
+                List<Op<?>> later = new ArrayList<>();
+                List<Op<?>> now = new ArrayList<>();
+                for (Op<?> op : left) {
+                    (op instanceof Append && !ids.add(op.id) ? later : now).add(op);
+                }
+                writeDistinct(now);
+                left = later;
+            }
+        } finally {
+            group.forEach(this::written);
+        }
+    }
+
+    private void writeDistinct(List<Op<?>> group) {
+        List<Op<?>> left = group;
+        for (int tries = 1; !left.isEmpty(); tries++) {
+            long start = System.nanoTime();
+            Map<Long, Changes> tried = new HashMap<>(2);
+            long mine = token += 2;
+            List<Op<?>> ops = left;
+            try {
+                instance.write((tx, me, changes) -> {
+                    changes.token = mine;
+                    tried.clear();
+                    tried.put(me, changes);
+                    apply(tx, me, ops, changes);
+                    return null;
+                });
+                completed(ops, System.nanoTime() - start);
+                return;
+            } catch (DuplicatesException e) {
+                left = tries < TRIES ? withoutDuplicates(ops) : failed(ops, Database.failed("persisting", e));
+            } catch (CommitUnknownException e) {
+                Boolean committed = wasCommitted(tried, mine);
+                if (committed == null) {
+                    left = failed(
+                            ops,
+                            new BatchPersistenceException(
+                                    "the connection was lost while the transaction committed, and what became of it could not be"
+                                            + " found out: the batch may be held, and be sent, all the same",
+                                    e));
+                } else if (committed) {
+                    tried.values().forEach(books::committed);
+                    completed(ops, System.nanoTime() - start);
+                    return;
+                } else if (tries >= TRIES) {
+                    left = failed(ops, Database.failed("persisting", e));
+                }
+            } catch (SQLException e) {
+                left = ops.size() > 1 && !Dialect.isConnectionLost(e) && !Dialect.isTransient(e)
+                        ? oneByOne(ops)
+                        : failed(ops, Database.failed("writing", e));
+            } catch (BatchPersistenceException e) {
+                left = failed(ops, e);
+            }
+        }
+    }
+
+    /** One of them is to blame, and the others shall not suffer for it. */
+    private List<Op<?>> oneByOne(List<Op<?>> ops) {
+        ops.forEach(op -> writeDistinct(List.of(op)));
+        return List.of();
+    }
+
+    private static List<Op<?>> failed(List<Op<?>> ops, RuntimeException failure) {
+        ops.forEach(op -> op.fail(failure));
+        return List.of();
+    }
+
+    private void completed(List<Op<?>> ops, long nanos) {
+        long batches = 0;
+        long bytes = 0;
+        for (Op<?> op : ops) {
+            if (op instanceof Append) {
+                batches++;
+                bytes += op.bytes();
+            } else if (op instanceof Mark mark) {
+                mark.committed(books);
+            }
+        }
+        if (batches > 0) {
+            Writes before = writes;
+            writes = new Writes(
+                    before.groups() + 1,
+                    before.groupNanos() + nanos,
+                    before.batches() + batches,
+                    before.bytes() + bytes,
+                    0,
+                    0);
+        }
+        ops.forEach(Op::complete);
+    }
+
+    private void apply(Tx tx, long me, List<Op<?>> ops, Changes changes) throws SQLException {
+        List<Mark> marks = new ArrayList<>();
+        List<Append> appends = new ArrayList<>();
+        for (Op<?> op : ops) {
+            if (op instanceof Mark mark) {
+                marks.add(mark);
+            } else if (op instanceof Append append) {
+                appends.add(append);
+            }
+        }
+        if (!marks.isEmpty()) {
+            mark(tx, me, marks, changes);
+        }
+        if (!appends.isEmpty()) {
+            insert(tx, me, appends, changes);
+        }
+    }
+
+    private void mark(Tx tx, long me, List<Mark> marks, Changes changes) throws SQLException {
+        Set<String> ids = new HashSet<>();
+        marks.forEach(mark -> ids.add(Texts.escape(mark.id)));
+        Map<String, Row> rows = new HashMap<>();
+        for (Row row : tx.all(
+                "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE batch_id IN " + Tx.in(ids) + " ORDER BY seq FOR UPDATE",
+                Row::of,
+                Tx.values(ids))) {
+            rows.put(row.id(), row);
+        }
+        List<Long> gone = new ArrayList<>();
+        Map<String, List<@Nullable Object[]>> updates = new LinkedHashMap<>();
+        for (Mark mark : marks) {
+            mark.result = null;
+            mark.thrown = null;
+            Row row = rows.get(mark.id);
+            if (row == null) {
+                continue;
+            }
+            Change change;
+            try {
+                change = mark.apply(row, me, changes, database);
+            } catch (RuntimeException e) {
+                mark.thrown = e;
+                continue;
+            }
+            if (change == null) {
+                continue;
+            }
+            rows.remove(mark.id); // of several marks of one batch the first one counts
+            if (change.sql() == null) {
+                gone.add(row.seq());
+            } else {
+                updates.computeIfAbsent(change.sql(), sql -> new ArrayList<>()).add(change.values());
+            }
+        }
+        if (!gone.isEmpty()) {
+            tx.update("DELETE FROM {p}batch WHERE seq IN " + Tx.in(gone), Tx.values(gone));
+        }
+        for (Map.Entry<String, List<@Nullable Object[]>> update : updates.entrySet()) {
+            tx.updates(update.getKey(), update.getValue());
+        }
+    }
+
+    private void insert(Tx tx, long me, List<Append> appends, Changes changes) throws SQLException {
+        long fence = instance.newFence();
+        List<@Nullable Object> values = new ArrayList<>(appends.size() * 15);
+        for (Append append : appends) {
+            NewBatch batch = append.batch;
+            Row.Encoded encoded = append.encoded;
+            long created = database.until(batch.createdAt());
+            values.add(Texts.escape(batch.id()));
+            values.add(Texts.escape(batch.collectorType()));
+            values.add(me);
+            values.add(fence);
+            values.add(created);
+            values.add(created);
+            values.add(database.untilWait(batch.leaseUntil()));
+            values.add(encoded.entryCount());
+            values.add(encoded.bytes());
+            values.add(encoded.format());
+            values.add(encoded.compression());
+            values.add(encoded.rawLength());
+            values.add(encoded.crc());
+            values.add(encoded.header());
+            values.add(encoded.payload());
+            changes.accepted(batch.collectorType());
+            changes.entered(batch.collectorType(), BatchState.IN_FLIGHT, encoded.entryCount(), encoded.bytes());
+        }
+        String sql = INSERT
+                + VALUES
+                + (", " + VALUES).repeat(appends.size() - 1)
+                + database.dialect().insertEnd();
+        int inserted;
+        try {
+            inserted = tx.update(sql, values.toArray());
+        } catch (SQLException e) {
+            if (Dialect.isDuplicate(e)) {
+                throw new DuplicatesException();
+            }
+            throw e;
+        }
+        if (inserted != appends.size()) {
+            throw new DuplicatesException();
+        }
+    }
+
+    private List<Op<?>> withoutDuplicates(List<Op<?>> ops) {
+        List<String> ids = new ArrayList<>();
+        for (Op<?> op : ops) {
+            if (op instanceof Append) {
+                ids.add(Texts.escape(op.id));
+            }
+        }
+        Set<String> held;
+        try {
+            held = new HashSet<>(database.read(tx -> tx.all(
+                    "SELECT batch_id FROM {p}batch WHERE batch_id IN " + Tx.in(ids),
+                    row -> Texts.unescape(row.getString(1)),
+                    Tx.values(ids))));
+        } catch (SQLException e) {
+            return failed(ops, Database.failed("persisting", e));
+        }
+        List<Op<?>> left = new ArrayList<>(ops.size());
+        for (Op<?> op : ops) {
+            if (op instanceof Append && held.contains(op.id)) {
+                op.fail(new DuplicateBatchException(op.id));
+            } else {
+                left.add(op);
+            }
+        }
+        return left;
+    }
+
+    /**
+     * Persists in somebody else's transaction, on his thread.
+     *
+     * @throws DuplicateBatchException if a batch with that id is held; his transaction goes on without it
+     */
+    void join(Tx tx, Append append) throws SQLException {
+        long me = instance.number();
+        Changes changes = new Changes();
+        try {
+            insert(tx, me, List.of(append), changes);
+        } catch (DuplicatesException e) {
+            throw new DuplicateBatchException(append.id);
+        }
+        // Not in the row that all others of this instance change: they would wait until the business is done.
+        changes.insert(tx, me, instance.newPart());
+        books.changed();
+    }
+
+    // ---- a commit of which nothing was heard -----------------------------------------------------
+
+    /** Whether it was; {@code null} if that could not be found out. */
+    private @Nullable Boolean wasCommitted(Map<Long, Changes> tried, long mine) {
+        for (Map.Entry<Long, Changes> attempt : tried.entrySet()) {
+            if (attempt.getValue().isEmpty()) {
+                return false; // nothing was to be changed, so it does no harm to look again
+            }
+            return wasCommitted(attempt.getKey(), attempt.getValue().firstType(), mine);
+        }
+        return false;
+    }
+
+    private @Nullable Boolean wasCommitted(long me, String collectorType, long mine) {
+        for (int look = 0; look < LOOKS; look++) {
+            try {
+                // If the transaction still goes on, it has the row locked, so this waits for its end.
+                Long found = database.write(tx -> tx.one(
+                        "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = 0 FOR UPDATE",
+                        Reader.LONG,
+                        Texts.escape(collectorType),
+                        me));
+                return found == null ? null : (Boolean) (found == mine);
+            } catch (SQLException e) {
+                log.debug("What became of a transaction could not be found out yet", e);
+                database.pause(FIRST_LOOK_NANOS << look);
+            }
+        }
+        return null;
+    }
+}

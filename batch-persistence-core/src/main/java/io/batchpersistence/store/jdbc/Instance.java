@@ -1,0 +1,504 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.store.jdbc.Books.Changes;
+import io.batchpersistence.store.jdbc.Tx.Reader;
+import java.sql.SQLException;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+
+/**
+ * This instance among those that share the database. It has a number as long as it gives signs of life; what it has in flight is
+ * its own by that number. Thread-safe.
+ *
+ * <p>When another instance finds the lease ended, it says so in the row, and takes the counters away, in one transaction. Whoever
+ * has been frozen and wakes up finds no counters to change, so nothing of his is committed, and takes a new number. What he had in
+ * flight is given back after that, in parts, by any instance: the row of one that is gone stays for a day for that.
+ */
+final class Instance {
+
+    /** A transaction that changes batches. */
+    @FunctionalInterface
+    interface Work<T extends @Nullable Object> {
+        /**
+         * Does it; may be run several times.
+         *
+         * @param tx the transaction
+         * @param me this instance's number
+         * @param changes to be filled in; written when it is done
+         */
+        T run(Tx tx, long me, Changes changes) throws SQLException;
+    }
+
+    /** There are no counters to change: a new collector type, or this instance is gone. */
+    private static final class NoCounterException extends SQLException {
+        private static final long serialVersionUID = 1L;
+        private final transient String collectorType;
+
+        NoCounterException(String collectorType) {
+            super("there are no counters");
+            this.collectorType = collectorType;
+        }
+    }
+
+    private static final Logger log = SingleLine.logger(Instance.class);
+
+    /** Of instances that are gone. */
+    private static final long NOBODY = 0;
+
+    private static final int AT_ONCE = 1_000;
+    private static final long DAY_MILLIS = TimeUnit.DAYS.toMillis(1);
+    private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final int MOST_NUMBERS = 8;
+
+    private final Database database;
+    private final Books books;
+    private final long leaseMillis;
+
+    private final ReentrantLock taking = new ReentrantLock();
+    /** 0 while it has none. */
+    private volatile long number;
+
+    private volatile @Nullable Instant lastUsed;
+    private final AtomicLong fences = new AtomicLong();
+    private final AtomicLong parts = new AtomicLong();
+    private final Set<Long> lostClaims = ConcurrentHashMap.newKeySet();
+
+    // ---- of the one that beats -------------------------------------------------------------------
+
+    private volatile long lastBeat;
+    private long sweepsFrom = Long.MIN_VALUE;
+
+    // ---- the thread ------------------------------------------------------------------------------
+
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition left = lock.newCondition();
+    private boolean leaving;
+    private @Nullable Thread thread;
+
+    Instance(Database database, Books books) {
+        this.database = database;
+        this.books = books;
+        this.leaseMillis = database.options().lease().toMillis();
+    }
+
+    /** When any instance was last alive before this one was opened; {@code null} if there was none. */
+    @Nullable
+    Instant lastUsed() {
+        return lastUsed;
+    }
+
+    /** A fence that this process has never used. */
+    long newFence() {
+        return fences.incrementAndGet();
+    }
+
+    /** A number for counters in a transaction of somebody else. */
+    long newPart() {
+        return parts.incrementAndGet();
+    }
+
+    /** A claim of which nobody knows whether it was committed: what it took, if anything, is given back. */
+    void lost(long fence) {
+        lostClaims.add(fence);
+    }
+
+    /** Its number. */
+    long number() {
+        long known = number;
+        if (known == 0) {
+            // Callers do not wait for a database that is not there: the thread that beats tries again and again.
+            String problem = database.problem();
+            throw new BatchPersistenceException(
+                    "the store in the database can't be used: " + (problem == null ? "it is being opened" : problem)
+                            + "; it is tried again by itself",
+                    null);
+        }
+        return known;
+    }
+
+    // ---- transactions ----------------------------------------------------------------------------
+
+    /** Runs a transaction that changes batches, and the counters with them. */
+    <T extends @Nullable Object> T write(Work<T> work) throws SQLException {
+        for (int numbers = 1; ; numbers++) {
+            long me = number();
+            try {
+                return database.write(tx -> {
+                    Changes changes = new Changes();
+                    T result = work.run(tx, me, changes);
+                    String missing = changes.write(tx, me);
+                    if (missing != null) {
+                        throw new NoCounterException(missing);
+                    }
+                    tx.afterCommit(() -> books.committed(changes));
+                    return result;
+                });
+            } catch (NoCounterException e) {
+                if (numbers == MOST_NUMBERS) {
+                    throw e;
+                }
+                makeCounter(me, e.collectorType);
+            }
+        }
+    }
+
+    /** In a transaction of its own, so that a row that is missing later means that this instance is gone. */
+    private void makeCounter(long me, String collectorType) throws SQLException {
+        Boolean made = database.write(tx -> {
+            if (tx.one("SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL FOR UPDATE", Reader.LONG, me)
+                    == null) {
+                return false;
+            }
+            if (tx.one(
+                            "SELECT part FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = 0",
+                            Reader.LONG,
+                            Texts.escape(collectorType),
+                            me)
+                    == null) {
+                Books.insertRow(tx, collectorType, me, 0, new long[Books.COLUMNS.size()]);
+            }
+            return true;
+        });
+        if (!made) {
+            takeNewNumber(me);
+        }
+    }
+
+    // ---- coming ----------------------------------------------------------------------------------
+
+    /** Finds the database, makes the tables and takes a number, if that is still to be done. */
+    void come() {
+        if (number != 0) {
+            return;
+        }
+        try {
+            database.meet();
+            Schema.prepare(database);
+            database.compareClocks();
+            lastUsed = database.shownOrNull(database.read(
+                    tx -> tx.one("SELECT seen_at FROM {p}instance ORDER BY seen_at DESC LIMIT 1", Reader.LONG)));
+            takeNewNumber(0);
+            beat();
+        } catch (SQLException e) {
+            database.problem(Dialect.message(e));
+        }
+    }
+
+    private void takeNewNumber(long old) throws SQLException {
+        taking.lock();
+        try {
+            if (number != old) {
+                return; // somebody else did
+            }
+            number = database.write(tx -> tx.insert(
+                    "INSERT INTO {p}instance (name, seen_at, lease_until) VALUES (?, {now}, {now} + ?)",
+                    Texts.escape(database.options().instanceName()),
+                    leaseMillis));
+            lastBeat = database.tick();
+            if (old != 0) {
+                log.warn(
+                        "The lease of this instance ended while it gave no sign of life: what it had in flight has been given to the"
+                                + " others, marks of it change nothing. It goes on as number {} instead of {}",
+                        number,
+                        old);
+                books.changed();
+            }
+        } finally {
+            taking.unlock();
+        }
+    }
+
+    // ---- living ----------------------------------------------------------------------------------
+
+    void start() {
+        come();
+        if (!database.isLive()) {
+            return;
+        }
+        Thread started = new Thread(this::live, "batch-persistence-jdbc-lease");
+        started.setDaemon(true);
+        thread = started;
+        started.start();
+    }
+
+    private void live() {
+        while (awaitNextBeat()) {
+            try {
+                beat();
+            } catch (SQLException | RuntimeException e) {
+                log.debug("A sign of life failed; the next one is soon", e);
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait(); // somebody else is told, too; signs of life must go on
+            }
+        }
+    }
+
+    private boolean awaitNextBeat() {
+        long nanos = number == 0 || database.problem() != null
+                ? RETRY_NANOS
+                : TimeUnit.MILLISECONDS.toNanos(Math.max(1, leaseMillis / 3));
+        lock.lock();
+        try {
+            while (nanos > 0 && !leaving) {
+                nanos = left.awaitNanos(nanos);
+            }
+            return !leaving;
+        } catch (InterruptedException e) {
+            return true; // nobody interrupts this thread to end it
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Gives a sign of life, and looks after those that give none any more. For one thread at a time. */
+    void beat() throws SQLException {
+        if (number == 0) {
+            come();
+            return;
+        }
+        long me = number;
+        long tick = database.tick();
+        if (tick - lastBeat > TimeUnit.MILLISECONDS.toNanos(leaseMillis)) {
+            // If the database was away, the others' leases have ended like this one's: let them have time to renew
+            // them.
+            sweepsFrom = tick + TimeUnit.MILLISECONDS.toNanos(leaseMillis);
+        }
+        int renewed = database.write(tx -> tx.update(
+                "UPDATE {p}instance SET seen_at = {now}, lease_until = {now} + ? WHERE id = ? AND gone_at IS NULL",
+                leaseMillis,
+                me));
+        if (renewed == 0) {
+            takeNewNumber(me);
+        }
+        lastBeat = tick;
+        database.compareClocks();
+        giveBackLostClaims();
+        foldParts();
+        if (tick >= sweepsFrom) {
+            sweep();
+        }
+        giveBackOfGone();
+        database.write(tx -> tx.update(
+                "DELETE FROM {p}instance WHERE gone_at < {now} - ? AND id < ?", DAY_MILLIS, me)); // newest stays
+        books.refreshIfOld();
+        database.ready();
+    }
+
+    private void giveBackLostClaims() throws SQLException {
+        for (Long fence : List.copyOf(lostClaims)) {
+            write((tx, me, changes) -> giveBack(
+                    tx,
+                    changes,
+                    tx.all(
+                            "SELECT " + Row.COLUMNS
+                                    + " FROM {p}batch WHERE state = 1 AND owner = ? AND fence = ? ORDER BY seq FOR UPDATE",
+                            Row::of,
+                            me,
+                            fence)));
+            lostClaims.remove(fence);
+        }
+    }
+
+    /** Those of business transactions that have been committed are added to the counters that everything is added to. */
+    private void foldParts() throws SQLException {
+        if (parts.get() > 0) {
+            write((tx, me, changes) -> {
+                foldParts(tx, changes, me);
+                return null;
+            });
+        }
+        Long late = database.read(tx -> tx.one(
+                "SELECT c.part FROM {p}counter c JOIN {p}instance i ON i.id = c.instance WHERE i.gone_at IS NOT NULL",
+                Reader.LONG));
+        if (late != null) {
+            asNobody((tx, changes) -> {
+                for (Long gone : tx.all("SELECT id FROM {p}instance WHERE gone_at IS NOT NULL", Reader.LONG)) {
+                    foldAll(tx, changes, gone);
+                }
+                return 0;
+            });
+        }
+    }
+
+    private void sweep() throws SQLException {
+        List<Long> silent = database.read(tx -> tx.all(
+                "SELECT id FROM {p}instance WHERE gone_at IS NULL AND lease_until < {now} AND id <> ?",
+                Reader.LONG,
+                number));
+        for (Long id : silent) {
+            asNobody((tx, changes) -> {
+                int ended = tx.update(
+                        "UPDATE {p}instance SET gone_at = {now} WHERE id = ? AND gone_at IS NULL AND lease_until < {now}",
+                        id);
+                if (ended > 0) {
+                    foldAll(tx, changes, id);
+                    tx.afterCommit(() -> log.warn(
+                            "Instance {} has given no sign of life for {} ms: what it had in flight is given back",
+                            id,
+                            leaseMillis));
+                }
+                return ended;
+            });
+        }
+    }
+
+    @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
+    private record Counter(String collectorType, long part, long[] counts) {}
+
+    /** Moves counters into those that the transaction writes. */
+    private static void foldAll(Tx tx, Changes changes, long instance) throws SQLException {
+        fold(tx, changes, "part = 0 ORDER BY collector_type FOR UPDATE", instance);
+        foldParts(tx, changes, instance);
+    }
+
+    /** But for those of business transactions that have not ended: nobody waits for them. */
+    private static void foldParts(Tx tx, Changes changes, long instance) throws SQLException {
+        fold(tx, changes, "part <> 0 FOR UPDATE SKIP LOCKED", instance);
+    }
+
+    private static void fold(Tx tx, Changes changes, String which, long instance) throws SQLException {
+        List<Counter> counters = tx.all(
+                "SELECT * FROM {p}counter WHERE instance = ? AND " + which,
+                row -> new Counter(row.getString("collector_type"), row.getLong("part"), Books.counts(row)),
+                instance);
+        List<@Nullable Object[]> keys = new ArrayList<>(counters.size());
+        for (Counter counter : counters) {
+            changes.add(Texts.unescape(counter.collectorType()), counter.counts());
+            keys.add(new @Nullable Object[] {instance, counter.collectorType(), counter.part()});
+        }
+        tx.updates("DELETE FROM {p}counter WHERE instance = ? AND collector_type = ? AND part = ?", keys);
+    }
+
+    private void giveBackOfGone() throws SQLException {
+        String condition = "state = 1 AND owner IN (SELECT id FROM {p}instance WHERE gone_at IS NOT NULL)";
+        if (database.read(tx -> tx.one("SELECT seq FROM {p}batch WHERE " + condition + " LIMIT 1", Reader.LONG))
+                != null) {
+            for (Long gone :
+                    database.read(tx -> tx.all("SELECT id FROM {p}instance WHERE gone_at IS NOT NULL", Reader.LONG))) {
+                giveBackAllOf(gone);
+            }
+        }
+    }
+
+    private void giveBackAllOf(long gone) throws SQLException {
+        int given;
+        do {
+            given = asNobody((tx, changes) -> giveBack(
+                    tx,
+                    changes,
+                    tx.all(
+                            "SELECT " + Row.COLUMNS
+                                    + " FROM {p}batch WHERE state = 1 AND owner = ? ORDER BY seq LIMIT ? FOR UPDATE SKIP LOCKED",
+                            Row::of,
+                            gone,
+                            AT_ONCE)));
+        } while (given == AT_ONCE);
+    }
+
+    /** They are pending and due at once; no attempt is noted. */
+    private static int giveBack(Tx tx, Changes changes, List<Row> rows) throws SQLException {
+        if (!rows.isEmpty()) {
+            List<Long> seqs = rows.stream().map(Row::seq).toList();
+            tx.update(
+                    "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {now} WHERE seq IN " + Tx.in(seqs),
+                    Tx.values(seqs));
+            rows.forEach(row -> changes.moved(row, BatchState.PENDING));
+        }
+        return rows.size();
+    }
+
+    @FunctionalInterface
+    private interface NobodysWork {
+        int run(Tx tx, Changes changes) throws SQLException;
+    }
+
+    /** A transaction whose changes are counted where those of instances are that are gone. */
+    private int asNobody(NobodysWork work) throws SQLException {
+        for (int attempt = 1; ; attempt++) {
+            try {
+                return database.write(tx -> {
+                    Changes changes = new Changes();
+                    int result = work.run(tx, changes);
+                    String missing = changes.write(tx, NOBODY);
+                    if (missing != null) {
+                        throw new NoCounterException(missing);
+                    }
+                    tx.afterCommit(books::changed);
+                    return result;
+                });
+            } catch (NoCounterException e) {
+                if (attempt > 1_000) {
+                    throw e;
+                }
+                try {
+                    database.write(tx -> {
+                        Books.insertRow(tx, e.collectorType, NOBODY, 0, new long[Books.COLUMNS.size()]);
+                        return null;
+                    });
+                } catch (SQLException duplicate) {
+                    if (!Dialect.isDuplicate(duplicate)) {
+                        throw duplicate;
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- leaving ---------------------------------------------------------------------------------
+
+    /** Gives back what is in flight. If the database is not there, the lease does it. */
+    void leave() {
+        lock.lock();
+        try {
+            leaving = true;
+            left.signalAll();
+        } finally {
+            lock.unlock();
+        }
+        joinThread();
+        long me = number;
+        if (me == 0) {
+            return;
+        }
+        try {
+            asNobody((tx, changes) -> {
+                int ended = tx.update(
+                        "UPDATE {p}instance SET gone_at = {now}, seen_at = {now} WHERE id = ? AND gone_at IS NULL", me);
+                if (ended > 0) {
+                    foldAll(tx, changes, me);
+                }
+                return ended;
+            });
+            giveBackAllOf(me);
+        } catch (SQLException | BatchPersistenceException e) {
+            log.warn("What is in flight could not be given back; others get it when the lease has ended", e);
+        }
+    }
+
+    private void joinThread() {
+        Thread running = thread;
+        boolean interrupted = false;
+        while (running != null && running.isAlive()) {
+            try {
+                running.join();
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+}

@@ -1,0 +1,1091 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchRejectedException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.FailureGroup;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.codec.BatchHeader;
+import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.store.jdbc.Books.Cause;
+import io.batchpersistence.store.jdbc.Books.Changes;
+import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
+import io.batchpersistence.store.jdbc.Row.Content;
+import io.batchpersistence.store.jdbc.Row.Encoded;
+import io.batchpersistence.store.jdbc.Tx.Reader;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.regex.Pattern;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+
+/**
+ * Keeps batches in a database that several instances share: PostgreSQL, MariaDB, MySQL, or H2 for development. Thread-safe.
+ *
+ * <p>Beyond the contract of {@link BatchStore}:
+ *
+ * <ul>
+ *   <li>A batch in flight belongs to the instance that persisted or claimed it: marks of others change nothing, and
+ *       {@link #timedOut} tells of an instance's own only. If an instance gives no sign of life for the lease, or closes, what it
+ *       has in flight becomes pending and due at once, with no attempt counted.
+ *   <li>Times are compared on the database's clock; the clocks of the instances do not matter.
+ *   <li>Bounds hold for all instances together, about: what others did in the last second may be missing.
+ *   <li>Opening does not need the database to be there: {@link BatchStats#problem()} says what is wrong, methods throw
+ *       {@link BatchPersistenceException}, and it is tried again by itself.
+ * </ul>
+ */
+public final class JdbcBatchStore implements BatchStore {
+
+    private static final Logger log = SingleLine.logger(JdbcBatchStore.class);
+
+    /** Up to so many due batches are looked at to find those that come first; if there are more, the database sorts. */
+    private static final int FEW = 256;
+
+    /** Rows of one look, or one transaction. */
+    private static final int AT_ONCE = 500;
+
+    private final JdbcStoreOptions options;
+    private final Database database;
+    private final Books books;
+    private final Instance instance;
+    private final GroupWriter writer;
+
+    private volatile boolean closed;
+
+    /** Before that time, by the callers, no lease of this instance's ends. */
+    private final ReentrantLock leases = new ReentrantLock();
+
+    private Instant earliestLeaseEnd = Instant.MAX;
+
+    private final ReentrantLock lock = new ReentrantLock();
+    // guarded by the lock
+    private final List<Corruption> corruptions = new ArrayList<>();
+    private @Nullable Consumer<Corruption> corruptionListener;
+
+    private JdbcBatchStore(DataSource dataSource, JdbcStoreOptions options, Database.Seams seams) {
+        this.options = options;
+        this.database = new Database(dataSource, options, seams);
+        this.books = new Books(database);
+        this.instance = new Instance(database, books);
+        this.writer = new GroupWriter(database, instance, books);
+    }
+
+    /**
+     * Opens a store. Succeeds whether the database can be reached or not.
+     *
+     * @param dataSource where connections come from; a pool, with at least three of them for the store
+     * @param options the options
+     * @return the store
+     */
+    public static JdbcBatchStore open(DataSource dataSource, JdbcStoreOptions options) {
+        return open(dataSource, options, Database.Seams.NONE);
+    }
+
+    static JdbcBatchStore open(DataSource dataSource, JdbcStoreOptions options, Database.Seams seams) {
+        JdbcBatchStore store = new JdbcBatchStore(dataSource, options, seams);
+        boolean interrupted = Thread.interrupted();
+        try {
+            store.instance.start();
+            store.writer.start();
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+        return store;
+    }
+
+    /** What the store's own thread does now and then. */
+    void beat() {
+        database.call("a sign of life", () -> {
+            instance.beat();
+            return null;
+        });
+    }
+
+    private void requireOpen() {
+        if (closed) {
+            throw new IllegalStateException("the store is closed");
+        }
+    }
+
+    // ---- appending -------------------------------------------------------------------------------
+
+    @Override
+    public CompletableFuture<@Nullable Void> append(NewBatch batch) {
+        requireOpen();
+        Encoded encoded;
+        try {
+            encoded = Encoded.of(batch, options);
+        } catch (RuntimeException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+        try {
+            String full = database.call("looking for room", () -> full(encoded.bytes()));
+            if (full != null) {
+                return CompletableFuture.failedFuture(new BatchRejectedException(full));
+            }
+            leaseEnds(batch.leaseUntil());
+            GroupWriter.Append append = new GroupWriter.Append(batch, encoded);
+            Connection joined = options.transaction().get();
+            if (joined == null) {
+                return writer.submit(append);
+            }
+            instance.number();
+            database.call("persisting in the caller's transaction", () -> {
+                writer.join(new Tx(database, joined, database.timeoutSeconds()), append);
+                return null;
+            });
+            append.complete();
+            return append.done;
+        } catch (BatchPersistenceException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+    }
+
+    /**
+     * Why there is no room; {@code null} if there is. While less than half is used, a look now and then is enough.
+     */
+    private @Nullable String full(long bytes) throws SQLException {
+        if (2 * (books.heldBatches() + writer.waitingBatches()) >= options.maxBatches()
+                || 2 * (books.heldBytes() + writer.waitingBytes() + bytes) >= options.maxBytes()) {
+            books.refreshIfOld();
+        }
+        return fullByNow(bytes);
+    }
+
+    private @Nullable String fullByNow(long bytes) {
+        long batches = books.heldBatches() + writer.waitingBatches();
+        if (batches >= options.maxBatches()) {
+            return "the store holds " + batches + " batches, and its bound is " + options.maxBatches()
+                    + "; raise max_pending_batches, or deliver, discard or expire some";
+        }
+        long used = books.heldBytes() + writer.waitingBytes();
+        if (used + bytes > options.maxBytes()) {
+            return "the store holds " + used + " of " + options.maxBytes() + " bytes, and the batch of " + bytes
+                    + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
+        }
+        return null;
+    }
+
+    // ---- claiming and settling -------------------------------------------------------------------
+
+    private record Taken(Row row, @Nullable Long due, Encoded encoded) {}
+
+    @Override
+    public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
+        requireOpen();
+        database.noteNow(now);
+        if (max < 1) {
+            return List.of();
+        }
+        long lease = Database.between(now, leaseUntil);
+        long fence = instance.newFence();
+        List<Taken> taken =
+                database.call("claiming", () -> take(Texts.escape(collectorType), order, lease, fence, max));
+        if (taken.isEmpty()) {
+            return List.of();
+        }
+        leaseEnds(leaseUntil);
+        List<Claim> claims = new ArrayList<>(taken.size());
+        boolean read = false;
+        try {
+            for (Taken each : taken) {
+                Content content = decode(each.row(), each.encoded());
+                if (content != null) {
+                    claims.add(new Claim(each.row().batch(database, content), fence, database.shownOrNull(each.due())));
+                }
+            }
+            read = true;
+        } finally {
+            if (!read) {
+                instance.lost(fence); // what nobody gets to see was no attempt
+            }
+        }
+        return claims;
+    }
+
+    /**
+     * Two steps, so that there is no way to do it badly: first a look at the beginning of what is due, which mostly ends it. If few
+     * are due, they are sorted; if many are, the first ones are soon found among all that are pending.
+     */
+    private List<Taken> take(String collectorType, BatchOrder order, long lease, long fence, int max)
+            throws SQLException {
+        List<Long> due = database.read(tx -> tx.all(
+                "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at <= {now}"
+                        + " ORDER BY due_at LIMIT ?",
+                Reader.LONG,
+                collectorType,
+                FEW + 1));
+        if (due.isEmpty()) {
+            return List.of();
+        }
+        Dialect dialect = database.dialect();
+        boolean few = due.size() <= FEW;
+        String select = " "
+                + (few
+                        ? "FROM {p}batch WHERE seq IN " + Tx.in(due)
+                                + " AND collector_type = ? AND state = 0 AND due_at <= {now} ORDER BY seq"
+                                + direction(order)
+                        : dialect.firstOfMany(order == BatchOrder.OLDEST_FIRST))
+                + " LIMIT ? FOR UPDATE SKIP LOCKED";
+        @Nullable
+        Object[] conditions = few
+                ? Tx.values(due, collectorType, Math.min(max, AT_ONCE))
+                : Tx.values(dialect.typeOfMany(collectorType), Math.min(max, AT_ONCE));
+        try {
+            List<Taken> taken = instance.write((tx, me, changes) -> {
+                List<Taken> claimed = dialect.claimsInOneStatement()
+                        ? takeAtOnce(tx, select, conditions, me, fence, lease)
+                        : takeInTwo(tx, select, conditions, me, fence, lease);
+                claimed.forEach(each -> changes.claimed(each.row()));
+                return claimed;
+            });
+            Comparator<Taken> oldestFirst =
+                    Comparator.comparingLong(each -> each.row().seq());
+            return taken.stream()
+                    .sorted(order == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed())
+                    .toList();
+        } catch (CommitUnknownException e) {
+            instance.lost(fence);
+            throw e;
+        }
+    }
+
+    private static List<Taken> takeAtOnce(
+            Tx tx, String select, @Nullable Object[] conditions, long me, long fence, long lease) throws SQLException {
+        return tx.all(
+                "WITH due AS (SELECT seq AS due_seq, due_at AS was_due" + select
+                        + ") UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = {now} + ? FROM due"
+                        + " WHERE seq = due_seq RETURNING was_due, " + Row.WITH_PAYLOAD,
+                row -> new Taken(Row.of(row), row.getLong("was_due"), Encoded.of(row)),
+                Tx.values(List.of(conditions), me, fence, lease));
+    }
+
+    private static List<Taken> takeInTwo(
+            Tx tx, String select, @Nullable Object[] conditions, long me, long fence, long lease) throws SQLException {
+        List<Taken> taken = tx.all(
+                "SELECT {now} + ? AS lease_until, " + Row.WITH_PAYLOAD + select,
+                row -> {
+                    Row before = Row.of(row);
+                    return new Taken(
+                            before.claimed(me, fence, row.getLong("lease_until")), before.dueAt(), Encoded.of(row));
+                },
+                Tx.values(lease, List.of(conditions)));
+        if (!taken.isEmpty()) {
+            List<Long> seqs = taken.stream().map(each -> each.row().seq()).toList();
+            tx.update(
+                    "UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = ? WHERE seq IN " + Tx.in(seqs),
+                    Tx.values(me, fence, taken.get(0).row().dueAt(), seqs));
+        }
+        return taken;
+    }
+
+    private void leaseEnds(Instant at) {
+        leases.lock();
+        try {
+            if (at.isBefore(earliestLeaseEnd)) {
+                earliestLeaseEnd = at;
+            }
+        } finally {
+            leases.unlock();
+        }
+    }
+
+    @Override
+    public List<Lease> timedOut(Instant now, int max) {
+        requireOpen();
+        database.noteNow(now);
+        leases.lock();
+        try {
+            if (!earliestLeaseEnd.isBefore(now)) {
+                return List.of(); // so that most of the time the database is not asked
+            }
+            earliestLeaseEnd = Instant.MAX; // what comes from now on is not among those that are looked at
+        } finally {
+            leases.unlock();
+        }
+        boolean looked = false;
+        try {
+            List<Lease> leases = database.call("looking for what timed out", () -> lookForTimedOut(now, max));
+            looked = true;
+            return leases;
+        } finally {
+            if (!looked) {
+                leaseEnds(Instant.MIN);
+            }
+        }
+    }
+
+    private List<Lease> lookForTimedOut(Instant now, int max) throws SQLException {
+        long me = instance.number();
+        List<Lease> ended = database.read(tx -> tx.all(
+                "SELECT batch_id, collector_type, fence FROM {p}batch WHERE state = 1 AND owner = ? AND due_at < {now}"
+                        + " ORDER BY due_at LIMIT ?",
+                row -> new Lease(Texts.unescape(row.getString(1)), Texts.unescape(row.getString(2)), row.getLong(3)),
+                me,
+                max));
+        if (!ended.isEmpty()) {
+            leaseEnds(Instant.MIN); // until they are settled, they are still to be reported
+            return ended;
+        }
+        Long left = database.read(tx -> tx.one(
+                "SELECT due_at - {now} FROM {p}batch WHERE state = 1 AND owner = ? ORDER BY due_at LIMIT 1",
+                Reader.LONG,
+                me));
+        if (left != null) {
+            leaseEnds(left > Duration.ofDays(1_000_000).toMillis() ? Instant.MAX : now.plusMillis(left));
+        }
+        return ended;
+    }
+
+    @Override
+    public @Nullable Settled delivered(String batchId) {
+        requireOpen();
+        return writer.settle(new GroupWriter.Delivered(batchId));
+    }
+
+    @Override
+    public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
+        requireOpen();
+        return writer.settle(new GroupWriter.Failed(batchId, fence, reason, at, decision));
+    }
+
+    @Override
+    public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
+        requireOpen();
+        return writer.settle(new GroupWriter.Released(batchId, due));
+    }
+
+    // ---- damage ----------------------------------------------------------------------------------
+
+    private @Nullable Content decode(Row row, Encoded encoded) {
+        try {
+            return encoded.decode();
+        } catch (DamagedPayloadException e) {
+            damaged(row, String.valueOf(e.getMessage()));
+            return null;
+        }
+    }
+
+    private @Nullable BatchHeader header(Row row, byte[] header) {
+        try {
+            return BatchHeader.decode(header);
+        } catch (DamagedPayloadException e) {
+            damaged(row, String.valueOf(e.getMessage()));
+            return null;
+        }
+    }
+
+    @SuppressWarnings("ArrayRecordComponent") // nobody changes it
+    private record WithHeader(Row row, byte[] header) {
+        static final Reader<WithHeader> READER = row -> new WithHeader(Row.of(row), row.getBytes("header"));
+    }
+
+    /** Its bytes are kept in a table for a person to look at. */
+    private void damaged(Row row, String why) {
+        Row gone = database.call(
+                "setting a damaged batch aside",
+                () -> instance.write((tx, me, changes) -> {
+                    Row held = tx.one(
+                            "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE seq = ? FOR UPDATE", Row::of, row.seq());
+                    if (held != null) {
+                        tx.update(
+                                "INSERT INTO {p}corrupt (seq, batch_id, collector_type, created_at, found_at, why, format,"
+                                        + " compression, raw_length, payload_crc, header, payload) SELECT seq, batch_id,"
+                                        + " collector_type, created_at, {now}, ?, format, compression, raw_length, payload_crc,"
+                                        + " header, payload FROM {p}batch WHERE seq = ?",
+                                Row.kept(why),
+                                row.seq());
+                        tx.update("DELETE FROM {p}batch WHERE seq = ?", row.seq());
+                        changes.gone(held, Cause.CORRUPT);
+                    }
+                    return held;
+                }));
+        if (gone != null) {
+            report(new Corruption(
+                    Path.of(database.sql("{p}batch")),
+                    gone.seq(),
+                    gone.bytes(),
+                    why,
+                    gone.id(),
+                    gone.collectorType(),
+                    1,
+                    Path.of(database.sql("{p}corrupt"))));
+        }
+    }
+
+    private void report(Corruption corruption) {
+        log.error(
+                "Damage in row {} of table {}, {} bytes: {}. Lost: the batch {} of {}. Kept in table {}",
+                corruption.offset(),
+                corruption.file(),
+                corruption.length(),
+                corruption.reason(),
+                corruption.batchId(),
+                corruption.collectorType(),
+                corruption.quarantinedTo());
+        Consumer<Corruption> listener;
+        lock.lock();
+        try {
+            listener = corruptionListener;
+            if (listener == null) {
+                corruptions.add(corruption);
+            }
+        } finally {
+            lock.unlock();
+        }
+        if (listener != null) {
+            listener.accept(corruption);
+        }
+    }
+
+    @Override
+    public void onCorruption(Consumer<Corruption> listener) {
+        List<Corruption> soFar;
+        lock.lock();
+        try {
+            corruptionListener = listener;
+            soFar = List.copyOf(corruptions);
+            corruptions.clear();
+        } finally {
+            lock.unlock();
+        }
+        soFar.forEach(listener);
+    }
+
+    // ---- selecting -------------------------------------------------------------------------------
+
+    private static String direction(BatchOrder order) {
+        return order == BatchOrder.OLDEST_FIRST ? "" : " DESC";
+    }
+
+    /** A selector's conditions but its ids, and what only Java can tell: whether a reason is meant. */
+    private static final class Conditions {
+        private final StringBuilder sql = new StringBuilder("1 = 1");
+        private final List<@Nullable Object> values = new ArrayList<>();
+        private final @Nullable Pattern reason;
+
+        Conditions(BatchSelector selector) {
+            reason = selector.failureReasonPattern();
+            if (reason != null) {
+                sql.append(" AND reason IS NOT NULL");
+            }
+            if (!selector.states().isEmpty()) {
+                List<Integer> states =
+                        selector.states().stream().map(Row::number).toList();
+                in("state", states);
+            }
+            if (!selector.collectorTypes().isEmpty()) {
+                in(
+                        "collector_type",
+                        selector.collectorTypes().stream().map(Texts::escape).toList());
+            }
+            if (selector.olderThan() != null) {
+                and("created_at <= {now} - ?", Database.between(Instant.EPOCH, after(selector.olderThan())));
+            }
+            if (selector.youngerThan() != null) {
+                and("created_at > {now} - ?", Database.between(Instant.EPOCH, after(selector.youngerThan())));
+            }
+            if (selector.minRetries() > 0) {
+                and("retry_count >= ?", selector.minRetries());
+            }
+            if (selector.maxRetries() < Integer.MAX_VALUE) {
+                and("retry_count <= ?", selector.maxRetries());
+            }
+            Long position = selector.after();
+            if (position != null) {
+                behind(selector.order(), position);
+            }
+        }
+
+        private Conditions(Conditions others) {
+            sql.append(others.sql, sql.length(), others.sql.length());
+            values.addAll(others.values);
+            reason = others.reason;
+        }
+
+        private static Instant after(Duration age) {
+            return age.compareTo(Duration.ofDays(1_000_000)) > 0 ? Instant.MAX : Instant.EPOCH.plus(age);
+        }
+
+        Conditions copy() {
+            return new Conditions(this);
+        }
+
+        Conditions in(String column, List<?> some) {
+            sql.append(" AND ").append(column).append(" IN ").append(Tx.in(some));
+            values.addAll(some);
+            return this;
+        }
+
+        Conditions behind(BatchOrder order, long seq) {
+            return and(order == BatchOrder.OLDEST_FIRST ? "seq > ?" : "seq < ?", seq);
+        }
+
+        private Conditions and(String condition, Object value) {
+            sql.append(" AND ").append(condition);
+            values.add(value);
+            return this;
+        }
+
+        boolean matchesReason(@Nullable String text) {
+            return reason == null || (text != null && reason.matcher(text).matches());
+        }
+    }
+
+    /** For each part of the ids, if there are any: a statement takes so many values only. */
+    private static List<Conditions> parts(BatchSelector selector) {
+        Conditions all = new Conditions(selector);
+        if (selector.ids().isEmpty()) {
+            return List.of(all);
+        }
+        List<String> ids = selector.ids().stream().map(Texts::escape).toList();
+        List<Conditions> parts = new ArrayList<>();
+        for (int from = 0; from < ids.size(); from += AT_ONCE) {
+            parts.add(all.copy().in("batch_id", ids.subList(from, Math.min(from + AT_ONCE, ids.size()))));
+        }
+        return parts;
+    }
+
+    /** The rows meant, in the selector's order; a page of them at a time. */
+    private <T> List<T> select(BatchSelector selector, String columns, Reader<T> reader, Function<T, Row> row)
+            throws SQLException {
+        List<T> found = new ArrayList<>();
+        List<Conditions> parts = parts(selector);
+        for (Conditions part : parts) {
+            int before = found.size();
+            Conditions page = part;
+            while (page != null && found.size() - before < selector.limit()) {
+                Conditions conditions = page;
+                int limit =
+                        part.reason == null ? Math.min(AT_ONCE, selector.limit() - (found.size() - before)) : AT_ONCE;
+                List<T> rows = database.read(tx -> tx.all(
+                        "SELECT " + columns + " FROM {p}batch WHERE " + conditions.sql + " ORDER BY seq"
+                                + direction(selector.order()) + " LIMIT ?",
+                        reader,
+                        Tx.values(conditions.values, limit)));
+                for (T each : rows) {
+                    if (found.size() - before < selector.limit()
+                            && part.matchesReason(row.apply(each).reason())) {
+                        found.add(each);
+                    }
+                }
+                page = rows.size() < limit
+                        ? null
+                        : part.copy()
+                                .behind(
+                                        selector.order(),
+                                        row.apply(rows.get(rows.size() - 1)).seq());
+            }
+        }
+        if (parts.size() > 1) {
+            Comparator<T> oldestFirst =
+                    Comparator.comparingLong(each -> row.apply(each).seq());
+            found.sort(selector.order() == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed());
+        }
+        return found.size() <= selector.limit() ? found : new ArrayList<>(found.subList(0, selector.limit()));
+    }
+
+    /** Changes rows that are locked, some at a time. */
+    @FunctionalInterface
+    private interface ChangeOfRows {
+        void change(Tx tx, List<Row> rows, Changes changes, long before) throws SQLException;
+    }
+
+    /** Does it to those that are still in such a state. */
+    private long changeAll(BatchSelector selector, ChangeOfRows change) throws SQLException {
+        List<Long> seqs = select(selector, Row.COLUMNS, Row::of, row -> row).stream()
+                .map(Row::seq)
+                .toList();
+        Set<BatchState> states = selector.states();
+        long changed = 0;
+        for (int from = 0; from < seqs.size(); from += AT_ONCE) {
+            List<Long> some = seqs.subList(from, Math.min(from + AT_ONCE, seqs.size()));
+            long before = changed;
+            changed += instance.write((tx, me, changes) -> {
+                List<Row> rows = tx
+                        .all(
+                                "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE seq IN " + Tx.in(some) + " ORDER BY seq"
+                                        + direction(selector.order()) + " FOR UPDATE",
+                                Row::of,
+                                Tx.values(some))
+                        .stream()
+                        .filter(row -> states.isEmpty() || states.contains(row.state()))
+                        .toList();
+                if (!rows.isEmpty()) {
+                    change.change(tx, rows, changes, before);
+                }
+                return rows.size();
+            });
+        }
+        if (changed > 0) {
+            books.changed();
+        }
+        return changed;
+    }
+
+    private static List<Long> seqs(List<Row> rows) {
+        return rows.stream().map(Row::seq).toList();
+    }
+
+    @Override
+    public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
+        requireOpen();
+        Long due = nextAttemptAt == null ? null : (Long) Database.between(now, nextAttemptAt);
+        return database.call("rescheduling", () -> reschedule(selector.states(BatchState.PENDING), due));
+    }
+
+    private long reschedule(BatchSelector pending, @Nullable Long due) throws SQLException {
+        return changeAll(pending, (tx, rows, changes, before) -> {
+            List<Long> seqs = seqs(rows);
+            tx.update("UPDATE {p}batch SET due_at = {now} + ? WHERE seq IN " + Tx.in(seqs), Tx.values(due, seqs));
+        });
+    }
+
+    @Override
+    public long releaseHeld(Instant nextAttemptAt) {
+        requireOpen();
+        long due = database.untilWait(nextAttemptAt);
+        return database.call("releasing what is held", () -> {
+            long released = 0;
+            for (String type : books.collectors().keySet()) {
+                int some;
+                do {
+                    some = instance.write((tx, me, changes) -> {
+                        List<Long> seqs = tx.all(
+                                "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at IS NULL"
+                                        + " ORDER BY seq LIMIT ? FOR UPDATE",
+                                Reader.LONG,
+                                Texts.escape(type),
+                                AT_ONCE);
+                        return seqs.isEmpty()
+                                ? 0
+                                : tx.update(
+                                        "UPDATE {p}batch SET due_at = {now} + ? WHERE seq IN " + Tx.in(seqs),
+                                        Tx.values(due, seqs));
+                    });
+                    released += some;
+                } while (some == AT_ONCE);
+            }
+            if (released > 0) {
+                books.changed();
+            }
+            return released;
+        });
+    }
+
+    @Override
+    public long replay(BatchSelector selector, Instant now, Duration apart) {
+        requireOpen();
+        double apartMillis = apart.toNanos() / 1e6;
+        return database.call(
+                "replaying",
+                () -> changeAll(selector.states(BatchState.DEAD), (tx, rows, changes, before) -> {
+                    List<@Nullable Object[]> each = new ArrayList<>(rows.size());
+                    for (Row row : rows) {
+                        long place = before + each.size();
+                        each.add(new @Nullable Object[] {(long) (place * apartMillis), row.seq()});
+                        changes.moved(row, BatchState.PENDING);
+                    }
+                    tx.updates(
+                            "UPDATE {p}batch SET state = 0, due_at = {now} + ?, since = {now}, retry_count = 0 WHERE seq = ?",
+                            each);
+                }));
+    }
+
+    @Override
+    public long discard(BatchSelector selector, Instant now) {
+        requireOpen();
+        return database.call(
+                "discarding",
+                () -> changeAll(selector, (tx, rows, changes, before) -> remove(tx, rows, changes, Cause.DISCARDED)));
+    }
+
+    private static void remove(Tx tx, List<Row> rows, Changes changes, Cause cause) throws SQLException {
+        List<Long> seqs = seqs(rows);
+        tx.update("DELETE FROM {p}batch WHERE seq IN " + Tx.in(seqs), Tx.values(seqs));
+        rows.forEach(row -> changes.gone(row, cause));
+    }
+
+    // ---- pausing ---------------------------------------------------------------------------------
+
+    @Override
+    public boolean pause(String collectorType, boolean paused) {
+        requireOpen();
+        return database.call("pausing", () -> {
+            try {
+                return pauseOnce(collectorType, paused);
+            } catch (SQLException e) {
+                if (Dialect.isDuplicate(e)) {
+                    return pauseOnce(collectorType, paused); // somebody else was quicker
+                }
+                throw e;
+            }
+        });
+    }
+
+    private boolean pauseOnce(String collectorType, boolean paused) throws SQLException {
+        instance.number();
+        String type = Texts.escape(collectorType);
+        int wanted = paused ? 1 : 0;
+        return database.write(tx -> {
+            Long now = tx.one("SELECT paused FROM {p}lane WHERE collector_type = ? FOR UPDATE", Reader.LONG, type);
+            if (now == null) {
+                if (paused) {
+                    tx.update("INSERT INTO {p}lane (collector_type, paused) VALUES (?, 1)", type);
+                }
+                return paused;
+            }
+            if (now == wanted) {
+                return false;
+            }
+            tx.update("UPDATE {p}lane SET paused = ? WHERE collector_type = ?", wanted, type);
+            return true;
+        });
+    }
+
+    @Override
+    public Set<String> pausedCollectorTypes() {
+        requireOpen();
+        return database.call("looking for what is paused", () -> {
+            instance.number();
+            return Set.copyOf(database.read(tx -> tx.all(
+                    "SELECT collector_type FROM {p}lane WHERE paused = 1", row -> Texts.unescape(row.getString(1)))));
+        });
+    }
+
+    // ---- giving up -------------------------------------------------------------------------------
+
+    @Override
+    public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
+        requireOpen();
+        String type = Texts.escape(collectorType);
+        String old = "collector_type = ? AND since < {now} + ? AND state = ";
+        return database.call("expiring", () -> {
+            List<BatchSummary> gone = new ArrayList<>(removeFirst(
+                    old + "0 ORDER BY since", Cause.EXPIRED, max, rows -> rows, type, database.until(pendingBefore)));
+            gone.addAll(removeFirst(
+                    old + "2 ORDER BY since",
+                    Cause.EXPIRED,
+                    max - gone.size(),
+                    rows -> rows,
+                    type,
+                    database.until(deadBefore)));
+            return gone;
+        });
+    }
+
+    @Override
+    public List<BatchSummary> evictOldest(int max) {
+        requireOpen();
+        return database.call(
+                "evicting", () -> removeFirst("state IN (0, 2) ORDER BY seq", Cause.EVICTED, max, rows -> rows));
+    }
+
+    @Override
+    public List<BatchSummary> evictDeadLetters(long mostBytes, int max) {
+        requireOpen();
+        return database.call("evicting dead letters", () -> {
+            long tooMany = -mostBytes;
+            for (CollectorStats stats : books.collectors().values()) {
+                tooMany += stats.deadVolume().bytes();
+            }
+            if (tooMany <= 0) {
+                return List.of();
+            }
+            long bytes = tooMany;
+            return removeFirst("state = 2 ORDER BY since, seq", Cause.EVICTED, max, rows -> {
+                long left = bytes;
+                int count = 0;
+                while (count < rows.size() && left > 0) {
+                    left -= rows.get(count++).row().bytes();
+                }
+                return rows.subList(0, count);
+            });
+        });
+    }
+
+    /** What others are at work on is left to them. */
+    private List<BatchSummary> removeFirst(
+            String condition,
+            Cause cause,
+            int max,
+            Function<List<WithHeader>, List<WithHeader>> choice,
+            @Nullable Object... values)
+            throws SQLException {
+        List<BatchSummary> summaries = new ArrayList<>();
+        List<WithHeader> some;
+        int most = AT_ONCE;
+        do {
+            int limit = Math.min(most, max - summaries.size());
+            if (limit < 1) {
+                break;
+            }
+            some = instance.write((tx, me, changes) -> {
+                List<WithHeader> rows = choice.apply(tx.all(
+                        "SELECT " + Row.WITH_HEADER + " FROM {p}batch WHERE " + condition
+                                + " LIMIT ? FOR UPDATE SKIP LOCKED",
+                        WithHeader.READER,
+                        Tx.values(List.of(), List.of(values), limit)));
+                if (!rows.isEmpty()) {
+                    remove(tx, rows.stream().map(WithHeader::row).toList(), changes, cause);
+                }
+                return rows;
+            });
+            for (WithHeader each : some) {
+                summaries.add(each.row().summary(database, headerOrBare(each)));
+            }
+        } while (some.size() == most && cause == Cause.EXPIRED);
+        return summaries;
+    }
+
+    /** It is gone anyway, so that its header is damaged is no loss. */
+    private static BatchHeader headerOrBare(WithHeader each) {
+        try {
+            return BatchHeader.decode(each.header());
+        } catch (DamagedPayloadException e) {
+            return new BatchHeader(each.row().id(), each.row().collectorType(), Map.of());
+        }
+    }
+
+    // ---- looking ---------------------------------------------------------------------------------
+
+    @Override
+    public Optional<PersistedBatch> find(String batchId) {
+        requireOpen();
+        Taken found = database.call("finding a batch", () -> {
+            instance.number();
+            return database.read(tx -> tx.one(
+                    "SELECT " + Row.WITH_PAYLOAD + " FROM {p}batch WHERE batch_id = ?",
+                    row -> new Taken(Row.of(row), null, Encoded.of(row)),
+                    Texts.escape(batchId)));
+        });
+        if (found == null) {
+            return Optional.empty();
+        }
+        Content content = decode(found.row(), found.encoded());
+        return content == null ? Optional.empty() : Optional.of(found.row().batch(database, content));
+    }
+
+    @Override
+    public List<BatchSummary> list(BatchSelector selector, Instant now) {
+        requireOpen();
+        List<WithHeader> rows = database.call("listing", () -> {
+            instance.number();
+            return select(selector, Row.WITH_HEADER, WithHeader.READER, WithHeader::row);
+        });
+        List<BatchSummary> summaries = new ArrayList<>(rows.size());
+        for (WithHeader each : rows) {
+            BatchHeader header = header(each.row(), each.header());
+            if (header != null) {
+                summaries.add(each.row().summary(database, header));
+            }
+        }
+        return summaries;
+    }
+
+    @Override
+    public long count(BatchSelector selector, Instant now) {
+        requireOpen();
+        return database.call("counting", () -> {
+            instance.number();
+            long count = 0;
+            for (Conditions part : parts(selector)) {
+                count += part.reason == null ? countAll(part, selector.limit()) : countByReason(part);
+            }
+            return Math.min(count, selector.limit());
+        });
+    }
+
+    private long countAll(Conditions part, int limit) throws SQLException {
+        Long count = database.read(tx -> tx.one(
+                "SELECT COUNT(*) FROM (SELECT seq FROM {p}batch WHERE " + part.sql + " LIMIT ?) c",
+                Reader.LONG,
+                Tx.values(part.values, limit)));
+        return count == null ? 0 : count;
+    }
+
+    private record Counted(String reason, long batches) {}
+
+    private long countByReason(Conditions part) throws SQLException {
+        return database
+                .read(tx -> tx.all(
+                        "SELECT reason, COUNT(*) FROM {p}batch WHERE " + part.sql + " GROUP BY reason",
+                        row -> new Counted(Texts.unescape(row.getString(1)), row.getLong(2)),
+                        part.values.toArray()))
+                .stream()
+                .filter(counted -> part.matchesReason(counted.reason()))
+                .mapToLong(Counted::batches)
+                .sum();
+    }
+
+    @Override
+    public List<FailureGroup> failures(BatchSelector selector, Instant now) {
+        requireOpen();
+        List<FailureGroup> groups = database.call("looking for failures", () -> {
+            instance.number();
+            List<FailureGroup> all = new ArrayList<>();
+            for (Conditions part : parts(selector)) {
+                all.addAll(database.read(tx -> tx.all(
+                        "SELECT collector_type, reason, COUNT(*), MIN(last_attempt), MAX(last_attempt) FROM {p}batch"
+                                + " WHERE reason IS NOT NULL AND " + part.sql + " GROUP BY collector_type, reason",
+                        row -> new FailureGroup(
+                                Texts.unescape(row.getString(1)),
+                                Texts.unescape(row.getString(2)),
+                                row.getLong(3),
+                                database.shown(row.getLong(4)),
+                                database.shown(row.getLong(5))),
+                        part.values.toArray())));
+            }
+            return all;
+        });
+        Pattern reason = selector.failureReasonPattern();
+        Map<List<String>, FailureGroup> merged = new HashMap<>(); // ids may have been asked for in parts
+        for (FailureGroup group : groups) {
+            if (reason == null || reason.matcher(group.reason()).matches()) {
+                merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
+            }
+        }
+        return merged.values().stream()
+                .sorted(Comparator.comparingLong(FailureGroup::batches)
+                        .reversed()
+                        .thenComparing(FailureGroup::collectorType)
+                        .thenComparing(FailureGroup::reason))
+                .limit(selector.limit())
+                .toList();
+    }
+
+    private static FailureGroup both(FailureGroup one, FailureGroup other) {
+        return new FailureGroup(
+                one.collectorType(),
+                one.reason(),
+                one.batches() + other.batches(),
+                one.firstFailure().isBefore(other.firstFailure()) ? one.firstFailure() : other.firstFailure(),
+                one.lastFailure().isAfter(other.lastFailure()) ? one.lastFailure() : other.lastFailure());
+    }
+
+    @Override
+    public Set<String> collectorTypes() {
+        requireOpen();
+        return database.call("looking for collector types", () -> {
+            instance.number();
+            Set<String> held = new HashSet<>();
+            books.collectors().forEach((type, stats) -> {
+                if (stats.pending() + stats.inFlight() + stats.dead() > 0) {
+                    held.add(type);
+                }
+            });
+            return held;
+        });
+    }
+
+    @Override
+    public BatchStats stats() {
+        requireOpen();
+        Map<String, CollectorStats> collectors = database.call("looking at the counters", books::lastKnown);
+        long batches = 0;
+        long bytes = 0;
+        for (CollectorStats stats : collectors.values()) {
+            batches += stats.pending() + stats.inFlight() + stats.dead();
+            bytes += stats.bytes();
+        }
+        return new BatchStats(
+                collectors,
+                batches,
+                options.maxBatches(),
+                bytes,
+                options.maxBytes(),
+                database.problem(),
+                writer.writes());
+    }
+
+    // ---- times -----------------------------------------------------------------------------------
+
+    @Override
+    public @Nullable Instant lastUsed() {
+        return instance.lastUsed();
+    }
+
+    /** Ages are the database's, so that only its own clock can have been ahead. */
+    @Override
+    public void correctAges(Instant now) {
+        requireOpen();
+        correct(
+                "UPDATE {p}batch SET since = {now} WHERE state IN (0, 1, 2) AND collector_type = ? AND since > {now} + ?",
+                type -> 0L);
+    }
+
+    /** The same with waits. */
+    @Override
+    public void correctWaits(Instant now, Function<String, Duration> longest) {
+        requireOpen();
+        correct(
+                "UPDATE {p}batch SET due_at = {now} WHERE state = 0 AND collector_type = ? AND due_at > {now} + ?",
+                type -> Database.between(Instant.EPOCH, Conditions.after(longest.apply(type))));
+    }
+
+    private void correct(String sql, Function<String, Long> most) {
+        database.call("correcting times", () -> {
+            for (String type : books.collectors().keySet()) {
+                long ahead = most.apply(type);
+                if (database.write(tx -> tx.update(sql, Texts.escape(type), ahead)) > 0) {
+                    books.changed();
+                }
+            }
+            return null;
+        });
+    }
+
+    // ---- cleaning up and closing -----------------------------------------------------------------
+
+    /** Does nothing: what is deleted is given back by the database (autovacuum, purge). */
+    @Override
+    public void reclaim() {
+        requireOpen();
+    }
+
+    /** Writes what waits and gives back what is in flight, if the database is there; it is given back later if it is not. */
+    @Override
+    public void close() {
+        lock.lock();
+        try {
+            if (closed) {
+                return;
+            }
+            closed = true;
+        } finally {
+            lock.unlock();
+        }
+        writer.close();
+        database.call("closing", () -> {
+            instance.leave();
+            return null;
+        });
+    }
+}

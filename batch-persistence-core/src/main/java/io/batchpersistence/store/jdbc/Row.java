@@ -1,0 +1,254 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.BatchHeader;
+import io.batchpersistence.codec.BatchLimits;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.codec.DamagedPayloadException;
+import java.nio.charset.StandardCharsets;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A batch's row, as it is kept: times on the database's clock. Some columns are read only where they are needed.
+ *
+ * @param seq its number; larger than those of the batches persisted before it
+ * @param owner the instance that has it in flight; 0 if none has
+ * @param earlierFailures as kept
+ */
+record Row(
+        long seq,
+        String id,
+        String collectorType,
+        BatchState state,
+        long owner,
+        long fence,
+        long createdAt,
+        @Nullable Long dueAt,
+        @Nullable Long lastAttempt,
+        int retryCount,
+        @Nullable String reason,
+        String earlierFailures,
+        int entryCount,
+        long bytes) {
+
+    static final String COLUMNS =
+            "seq, batch_id, collector_type, state, owner, fence, created_at, due_at, last_attempt,"
+                    + " retry_count, reason, earlier_failures, entry_count, bytes";
+
+    /** What a summary needs. */
+    static final String WITH_HEADER = COLUMNS + ", header";
+
+    static final String WITH_PAYLOAD = WITH_HEADER + ", format, compression, raw_length, payload_crc, payload";
+
+    /** Characters of a failure reason that are kept: as many as of the stores on disk. */
+    private static final int MAX_REASON = 4_096;
+
+    static Row of(ResultSet row) throws SQLException {
+        return new Row(
+                row.getLong("seq"),
+                Texts.unescape(row.getString("batch_id")),
+                Texts.unescape(row.getString("collector_type")),
+                state(row.getInt("state")),
+                row.getLong("owner"),
+                row.getLong("fence"),
+                row.getLong("created_at"),
+                number(row, "due_at"),
+                number(row, "last_attempt"),
+                row.getInt("retry_count"),
+                Texts.unescapeOrNull(row.getString("reason")),
+                row.getString("earlier_failures"),
+                row.getInt("entry_count"),
+                row.getLong("bytes"));
+    }
+
+    private static @Nullable Long number(ResultSet row, String column) throws SQLException {
+        long value = row.getLong(column);
+        return row.wasNull() ? null : value;
+    }
+
+    static int number(BatchState state) {
+        return switch (state) {
+            case PENDING -> 0;
+            case IN_FLIGHT -> 1;
+            case DEAD -> 2;
+        };
+    }
+
+    private static BatchState state(int number) {
+        return switch (number) {
+            case 0 -> BatchState.PENDING;
+            case 1 -> BatchState.IN_FLIGHT;
+            default -> BatchState.DEAD;
+        };
+    }
+
+    /** The same, claimed. */
+    Row claimed(long by, long with, long until) {
+        return new Row(
+                seq,
+                id,
+                collectorType,
+                BatchState.IN_FLIGHT,
+                by,
+                with,
+                createdAt,
+                until,
+                lastAttempt,
+                retryCount,
+                reason,
+                earlierFailures,
+                entryCount,
+                bytes);
+    }
+
+    // ---- failures --------------------------------------------------------------------------------
+
+    /** A reason as it is kept; whoever wants all of it finds it in the log. */
+    static String kept(String reason) {
+        String shortened = reason.length() <= MAX_REASON ? reason : reason.substring(0, MAX_REASON - 1) + "\u2026";
+        // Half a character, perhaps by shortening, is none: no database would take it.
+        return Texts.escape(new String(shortened.getBytes(StandardCharsets.UTF_8), StandardCharsets.UTF_8));
+    }
+
+    /** The earlier failures once there is a new last one: a line each, the first one ever and the latest others. */
+    String withLastAmongEarlier() {
+        if (lastAttempt == null || reason == null) {
+            return earlierFailures;
+        }
+        List<String> lines = new ArrayList<>(earlierFailures.lines().toList());
+        if (lines.size() == FailedAttempt.MAX_EARLIER) {
+            lines.remove(1);
+        }
+        lines.add(lastAttempt + " " + Texts.escape(reason));
+        return String.join("\n", lines);
+    }
+
+    private List<FailedAttempt> earlierFailures(Database database) {
+        return earlierFailures
+                .lines()
+                .map(line -> {
+                    int space = line.indexOf(' ');
+                    return new FailedAttempt(
+                            database.shown(Long.parseLong(line.substring(0, space))),
+                            Texts.unescape(line.substring(space + 1)));
+                })
+                .toList();
+    }
+
+    // ---- what callers get ------------------------------------------------------------------------
+
+    BatchSummary summary(Database database, BatchHeader header) {
+        return new BatchSummary(
+                id,
+                collectorType,
+                state,
+                database.shown(createdAt),
+                database.shownOrNull(lastAttempt),
+                state == BatchState.DEAD ? null : database.shownOrNull(dueAt),
+                retryCount,
+                reason,
+                earlierFailures(database),
+                header.context(),
+                entryCount,
+                bytes,
+                seq);
+    }
+
+    PersistedBatch batch(Database database, Content content) {
+        return new PersistedBatch(
+                id,
+                content.entries(),
+                collectorType,
+                database.shown(createdAt),
+                database.shownOrNull(lastAttempt),
+                state == BatchState.DEAD ? null : database.shownOrNull(dueAt),
+                retryCount,
+                reason,
+                earlierFailures(database),
+                content.header().context(),
+                state);
+    }
+
+    /** What a batch's bytes say. */
+    record Content(BatchHeader header, List<LogEntry> entries) {}
+
+    /** A batch as bytes. */
+    @SuppressWarnings("ArrayRecordComponent") // nobody changes them
+    record Encoded(int format, int compression, int rawLength, int crc, byte[] header, byte[] payload, int entryCount) {
+
+        long bytes() {
+            return (long) header.length + payload.length;
+        }
+
+        /**
+         * Encodes.
+         *
+         * @throws IllegalArgumentException if it is too large to be read again
+         */
+        static Encoded of(NewBatch batch, JdbcStoreOptions options) {
+            byte[] raw = options.format().codec().encode(batch.entries());
+            if (raw.length > BatchLimits.MAX_BYTES) {
+                throw new IllegalArgumentException("the batch '" + SingleLine.of(batch.id()) + "' has " + raw.length
+                        + " bytes before compression, but a batch can have at most " + BatchLimits.MAX_BYTES
+                        + "; split its " + batch.entries().size() + " entries into several batches");
+            }
+            byte[] payload = options.compression().compress(raw);
+            byte[] header = new BatchHeader(batch.id(), batch.collectorType(), batch.context()).encode();
+            return new Encoded(
+                    options.format().id(),
+                    options.compression().id(),
+                    raw.length,
+                    crc(payload),
+                    header,
+                    payload,
+                    batch.entries().size());
+        }
+
+        /** Of a row {@link #WITH_PAYLOAD}. */
+        static Encoded of(ResultSet row) throws SQLException {
+            return new Encoded(
+                    row.getInt("format"),
+                    row.getInt("compression"),
+                    row.getInt("raw_length"),
+                    row.getInt("payload_crc"),
+                    row.getBytes("header"),
+                    row.getBytes("payload"),
+                    row.getInt("entry_count"));
+        }
+
+        /**
+         * Decodes.
+         *
+         * @throws DamagedPayloadException if the bytes are not those that were stored
+         */
+        Content decode() {
+            if (crc(payload) != crc) {
+                throw new DamagedPayloadException("the payload's checksum is wrong", null);
+            }
+            if (rawLength < 0 || rawLength > BatchLimits.MAX_BYTES) {
+                throw new DamagedPayloadException("the payload is said to have " + rawLength + " bytes", null);
+            }
+            byte[] raw = Compression.of(compression).decompress(payload, rawLength);
+            List<LogEntry> entries = BatchFormat.of(format).codec().decode(raw);
+            return new Content(BatchHeader.decode(header), entries);
+        }
+
+        private static int crc(byte[] bytes) {
+            CRC32C crc = new CRC32C();
+            crc.update(bytes);
+            return (int) crc.getValue();
+        }
+    }
+}

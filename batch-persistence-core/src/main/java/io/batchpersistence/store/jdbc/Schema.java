@@ -1,0 +1,120 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.SingleLine;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.sql.SQLException;
+import java.util.List;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import org.slf4j.Logger;
+
+/**
+ * The tables. Each version is a script per database, from the version before: {@code postgresql-1.sql} and so on, beside this
+ * class. Many instances may start at once; one of them does it.
+ */
+final class Schema {
+
+    /** What this software reads and writes. */
+    static final int VERSION = 1;
+
+    private static final Logger log = SingleLine.logger(Schema.class);
+
+    private static final Pattern COMMENT = Pattern.compile("--[^\n]*");
+    private static final Pattern END = Pattern.compile(";");
+
+    private Schema() {}
+
+    /**
+     * Makes sure that the tables are there.
+     *
+     * @throws SQLException also if they are not, and nobody wants them to be made, or they are of another version
+     */
+    static void prepare(Database database) throws SQLException {
+        int version = version(database);
+        if (version < VERSION && database.options().initializeSchema()) {
+            log.info("Making the tables {}…, version {}", database.sql("{p}"), VERSION);
+            try {
+                upgrade(database);
+            } catch (SQLException e) {
+                if (version(database) != VERSION) { // else somebody else was quicker
+                    throw e;
+                }
+            }
+            version = version(database);
+        }
+        if (version != VERSION) {
+            throw new SQLException("the tables " + database.sql("{p}") + "… are "
+                    + (version == 0 ? "missing" : "of version " + version) + ", but this software needs version "
+                    + VERSION
+                    + (version > VERSION
+                            ? "; it is older than who made them"
+                            : "; let it make them (initialize_schema), or run the scripts shipped with it"));
+        }
+    }
+
+    private static int version(Database database) throws SQLException {
+        try {
+            Integer version = database.read(
+                    tx -> tx.one("SELECT COALESCE(MAX(version), 0) FROM {p}schema_version", row -> row.getInt(1)));
+            return version == null ? 0 : version;
+        } catch (SQLException e) {
+            if (Dialect.isMissingTable(e)) {
+                return 0;
+            }
+            throw e;
+        }
+    }
+
+    private static void upgrade(Database database) throws SQLException {
+        Dialect dialect = database.dialect();
+        database.write(tx -> {
+            switch (dialect) {
+                case POSTGRESQL -> // until the transaction ends
+                    tx.all("SELECT 1 FROM (SELECT pg_advisory_xact_lock(?)) AS locked", row -> 1, lockNumber(database));
+                case MARIADB -> // DDL ends a transaction here, so this lock is the connection's
+                    tx.all("SELECT GET_LOCK(?, 60)", row -> row.getInt(1), database.sql("{p}schema"));
+                case H2 -> {} // whoever comes second finds everything there, or fails and looks again
+            }
+            try {
+                tx.execute("CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY)");
+                Integer version =
+                        tx.one("SELECT COALESCE(MAX(version), 0) FROM {p}schema_version", row -> row.getInt(1));
+                for (int next = (version == null ? 0 : version) + 1; next <= VERSION; next++) {
+                    for (String statement : script(dialect, next)) {
+                        tx.execute(statement);
+                    }
+                }
+            } finally {
+                if (dialect == Dialect.MARIADB) {
+                    tx.all("SELECT RELEASE_LOCK(?)", row -> row.getInt(1), database.sql("{p}schema"));
+                }
+            }
+            return null;
+        });
+    }
+
+    private static long lockNumber(Database database) {
+        return 0x6261_7463_6800_0000L + (database.sql("{p}").hashCode() & 0xFF_FFFFL); // "batch"
+    }
+
+    /** A script's statements. None of them has a semicolon, or two hyphens, in a text. */
+    static List<String> script(Dialect dialect, int version) {
+        String name = dialect.id() + "-" + version + ".sql";
+        try (InputStream in = Schema.class.getResourceAsStream(name)) {
+            if (in == null) {
+                throw new IllegalStateException("there is no script " + name);
+            }
+            String text = new String(in.readAllBytes(), StandardCharsets.UTF_8);
+            String bare = COMMENT.matcher(text).replaceAll("");
+            return Stream.of(END.split(bare))
+                    .map(String::strip)
+                    .filter(statement -> !statement.isEmpty())
+                    .toList();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+package io.batchpersistence.store.jdbc;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Texts as they are kept: with {@code \\} for a backslash, {@code \0} for the character 0, which PostgreSQL has none of, and
+ * {@code \n} and {@code \r} for the ends of lines, since failures are kept a line each. Equal if, and only if, the texts are.
+ */
+final class Texts {
+
+    private Texts() {}
+
+    static String escape(String text) {
+        StringBuilder escaped = null;
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            char code = code(c);
+            if (code != 0 && escaped == null) {
+                escaped = new StringBuilder(text.length() + 8).append(text, 0, i);
+            }
+            if (escaped != null) {
+                if (code != 0) {
+                    escaped.append('\\').append(code);
+                } else {
+                    escaped.append(c);
+                }
+            }
+        }
+        return escaped == null ? text : escaped.toString();
+    }
+
+    private static char code(char c) {
+        return switch (c) {
+            case '\\' -> '\\';
+            case 0 -> '0';
+            case '\n' -> 'n';
+            case '\r' -> 'r';
+            default -> 0;
+        };
+    }
+
+    static String unescape(String kept) {
+        int at = kept.indexOf('\\');
+        if (at < 0) {
+            return kept;
+        }
+        StringBuilder text = new StringBuilder(kept.length());
+        int from = 0;
+        while (at >= 0 && at + 1 < kept.length()) {
+            text.append(kept, from, at);
+            char code = kept.charAt(at + 1);
+            text.append(
+                    switch (code) {
+                        case '0' -> '\0';
+                        case 'n' -> '\n';
+                        case 'r' -> '\r';
+                        default -> code;
+                    });
+            from = at + 2;
+            at = kept.indexOf('\\', from);
+        }
+        return text.append(kept, from, kept.length()).toString();
+    }
+
+    static @Nullable String unescapeOrNull(@Nullable String kept) {
+        return kept == null ? null : unescape(kept);
+    }
+}

@@ -1,0 +1,158 @@
+package io.batchpersistence.store.jdbc;
+
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Types;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** A transaction's connection, with statements made easy. For one thread. */
+final class Tx {
+
+    /** Makes something of a row. */
+    @FunctionalInterface
+    interface Reader<T> {
+        Reader<Long> LONG = row -> row.getLong(1);
+
+        T read(ResultSet row) throws SQLException;
+    }
+
+    private final Database database;
+    private final Connection connection;
+    private final int timeoutSeconds;
+    private final List<Runnable> afterCommit = new ArrayList<>(1);
+
+    Tx(Database database, Connection connection, int timeoutSeconds) {
+        this.database = database;
+        this.connection = connection;
+        this.timeoutSeconds = timeoutSeconds;
+    }
+
+    /** Something to be done if, and after, the transaction is committed. */
+    void afterCommit(Runnable action) {
+        afterCommit.add(action);
+    }
+
+    void committed() {
+        afterCommit.forEach(Runnable::run);
+    }
+
+    /** Rows, all at once: there is always a limit. */
+    <T> List<T> all(String sql, Reader<T> reader, @Nullable Object... values) throws SQLException {
+        try (PreparedStatement statement = prepare(sql, values);
+                ResultSet rows = statement.executeQuery()) {
+            List<T> all = new ArrayList<>();
+            while (rows.next()) {
+                all.add(reader.read(rows));
+            }
+            return all;
+        }
+    }
+
+    /** The first row. */
+    <T> @Nullable T one(String sql, Reader<T> reader, @Nullable Object... values) throws SQLException {
+        List<T> all = all(sql, reader, values);
+        return all.isEmpty() ? null : all.get(0);
+    }
+
+    /** Changes rows, and says how many. */
+    int update(String sql, @Nullable Object... values) throws SQLException {
+        try (PreparedStatement statement = prepare(sql, values)) {
+            return statement.executeUpdate();
+        }
+    }
+
+    /** The same for several sets of values, in one go. */
+    void updates(String sql, List<@Nullable Object[]> rows) throws SQLException {
+        if (rows.isEmpty()) {
+            return;
+        }
+        if (rows.size() == 1) {
+            update(sql, rows.get(0));
+            return;
+        }
+        try (PreparedStatement statement = connection.prepareStatement(database.sql(sql))) {
+            statement.setQueryTimeout(timeoutSeconds);
+            for (@Nullable Object[] values : rows) {
+                bind(statement, values);
+                statement.addBatch();
+            }
+            statement.executeBatch();
+        }
+    }
+
+    /** Inserts a row, and says which number it was given. */
+    long insert(String sql, @Nullable Object... values) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement(database.sql(sql), new String[] {"id"})) {
+            statement.setQueryTimeout(timeoutSeconds);
+            bind(statement, values);
+            statement.executeUpdate();
+            try (ResultSet keys = statement.getGeneratedKeys()) {
+                if (!keys.next()) {
+                    throw new SQLException("the database gave no number");
+                }
+                return keys.getLong(1);
+            }
+        }
+    }
+
+    /** A statement without values. */
+    void execute(String sql) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement(database.sql(sql))) {
+            statement.setQueryTimeout(timeoutSeconds);
+            statement.execute();
+        }
+    }
+
+    private PreparedStatement prepare(String sql, @Nullable Object... values) throws SQLException {
+        PreparedStatement statement = connection.prepareStatement(database.sql(sql));
+        try {
+            statement.setQueryTimeout(timeoutSeconds);
+            bind(statement, values);
+            return statement;
+        } catch (SQLException | RuntimeException e) {
+            try (statement) {
+                throw e;
+            }
+        }
+    }
+
+    private static void bind(PreparedStatement statement, @Nullable Object... values) throws SQLException {
+        for (int i = 0; i < values.length; i++) {
+            Object value = values[i];
+            if (value == null) {
+                statement.setNull(i + 1, Types.BIGINT); // only numbers may be absent
+            } else if (value instanceof Long number) {
+                statement.setLong(i + 1, number);
+            } else if (value instanceof Integer number) {
+                statement.setInt(i + 1, number);
+            } else if (value instanceof byte[] bytes) {
+                statement.setBytes(i + 1, bytes);
+            } else {
+                statement.setString(i + 1, (String) value);
+            }
+        }
+    }
+
+    /** As many question marks, in parentheses. */
+    static String in(Collection<?> values) {
+        return "(" + "?, ".repeat(Math.max(0, values.size() - 1)) + "?)";
+    }
+
+    /** Values and lists of values, one after the other. */
+    static @Nullable Object[] values(@Nullable Object... parts) {
+        List<@Nullable Object> all = new ArrayList<>();
+        for (Object part : parts) {
+            if (part instanceof Collection<?> several) {
+                all.addAll(several);
+            } else {
+                all.add(part);
+            }
+        }
+        return all.toArray();
+    }
+}

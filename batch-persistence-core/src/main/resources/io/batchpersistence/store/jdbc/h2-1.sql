@@ -1,0 +1,87 @@
+-- Times are milliseconds since 1970 of the database's clock. Texts have \\ for \, \n and \r for the ends of lines
+-- and \0 for the character 0, as in the other databases.
+
+CREATE TABLE IF NOT EXISTS {p}batch (
+  seq              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  batch_id         varchar(510) NOT NULL,
+  collector_type   varchar(510) NOT NULL,
+  state            smallint NOT NULL,          -- 0 pending, 1 in flight, 2 dead
+  owner            bigint,                     -- the instance that has it in flight
+  fence            bigint NOT NULL,            -- the claim with which that instance has it
+  created_at       bigint NOT NULL,
+  since            bigint NOT NULL,            -- its age begins: persisted, replayed or given up
+  due_at           bigint,                     -- next attempt, or end of the lease; null: never by itself
+  last_attempt     bigint,
+  retry_count      integer NOT NULL,
+  reason           varchar(10000),
+  earlier_failures varchar(100000) NOT NULL,
+  entry_count      integer NOT NULL,
+  bytes            bigint NOT NULL,
+  format           smallint NOT NULL,
+  compression      smallint NOT NULL,
+  raw_length       integer NOT NULL,
+  payload_crc      integer NOT NULL,
+  header           blob NOT NULL,
+  payload          blob NOT NULL,
+  CONSTRAINT {i}batch_id UNIQUE (batch_id)
+);
+
+CREATE INDEX IF NOT EXISTS {i}batch_due ON {p}batch (collector_type, state, due_at);
+CREATE INDEX IF NOT EXISTS {i}batch_seq ON {p}batch (collector_type, state, seq, due_at);
+CREATE INDEX IF NOT EXISTS {i}batch_owner ON {p}batch (owner, due_at);
+CREATE INDEX IF NOT EXISTS {i}batch_age ON {p}batch (state, collector_type, since);
+
+CREATE TABLE IF NOT EXISTS {p}instance (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name        varchar(510) NOT NULL,
+  seen_at     bigint NOT NULL,
+  lease_until bigint NOT NULL,
+  gone_at     bigint                           -- closed, or its lease ended: what it had in flight is given back
+);
+
+CREATE TABLE IF NOT EXISTS {p}counter (
+  collector_type    varchar(510) NOT NULL,
+  instance          bigint NOT NULL,           -- 0: of instances that are gone
+  part              bigint NOT NULL,           -- 0, or one for each business transaction that was joined
+  token             bigint NOT NULL,           -- of the last group written
+  accepted          bigint NOT NULL,
+  delivered         bigint NOT NULL,
+  expired           bigint NOT NULL,
+  evicted           bigint NOT NULL,
+  discarded         bigint NOT NULL,
+  corrupt           bigint NOT NULL,
+  pending           bigint NOT NULL,
+  pending_entries   bigint NOT NULL,
+  pending_bytes     bigint NOT NULL,
+  in_flight         bigint NOT NULL,
+  in_flight_entries bigint NOT NULL,
+  in_flight_bytes   bigint NOT NULL,
+  dead              bigint NOT NULL,
+  dead_entries      bigint NOT NULL,
+  dead_bytes        bigint NOT NULL,
+  PRIMARY KEY (instance, part, collector_type)
+);
+
+CREATE TABLE IF NOT EXISTS {p}lane (
+  collector_type varchar(510) PRIMARY KEY,
+  paused         smallint NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS {p}corrupt (
+  seq            bigint PRIMARY KEY,
+  batch_id       varchar(510) NOT NULL,
+  collector_type varchar(510) NOT NULL,
+  created_at     bigint NOT NULL,
+  found_at       bigint NOT NULL,
+  why            varchar(10000) NOT NULL,
+  format         smallint NOT NULL,
+  compression    smallint NOT NULL,
+  raw_length     integer NOT NULL,
+  payload_crc    integer NOT NULL,
+  header         blob NOT NULL,
+  payload        blob NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY);
+
+INSERT INTO {p}schema_version (version) VALUES (1);

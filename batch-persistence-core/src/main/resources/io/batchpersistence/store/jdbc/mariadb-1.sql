@@ -1,0 +1,86 @@
+-- Times are milliseconds since 1970 of the database's clock. Texts have \\ for \, \n and \r for the ends of lines
+-- and \0 for the character 0, as in the other databases. Names are bytes (of UTF-8), so that nothing is equal but what is the same.
+
+CREATE TABLE IF NOT EXISTS {p}batch (
+  seq              bigint AUTO_INCREMENT PRIMARY KEY,
+  batch_id         varbinary(765) NOT NULL,
+  collector_type   varbinary(765) NOT NULL,
+  state            smallint NOT NULL,          -- 0 pending, 1 in flight, 2 dead
+  owner            bigint,                     -- the instance that has it in flight
+  fence            bigint NOT NULL,            -- the claim with which that instance has it
+  created_at       bigint NOT NULL,
+  since            bigint NOT NULL,            -- its age begins: persisted, replayed or given up
+  due_at           bigint,                     -- next attempt, or end of the lease; null: never by itself
+  last_attempt     bigint,
+  retry_count      integer NOT NULL,
+  reason           mediumblob,
+  earlier_failures mediumblob NOT NULL,
+  entry_count      integer NOT NULL,
+  bytes            bigint NOT NULL,
+  format           smallint NOT NULL,
+  compression      smallint NOT NULL,
+  raw_length       integer NOT NULL,
+  payload_crc      integer NOT NULL,
+  header           longblob NOT NULL,
+  payload          longblob NOT NULL,
+  UNIQUE KEY batch_id (batch_id),
+  KEY due (collector_type, state, due_at),
+  KEY seq (collector_type, state, seq, due_at),
+  KEY owner (owner, due_at),
+  KEY age (state, collector_type, since)
+) ENGINE = InnoDB;
+
+CREATE TABLE IF NOT EXISTS {p}instance (
+  id          bigint AUTO_INCREMENT PRIMARY KEY,
+  name        varbinary(765) NOT NULL,
+  seen_at     bigint NOT NULL,
+  lease_until bigint NOT NULL,
+  gone_at     bigint                           -- closed, or its lease ended: what it had in flight is given back
+) ENGINE = InnoDB;
+
+CREATE TABLE IF NOT EXISTS {p}counter (
+  collector_type    varbinary(765) NOT NULL,
+  instance          bigint NOT NULL,           -- 0: of instances that are gone
+  part              bigint NOT NULL,           -- 0, or one for each business transaction that was joined
+  token             bigint NOT NULL,           -- of the last group written
+  accepted          bigint NOT NULL,
+  delivered         bigint NOT NULL,
+  expired           bigint NOT NULL,
+  evicted           bigint NOT NULL,
+  discarded         bigint NOT NULL,
+  corrupt           bigint NOT NULL,
+  pending           bigint NOT NULL,
+  pending_entries   bigint NOT NULL,
+  pending_bytes     bigint NOT NULL,
+  in_flight         bigint NOT NULL,
+  in_flight_entries bigint NOT NULL,
+  in_flight_bytes   bigint NOT NULL,
+  dead              bigint NOT NULL,
+  dead_entries      bigint NOT NULL,
+  dead_bytes        bigint NOT NULL,
+  PRIMARY KEY (instance, part, collector_type)
+) ENGINE = InnoDB;
+
+CREATE TABLE IF NOT EXISTS {p}lane (
+  collector_type varbinary(765) PRIMARY KEY,
+  paused         smallint NOT NULL
+) ENGINE = InnoDB;
+
+CREATE TABLE IF NOT EXISTS {p}corrupt (
+  seq            bigint PRIMARY KEY,
+  batch_id       varbinary(765) NOT NULL,
+  collector_type varbinary(765) NOT NULL,
+  created_at     bigint NOT NULL,
+  found_at       bigint NOT NULL,
+  why            mediumblob NOT NULL,
+  format         smallint NOT NULL,
+  compression    smallint NOT NULL,
+  raw_length     integer NOT NULL,
+  payload_crc    integer NOT NULL,
+  header         longblob NOT NULL,
+  payload        longblob NOT NULL
+) ENGINE = InnoDB;
+
+CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY) ENGINE = InnoDB;
+
+INSERT INTO {p}schema_version (version) VALUES (1);

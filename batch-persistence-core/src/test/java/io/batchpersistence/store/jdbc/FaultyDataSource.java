@@ -1,0 +1,142 @@
+package io.batchpersistence.store.jdbc;
+
+import java.io.PrintWriter;
+import java.lang.reflect.InvocationHandler;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.SQLException;
+import java.sql.SQLNonTransientConnectionException;
+import java.util.logging.Logger;
+import javax.sql.DataSource;
+
+/** Passes everything on, until it is told to fail. */
+final class FaultyDataSource implements DataSource {
+
+    /** Is asked before each thing that can fail; throws to make it fail. */
+    @FunctionalInterface
+    interface Fault {
+        void at(String what) throws SQLException;
+    }
+
+    private final DataSource real;
+    volatile Fault beforeConnection = what -> {};
+    volatile Fault beforeStatement = what -> {};
+    volatile Fault beforeCommit = what -> {};
+    volatile Fault afterCommit = what -> {};
+
+    FaultyDataSource(DataSource real) {
+        this.real = real;
+    }
+
+    static SQLException lost() {
+        return new SQLNonTransientConnectionException("the connection was lost", "08006");
+    }
+
+    void refuse() {
+        beforeConnection = what -> {
+            throw lost();
+        };
+    }
+
+    void recover() {
+        beforeConnection = what -> {};
+        beforeStatement = what -> {};
+        beforeCommit = what -> {};
+        afterCommit = what -> {};
+    }
+
+    /** Happens once. */
+    static Fault once(SQLException failure) {
+        return times(1, failure);
+    }
+
+    static Fault times(int times, SQLException failure) {
+        int[] left = {times};
+        return what -> {
+            if (left[0]-- > 0) {
+                throw failure;
+            }
+        };
+    }
+
+    @Override
+    public Connection getConnection() throws SQLException {
+        beforeConnection.at("connect");
+        Connection connection = real.getConnection();
+        return proxy(Connection.class, (proxy, method, arguments) -> {
+            if (method.getName().equals("commit")) {
+                beforeCommit.at("commit");
+                connection.commit();
+                afterCommit.at("commit");
+                return null;
+            }
+            Object result = call(connection, method, arguments);
+            return result instanceof PreparedStatement statement ? faulty(statement, (String) arguments[0]) : result;
+        });
+    }
+
+    private PreparedStatement faulty(PreparedStatement statement, String sql) {
+        return proxy(PreparedStatement.class, (proxy, method, arguments) -> {
+            if (method.getName().startsWith("execute")) {
+                beforeStatement.at(sql);
+            }
+            return call(statement, method, arguments);
+        });
+    }
+
+    private static Object call(Object target, Method method, Object[] arguments) throws Throwable {
+        try {
+            return method.invoke(target, arguments);
+        } catch (InvocationTargetException e) {
+            throw e.getCause();
+        }
+    }
+
+    private static <T> T proxy(Class<T> type, InvocationHandler handler) {
+        return type.cast(
+                Proxy.newProxyInstance(FaultyDataSource.class.getClassLoader(), new Class<?>[] {type}, handler));
+    }
+
+    @Override
+    public Connection getConnection(String username, String password) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public PrintWriter getLogWriter() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public void setLogWriter(PrintWriter out) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public void setLoginTimeout(int seconds) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public int getLoginTimeout() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public Logger getParentLogger() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public <T> T unwrap(Class<T> type) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public boolean isWrapperFor(Class<?> type) {
+        return false;
+    }
+}

@@ -1,0 +1,40 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.store.BatchStoreContractTest;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import org.junit.jupiter.api.AfterAll;
+
+/** The contract of every store, kept by one in a database. Each test has tables of its own. */
+abstract class JdbcContract extends BatchStoreContractTest {
+
+    private static final Queue<TestDatabase> USED = new ConcurrentLinkedQueue<>();
+
+    private final TestDatabase.Kind kind;
+    private TestDatabase database;
+
+    JdbcContract(TestDatabase.Kind kind) {
+        this.kind = kind;
+    }
+
+    @Override
+    protected BatchStore open() {
+        if (database == null) {
+            database = TestDatabase.of(kind);
+            USED.add(database);
+        }
+        return JdbcBatchStore.open(
+                database.pool(),
+                database.options().maxBatches(maxBatches).clock(clock).build(),
+                new Database.Seams(() -> String.valueOf(clock.millis()), System::nanoTime, true));
+    }
+
+    /** Not after each: the suite still looks at what a test has left. */
+    @AfterAll
+    static void dropTables() {
+        for (TestDatabase used = USED.poll(); used != null; used = USED.poll()) {
+            used.close();
+        }
+    }
+}

@@ -1,0 +1,424 @@
+package io.batchpersistence.store.jdbc;
+
+import static io.batchpersistence.store.jdbc.FaultyDataSource.lost;
+import static io.batchpersistence.store.jdbc.FaultyDataSource.once;
+import static io.batchpersistence.store.jdbc.FaultyDataSource.times;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.store.jdbc.TestDatabase.Kind;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Clock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** What the store does when the database, or the way to it, does not do what it should. */
+class JdbcFailureTest extends JdbcTestBase {
+
+    private FaultyDataSource source;
+
+    private JdbcBatchStore openFaulty(Kind kind) {
+        on(kind);
+        source = new FaultyDataSource(database.pool());
+        return open(source, options -> options);
+    }
+
+    private static SQLException deadlock() {
+        return new SQLException("deadlock detected", "40P01");
+    }
+
+    // ---- groups ----------------------------------------------------------------------------------
+
+    /** Lets the writer's next group wait until it is told to go on: what comes meanwhile becomes one group. */
+    private CountDownLatch holdWriter(JdbcBatchStore store, String first) throws InterruptedException {
+        CountDownLatch arrived = new CountDownLatch(1);
+        CountDownLatch goOn = new CountDownLatch(1);
+        source.beforeConnection = what -> {
+            if (Thread.currentThread().getName().contains("writer")) {
+                arrived.countDown();
+                try {
+                    goOn.await();
+                } catch (InterruptedException e) {
+                    throw new SQLException(e);
+                }
+            }
+        };
+        CompletableFuture<Void> held = store.append(batch(first));
+        arrived.await();
+        assertThat(held).isNotDone();
+        return goOn;
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void those_that_wait_are_written_together_and_a_duplicate_among_them_is_refused_alone(Kind kind)
+            throws InterruptedException {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "held", "to be marked");
+        long groups = store.stats().writes().groups();
+        AtomicInteger commits = new AtomicInteger();
+        source.beforeCommit = what -> commits.incrementAndGet();
+        CountDownLatch goOn = holdWriter(store, "first");
+        CompletableFuture<Void> a = store.append(batch("a"));
+        CompletableFuture<Void> duplicate = store.append(batch("held"));
+        CompletableFuture<Void> b = store.append(batch("b"));
+        CompletableFuture<Void> twin = store.append(batch("b"));
+        CompletableFuture<?> mark = CompletableFuture.supplyAsync(() -> store.delivered("to be marked"));
+        goOn.countDown();
+        CompletableFuture.allOf(a, b, mark).join();
+
+        assertThat(failure(duplicate)).isInstanceOf(DuplicateBatchException.class);
+        assertThat(failure(twin)).isInstanceOf(DuplicateBatchException.class);
+        assertThat(mark.join()).isNotNull();
+        assertThat(store.list(ALL, clock.instant()))
+                .extracting(each -> each.id())
+                .containsExactly("held", "first", "a", "b");
+        assertThat(store.stats().writes().groups() - groups).isLessThanOrEqualTo(2);
+        assertThat(commits.get()).isLessThanOrEqualTo(3);
+        source.recover();
+        CollectorStats stats = balanced(store);
+        assertThat(stats.accepted()).isEqualTo(5);
+        assertThat(stats.delivered()).isOne();
+    }
+
+    // ---- commits of which nothing is heard -------------------------------------------------------
+
+    @ParameterizedTest
+    @EnumSource
+    void a_commit_that_was_done_before_the_connection_was_lost_is_found_out(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        source.afterCommit = once(lost());
+        append(store, "a");
+        assertThat(state(store, "a")).isEqualTo(BatchState.IN_FLIGHT);
+        source.afterCommit = once(lost());
+        assertThat(store.delivered("a")).isNotNull();
+        assertThat(state(store, "a")).isNull();
+        assertThat(store.stats().problem()).isNull();
+        CollectorStats stats = balanced(store);
+        assertThat(stats.accepted()).isEqualTo(2);
+        assertThat(stats.delivered()).isOne();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void a_commit_that_was_not_done_is_tried_again(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        source.beforeCommit = once(lost());
+        append(store, "a");
+        AtomicInteger asked = new AtomicInteger();
+        source.beforeCommit = once(lost());
+        assertThat(store.failed("a", 0, "503", clock.instant(), (type, retries) -> {
+                    asked.incrementAndGet();
+                    return new Verdict(false, clock.instant(), retries + 1);
+                }))
+                .isNotNull();
+        assertThat(asked.get()).isOne();
+        assertThat(store.find("a").orElseThrow().retryCount()).isOne();
+        CollectorStats stats = balanced(store);
+        assertThat(stats.accepted()).isEqualTo(2);
+        assertThat(stats.failedAttempts()).isOne();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void a_commit_of_which_nothing_can_be_found_out_is_told_as_that(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        source.afterCommit = what -> {
+            source.refuse();
+            throw lost();
+        };
+        assertThat(failure(store.append(batch("a"))))
+                .isExactlyInstanceOf(BatchPersistenceException.class)
+                .hasMessageContaining("may be held");
+        assertThat(store.stats().problem()).contains("connection");
+        source.recover();
+        store.beat();
+        assertThat(state(store, "a")).as("it was, here").isEqualTo(BatchState.IN_FLIGHT);
+        assertThat(balanced(store).accepted()).isEqualTo(2);
+        assertThat(store.stats().problem()).isNull();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void a_claim_of_which_nothing_is_known_is_given_back(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "a");
+        pend(store, "a");
+        source.afterCommit = once(lost());
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
+        assertThat(state(store, "a")).isEqualTo(BatchState.IN_FLIGHT);
+        store.beat();
+        assertThat(claim(store)).containsExactly("a");
+        assertThat(store.find("a").orElseThrow().retryCount()).isZero();
+        balanced(store);
+    }
+
+    // ---- what is tried again ---------------------------------------------------------------------
+
+    @ParameterizedTest
+    @EnumSource
+    void deadlocks_and_lost_connections_are_tried_again_and_nobody_notices(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        for (SQLException failure : List.of(deadlock(), new SQLException("could not serialize", "40001"), lost())) {
+            String id = "after " + failure.getMessage();
+            source.beforeStatement = times(2, failure);
+            append(store, id);
+            AtomicInteger asked = new AtomicInteger();
+            source.beforeStatement = times(2, failure);
+            store.failed(id, 0, "503", clock.instant(), (type, retries) -> {
+                asked.incrementAndGet();
+                return new Verdict(false, clock.instant(), retries + 1);
+            });
+            assertThat(asked.get()).isOne();
+            source.beforeStatement = times(2, failure);
+            assertThat(claim(store)).containsExactly(id);
+            source.beforeCommit = failure.getSQLState().startsWith("40") ? once(failure) : what -> {};
+            assertThat(store.delivered(id)).isNotNull();
+        }
+        assertThat(store.stats().problem()).isNull();
+        assertThat(balanced(store).delivered()).isEqualTo(3);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void one_that_the_database_refuses_does_no_harm_to_those_written_with_it(Kind kind) throws InterruptedException {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        CountDownLatch goOn = holdWriter(store, "begin");
+        CompletableFuture<Void> good = store.append(batch("good"));
+        CompletableFuture<Void> better = store.append(batch("better"));
+        AtomicInteger inserts = new AtomicInteger();
+        source.beforeStatement = sql -> {
+            if (sql.startsWith("INSERT INTO") && sql.contains("payload_crc") && sql.split("\\(\\?", -1).length > 2) {
+                inserts.incrementAndGet();
+                throw new SQLException("packet too large", "22001");
+            }
+        };
+        goOn.countDown();
+        CompletableFuture.allOf(good, better).join();
+        assertThat(inserts.get()).isPositive();
+        source.recover();
+        assertThat(balanced(store).accepted()).isEqualTo(4);
+    }
+
+    // ---- a database that is not there ------------------------------------------------------------
+
+    @ParameterizedTest
+    @EnumSource
+    void a_store_opens_without_its_database_and_recovers_by_itself(Kind kind) {
+        on(kind);
+        source = new FaultyDataSource(database.pool());
+        source.refuse();
+        JdbcBatchStore store = open(source, options -> options);
+        assertThat(store.stats().problem()).contains("connection");
+        assertThat(failure(store.append(batch("a")))).isInstanceOf(BatchPersistenceException.class);
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> store.delivered("a"));
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> store.find("a"));
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(store::collectorTypes);
+
+        source.recover();
+        store.beat();
+        assertThat(store.stats().problem()).isNull();
+        append(store, "a");
+        assertThat(store.stats().collector("loki").accepted()).isOne();
+
+        source.refuse();
+        assertThat(failure(store.append(batch("b")))).isInstanceOf(BatchPersistenceException.class);
+        assertThat(store.stats().problem()).contains("connection");
+        assertThat(store.stats().collector("loki").accepted())
+                .as("the last known")
+                .isOne();
+        source.recover();
+        append(store, "c");
+        assertThat(store.stats().problem()).isNull();
+        assertThat(balanced(store).accepted()).isEqualTo(2);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void closing_without_a_database_leaves_the_rest_to_the_lease(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        JdbcBatchStore other = open();
+        append(store, "a");
+        source.refuse();
+        store.close();
+        other.beat();
+        assertThat(claim(other)).isEmpty();
+        pass(LEASE.plusMillis(1), other);
+        assertThat(claim(other)).containsExactly("a");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void tables_are_made_only_if_somebody_wants_that(Kind kind) {
+        on(kind);
+        JdbcBatchStore store = open(database.pool(), options -> options.initializeSchema(false));
+        assertThat(store.stats().problem()).contains("missing");
+        assertThat(failure(store.append(batch("a")))).hasMessageContaining("missing");
+        open();
+        store.beat();
+        append(store, "a");
+        store.close();
+        database.update("INSERT INTO {p}schema_version (version) VALUES (99)");
+        assertThat(open().stats().problem()).contains("version 99");
+        database.update("DELETE FROM {p}schema_version WHERE version = 99");
+    }
+
+    // ---- the caller's transaction ----------------------------------------------------------------
+
+    private final AtomicReference<Connection> business = new AtomicReference<>();
+
+    @ParameterizedTest
+    @EnumSource
+    void a_batch_is_persisted_exactly_when_the_callers_transaction_commits(Kind kind) throws SQLException {
+        on(kind);
+        JdbcBatchStore store = open(database.pool(), options -> options.transaction(business::get));
+        JdbcBatchStore other = open();
+        append(store, "alone");
+        try (Connection connection = database.pool().getConnection()) {
+            connection.setAutoCommit(false);
+            business.set(connection);
+            append(store, "rolled back");
+            connection.rollback();
+            append(store, "committed");
+            business.set(null);
+            append(store, "meanwhile"); // nobody waits for the business
+            assertThat(state(other, "committed")).isNull();
+            connection.commit();
+            connection.setAutoCommit(true);
+        }
+        assertThat(state(other, "rolled back")).isNull();
+        assertThat(state(other, "committed")).isEqualTo(BatchState.IN_FLIGHT);
+        assertThat(balanced(other).accepted()).isEqualTo(3);
+        assertThat(database.query("SELECT part FROM {p}counter WHERE part <> 0"))
+                .hasSize(1);
+        store.beat();
+        assertThat(database.query("SELECT part FROM {p}counter WHERE part <> 0"))
+                .isEmpty();
+        assertThat(balanced(other).accepted()).isEqualTo(3);
+        assertThat(store.delivered("committed")).isNotNull();
+        assertThat(balanced(store).delivered()).isOne();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void a_duplicate_does_not_end_the_callers_transaction(Kind kind) throws SQLException {
+        on(kind);
+        JdbcBatchStore store = open(database.pool(), options -> options.transaction(business::get));
+        append(store, "a");
+        try (Connection connection = database.pool().getConnection()) {
+            connection.setAutoCommit(false);
+            business.set(connection);
+            assertThat(failure(store.append(batch("a")))).isInstanceOf(DuplicateBatchException.class);
+            append(store, "b");
+            business.set(null);
+            try (Statement statement = connection.createStatement()) {
+                statement.execute("SELECT 1");
+            }
+            connection.commit();
+            connection.setAutoCommit(true);
+        }
+        assertThat(state(store, "b")).isEqualTo(BatchState.IN_FLIGHT);
+        assertThat(balanced(store).accepted()).isEqualTo(2);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void what_is_committed_after_its_instance_has_died_is_recovered_too(Kind kind) throws SQLException {
+        on(kind);
+        JdbcBatchStore store = open(database.pool(), options -> options.transaction(business::get));
+        JdbcBatchStore other = open();
+        append(store, "first");
+        try (Connection connection = database.pool().getConnection()) {
+            connection.setAutoCommit(false);
+            business.set(connection);
+            append(store, "late");
+            business.set(null);
+            pass(LEASE.plusMillis(1), other);
+            assertThat(claim(other)).containsExactly("first");
+            connection.commit();
+            connection.setAutoCommit(true);
+        }
+        assertThat(claim(other)).isEmpty();
+        other.beat();
+        assertThat(claim(other)).containsExactly("late");
+        assertThat(balanced(other).accepted()).isEqualTo(2);
+        assertThat(database.query("SELECT part FROM {p}counter WHERE part <> 0"))
+                .isEmpty();
+    }
+
+    // ---- damage ----------------------------------------------------------------------------------
+
+    @ParameterizedTest
+    @EnumSource
+    void a_batch_that_cannot_be_read_is_set_aside_reported_and_counted(Kind kind) {
+        on(kind);
+        JdbcBatchStore store = open();
+        List<Corruption> found = new ArrayList<>();
+        store.onCorruption(found::add);
+        append(store, "good", "bad", "worse");
+        pend(store, "good", "bad", "worse");
+        database.update("UPDATE {p}batch SET payload_crc = payload_crc + 1 WHERE batch_id = 'bad'");
+        database.update("UPDATE {p}batch SET compression = 99 WHERE batch_id = 'worse'");
+
+        assertThat(claim(store)).containsExactly("good");
+        assertThat(found).extracting(Corruption::batchId).containsExactly("bad", "worse");
+        assertThat(found).allSatisfy(corruption -> {
+            assertThat(corruption.batches()).isOne();
+            assertThat(corruption.collectorType()).isEqualTo("loki");
+        });
+        assertThat(store.find("bad")).isEmpty();
+        assertThat(database.query("SELECT batch_id FROM {p}corrupt ORDER BY seq"))
+                .containsExactly("bad", "worse");
+        assertThat(balanced(store).corrupt()).isEqualTo(2);
+        assertThat(found).hasSize(2);
+    }
+
+    // ---- the database's own clock ----------------------------------------------------------------
+
+    @ParameterizedTest
+    @EnumSource
+    void the_databases_clock_is_read_right(Kind kind) {
+        on(kind);
+        Clock system = Clock.systemUTC();
+        try (JdbcBatchStore store = JdbcBatchStore.open(
+                database.pool(), database.options().clock(system).build())) {
+            Instant now = system.instant();
+            store.append(batch("a", now)).join();
+            assertThat(store.find("a").orElseThrow().createdAt())
+                    .isBetween(now.minusSeconds(60), system.instant().plusSeconds(60));
+            assertThat(store.timedOut(system.instant(), 1)).isEmpty();
+            store.failed("a", 0, "503", system.instant(), (type, none) -> new Verdict(false, system.instant(), 1));
+            assertThat(store.count(BatchSelector.all().youngerThan(Duration.ofMinutes(2)), now))
+                    .isOne();
+            assertThat(store.count(BatchSelector.all().olderThan(Duration.ofMinutes(2)), now))
+                    .isZero();
+            Long millis = Long.valueOf(
+                    database.query("SELECT created_at FROM {p}batch").get(0));
+            assertThat(Instant.ofEpochMilli(millis))
+                    .isBetween(now.minusSeconds(60), system.instant().plusSeconds(60));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+package io.batchpersistence.store.jdbc;
+
+class JdbcPostgresqlContractTest extends JdbcContract {
+
+    JdbcPostgresqlContractTest() {
+        super(TestDatabase.Kind.POSTGRESQL);
+    }
+}

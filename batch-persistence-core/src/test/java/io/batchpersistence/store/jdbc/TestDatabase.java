@@ -1,0 +1,122 @@
+package io.batchpersistence.store.jdbc;
+
+import static org.junit.jupiter.api.Assertions.fail;
+import static org.junit.jupiter.api.Assumptions.abort;
+
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Supplier;
+
+/**
+ * A database to test with: tables of its own, gone when it is closed. H2 always runs; the others run where a system property
+ * says where they are, and are skipped with a visible reason where it does not, unless
+ * {@code BATCH_PERSISTENCE_DATABASE_TESTS=required}.
+ */
+final class TestDatabase implements AutoCloseable {
+
+    enum Kind {
+        H2,
+        POSTGRESQL,
+        MARIADB
+    }
+
+    private static final String[] TABLES = {"batch", "instance", "counter", "lane", "corrupt", "schema_version"};
+
+    private static final Map<String, HikariDataSource> POOLS = new ConcurrentHashMap<>();
+
+    private final HikariDataSource pool;
+    private final String prefix =
+            "t" + UUID.randomUUID().toString().substring(0, 8).toLowerCase(Locale.ROOT) + "_";
+
+    private TestDatabase(String url) {
+        pool = POOLS.computeIfAbsent(url, TestDatabase::newPool);
+    }
+
+    private static HikariDataSource newPool(String url) {
+        HikariConfig config = new HikariConfig();
+        config.setJdbcUrl(url);
+        config.setMaximumPoolSize(8);
+        config.setMinimumIdle(1);
+        return new HikariDataSource(config);
+    }
+
+    /** In memory. */
+    static TestDatabase h2() {
+        return new TestDatabase("jdbc:h2:mem:tests;DB_CLOSE_DELAY=-1;LOCK_TIMEOUT=5000");
+    }
+
+    static TestDatabase of(Kind kind) {
+        if (kind == Kind.H2) {
+            return h2();
+        }
+        String property = "batch.jdbc." + kind.name().toLowerCase(Locale.ROOT) + ".url";
+        String url = System.getProperty(property);
+        if (url == null || url.isBlank()) {
+            String reason = "no " + kind + " to test with: -D" + property + "=jdbc:… says where there is one";
+            if ("required".equals(System.getenv("BATCH_PERSISTENCE_DATABASE_TESTS"))) {
+                fail("database tests are required, but there is " + reason);
+            }
+            System.out.println("SKIPPED: " + reason); // the console's summary has no reasons
+            abort(reason);
+        }
+        return new TestDatabase(url);
+    }
+
+    HikariDataSource pool() {
+        return pool;
+    }
+
+    JdbcStoreOptions.Builder options() {
+        return JdbcStoreOptions.builder().tablePrefix(prefix);
+    }
+
+    /** The database's clock shows what that one does; the store's own thread does not run. */
+    static Database.Seams seams(Supplier<Long> millis) {
+        return new Database.Seams(() -> String.valueOf(millis.get()), () -> 0L, false);
+    }
+
+    int update(String sql) {
+        try (Connection connection = pool.getConnection();
+                Statement statement = connection.createStatement()) {
+            return statement.executeUpdate(sql.replace("{p}", prefix));
+        } catch (SQLException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    List<String> query(String sql) {
+        try (Connection connection = pool.getConnection();
+                Statement statement = connection.createStatement();
+                ResultSet rows = statement.executeQuery(sql.replace("{p}", prefix))) {
+            List<String> all = new ArrayList<>();
+            while (rows.next()) {
+                all.add(rows.getString(1));
+            }
+            return all;
+        } catch (SQLException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    @Override
+    public void close() {
+        try (Connection connection = pool.getConnection();
+                Statement statement = connection.createStatement()) {
+            for (String table : TABLES) {
+                statement.execute("DROP TABLE IF EXISTS " + prefix + table);
+            }
+        } catch (SQLException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+}
