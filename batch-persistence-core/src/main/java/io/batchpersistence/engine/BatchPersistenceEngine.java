@@ -137,6 +137,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     /** By an operator. What the store knows, to be asked quickly. */
     private final Set<String> paused = ConcurrentHashMap.newKeySet();
+    /** Held while the two are made the same, so that what was asked earlier is not believed later. */
+    private final ReentrantLock pausing = new ReentrantLock();
+
+    private final StoreTrouble trouble = new StoreTrouble(log);
 
     private final AtomicBoolean scanQueued = new AtomicBoolean();
     private final Room room = new Room();
@@ -155,6 +159,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final LongAdder replayed = new LongAdder();
     private final LongAdder timedOut = new LongAdder();
 
+    /** Whether what the last process left has been taken over, see {@link #takeOver}. */
+    private volatile boolean started;
+    /** Whether that was not possible when the engine was built. */
+    private volatile boolean late;
+
     private volatile boolean closing;
     private volatile boolean closed;
 
@@ -172,8 +181,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         shutdownTimeout = builder.shutdownTimeout;
         ownExecutor = builder.executor == null ? ownThreads(builder.threads) : null;
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
+        Boolean holding = isHolding(store);
         time = new Timekeeper(
-                builder.clock, builder.ticker(), !store.collectorTypes().isEmpty(), store.lastUsed());
+                builder.clock, builder.ticker(), holding == null || holding, holding == null ? null : store.lastUsed());
+        late = holding == null;
         began = time.steady();
         random = builder.random;
         Executor telling = builder.announcements;
@@ -227,9 +238,34 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return closing;
     }
 
-    /** What the last process left: who was held back, and by which rules, is decided anew. */
+    /** Whether there is anything that may expire; {@code null} if the store can't be reached. */
+    private static @Nullable Boolean isHolding(BatchStore store) {
+        try {
+            return !store.collectorTypes().isEmpty();
+        } catch (BatchPersistenceException e) {
+            return null;
+        }
+    }
+
     private void start() {
         store.onCorruption(announcer::corrupted);
+        try {
+            takeOver();
+        } catch (BatchPersistenceException e) {
+            trouble.failed("looking for what the store holds", e, time.steady());
+            late = true;
+        }
+    }
+
+    /**
+     * What the last process left: who was held back, and by which rules, is decided anew. Until that has been done nothing is
+     * handed out, for it is not known what is paused, and nothing expires. Done again if it failed half way, it does no harm.
+     */
+    private void takeOver() {
+        if (late) {
+            // The time in which the store could not be reached is none in which anything could have been sent.
+            time.opened(store.lastUsed());
+        }
         refreshPaused();
         Instant now = time.steady();
         store.correctWaits(now, type -> lane(type).settings().batchTtl());
@@ -244,6 +280,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 store.reschedule(pending.collectorTypes(type), now, null);
             }
         }
+        started = true;
     }
 
     // ---------------------------------------------------------------- persist
@@ -514,7 +551,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             Lane lane = lane(batch.collectorType());
             Lane.Permit permit =
-                    entered && !paused.contains(batch.collectorType()) ? lane.tryAcquireFirstSend(time.steady()) : null;
+                    entered && mayGet(batch.collectorType()) ? lane.tryAcquireFirstSend(time.steady()) : null;
             if (permit == null) {
                 releaseBatch(batch.id());
                 return new DeliveryResult(Outcome.PENDING, null);
@@ -808,8 +845,17 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return;
         }
         Instant now = time.steady();
-        guarded("failing the batches that timed out", () -> failTimedOut(now));
-        guarded("looking for due batches", () -> scan(lanesToServe(now)));
+        long failuresBefore = trouble.failures();
+        if (started) {
+            guarded("looking for what is paused", this::refreshPausedUnlessBusy);
+        } else {
+            guarded("looking for what the store holds", this::takeOver);
+        }
+        if (started) {
+            guarded("failing the batches that timed out", () -> failTimedOut(now));
+            guarded("looking for due batches", () -> scan(lanesToServe(now)));
+        }
+        trouble.roundEnded(failuresBefore);
         announcer.flush();
     }
 
@@ -817,11 +863,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private void guarded(String what, Runnable part) {
         try {
             part.run();
+        } catch (BatchPersistenceException e) {
+            if (!closing) {
+                trouble.failed(what, e, time.steady());
+            }
         } catch (RuntimeException | Error e) {
             if (!closing) {
                 log.error("recovery: {} failed; it is tried again in the next round", what, e);
             }
         }
+    }
+
+    private boolean mayGet(String collectorType) {
+        return started && !paused.contains(collectorType);
     }
 
     private void failTimedOut(Instant now) {
@@ -834,6 +888,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 try {
                     timedOut(lease);
                     settled++;
+                } catch (BatchPersistenceException e) {
+                    if (closing) {
+                        return;
+                    }
+                    trouble.failed("marking a batch that timed out", e, time.steady());
                 } catch (RuntimeException e) {
                     if (closing) {
                         return;
@@ -1033,7 +1092,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private @Nullable HandOver claim(Lane lane) {
         Instant now = time.steady();
-        Lane.Permit permit = paused.contains(lane.collectorType) ? null : lane.tryAcquire(now);
+        Lane.Permit permit = mayGet(lane.collectorType) ? lane.tryAcquire(now) : null;
         if (permit == null) {
             return null;
         }
@@ -1053,6 +1112,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 handOvers.put(handOver.batch().id(), handOver);
             }
             return handOver;
+        } catch (BatchPersistenceException e) {
+            if (!closing) {
+                trouble.failed("claiming a batch for collector '" + lane.collectorType + "'", e, now);
+            }
+            return null;
         } catch (RuntimeException | Error e) { // whatever it is, the other lanes are served
             if (!closing) {
                 log.error(
@@ -1277,18 +1341,31 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public boolean pause(String collectorType) {
         ensureOpen();
         paused.add(checkedType(collectorType)); // at once, should the store take its time
+        pausing.lock();
         try {
-            return store.pause(collectorType, true);
+            paused.add(collectorType); // a round may have looked meanwhile
+            try {
+                return store.pause(collectorType, true);
+            } finally {
+                refreshPaused();
+            }
         } finally {
-            refreshPaused();
+            pausing.unlock();
         }
     }
 
     @Override
     public boolean resume(String collectorType) {
         ensureOpen();
-        boolean changed = store.pause(checkedType(collectorType), false);
-        refreshPaused();
+        checkedType(collectorType);
+        boolean changed;
+        pausing.lock();
+        try {
+            changed = store.pause(collectorType, false);
+            refreshPaused();
+        } finally {
+            pausing.unlock();
+        }
         if (changed) {
             recover();
         }
@@ -1309,9 +1386,25 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private void refreshPaused() {
-        Set<String> now = store.pausedCollectorTypes();
-        paused.addAll(now);
-        paused.retainAll(now);
+        pausing.lock();
+        try {
+            Set<String> now = store.pausedCollectorTypes();
+            paused.addAll(now);
+            paused.retainAll(now);
+        } finally {
+            pausing.unlock();
+        }
+    }
+
+    /** Another instance that shares the store may have paused or resumed something. */
+    private void refreshPausedUnlessBusy() {
+        if (pausing.tryLock()) { // whoever has it looks himself
+            try {
+                refreshPaused();
+            } finally {
+                pausing.unlock();
+            }
+        }
     }
 
     @Override
@@ -1345,16 +1438,20 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     @Override
     public long cleanup() {
         ensureOpen();
-        if (closing) {
+        if (closing || !started) {
             return 0;
         }
         if (time.isBehind()) {
             guarded("correcting the times of batches from the future", this::correctAges);
         }
         long[] expired = {0};
-        for (String type : store.collectorTypes()) {
-            guarded("removing what outlived its TTL for collector '" + type + "'", () -> expired[0] += expire(type));
-        }
+        guarded("looking for what outlived its TTL", () -> {
+            for (String type : store.collectorTypes()) {
+                guarded(
+                        "removing what outlived its TTL for collector '" + type + "'",
+                        () -> expired[0] += expire(type));
+            }
+        });
         guarded("dropping dead letters beyond their bound", this::evictDeadLetters);
         store.reclaim();
         room.made();
@@ -1723,10 +1820,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Builds the engine and decides anew which batches are left alone.
+         * Builds the engine and decides anew which batches are left alone. If the store can't be reached, rounds of recovery do
+         * that as soon as it can; nothing is sent or expires before.
          *
          * @return ready to use
-         * @throws BatchPersistenceException if the store fails; it stays the caller's to close
          */
         public BatchPersistenceEngine build() {
             BatchPersistenceEngine engine = new BatchPersistenceEngine(this);

@@ -52,7 +52,7 @@ final class Timekeeper {
     private long tick;
     private Instant wall;
     private Instant steady;
-    private final Instant opened;
+    private Instant opened;
     private final boolean chance;
     private boolean setBack;
     /** The latest first. */
@@ -75,6 +75,25 @@ final class Timekeeper {
         this.chance = holding;
         if (lastUsed != null && lastUsed.isBefore(wall)) {
             jumps.addFirst(new Jump(lastUsed, wall));
+        }
+    }
+
+    /**
+     * The store could not be reached before, so that what passed until now is no time in which anything could have been sent.
+     *
+     * @param lastUsed when the store was last in use, by whomever, if that is known
+     */
+    void opened(@Nullable Instant lastUsed) {
+        lock.lock();
+        try {
+            look();
+            opened = steady;
+            if (lastUsed != null && lastUsed.isBefore(wall)) {
+                forgetJumpsAfter(lastUsed);
+                jumps.addFirst(new Jump(lastUsed, wall));
+            }
+        } finally {
+            lock.unlock();
         }
     }
 
@@ -172,7 +191,7 @@ final class Timekeeper {
         steady = caughtUp(steady.plus(passed), passed.dividedBy(STEADY_CATCHES_UP));
     }
 
-    /** Of a time that is yet to come again. */
+    /** Of a time that is yet to come again, or that counts as one jump. */
     private void forgetJumpsAfter(Instant now) {
         while (!jumps.isEmpty() && jumps.getFirst().to.isAfter(now)) {
             Jump jump = jumps.removeFirst();

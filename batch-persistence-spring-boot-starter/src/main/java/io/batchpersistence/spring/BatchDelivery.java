@@ -16,6 +16,10 @@ import java.util.Map;
  * <p>Both throw only if the batch was not persisted: then the caller still owns it. Once they return, the batch is on disk or
  * delivered, and nothing is left for the caller to do.
  *
+ * <p>With {@code batch_persistence.jdbc.join_transaction: true} and within a transaction of the application, both only persist the
+ * batch, as a part of that transaction; {@code deliver} returns {@link io.batchpersistence.DeliveryResult.Outcome#PENDING}. When
+ * the transaction has been committed, recovery's threads send it at once. If it is rolled back, the batch has never been.
+ *
  * <p>With {@code batch_persistence.enabled: false} nothing is kept: both send on the calling thread, and throw what the sender
  * throws, wrapped in a {@link io.batchpersistence.BatchPersistenceException}, because then, too, the caller still owns the
  * batch.

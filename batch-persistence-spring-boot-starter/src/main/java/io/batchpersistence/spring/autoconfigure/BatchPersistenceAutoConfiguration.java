@@ -33,7 +33,7 @@ import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.util.function.SingletonSupplier;
 
 /**
- * {@link BatchPersistence} on disk, with recovery and cleanup on schedules of their own; or, with
+ * {@link BatchPersistence} on disk, or in the store that {@link BatchPersistenceJdbcAutoConfiguration} makes, with recovery and cleanup on schedules of their own; or, with
  * {@code batch_persistence.enabled: false}, one that does nothing.
  */
 @AutoConfiguration
@@ -65,6 +65,14 @@ public final class BatchPersistenceAutoConfiguration {
                 return switch (properties.store()) {
                     case SEGMENT -> SegmentBatchStore.open(options);
                     case JSON_FILES -> JsonFileBatchStore.open(options);
+                    // Made elsewhere, if the application has the classes for it.
+                    case JDBC ->
+                        throw new InvalidSettingException(
+                                "store",
+                                "is jdbc, but spring-jdbc and spring-boot-jdbc are not on the class path",
+                                "Add spring-boot-starter-jdbc (or another starter that brings it, such as"
+                                        + " spring-boot-starter-data-jpa) and the driver of the database to the application's"
+                                        + " dependencies, or set batch_persistence.store to segment.");
                 };
             } catch (BatchPersistenceException e) {
                 throw new StoreNotOpenedException(options.directory(), e);
@@ -135,8 +143,15 @@ public final class BatchPersistenceAutoConfiguration {
         @Bean
         @ConditionalOnMissingBean
         BatchDelivery batchDelivery(
-                BatchPersistence persistence, BatchSenders senders, ObjectProvider<SendObserver> observer) {
-            return new DefaultBatchDelivery(persistence, senders, once(observer, SendObserver.NONE));
+                BatchPersistence persistence,
+                BatchSenders senders,
+                ObjectProvider<SendObserver> observer,
+                ObjectProvider<BusinessTransactions> transactions) {
+            return new DefaultBatchDelivery(
+                    persistence,
+                    senders,
+                    once(observer, SendObserver.NONE),
+                    transactions.getIfUnique(() -> BusinessTransactions.NONE));
         }
 
         /** Looked up when it is first needed: what is observed is older than what it is observed by. */

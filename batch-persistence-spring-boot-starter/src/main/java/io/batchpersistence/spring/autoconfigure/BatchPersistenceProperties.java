@@ -9,14 +9,20 @@ import io.batchpersistence.codec.Compression;
 import io.batchpersistence.spring.operator.ShowEntries;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.sql.Connection;
 import java.time.Clock;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.context.properties.ConfigurationProperties;
@@ -36,14 +42,17 @@ import org.springframework.util.unit.DataSize;
  * @param batchTtl Age at which an undelivered batch is removed, counted and announced.
  * @param deadLetterTtl The same for dead letters, counted from when they were given up.
  * @param maxPendingBatches Most batches held at a time, dead letters included.
- * @param maxDiskUsage Most bytes of all files together, dead letters included.
+ * @param maxDiskUsage Most bytes of all files together, dead letters included; with store "jdbc" of all payloads, by all
+ *     instances.
  * @param maxDeadLetterUsage Most bytes of all dead letters together; the oldest are dropped for newer ones. Without it, they
  *     may take all that max_disk_usage allows.
  * @param overflowPolicy What happens to a new batch when a bound is met.
  * @param overflowTimeout How long overflow policy "block" waits for room before it rejects.
- * @param store How batches are kept: appended to segment files, or one readable JSON file each.
+ * @param store How batches are kept: appended to segment files, one readable JSON file each, or in a database that all
+ *     instances of the application share.
  * @param format How entries are written. Formats written earlier stay readable.
  * @param compression How entries are compressed. Compressions used earlier stay readable.
+ * @param jdbc The database, with store "jdbc".
  * @param sync When bytes are forced to the disk: before persistBatch returns, regularly, or when the operating system likes.
  * @param syncInterval How long a mark may stay unforced, and with sync "interval" a batch, too.
  * @param shutdownTimeout How long shutdown waits for batches being sent. What isn't done by then is sent again after restart.
@@ -69,6 +78,7 @@ public record BatchPersistenceProperties(
         @DefaultValue("reject") OverflowPolicy overflowPolicy,
         @DefaultValue("5s") Duration overflowTimeout,
         @DefaultValue("segment") Store store,
+        @DefaultValue Jdbc jdbc,
         @Nullable BatchFormat format,
         @Nullable Compression compression,
         @DefaultValue("always") SyncPolicy sync,
@@ -83,12 +93,14 @@ public record BatchPersistenceProperties(
 
     private static final long MAX_PENDING_BATCHES = 500_000_000;
 
-    /** The stores on disk. */
+    /** The stores. */
     public enum Store {
         /** Append-only segment files: fast and small. */
         SEGMENT,
         /** One JSON file a batch, for a person to read and edit. */
-        JSON_FILES
+        JSON_FILES,
+        /** Tables in the application's database, shared by all of its instances. */
+        JDBC
     }
 
     /**
@@ -137,6 +149,22 @@ public record BatchPersistenceProperties(
                     "compression",
                     "is zstd, but batch_persistence.store is json_files, whose files are there to be read by people",
                     "Remove batch_persistence.compression, or set batch_persistence.store to segment.");
+        }
+        if (store == Store.JDBC && sync != SyncPolicy.ALWAYS) {
+            throw new InvalidSettingException(
+                    "sync",
+                    "is " + word(sync)
+                            + ", but batch_persistence.store is jdbc, where the database says when bytes are forced to"
+                            + " its disk",
+                    "Remove batch_persistence.sync, and set up the database that way if that is what you want (PostgreSQL:"
+                            + " synchronous_commit).");
+        }
+        if (store != Store.JDBC && jdbc.joinTransaction()) {
+            throw new InvalidSettingException(
+                    "jdbc.join_transaction",
+                    "is true, but batch_persistence.store is " + word(store)
+                            + ", which can't be part of a database transaction",
+                    "Set batch_persistence.store to jdbc, or remove batch_persistence.jdbc.join_transaction.");
         }
         if (batchTimeout.compareTo(batchTtl) >= 0) {
             throw timeoutNotBelowTtl("batch_timeout", batchTimeout, "batch_ttl", batchTtl);
@@ -202,6 +230,134 @@ public record BatchPersistenceProperties(
                 .compactionRate(cleanup.compactionRate().toBytes())
                 .clock(clock)
                 .build();
+    }
+
+    /**
+     * How the store in a database is set up.
+     *
+     * @param clock tells the time
+     * @param initializeSchema whether tables are made
+     * @param transaction the connection of the transaction that the calling thread is in
+     * @return options, with this host's name where there is no name
+     */
+    JdbcStoreOptions jdbcStoreOptions(
+            Clock clock, boolean initializeSchema, Supplier<? extends @Nullable Connection> transaction) {
+        return JdbcStoreOptions.builder()
+                .tablePrefix(jdbc.tablePrefix())
+                .schema(jdbc.schema())
+                .initializeSchema(initializeSchema)
+                .instanceName(or(jdbc.instanceName(), Jdbc.hostName()))
+                .lease(jdbc.lease())
+                .queryTimeout(jdbc.queryTimeout())
+                .maxBatches(maxPendingBatches)
+                .maxBytes(maxDiskUsage.toBytes())
+                .format(or(format, BatchFormat.PROTOBUF))
+                .compression(or(compression, Compression.ZSTD))
+                .clock(clock)
+                .transaction(transaction)
+                .build();
+    }
+
+    /**
+     * The database, with store "jdbc".
+     *
+     * @param dataSource Name of the DataSource bean. Needed if there are several and none is primary.
+     * @param tablePrefix What the names of all tables begin with.
+     * @param schema Schema that the tables are in. It must exist. Without it, the one that connections have.
+     * @param initializeSchema When missing tables are made at the start: in an embedded database, always, or never.
+     * @param instanceName What operators know this instance by. The default is the name of the host.
+     * @param lease How long after its last sign of life what an instance has in flight is given to the others. The same for all
+     *     instances.
+     * @param queryTimeout Longest time a statement may take.
+     * @param joinTransaction Whether a batch that is persisted within a transaction of the application is part of it.
+     */
+    public record Jdbc(
+            @Nullable String dataSource,
+            @DefaultValue("batch_persistence_") String tablePrefix,
+            @Nullable String schema,
+            @DefaultValue("embedded") InitializeSchema initializeSchema,
+            @Nullable String instanceName,
+            @DefaultValue("30s") Duration lease,
+            @DefaultValue("10s") Duration queryTimeout,
+            @DefaultValue("false") boolean joinTransaction) {
+
+        private static final Pattern PREFIX = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,29}");
+        private static final Pattern SCHEMA = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,62}");
+        private static final int LONGEST_NAME = 255;
+
+        /** When missing tables are made. */
+        public enum InitializeSchema {
+            /** In an embedded database only, which nobody else can have made them in. */
+            EMBEDDED,
+            /** In every database. */
+            ALWAYS,
+            /** By somebody else, with the scripts that are shipped. */
+            NEVER
+        }
+
+        /**
+         * Checks the values.
+         *
+         * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+         */
+        public Jdbc {
+            if (dataSource != null && dataSource.isBlank()) {
+                throw new InvalidSettingException(
+                        "jdbc.data_source",
+                        "is blank, but must name a bean",
+                        "Set the name of a DataSource bean, or remove it if there is only one.");
+            }
+            if (!PREFIX.matcher(tablePrefix).matches()) {
+                throw new InvalidSettingException(
+                        "jdbc.table_prefix",
+                        "is '" + tablePrefix
+                                + "', but must be 1 to 30 letters, digits and underscores, and not begin with a"
+                                + " digit",
+                        "Set a prefix, for instance batch_persistence_.");
+            }
+            if (schema != null && !SCHEMA.matcher(schema).matches()) {
+                throw new InvalidSettingException(
+                        "jdbc.schema",
+                        "is '" + schema
+                                + "', but must be 1 to 63 letters, digits and underscores, and not begin with a digit",
+                        "Set the name of a schema that exists, or remove it: then it is the one that connections have.");
+            }
+            if (instanceName != null && (instanceName.isBlank() || instanceName.length() > LONGEST_NAME)) {
+                throw new InvalidSettingException(
+                        "jdbc.instance_name",
+                        instanceName.isBlank()
+                                ? "is blank, but operators are to know the instance by it"
+                                : "has " + instanceName.length() + " characters, but may have at most " + LONGEST_NAME,
+                        "Set a name, for instance ${HOSTNAME}, or remove it: then it is the host's.");
+            }
+            if (lease.compareTo(Duration.ofSeconds(1)) < 0 || lease.compareTo(Duration.ofDays(1)) > 0) {
+                throw new InvalidSettingException(
+                        "jdbc.lease",
+                        "is " + text(lease) + ", but must be between 1s and 24h",
+                        "Set a duration, for instance 30s. A number without a unit is in milliseconds.");
+            }
+            positive(queryTimeout, "jdbc.query_timeout", "10s");
+            if (queryTimeout.compareTo(lease) >= 0) {
+                throw new InvalidSettingException(
+                        "jdbc.query_timeout",
+                        "is " + text(queryTimeout) + ", but batch_persistence.jdbc.lease is " + text(lease)
+                                + ": while it waits for one statement, an instance would be taken to be gone",
+                        "Lower batch_persistence.jdbc.query_timeout or raise batch_persistence.jdbc.lease.");
+            }
+        }
+
+        private static String hostName() {
+            String name = System.getenv("HOSTNAME"); // in a container the pod's
+            if (name == null || name.isBlank()) {
+                try {
+                    name = InetAddress.getLocalHost().getHostName();
+                } catch (UnknownHostException e) {
+                    name = "";
+                }
+            }
+            String known = name.isBlank() ? "instance" : name;
+            return known.length() > LONGEST_NAME ? known.substring(0, LONGEST_NAME) : known;
+        }
     }
 
     /**
@@ -591,6 +747,10 @@ public record BatchPersistenceProperties(
                 "is " + text(timeout) + ", but batch_persistence." + ttlKey + " is " + text(ttl)
                         + ": a batch would be too old before its first attempt had timed out",
                 "Lower batch_persistence." + timeoutKey + " or raise batch_persistence." + ttlKey + ".");
+    }
+
+    private static String word(Enum<?> value) {
+        return value.name().toLowerCase(Locale.ROOT);
     }
 
     private static String text(Duration value) {

@@ -25,18 +25,24 @@ final class DefaultBatchDelivery implements BatchDelivery {
     private final BatchPersistence persistence;
     private final BatchSenders senders;
     private final Supplier<SendObserver> observer;
+    private final BusinessTransactions transactions;
 
-    DefaultBatchDelivery(BatchPersistence persistence, BatchSenders senders, Supplier<SendObserver> observer) {
+    DefaultBatchDelivery(
+            BatchPersistence persistence,
+            BatchSenders senders,
+            Supplier<SendObserver> observer,
+            BusinessTransactions transactions) {
         this.persistence = persistence;
         this.senders = senders;
         this.observer = observer;
+        this.transactions = transactions;
     }
 
     @Override
     public DeliveryResult deliver(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         BatchSender sender = senders.find(collectorType);
-        if (sender == null) {
+        if (sender == null || transactions.isJoined()) {
             deliverAsync(batchId, entries, collectorType, context);
             return new DeliveryResult(Outcome.PENDING, null);
         }
@@ -47,7 +53,16 @@ final class DefaultBatchDelivery implements BatchDelivery {
     @Override
     public void deliverAsync(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        boolean joined = transactions.isJoined();
         persistence.persistBatch(batchId, entries, collectorType, context);
+        if (joined) {
+            transactions.afterCommit(() -> release(batchId)); // nobody else sees it before, and it may never be
+        } else {
+            release(batchId);
+        }
+    }
+
+    private void release(String batchId) {
         try {
             persistence.releaseBatch(batchId);
         } catch (RuntimeException e) {

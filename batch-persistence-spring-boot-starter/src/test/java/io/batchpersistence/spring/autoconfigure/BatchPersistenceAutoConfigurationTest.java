@@ -66,6 +66,8 @@ import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.boot.diagnostics.FailureAnalysis;
 import org.springframework.boot.diagnostics.FailureAnalyzer;
 import org.springframework.boot.health.contributor.HealthIndicator;
+import org.springframework.boot.jdbc.EmbeddedDatabaseConnection;
+import org.springframework.boot.sql.init.dependency.DependsOnDatabaseInitialization;
 import org.springframework.boot.test.context.FilteredClassLoader;
 import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 import org.springframework.context.ConfigurableApplicationContext;
@@ -78,12 +80,14 @@ import org.springframework.core.env.Environment;
 import org.springframework.core.io.support.SpringFactoriesLoader;
 import org.springframework.core.io.support.SpringFactoriesLoader.ArgumentResolver;
 import org.springframework.core.task.TaskExecutor;
+import org.springframework.jdbc.datasource.ConnectionHolder;
 import org.springframework.scheduling.TaskScheduler;
 import org.springframework.scheduling.annotation.EnableScheduling;
 import org.springframework.scheduling.annotation.Scheduled;
 import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.scheduling.config.FixedDelayTask;
 import org.springframework.scheduling.config.ScheduledTask;
+import org.springframework.transaction.support.TransactionSynchronization;
 
 class BatchPersistenceAutoConfigurationTest {
 
@@ -126,6 +130,7 @@ class BatchPersistenceAutoConfigurationTest {
                         BatchPersistenceAutoConfiguration.class,
                         BatchPersistenceEndpointAutoConfiguration.class,
                         BatchPersistenceHealthAutoConfiguration.class,
+                        BatchPersistenceJdbcAutoConfiguration.class,
                         BatchPersistenceMetricsAutoConfiguration.class,
                         BatchPersistenceObservationAutoConfiguration.class))
                 .withInitializer(context -> environment = context.getEnvironment())
@@ -158,6 +163,7 @@ class BatchPersistenceAutoConfigurationTest {
                             BatchPersistenceAutoConfiguration.class.getName(),
                             BatchPersistenceEndpointAutoConfiguration.class.getName(),
                             BatchPersistenceHealthAutoConfiguration.class.getName(),
+                            BatchPersistenceJdbcAutoConfiguration.class.getName(),
                             BatchPersistenceMetricsAutoConfiguration.class.getName(),
                             BatchPersistenceObservationAutoConfiguration.class.getName(),
                             BatchPersistencePageAutoConfiguration.class.getName());
@@ -382,7 +388,10 @@ class BatchPersistenceAutoConfigurationTest {
                 MeterRegistry.class,
                 ObservationRegistry.class,
                 Tracer.class,
-                Validator.class
+                Validator.class,
+                ConnectionHolder.class,
+                DependsOnDatabaseInitialization.class,
+                TransactionSynchronization.class
             })
     void runsWithoutAnOptionalClass(Class<?> missing) {
         runner().withClassLoader(new FilteredClassLoader(missing))
@@ -398,8 +407,9 @@ class BatchPersistenceAutoConfigurationTest {
             if (!path.getFileName()
                     .toString()
                     .matches(
-                            "(micrometer|opentelemetry|prometheus|context-propagation|tomcat|hibernate-validator|jakarta.validation|spring-web|spring-boot-(actuator|"
-                                    + "health|micrometer|opentelemetry|servlet|starter|tomcat|validation|web|http)).*")) {
+                            "(micrometer|opentelemetry|prometheus|context-propagation|tomcat|hibernate-validator|jakarta.validation|h2-|HikariCP|"
+                                    + "spring-(web|jdbc|tx)|spring-boot-(actuator|health|http|jdbc|micrometer|opentelemetry|persistence|"
+                                    + "servlet|sql|starter|tomcat|transaction|validation|web)).*")) {
                 bare.add(path.toUri().toURL());
             }
         }
@@ -412,7 +422,11 @@ class BatchPersistenceAutoConfigurationTest {
                     MeterRegistry.class,
                     ObservationRegistry.class,
                     Tracer.class,
-                    Validator.class)) {
+                    Validator.class,
+                    ConnectionHolder.class,
+                    EmbeddedDatabaseConnection.class,
+                    DependsOnDatabaseInitialization.class,
+                    TransactionSynchronization.class)) {
                 assertThatThrownBy(() -> loader.loadClass(optional.getName()))
                         .isInstanceOf(ClassNotFoundException.class);
             }

@@ -8,6 +8,7 @@ import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.reflect.RecordComponent;
@@ -61,6 +62,15 @@ class BatchPersistencePropertiesTest {
             Map.entry("store", "JSON_FILES"),
             Map.entry("format", "JSON"),
             Map.entry("compression", "NONE"),
+            Map.entry("jdbc.data-source", "logs"),
+            Map.entry("jdbc.table-prefix", "logs_"),
+            Map.entry("jdbc.schema", "shipping"),
+            Map.entry("jdbc.initialize-schema", "NEVER"),
+            Map.entry("jdbc.instance-name", "shipper-3"),
+            Map.entry("jdbc.lease", "PT53S"),
+            Map.entry("jdbc.query-timeout", "PT3S"),
+            Map.entry(
+                    "jdbc.join-transaction", "false"), // the default, since "true" needs another store than the default
             Map.entry("sync", "INTERVAL"),
             Map.entry("sync-interval", "PT0.019S"),
             Map.entry("shutdown-timeout", "PT23S"),
@@ -112,8 +122,11 @@ class BatchPersistencePropertiesTest {
                     .endsWith(".");
             if (name.startsWith(PREFIX) && SAMPLES.containsKey(name.substring(PREFIX.length()))) {
                 Object value = value(defaults, name.substring(PREFIX.length()));
-                boolean unbounded = name.equals(PREFIX + "max-dead-letter-usage");
-                if (!unbounded && !(value instanceof java.util.Collection<?>)) {
+                boolean absent = Stream.of(
+                                "max-dead-letter-usage", "jdbc.data-source", "jdbc.schema", "jdbc.instance-name")
+                        .map(PREFIX::concat)
+                        .anyMatch(name::equals);
+                if (!absent && !(value instanceof java.util.Collection<?>)) {
                     assertThat(property.path("defaultValue").asString(""))
                             .as("default of %s", name)
                             .isNotBlank();
@@ -253,6 +266,39 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
+    void theStoreInADatabaseIsSetUpAsWritten() throws IOException {
+        JdbcStoreOptions defaults = bind(yaml(
+                        "batch_persistence: { store: jdbc, jdbc: { instance_name: instance } }\n"))
+                .jdbcStoreOptions(
+                        Clock.systemUTC(),
+                        true,
+                        JdbcStoreOptions.builder().build().transaction());
+        assertThat(defaults)
+                .usingRecursiveComparison()
+                .ignoringFields("transaction")
+                .isEqualTo(JdbcStoreOptions.builder().build());
+        JdbcStoreOptions options = bind(yaml("""
+                batch_persistence:
+                  store: jdbc
+                  max_pending_batches: 77
+                  max_disk_usage: 7MB
+                  format: json
+                  compression: none
+                  jdbc: { table_prefix: logs_, schema: shipping, lease: 20s, query_timeout: 5s, join_transaction: true }
+                """)).jdbcStoreOptions(Clock.systemUTC(), false, () -> null);
+        assertThat(options.tablePrefix()).isEqualTo("logs_");
+        assertThat(options.schema()).isEqualTo("shipping");
+        assertThat(options.initializeSchema()).isFalse();
+        assertThat(options.lease()).isEqualTo(Duration.ofSeconds(20));
+        assertThat(options.queryTimeout()).isEqualTo(Duration.ofSeconds(5));
+        assertThat(options.maxBatches()).isEqualTo(77);
+        assertThat(options.maxBytes()).isEqualTo(7L << 20);
+        assertThat(options.format()).isEqualTo(BatchFormat.JSON);
+        assertThat(options.compression()).isEqualTo(Compression.NONE);
+        assertThat(options.instanceName()).isNotBlank();
+    }
+
+    @Test
     void aDirectoryNamedLikeAClassPathResourceIsStillThatOfTheWorkingDirectory() {
         // "META-INF" is on the class path, as a directory of the test classes' output or of some jar.
         BatchPersistenceProperties bound =
@@ -296,6 +342,15 @@ class BatchPersistencePropertiesTest {
                 "health.max-fill-level=0|batch_persistence.health.max_fill_level is 0.0",
                 "store=json_files;format=protobuf|batch_persistence.format is protobuf, but batch_persistence.store is json_files",
                 "store=json_files;compression=zstd|batch_persistence.compression is zstd, but batch_persistence.store is json_files",
+                "store=jdbc;sync=never|batch_persistence.sync is never, but batch_persistence.store is jdbc",
+                "jdbc.join-transaction=true|batch_persistence.jdbc.join_transaction is true, but batch_persistence.store is segment",
+                "jdbc.data-source=' '|batch_persistence.jdbc.data_source is blank",
+                "jdbc.table-prefix=a.b|batch_persistence.jdbc.table_prefix is 'a.b'",
+                "jdbc.schema=1|batch_persistence.jdbc.schema is '1'",
+                "jdbc.instance-name=' '|batch_persistence.jdbc.instance_name is blank",
+                "jdbc.lease=999ms|batch_persistence.jdbc.lease is 999ms",
+                "jdbc.query-timeout=0|batch_persistence.jdbc.query_timeout is 0ms",
+                "jdbc.query-timeout=30s|batch_persistence.jdbc.query_timeout is 30s, but batch_persistence.jdbc.lease is 30s",
                 "recovery.include-collector-types=a,b;recovery.exclude-collector-types=b|both name b",
                 "collectors.loki.batch-timeout=-1s|batch_persistence.collectors.loki.batch_timeout is -1s",
                 "collectors.loki.batch-timeout=25h|batch_persistence.collectors.loki.batch_timeout is 25h, but batch_persistence.batch_ttl is 24h",

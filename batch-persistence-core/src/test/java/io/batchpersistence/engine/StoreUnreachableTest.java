@@ -1,0 +1,212 @@
+package io.batchpersistence.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.DeliveryResult.Outcome;
+import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.fixtures.StepExecutor;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.slf4j.LoggerFactory;
+
+/** A store that others share, and that is not there now and then: as in a database. */
+class StoreUnreachableTest {
+
+    private final ManualClock clock = new ManualClock();
+    private final StepExecutor executor = new StepExecutor();
+    private final InMemoryBatchStore held = new InMemoryBatchStore();
+    private final List<String> sent = new ArrayList<>();
+    private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
+    private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+
+    private boolean down;
+    private @Nullable RuntimeException otherProblem;
+    private @Nullable Instant lastUsed;
+
+    private final BatchStore store = (BatchStore) Proxy.newProxyInstance(
+            getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
+                boolean answersAnyway =
+                        List.of("close", "onCorruption", "reclaim", "stats").contains(method.getName());
+                if (down && !answersAnyway && !method.getName().equals("lastUsed")) {
+                    throw new BatchPersistenceException("looking failed in the database: it is down", null);
+                }
+                if (otherProblem != null && !answersAnyway) {
+                    throw otherProblem;
+                }
+                if (method.getName().equals("lastUsed")) {
+                    return down ? null : lastUsed;
+                }
+                try {
+                    return method.invoke(held, arguments);
+                } catch (InvocationTargetException e) {
+                    throw e.getCause();
+                }
+            });
+
+    @BeforeEach
+    void listen() {
+        logged.start();
+        logger.addAppender(logged);
+    }
+
+    @AfterEach
+    void stopListening() {
+        logger.detachAppender(logged);
+    }
+
+    private BatchPersistenceEngine engine() {
+        return BatchPersistenceEngine.builder(store)
+                .settings(type -> CollectorSettings.DEFAULT)
+                .targets(type -> RecoveryTarget.of(batch -> sent.add(batch.id())))
+                .executor(executor)
+                .clock(clock)
+                .ticker(() -> Duration.between(Instant.EPOCH, clock.instant()).toNanos())
+                .build();
+    }
+
+    private void round(BatchPersistenceEngine engine) {
+        engine.recover();
+        executor.runAll();
+    }
+
+    private List<String> told() {
+        return logged.list.stream()
+                .filter(event -> event.getLevel().isGreaterOrEqual(Level.INFO))
+                .map(ILoggingEvent::getFormattedMessage)
+                .toList();
+    }
+
+    @Test
+    void what_could_not_be_done_at_the_start_is_done_when_the_store_is_there() {
+        try (BatchPersistenceEngine before = engine()) {
+            before.persistBatch("1", Batches.entries(1), "loki");
+            before.releaseBatch("1");
+            before.persistBatch("2", Batches.entries(1), "paused");
+            before.releaseBatch("2");
+            held.pause("paused", true);
+
+            down = true;
+            BatchPersistenceEngine engine = engine();
+            round(engine);
+            assertThat(engine.cleanup()).isZero();
+            assertThatThrownBy(() -> engine.persistBatch("3", Batches.entries(1), "loki"))
+                    .isInstanceOf(BatchPersistenceException.class);
+            assertThat(sent).isEmpty();
+
+            down = false;
+            round(engine);
+            assertThat(sent).containsExactly("1");
+            assertThat(told()).last().isEqualTo("recovery: the store works again");
+        }
+    }
+
+    @Test
+    void nothing_is_sent_before_it_is_known_what_is_paused() {
+        held.pause("loki", true);
+        down = true;
+        BatchPersistenceEngine engine = engine();
+        down = false;
+        assertThat(engine.deliver("1", Batches.entries(1), "loki", Map.of(), batch -> sent.add(batch.id()))
+                        .outcome())
+                .isEqualTo(Outcome.PENDING);
+        executor.runAll();
+        round(engine);
+        assertThat(sent).isEmpty();
+        engine.resume("loki");
+        executor.runAll();
+        assertThat(sent).containsExactly("1");
+    }
+
+    @Test
+    void what_another_instance_pauses_or_resumes_holds_from_the_next_round_on() {
+        BatchPersistenceEngine engine = engine();
+        held.pause("loki", true); // as another instance does
+        round(engine);
+        engine.persistBatch("1", Batches.entries(1), "loki");
+        engine.releaseBatch("1");
+        executor.runAll();
+        round(engine);
+        assertThat(sent).isEmpty();
+        assertThat(engine.lanes().get("loki").paused()).isTrue();
+        held.pause("loki", false);
+        round(engine);
+        assertThat(sent).containsExactly("1");
+    }
+
+    @Test
+    void it_is_told_at_once_once_a_minute_and_when_it_is_over_without_stack_traces() {
+        BatchPersistenceEngine engine = engine();
+        down = true;
+        for (int second = 0; second < 60; second++) {
+            round(engine);
+            clock.advance(Duration.ofSeconds(1));
+        }
+        assertThat(told())
+                .containsExactly("recovery: looking for what is paused failed, and is tried again in every round:"
+                        + " looking failed in the database: it is down");
+        assertThat(logged.list)
+                .filteredOn(event -> event.getLevel().isGreaterOrEqual(Level.INFO))
+                .allSatisfy(event -> assertThat(event.getThrowableProxy()).isNull());
+        round(engine);
+        engine.cleanup();
+        assertThat(told()).hasSize(2);
+        down = false;
+        round(engine);
+        round(engine);
+        assertThat(told()).hasSize(3).last().isEqualTo("recovery: the store works again");
+        down = true;
+        round(engine);
+        assertThat(told()).hasSize(4);
+    }
+
+    @Test
+    void anything_else_that_goes_wrong_is_told_with_its_stack_trace() {
+        BatchPersistenceEngine engine = engine();
+        otherProblem = new IllegalArgumentException("a defect");
+        round(engine);
+        assertThat(logged.list)
+                .filteredOn(event -> event.getLevel() == Level.ERROR)
+                .isNotEmpty()
+                .allSatisfy(event -> assertThat(event.getThrowableProxy()).isNotNull());
+    }
+
+    @Test
+    void time_in_which_the_store_could_not_be_reached_makes_nothing_expire() {
+        BatchPersistenceEngine before = engine();
+        before.persistBatch("1", Batches.entries(1), "loki");
+        before.releaseBatch("1");
+        lastUsed = clock.instant();
+
+        down = true;
+        BatchPersistenceEngine engine = engine();
+        clock.advance(CollectorSettings.DEFAULT.batchTtl().plusDays(1));
+        engine.recover();
+        down = false;
+        engine.recover(); // nobody sends: the executor is not run
+        assertThat(engine.cleanup()).isZero();
+        clock.advance(CollectorSettings.DEFAULT.batchTtl().minusMinutes(1));
+        assertThat(engine.cleanup()).isZero();
+        clock.advance(Duration.ofMinutes(2));
+        assertThat(engine.cleanup()).isEqualTo(1);
+    }
+}

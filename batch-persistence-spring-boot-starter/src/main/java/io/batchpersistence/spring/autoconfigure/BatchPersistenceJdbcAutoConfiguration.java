@@ -1,0 +1,167 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc;
+import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.InitializeSchema;
+import io.batchpersistence.store.jdbc.JdbcBatchStore;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions;
+import java.time.Clock;
+import java.time.Instant;
+import java.util.List;
+import java.util.Objects;
+import java.util.stream.Collectors;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.springframework.aot.hint.RuntimeHints;
+import org.springframework.aot.hint.RuntimeHintsRegistrar;
+import org.springframework.beans.factory.BeanFactory;
+import org.springframework.beans.factory.BeanFactoryUtils;
+import org.springframework.beans.factory.ListableBeanFactory;
+import org.springframework.beans.factory.ObjectProvider;
+import org.springframework.boot.autoconfigure.AutoConfiguration;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnClass;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
+import org.springframework.boot.context.properties.EnableConfigurationProperties;
+import org.springframework.boot.jdbc.EmbeddedDatabaseConnection;
+import org.springframework.boot.sql.init.dependency.DatabaseInitializationDependencyConfigurer;
+import org.springframework.boot.sql.init.dependency.DependsOnDatabaseInitialization;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Conditional;
+import org.springframework.context.annotation.Import;
+import org.springframework.context.annotation.ImportRuntimeHints;
+import org.springframework.jdbc.datasource.ConnectionHolder;
+import org.springframework.jdbc.datasource.TransactionAwareDataSourceProxy;
+import org.springframework.scheduling.TaskScheduler;
+import org.springframework.transaction.support.TransactionSynchronization;
+
+/**
+ * With {@code batch_persistence.store: jdbc}, the store in the application's database; after Flyway, Liquibase or
+ * {@code schema.sql} have made its tables. The rest is as with any other store.
+ */
+@AutoConfiguration(before = BatchPersistenceAutoConfiguration.class)
+@ConditionalOnClass({
+    ConnectionHolder.class,
+    EmbeddedDatabaseConnection.class,
+    DependsOnDatabaseInitialization.class,
+    TransactionSynchronization.class
+})
+@Conditional(OnJdbcStore.class)
+@EnableConfigurationProperties(BatchPersistenceProperties.class)
+@Import(DatabaseInitializationDependencyConfigurer.class)
+@ImportRuntimeHints(BatchPersistenceJdbcAutoConfiguration.Scripts.class)
+public final class BatchPersistenceJdbcAutoConfiguration {
+
+    private static final String SET_UP =
+            "Set spring.datasource.url (and username and password), define a DataSource bean, or set batch_persistence.store to"
+                    + " segment.";
+
+    private static final Logger LOG = SingleLine.logger(BatchPersistence.class);
+
+    /** For Spring. */
+    BatchPersistenceJdbcAutoConfiguration() {}
+
+    // The database need not be there: the store opens all the same, says what is wrong, and tries again.
+    @Bean
+    @ConditionalOnMissingBean({BatchStore.class, BatchPersistence.class})
+    @DependsOnDatabaseInitialization
+    BatchStore batchStore(
+            BatchPersistenceProperties properties, ListableBeanFactory beans, ObjectProvider<Clock> clock) {
+        Jdbc jdbc = properties.jdbc();
+        DataSource dataSource = dataSource(jdbc, beans);
+        SpringTransactions transactions = transactions(dataSource, beans);
+        JdbcStoreOptions options = properties.jdbcStoreOptions(
+                clock.getIfUnique(Clock::systemUTC),
+                makesTables(jdbc.initializeSchema(), dataSource),
+                () -> jdbc.joinTransaction() ? transactions.connection() : null);
+        JdbcBatchStore store = JdbcBatchStore.open(dataSource, options);
+        BatchStats stats = store.stats();
+        LOG.info(
+                "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}",
+                stats.problem() != null
+                        ? "the database can't be used yet"
+                        : stats.total().pending() + " pending, " + stats.total().dead() + " dead",
+                options.schema() == null ? "" : options.schema() + ".",
+                options.tablePrefix(),
+                options.instanceName(),
+                jdbc.joinTransaction());
+        return store;
+    }
+
+    // Of another store nobody knows whether its batches become parts of transactions.
+    @Bean
+    @ConditionalOnMissingBean
+    BusinessTransactions batchBusinessTransactions(
+            BatchPersistenceProperties properties, ObjectProvider<BatchStore> store, ListableBeanFactory beans) {
+        Jdbc jdbc = properties.jdbc();
+        return store.getIfUnique() instanceof JdbcBatchStore && jdbc.joinTransaction()
+                ? transactions(dataSource(jdbc, beans), beans)
+                : BusinessTransactions.NONE;
+    }
+
+    private static SpringTransactions transactions(DataSource dataSource, BeanFactory beans) {
+        return new SpringTransactions(dataSource, task -> {
+            TaskScheduler scheduler = beans.getBean(BatchPersistenceAutoConfiguration.SCHEDULER, TaskScheduler.class);
+            var unused = scheduler.schedule(task, Instant.now());
+        });
+    }
+
+    private static boolean makesTables(InitializeSchema when, DataSource dataSource) {
+        return switch (when) {
+            case ALWAYS -> true;
+            case NEVER -> false;
+            case EMBEDDED -> EmbeddedDatabaseConnection.isEmbedded(dataSource); // one that is not there is not embedded
+        };
+    }
+
+    private static DataSource dataSource(Jdbc jdbc, ListableBeanFactory beans) {
+        DataSource dataSource = chosen(jdbc, beans);
+        // The store's own transactions must not become parts of a caller's.
+        while (dataSource instanceof TransactionAwareDataSourceProxy proxy) {
+            dataSource = Objects.requireNonNull(proxy.getTargetDataSource(), "a proxy without a target");
+        }
+        return dataSource;
+    }
+
+    private static DataSource chosen(Jdbc jdbc, ListableBeanFactory beans) {
+        List<String> names = List.of(BeanFactoryUtils.beanNamesForTypeIncludingAncestors(beans, DataSource.class));
+        String wanted = jdbc.dataSource();
+        if (wanted != null) {
+            if (!names.contains(wanted)) {
+                throw new InvalidSettingException(
+                        "jdbc.data_source",
+                        "is '" + wanted + "', but there is no DataSource bean of that name; "
+                                + (names.isEmpty() ? "there is none at all" : "there is " + list(names)),
+                        names.isEmpty() ? SET_UP : "Set the name of one of them.");
+            }
+            return beans.getBean(wanted, DataSource.class);
+        }
+        if (names.isEmpty()) {
+            throw new InvalidSettingException("store", "is jdbc, but the application has no DataSource bean", SET_UP);
+        }
+        DataSource only = beans.getBeanProvider(DataSource.class).getIfUnique();
+        if (only == null) {
+            throw new InvalidSettingException(
+                    "store",
+                    "is jdbc, but the application has several DataSource beans, and none of them is primary: "
+                            + list(names),
+                    "Set batch_persistence.jdbc.data_source to the name of one of them, or make one @Primary.");
+        }
+        return only;
+    }
+
+    /** What a native image is to take along. */
+    static final class Scripts implements RuntimeHintsRegistrar {
+        @Override
+        public void registerHints(RuntimeHints hints, @Nullable ClassLoader classes) {
+            hints.resources().registerPattern("io/batchpersistence/store/jdbc/*.sql");
+        }
+    }
+
+    private static String list(List<String> names) {
+        return names.stream().map(name -> "'" + name + "'").collect(Collectors.joining(", "));
+    }
+}

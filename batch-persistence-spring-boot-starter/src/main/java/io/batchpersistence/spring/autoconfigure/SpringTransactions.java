@@ -1,0 +1,78 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.SingleLine;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.concurrent.Executor;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.springframework.jdbc.datasource.ConnectionHolder;
+import org.springframework.transaction.support.TransactionSynchronization;
+import org.springframework.transaction.support.TransactionSynchronizationManager;
+
+/** Spring's transactions on one DataSource, whoever manages them: JDBC, JPA, or another one that binds its connection. */
+final class SpringTransactions implements BusinessTransactions {
+
+    private static final Logger LOG = SingleLine.logger(SpringTransactions.class);
+
+    private final DataSource dataSource;
+    private final Executor executor;
+
+    SpringTransactions(DataSource dataSource, Executor executor) {
+        this.dataSource = dataSource;
+        this.executor = executor;
+    }
+
+    /**
+     * The connection of the transaction that the calling thread is in.
+     *
+     * @return {@code null} if it is in none on this DataSource, or in what comes after the completion of one
+     * @throws BatchPersistenceException if the connection is broken
+     */
+    @Nullable
+    Connection connection() {
+        if (!TransactionSynchronizationManager.isSynchronizationActive()
+                || !TransactionSynchronizationManager.isActualTransactionActive()
+                || !(TransactionSynchronizationManager.getResource(dataSource) instanceof ConnectionHolder holder)) {
+            return null;
+        }
+        Connection connection = holder.getConnection();
+        try {
+            // Bound to the thread, but not for a transaction of this DataSource: to that of a message broker, for
+            // instance.
+            return connection.getAutoCommit() ? null : connection;
+        } catch (SQLException e) {
+            throw new BatchPersistenceException("the transaction's connection does not work: " + e.getMessage(), e);
+        }
+    }
+
+    @Override
+    public boolean isJoined() {
+        return connection() != null;
+    }
+
+    @Override
+    public void afterCommit(Runnable task) {
+        TransactionSynchronizationManager.registerSynchronization(new TransactionSynchronization() {
+            @Override
+            public void afterCompletion(int status) {
+                if (status != STATUS_ROLLED_BACK) { // if nobody knows, what was rolled back is not found
+                    execute(task);
+                }
+            }
+        });
+    }
+
+    /** The transaction is committed: what fails here must not look to its caller as if it were not. */
+    private void execute(Runnable task) {
+        try {
+            executor.execute(task);
+        } catch (RuntimeException e) {
+            LOG.warn(
+                    "A batch could not be handed to recovery; it is sent after its batch_timeout, or by another instance",
+                    e);
+        }
+    }
+}

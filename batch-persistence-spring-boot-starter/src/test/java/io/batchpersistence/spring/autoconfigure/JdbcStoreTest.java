@@ -1,0 +1,577 @@
+package io.batchpersistence.spring.autoconfigure;
+
+import static io.batchpersistence.spring.autoconfigure.BatchPersistenceAutoConfigurationTest.ENTRIES;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSender;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.DeliveryResult.Outcome;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.spring.BatchDelivery;
+import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
+import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
+import io.batchpersistence.spring.event.RecoveredBatchEvent;
+import io.batchpersistence.store.jdbc.JdbcBatchStore;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.CopyOnWriteArrayList;
+import javax.sql.DataSource;
+import org.h2.jdbcx.JdbcDataSource;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.springframework.beans.factory.BeanFactory;
+import org.springframework.beans.factory.support.DefaultListableBeanFactory;
+import org.springframework.boot.autoconfigure.AutoConfigurations;
+import org.springframework.boot.diagnostics.FailureAnalysis;
+import org.springframework.boot.diagnostics.FailureAnalyzer;
+import org.springframework.boot.health.contributor.Health;
+import org.springframework.boot.health.contributor.Status;
+import org.springframework.boot.jdbc.autoconfigure.DataSourceInitializationAutoConfiguration;
+import org.springframework.boot.test.context.FilteredClassLoader;
+import org.springframework.boot.test.context.assertj.AssertableApplicationContext;
+import org.springframework.boot.test.context.runner.ApplicationContextRunner;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.context.annotation.Primary;
+import org.springframework.context.event.EventListener;
+import org.springframework.core.env.ConfigurableEnvironment;
+import org.springframework.core.env.Environment;
+import org.springframework.core.io.support.SpringFactoriesLoader;
+import org.springframework.core.io.support.SpringFactoriesLoader.ArgumentResolver;
+import org.springframework.core.io.support.SpringFactoriesLoader.FailureHandler;
+import org.springframework.jdbc.BadSqlGrammarException;
+import org.springframework.jdbc.core.JdbcTemplate;
+import org.springframework.jdbc.datasource.AbstractDataSource;
+import org.springframework.jdbc.datasource.DataSourceTransactionManager;
+import org.springframework.jdbc.datasource.TransactionAwareDataSourceProxy;
+import org.springframework.transaction.PlatformTransactionManager;
+import org.springframework.transaction.support.TransactionSynchronization;
+import org.springframework.transaction.support.TransactionSynchronizationManager;
+import org.springframework.transaction.support.TransactionTemplate;
+
+/** {@code store: jdbc}, in a database in memory. */
+class JdbcStoreTest {
+
+    @TempDir
+    Path directory;
+
+    private final JdbcDataSource database = newDatabase();
+    private ConfigurableEnvironment environment;
+
+    private static JdbcDataSource newDatabase() {
+        JdbcDataSource database = new JdbcDataSource();
+        database.setURL("jdbc:h2:mem:" + UUID.randomUUID() + ";DB_CLOSE_DELAY=-1");
+        database.setUser("sa");
+        return database;
+    }
+
+    private ApplicationContextRunner bare() {
+        return new ApplicationContextRunner()
+                .withConfiguration(AutoConfigurations.of(
+                        BatchPersistenceAutoConfiguration.class,
+                        BatchPersistenceEndpointAutoConfiguration.class,
+                        BatchPersistenceHealthAutoConfiguration.class,
+                        BatchPersistenceJdbcAutoConfiguration.class))
+                .withInitializer(context -> environment = context.getEnvironment())
+                .withPropertyValues(
+                        "batch-persistence.store=jdbc",
+                        "batch-persistence.directory=" + directory.resolve("batches"),
+                        "management.endpoints.web.exposure.include=*",
+                        "spring.main.web-application-type=none");
+    }
+
+    private ApplicationContextRunner runner() {
+        return bare().withBean("dataSource", DataSource.class, () -> database);
+    }
+
+    private static BatchPersistence persistence(AssertableApplicationContext context) {
+        return context.getBean(BatchPersistence.class);
+    }
+
+    // ------------------------------------------------------------- it works
+
+    @Test
+    void persistsMarksAndRecoversAndNeedsNoDirectory() {
+        runner().withBean("loki", Collecting.class).run(context -> {
+            assertThat(context).hasNotFailed().hasSingleBean(BatchStore.class);
+            assertThat(context.getBean(BatchStore.class)).isInstanceOf(JdbcBatchStore.class);
+            BatchPersistence persistence = persistence(context);
+            persistence.persistBatch("1", ENTRIES, "loki");
+            assertThat(persistence.find("1"))
+                    .hasValueSatisfying(batch -> assertThat(batch.entries()).isEqualTo(ENTRIES));
+            assertThatThrownBy(() -> persistence.persistBatch("1", ENTRIES, "loki"))
+                    .isInstanceOf(DuplicateBatchException.class);
+            assertThat(persistence.markBatchSuccess("1")).isTrue();
+            assertThat(persistence.find("1")).isEmpty();
+
+            BatchDelivery delivery = context.getBean(BatchDelivery.class);
+            assertThat(delivery.deliver("2", ENTRIES, "loki").outcome()).isEqualTo(Outcome.DELIVERED);
+            delivery.deliverAsync("3", ENTRIES, "loki");
+            await().untilAsserted(() ->
+                    assertThat(persistence.stats().total().delivered()).isEqualTo(3));
+            assertThat(context.getBean(Collecting.class).sent).containsExactly("2", "3");
+            assertThat(directory.resolve("batches")).doesNotExist();
+
+            persistence.persistBatch("4", ENTRIES, "kafka");
+            BatchPersistenceEndpoint endpoint = context.getBean(BatchPersistenceEndpoint.class);
+            assertThat(endpoint.summary().batches()).isEqualTo(1);
+            assertThat(endpoint.summary().problem()).isNull();
+            assertThat(health(context).getStatus()).isEqualTo(Status.UP);
+        });
+    }
+
+    static class Collecting implements BatchSender {
+        final List<String> sent = new CopyOnWriteArrayList<>();
+
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {
+            sent.add(batch.id());
+        }
+    }
+
+    @Test
+    void recoveredBatchesArePublishedAsEvents() {
+        runner().withBean(Listening.class).run(context -> {
+            context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki", Map.of("tenant", "a"));
+            await().until(() -> persistence(context).find("1").isEmpty());
+            assertThat(context.getBean(Listening.class).heard).containsExactly("1 a");
+        });
+    }
+
+    static class Listening {
+        final List<String> heard = new CopyOnWriteArrayList<>();
+
+        @EventListener
+        void on(RecoveredBatchEvent event) {
+            heard.add(event.batch().id() + " " + event.batch().context().get("tenant"));
+            event.acknowledge();
+        }
+    }
+
+    @Test
+    void whatOneInstanceLeavesInFlightIsSentByAnother() {
+        runner().run(one -> {
+            persistence(one).persistBatch("1", ENTRIES, "loki");
+            runner().withBean("loki", Collecting.class).run(other -> {
+                assertThat(persistence(other).find("1"))
+                        .hasValueSatisfying(batch -> assertThat(batch.state()).isEqualTo(BatchState.IN_FLIGHT));
+                one.close();
+                await().until(() -> other.getBean(Collecting.class).sent.equals(List.of("1")));
+                await().untilAsserted(() -> assertThat(
+                                persistence(other).stats().total().delivered())
+                        .isEqualTo(1));
+            });
+        });
+    }
+
+    @Test
+    void aPauseInOneInstanceIsObeyedByTheOthers() {
+        runner().run(one -> runner().withBean("loki", Collecting.class).run(other -> {
+            persistence(one).pause("loki");
+            persistence(other).recover(); // a round looks
+            assertDelivering(other, delivery -> delivery.deliver("1", ENTRIES, "loki"), Outcome.PENDING);
+            persistence(other).recover();
+            assertThat(other.getBean(Collecting.class).sent).isEmpty();
+            assertThat(health(other).getDetails().get("warnings").toString()).contains("loki is paused");
+            persistence(one).resume("loki");
+            await().until(() -> other.getBean(Collecting.class).sent.equals(List.of("1")));
+        }));
+    }
+
+    private interface Delivering {
+        io.batchpersistence.DeliveryResult with(BatchDelivery delivery);
+    }
+
+    private static void assertDelivering(AssertableApplicationContext context, Delivering delivering, Outcome outcome) {
+        assertThat(delivering.with(context.getBean(BatchDelivery.class)).outcome())
+                .isEqualTo(outcome);
+    }
+
+    private static Health health(AssertableApplicationContext context) {
+        Health health = context.getBean(BatchPersistenceHealthIndicator.class).health();
+        assertThat(health).isNotNull();
+        return health;
+    }
+
+    @Test
+    void withSomebodyElsesBatchPersistenceTheDatabaseIsLeftAlone() {
+        joining()
+                .withBean(BatchPersistence.class, BatchPersistenceEngine::disabled)
+                .run(context -> {
+                    assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);
+                    assertThatThrownBy(() -> batches(database, "batch_persistence_"))
+                            .isInstanceOf(BadSqlGrammarException.class);
+                });
+    }
+
+    @Test
+    void disabledLeavesTheDatabaseAlone() {
+        runner().withPropertyValues("batch-persistence.enabled=false").run(context -> {
+            assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);
+            assertThatThrownBy(() -> batches(database, "batch_persistence_"))
+                    .isInstanceOf(BadSqlGrammarException.class);
+        });
+    }
+
+    // --------------------------------------------------------- which DataSource
+
+    @Test
+    void theNamedOfSeveralIsUsed() {
+        JdbcDataSource other = newDatabase();
+        runner().withBean("logs", DataSource.class, () -> other)
+                .withPropertyValues(
+                        "batch-persistence.jdbc.data-source=logs", "batch-persistence.jdbc.table-prefix=logs_")
+                .run(context -> {
+                    persistence(context).persistBatch("1", ENTRIES, "loki");
+                    assertThat(batches(other, "logs_")).isEqualTo(1);
+                    assertThatThrownBy(() -> batches(database, "logs_")).isInstanceOf(BadSqlGrammarException.class);
+                });
+    }
+
+    @Test
+    void thePrimaryOfSeveralIsUsed() {
+        bare().withUserConfiguration(OnePrimary.class).run(context -> {
+            persistence(context).persistBatch("1", ENTRIES, "loki");
+            assertThat(batches(context.getBean("second", DataSource.class), "batch_persistence_"))
+                    .isEqualTo(1);
+        });
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    static class OnePrimary {
+        @Bean
+        DataSource first() {
+            return newDatabase();
+        }
+
+        @Bean
+        @Primary
+        DataSource second() {
+            return newDatabase();
+        }
+    }
+
+    private static int batches(DataSource database, String prefix) {
+        Integer count =
+                new JdbcTemplate(database).queryForObject("SELECT COUNT(*) FROM " + prefix + "batch", Integer.class);
+        return count == null ? 0 : count;
+    }
+
+    @Test
+    void noDataSourceIsExplained() {
+        bare().run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getDescription())
+                    .contains("batch_persistence.store is jdbc, but the application has no DataSource bean");
+            assertThat(analysis.getAction()).contains("spring.datasource.url", "batch_persistence.store to segment");
+        });
+    }
+
+    @Test
+    void severalDataSourcesWithoutAChoiceAreExplained() {
+        runner().withBean("logs", DataSource.class, JdbcStoreTest::newDatabase).run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getDescription()).contains("several DataSource beans", "'dataSource'", "'logs'");
+            assertThat(analysis.getAction()).contains("batch_persistence.jdbc.data_source", "@Primary");
+        });
+    }
+
+    @Test
+    void aDataSourceThatIsNotThereIsExplained() {
+        runner().withPropertyValues("batch-persistence.jdbc.data-source=logs").run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getDescription())
+                    .contains("batch_persistence.jdbc.data_source is 'logs'", "there is 'dataSource'", "It is set in");
+            assertThat(analysis.getAction()).contains("name of one of them");
+        });
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {"org.springframework.jdbc", "org.springframework.boot.jdbc", "org.springframework.boot.sql"})
+    void missingClassesAreExplained(String packageName) {
+        runner().withClassLoader(new FilteredClassLoader(packageName)).run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getDescription()).contains("batch_persistence.store is jdbc", "not on the class path");
+            assertThat(analysis.getAction()).contains("spring-boot-starter-jdbc");
+        });
+        assertThat(directory.resolve("batches")).doesNotExist();
+    }
+
+    /** As SpringApplication does it, too. */
+    private static final FailureHandler UNLESS_IT_MISSES_CLASSES =
+            FailureHandler.handleMessage((message, failure) -> {});
+
+    private FailureAnalysis analysis(Throwable failure) {
+        assertThat(failure).isNotNull();
+        ArgumentResolver arguments = ArgumentResolver.of(BeanFactory.class, new DefaultListableBeanFactory())
+                .and(Environment.class, environment);
+        return SpringFactoriesLoader.forDefaultResourceLocation()
+                .load(FailureAnalyzer.class, arguments, UNLESS_IT_MISSES_CLASSES)
+                .stream()
+                .map(analyzer -> analyzer.analyze(failure))
+                .filter(java.util.Objects::nonNull)
+                .findFirst()
+                .orElseThrow(() -> new AssertionError("nobody explains it", failure));
+    }
+
+    // ------------------------------------------------------------------ tables
+
+    @Test
+    void withoutTablesTheApplicationStartsAndSaysWhatIsMissing() {
+        runner().withPropertyValues("batch-persistence.jdbc.initialize-schema=never")
+                .run(context -> {
+                    assertThat(context).hasNotFailed();
+                    assertThat(health(context).getStatus()).isEqualTo(Status.DOWN);
+                    assertThat(health(context).getDetails().get("problem").toString())
+                            .contains("batch_persistence_", "missing", "initialize_schema");
+                    assertThatThrownBy(() -> persistence(context).persistBatch("1", ENTRIES, "loki"))
+                            .isInstanceOf(BatchPersistenceException.class)
+                            .hasMessageContaining("missing");
+                    assertThat(context.getBean(BatchPersistenceEndpoint.class)
+                                    .summary()
+                                    .problem())
+                            .contains("missing");
+                });
+    }
+
+    @Test
+    void theShippedScriptsMakeTheTablesBeforeTheStoreLooks() throws IOException {
+        Path script = directory.resolve("schema.sql");
+        try (InputStream shipped = JdbcBatchStore.class.getResourceAsStream("h2-1.sql")) {
+            assertThat(shipped).isNotNull();
+            // As docs/jdbc-spring.md says.
+            Files.writeString(
+                    script,
+                    new String(shipped.readAllBytes(), StandardCharsets.UTF_8)
+                            .replace("{p}", "batch_persistence_")
+                            .replace("{i}", "batch_persistence_"));
+        }
+        runner().withConfiguration(AutoConfigurations.of(DataSourceInitializationAutoConfiguration.class))
+                .withPropertyValues(
+                        "batch-persistence.jdbc.initialize-schema=never",
+                        "spring.sql.init.mode=always",
+                        "spring.sql.init.schema-locations=" + script.toUri())
+                .run(context -> {
+                    assertThat(health(context).getStatus()).isEqualTo(Status.UP);
+                    persistence(context).persistBatch("1", ENTRIES, "loki");
+                });
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"jdbc", "segment"})
+    void onlyTheStoreInTheDatabaseWaitsForItsInitialization(String store) {
+        runner().withConfiguration(AutoConfigurations.of(DataSourceInitializationAutoConfiguration.class))
+                .withPropertyValues("batch-persistence.store=" + store, "spring.sql.init.mode=always")
+                .run(context -> {
+                    assertThat(context).hasNotFailed();
+                    String[] before = context.getBeanFactory()
+                            .getBeanDefinition("batchStore")
+                            .getDependsOn();
+                    if (store.equals("jdbc")) {
+                        assertThat(before).contains("dataSourceScriptDatabaseInitializer");
+                    } else {
+                        assertThat(before).isNullOrEmpty();
+                    }
+                });
+    }
+
+    // --------------------------------------------------- a database that is down
+
+    /** Can be switched off. */
+    private static final class Switched extends AbstractDataSource {
+        private final DataSource target;
+        volatile boolean down = true;
+
+        Switched(DataSource target) {
+            this.target = target;
+        }
+
+        @Override
+        public Connection getConnection() throws SQLException {
+            if (down) {
+                throw new SQLException("connection refused", "08001");
+            }
+            return target.getConnection();
+        }
+
+        @Override
+        public Connection getConnection(String username, String password) throws SQLException {
+            return getConnection();
+        }
+    }
+
+    @Test
+    void withTheDatabaseDownTheApplicationStartsAndGoesOnByItself() {
+        Switched switched = new Switched(database);
+        bare().withBean("dataSource", DataSource.class, () -> switched)
+                .withBean("loki", Collecting.class)
+                .withPropertyValues("batch-persistence.jdbc.initialize-schema=always")
+                .run(context -> {
+                    assertThat(context).hasNotFailed();
+                    assertThat(health(context).getStatus()).isEqualTo(Status.DOWN);
+                    assertThat(health(context).getDetails().get("problem").toString())
+                            .contains("connection refused");
+                    assertThatThrownBy(() -> persistence(context).persistBatch("1", ENTRIES, "loki"))
+                            .isInstanceOf(BatchPersistenceException.class)
+                            .hasMessageContaining("connection refused");
+
+                    switched.down = false;
+                    await().until(() -> health(context).getStatus().equals(Status.UP));
+                    context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+                    await().until(() -> context.getBean(Collecting.class).sent.equals(List.of("1")));
+                });
+    }
+
+    // ---------------------------------------------------------- join_transaction
+
+    @Configuration(proxyBeanMethods = false)
+    static class Business {
+        @Bean
+        PlatformTransactionManager transactionManager(DataSource dataSource) {
+            return new DataSourceTransactionManager(dataSource);
+        }
+
+        @Bean
+        TransactionTemplate transaction(PlatformTransactionManager manager) {
+            return new TransactionTemplate(manager);
+        }
+
+        @Bean
+        Collecting loki() {
+            return new Collecting();
+        }
+    }
+
+    private ApplicationContextRunner joining() {
+        return runner().withUserConfiguration(Business.class)
+                .withPropertyValues("batch-persistence.jdbc.join-transaction=true");
+    }
+
+    @Test
+    void aBatchIsHeldExactlyIfItsTransactionCommits() {
+        joining().run(context -> {
+            TransactionTemplate transaction = context.getBean(TransactionTemplate.class);
+            BatchPersistence persistence = persistence(context);
+            transaction.executeWithoutResult(status -> {
+                persistence.persistBatch("1", ENTRIES, "loki");
+                assertThat(persistence.find("1")).as("seen by others").isEmpty();
+                status.setRollbackOnly();
+            });
+            assertThat(persistence.find("1")).isEmpty();
+            transaction.executeWithoutResult(status -> persistence.persistBatch("1", ENTRIES, "loki"));
+            assertThat(persistence.find("1"))
+                    .hasValueSatisfying(batch -> assertThat(batch.state()).isEqualTo(BatchState.IN_FLIGHT));
+            assertThat(persistence.markBatchSuccess("1")).isTrue();
+            assertThat(persistence.stats().total().isBalanced()).isTrue();
+
+            persistence.persistBatch("2", ENTRIES, "loki"); // in no transaction
+            assertThat(persistence.find("2")).isPresent();
+        });
+    }
+
+    @Test
+    void withoutItABatchIsHeldWhateverBecomesOfTheTransaction() {
+        runner().withUserConfiguration(Business.class).run(context -> {
+            context.getBean(TransactionTemplate.class).executeWithoutResult(status -> {
+                persistence(context).persistBatch("1", ENTRIES, "loki");
+                assertDelivering(context, delivery -> delivery.deliver("2", ENTRIES, "loki"), Outcome.DELIVERED);
+                status.setRollbackOnly();
+            });
+            assertThat(persistence(context).find("1")).isPresent();
+        });
+    }
+
+    @Test
+    void whatIsDeliveredWithinATransactionIsSentAfterItsCommit() {
+        joining().run(context -> {
+            Collecting sender = context.getBean(Collecting.class);
+            BatchDelivery delivery = context.getBean(BatchDelivery.class);
+            context.getBean(TransactionTemplate.class).executeWithoutResult(status -> {
+                assertDelivering(context, each -> each.deliver("1", ENTRIES, "loki"), Outcome.PENDING);
+                delivery.deliverAsync("2", ENTRIES, "loki");
+                persistence(context).recover();
+                assertThat(sender.sent).isEmpty();
+            });
+            await().untilAsserted(() -> assertThat(sender.sent).containsExactlyInAnyOrder("1", "2"));
+            await().untilAsserted(() ->
+                    assertThat(persistence(context).stats().total().delivered()).isEqualTo(2));
+        });
+    }
+
+    @Test
+    void whatIsPersistedAfterTheCompletionOfATransactionIsDurableByItself() {
+        joining().run(context -> {
+            List<Boolean> held = new CopyOnWriteArrayList<>(); // what is thrown there, Spring only logs
+            context.getBean(TransactionTemplate.class)
+                    .executeWithoutResult(status ->
+                            TransactionSynchronizationManager.registerSynchronization(new TransactionSynchronization() {
+                                @Override
+                                public void afterCompletion(int outcome) { // as @TransactionalEventListener does
+                                    persistence(context).persistBatch("1", ENTRIES, "loki");
+                                    held.add(persistence(context).find("1").isPresent());
+                                }
+                            }));
+            assertThat(held).containsExactly(true);
+        });
+    }
+
+    @Test
+    void aTransactionOnAnotherDataSourceIsNotJoined() {
+        JdbcDataSource other = newDatabase();
+        joining().run(context -> {
+            new TransactionTemplate(new DataSourceTransactionManager(other)).executeWithoutResult(status -> {
+                persistence(context).persistBatch("1", ENTRIES, "loki");
+                status.setRollbackOnly();
+            });
+            assertThat(persistence(context).find("1")).isPresent();
+        });
+    }
+
+    @Test
+    void whatIsDeliveredWithinATransactionThatIsRolledBackIsNeverSent() {
+        joining().run(context -> {
+            Collecting sender = context.getBean(Collecting.class);
+            BatchDelivery delivery = context.getBean(BatchDelivery.class);
+            context.getBean(TransactionTemplate.class).executeWithoutResult(status -> {
+                delivery.deliver("1", ENTRIES, "loki");
+                delivery.deliverAsync("2", ENTRIES, "loki");
+                status.setRollbackOnly();
+            });
+            delivery.deliverAsync("3", ENTRIES, "loki");
+            await().untilAsserted(() -> assertThat(sender.sent).isNotEmpty());
+            assertThat(sender.sent).containsExactly("3");
+            assertThat(persistence(context).stats().batches()).isLessThanOrEqualTo(1);
+        });
+    }
+
+    @Test
+    void aDataSourceThatJoinsTransactionsByItselfIsLookedThrough() {
+        bare().withBean("dataSource", DataSource.class, () -> new TransactionAwareDataSourceProxy(database))
+                .withUserConfiguration(Business.class)
+                .run(context -> {
+                    context.getBean(TransactionTemplate.class).executeWithoutResult(status -> {
+                        persistence(context).persistBatch("1", ENTRIES, "loki");
+                        assertThat(persistence(context).find("1")).isPresent();
+                        status.setRollbackOnly();
+                    });
+                    assertThat(persistence(context).find("1")).isPresent();
+                });
+    }
+}
