@@ -4,6 +4,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.jdbc.Books.Changes;
+import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.SQLException;
 import java.time.Instant;
@@ -149,7 +150,11 @@ final class Instance {
                 if (numbers == MOST_NUMBERS) {
                     throw e;
                 }
-                makeCounter(me, e.collectorType);
+                try {
+                    makeCounter(me, e.collectorType);
+                } catch (CommitUnknownException unknown) {
+                    log.debug("Whether there are counters now is seen at the next try", unknown);
+                }
             }
         }
     }
