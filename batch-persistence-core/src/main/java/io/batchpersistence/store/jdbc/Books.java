@@ -242,6 +242,7 @@ final class Books {
 
     void failed(String collectorType) {
         failedAttempts.computeIfAbsent(collectorType, type -> new LongAdder()).increment();
+        changed();
     }
 
     /** Those of this instance are known at once. */

@@ -85,7 +85,7 @@ final class Instance {
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition left = lock.newCondition();
-    private boolean leaving;
+    private volatile boolean leaving;
     private @Nullable Thread thread;
 
     Instance(Database database, Books books) {
@@ -206,6 +206,9 @@ final class Instance {
         try {
             if (number != old) {
                 return; // somebody else did
+            }
+            if (leaving) {
+                throw new IllegalStateException("the store is closed"); // nobody would give signs of life
             }
             number = database.write(tx -> tx.insert(
                     "INSERT INTO {p}instance (name, seen_at, lease_until) VALUES (?, {now}, {now} + ?)",
