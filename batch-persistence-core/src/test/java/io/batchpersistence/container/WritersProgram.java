@@ -45,6 +45,7 @@ final class WritersProgram {
             engine.persistBatch(id, entries(id, ENTRIES), COLLECTOR);
             say("acknowledged " + id);
             if (number % 3 == 0) {
+                say("marking " + id); // from here on it may be gone
                 engine.markBatchSuccess(id);
                 say("marked " + id);
             }

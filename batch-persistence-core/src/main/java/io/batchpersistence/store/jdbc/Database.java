@@ -5,6 +5,7 @@ import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.sql.SQLNonTransientConnectionException;
 import java.time.Clock;
 import java.time.Instant;
 import java.util.concurrent.ThreadLocalRandom;
@@ -235,6 +236,8 @@ final class Database {
             return dataSource.getConnection();
         } catch (SQLException e) {
             throw new NoConnection(e);
+        } catch (RuntimeException e) { // of a pool that says it in its own way
+            throw new NoConnection(new SQLNonTransientConnectionException(String.valueOf(e.getMessage()), "08001", e));
         }
     }
 

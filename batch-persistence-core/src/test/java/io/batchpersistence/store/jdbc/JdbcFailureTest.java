@@ -26,6 +26,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -254,6 +255,29 @@ class JdbcFailureTest extends JdbcTestBase {
         append(store, "c");
         assertThat(store.stats().problem()).isNull();
         assertThat(balanced(store).accepted()).isEqualTo(2);
+    }
+
+    @Test
+    void a_pool_that_throws_something_else_is_a_database_that_is_not_there_too() {
+        on(Kind.H2);
+        source = new FaultyDataSource(database.pool());
+        source.beforeConnection = what -> {
+            throw new IllegalStateException("Failed to initialize pool: connection refused");
+        };
+        JdbcBatchStore store = open(source, options -> options);
+        assertThat(store.stats().problem()).contains("connection refused");
+        assertThat(failure(store.append(batch("a")))).isInstanceOf(BatchPersistenceException.class);
+
+        source.recover();
+        store.beat();
+        append(store, "a");
+        assertThat(store.stats().problem()).isNull();
+        source.beforeConnection = what -> {
+            throw new IllegalStateException("the pool is closed");
+        };
+        assertThat(failure(store.append(batch("b")))).isInstanceOf(BatchPersistenceException.class);
+        source.recover();
+        append(store, "b");
     }
 
     @ParameterizedTest
