@@ -1540,8 +1540,15 @@ public abstract class BatchStoreContractTest {
             reopen();
             assertThat(store.stats().total())
                     .usingRecursiveComparison()
+                    // a store may write what has become of a batch into its bytes when it is closed
                     .ignoringFields(
-                            "failedAttempts", "inFlight", "pending", "inFlightVolume", "pendingVolume", "nextAttemptAt")
+                            "failedAttempts",
+                            "inFlight",
+                            "pending",
+                            "inFlightVolume",
+                            "pendingVolume",
+                            "deadVolume.bytes",
+                            "nextAttemptAt")
                     .isEqualTo(total);
         } finally {
             pool.shutdownNow();
