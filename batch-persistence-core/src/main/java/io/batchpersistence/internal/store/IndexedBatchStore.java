@@ -117,6 +117,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** While opening. */
     private int journalDamages;
 
+    private final long openingBegan;
+
     private @Nullable Consumer<Corruption> corruptionListener;
     private long fences;
     private long earliestLeaseEnd = NEVER;
@@ -156,7 +158,7 @@ public abstract class IndexedBatchStore implements BatchStore {
      * @param factory makes the payload log
      */
     protected IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory) {
-        long begin = System.nanoTime();
+        this.openingBegan = System.nanoTime();
         this.options = options;
         this.directoryLock =
                 DirectoryLock.acquire(disk, options.directory(), options.clock().instant());
@@ -175,7 +177,6 @@ public abstract class IndexedBatchStore implements BatchStore {
             writer.start();
             housekeeper.start();
             opened = true;
-            logOpened(TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begin));
         } catch (IOException e) {
             throw new BatchPersistenceException(
                     "the batches in " + options.directory().toAbsolutePath() + " can't be read: " + e.getMessage(), e);
@@ -200,7 +201,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- opening ---------------------------------------------------------------------------------
 
-    private void logOpened(long millis) {
+    /** To be called once the store is made. */
+    protected final void logOpened() {
+        long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - openingBegan);
         CollectorStats total = stats().total();
         long places = journalDamages;
         long lost = 0;

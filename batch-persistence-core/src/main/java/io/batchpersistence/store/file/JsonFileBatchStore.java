@@ -29,6 +29,8 @@ public final class JsonFileBatchStore extends IndexedBatchStore {
     }
 
     static JsonFileBatchStore open(DiskStoreOptions options, Disk disk) {
-        return new JsonFileBatchStore(options, disk);
+        JsonFileBatchStore store = new JsonFileBatchStore(options, disk);
+        store.logOpened();
+        return store;
     }
 }

@@ -29,6 +29,8 @@ public final class SegmentBatchStore extends IndexedBatchStore {
     }
 
     static SegmentBatchStore open(DiskStoreOptions options, Disk disk) {
-        return new SegmentBatchStore(options, disk);
+        SegmentBatchStore store = new SegmentBatchStore(options, disk);
+        store.logOpened();
+        return store;
     }
 }
