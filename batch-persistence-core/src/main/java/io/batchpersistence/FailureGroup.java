@@ -1,6 +1,7 @@
 package io.batchpersistence;
 
 import java.time.Instant;
+import java.util.Comparator;
 
 /**
  * Batches of one collector type whose last attempts failed for the same reason. Immutable.
@@ -13,6 +14,12 @@ import java.time.Instant;
  */
 public record FailureGroup(
         String collectorType, String reason, long batches, Instant firstFailure, Instant lastFailure) {
+
+    /** Those with most batches first; equal ones by collector type and reason. */
+    public static final Comparator<FailureGroup> MOST_BATCHES_FIRST = Comparator.comparingLong(FailureGroup::batches)
+            .reversed()
+            .thenComparing(FailureGroup::collectorType)
+            .thenComparing(FailureGroup::reason);
 
     /** What it is about; the reason is the collector's text, so it is kept to one line. */
     @Override

@@ -63,7 +63,7 @@ final class Housekeeper {
 
     /** Returns whether this thread was interrupted meanwhile. */
     boolean join() {
-        return StoreWriter.join(thread);
+        return Threads.join(thread);
     }
 
     /** Deletes files in which nothing is held, also the one being written. */

@@ -113,13 +113,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     private final Map<String, Flight> flights = new HashMap<>();
 
     private final Set<String> appending = new HashSet<>();
-    private final List<Corruption> corruptions = new ArrayList<>();
+    private final CorruptionReports corruptions = new CorruptionReports();
     /** While opening. */
     private int journalDamages;
 
     private final long openingBegan;
 
-    private @Nullable Consumer<Corruption> corruptionListener;
     private long fences;
     private long earliestLeaseEnd = NEVER;
 
@@ -205,17 +204,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     protected final void logOpened() {
         long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - openingBegan);
         CollectorStats total = stats().total();
-        long places = journalDamages;
-        long lost = 0;
-        lock.lock();
-        try {
-            for (Corruption corruption : corruptions) {
-                places++;
-                lost += corruption.batches();
-            }
-        } finally {
-            lock.unlock();
-        }
+        List<Corruption> found = corruptions.untold();
+        int places = journalDamages + found.size();
+        long lost = found.stream().mapToLong(Corruption::batches).sum();
         log.info(
                 "Batch store opened in {} ms: {} pending, {} dead, {}; directory {}, store {}, format {}, compression {}, sync {}",
                 millis,
@@ -518,33 +509,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                         corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
                         corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
                         corruption.quarantinedTo());
-        Consumer<Corruption> listener;
-        lock.lock();
-        try {
-            listener = corruptionListener;
-            if (listener == null) {
-                corruptions.add(corruption);
-            }
-        } finally {
-            lock.unlock();
-        }
-        if (listener != null) {
-            listener.accept(corruption);
-        }
+        corruptions.report(corruption);
     }
 
     @Override
     public void onCorruption(Consumer<Corruption> listener) {
-        List<Corruption> soFar;
-        lock.lock();
-        try {
-            corruptionListener = listener;
-            soFar = List.copyOf(corruptions);
-            corruptions.clear();
-        } finally {
-            lock.unlock();
-        }
-        soFar.forEach(listener);
+        corruptions.listen(listener);
     }
 
     // ---- claiming and settling -------------------------------------------------------------------
@@ -739,8 +709,13 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** A reason is kept in memory and has to fit in a journal frame; whoever wants all of it finds it in the log. */
-    private static String shortened(String reason) {
+    /**
+     * A reason is kept in memory and has to fit in a journal frame; whoever wants all of it finds it in the log.
+     *
+     * @param reason a failure's reason
+     * @return at most {@link #MAX_REASON} characters of it
+     */
+    public static String shortened(String reason) {
         return reason.length() <= MAX_REASON ? reason : reason.substring(0, MAX_REASON - 1) + "\u2026";
     }
 
@@ -1193,10 +1168,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
         List<FailureGroup> groups = new ArrayList<>();
         byType.forEach((type, reasons) -> reasons.forEach((reason, tried) -> groups.add(tried.toGroup(type, reason))));
-        groups.sort(Comparator.comparingLong(FailureGroup::batches)
-                .reversed()
-                .thenComparing(FailureGroup::collectorType)
-                .thenComparing(FailureGroup::reason));
+        groups.sort(FailureGroup.MOST_BATCHES_FIRST);
         return List.copyOf(groups.subList(0, Math.min(selector.limit(), groups.size())));
     }
 

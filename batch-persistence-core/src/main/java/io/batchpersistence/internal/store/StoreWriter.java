@@ -1041,7 +1041,7 @@ final class StoreWriter {
         } finally {
             lock.unlock();
         }
-        return join(thread);
+        return Threads.join(thread);
     }
 
     private void closeFiles() {
@@ -1054,18 +1054,5 @@ final class StoreWriter {
         } catch (RuntimeException | Error e) {
             log.error("Closing {} failed; what was persisted is safe", options.directory(), e);
         }
-    }
-
-    /** Returns whether this thread was interrupted meanwhile. */
-    static boolean join(Thread thread) {
-        boolean interrupted = false;
-        while (thread.isAlive()) {
-            try {
-                TimeUnit.SECONDS.timedJoin(thread, 1);
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        return interrupted;
     }
 }

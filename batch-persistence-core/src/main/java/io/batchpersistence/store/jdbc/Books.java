@@ -4,11 +4,13 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.internal.store.Cause;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -25,22 +27,6 @@ import org.jspecify.annotations.Nullable;
  * other. Nobody counts batches. Thread-safe.
  */
 final class Books {
-
-    /** Why a batch is gone. */
-    enum Cause {
-        DELIVERED(1),
-        EXPIRED(2),
-        EVICTED(3),
-        DISCARDED(4),
-        CORRUPT(5);
-
-        /** Its place among the counters. */
-        private final int column;
-
-        Cause(int column) {
-            this.column = column;
-        }
-    }
 
     /** In the order of {@link Changes}: first what only grows, then three for each state. */
     static final List<String> COLUMNS = List.of(
@@ -62,6 +48,11 @@ final class Books {
 
     private static final int ACCEPTED = 0;
     private static final int FIRST_STATE = 6;
+
+    /** Each cause has the column of its name. */
+    private static int column(Cause cause) {
+        return COLUMNS.indexOf(cause.name().toLowerCase(Locale.ROOT));
+    }
 
     private static final String ADD =
             COLUMNS.stream().map(column -> column + " = " + column + " + ?").collect(Collectors.joining(", "));
@@ -92,7 +83,7 @@ final class Books {
         }
 
         void gone(Row row, Cause cause) {
-            of(row.collectorType())[cause.column]++;
+            of(row.collectorType())[column(cause)]++;
             left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
         }
 
@@ -329,14 +320,14 @@ final class Books {
                 type,
                 new CollectorStats(
                         counts[ACCEPTED],
-                        counts[Cause.DELIVERED.column],
+                        counts[column(Cause.DELIVERED)],
                         counts[FIRST_STATE],
                         counts[FIRST_STATE + 3],
                         counts[FIRST_STATE + 6],
-                        counts[Cause.EXPIRED.column],
-                        counts[Cause.EVICTED.column],
-                        counts[Cause.DISCARDED.column],
-                        counts[Cause.CORRUPT.column],
+                        counts[column(Cause.EXPIRED)],
+                        counts[column(Cause.EVICTED)],
+                        counts[column(Cause.DISCARDED)],
+                        counts[column(Cause.CORRUPT)],
                         failed == null ? 0 : failed.sum(),
                         new BatchVolume(counts[FIRST_STATE + 1], counts[FIRST_STATE + 2]),
                         new BatchVolume(counts[FIRST_STATE + 4], counts[FIRST_STATE + 5]),

@@ -10,7 +10,8 @@ import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.SingleLine;
-import io.batchpersistence.store.jdbc.Books.Cause;
+import io.batchpersistence.internal.store.Cause;
+import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -399,15 +400,7 @@ final class GroupWriter {
         } finally {
             lock.unlock();
         }
-        boolean interrupted = false;
-        while (thread.isAlive() && Thread.currentThread() != thread) {
-            try {
-                thread.join();
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
+        if (Thread.currentThread() != thread && Threads.join(thread)) {
             Thread.currentThread().interrupt();
         }
     }

@@ -3,6 +3,7 @@ package io.batchpersistence.store.jdbc;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.SingleLine;
+import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -497,15 +498,7 @@ final class Instance {
 
     private void joinThread() {
         Thread running = thread;
-        boolean interrupted = false;
-        while (running != null && running.isAlive()) {
-            try {
-                running.join();
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
+        if (running != null && Threads.join(running)) {
             Thread.currentThread().interrupt();
         }
     }

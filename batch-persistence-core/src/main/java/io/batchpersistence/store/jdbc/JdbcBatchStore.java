@@ -16,7 +16,8 @@ import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.DamagedPayloadException;
-import io.batchpersistence.store.jdbc.Books.Cause;
+import io.batchpersistence.internal.store.Cause;
+import io.batchpersistence.internal.store.CorruptionReports;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Row.Content;
@@ -36,6 +37,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -75,17 +77,14 @@ public final class JdbcBatchStore implements BatchStore {
     private final Instance instance;
     private final GroupWriter writer;
 
-    private volatile boolean closed;
+    private final AtomicBoolean closed = new AtomicBoolean();
 
     /** Before that time, by the callers, no lease of this instance's ends. */
     private final ReentrantLock leases = new ReentrantLock();
 
     private Instant earliestLeaseEnd = Instant.MAX;
 
-    private final ReentrantLock lock = new ReentrantLock();
-    // guarded by the lock
-    private final List<Corruption> corruptions = new ArrayList<>();
-    private @Nullable Consumer<Corruption> corruptionListener;
+    private final CorruptionReports corruptions = new CorruptionReports();
 
     private JdbcBatchStore(DataSource dataSource, JdbcStoreOptions options, Database.Seams seams) {
         this.options = options;
@@ -129,7 +128,7 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     private void requireOpen() {
-        if (closed) {
+        if (closed.get()) {
             throw new IllegalStateException("the store is closed");
         }
     }
@@ -450,33 +449,12 @@ public final class JdbcBatchStore implements BatchStore {
                 corruption.batchId(),
                 corruption.collectorType(),
                 corruption.quarantinedTo());
-        Consumer<Corruption> listener;
-        lock.lock();
-        try {
-            listener = corruptionListener;
-            if (listener == null) {
-                corruptions.add(corruption);
-            }
-        } finally {
-            lock.unlock();
-        }
-        if (listener != null) {
-            listener.accept(corruption);
-        }
+        corruptions.report(corruption);
     }
 
     @Override
     public void onCorruption(Consumer<Corruption> listener) {
-        List<Corruption> soFar;
-        lock.lock();
-        try {
-            corruptionListener = listener;
-            soFar = List.copyOf(corruptions);
-            corruptions.clear();
-        } finally {
-            lock.unlock();
-        }
-        soFar.forEach(listener);
+        corruptions.listen(listener);
     }
 
     // ---- selecting -------------------------------------------------------------------------------
@@ -973,10 +951,7 @@ public final class JdbcBatchStore implements BatchStore {
             }
         }
         return merged.values().stream()
-                .sorted(Comparator.comparingLong(FailureGroup::batches)
-                        .reversed()
-                        .thenComparing(FailureGroup::collectorType)
-                        .thenComparing(FailureGroup::reason))
+                .sorted(FailureGroup.MOST_BATCHES_FIRST)
                 .limit(selector.limit())
                 .toList();
     }
@@ -1073,14 +1048,8 @@ public final class JdbcBatchStore implements BatchStore {
     /** Writes what waits and gives back what is in flight, if the database is there; it is given back later if it is not. */
     @Override
     public void close() {
-        lock.lock();
-        try {
-            if (closed) {
-                return;
-            }
-            closed = true;
-        } finally {
-            lock.unlock();
+        if (!closed.compareAndSet(false, true)) {
+            return;
         }
         writer.close();
         database.call("closing", () -> {

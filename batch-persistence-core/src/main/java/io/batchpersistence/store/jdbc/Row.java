@@ -12,6 +12,7 @@ import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.BatchLimits;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.store.IndexedBatchStore;
 import java.nio.charset.StandardCharsets;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -51,9 +52,6 @@ record Row(
     static final String WITH_HEADER = COLUMNS + ", header";
 
     static final String WITH_PAYLOAD = WITH_HEADER + ", format, compression, raw_length, payload_crc, payload";
-
-    /** Characters of a failure reason that are kept: as many as of the stores on disk. */
-    private static final int MAX_REASON = 4_096;
 
     static Row of(ResultSet row) throws SQLException {
         return new Row(
@@ -115,9 +113,9 @@ record Row(
 
     // ---- failures --------------------------------------------------------------------------------
 
-    /** A reason as it is kept; whoever wants all of it finds it in the log. */
+    /** A reason as it is kept, as much of it as by the stores on disk. */
     static String kept(String reason) {
-        String shortened = reason.length() <= MAX_REASON ? reason : reason.substring(0, MAX_REASON - 1) + "\u2026";
+        String shortened = IndexedBatchStore.shortened(reason);
         // Half a character, perhaps by shortening, is none: no database would take it.
         return Texts.escape(new String(shortened.getBytes(StandardCharsets.UTF_8), StandardCharsets.UTF_8));
     }
