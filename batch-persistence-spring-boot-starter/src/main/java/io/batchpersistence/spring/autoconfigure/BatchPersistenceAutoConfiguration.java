@@ -33,8 +33,8 @@ import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.util.function.SingletonSupplier;
 
 /**
- * {@link BatchPersistence} on disk, or in the store that {@link BatchPersistenceJdbcAutoConfiguration} makes, with recovery and cleanup on schedules of their own; or, with
- * {@code batch_persistence.enabled: false}, one that does nothing.
+ * {@link BatchPersistence} on disk, or in the store that {@link BatchPersistenceJdbcAutoConfiguration} makes, with recovery and
+ * cleanup on schedules of their own; or, with {@code batch_persistence.enabled: false}, one that does nothing.
  */
 @AutoConfiguration
 public final class BatchPersistenceAutoConfiguration {
