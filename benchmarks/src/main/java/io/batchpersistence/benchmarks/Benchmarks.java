@@ -70,7 +70,7 @@ public final class Benchmarks implements Callable<Integer> {
     @Option(names = "--seconds", description = "measured time of persist and async; default 2, full 3")
     private double seconds;
 
-    @Option(names = "--warmup", description = "before it, until code is compiled; default 2, full 3")
+    @Option(names = "--warmup", description = "before it, until code is compiled; default 8")
     private double warmup = -1;
 
     @Option(names = "--megabytes", description = "of raw log for the size on disk; default ${DEFAULT-VALUE}")
@@ -185,7 +185,7 @@ public final class Benchmarks implements Callable<Integer> {
     }
 
     private double warmup() {
-        return warmup >= 0 ? warmup : full ? 3 : 2;
+        return warmup >= 0 ? warmup : 8;
     }
 
     /** The stores asked for, or else those. */
