@@ -19,6 +19,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -137,13 +138,18 @@ class BadInputTest {
     }
 
     @Test
-    void anEntryOf50MegabytesIsKeptAndOneThatIsTooLargeRefused() {
-        LogEntry large = LogEntry.of(NOW, "INFO", "0123456789".repeat(5_000_000));
-        persistence.persistBatch("large", List.of(large), "loki");
+    void aBatchOf100MegabytesIsKept() {
+        String megabyte = "0123456789".repeat(100_000);
+        List<LogEntry> large = IntStream.range(0, 100)
+                .mapToObj(number -> LogEntry.of(NOW, "INFO", number + megabyte))
+                .toList();
+        persistence.persistBatch("large", large, "loki");
+        persistence.persistBatch("small", List.of(LogEntry.of(NOW, "INFO", "x")), "loki");
         assertThat(persistence.find("large"))
-                .hasValueSatisfying(batch ->
-                        assertThat(batch.entries().equals(List.of(large))).isTrue());
+                .hasValueSatisfying(
+                        batch -> assertThat(batch.entries().equals(large)).isTrue());
         assertThat(persistence.markBatchSuccess("large")).isTrue();
+        assertThat(persistence.find("small")).isPresent();
     }
 
     @Test
