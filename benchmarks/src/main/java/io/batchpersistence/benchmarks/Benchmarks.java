@@ -5,6 +5,7 @@ import io.batchpersistence.benchmarks.Candidate.Limit;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -33,14 +34,18 @@ public final class Benchmarks implements Callable<Integer> {
     @Option(names = "--full", description = "everything (hours), not the representative part (minutes)")
     private boolean full;
 
-    @Option(names = "--scenarios", split = ",", description = "some of: persist,async,reopen,drain,scale,steady,growth")
+    @Option(
+            names = "--scenarios",
+            split = ",",
+            description = "some of: persist,async,reopen,drain,recover,scale,steady,growth")
     private List<String> scenarios = List.of();
 
     @Option(
             names = "--stores",
             split = ",",
             description = "some of: segment,json-files,plain-append,json-per-batch,"
-                    + "otel-disk-buffering,rocksdb,h2-mvstore,artemis-journal,chronicle-queue,tape")
+                    + "otel-disk-buffering,rocksdb,h2-mvstore,artemis-journal,chronicle-queue,tape,"
+                    + "jdbc,plain-table,db-scheduler")
     private List<String> stores = List.of();
 
     @Option(
@@ -48,6 +53,9 @@ public final class Benchmarks implements Callable<Integer> {
             split = ",",
             description = "callers at the same time (persist); the first: writers (steady)")
     private List<Integer> threads = List.of();
+
+    @Option(names = "--workers", split = ",", description = "threads that take the backlog (recover); default 1,8")
+    private List<Integer> workers = List.of();
 
     @Option(
             names = "--entries",
@@ -58,7 +66,10 @@ public final class Benchmarks implements Callable<Integer> {
     @Option(names = "--sync", split = ",", description = "always,never (persist, async)")
     private List<String> sync = List.of("always", "never");
 
-    @Option(names = "--pending", split = ",", description = "batches of the backlog (reopen, drain, scale, growth)")
+    @Option(
+            names = "--pending",
+            split = ",",
+            description = "batches of the backlog (reopen, drain, recover, scale, growth)")
     private List<Integer> pending = List.of();
 
     @Option(names = "--failed", description = "scale: each batch has failed once, as in an outage")
@@ -102,12 +113,21 @@ public final class Benchmarks implements Callable<Integer> {
                     "where the stores' files go, and with them which disk is measured; default " + "${DEFAULT-VALUE}")
     private Path directory = Path.of("benchmarks/target/stores");
 
+    @Option(
+            names = "--postgresql",
+            paramLabel = "<URL>",
+            description =
+                    "JDBC URL of a PostgreSQL for jdbc, plain-table and db-scheduler, which make schemas benchmark_… in it and "
+                            + "drop them again; it is given to the processes as an argument, so let no password in it be a secret")
+    private @Nullable String postgresql;
+
     @Option(names = "--timeout", description = "seconds after which a process has failed; default ${DEFAULT-VALUE}")
     private long timeout = 1800;
 
     @Option(names = "--in-process", hidden = true, description = "no process of its own for each, for tests")
     private boolean inProcess;
 
+    private static final int BACKLOG = 10_000;
     private static final int BACKLOG_ENTRIES = 100;
     private static final List<Integer> PEERS_BACKLOGS = List.of(10_000, 20_000, 100_000);
     private static final int OWN_BACKLOG = 1_000_000;
@@ -130,7 +150,7 @@ public final class Benchmarks implements Callable<Integer> {
         Files.createDirectories(out);
         Files.createDirectories(directory);
         runner = inProcess ? Scenarios::run : new ChildJvm(out.resolve("children"));
-        List<String> known = List.of("persist", "async", "reopen", "drain", "scale", "steady", "growth");
+        List<String> known = List.of("persist", "async", "reopen", "drain", "recover", "scale", "steady", "growth");
         for (String scenario : scenarios) {
             if (!known.contains(scenario)) {
                 throw new IllegalArgumentException("there is no scenario '" + scenario + "'; there are " + known);
@@ -149,6 +169,9 @@ public final class Benchmarks implements Callable<Integer> {
         if (chosen.contains("reopen") || chosen.contains("drain")) {
             backlog(chosen.contains("reopen"), chosen.contains("drain"));
         }
+        if (chosen.contains("recover")) {
+            recover();
+        }
         if (chosen.contains("scale")) {
             scale();
         }
@@ -158,10 +181,24 @@ public final class Benchmarks implements Callable<Integer> {
         if (chosen.contains("steady")) {
             steady();
         }
-        new Report(measurements, Machine.describe(directory), description()).write(out);
+        new Report(measurements, machine(), description()).write(out);
         System.out.printf(
                 Locale.ROOT, "%nafter %.0f s: %s%n", (System.nanoTime() - began) / 1e9, out.resolve("results.md"));
         return 0;
+    }
+
+    private Map<String, String> machine() throws IOException {
+        Map<String, String> machine = Machine.describe(directory);
+        if (postgresql != null) {
+            String server;
+            try {
+                server = DatabasePlace.describe(postgresql);
+            } catch (SQLException e) {
+                server = "not reached: " + e.getMessage();
+            }
+            machine.put("database", server);
+        }
+        return machine;
     }
 
     private String description() {
@@ -238,7 +275,7 @@ public final class Benchmarks implements Callable<Integer> {
     }
 
     private void async() throws IOException {
-        List<Kind> own = List.of(OwnStore.SEGMENT, OwnStore.JSON_FILES);
+        List<Kind> own = List.of(OwnStore.SEGMENT, OwnStore.JSON_FILES, OwnStore.JDBC);
         for (String s : sync) {
             for (int repeat = 0; repeat < repeats(); repeat++) {
                 for (Kind kind : own.stream().filter(stores(own)::contains).toList()) {
@@ -259,9 +296,9 @@ public final class Benchmarks implements Callable<Integer> {
     private void backlog(boolean reopen, boolean drain) throws IOException {
         List<Integer> sizes = new ArrayList<>(PEERS_BACKLOGS);
         sizes.add(OWN_BACKLOG);
-        for (int n : or(pending, full ? sizes : List.of(10_000))) {
+        for (int n : or(pending, full ? sizes : List.of(BACKLOG))) {
             for (int repeat = 0; repeat < repeats(); repeat++) {
-                for (Kind kind : stores(Candidates.ALL)) {
+                for (Kind kind : stores(Candidates.IN_FILES)) {
                     Map<String, String> configuration = configuration("pending", n, "heap", BACKLOG_HEAP);
                     String tooMany = tooMany(n, kind);
                     Step step = step("fill", kind, BACKLOG_HEAP)
@@ -284,6 +321,27 @@ public final class Benchmarks implements Callable<Integer> {
 
     private static @Nullable String tooMany(int batches, Kind kind) {
         return batches >= OWN_BACKLOG && !kind.equals(OwnStore.SEGMENT) ? OWN_ONLY : null;
+    }
+
+    private void recover() throws IOException {
+        List<Kind> kinds = Candidates.SHARED.stream()
+                .filter(stores(Candidates.SHARED)::contains)
+                .toList();
+        for (int n : or(pending, List.of(BACKLOG))) {
+            for (int w : or(workers, List.of(1, 8))) {
+                for (int repeat = 0; repeat < repeats(); repeat++) {
+                    for (Kind kind : kinds) {
+                        Step step = step("fill", kind, HEAP)
+                                .with("entries", BACKLOG_ENTRIES)
+                                .with("pending", n)
+                                .with("workers", w);
+                        String notFilled = attempt(step, true).failure();
+                        measureInPlace("recover", kind, configuration("pending", n, "workers", w), notFilled, step);
+                        Scenarios.delete(directory.resolve(kind.name()));
+                    }
+                }
+            }
+        }
     }
 
     private void scale() throws IOException {
@@ -313,7 +371,7 @@ public final class Benchmarks implements Callable<Integer> {
         List<Integer> sizes = full ? List.of(1_000, 10_000, 100_000, OWN_BACKLOG) : List.of(1_000, 10_000);
         for (int n : or(pending, sizes)) {
             for (int repeat = 0; repeat < repeats(); repeat++) {
-                for (Kind kind : stores(Candidates.ALL)) {
+                for (Kind kind : stores(Candidates.IN_FILES)) {
                     String impossible =
                             kind.has(Limit.NEVER_SYNCS) ? kind.limits().get(Limit.NEVER_SYNCS) : tooMany(n, kind);
                     Step fill = step("fill", kind, BACKLOG_HEAP)
@@ -365,9 +423,13 @@ public final class Benchmarks implements Callable<Integer> {
     // ---- measuring ------------------------------------------------------------------------------
 
     private Step step(String work, Kind kind, String heap) {
-        Map<String, String> parameters = corpus == null
-                ? Map.of()
-                : Map.of("corpus", corpus.toAbsolutePath().toString());
+        Map<String, String> parameters = new LinkedHashMap<>();
+        if (corpus != null) {
+            parameters.put("corpus", corpus.toAbsolutePath().toString());
+        }
+        if (postgresql != null && kind.has(Limit.NEEDS_DATABASE)) {
+            parameters.put("postgresql", postgresql);
+        }
         Path place = directory.toAbsolutePath().resolve(kind.name());
         return new Step(work, kind.name(), place, heap, Duration.ofSeconds(timeout), parameters);
     }
@@ -387,6 +449,10 @@ public final class Benchmarks implements Callable<Integer> {
             Map<String, Double> values, @Nullable String failure) {}
 
     private Outcome attempt(Step step, boolean fresh) throws IOException {
+        String needsDatabase = Candidates.named(step.store()).limits().get(Limit.NEEDS_DATABASE);
+        if (needsDatabase != null && postgresql == null) {
+            return new Outcome(Map.of(), needsDatabase);
+        }
         if (fresh) {
             Scenarios.delete(step.directory());
         }

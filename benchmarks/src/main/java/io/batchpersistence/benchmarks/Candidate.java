@@ -107,7 +107,43 @@ interface Candidate extends AutoCloseable {
         /** What is pending is not known after opening. */
         PENDING_UNKNOWN,
         /** The batch id is not kept. */
-        NO_ID
+        NO_ID,
+        /** It keeps batches in a database, see {@link DatabasePlace}. */
+        NEEDS_DATABASE;
+
+        static final String NO_DATABASE_GIVEN = "needs a database: measured with --postgresql only";
+    }
+
+    /** A store of which several workers can take what is pending, no two of them the same. */
+    interface Shared extends Candidate {
+        /**
+         * Has everything that is pending taken, decoded and marked, as the store's own way is after an outage; returns when
+         * nothing is left.
+         *
+         * @param workers threads that do so at the same time
+         */
+        Recovered recover(int workers) throws Exception;
+    }
+
+    /**
+     * What was recovered.
+     *
+     * @param batches so many
+     * @param entries that were in them
+     */
+    record Recovered(long batches, long entries) {
+
+        static final Recovered NONE = new Recovered(0, 0);
+
+        Recovered and(Stored one) {
+            return new Recovered(batches + 1, entries + one.entries().size());
+        }
+
+        static Recovered sum(List<Recovered> parts) {
+            return new Recovered(
+                    parts.stream().mapToLong(Recovered::batches).sum(),
+                    parts.stream().mapToLong(Recovered::entries).sum());
+        }
     }
 
     /** Opens a store. */
@@ -116,7 +152,7 @@ interface Candidate extends AutoCloseable {
         /**
          * Opens it.
          *
-         * @param directory exists; empty, or left by the same store
+         * @param directory exists; empty, or left by the same store; for one in a database, {@link DatabasePlace#prepare prepared}
          * @param sync whether persisting forces to the device
          */
         Candidate open(Path directory, boolean sync) throws Exception;

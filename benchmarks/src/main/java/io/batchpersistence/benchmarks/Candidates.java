@@ -2,6 +2,7 @@ package io.batchpersistence.benchmarks;
 
 import io.batchpersistence.benchmarks.Candidate.Kind;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** All that are measured, in the order of the tables. */
 final class Candidates {
@@ -9,7 +10,8 @@ final class Candidates {
     /** What all others are compared to. */
     static final Kind BASELINE = PlainAppend.KIND;
 
-    static final List<Kind> ALL = List.of(
+    /** Those that keep batches in files. */
+    static final List<Kind> IN_FILES = List.of(
             OwnStore.SEGMENT,
             OwnStore.JSON_FILES,
             PlainAppend.KIND,
@@ -20,6 +22,15 @@ final class Candidates {
             ArtemisJournalStore.KIND,
             ChronicleQueueStore.KIND,
             TapeStore.KIND);
+
+    static final List<Kind> IN_DATABASE = List.of(OwnStore.JDBC, PlainTable.KIND, DbScheduler.KIND);
+
+    static final List<Kind> ALL =
+            Stream.concat(IN_FILES.stream(), IN_DATABASE.stream()).toList();
+
+    /** Those of which several workers can take what is pending. */
+    static final List<Kind> SHARED =
+            Stream.concat(Stream.of(OwnStore.SEGMENT), IN_DATABASE.stream()).toList();
 
     private Candidates() {}
 

@@ -1,13 +1,18 @@
 package io.batchpersistence.benchmarks;
 
+import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import io.batchpersistence.store.file.JsonFileBatchStore;
+import io.batchpersistence.store.jdbc.JdbcBatchStore;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayDeque;
@@ -15,11 +20,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
-import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** The stores of this project, with the defaults a user gets; only the bounds are out of the way. */
-final class OwnStore implements Candidate {
+final class OwnStore implements Candidate.Shared {
 
     private static final String GUARANTEE =
             "sync: checksummed, forced to the device, one force shared by all who wait; "
@@ -32,7 +36,7 @@ final class OwnStore implements Candidate {
             "defaults: protobuf by column, zstd, segments of 16 MiB; the bounds raised",
             GUARANTEE,
             Map.of(),
-            (directory, sync) -> new OwnStore(options(directory, sync), SegmentBatchStore::open));
+            (directory, sync) -> new OwnStore(SegmentBatchStore.open(options(directory, sync)), () -> {}));
 
     static final Kind JSON_FILES = new Kind(
             "json-files",
@@ -41,26 +45,52 @@ final class OwnStore implements Candidate {
             "defaults; one document a batch by temporary file, force, rename, directory force; the bounds raised",
             GUARANTEE,
             Map.of(),
-            (directory, sync) -> new OwnStore(options(directory, sync), JsonFileBatchStore::open));
+            (directory, sync) -> new OwnStore(JsonFileBatchStore.open(options(directory, sync)), () -> {}));
+
+    static final Kind JDBC = new Kind(
+            "jdbc",
+            "JDBC store (this project)",
+            true,
+            "defaults: protobuf by column, zstd, one writer that commits what waits in groups; the bounds raised; a pool with 4 "
+                    + "connections more than callers",
+            "sync: committed, with synchronous_commit on, one commit shared by all who wait; no sync: with synchronous_commit "
+                    + "off. Marks likewise. Checksummed.",
+            Map.of(Limit.NEEDS_DATABASE, Limit.NO_DATABASE_GIVEN),
+            OwnStore::jdbc);
 
     static final String COLLECTOR = "loki";
     static final Instant LATER = Instant.parse("2100-01-01T00:00:00Z");
 
+    private static final int MOST_BATCHES = 10_000_000;
+    private static final long MOST_BYTES = 64L << 30;
     private static final int MOST_CLAIMED = 100;
 
     private final BatchStore store;
+    private final Runnable afterClosing;
     private final Queue<BatchStore.Claim> claimed = new ArrayDeque<>();
     private int claim = 1; // the first read is of one batch, as of every store
 
-    private OwnStore(DiskStoreOptions options, Function<DiskStoreOptions, BatchStore> opener) {
-        this.store = opener.apply(options);
+    private OwnStore(BatchStore store, Runnable afterClosing) {
+        this.store = store;
+        this.afterClosing = afterClosing;
+    }
+
+    private static OwnStore jdbc(Path directory, boolean sync) throws IOException {
+        DatabasePlace place = DatabasePlace.of(directory);
+        HikariDataSource pool = place.pool(sync);
+        JdbcStoreOptions options = JdbcStoreOptions.builder()
+                .schema(place.schema())
+                .maxBatches(MOST_BATCHES)
+                .maxBytes(MOST_BYTES)
+                .build();
+        return new OwnStore(JdbcBatchStore.open(pool, options), pool::close);
     }
 
     private static DiskStoreOptions options(Path directory, boolean sync) {
         return DiskStoreOptions.builder(directory)
                 .sync(sync ? SyncPolicy.ALWAYS : SyncPolicy.NEVER)
-                .maxBatches(10_000_000)
-                .maxDiskUsage(64L << 30)
+                .maxBatches(MOST_BATCHES)
+                .maxDiskUsage(MOST_BYTES)
                 .segmentSize(16 << 20)
                 .build();
     }
@@ -105,6 +135,24 @@ final class OwnStore implements Candidate {
         return next == null ? null : new Stored(next.batch().id(), next.batch().entries());
     }
 
+    /** One at a time, as the engine claims them for its workers. */
+    @Override
+    public Recovered recover(int workers) throws Exception {
+        return Recovered.sum(Scenarios.inParallel(workers, worker -> {
+            Recovered recovered = Recovered.NONE;
+            for (List<BatchStore.Claim> claims = claimOne(); !claims.isEmpty(); claims = claimOne()) {
+                PersistedBatch batch = claims.get(0).batch();
+                mark(batch.id());
+                recovered = recovered.and(new Stored(batch.id(), batch.entries()));
+            }
+            return recovered;
+        }));
+    }
+
+    private List<BatchStore.Claim> claimOne() {
+        return store.claim(COLLECTOR, BatchOrder.OLDEST_FIRST, Instant.now(), LATER, 1);
+    }
+
     @Override
     public void maintain() {
         store.reclaim();
@@ -118,5 +166,6 @@ final class OwnStore implements Candidate {
     @Override
     public void close() {
         store.close();
+        afterClosing.run();
     }
 }

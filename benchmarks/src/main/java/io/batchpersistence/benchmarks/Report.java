@@ -78,6 +78,13 @@ final class Report {
                     true,
                     List.of(ENTRIES, BATCHES, new Column("heap_mb", "heap MB", 1, 1))),
             new Table(
+                    "recover",
+                    "Recover",
+                    "A fresh process opens what another one left (which counts), and several workers take every batch, decode it and "
+                            + "mark it, no two of them the same.",
+                    true,
+                    List.of(ENTRIES, BATCHES)),
+            new Table(
                     "scale",
                     "A large backlog in a small heap",
                     "The latency is that of persisting with fsync right after opening, one thread.",
@@ -221,6 +228,8 @@ final class Report {
                         .map(entry -> entry.getKey() + " " + entry.getValue())
                         .collect(Collectors.joining(", ")))
                 .append("**\n\n");
+        Row segment = best(some, OwnStore.SEGMENT::equals);
+        boolean inDatabase = best(some, kind -> kind.has(Limit.NEEDS_DATABASE)) != null;
         Row baseline = best(some, Candidates.BASELINE::equals);
         Row peer = best(some, kind -> !kind.own() && !kind.equals(Candidates.BASELINE));
         Row marking = best(some, kind -> !kind.own() && !kind.equals(Candidates.BASELINE) && !kind.has(Limit.NO_MARK));
@@ -229,6 +238,9 @@ final class Report {
         table.columns().forEach(column -> titles.add(column.title()));
         if (table.compared()) {
             titles.addAll(List.of("× plain append", "× best peer", "× best peer that marks"));
+            if (inDatabase) {
+                titles.add("× segment store");
+            }
         }
         line(md, titles);
         md.append("|---|").append("---:|".repeat(titles.size() - 1)).append('\n');
@@ -253,6 +265,9 @@ final class Report {
             if (table.compared()) {
                 for (Row other : new Row[] {baseline, peer, marking}) {
                     cells.add(ratio(row, other));
+                }
+                if (inDatabase) {
+                    cells.add(ratio(row, segment));
                 }
             }
             if (failure != null) { // some repeats did, some did not

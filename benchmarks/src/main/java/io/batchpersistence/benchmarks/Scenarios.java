@@ -3,6 +3,7 @@ package io.batchpersistence.benchmarks;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.benchmarks.Candidate.Limit;
+import io.batchpersistence.benchmarks.Candidate.Recovered;
 import io.batchpersistence.benchmarks.Candidate.Stored;
 import io.batchpersistence.benchmarks.Statistics.Durations;
 import java.io.IOException;
@@ -11,6 +12,7 @@ import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.sql.SQLException;
 import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -38,6 +40,9 @@ import java.util.stream.Stream;
 final class Scenarios {
 
     private static final int IN_FLIGHT = 256;
+    /** Of a pool, beyond one for each caller: for what a store or its peer does by itself. */
+    private static final int MORE_CONNECTIONS = 4;
+
     private static final double MICRO = 1e3;
     private static final double MEGA = 1e6;
 
@@ -63,6 +68,7 @@ final class Scenarios {
             case "fill" -> scenarios.fill();
             case "reopen" -> scenarios.reopen();
             case "drain" -> scenarios.drain();
+            case "recover" -> scenarios.recover();
             case "scale" -> scenarios.scale();
             case "growth" -> scenarios.growth();
             case "steady" -> scenarios.steady();
@@ -71,7 +77,23 @@ final class Scenarios {
     }
 
     private Candidate open(boolean sync) throws Exception {
-        return kind.opener().open(step.directory(), sync);
+        return open(step.directory(), sync);
+    }
+
+    private Candidate open(Path directory, boolean sync) throws Exception {
+        if (isInDatabase()) {
+            DatabasePlace.prepare(directory, step.text("postgresql"), callers() + MORE_CONNECTIONS);
+        }
+        return kind.opener().open(directory, sync);
+    }
+
+    private boolean isInDatabase() {
+        return kind.has(Limit.NEEDS_DATABASE);
+    }
+
+    private int callers() {
+        Map<String, String> parameters = step.parameters();
+        return Integer.parseInt(parameters.getOrDefault("workers", parameters.getOrDefault("threads", "1")));
     }
 
     /** So many digits that text order is the order of creation, which stores with sorted keys are fastest with. */
@@ -92,12 +114,12 @@ final class Scenarios {
         // A disk that is slow to force would leave code cold: half of the warm-up goes without sync, somewhere else.
         Path elsewhere = step.directory().resolve("warm-up");
         Files.createDirectory(elsewhere);
-        try (Candidate store = kind.opener().open(elsewhere, kind.has(Limit.ALWAYS_SYNCS))) {
+        try (Candidate store = open(elsewhere, kind.has(Limit.ALWAYS_SYNCS))) {
             persistAndMark(store, threads, warmup);
         }
         delete(elsewhere); // and with it what the operating system would still have to write
         Path directory = Files.createDirectory(step.directory().resolve("measured"));
-        try (Candidate store = kind.opener().open(directory, step.flag("sync"))) {
+        try (Candidate store = open(directory, step.flag("sync"))) {
             persistAndMark(store, threads, warmup);
             long flushes = Machine.deviceFlushes(step.directory());
             Load load = persistAndMark(store, threads, step.decimal("seconds"));
@@ -163,12 +185,14 @@ final class Scenarios {
         return new Load(Statistics.sorted(durations), took);
     }
 
+    /** Something that several threads do. */
     @FunctionalInterface
-    private interface Worker<T> {
+    interface Worker<T> {
         T work(int thread) throws Exception;
     }
 
-    private static <T> List<T> inParallel(int threads, Worker<T> worker) throws Exception {
+    /** What each of the threads has got. */
+    static <T> List<T> inParallel(int threads, Worker<T> worker) throws Exception {
         ExecutorService executor = Executors.newFixedThreadPool(threads);
         try {
             List<Callable<T>> tasks = new ArrayList<>();
@@ -197,7 +221,7 @@ final class Scenarios {
                 raw += Corpus.rawBytes(payload(batches));
             }
         }
-        return Map.of("disk_per_raw", (double) diskBytes(step.directory()) / raw);
+        return Map.of("disk_per_raw", (double) diskBytes() / raw);
     }
 
     // ---- async: many appends of one thread ------------------------------------------------------
@@ -258,6 +282,10 @@ final class Scenarios {
             if (step.flag("failed")) {
                 failOnce(((OwnStore) store).store(), batches);
             }
+        }
+        if (isInDatabase()) {
+            // A backlog is older than a minute, and autovacuum has seen it.
+            DatabasePlace.of(step.directory()).execute("ANALYZE");
         }
         return Map.of("fill_s", (System.nanoTime() - start) / 1e9);
     }
@@ -331,6 +359,22 @@ final class Scenarios {
         values.put("batches_per_s", batches / took);
         values.put("heap_mb", Math.max(heapAfterGc(), most) / MEGA);
         return values;
+    }
+
+    private Map<String, Double> recover() throws Exception {
+        long start = System.nanoTime();
+        try (Candidate.Shared store = (Candidate.Shared) open(true)) {
+            Recovered recovered = store.recover(step.integer("workers"));
+            double took = (System.nanoTime() - start) / 1e9;
+            if (recovered.batches() != step.integer("pending") || store.pending() != 0) {
+                throw new IllegalStateException("of " + step.text("pending") + " pending batches, "
+                        + recovered.batches() + " were recovered, and " + store.pending() + " are left");
+            }
+            Map<String, Double> values = new LinkedHashMap<>();
+            values.put("entries_per_s", recovered.entries() / took);
+            values.put("batches_per_s", recovered.batches() / took);
+            return values;
+        }
     }
 
     /** What a backlog costs in a small heap. */
@@ -455,11 +499,8 @@ final class Scenarios {
                         LockSupport.parkNanos(wait);
                     }
                     long live = store.liveBytes() >= 0 ? store.liveBytes() : stuckBytes.sum();
-                    windows.add(Window.of(
-                            (until - start) / 1e9,
-                            current.getAndSet(newWindow(writers)),
-                            diskBytes(step.directory()),
-                            live));
+                    windows.add(
+                            Window.of((until - start) / 1e9, current.getAndSet(newWindow(writers)), diskBytes(), live));
                     store.maintain();
                 }
                 long persisted = 0;
@@ -585,15 +626,20 @@ final class Scenarios {
         return ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed();
     }
 
-    /** With all that is in it; nothing if it is not there. */
+    /** With all that is in it, and in the schemas that belong to it; nothing if it is not there. */
     static void delete(Path directory) throws IOException {
         if (Files.exists(directory)) {
             try (Stream<Path> files = Files.walk(directory)) {
                 for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+                    DatabasePlace.dropNamedBy(file);
                     Files.deleteIfExists(file);
                 }
             }
         }
+    }
+
+    private long diskBytes() throws IOException, SQLException {
+        return isInDatabase() ? DatabasePlace.of(step.directory()).bytes() : diskBytes(step.directory());
     }
 
     /** Bytes the files take, whatever they have reserved or left out: blocks where the file system tells, else lengths. */

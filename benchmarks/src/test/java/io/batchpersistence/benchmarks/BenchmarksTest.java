@@ -73,6 +73,37 @@ class BenchmarksTest {
     }
 
     @Test
+    void withoutADatabaseItsStoresSayWhatTheyLack() throws Exception {
+        assertThat(run("--scenarios=persist,recover", "--stores=jdbc,plain-table", "--workers=1"))
+                .isZero();
+
+        assertThat(Files.readString(directory.resolve("out/results.md")))
+                .contains("| JDBC store (this project) | needs a database: measured with --postgresql only |")
+                .contains("| plain table | needs a database")
+                .doesNotContain("failed:");
+    }
+
+    @Test
+    void aTinyRunInADatabase() throws Exception {
+        int status = run(
+                "--in-process",
+                "--postgresql=" + TestUrl.postgresql(),
+                "--stores=segment,jdbc,plain-table,db-scheduler",
+                "--scenarios=persist,recover",
+                "--threads=2",
+                "--workers=2");
+
+        assertThat(status).isZero();
+        assertThat(Files.readString(directory.resolve("out/results.md")))
+                .contains("- database: PostgreSQL ", "× segment store", "## Persist and mark", "## Recover")
+                .contains("| JDBC store (this project) |", "| plain table |", "| db-scheduler |")
+                .doesNotContain("failed:");
+        try (Stream<Path> left = Files.list(directory.resolve("stores"))) {
+            assertThat(left).as("directories, and with them the schemas").isEmpty();
+        }
+    }
+
+    @Test
     void generatedLinesVaryAndAreTheSameEveryTime() throws Exception {
         List<List<LogEntry>> batches = Corpus.of(null).batches(100);
         assertThat(Corpus.of(null).batches(100)).isEqualTo(batches);

@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -44,7 +45,19 @@ class CandidateTest {
         return candidates().filter(kind -> !kind.has(Limit.NO_MARK));
     }
 
+    static Stream<Kind> shared() {
+        return Candidates.SHARED.stream();
+    }
+
+    @AfterEach
+    void dropSchema() throws IOException {
+        Scenarios.delete(directory);
+    }
+
     private Candidate open(Kind kind) throws Exception {
+        if (kind.has(Limit.NEEDS_DATABASE)) {
+            DatabasePlace.prepare(directory, TestUrl.postgresqlOrH2(), 8);
+        }
         try {
             return kind.opener().open(directory, !kind.has(Limit.NEVER_SYNCS));
         } catch (LinkageError e) { // IllegalAccessError, UnsatisfiedLinkError, NoClassDefFoundError
@@ -127,6 +140,20 @@ class CandidateTest {
                     .hasSize(BATCHES - 1)
                     .extracting(Stored::id)
                     .doesNotContain(id(gone));
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("shared")
+    void severalWorkersRecoverEachBatchOnce(Kind kind) throws Exception {
+        if (kind.equals(DbScheduler.KIND)) {
+            TestUrl.postgresql(); // elsewhere it has no lock-and-fetch
+        }
+        fill(kind);
+
+        try (Candidate.Shared store = (Candidate.Shared) open(kind)) {
+            assertThat(store.recover(3)).isEqualTo(new Candidate.Recovered(BATCHES, 20L * BATCHES));
+            assertThat(store.pending()).isZero();
         }
     }
 

@@ -71,6 +71,20 @@ class ReportTest {
     }
 
     @Test
+    void whatIsInADatabaseIsComparedToTheSegmentStoreToo() throws Exception {
+        List<Measurement> measurements = new ArrayList<>();
+        persist(measurements, "segment", 200_000);
+        persist(measurements, "jdbc", 30_000);
+        persist(measurements, "plain-table", 40_000);
+        new Report(measurements, Map.of(), "a test").write(out);
+
+        assertThat(Files.readString(out.resolve("results.md")))
+                .contains("× best peer that marks | × segment store |")
+                .contains("| JDBC store (this project) | 30,000 | 300 | 1.23 |  |  |  |  |  | 0.75 | 0.75 | 0.15 |");
+        assertThat(markdown).doesNotContain("× segment store");
+    }
+
+    @Test
     void whatFailedOrCannotStaysIn() {
         assertThat(markdown)
                 .contains("| Artemis journal | failed: \"no\" disk, left |")
