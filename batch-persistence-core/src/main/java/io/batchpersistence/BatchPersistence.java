@@ -92,6 +92,8 @@ public interface BatchPersistence extends AutoCloseable {
      * @param sender sends the batch
      * @return what became of it; a failure to send is in there, and not thrown
      * @throws IllegalArgumentException as above, as all that is thrown: the batch is not held then
+     * @throws IllegalStateException also if this thread is in a transaction that the batch would be part of: it must not be sent
+     *     before that is committed
      */
     DeliveryResult deliver(
             String batchId,

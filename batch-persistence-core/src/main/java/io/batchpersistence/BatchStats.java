@@ -13,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param maxDiskUsage their bound
  * @param problem why the store cannot take batches at the moment, in words for a person; {@code null} if it can
  * @param writes what was written since the store was opened
+ * @param instance this instance among those that share the store; {@code null} if it is nobody else's
  */
 public record BatchStats(
         Map<String, CollectorStats> collectors,
@@ -21,7 +22,8 @@ public record BatchStats(
         long diskUsage,
         long maxDiskUsage,
         @Nullable String problem,
-        Writes writes) {
+        Writes writes,
+        @Nullable Instance instance) {
 
     /**
      * How a store has written since it was opened. All are sums that only grow.
@@ -39,7 +41,16 @@ public record BatchStats(
         public static final Writes NONE = new Writes(0, 0, 0, 0, 0, 0);
     }
 
-    /** Of a store that does not count what it writes; for the parameters see the record. */
+    /**
+     * One of the instances of an application that share a store.
+     *
+     * @param name what operators know it by; need not be unique
+     * @param number by which the store tells it from the others; 0 while it has none
+     * @param alive how many give signs of life, this one included, as of its last one
+     */
+    public record Instance(String name, long number, int alive) {}
+
+    /** Of a store of one instance that does not count what it writes; for the parameters see the record. */
     public BatchStats(
             Map<String, CollectorStats> collectors,
             long batches,
@@ -47,7 +58,7 @@ public record BatchStats(
             long diskUsage,
             long maxDiskUsage,
             @Nullable String problem) {
-        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, Writes.NONE);
+        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, Writes.NONE, null);
     }
 
     /** Copies the map. */

@@ -52,6 +52,16 @@ public interface BatchStore extends AutoCloseable {
     }
 
     /**
+     * Whether what the calling thread appends now is part of a transaction of its own, which it may yet roll back: then it is not
+     * to be sent before.
+     *
+     * @return {@code false} unless the store is in a database, and set up for that
+     */
+    default boolean joinsTransaction() {
+        return false;
+    }
+
+    /**
      * Takes due batches of one collector type: pending ones whose next attempt is not after {@code now} become in flight.
      *
      * @param collectorType whose

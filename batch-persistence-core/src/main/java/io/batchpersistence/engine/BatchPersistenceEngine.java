@@ -532,7 +532,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             BatchSender sender) {
         Objects.requireNonNull(sender, "sender must not be null");
         ensureOpen();
-        Arrival arrival = new Arrival(newBatch(batchId, entries, collectorType, context));
+        NewBatch batch = newBatch(batchId, entries, collectorType, context);
+        if (store.joinsTransaction()) {
+            // Sent now, it would be sent although the transaction may be rolled back, marks would not find it, and the
+            // transaction's connection would wait for the collector.
+            throw new IllegalStateException("batch '" + batchId
+                    + "' can't be delivered within a transaction that batches are part of: it must not be sent before the commit."
+                    + " Persist it and send it after the commit, or call deliver outside of the transaction; with Spring,"
+                    + " BatchDelivery does that by itself");
+        }
+        Arrival arrival = new Arrival(batch);
         persist(arrival);
         try {
             return sendFirst(arrival.batch, sender);

@@ -94,6 +94,27 @@ class DeliverTest {
     }
 
     @Test
+    void within_a_transaction_that_the_batch_would_be_part_of_nothing_is_persisted_nor_sent() {
+        AtomicBoolean joined = new AtomicBoolean(true);
+        rebuild(new Bench(
+                new InMemoryBatchStore() {
+                    @Override
+                    public boolean joinsTransaction() {
+                        return joined.get();
+                    }
+                },
+                builder -> builder));
+        assertThatThrownBy(() -> deliver("a", up))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("before the commit")
+                .hasMessageContaining("BatchDelivery");
+        assertThat(taken).isEmpty();
+        assertThat(bench.isHeld("a")).isFalse();
+        joined.set(false);
+        assertThat(deliver("a", up).isDelivered()).isTrue();
+    }
+
+    @Test
     void failures_open_the_lane_and_then_batches_go_straight_to_disk_unburnt() {
         for (int i = 0; i < 3; i++) {
             assertThat(deliver("failed-" + i, DOWN).outcome()).isEqualTo(Outcome.PENDING);

@@ -1292,7 +1292,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                     diskUsage(),
                     options.maxDiskUsage(),
                     misplaced != null ? misplaced : writer.problem(),
-                    writer.writes(measuredDisk));
+                    writer.writes(measuredDisk),
+                    null);
         } finally {
             lock.unlock();
         }

@@ -71,6 +71,7 @@ final class Database {
 
     private volatile @Nullable Dialect dialect;
     private volatile boolean setsIsolation;
+    private volatile boolean embedded;
     /** The database's clock minus the callers'. */
     private volatile long ahead;
     /** The callers' clock for waits minus the one for ages: they may keep two, see {@link #noteNow}. */
@@ -249,11 +250,23 @@ final class Database {
         try (Connection connection = connect()) {
             // Elsewhere, what another transaction has committed meanwhile would not be seen by the statements after it.
             setsIsolation = connection.getTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED;
-            dialect = Dialect.of(connection);
+            Dialect met = Dialect.of(connection);
+            embedded = met.isEmbedded(String.valueOf(connection.getMetaData().getURL()));
+            dialect = met;
         }
     }
 
+    /** Whether tables that are missing are made. */
+    boolean makesTables() {
+        return switch (options.initializeSchema()) {
+            case ALWAYS -> true;
+            case NEVER -> false;
+            case EMBEDDED -> embedded;
+        };
+    }
+
     private <T extends @Nullable Object> T once(Work<T> work, boolean transaction) throws SQLException {
+        var unused = dialect(); // until it has been met, nobody but who tries to meet it waits for a connection
         Connection connection = connect();
         boolean done = false;
         try (connection) {

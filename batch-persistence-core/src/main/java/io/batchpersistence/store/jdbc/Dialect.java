@@ -79,6 +79,11 @@ enum Dialect {
         };
     }
 
+    /** Whether that database lives in this process's memory, and nowhere else. */
+    boolean isEmbedded(String url) {
+        return this == H2 && url.startsWith("jdbc:h2:mem:");
+    }
+
     /** What its scripts are called by. */
     String id() {
         return id;

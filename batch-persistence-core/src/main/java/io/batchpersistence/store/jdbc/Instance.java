@@ -2,6 +2,7 @@ package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.jdbc.Books.Changes;
@@ -80,6 +81,7 @@ final class Instance {
     // ---- of the one that beats -------------------------------------------------------------------
 
     private volatile long lastBeat;
+    private volatile int alive;
     private long sweepsFrom = Long.MIN_VALUE;
 
     // ---- the thread ------------------------------------------------------------------------------
@@ -114,6 +116,11 @@ final class Instance {
     /** A claim of which nobody knows whether it was committed: what it took, if anything, is given back. */
     void lost(long fence) {
         lostClaims.add(fence);
+    }
+
+    /** As of the last sign of life. */
+    BatchStats.Instance status() {
+        return new BatchStats.Instance(database.options().instanceName(), number, alive);
     }
 
     /** Its number. */
@@ -299,6 +306,10 @@ final class Instance {
             sweep();
         }
         giveBackOfGone();
+        Integer counted = database.read(tx -> tx.one(
+                "SELECT COUNT(*) FROM {p}instance WHERE gone_at IS NULL AND lease_until >= {now}",
+                row -> row.getInt(1)));
+        alive = counted == null ? 0 : counted;
         database.write(tx -> tx.update(
                 "DELETE FROM {p}instance WHERE gone_at < {now} - ? AND id < ?", DAY_MILLIS, me)); // newest stays
         books.refreshIfOld();

@@ -167,6 +167,11 @@ public final class JdbcBatchStore implements BatchStore {
         }
     }
 
+    @Override
+    public boolean joinsTransaction() {
+        return options.transaction().get() != null;
+    }
+
     /**
      * Why there is no room; {@code null} if there is. While less than half is used, a look now and then is enough.
      */
@@ -997,7 +1002,8 @@ public final class JdbcBatchStore implements BatchStore {
                 bytes,
                 options.maxBytes(),
                 database.problem(),
-                writer.writes());
+                writer.writes(),
+                instance.status());
     }
 
     // ---- times -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param tablePrefix what the names of all tables begin with: letters, digits and underscores, at most 30
  * @param schema the schema that the tables are in; {@code null} for the connection's own
- * @param initializeSchema whether tables that are missing are created, and those of an earlier version upgraded
+ * @param initializeSchema when tables that are missing are created, and those of an earlier version upgraded
  * @param instanceName what operators know this instance by; need not be unique
  * @param lease how long after its last sign of life what this instance has in flight is given to the others
  * @param maxBatches most batches held by all instances together, dead letters included
@@ -30,7 +30,7 @@ import org.jspecify.annotations.Nullable;
 public record JdbcStoreOptions(
         String tablePrefix,
         @Nullable String schema,
-        boolean initializeSchema,
+        InitializeSchema initializeSchema,
         String instanceName,
         Duration lease,
         long maxBatches,
@@ -43,7 +43,19 @@ public record JdbcStoreOptions(
 
     private static final Pattern PREFIX = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,29}");
     private static final Pattern SCHEMA = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,62}");
-    private static final int MAX_NAME = 255;
+
+    /** Most characters of an instance's name. */
+    public static final int MAX_INSTANCE_NAME = 255;
+
+    /** When tables are created and upgraded. */
+    public enum InitializeSchema {
+        /** In a database that lives in this process's memory only, where nobody else can have made them. */
+        EMBEDDED,
+        /** In every database. */
+        ALWAYS,
+        /** By somebody else, with the scripts that are shipped. */
+        NEVER
+    }
 
     /**
      * Checks the values.
@@ -51,6 +63,7 @@ public record JdbcStoreOptions(
      * @throws IllegalArgumentException if one is out of its range
      */
     public JdbcStoreOptions {
+        Objects.requireNonNull(initializeSchema, "initialize schema must not be null");
         Objects.requireNonNull(format, "format must not be null");
         Objects.requireNonNull(compression, "compression must not be null");
         Objects.requireNonNull(clock, "clock must not be null");
@@ -64,12 +77,12 @@ public record JdbcStoreOptions(
             throw new IllegalArgumentException(
                     "schema must be 1 to 63 letters, digits and underscores, and not begin with a digit");
         }
-        if (instanceName.isBlank() || instanceName.length() > MAX_NAME) {
+        if (instanceName.isBlank() || instanceName.length() > MAX_INSTANCE_NAME) {
             throw new IllegalArgumentException(
-                    "instance name must not be blank, and have at most " + MAX_NAME + " characters");
+                    "instance name must not be blank, and have at most " + MAX_INSTANCE_NAME + " characters");
         }
         if (lease.compareTo(Duration.ofSeconds(1)) < 0 || lease.compareTo(Duration.ofDays(1)) > 0) {
-            throw new IllegalArgumentException("lease must be between 1 second and 1 day, but is " + lease);
+            throw new IllegalArgumentException("lease must be between 1 second and 1 day");
         }
         if (maxBatches < 1) {
             throw new IllegalArgumentException("max pending batches must be at least 1, but is " + maxBatches);
@@ -78,8 +91,7 @@ public record JdbcStoreOptions(
             throw new IllegalArgumentException("max disk usage must be at least 1 byte, but is " + maxBytes);
         }
         if (queryTimeout.isNegative() || queryTimeout.isZero() || queryTimeout.compareTo(Duration.ofHours(1)) > 0) {
-            throw new IllegalArgumentException(
-                    "query timeout must be positive, and at most an hour, but is " + queryTimeout);
+            throw new IllegalArgumentException("query timeout must be positive, and at most an hour");
         }
     }
 
@@ -98,7 +110,7 @@ public record JdbcStoreOptions(
 
         private String tablePrefix = "batch_persistence_";
         private @Nullable String schema;
-        private boolean initializeSchema = true;
+        private InitializeSchema initializeSchema = InitializeSchema.ALWAYS;
         private String instanceName = "instance";
         private Duration lease = Duration.ofSeconds(30);
         private long maxBatches = 1_000_000;
@@ -136,10 +148,20 @@ public record JdbcStoreOptions(
         /**
          * Sets whether tables are created and upgraded.
          *
-         * @param initializeSchema whether
+         * @param initializeSchema {@link InitializeSchema#ALWAYS} or {@link InitializeSchema#NEVER}
          * @return this
          */
         public Builder initializeSchema(boolean initializeSchema) {
+            return initializeSchema(initializeSchema ? InitializeSchema.ALWAYS : InitializeSchema.NEVER);
+        }
+
+        /**
+         * Sets when tables are created and upgraded.
+         *
+         * @param initializeSchema when
+         * @return this
+         */
+        public Builder initializeSchema(InitializeSchema initializeSchema) {
             this.initializeSchema = initializeSchema;
             return this;
         }

@@ -34,7 +34,7 @@ final class Schema {
      */
     static void prepare(Database database) throws SQLException {
         int version = version(database);
-        if (version < VERSION && database.options().initializeSchema()) {
+        if (version < VERSION && database.makesTables()) {
             log.info("Making the tables {}…, version {}", database.sql("{p}"), VERSION);
             try {
                 upgrade(database);

@@ -13,6 +13,7 @@ import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions.InitializeSchema;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -310,6 +311,42 @@ class JdbcFailureTest extends JdbcTestBase {
         database.update("DELETE FROM {p}schema_version WHERE version = 99");
     }
 
+    @ParameterizedTest
+    @EnumSource
+    void only_in_memory_does_embedded_make_tables(Kind kind) {
+        on(kind);
+        JdbcBatchStore store = open(database.pool(), options -> options.initializeSchema(InitializeSchema.EMBEDDED));
+        if (kind == Kind.H2) {
+            append(store, "a");
+        } else {
+            assertThat(store.stats().problem()).contains("missing");
+        }
+    }
+
+    @Test
+    void until_the_database_has_been_reached_only_whoever_looks_for_it_waits_for_a_connection() {
+        on(Kind.H2);
+        source = new FaultyDataSource(database.pool());
+        AtomicInteger attempts = new AtomicInteger();
+        source.beforeConnection = what -> {
+            attempts.incrementAndGet();
+            throw lost();
+        };
+        JdbcBatchStore store = open(source, options -> options.initializeSchema(InitializeSchema.EMBEDDED));
+        assertThat(store.stats().problem()).contains("the connection was lost");
+        assertThat(failure(store.append(batch("a")))).hasMessageContaining("the connection was lost");
+        assertThatExceptionOfType(BatchPersistenceException.class)
+                .isThrownBy(() -> claim(store))
+                .withMessageContaining("the connection was lost");
+        assertThatExceptionOfType(BatchPersistenceException.class)
+                .isThrownBy(() -> store.find("a"))
+                .withMessageContaining("the connection was lost");
+        assertThat(attempts).hasValue(1);
+        source.recover();
+        store.beat();
+        append(store, "a");
+    }
+
     // ---- the caller's transaction ----------------------------------------------------------------
 
     private final AtomicReference<Connection> business = new AtomicReference<>();
@@ -323,7 +360,9 @@ class JdbcFailureTest extends JdbcTestBase {
         append(store, "alone");
         try (Connection connection = database.pool().getConnection()) {
             connection.setAutoCommit(false);
+            assertThat(store.joinsTransaction()).isFalse();
             business.set(connection);
+            assertThat(store.joinsTransaction()).isTrue();
             append(store, "rolled back");
             connection.rollback();
             append(store, "committed");

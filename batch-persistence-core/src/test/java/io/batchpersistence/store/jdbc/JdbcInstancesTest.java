@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.BatchStore.Verdict;
@@ -51,6 +52,26 @@ class JdbcInstancesTest extends JdbcTestBase {
         CollectorStats stats = balanced(alive);
         assertThat(stats.accepted()).isEqualTo(2);
         assertThat(stats.delivered()).isEqualTo(2);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void each_knows_itself_and_how_many_are_alive(Kind kind) {
+        on(kind);
+        JdbcBatchStore one = open(database.pool(), options -> options.instanceName("one"));
+        JdbcBatchStore other = open(database.pool(), options -> options.instanceName("other"));
+        one.beat();
+        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 2));
+        assertThat(other.stats().instance()).isEqualTo(new BatchStats.Instance("other", 2, 2));
+        pass(LEASE.plusMillis(1), one);
+        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 1));
+        other.beat();
+        one.beat();
+        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 2));
+        assertThat(other.stats().instance()).isEqualTo(new BatchStats.Instance("other", 3, 2));
+        other.close();
+        one.beat();
+        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 1));
     }
 
     @ParameterizedTest

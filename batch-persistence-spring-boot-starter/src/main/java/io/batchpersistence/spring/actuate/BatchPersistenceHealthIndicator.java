@@ -28,8 +28,8 @@ import org.springframework.boot.health.contributor.Status;
  * <ul>
  *   <li>{@code DOWN}: batches can't be taken at the moment, the store says why.
  *   <li>{@link #DEGRADED}: batches are taken and nothing is lost, but somebody should look: a collector is down or paused, the
- *       oldest batch has waited for too long, the store is nearly full, batches were lost to damage on disk lately, or batches have nobody to
- *       hand them to. The detail {@code warnings} says which, and what to do. Restarting the application would not help, so this
+ *       oldest batch has waited for too long, the store is nearly full, batches were lost to damage lately, or batches have nobody to hand
+ *       them to. The detail {@code warnings} says which, and what to do. Restarting the application would not help, so this
  *       status leaves the application's overall status alone, and HTTP says 200; give it a place in {@code
  *       management.endpoint.health.status.order} to change that.
  *   <li>{@code UP}: everything else.
@@ -102,6 +102,13 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                 .withDetail("oldestPendingAge", oldest.toString())
                 .withDetail("fillLevel", Math.round(stats.fillLevel() * 1_000) / 1_000.0)
                 .withDetail("collectors", collectors(stats, lanes));
+        BatchStats.Instance instance = stats.instance();
+        if (instance != null) {
+            builder.withDetail(
+                    "instance",
+                    Map.<String, Object>of(
+                            "name", instance.name(), "number", instance.number(), "alive", instance.alive()));
+        }
         if (!unhandled.isEmpty()) {
             builder.withDetail("unhandledCollectorTypes", unhandled);
         }
@@ -155,7 +162,11 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
             warnings.add("Batches were lost to damage that was found at " + damage.at() + " in "
                     + SingleLine.of(String.valueOf(damage.what().file()))
                     + ": " + SingleLine.of(damage.what().reason())
-                    + ". See the log and the directory quarantine for what it hit, and check the disk.");
+                    + ". See the log for what it hit, and check the disk"
+                    + (damage.what().quarantinedTo() == null
+                            ? "."
+                            : "; the damaged bytes are kept in "
+                                    + SingleLine.of(String.valueOf(damage.what().quarantinedTo())) + "."));
         }
         if (!unhandled.isEmpty()) {
             warnings.add("Nobody takes batches of " + SingleLine.of(String.join(", ", unhandled))

@@ -69,7 +69,7 @@ public final class BatchPersistenceAutoConfiguration {
                     case JDBC ->
                         throw new InvalidSettingException(
                                 "store",
-                                "is jdbc, but spring-jdbc and spring-boot-jdbc are not on the class path",
+                                "is jdbc, but spring-jdbc and spring-boot-sql are not on the class path",
                                 "Add spring-boot-starter-jdbc (or another starter that brings it, such as"
                                         + " spring-boot-starter-data-jpa) and the driver of the database to the application's"
                                         + " dependencies, or set batch_persistence.store to segment.");

@@ -5,7 +5,6 @@ import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc;
-import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.InitializeSchema;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import java.time.Clock;
@@ -18,7 +17,6 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.springframework.aot.hint.RuntimeHints;
 import org.springframework.aot.hint.RuntimeHintsRegistrar;
-import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.BeanFactoryUtils;
 import org.springframework.beans.factory.ListableBeanFactory;
 import org.springframework.beans.factory.ObjectProvider;
@@ -26,11 +24,11 @@ import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnClass;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
-import org.springframework.boot.jdbc.EmbeddedDatabaseConnection;
 import org.springframework.boot.sql.init.dependency.DatabaseInitializationDependencyConfigurer;
 import org.springframework.boot.sql.init.dependency.DependsOnDatabaseInitialization;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Conditional;
+import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Import;
 import org.springframework.context.annotation.ImportRuntimeHints;
 import org.springframework.jdbc.datasource.ConnectionHolder;
@@ -43,12 +41,7 @@ import org.springframework.transaction.support.TransactionSynchronization;
  * {@code schema.sql} have made its tables. The rest is as with any other store.
  */
 @AutoConfiguration(before = BatchPersistenceAutoConfiguration.class)
-@ConditionalOnClass({
-    ConnectionHolder.class,
-    EmbeddedDatabaseConnection.class,
-    DependsOnDatabaseInitialization.class,
-    TransactionSynchronization.class
-})
+@ConditionalOnClass({ConnectionHolder.class, DependsOnDatabaseInitialization.class, TransactionSynchronization.class})
 @Conditional(OnJdbcStore.class)
 @EnableConfigurationProperties(BatchPersistenceProperties.class)
 @Import(DatabaseInitializationDependencyConfigurer.class)
@@ -64,57 +57,42 @@ public final class BatchPersistenceJdbcAutoConfiguration {
     /** For Spring. */
     BatchPersistenceJdbcAutoConfiguration() {}
 
-    // The database need not be there: the store opens all the same, says what is wrong, and tries again.
-    @Bean
+    // Of another store nobody knows whether its batches become parts of transactions, nor on which DataSource.
+    @Configuration(proxyBeanMethods = false)
     @ConditionalOnMissingBean({BatchStore.class, BatchPersistence.class})
-    @DependsOnDatabaseInitialization
-    BatchStore batchStore(
-            BatchPersistenceProperties properties, ListableBeanFactory beans, ObjectProvider<Clock> clock) {
-        Jdbc jdbc = properties.jdbc();
-        DataSource dataSource = dataSource(jdbc, beans);
-        SpringTransactions transactions = transactions(dataSource, beans);
-        JdbcStoreOptions options = properties.jdbcStoreOptions(
-                clock.getIfUnique(Clock::systemUTC),
-                makesTables(jdbc.initializeSchema(), dataSource),
-                () -> jdbc.joinTransaction() ? transactions.connection() : null);
-        JdbcBatchStore store = JdbcBatchStore.open(dataSource, options);
-        BatchStats stats = store.stats();
-        LOG.info(
-                "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}",
-                stats.problem() != null
-                        ? "the database can't be used yet"
-                        : stats.total().pending() + " pending, " + stats.total().dead() + " dead",
-                options.schema() == null ? "" : options.schema() + ".",
-                options.tablePrefix(),
-                options.instanceName(),
-                jdbc.joinTransaction());
-        return store;
-    }
+    static final class Store {
 
-    // Of another store nobody knows whether its batches become parts of transactions.
-    @Bean
-    @ConditionalOnMissingBean
-    BusinessTransactions batchBusinessTransactions(
-            BatchPersistenceProperties properties, ObjectProvider<BatchStore> store, ListableBeanFactory beans) {
-        Jdbc jdbc = properties.jdbc();
-        return store.getIfUnique() instanceof JdbcBatchStore && jdbc.joinTransaction()
-                ? transactions(dataSource(jdbc, beans), beans)
-                : BusinessTransactions.NONE;
-    }
+        @Bean
+        SpringTransactions batchBusinessTransactions(BatchPersistenceProperties properties, ListableBeanFactory beans) {
+            Jdbc jdbc = properties.jdbc();
+            return new SpringTransactions(dataSource(jdbc, beans), jdbc.joinTransaction(), task -> {
+                TaskScheduler scheduler =
+                        beans.getBean(BatchPersistenceAutoConfiguration.SCHEDULER, TaskScheduler.class);
+                var unused = scheduler.schedule(task, Instant.now());
+            });
+        }
 
-    private static SpringTransactions transactions(DataSource dataSource, BeanFactory beans) {
-        return new SpringTransactions(dataSource, task -> {
-            TaskScheduler scheduler = beans.getBean(BatchPersistenceAutoConfiguration.SCHEDULER, TaskScheduler.class);
-            var unused = scheduler.schedule(task, Instant.now());
-        });
-    }
-
-    private static boolean makesTables(InitializeSchema when, DataSource dataSource) {
-        return switch (when) {
-            case ALWAYS -> true;
-            case NEVER -> false;
-            case EMBEDDED -> EmbeddedDatabaseConnection.isEmbedded(dataSource); // one that is not there is not embedded
-        };
+        // The database need not be there: the store opens all the same, says what is wrong, and tries again.
+        @Bean
+        @DependsOnDatabaseInitialization
+        BatchStore batchStore(
+                BatchPersistenceProperties properties, SpringTransactions transactions, ObjectProvider<Clock> clock) {
+            JdbcStoreOptions options =
+                    properties.jdbcStoreOptions(clock.getIfUnique(Clock::systemUTC), transactions::connection);
+            JdbcBatchStore store = JdbcBatchStore.open(transactions.dataSource(), options);
+            BatchStats stats = store.stats();
+            LOG.info(
+                    "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}",
+                    stats.problem() != null
+                            ? "the database can't be used yet"
+                            : stats.total().pending() + " pending, "
+                                    + stats.total().dead() + " dead",
+                    options.schema() == null ? "" : options.schema() + ".",
+                    options.tablePrefix(),
+                    options.instanceName(),
+                    properties.jdbc().joinTransaction());
+            return store;
+        }
     }
 
     private static DataSource dataSource(Jdbc jdbc, ListableBeanFactory beans) {

@@ -3,6 +3,7 @@ package io.batchpersistence.spring.autoconfigure;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.spring.actuate.BatchObservations;
 import io.batchpersistence.spring.actuate.BatchPersistenceMetrics;
+import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Store;
 import io.micrometer.core.instrument.MeterRegistry;
 import java.time.Clock;
 import org.springframework.beans.factory.ObjectProvider;
@@ -33,7 +34,9 @@ public final class BatchPersistenceMetricsAutoConfiguration {
             ObjectProvider<BatchPersistenceProperties> properties) {
         BatchPersistenceProperties known = properties.getIfUnique();
         return new BatchPersistenceMetrics(
-                persistence, clock.getIfUnique(Clock::systemUTC), known == null ? null : known.path());
+                persistence,
+                clock.getIfUnique(Clock::systemUTC),
+                known == null || known.store() == Store.JDBC ? null : known.path());
     }
 
     @Bean

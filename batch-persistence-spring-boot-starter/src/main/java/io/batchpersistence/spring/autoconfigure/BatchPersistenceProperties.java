@@ -10,6 +10,7 @@ import io.batchpersistence.spring.operator.ShowEntries;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions.InitializeSchema;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.nio.file.InvalidPathException;
@@ -23,6 +24,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.context.properties.ConfigurationProperties;
@@ -236,16 +238,14 @@ public record BatchPersistenceProperties(
      * How the store in a database is set up.
      *
      * @param clock tells the time
-     * @param initializeSchema whether tables are made
      * @param transaction the connection of the transaction that the calling thread is in
      * @return options, with this host's name where there is no name
      */
-    JdbcStoreOptions jdbcStoreOptions(
-            Clock clock, boolean initializeSchema, Supplier<? extends @Nullable Connection> transaction) {
+    JdbcStoreOptions jdbcStoreOptions(Clock clock, Supplier<? extends @Nullable Connection> transaction) {
         return JdbcStoreOptions.builder()
                 .tablePrefix(jdbc.tablePrefix())
                 .schema(jdbc.schema())
-                .initializeSchema(initializeSchema)
+                .initializeSchema(jdbc.initializeSchema())
                 .instanceName(or(jdbc.instanceName(), Jdbc.hostName()))
                 .lease(jdbc.lease())
                 .queryTimeout(jdbc.queryTimeout())
@@ -264,7 +264,7 @@ public record BatchPersistenceProperties(
      * @param dataSource Name of the DataSource bean. Needed if there are several and none is primary.
      * @param tablePrefix What the names of all tables begin with.
      * @param schema Schema that the tables are in. It must exist. Without it, the one that connections have.
-     * @param initializeSchema When missing tables are made at the start: in an embedded database, always, or never.
+     * @param initializeSchema When missing tables are made at the start: in a database in memory only, always, or never.
      * @param instanceName What operators know this instance by. The default is the name of the host.
      * @param lease How long after its last sign of life what an instance has in flight is given to the others. The same for all
      *     instances.
@@ -281,20 +281,6 @@ public record BatchPersistenceProperties(
             @DefaultValue("10s") Duration queryTimeout,
             @DefaultValue("false") boolean joinTransaction) {
 
-        private static final Pattern PREFIX = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,29}");
-        private static final Pattern SCHEMA = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,62}");
-        private static final int LONGEST_NAME = 255;
-
-        /** When missing tables are made. */
-        public enum InitializeSchema {
-            /** In an embedded database only, which nobody else can have made them in. */
-            EMBEDDED,
-            /** In every database. */
-            ALWAYS,
-            /** By somebody else, with the scripts that are shipped. */
-            NEVER
-        }
-
         /**
          * Checks the values.
          *
@@ -307,42 +293,49 @@ public record BatchPersistenceProperties(
                         "is blank, but must name a bean",
                         "Set the name of a DataSource bean, or remove it if there is only one.");
             }
-            if (!PREFIX.matcher(tablePrefix).matches()) {
-                throw new InvalidSettingException(
-                        "jdbc.table_prefix",
-                        "is '" + tablePrefix
-                                + "', but must be 1 to 30 letters, digits and underscores, and not begin with a"
-                                + " digit",
-                        "Set a prefix, for instance batch_persistence_.");
-            }
-            if (schema != null && !SCHEMA.matcher(schema).matches()) {
-                throw new InvalidSettingException(
-                        "jdbc.schema",
-                        "is '" + schema
-                                + "', but must be 1 to 63 letters, digits and underscores, and not begin with a digit",
-                        "Set the name of a schema that exists, or remove it: then it is the one that connections have.");
-            }
-            if (instanceName != null && (instanceName.isBlank() || instanceName.length() > LONGEST_NAME)) {
-                throw new InvalidSettingException(
+            possible(
+                    "jdbc.table_prefix",
+                    "'" + tablePrefix + "'",
+                    options -> options.tablePrefix(tablePrefix),
+                    "Set a prefix, for instance batch_persistence_.");
+            possible(
+                    "jdbc.schema",
+                    "'" + schema + "'",
+                    options -> options.schema(schema),
+                    "Set the name of a schema that exists, or remove it: then it is the one that connections have.");
+            if (instanceName != null) {
+                possible(
                         "jdbc.instance_name",
-                        instanceName.isBlank()
-                                ? "is blank, but operators are to know the instance by it"
-                                : "has " + instanceName.length() + " characters, but may have at most " + LONGEST_NAME,
+                        "'" + instanceName + "'",
+                        options -> options.instanceName(instanceName),
                         "Set a name, for instance ${HOSTNAME}, or remove it: then it is the host's.");
             }
-            if (lease.compareTo(Duration.ofSeconds(1)) < 0 || lease.compareTo(Duration.ofDays(1)) > 0) {
-                throw new InvalidSettingException(
-                        "jdbc.lease",
-                        "is " + text(lease) + ", but must be between 1s and 24h",
-                        "Set a duration, for instance 30s. A number without a unit is in milliseconds.");
-            }
-            positive(queryTimeout, "jdbc.query_timeout", "10s");
+            possible(
+                    "jdbc.lease",
+                    text(lease),
+                    options -> options.lease(lease),
+                    "Set a duration, for instance 30s. A number without a unit is in milliseconds.");
+            possible(
+                    "jdbc.query_timeout",
+                    text(queryTimeout),
+                    options -> options.queryTimeout(queryTimeout),
+                    "Set a duration, for instance 10s. A number without a unit is in milliseconds.");
             if (queryTimeout.compareTo(lease) >= 0) {
                 throw new InvalidSettingException(
                         "jdbc.query_timeout",
                         "is " + text(queryTimeout) + ", but batch_persistence.jdbc.lease is " + text(lease)
                                 + ": while it waits for one statement, an instance would be taken to be gone",
                         "Lower batch_persistence.jdbc.query_timeout or raise batch_persistence.jdbc.lease.");
+            }
+        }
+
+        /** What is possible is known to the store's own options; here it gets its key, and what to do. */
+        private static void possible(
+                String key, String value, UnaryOperator<JdbcStoreOptions.Builder> setting, String action) {
+            try {
+                var unused = setting.apply(JdbcStoreOptions.builder()).build();
+            } catch (IllegalArgumentException e) {
+                throw new InvalidSettingException(key, "is " + value + ": " + e.getMessage(), action);
             }
         }
 
@@ -356,7 +349,7 @@ public record BatchPersistenceProperties(
                 }
             }
             String known = name.isBlank() ? "instance" : name;
-            return known.length() > LONGEST_NAME ? known.substring(0, LONGEST_NAME) : known;
+            return known.substring(0, Math.min(known.length(), JdbcStoreOptions.MAX_INSTANCE_NAME));
         }
     }
 

@@ -18,23 +18,39 @@ final class SpringTransactions implements BusinessTransactions {
     private static final Logger LOG = SingleLine.logger(SpringTransactions.class);
 
     private final DataSource dataSource;
+    private final boolean joins;
     private final Executor executor;
 
-    SpringTransactions(DataSource dataSource, Executor executor) {
+    /**
+     * On one DataSource.
+     *
+     * @param dataSource where batches are kept
+     * @param joins whether batches become part of transactions
+     * @param executor does what is to be done after a commit
+     */
+    SpringTransactions(DataSource dataSource, boolean joins, Executor executor) {
         this.dataSource = dataSource;
+        this.joins = joins;
         this.executor = executor;
     }
 
+    DataSource dataSource() {
+        return dataSource;
+    }
+
     /**
-     * The connection of the transaction that the calling thread is in.
+     * The connection of the transaction that a batch which the calling thread persists now becomes part of.
      *
-     * @return {@code null} if it is in none on this DataSource, or in what comes after the completion of one
+     * @return {@code null} if it becomes part of none: the thread is in none on this DataSource, in what comes after the
+     *     completion of one, or in one that is only to read, where databases refuse to write
      * @throws BatchPersistenceException if the connection is broken
      */
     @Nullable
     Connection connection() {
-        if (!TransactionSynchronizationManager.isSynchronizationActive()
+        if (!joins
+                || !TransactionSynchronizationManager.isSynchronizationActive()
                 || !TransactionSynchronizationManager.isActualTransactionActive()
+                || TransactionSynchronizationManager.isCurrentTransactionReadOnly()
                 || !(TransactionSynchronizationManager.getResource(dataSource) instanceof ConnectionHolder holder)) {
             return null;
         }

@@ -157,10 +157,12 @@ class ActuatorAndWebServerTest {
         Path file = Path.of("0000000001.segment");
         health.onCorrupted(new Corruption(file, 7, 10, "torn tail", null, null, 0, null));
         assertThat(status(health)).as("nobody was promised what is lost").isEqualTo(Status.UP);
-        health.onCorrupted(new Corruption(file, 7, 10, "the payload's checksum is wrong", "b", "loki", 1, null));
+        Path kept = Path.of("quarantine", "0000000001.segment-7.damaged");
+        health.onCorrupted(new Corruption(file, 7, 10, "the payload's checksum is wrong", "b", "loki", 1, kept));
         clock.advance(Duration.ofHours(24).minusMillis(1));
         assertThat(status(health)).isEqualTo(BatchPersistenceHealthIndicator.DEGRADED);
-        assertThat(String.valueOf(health.health(true))).contains("0000000001.segment", "checksum is wrong");
+        assertThat(String.valueOf(health.health(true)))
+                .contains("in 0000000001.segment", "checksum is wrong", "the damaged bytes are kept in " + kept + ".");
         clock.advance(Duration.ofMillis(1));
         assertThat(status(health)).isEqualTo(Status.UP);
     }

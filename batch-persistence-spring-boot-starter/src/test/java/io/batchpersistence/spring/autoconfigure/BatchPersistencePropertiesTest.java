@@ -9,6 +9,7 @@ import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions.InitializeSchema;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.reflect.RecordComponent;
@@ -268,11 +269,9 @@ class BatchPersistencePropertiesTest {
     @Test
     void theStoreInADatabaseIsSetUpAsWritten() throws IOException {
         JdbcStoreOptions defaults = bind(yaml(
-                        "batch_persistence: { store: jdbc, jdbc: { instance_name: instance } }\n"))
+                        "batch_persistence: { store: jdbc, jdbc: { instance_name: instance, initialize_schema: always } }\n"))
                 .jdbcStoreOptions(
-                        Clock.systemUTC(),
-                        true,
-                        JdbcStoreOptions.builder().build().transaction());
+                        Clock.systemUTC(), JdbcStoreOptions.builder().build().transaction());
         assertThat(defaults)
                 .usingRecursiveComparison()
                 .ignoringFields("transaction")
@@ -285,10 +284,10 @@ class BatchPersistencePropertiesTest {
                   format: json
                   compression: none
                   jdbc: { table_prefix: logs_, schema: shipping, lease: 20s, query_timeout: 5s, join_transaction: true }
-                """)).jdbcStoreOptions(Clock.systemUTC(), false, () -> null);
+                """)).jdbcStoreOptions(Clock.systemUTC(), () -> null);
         assertThat(options.tablePrefix()).isEqualTo("logs_");
         assertThat(options.schema()).isEqualTo("shipping");
-        assertThat(options.initializeSchema()).isFalse();
+        assertThat(options.initializeSchema()).isEqualTo(InitializeSchema.EMBEDDED);
         assertThat(options.lease()).isEqualTo(Duration.ofSeconds(20));
         assertThat(options.queryTimeout()).isEqualTo(Duration.ofSeconds(5));
         assertThat(options.maxBatches()).isEqualTo(77);
@@ -345,11 +344,12 @@ class BatchPersistencePropertiesTest {
                 "store=jdbc;sync=never|batch_persistence.sync is never, but batch_persistence.store is jdbc",
                 "jdbc.join-transaction=true|batch_persistence.jdbc.join_transaction is true, but batch_persistence.store is segment",
                 "jdbc.data-source=' '|batch_persistence.jdbc.data_source is blank",
-                "jdbc.table-prefix=a.b|batch_persistence.jdbc.table_prefix is 'a.b'",
-                "jdbc.schema=1|batch_persistence.jdbc.schema is '1'",
-                "jdbc.instance-name=' '|batch_persistence.jdbc.instance_name is blank",
-                "jdbc.lease=999ms|batch_persistence.jdbc.lease is 999ms",
-                "jdbc.query-timeout=0|batch_persistence.jdbc.query_timeout is 0ms",
+                "jdbc.table-prefix=a.b|batch_persistence.jdbc.table_prefix is 'a.b': table prefix must be 1 to 30 letters",
+                "jdbc.schema=1|batch_persistence.jdbc.schema is '1': schema must be",
+                "jdbc.instance-name=' '|batch_persistence.jdbc.instance_name is ' ': instance name must not be blank",
+                "jdbc.lease=999ms|batch_persistence.jdbc.lease is 999ms: lease must be between 1 second and 1 day",
+                "jdbc.query-timeout=0|batch_persistence.jdbc.query_timeout is 0ms: query timeout must be positive",
+                "jdbc.query-timeout=2h;jdbc.lease=3h|batch_persistence.jdbc.query_timeout is 2h: query timeout must be positive, and at most an hour",
                 "jdbc.query-timeout=30s|batch_persistence.jdbc.query_timeout is 30s, but batch_persistence.jdbc.lease is 30s",
                 "recovery.include-collector-types=a,b;recovery.exclude-collector-types=b|both name b",
                 "collectors.loki.batch-timeout=-1s|batch_persistence.collectors.loki.batch_timeout is -1s",

@@ -18,22 +18,27 @@ import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.event.RecoveredBatchEvent;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
+import io.batchpersistence.store.jdbc.JdbcStoreOptions.InitializeSchema;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicInteger;
 import javax.sql.DataSource;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.h2.jdbcx.JdbcDataSource;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.support.DefaultListableBeanFactory;
@@ -61,6 +66,7 @@ import org.springframework.jdbc.datasource.AbstractDataSource;
 import org.springframework.jdbc.datasource.DataSourceTransactionManager;
 import org.springframework.jdbc.datasource.TransactionAwareDataSourceProxy;
 import org.springframework.transaction.PlatformTransactionManager;
+import org.springframework.transaction.TransactionDefinition;
 import org.springframework.transaction.support.TransactionSynchronization;
 import org.springframework.transaction.support.TransactionSynchronizationManager;
 import org.springframework.transaction.support.TransactionTemplate;
@@ -303,8 +309,7 @@ class JdbcStoreTest {
     }
 
     @ParameterizedTest
-    @ValueSource(
-            strings = {"org.springframework.jdbc", "org.springframework.boot.jdbc", "org.springframework.boot.sql"})
+    @ValueSource(strings = {"org.springframework.jdbc", "org.springframework.boot.sql"})
     void missingClassesAreExplained(String packageName) {
         runner().withClassLoader(new FilteredClassLoader(packageName)).run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
@@ -354,15 +359,24 @@ class JdbcStoreTest {
     @Test
     void theShippedScriptsMakeTheTablesBeforeTheStoreLooks() throws IOException {
         Path script = directory.resolve("schema.sql");
-        try (InputStream shipped = JdbcBatchStore.class.getResourceAsStream("h2-1.sql")) {
-            assertThat(shipped).isNotNull();
-            // As docs/jdbc-spring.md says.
-            Files.writeString(
-                    script,
-                    new String(shipped.readAllBytes(), StandardCharsets.UTF_8)
-                            .replace("{p}", "batch_persistence_")
-                            .replace("{i}", "batch_persistence_"));
+        int version = 1;
+        while (true) {
+            try (InputStream shipped = JdbcBatchStore.class.getResourceAsStream("h2-" + version + ".sql")) {
+                if (shipped == null) {
+                    break;
+                }
+                // As docs/jdbc-spring.md says.
+                Files.writeString(
+                        script,
+                        new String(shipped.readAllBytes(), StandardCharsets.UTF_8)
+                                .replace("{p}", "batch_persistence_")
+                                .replace("{i}", "batch_persistence_"),
+                        StandardOpenOption.CREATE,
+                        StandardOpenOption.APPEND);
+                version++;
+            }
         }
+        assertThat(version).isGreaterThan(1);
         runner().withConfiguration(AutoConfigurations.of(DataSourceInitializationAutoConfiguration.class))
                 .withPropertyValues(
                         "batch-persistence.jdbc.initialize-schema=never",
@@ -397,6 +411,8 @@ class JdbcStoreTest {
     /** Can be switched off. */
     private static final class Switched extends AbstractDataSource {
         private final DataSource target;
+        private final Thread starting = Thread.currentThread();
+        final AtomicInteger attemptsOfTheStart = new AtomicInteger();
         volatile boolean down = true;
 
         Switched(DataSource target) {
@@ -405,6 +421,9 @@ class JdbcStoreTest {
 
         @Override
         public Connection getConnection() throws SQLException {
+            if (Thread.currentThread() == starting) {
+                attemptsOfTheStart.incrementAndGet();
+            }
             if (down) {
                 throw new SQLException("connection refused", "08001");
             }
@@ -437,6 +456,77 @@ class JdbcStoreTest {
                     context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
                     await().until(() -> context.getBean(Collecting.class).sent.equals(List.of("1")));
                 });
+    }
+
+    /** Each attempt takes as long as the pool waits for a connection. */
+    @ParameterizedTest
+    @EnumSource
+    void withTheDatabaseDownTheStartWaitsForOneConnectionOnly(InitializeSchema when) {
+        Switched switched = new Switched(database);
+        bare().withBean("dataSource", DataSource.class, () -> switched)
+                .withUserConfiguration(Business.class)
+                .withPropertyValues(
+                        "batch-persistence.jdbc.initialize-schema=" + when,
+                        "batch-persistence.jdbc.join-transaction=true",
+                        "batch-persistence.recovery.exclude-failure-reasons=*401*")
+                .run(context -> {
+                    assertThat(context).hasNotFailed();
+                    assertThat(switched.attemptsOfTheStart).hasValue(1);
+                    assertThat(health(context).getDetails().get("problem").toString())
+                            .contains("connection refused");
+                });
+    }
+
+    @Test
+    void anEmbeddedDatabaseThatWasNotThereAtTheStartGetsItsTablesLater() {
+        Switched switched = new Switched(database);
+        bare().withBean("dataSource", DataSource.class, () -> switched).run(context -> {
+            switched.down = false;
+            await().until(() -> health(context).getStatus().equals(Status.UP));
+            persistence(context).persistBatch("1", ENTRIES, "loki");
+        });
+    }
+
+    // ------------------------------------------------------------------ health
+
+    @Test
+    void healthShowsTheInstanceAndHowManyAreAlive() {
+        named("one")
+                .run(one -> named("other").run(other -> {
+                    await().untilAsserted(() -> assertInstance(one, "one", 2));
+                    assertInstance(other, "other", 2);
+                    other.close();
+                    await().untilAsserted(() -> assertInstance(one, "one", 1));
+                }));
+    }
+
+    private ApplicationContextRunner named(String instance) {
+        return runner().withPropertyValues(
+                        "batch-persistence.jdbc.instance-name=" + instance,
+                        "batch-persistence.jdbc.lease=3s", // a sign of life each second
+                        "batch-persistence.jdbc.query-timeout=2s");
+    }
+
+    private static void assertInstance(AssertableApplicationContext context, String name, int alive) {
+        assertThat(health(context).getDetails().get("instance"))
+                .asInstanceOf(InstanceOfAssertFactories.MAP)
+                .containsEntry("name", name)
+                .containsEntry("alive", alive)
+                .hasEntrySatisfying(
+                        "number", number -> assertThat((Long) number).isPositive());
+    }
+
+    @Test
+    void healthSaysInWhichTableDamagedBatchesAreKept() {
+        runner().run(context -> {
+            persistence(context).persistBatch("1", ENTRIES, "loki");
+            new JdbcTemplate(database).update("UPDATE batch_persistence_batch SET payload_crc = payload_crc + 1");
+            assertThat(persistence(context).find("1")).isEmpty();
+            await().untilAsserted(() -> assertThat(
+                            String.valueOf(health(context).getDetails().get("warnings")))
+                    .contains("in batch_persistence_batch", "the damaged bytes are kept in batch_persistence_corrupt")
+                    .doesNotContain("quarantine"));
+        });
     }
 
     // ---------------------------------------------------------- join_transaction
@@ -512,6 +602,92 @@ class JdbcStoreTest {
             await().untilAsserted(() -> assertThat(sender.sent).containsExactlyInAnyOrder("1", "2"));
             await().untilAsserted(() ->
                     assertThat(persistence(context).stats().total().delivered()).isEqualTo(2));
+        });
+    }
+
+    /** It would be sent before the commit. */
+    @Test
+    void theEnginesDeliverRefusesWithinATransactionAndTheTransactionGoesOn() {
+        joining().run(context -> {
+            Collecting sender = context.getBean(Collecting.class);
+            BatchPersistence persistence = persistence(context);
+            TransactionTemplate transaction = context.getBean(TransactionTemplate.class);
+            transaction.executeWithoutResult(status -> {
+                assertThatThrownBy(() -> persistence.deliver("1", ENTRIES, "loki", Map.of(), sender))
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("BatchDelivery");
+                persistence.persistBatch("2", ENTRIES, "loki");
+            });
+            assertThat(sender.sent).isEmpty();
+            assertThat(persistence.find("1")).isEmpty();
+            assertThat(persistence.find("2")).isPresent();
+            persistence.deliver("1", ENTRIES, "loki", Map.of(), sender);
+            assertThat(sender.sent).containsExactly("1");
+        });
+        runner().withUserConfiguration(Business.class)
+                .run(
+                        context -> { // not joined: as ever
+                            Collecting sender = context.getBean(Collecting.class);
+                            context.getBean(TransactionTemplate.class)
+                                    .executeWithoutResult(status ->
+                                            persistence(context).deliver("3", ENTRIES, "loki", Map.of(), sender));
+                            assertThat(sender.sent).containsExactly("3");
+                        });
+    }
+
+    @Test
+    void aTransactionThatOnlyReadsIsNotJoined() {
+        joining().run(context -> {
+            TransactionTemplate reading = new TransactionTemplate(context.getBean(PlatformTransactionManager.class));
+            reading.setReadOnly(true);
+            reading.executeWithoutResult(status -> {
+                persistence(context).persistBatch("1", ENTRIES, "loki");
+                assertThat(persistence(context).find("1")).isPresent();
+                assertDelivering(context, delivery -> delivery.deliver("2", ENTRIES, "loki"), Outcome.DELIVERED);
+                status.setRollbackOnly();
+            });
+            assertThat(persistence(context).find("1")).isPresent();
+        });
+    }
+
+    @Test
+    void aNewTransactionWithinOneThatIsRolledBackHasItsOwnBatches() {
+        joining().run(context -> {
+            TransactionTemplate outer = context.getBean(TransactionTemplate.class);
+            TransactionTemplate inner = new TransactionTemplate(context.getBean(PlatformTransactionManager.class));
+            inner.setPropagationBehavior(TransactionDefinition.PROPAGATION_REQUIRES_NEW);
+            BatchDelivery delivery = context.getBean(BatchDelivery.class);
+            outer.executeWithoutResult(status -> {
+                delivery.deliverAsync("outer", ENTRIES, "loki");
+                inner.executeWithoutResult(other -> delivery.deliverAsync("inner", ENTRIES, "loki"));
+                status.setRollbackOnly();
+            });
+            await().untilAsserted(() ->
+                    assertThat(persistence(context).stats().total().delivered()).isEqualTo(1));
+            assertThat(context.getBean(Collecting.class).sent).containsExactly("inner");
+            assertThat(persistence(context).find("outer")).isEmpty();
+        });
+    }
+
+    @Test
+    void whatIsRolledBackToASavepointHasNeverBeen() {
+        joining().run(context -> {
+            TransactionTemplate outer = context.getBean(TransactionTemplate.class);
+            TransactionTemplate nested = new TransactionTemplate(context.getBean(PlatformTransactionManager.class));
+            nested.setPropagationBehavior(TransactionDefinition.PROPAGATION_NESTED);
+            BatchDelivery delivery = context.getBean(BatchDelivery.class);
+            outer.executeWithoutResult(status -> {
+                delivery.deliverAsync("outer", ENTRIES, "loki");
+                nested.executeWithoutResult(part -> {
+                    delivery.deliverAsync("nested", ENTRIES, "loki");
+                    part.setRollbackOnly();
+                });
+            });
+            await().untilAsserted(() ->
+                    assertThat(persistence(context).stats().total().delivered()).isEqualTo(1));
+            assertThat(context.getBean(Collecting.class).sent).containsExactly("outer");
+            assertThat(persistence(context).stats().total().accepted()).isEqualTo(1);
+            assertThat(persistence(context).stats().total().isBalanced()).isTrue();
         });
     }
 
