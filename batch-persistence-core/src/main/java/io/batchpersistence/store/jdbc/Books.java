@@ -8,6 +8,7 @@ import io.batchpersistence.internal.store.Cause;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
@@ -60,7 +61,8 @@ final class Books {
             COLUMNS.stream().map(column -> "SUM(" + column + ") AS " + column).collect(Collectors.joining(", "));
 
     private static final String UPDATE =
-            "UPDATE {p}counter SET token = ?, " + ADD + " WHERE collector_type = ? AND instance = ? AND part = 0";
+            "UPDATE {p}counter SET " + ADD + " WHERE collector_type = ? AND instance = ? AND part = 0";
+    private static final String UPDATE_WITH_TOKEN = UPDATE.replace("SET ", "SET token = ?, ");
 
     private static final String INSERT = "INSERT INTO {p}counter (collector_type, instance, part, token, "
             + String.join(", ", COLUMNS) + ") VALUES (?, ?, ?, 0" + ", ?".repeat(COLUMNS.size()) + ")";
@@ -155,14 +157,16 @@ final class Books {
         @Nullable
         String write(Tx tx, long instance) throws SQLException {
             for (Map.Entry<String, long[]> type : byType.entrySet()) {
-                @Nullable Object[] values = new @Nullable Object[COLUMNS.size() + 3];
-                values[0] = token;
-                for (int i = 0; i < COLUMNS.size(); i++) {
-                    values[i + 1] = type.getValue()[i];
+                List<@Nullable Object> values = new ArrayList<>(COLUMNS.size() + 3);
+                if (token != 0) { // else the token of another transaction, about which somebody may want to know, stays
+                    values.add(token);
                 }
-                values[COLUMNS.size() + 1] = Texts.escape(type.getKey());
-                values[COLUMNS.size() + 2] = instance;
-                if (tx.update(UPDATE, values) == 0) {
+                for (long count : type.getValue()) {
+                    values.add(count);
+                }
+                values.add(Texts.escape(type.getKey()));
+                values.add(instance);
+                if (tx.update(token == 0 ? UPDATE : UPDATE_WITH_TOKEN, values.toArray()) == 0) {
                     return type.getKey();
                 }
             }

@@ -268,33 +268,26 @@ final class Database {
     private <T extends @Nullable Object> T once(Work<T> work, boolean transaction) throws SQLException {
         var unused = dialect(); // until it has been met, nobody but who tries to meet it waits for a connection
         Connection connection = connect();
+        int isolation = Connection.TRANSACTION_READ_COMMITTED;
         boolean done = false;
-        try (connection) {
-            int isolation = Connection.TRANSACTION_READ_COMMITTED;
+        try {
             if (connection.getAutoCommit() == transaction) {
                 connection.setAutoCommit(!transaction);
             }
-            try {
-                if (setsIsolation) {
-                    isolation = connection.getTransactionIsolation();
-                    connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
-                }
-                Tx tx = new Tx(this, connection, timeoutSeconds);
-                T result = work.run(tx);
-                if (transaction) {
-                    commit(connection);
-                }
-                tx.committed();
-                done = true;
-                return result;
-            } finally {
-                leave(connection, transaction, done, isolation);
+            if (setsIsolation) {
+                isolation = connection.getTransactionIsolation();
+                connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
             }
-        } catch (SQLException e) {
-            if (done) {
-                log.debug("A connection could not be given back", e); // what it was for is done
+            Tx tx = new Tx(this, connection, timeoutSeconds);
+            T result = work.run(tx);
+            if (transaction) {
+                commit(connection);
             }
-            throw e;
+            tx.committed();
+            done = true;
+            return result;
+        } finally {
+            leave(connection, transaction, done, isolation);
         }
     }
 
@@ -311,7 +304,7 @@ final class Database {
 
     /** Gives a connection back as it was. What fails here is the connection's end, and no news about the transaction. */
     private void leave(Connection connection, boolean transaction, boolean done, int isolation) {
-        try {
+        try (connection) {
             if (transaction) {
                 if (!done) {
                     connection.rollback();

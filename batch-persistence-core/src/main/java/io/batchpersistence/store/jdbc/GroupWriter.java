@@ -447,6 +447,12 @@ final class GroupWriter {
                 left = tries < TRIES ? withoutDuplicates(ops) : failed(ops, Database.failed("persisting", e));
             } catch (CommitUnknownException e) {
                 Boolean committed = wasCommitted(tried, mine);
+                log.info(
+                        "The connection was lost while a group of {} committed: {}",
+                        ops.size(),
+                        committed == null
+                                ? "what became of it could not be found out"
+                                : committed ? "it had been committed" : "it had not been, and is written again");
                 if (committed == null) {
                     left = failed(
                             ops,
@@ -463,7 +469,7 @@ final class GroupWriter {
                 }
             } catch (SQLException e) {
                 left = ops.size() > 1 && !Dialect.isConnectionLost(e) && !Dialect.isTransient(e)
-                        ? oneByOne(ops)
+                        ? oneByOne(ops, e)
                         : failed(ops, Database.failed("writing", e));
             } catch (BatchPersistenceException e) {
                 left = failed(ops, e);
@@ -471,9 +477,23 @@ final class GroupWriter {
         }
     }
 
-    /** One of them is to blame, and the others shall not suffer for it. */
-    private List<Op<?>> oneByOne(List<Op<?>> ops) {
-        ops.forEach(op -> writeDistinct(List.of(op)));
+    /**
+     * One of them is to blame, and the others shall not suffer for it. But if one after the other fails only after a long time, it
+     * is the database, or somebody who has something locked that all of them need: then the rest need not wait for that, too.
+     */
+    private List<Op<?>> oneByOne(List<Op<?>> ops, SQLException failure) {
+        long wasted = 0;
+        for (Op<?> op : ops) {
+            if (wasted > TimeUnit.SECONDS.toNanos(database.timeoutSeconds())) {
+                op.fail(Database.failed("writing", failure));
+                continue;
+            }
+            long start = database.tick();
+            writeDistinct(List.of(op));
+            if (op.done.isCompletedExceptionally()) {
+                wasted += database.tick() - start;
+            }
+        }
         return List.of();
     }
 
@@ -672,7 +692,10 @@ final class GroupWriter {
     private @Nullable Boolean wasCommitted(long me, String collectorType, long mine) {
         for (int look = 0; look < LOOKS; look++) {
             try {
-                // If the transaction still goes on, it has the row locked, so this waits for its end.
+                // If the transaction still goes on, it has the row locked, so this waits for its end. And locking is
+                // written
+                // down like a change: where commits wait for a standby, this one does, too, and what it has seen is
+                // there.
                 Long found = database.write(tx -> tx.one(
                         "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = 0 FOR UPDATE",
                         Reader.LONG,

@@ -26,6 +26,7 @@ final class FaultyDataSource implements DataSource {
     volatile Fault beforeStatement = what -> {};
     volatile Fault beforeCommit = what -> {};
     volatile Fault afterCommit = what -> {};
+    volatile Fault afterClose = what -> {};
 
     FaultyDataSource(DataSource real) {
         this.real = real;
@@ -46,6 +47,7 @@ final class FaultyDataSource implements DataSource {
         beforeStatement = what -> {};
         beforeCommit = what -> {};
         afterCommit = what -> {};
+        afterClose = what -> {};
     }
 
     /** Happens once. */
@@ -74,6 +76,9 @@ final class FaultyDataSource implements DataSource {
                 return null;
             }
             Object result = call(connection, method, arguments);
+            if (method.getName().equals("close")) {
+                afterClose.at("close");
+            }
             return result instanceof PreparedStatement statement ? faulty(statement, (String) arguments[0]) : result;
         });
     }

@@ -121,6 +121,33 @@ class JdbcFailureTest extends JdbcTestBase {
 
     @ParameterizedTest
     @EnumSource
+    void what_others_of_the_instance_commit_meanwhile_does_not_hide_it(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        pend(store, "first");
+        source.afterCommit = what -> {
+            source.recover();
+            assertThat(CompletableFuture.supplyAsync(() -> claim(store)).join()).containsExactly("first");
+            throw lost();
+        };
+        append(store, "a");
+        assertThat(balanced(store).accepted()).isEqualTo(2);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void a_connection_that_cannot_be_given_back_changes_nothing(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        source.afterClose = once(lost());
+        append(store, "a");
+        source.afterClose = once(lost());
+        assertThat(store.delivered("a")).isNotNull();
+        assertThat(balanced(store).accepted()).isEqualTo(2);
+    }
+
+    @ParameterizedTest
+    @EnumSource
     void a_commit_that_was_not_done_is_tried_again(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -222,6 +249,32 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(inserts.get()).isPositive();
         source.recover();
         assertThat(balanced(store).accepted()).isEqualTo(4);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void a_lock_that_all_of_a_group_wait_for_is_not_waited_for_by_one_after_the_other(Kind kind)
+            throws InterruptedException {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "first");
+        CountDownLatch goOn = holdWriter(store, "begin");
+        List<CompletableFuture<Void>> all = new ArrayList<>();
+        for (int i = 0; i < 100; i++) {
+            all.add(store.append(batch("b" + i)));
+        }
+        long before = ticker.get();
+        source.beforeStatement = sql -> {
+            if (sql.startsWith("UPDATE") && sql.contains("accepted")) {
+                ticker.addAndGet(Duration.ofSeconds(10).toNanos());
+                throw new SQLException("canceling statement due to user request", "57014");
+            }
+        };
+        goOn.countDown();
+        all.forEach(each -> assertThat(failure(each)).isInstanceOf(BatchPersistenceException.class));
+        assertThat(Duration.ofNanos(ticker.get() - before)).isLessThan(Duration.ofMinutes(2));
+        source.recover();
+        append(store, "b0");
+        assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
     // ---- a database that is not there ------------------------------------------------------------

@@ -1,8 +1,5 @@
 package io.batchpersistence.store.jdbc;
 
-import static org.junit.jupiter.api.Assertions.fail;
-import static org.junit.jupiter.api.Assumptions.abort;
-
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import java.sql.Connection;
@@ -18,9 +15,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Supplier;
 
 /**
- * A database to test with: tables of its own, gone when it is closed. H2 always runs; the others run where a system property
- * says where they are, and are skipped with a visible reason where it does not, unless
- * {@code BATCH_PERSISTENCE_DATABASE_TESTS=required}.
+ * A database to test with: tables of its own, gone when it is closed. H2 is always there; for the others see
+ * {@link TestServers}.
  */
 final class TestDatabase implements AutoCloseable {
 
@@ -59,17 +55,7 @@ final class TestDatabase implements AutoCloseable {
         if (kind == Kind.H2) {
             return h2();
         }
-        String property = "batch.jdbc." + kind.name().toLowerCase(Locale.ROOT) + ".url";
-        String url = System.getProperty(property);
-        if (url == null || url.isBlank()) {
-            String reason = "no " + kind + " to test with: -D" + property + "=jdbc:… says where there is one";
-            if ("required".equals(System.getenv("BATCH_PERSISTENCE_DATABASE_TESTS"))) {
-                fail("database tests are required, but there is " + reason);
-            }
-            System.out.println("SKIPPED: " + reason); // the console's summary has no reasons
-            abort(reason);
-        }
-        return new TestDatabase(url);
+        return new TestDatabase(TestServers.url(kind));
     }
 
     HikariDataSource pool() {

@@ -1,0 +1,218 @@
+package io.batchpersistence.store.jdbc;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.StandardSocketOptions;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * A network between clients and a server, to be cut. Thread-safe.
+ *
+ * <p>In a hole nothing arrives, and nobody is told: not even that the other one has closed his end. New connections are made,
+ * but nobody answers them. Afterwards, what was under way arrives late, or never: then the connections that were in the hole
+ * stay as they are, and the server goes on waiting for clients that have long given up, as behind a firewall that has forgotten
+ * them.
+ */
+final class CutProxy implements AutoCloseable {
+
+    private final InetSocketAddress server;
+    private final ServerSocket listening;
+    private final Set<Link> links = ConcurrentHashMap.newKeySet();
+    private final AtomicInteger left = new AtomicInteger();
+
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition changed = lock.newCondition();
+    // guarded by the lock
+    private boolean questionsPass = true;
+    private boolean answersPass = true;
+    /** Connections made before are lost for ever. */
+    private int era;
+
+    private boolean closed;
+
+    CutProxy(String host, int port) throws IOException {
+        server = new InetSocketAddress(host, port);
+        listening = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
+        start("accepting", this::accept);
+    }
+
+    String address() {
+        return listening.getInetAddress().getHostAddress() + ":" + listening.getLocalPort();
+    }
+
+    /** All connections end, at both ends; new ones can be made. */
+    void reset() {
+        links.forEach(Link::reset);
+    }
+
+    /** Nothing arrives any more. */
+    void openHole() {
+        set(false, false);
+    }
+
+    /** What clients send arrives, but no answer does. */
+    void swallowAnswers() {
+        set(true, false);
+    }
+
+    private void set(boolean questions, boolean answers) {
+        lock.lock();
+        try {
+            questionsPass = questions;
+            answersPass = answers;
+            changed.signalAll();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Everything that is under way arrives. */
+    void closeHole() {
+        set(true, true);
+    }
+
+    /** New connections work, and those that there are never will again. */
+    void closeHoleAndForget() {
+        lock.lock();
+        try {
+            left.addAndGet(links.size());
+            era++;
+            set(true, true);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Connections that were in a hole and have been forgotten. */
+    int forgotten() {
+        return left.get();
+    }
+
+    private void accept() {
+        while (!listening.isClosed()) {
+            try {
+                Link link = new Link(listening.accept());
+                links.add(link);
+                start("connecting", link::connect);
+            } catch (IOException e) {
+                // closed, or the client is gone
+            }
+        }
+    }
+
+    private static void start(String name, Runnable work) {
+        Thread thread = new Thread(work, "cut-proxy-" + name);
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    private final class Link {
+        private final Socket client;
+        private final Socket toServer = new Socket();
+        private final int made;
+
+        Link(Socket client) throws IOException {
+            this.client = client;
+            client.setTcpNoDelay(true);
+            lock.lock();
+            try {
+                made = era;
+            } finally {
+                lock.unlock();
+            }
+        }
+
+        void connect() {
+            try {
+                if (!passes(true)) {
+                    return;
+                }
+                toServer.connect(server);
+                toServer.setTcpNoDelay(true);
+                start("answers", () -> pump(toServer, client, false));
+                pump(client, toServer, true);
+            } catch (IOException e) {
+                reset();
+            }
+        }
+
+        private void pump(Socket from, Socket to, boolean questions) {
+            byte[] buffer = new byte[1 << 16];
+            try {
+                while (true) {
+                    int length = from.getInputStream().read(buffer);
+                    if (!passes(questions)) {
+                        return; // and nobody hears of it
+                    }
+                    if (length < 0) {
+                        break;
+                    }
+                    to.getOutputStream().write(buffer, 0, length);
+                }
+                end();
+            } catch (IOException e) {
+                if (passes(questions)) {
+                    reset();
+                }
+            }
+        }
+
+        /** Waits while there is a hole; whether anything comes through after it. */
+        private boolean passes(boolean questions) {
+            lock.lock();
+            try {
+                while (made == era && !closed && !(questions ? questionsPass : answersPass)) {
+                    changed.awaitUninterruptibly();
+                }
+                return made == era && !closed;
+            } finally {
+                lock.unlock();
+            }
+        }
+
+        void end() {
+            links.remove(this);
+            close(client);
+            close(toServer);
+        }
+
+        void reset() {
+            for (Socket socket : new Socket[] {client, toServer}) {
+                try {
+                    socket.setOption(StandardSocketOptions.SO_LINGER, 0);
+                } catch (IOException e) {
+                    // closed already
+                }
+            }
+            end();
+        }
+
+        private static void close(Socket socket) {
+            try {
+                socket.close();
+            } catch (IOException e) {
+                // it is of no use any more
+            }
+        }
+    }
+
+    @Override
+    public void close() throws IOException {
+        lock.lock();
+        try {
+            closed = true;
+            changed.signalAll();
+        } finally {
+            lock.unlock();
+        }
+        listening.close();
+        links.forEach(Link::end);
+    }
+}

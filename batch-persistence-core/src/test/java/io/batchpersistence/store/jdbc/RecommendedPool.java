@@ -1,0 +1,49 @@
+package io.batchpersistence.store.jdbc;
+
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
+import java.time.Duration;
+
+/**
+ * A pool with the settings that {@code docs/jdbc-store.md} recommends. All times, and the store's own with them, are divided by
+ * five so that tests need not wait as long, unless {@code -Dbatch.jdbc.divide.times=1} says otherwise.
+ */
+final class RecommendedPool {
+
+    private static final int DIVISOR = Integer.getInteger("batch.jdbc.divide.times", 5);
+
+    static final Duration LEASE = Duration.ofSeconds(30).dividedBy(DIVISOR);
+    static final Duration QUERY_TIMEOUT = Duration.ofSeconds(10).dividedBy(DIVISOR);
+    static final Duration SOCKET_TIMEOUT = Duration.ofSeconds(15).dividedBy(DIVISOR);
+    static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5).dividedBy(DIVISOR);
+    static final Duration CONNECTION_TIMEOUT = Duration.ofSeconds(5).dividedBy(DIVISOR);
+    static final Duration IDLE_TRANSACTION_TIMEOUT = Duration.ofSeconds(10).dividedBy(DIVISOR);
+
+    private RecommendedPool() {}
+
+    /**
+     * Makes one.
+     *
+     * @param url has parameters already
+     */
+    static HikariDataSource open(String url) {
+        HikariConfig config = new HikariConfig();
+        config.setJdbcUrl(url + "&" + (url.startsWith("jdbc:postgresql:") ? postgresql() : mariadb()));
+        config.setConnectionTimeout(CONNECTION_TIMEOUT.toMillis());
+        config.setValidationTimeout(CONNECTION_TIMEOUT.toMillis() / 2);
+        config.setMaximumPoolSize(8);
+        return new HikariDataSource(config);
+    }
+
+    private static String postgresql() {
+        return "connectTimeout=" + CONNECT_TIMEOUT.toSeconds()
+                + "&socketTimeout=" + SOCKET_TIMEOUT.toSeconds()
+                + "&options=-c%20idle_in_transaction_session_timeout=" + IDLE_TRANSACTION_TIMEOUT.toMillis();
+    }
+
+    private static String mariadb() {
+        return "connectTimeout=" + CONNECT_TIMEOUT.toMillis()
+                + "&socketTimeout=" + SOCKET_TIMEOUT.toMillis()
+                + "&sessionVariables=idle_transaction_timeout=" + IDLE_TRANSACTION_TIMEOUT.toSeconds();
+    }
+}
