@@ -19,6 +19,7 @@ import java.util.concurrent.TimeUnit;
 import org.testcontainers.containers.Container.ExecResult;
 import org.testcontainers.containers.ExecConfig;
 import org.testcontainers.containers.GenericContainer;
+import org.testcontainers.containers.wait.strategy.Wait;
 
 /**
  * A PostgreSQL primary and its synchronous standby, with data of their own: processes of this machine, or both in one
@@ -63,6 +64,7 @@ final class PostgresqlPair implements AutoCloseable {
                         TestServers.container(TestDatabase.Kind.POSTGRESQL, "batch.jdbc.postgresql.bin=DIRECTORY")
                                 .withExposedPorts(5432, 5433)
                                 .withCommand("sleep", "infinity")
+                        .waitingFor(Wait.forSuccessfulCommand("true")) // nobody listens yet
                                 // Somebody must collect what is left of servers that were killed.
                                 .withCreateContainerCmdModifier(create -> Objects.requireNonNull(create.getHostConfig())
                                         .withInit(true)))
