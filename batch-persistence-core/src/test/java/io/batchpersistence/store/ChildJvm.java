@@ -14,7 +14,7 @@ import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
 
 /** A process with the class path of this one, to be killed. */
-final class ChildJvm implements AutoCloseable {
+public final class ChildJvm implements AutoCloseable {
 
     private static final int KILLED = 128 + 9;
 
@@ -23,7 +23,7 @@ final class ChildJvm implements AutoCloseable {
     private final Path errors;
 
     /** Starts {@code main} and keeps what it says to standard error in that file. */
-    ChildJvm(Class<?> main, Path errors, String... arguments) throws IOException {
+    public ChildJvm(Class<?> main, Path errors, String... arguments) throws IOException {
         this(main, errors, List.of("-Xmx128m"), "", arguments);
     }
 
@@ -33,7 +33,8 @@ final class ChildJvm implements AutoCloseable {
      * @param options for the JVM
      * @param before a shell command that is run before, in the same process, such as {@code ulimit}; may be empty
      */
-    ChildJvm(Class<?> main, Path errors, List<String> options, String before, String... arguments) throws IOException {
+    public ChildJvm(Class<?> main, Path errors, List<String> options, String before, String... arguments)
+            throws IOException {
         List<String> command = new ArrayList<>();
         if (!before.isEmpty()) {
             command.addAll(List.of("sh", "-c", before + "; exec \"$@\"", "sh"));
@@ -77,28 +78,48 @@ final class ChildJvm implements AutoCloseable {
         return String.join(File.pathSeparator, entries);
     }
 
-    long pid() {
+    public long pid() {
         return process.pid();
     }
 
     /** The next line it says; {@code null} when it is gone and all it said has been read. */
-    String readLine() throws IOException {
+    public String readLine() throws IOException {
         return out.readLine();
     }
 
     /** To its standard input. */
-    void writeLine(String line) throws IOException {
+    public void writeLine(String line) throws IOException {
         process.getOutputStream().write((line + "\n").getBytes(StandardCharsets.UTF_8));
         process.getOutputStream().flush();
     }
 
     /** Sends SIGKILL; returns at once. Not by the process itself, which would throw away what is still in the pipe. */
-    void kill() {
+    public void kill() {
         process.toHandle().destroyForcibly();
     }
 
+    /** Sends SIGSTOP: it does nothing any more until it is {@linkplain #thaw() thawed}. */
+    public void freeze() throws IOException, InterruptedException {
+        signal("STOP");
+    }
+
+    /** Sends SIGCONT. */
+    public void thaw() throws IOException, InterruptedException {
+        signal("CONT");
+    }
+
+    private void signal(String name) throws IOException, InterruptedException {
+        int exit = new ProcessBuilder("kill", "-" + name, String.valueOf(pid()))
+                .inheritIO()
+                .start()
+                .waitFor();
+        if (exit != 0) {
+            throw new IOException("kill -" + name + " " + pid() + " ended with " + exit);
+        }
+    }
+
     /** Waits for its end, which must have been the kill. */
-    void awaitKilled() throws InterruptedException {
+    public void awaitKilled() throws InterruptedException {
         int exit = process.waitFor();
         if (exit != KILLED) {
             throw new AssertionError("the child ended by itself with " + exit + ":\n" + errors());
@@ -106,7 +127,7 @@ final class ChildJvm implements AutoCloseable {
     }
 
     /** Reads all it says, waits for its end, which must have been a good one, and returns the lines. */
-    List<String> awaitPassed() throws IOException, InterruptedException {
+    public List<String> awaitPassed() throws IOException, InterruptedException {
         List<String> lines = out.lines().toList();
         int exit = process.waitFor();
         if (exit != 0) {
@@ -116,7 +137,7 @@ final class ChildJvm implements AutoCloseable {
         return lines;
     }
 
-    String errors() {
+    public String errors() {
         try {
             return Files.readString(errors);
         } catch (IOException e) {

@@ -28,6 +28,10 @@ import org.slf4j.Logger;
  * <p>When another instance finds the lease ended, it says so in the row, and takes the counters away, in one transaction. Whoever
  * has been frozen and wakes up finds no counters to change, so nothing of his is committed, and takes a new number. What he had in
  * flight is given back after that, in parts, by any instance: the row of one that is gone stays for a day for that.
+ *
+ * <p>Whoever is frozen in the middle of a transaction, or vanishes with its connections, keeps rows locked until the database ends
+ * that transaction. Nobody waits for him: what is locked, batches and counters, is left until it is free, and everything else is taken
+ * over. If he wakes up, that transaction may still be committed, for what it has changed was his own all the time.
  */
 final class Instance {
 
@@ -359,17 +363,22 @@ final class Instance {
                 number));
         for (Long id : silent) {
             asNobody((tx, changes) -> {
-                int ended = tx.update(
-                        "UPDATE {p}instance SET gone_at = {now} WHERE id = ? AND gone_at IS NULL AND lease_until < {now}",
-                        id);
-                if (ended > 0) {
-                    foldAll(tx, changes, id);
-                    tx.afterCommit(() -> log.warn(
-                            "Instance {} has given no sign of life for {} ms: what it had in flight is given back",
-                            id,
-                            leaseMillis));
+                // If he was frozen in the middle of a sign of life, he has the row locked: nobody waits for him.
+                if (tx.one(
+                                "SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL AND lease_until < {now}"
+                                        + " FOR UPDATE SKIP LOCKED",
+                                Reader.LONG,
+                                id)
+                        == null) {
+                    return 0;
                 }
-                return ended;
+                tx.update("UPDATE {p}instance SET gone_at = {now} WHERE id = ?", id);
+                foldAll(tx, changes, id);
+                tx.afterCommit(() -> log.warn(
+                        "Instance {} has given no sign of life for {} ms: what it had in flight is given back",
+                        id,
+                        leaseMillis));
+                return 1;
             });
         }
     }
@@ -377,20 +386,22 @@ final class Instance {
     @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
     private record Counter(String collectorType, long part, long[] counts) {}
 
-    /** Moves counters into those that the transaction writes. */
+    /**
+     * Moves counters into those that the transaction writes. But for those that are locked, by a business transaction that has not
+     * ended, or one that its instance was frozen in: nobody waits for them, they are moved later.
+     */
     private static void foldAll(Tx tx, Changes changes, long instance) throws SQLException {
-        fold(tx, changes, "part = 0 ORDER BY collector_type FOR UPDATE", instance);
-        foldParts(tx, changes, instance);
+        fold(tx, changes, "", instance);
     }
 
-    /** But for those of business transactions that have not ended: nobody waits for them. */
     private static void foldParts(Tx tx, Changes changes, long instance) throws SQLException {
-        fold(tx, changes, "part <> 0 FOR UPDATE SKIP LOCKED", instance);
+        fold(tx, changes, " AND part <> 0", instance);
     }
 
     private static void fold(Tx tx, Changes changes, String which, long instance) throws SQLException {
         List<Counter> counters = tx.all(
-                "SELECT * FROM {p}counter WHERE instance = ? AND " + which,
+                "SELECT * FROM {p}counter WHERE instance = ?" + which
+                        + " ORDER BY collector_type, part FOR UPDATE SKIP LOCKED",
                 row -> new Counter(row.getString("collector_type"), row.getLong("part"), Books.counts(row)),
                 instance);
         List<@Nullable Object[]> keys = new ArrayList<>(counters.size());
@@ -402,13 +413,14 @@ final class Instance {
     }
 
     private void giveBackOfGone() throws SQLException {
-        String condition = "state = 1 AND owner IN (SELECT id FROM {p}instance WHERE gone_at IS NOT NULL)";
-        if (database.read(tx -> tx.one("SELECT seq FROM {p}batch WHERE " + condition + " LIMIT 1", Reader.LONG))
-                != null) {
-            for (Long gone :
-                    database.read(tx -> tx.all("SELECT id FROM {p}instance WHERE gone_at IS NOT NULL", Reader.LONG))) {
-                giveBackAllOf(gone);
-            }
+        // In this form it is a look into the index for each of those that are gone. As a join it may be one into every
+        // batch.
+        List<Long> left = database.read(tx -> tx.all(
+                "SELECT id FROM {p}instance i WHERE gone_at IS NOT NULL AND (SELECT b.seq FROM {p}batch b"
+                        + " WHERE b.state = 1 AND b.owner = i.id ORDER BY b.due_at LIMIT 1) IS NOT NULL",
+                Reader.LONG));
+        for (Long gone : left) {
+            giveBackAllOf(gone);
         }
     }
 
@@ -419,8 +431,8 @@ final class Instance {
                     tx,
                     changes,
                     tx.all(
-                            "SELECT " + Row.COLUMNS
-                                    + " FROM {p}batch WHERE state = 1 AND owner = ? ORDER BY seq LIMIT ? FOR UPDATE SKIP LOCKED",
+                            "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE state = 1 AND owner = ?"
+                                    + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED",
                             Row::of,
                             gone,
                             AT_ONCE)));

@@ -42,6 +42,7 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -67,6 +68,9 @@ public final class JdbcBatchStore implements BatchStore {
 
     /** Up to so many due batches are looked at to find those that come first; if there are more, the database sorts. */
     private static final int FEW = 256;
+
+    /** Of a few, so many more are tried to be taken than are wanted: others may have got some of the first ones meanwhile. */
+    private static final int SPARE = 16;
 
     /** Rows of one look, or one transaction. */
     private static final int AT_ONCE = 500;
@@ -236,7 +240,8 @@ public final class JdbcBatchStore implements BatchStore {
 
     /**
      * Two steps, so that there is no way to do it badly: first a look at the beginning of what is due, which mostly ends it. If few
-     * are due, they are sorted; if many are, the first ones are soon found among all that are pending.
+     * are due, they are sorted here, and the first ones are taken, or if others have got them all, the next; if many are, the first
+     * ones are soon found among all that are pending.
      */
     private List<Taken> take(String collectorType, BatchOrder order, long lease, long fence, int max)
             throws SQLException {
@@ -249,31 +254,51 @@ public final class JdbcBatchStore implements BatchStore {
         if (due.isEmpty()) {
             return List.of();
         }
-        Dialect dialect = database.dialect();
-        boolean few = due.size() <= FEW;
-        String select = " "
-                + (few
-                        ? "FROM {p}batch WHERE seq IN " + Tx.in(due)
-                                + " AND collector_type = ? AND state = 0 AND due_at <= {now} ORDER BY seq"
-                                + direction(order)
-                        : dialect.firstOfMany(order == BatchOrder.OLDEST_FIRST))
-                + " LIMIT ? FOR UPDATE SKIP LOCKED";
-        @Nullable
-        Object[] conditions = few
-                ? Tx.values(due, collectorType, Math.min(max, AT_ONCE))
-                : Tx.values(dialect.typeOfMany(collectorType), Math.min(max, AT_ONCE));
+        Comparator<Long> first =
+                order == BatchOrder.OLDEST_FIRST ? Comparator.naturalOrder() : Comparator.reverseOrder();
+        if (due.size() > FEW) {
+            Dialect dialect = database.dialect();
+            return take(
+                    dialect.firstOfMany(order == BatchOrder.OLDEST_FIRST),
+                    Tx.values(dialect.typeOfMany(collectorType)),
+                    first,
+                    lease,
+                    fence,
+                    max);
+        }
+        List<Long> candidates = due.stream().sorted(first).toList();
+        List<Taken> taken = List.of();
+        for (int from = 0, next; taken.isEmpty() && from < candidates.size(); from = next) {
+            next = Math.min(candidates.size(), from + Math.min(max, FEW) + SPARE);
+            List<Long> some = candidates.subList(from, next);
+            taken = take(
+                    "FROM {p}batch WHERE seq IN " + Tx.in(some)
+                            + " AND collector_type = ? AND state = 0 AND due_at <= {now} ORDER BY seq"
+                            + direction(order),
+                    Tx.values(some, collectorType),
+                    first,
+                    lease,
+                    fence,
+                    max);
+        }
+        return taken;
+    }
+
+    private List<Taken> take(
+            String which, @Nullable Object[] values, Comparator<Long> first, long lease, long fence, int max)
+            throws SQLException {
+        String select = " " + which + " LIMIT ? FOR UPDATE SKIP LOCKED";
+        @Nullable Object[] conditions = Tx.values(List.of(values), Math.min(max, AT_ONCE));
         try {
             List<Taken> taken = instance.write((tx, me, changes) -> {
-                List<Taken> claimed = dialect.claimsInOneStatement()
+                List<Taken> claimed = database.dialect().claimsInOneStatement()
                         ? takeAtOnce(tx, select, conditions, me, fence, lease)
                         : takeInTwo(tx, select, conditions, me, fence, lease);
                 claimed.forEach(each -> changes.claimed(each.row()));
                 return claimed;
             });
-            Comparator<Taken> oldestFirst =
-                    Comparator.comparingLong(each -> each.row().seq());
             return taken.stream()
-                    .sorted(order == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed())
+                    .sorted(Comparator.comparing(each -> each.row().seq(), first))
                     .toList();
         } catch (CommitUnknownException e) {
             instance.lost(fence);
@@ -480,9 +505,13 @@ public final class JdbcBatchStore implements BatchStore {
                 sql.append(" AND reason IS NOT NULL");
             }
             if (!selector.states().isEmpty()) {
-                List<Integer> states =
-                        selector.states().stream().map(Row::number).toList();
-                in("state", states);
+                // Not as values: an index of some states only is not used for a state that is not known yet.
+                sql.append(" AND state IN (")
+                        .append(selector.states().stream()
+                                .map(state -> String.valueOf(Row.number(state)))
+                                .sorted()
+                                .collect(Collectors.joining(", ")))
+                        .append(')');
             }
             if (!selector.collectorTypes().isEmpty()) {
                 in(
@@ -663,7 +692,7 @@ public final class JdbcBatchStore implements BatchStore {
                     some = instance.write((tx, me, changes) -> {
                         List<Long> seqs = tx.all(
                                 "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at IS NULL"
-                                        + " ORDER BY seq LIMIT ? FOR UPDATE",
+                                        + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED", // along the index
                                 Reader.LONG,
                                 Texts.escape(type),
                                 AT_ONCE);
@@ -796,22 +825,50 @@ public final class JdbcBatchStore implements BatchStore {
         requireOpen();
         return database.call("evicting dead letters", () -> {
             long tooMany = -mostBytes;
-            for (CollectorStats stats : books.collectors().values()) {
+            Map<String, CollectorStats> collectors = books.collectors();
+            for (CollectorStats stats : collectors.values()) {
                 tooMany += stats.deadVolume().bytes();
             }
-            if (tooMany <= 0) {
+            List<Long> first = tooMany <= 0 ? List.of() : firstDead(collectors, Math.min(max, AT_ONCE));
+            if (first.isEmpty()) {
                 return List.of();
             }
             long bytes = tooMany;
-            return removeFirst("state = 2 ORDER BY since, seq", Cause.EVICTED, max, rows -> {
-                long left = bytes;
-                int count = 0;
-                while (count < rows.size() && left > 0) {
-                    left -= rows.get(count++).row().bytes();
-                }
-                return rows.subList(0, count);
-            });
+            return removeFirst(
+                    "seq IN " + Tx.in(first) + " AND state = 2 ORDER BY since, seq",
+                    Cause.EVICTED,
+                    first.size(),
+                    rows -> {
+                        long left = bytes;
+                        int count = 0;
+                        while (count < rows.size() && left > 0) {
+                            left -= rows.get(count++).row().bytes();
+                        }
+                        return rows.subList(0, count);
+                    },
+                    first.toArray());
         });
+    }
+
+    private record Dead(long seq, long since) {}
+
+    /** Those that were given up first. Of each collector type there is an index in that order, of all together there is none. */
+    private List<Long> firstDead(Map<String, CollectorStats> collectors, int max) throws SQLException {
+        List<Dead> first = new ArrayList<>();
+        for (Map.Entry<String, CollectorStats> each : collectors.entrySet()) {
+            if (each.getValue().dead() > 0) {
+                first.addAll(database.read(tx -> tx.all(
+                        "SELECT seq, since FROM {p}batch WHERE state = 2 AND collector_type = ? ORDER BY since, seq LIMIT ?",
+                        row -> new Dead(row.getLong(1), row.getLong(2)),
+                        Texts.escape(each.getKey()),
+                        max)));
+            }
+        }
+        return first.stream()
+                .sorted(Comparator.comparingLong(Dead::since).thenComparingLong(Dead::seq))
+                .limit(max)
+                .map(Dead::seq)
+                .toList();
     }
 
     /** What others are at work on is left to them. */

@@ -18,7 +18,7 @@ import org.slf4j.Logger;
 final class Schema {
 
     /** What this software reads and writes. */
-    static final int VERSION = 1;
+    static final int VERSION = 2;
 
     private static final Logger log = SingleLine.logger(Schema.class);
 

@@ -54,6 +54,57 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(stats.delivered()).isEqualTo(2);
     }
 
+    /** Before that commit of one that is frozen from then on. */
+    private void frozenBeforeCommit(FaultyDataSource source, Runnable meanwhile) {
+        source.beforeCommit = what -> {
+            source.recover();
+            meanwhile.run();
+        };
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void one_that_is_frozen_in_the_middle_of_a_mark_holds_up_nobody(Kind kind) {
+        on(kind);
+        FaultyDataSource source = new FaultyDataSource(database.pool());
+        JdbcBatchStore frozen = open(source, options -> options);
+        JdbcBatchStore other = open();
+        append(frozen, "a", "b");
+        List<String> takenOver = new ArrayList<>();
+        frozenBeforeCommit(source, () -> {
+            pass(LEASE.plusMillis(1), other);
+            takenOver.addAll(claim(other));
+        });
+        assertThat(frozen.delivered("a")).as("which nobody else could have").isNotNull();
+        assertThat(takenOver).containsExactly("b");
+
+        pass(LEASE.dividedBy(3), other);
+        assertThat(frozen.delivered("b")).isNull();
+        append(frozen, "c");
+        assertThat(claim(other)).isEmpty();
+        assertThat(other.delivered("b")).isNotNull();
+        assertThat(frozen.delivered("c")).isNotNull();
+        CollectorStats stats = balanced(other);
+        assertThat(stats.accepted()).isEqualTo(3);
+        assertThat(stats.delivered()).isEqualTo(3);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void what_one_appends_that_was_frozen_meanwhile_is_given_back(Kind kind) {
+        on(kind);
+        FaultyDataSource source = new FaultyDataSource(database.pool());
+        JdbcBatchStore frozen = open(source, options -> options);
+        JdbcBatchStore other = open();
+        append(frozen, "a");
+        frozenBeforeCommit(source, () -> pass(LEASE.plusMillis(1), other));
+        append(frozen, "b");
+        other.beat();
+        assertThat(claim(other)).containsExactly("a", "b");
+        assertThat(frozen.delivered("b")).isNull();
+        assertThat(balanced(other).inFlight()).isEqualTo(2);
+    }
+
     @ParameterizedTest
     @EnumSource
     void each_knows_itself_and_how_many_are_alive(Kind kind) {
