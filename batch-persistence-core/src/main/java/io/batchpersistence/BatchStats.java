@@ -14,6 +14,7 @@ import org.jspecify.annotations.Nullable;
  * @param problem why the store cannot take batches at the moment, in words for a person; {@code null} if it can
  * @param writes what was written since the store was opened
  * @param instance this instance among those that share the store; {@code null} if it is nobody else's
+ * @param fallback where batches are kept while they can't be kept where they should be; {@code null} without such a place
  */
 public record BatchStats(
         Map<String, CollectorStats> collectors,
@@ -23,7 +24,44 @@ public record BatchStats(
         long maxDiskUsage,
         @Nullable String problem,
         Writes writes,
-        @Nullable Instance instance) {
+        @Nullable Instance instance,
+        @Nullable Fallback fallback) {
+
+    /**
+     * A place where batches are kept for a time. They are among those of the statistics.
+     *
+     * @param place where that is
+     * @param reason why new batches are kept there at the moment, in words for a person; {@code null} if they are not
+     * @param problem why it can't take any; {@code null} if it can
+     * @param batches batches that are still there, dead letters included
+     * @param maxBatches their bound
+     * @param diskUsage bytes of all files there
+     * @param maxDiskUsage their bound
+     */
+    public record Fallback(
+            String place,
+            @Nullable String reason,
+            @Nullable String problem,
+            long batches,
+            long maxBatches,
+            long diskUsage,
+            long maxDiskUsage) {
+
+        /** What it says is fit for one line. */
+        public Fallback {
+            reason = reason == null ? null : SingleLine.of(reason);
+            problem = problem == null ? null : SingleLine.of(problem);
+        }
+
+        /**
+         * How full it is.
+         *
+         * @return as {@link BatchStats#fillLevel}
+         */
+        public double fillLevel() {
+            return BatchStats.fillLevel(batches, maxBatches, diskUsage, maxDiskUsage);
+        }
+    }
 
     /**
      * How a store has written since it was opened. All are sums that only grow.
@@ -58,7 +96,19 @@ public record BatchStats(
             long diskUsage,
             long maxDiskUsage,
             @Nullable String problem) {
-        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, Writes.NONE, null);
+        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, Writes.NONE);
+    }
+
+    /** Of a store that keeps batches in one place; for the parameters see the record. */
+    public BatchStats(
+            Map<String, CollectorStats> collectors,
+            long batches,
+            long maxBatches,
+            long diskUsage,
+            long maxDiskUsage,
+            @Nullable String problem,
+            Writes writes) {
+        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, writes, null, null);
     }
 
     /** Copies the map. */
@@ -92,6 +142,10 @@ public record BatchStats(
      * @return the larger of the shares of batches and of bytes in use, 0 to 1 (more if a bound was lowered)
      */
     public double fillLevel() {
-        return Math.max((double) batches / Math.max(1, maxBatches), (double) diskUsage / Math.max(1, maxDiskUsage));
+        return fillLevel(batches, maxBatches, diskUsage, maxDiskUsage);
+    }
+
+    private static double fillLevel(long batches, long maxBatches, long bytes, long maxBytes) {
+        return Math.max((double) batches / Math.max(1, maxBatches), (double) bytes / Math.max(1, maxBytes));
     }
 }

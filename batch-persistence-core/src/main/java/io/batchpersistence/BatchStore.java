@@ -314,6 +314,16 @@ public interface BatchStore extends AutoCloseable {
     Set<String> collectorTypes();
 
     /**
+     * Whether everything that is held can be reached. A store that keeps batches in two places may go on with one of them alone:
+     * until then, what is claimed, rescheduled or given up is only there.
+     *
+     * @return whether that is so, as far as is known; must be quick
+     */
+    default boolean isWhole() {
+        return true;
+    }
+
+    /**
      * When the store was last in use before it was opened, about: tells how long nobody has had a chance to send what is in it.
      *
      * @return {@code null} if that is not known

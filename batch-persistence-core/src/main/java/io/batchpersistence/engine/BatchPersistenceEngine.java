@@ -159,8 +159,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final LongAdder replayed = new LongAdder();
     private final LongAdder timedOut = new LongAdder();
 
-    /** Whether what the last process left has been taken over, see {@link #takeOver}. */
+    /** Whether what the last process left has been taken over, see {@link #takeOver}; as much of it as could be reached. */
     private volatile boolean started;
+    /** Whether all of it could be reached. */
+    private volatile boolean startedWhole;
     /** Whether that was not possible when the engine was built. */
     private volatile boolean late;
 
@@ -238,10 +240,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return closing;
     }
 
-    /** Whether there is anything that may expire; {@code null} if the store can't be reached. */
+    /** Whether there is anything that may expire; {@code null} if the store can't be reached, or not all of it. */
     private static @Nullable Boolean isHolding(BatchStore store) {
         try {
-            return !store.collectorTypes().isEmpty();
+            return !store.isWhole() ? null : (Boolean) !store.collectorTypes().isEmpty();
         } catch (BatchPersistenceException e) {
             return null;
         }
@@ -262,6 +264,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * handed out, for it is not known what is paused, and nothing expires. Done again if it failed half way, it does no harm.
      */
     private void takeOver() {
+        boolean whole = store.isWhole();
         if (late) {
             // The time in which the store could not be reached is none in which anything could have been sent.
             time.opened(store.lastUsed());
@@ -280,7 +283,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 store.reschedule(pending.collectorTypes(type), now, null);
             }
         }
+        startedWhole = whole && store.isWhole();
         started = true;
+    }
+
+    /** Not while something can be reached that has not been taken over yet: that is done first. */
+    private boolean hasTakenOver() {
+        return started && (startedWhole || !store.isWhole());
     }
 
     // ---------------------------------------------------------------- persist
@@ -855,7 +864,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         Instant now = time.steady();
         long failuresBefore = trouble.failures();
-        if (started) {
+        if (hasTakenOver()) {
             guarded("looking for what is paused", this::refreshPausedUnlessBusy);
         } else {
             guarded("looking for what the store holds", this::takeOver);
@@ -884,7 +893,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean mayGet(String collectorType) {
-        return started && !paused.contains(collectorType);
+        return hasTakenOver() && !paused.contains(collectorType);
     }
 
     private void failTimedOut(Instant now) {
@@ -1447,7 +1456,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     @Override
     public long cleanup() {
         ensureOpen();
-        if (closing || !started) {
+        if (closing || !hasTakenOver()) {
             return 0;
         }
         if (time.isBehind()) {

@@ -43,6 +43,9 @@ class StoreUnreachableTest {
     private @Nullable RuntimeException otherProblem;
     private @Nullable Instant lastUsed;
 
+    /** While the rest can't be reached, this is what is held. */
+    private @Nullable InMemoryBatchStore part;
+
     private final BatchStore store = (BatchStore) Proxy.newProxyInstance(
             getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
                 boolean answersAnyway =
@@ -56,8 +59,11 @@ class StoreUnreachableTest {
                 if (method.getName().equals("lastUsed")) {
                     return down ? null : lastUsed;
                 }
+                if (method.getName().equals("isWhole")) {
+                    return part == null;
+                }
                 try {
-                    return method.invoke(held, arguments);
+                    return method.invoke(part != null ? part : held, arguments);
                 } catch (InvocationTargetException e) {
                     throw e.getCause();
                 }
@@ -135,6 +141,37 @@ class StoreUnreachableTest {
         engine.resume("loki");
         executor.runAll();
         assertThat(sent).containsExactly("1");
+    }
+
+    @Test
+    void what_can_be_reached_is_sent_and_the_rest_is_taken_over_when_it_can() {
+        BatchPersistenceEngine before = engine();
+        before.persistBatch("1", Batches.entries(1), "loki");
+        before.releaseBatch("1");
+        before.persistBatch("2", Batches.entries(1), "paused");
+        before.releaseBatch("2");
+        lastUsed = clock.instant();
+        held.pause("paused", true);
+
+        part = new InMemoryBatchStore();
+        BatchPersistenceEngine engine = engine();
+        clock.advance(CollectorSettings.DEFAULT.batchTtl().plusDays(1));
+        engine.persistBatch("3", Batches.entries(1), "loki");
+        engine.releaseBatch("3");
+        executor.runAll();
+        round(engine);
+        engine.cleanup();
+        assertThat(sent).containsExactly("3");
+
+        part = null;
+        engine.persistBatch("4", Batches.entries(1), "loki");
+        engine.releaseBatch("4");
+        executor.runAll();
+        assertThat(engine.cleanup()).as("nothing has had a chance yet").isZero();
+        assertThat(sent).as("nothing before it is known what is paused").containsExactly("3");
+        round(engine);
+        assertThat(engine.cleanup()).isZero();
+        assertThat(sent).containsExactly("3", "1", "4");
     }
 
     @Test

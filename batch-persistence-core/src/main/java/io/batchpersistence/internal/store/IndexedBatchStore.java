@@ -1292,8 +1292,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     diskUsage(),
                     options.maxDiskUsage(),
                     misplaced != null ? misplaced : writer.problem(),
-                    writer.writes(measuredDisk),
-                    null);
+                    writer.writes(measuredDisk));
         } finally {
             lock.unlock();
         }
@@ -1326,6 +1325,167 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private @Nullable Instant oldest(BatchIndex.SlotList list) {
         return list.size == 0 ? null : Instant.ofEpochMilli(index.since(list.oldest()));
+    }
+
+    // ---- moving batches elsewhere ----------------------------------------------------------------
+
+    /**
+     * Whether a batch is held, or is about to be.
+     *
+     * @param batchId its id
+     * @return whether one with that id would be refused
+     */
+    public boolean holds(String batchId) {
+        lock.lock();
+        try {
+            writer.requireOpen();
+            if (appending.contains(batchId)) {
+                return true;
+            }
+        } finally {
+            lock.unlock();
+        }
+        return locate(batchId) != null;
+    }
+
+    /**
+     * Whether nothing is held, nor about to be.
+     *
+     * @return whether that is so
+     */
+    public boolean isEmpty() {
+        lock.lock();
+        try {
+            writer.requireOpen();
+            return index.size() == 0 && appending.isEmpty();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * A batch that nobody is sending.
+     *
+     * @param slot for this store
+     * @param sequence greater than those of the batches persisted before it
+     */
+    public record Waiting(int slot, long sequence) {}
+
+    /**
+     * All that is known of a batch.
+     *
+     * @param batch as it is; pending or a dead letter
+     * @param since what its age is measured from
+     * @param bytes on disk
+     */
+    public record Kept(PersistedBatch batch, Instant since, long bytes) {}
+
+    /**
+     * Pending batches and dead letters, the oldest first.
+     *
+     * @param after the last one's sequence; 0 to begin
+     * @param max how many at most
+     * @return where they are, for {@link #read(Waiting)}, {@link #bury} and {@link #withdraw}
+     */
+    public List<Waiting> waiting(long after, int max) {
+        Selection selection = select(
+                BatchSelector.all()
+                        .states(BatchState.PENDING, BatchState.DEAD)
+                        .after(after)
+                        .limit(max),
+                Instant.EPOCH);
+        List<Waiting> waiting = new ArrayList<>(selection.slots.length);
+        for (int i = 0; i < selection.slots.length; i++) {
+            waiting.add(new Waiting(selection.slots[i], selection.sequences[i]));
+        }
+        return waiting;
+    }
+
+    /**
+     * Reads one.
+     *
+     * @param waiting which
+     * @return the batch; {@code null} if it is not there any more, or somebody is sending it; one that is damaged is reported
+     */
+    public @Nullable Kept read(Waiting waiting) {
+        Row row;
+        Instant since;
+        lock.lock();
+        try {
+            if (!isWaiting(waiting)) {
+                return null;
+            }
+            row = row(waiting.slot());
+            since = Instant.ofEpochMilli(index.since(waiting.slot()));
+        } finally {
+            lock.unlock();
+        }
+        try {
+            return new Kept(
+                    batch(row, read(row, payload::content)),
+                    since,
+                    row.location().length());
+        } catch (DamagedPayloadException e) {
+            damaged(row, null, e.getMessage());
+        } catch (IOException e) {
+            unreadable(row, e);
+        }
+        return null;
+    }
+
+    /** Under the lock. */
+    private boolean isWaiting(Waiting waiting) {
+        writer.requireOpen();
+        return index.holds(waiting.slot(), waiting.sequence()) && index.state(waiting.slot()) != BatchState.IN_FLIGHT;
+    }
+
+    /**
+     * Makes it a dead letter, if it is still pending.
+     *
+     * @param waiting which
+     * @param reason why
+     * @param at when
+     * @return whether it was pending
+     */
+    public boolean bury(Waiting waiting, String reason, Instant at) {
+        lock.lock();
+        try {
+            int slot = waiting.slot();
+            if (!isWaiting(waiting) || index.state(slot) == BatchState.DEAD) {
+                return false;
+            }
+            index.failedAgain(slot, PayloadLog.millis(at), index.retries(slot), shortened(reason));
+            index.bury(slot, PayloadLog.millis(at));
+            writer.changed(slot);
+            return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Removes it as if it had never been accepted, since it is held and counted elsewhere now; if nobody is sending it. As durable
+     * as a mark.
+     *
+     * @param waiting which
+     * @return whether it was removed
+     */
+    public boolean withdraw(Waiting waiting) {
+        lock.lock();
+        try {
+            if (!isWaiting(waiting)) {
+                return false;
+            }
+            int slot = waiting.slot();
+            BatchIndex.Type type = index.typeOf(slot);
+            Location location = index.location(slot);
+            index.remove(slot);
+            type.counters.accepted--;
+            writer.withdrawn(location, type);
+            return true;
+        } finally {
+            lock.unlock();
+        }
     }
 
     // ---- times -----------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ import org.jspecify.annotations.Nullable;
  * 15 SETTLED      u64 sequence, u8 cause, UTF-8 collector type               the batch is gone
  * 16 COUNTERS     u64 accepted, delivered, expired, evicted, discarded, corrupt, UTF-8 collector type
  * 17 PAUSED       u8 1 or 0, UTF-8 collector type            whether an operator has paused the collector type
+ * 18 WITHDRAWN    u64 sequence, UTF-8 collector type         the batch is gone, and counts as never accepted
  * </pre>
  *
  * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
@@ -71,6 +72,7 @@ final class JournalFrames {
     static final byte SETTLED = 15;
     static final byte COUNTERS = 16;
     static final byte PAUSED = 17;
+    static final byte WITHDRAWN = 18;
 
     private static final int GONE_PER_FRAME = 4_096;
 
@@ -141,6 +143,14 @@ final class JournalFrames {
         byte[] name = name(type);
         int start = begin(SETTLED, 9 + name.length);
         buffer.putLong(sequence).put((byte) cause.id()).put(name);
+        end(start);
+    }
+
+    /** Somebody else has it now, and counts it. */
+    void withdrawn(long sequence, BatchIndex.Type type) {
+        byte[] name = name(type);
+        int start = begin(WITHDRAWN, 8 + name.length);
+        buffer.putLong(sequence).put(name);
         end(start);
     }
 

@@ -69,6 +69,10 @@ final class JournalState {
             }
             case JournalFrames.SETTLED_BEFORE ->
                 settled(body.getLong(), names.get(body.getInt()), Cause.of(body.get()));
+            case JournalFrames.WITHDRAWN -> {
+                long sequence = body.getLong();
+                withdrawn(sequence, JournalFrames.text(body));
+            }
             case JournalFrames.REASON -> reasonNames.put(body.getInt(), shared(JournalFrames.text(body)));
             case JournalFrames.PENDING, JournalFrames.PENDING_V1 -> {
                 long sequence = seen(body.getLong());
@@ -140,10 +144,7 @@ final class JournalState {
     }
 
     private void settled(long sequence, @Nullable String name, Cause cause) {
-        seen(sequence);
-        gone.add(sequence);
-        standings.remove(sequence);
-        earlier.remove(sequence);
+        gone(sequence);
         if (name == null) {
             ends.put(sequence, cause);
             return;
@@ -153,6 +154,19 @@ final class JournalState {
         if (sequence > checkpoint) {
             of.accepted++;
         }
+    }
+
+    private void withdrawn(long sequence, String name) {
+        gone(sequence);
+        if (sequence <= checkpoint) { // else it is in nobody's counters
+            counters.computeIfAbsent(name, unknown -> new Counters()).accepted--;
+        }
+    }
+
+    private void gone(long sequence) {
+        gone.add(seen(sequence));
+        standings.remove(sequence);
+        earlier.remove(sequence);
     }
 
     private void earlier(long sequence, ByteBuffer body) {

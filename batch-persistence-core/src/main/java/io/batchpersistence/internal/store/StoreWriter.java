@@ -219,6 +219,13 @@ final class StoreWriter {
         marked();
     }
 
+    /** The batch is gone, and was never accepted. */
+    void withdrawn(Location location, BatchIndex.Type type) {
+        frames.withdrawn(location.sequence(), type);
+        changes.add(new PayloadChange(location, null));
+        marked();
+    }
+
     /** The batch stands differently. */
     void changed(int slot) {
         Location location = index.location(slot);

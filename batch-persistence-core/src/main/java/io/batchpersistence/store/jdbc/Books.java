@@ -84,6 +84,12 @@ final class Books {
             of(collectorType)[ACCEPTED]++;
         }
 
+        /** As if it had never been accepted. */
+        void withdrawn(Row row) {
+            of(row.collectorType())[ACCEPTED]--;
+            left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
+        }
+
         void gone(Row row, Cause cause) {
             of(row.collectorType())[column(cause)]++;
             left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
@@ -280,12 +286,17 @@ final class Books {
      * By collector type, with everything that this instance did, and what the others did until a second ago; the last ones
      * known, if the database can't be asked.
      */
-    Map<String, CollectorStats> lastKnown() {
+    Map<String, CollectorStats> lastKnownOrNow() {
         try {
             return collectors();
         } catch (SQLException | BatchPersistenceException e) {
-            return known.collectors();
+            return lastKnown();
         }
+    }
+
+    /** As of the last look: nobody is asked. */
+    Map<String, CollectorStats> lastKnown() {
+        return known.collectors();
     }
 
     Map<String, CollectorStats> collectors() throws SQLException {

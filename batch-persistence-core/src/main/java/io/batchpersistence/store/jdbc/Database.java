@@ -386,6 +386,16 @@ final class Database {
         return Instant.ofEpochMilli(millis - ahead);
     }
 
+    /**
+     * The other way round: a time as it is kept.
+     *
+     * @param time on the callers' clock
+     * @return milliseconds on the database's clock
+     */
+    long kept(Instant time) {
+        return within(millis(time)) + ahead;
+    }
+
     @Nullable
     Instant shownOrNull(@Nullable Long millis) {
         return millis == null ? null : shown(millis);

@@ -9,8 +9,10 @@ import io.batchpersistence.BatchStore.Settled;
 import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.Cause;
+import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
 import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
@@ -58,11 +60,10 @@ final class GroupWriter {
     private static final long FIRST_LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
     private static final String INSERT =
-            "INSERT INTO {p}batch (batch_id, collector_type, state, owner, fence, created_at,"
-                    + " since, due_at, retry_count, earlier_failures, entry_count, bytes, format, compression, raw_length,"
-                    + " payload_crc, header, payload) VALUES ";
-    private static final String VALUES =
-            "(?, ?, 1, ?, ?, {now} + ?, {now} + ?, {now} + ?, 0, '', ?, ?, ?, ?, ?, ?, ?, ?)";
+            "INSERT INTO {p}batch (batch_id, collector_type, entry_count, bytes, format, compression, raw_length,"
+                    + " payload_crc, header, payload, created_at, since, due_at, state, owner, fence, retry_count,"
+                    + " earlier_failures, last_attempt, reason) VALUES ";
+    private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
     /** Something that waits to be written. Its fields are the writer's, until it is done. */
     abstract static class Op<T extends @Nullable Object> {
@@ -84,13 +85,14 @@ final class GroupWriter {
         }
     }
 
-    static final class Append extends Op<@Nullable Void> {
-        final NewBatch batch;
+    /** A batch to be inserted. */
+    abstract static class Insert extends Op<@Nullable Void> {
+        final String collectorType;
         final Row.Encoded encoded;
 
-        Append(NewBatch batch, Row.Encoded encoded) {
-            super(batch.id());
-            this.batch = batch;
+        Insert(String id, String collectorType, Row.Encoded encoded) {
+            super(id);
+            this.collectorType = collectorType;
             this.encoded = encoded;
         }
 
@@ -99,9 +101,88 @@ final class GroupWriter {
             return encoded.bytes();
         }
 
+        abstract BatchState state();
+
+        /** Its row as SQL, beginning with {@link #BYTES}, whose values are common to all. */
+        abstract String row();
+
+        /** The values of the rest of the row. */
+        abstract void addValues(List<@Nullable Object> values, long me, long fence, Database database);
+
         @Override
         void complete() {
             done.complete(null);
+        }
+    }
+
+    /** A new one, in flight. */
+    static final class Append extends Insert {
+        private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, 1, ?, ?, 0, '', NULL, NULL)";
+
+        private final NewBatch batch;
+
+        Append(NewBatch batch, Row.Encoded encoded) {
+            super(batch.id(), batch.collectorType(), encoded);
+            this.batch = batch;
+        }
+
+        @Override
+        BatchState state() {
+            return BatchState.IN_FLIGHT;
+        }
+
+        @Override
+        String row() {
+            return ROW;
+        }
+
+        @Override
+        void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
+            long created = database.until(batch.createdAt());
+            values.add(created);
+            values.add(created);
+            values.add(database.untilWait(batch.leaseUntil()));
+            values.add(me);
+            values.add(fence);
+        }
+    }
+
+    /** One that was held elsewhere, as it was there: pending or dead. */
+    static final class Adopt extends Insert {
+        private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, ?, NULL, 0, ?, ?, ?, ";
+
+        private final Kept kept;
+
+        Adopt(Kept kept, Row.Encoded encoded) {
+            super(kept.batch().id(), kept.batch().collectorType(), encoded);
+            this.kept = kept;
+        }
+
+        @Override
+        BatchState state() {
+            return kept.batch().state();
+        }
+
+        @Override
+        String row() {
+            return ROW + (kept.batch().failureReason() == null ? "NULL)" : "?)");
+        }
+
+        @Override
+        void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
+            PersistedBatch batch = kept.batch();
+            Instant due = batch.nextAttemptAt();
+            Instant lastAttempt = batch.lastAttempt();
+            values.add(database.until(batch.createdAt()));
+            values.add(database.until(kept.since()));
+            values.add(due == null ? null : (Long) database.untilWait(due));
+            values.add(Row.number(batch.state()));
+            values.add(batch.retryCount());
+            values.add(Row.kept(batch.earlierFailures(), database));
+            values.add(lastAttempt == null ? null : (Long) database.kept(lastAttempt));
+            if (batch.failureReason() != null) {
+                values.add(Row.kept(batch.failureReason()));
+            }
         }
     }
 
@@ -288,6 +369,11 @@ final class GroupWriter {
         thread.start();
     }
 
+    /** Whether the calling thread is the one that writes: it must not wait for anything to be written. */
+    boolean isCalling() {
+        return Thread.currentThread() == thread;
+    }
+
     Writes writes() {
         return writes;
     }
@@ -310,11 +396,11 @@ final class GroupWriter {
      * @throws IllegalStateException if the store is closed
      */
     <T extends @Nullable Object> CompletableFuture<T> submit(Op<T> op) {
-        if (op instanceof Append) {
+        if (op instanceof Insert) {
             waitingBatches.incrementAndGet();
             waitingBytes.addAndGet(op.bytes());
         }
-        if (Thread.currentThread() == thread) {
+        if (isCalling()) {
             write(List.of(op)); // somebody's reaction to what has just been written: nobody else would do it
         } else if (!enqueue(op)) {
             written(op);
@@ -339,7 +425,7 @@ final class GroupWriter {
 
     /** It waits no more. */
     private void written(Op<?> op) {
-        if (op instanceof Append) {
+        if (op instanceof Insert) {
             waitingBatches.decrementAndGet();
             waitingBytes.addAndGet(-op.bytes());
         }
@@ -400,7 +486,7 @@ final class GroupWriter {
         } finally {
             lock.unlock();
         }
-        if (Thread.currentThread() != thread && Threads.join(thread)) {
+        if (!isCalling() && Threads.join(thread)) {
             Thread.currentThread().interrupt();
         }
     }
@@ -416,7 +502,7 @@ final class GroupWriter {
                 List<Op<?>> later = new ArrayList<>();
                 List<Op<?>> now = new ArrayList<>();
                 for (Op<?> op : left) {
-                    (op instanceof Append && !ids.add(op.id) ? later : now).add(op);
+                    (op instanceof Insert && !ids.add(op.id) ? later : now).add(op);
                 }
                 writeDistinct(now);
                 left = later;
@@ -506,7 +592,7 @@ final class GroupWriter {
         long batches = 0;
         long bytes = 0;
         for (Op<?> op : ops) {
-            if (op instanceof Append) {
+            if (op instanceof Insert) {
                 batches++;
                 bytes += op.bytes();
             } else if (op instanceof Mark mark) {
@@ -528,19 +614,19 @@ final class GroupWriter {
 
     private void apply(Tx tx, long me, List<Op<?>> ops, Changes changes) throws SQLException {
         List<Mark> marks = new ArrayList<>();
-        List<Append> appends = new ArrayList<>();
+        List<Insert> inserts = new ArrayList<>();
         for (Op<?> op : ops) {
             if (op instanceof Mark mark) {
                 marks.add(mark);
-            } else if (op instanceof Append append) {
-                appends.add(append);
+            } else if (op instanceof Insert insert) {
+                inserts.add(insert);
             }
         }
         if (!marks.isEmpty()) {
             mark(tx, me, marks, changes);
         }
-        if (!appends.isEmpty()) {
-            insert(tx, me, appends, changes);
+        if (!inserts.isEmpty()) {
+            insert(tx, me, inserts, changes);
         }
     }
 
@@ -588,20 +674,15 @@ final class GroupWriter {
         }
     }
 
-    private void insert(Tx tx, long me, List<Append> appends, Changes changes) throws SQLException {
+    private void insert(Tx tx, long me, List<? extends Insert> inserts, Changes changes) throws SQLException {
         long fence = instance.newFence();
-        List<@Nullable Object> values = new ArrayList<>(appends.size() * 15);
-        for (Append append : appends) {
-            NewBatch batch = append.batch;
-            Row.Encoded encoded = append.encoded;
-            long created = database.until(batch.createdAt());
-            values.add(Texts.escape(batch.id()));
-            values.add(Texts.escape(batch.collectorType()));
-            values.add(me);
-            values.add(fence);
-            values.add(created);
-            values.add(created);
-            values.add(database.untilWait(batch.leaseUntil()));
+        StringBuilder sql = new StringBuilder(INSERT);
+        List<@Nullable Object> values = new ArrayList<>(inserts.size() * 15);
+        for (Insert insert : inserts) {
+            Row.Encoded encoded = insert.encoded;
+            sql.append(values.isEmpty() ? "" : ", ").append(insert.row());
+            values.add(Texts.escape(insert.id));
+            values.add(Texts.escape(insert.collectorType));
             values.add(encoded.entryCount());
             values.add(encoded.bytes());
             values.add(encoded.format());
@@ -610,23 +691,21 @@ final class GroupWriter {
             values.add(encoded.crc());
             values.add(encoded.header());
             values.add(encoded.payload());
-            changes.accepted(batch.collectorType());
-            changes.entered(batch.collectorType(), BatchState.IN_FLIGHT, encoded.entryCount(), encoded.bytes());
+            insert.addValues(values, me, fence, database);
+            changes.accepted(insert.collectorType);
+            changes.entered(insert.collectorType, insert.state(), encoded.entryCount(), encoded.bytes());
         }
-        String sql = INSERT
-                + VALUES
-                + (", " + VALUES).repeat(appends.size() - 1)
-                + database.dialect().insertEnd();
+        sql.append(database.dialect().insertEnd());
         int inserted;
         try {
-            inserted = tx.update(sql, values.toArray());
+            inserted = tx.update(sql.toString(), values.toArray());
         } catch (SQLException e) {
             if (Dialect.isDuplicate(e)) {
                 throw new DuplicatesException();
             }
             throw e;
         }
-        if (inserted != appends.size()) {
+        if (inserted != inserts.size()) {
             throw new DuplicatesException();
         }
     }
@@ -634,7 +713,7 @@ final class GroupWriter {
     private List<Op<?>> withoutDuplicates(List<Op<?>> ops) {
         List<String> ids = new ArrayList<>();
         for (Op<?> op : ops) {
-            if (op instanceof Append) {
+            if (op instanceof Insert) {
                 ids.add(Texts.escape(op.id));
             }
         }
@@ -649,7 +728,7 @@ final class GroupWriter {
         }
         List<Op<?>> left = new ArrayList<>(ops.size());
         for (Op<?> op : ops) {
-            if (op instanceof Append && held.contains(op.id)) {
+            if (op instanceof Insert && held.contains(op.id)) {
                 op.fail(new DuplicateBatchException(op.id));
             } else {
                 left.add(op);

@@ -266,13 +266,15 @@ final class Instance {
     }
 
     private boolean awaitNextBeat() {
-        long nanos = number == 0 || database.problem() != null
-                ? RETRY_NANOS
-                : TimeUnit.MILLISECONDS.toNanos(Math.max(1, leaseMillis / 3));
+        long nanos = number == 0 ? RETRY_NANOS : TimeUnit.MILLISECONDS.toNanos(Math.max(1, leaseMillis / 3));
         lock.lock();
         try {
             while (nanos > 0 && !leaving) {
-                nanos = left.awaitNanos(nanos);
+                long some = Math.min(nanos, RETRY_NANOS);
+                nanos -= some - left.awaitNanos(some);
+                if (database.problem() != null) {
+                    break; // nobody else may be trying
+                }
             }
             return !leaving;
         } catch (InterruptedException e) {

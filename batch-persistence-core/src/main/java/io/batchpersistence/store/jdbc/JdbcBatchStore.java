@@ -18,6 +18,7 @@ import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.store.Cause;
 import io.batchpersistence.internal.store.CorruptionReports;
+import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Row.Content;
@@ -144,7 +145,7 @@ public final class JdbcBatchStore implements BatchStore {
         requireOpen();
         Encoded encoded;
         try {
-            encoded = Encoded.of(batch, options);
+            encoded = Encoded.of(batch.id(), batch.collectorType(), batch.entries(), batch.context(), options);
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
@@ -199,6 +200,72 @@ public final class JdbcBatchStore implements BatchStore {
                     + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
         }
         return null;
+    }
+
+    // ---- for the fallback ------------------------------------------------------------------------
+
+    /** Why the database can't be used; {@code null} if it can, as far as is known. Costs nothing. */
+    @Nullable
+    String problem() {
+        return database.problem();
+    }
+
+    /** Whether the calling thread is the one that writes, which must not wait for {@link #adopt}. */
+    boolean isWriting() {
+        return writer.isCalling();
+    }
+
+    /** The statistics as of the last look, without asking the database. */
+    BatchStats lastStats() {
+        return stats(books.lastKnown());
+    }
+
+    /**
+     * Makes sure that the statistics have in them all that this instance has done.
+     *
+     * @throws BatchPersistenceException if the database can't be asked
+     */
+    void look() {
+        database.call("looking at the counters", books::collectors);
+    }
+
+    /**
+     * Takes a batch that was held elsewhere, as it is: pending or dead, with its times and failures. Counts it as accepted.
+     *
+     * @return done, as {@link #append} says
+     */
+    CompletableFuture<@Nullable Void> adopt(Kept kept) {
+        requireOpen();
+        PersistedBatch batch = kept.batch();
+        try {
+            Encoded encoded = Encoded.of(batch.id(), batch.collectorType(), batch.entries(), batch.context(), options);
+            String full = database.call("looking for room", () -> full(encoded.bytes()));
+            if (full != null) {
+                return CompletableFuture.failedFuture(new BatchRejectedException(full));
+            }
+            return writer.submit(new GroupWriter.Adopt(kept, encoded));
+        } catch (RuntimeException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+    }
+
+    /** Removes one that was appended although that failed, as if it had never been, unless it is another instance's by now. */
+    void retract(String batchId) {
+        database.call(
+                "taking back what was not acknowledged",
+                () -> instance.write((tx, me, changes) -> {
+                    Row row = tx.one(
+                            "SELECT " + Row.COLUMNS
+                                    + " FROM {p}batch WHERE batch_id = ? AND state = 1 AND owner = ? FOR UPDATE",
+                            Row::of,
+                            Texts.escape(batchId),
+                            me);
+                    if (row != null) {
+                        tx.update("DELETE FROM {p}batch WHERE seq = ?", row.seq());
+                        changes.withdrawn(row);
+                    }
+                    return null;
+                }));
     }
 
     // ---- claiming and settling -------------------------------------------------------------------
@@ -1018,7 +1085,7 @@ public final class JdbcBatchStore implements BatchStore {
                 .toList();
     }
 
-    private static FailureGroup both(FailureGroup one, FailureGroup other) {
+    static FailureGroup both(FailureGroup one, FailureGroup other) {
         return new FailureGroup(
                 one.collectorType(),
                 one.reason(),
@@ -1045,7 +1112,10 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public BatchStats stats() {
         requireOpen();
-        Map<String, CollectorStats> collectors = database.call("looking at the counters", books::lastKnown);
+        return stats(database.call("looking at the counters", books::lastKnownOrNow));
+    }
+
+    private BatchStats stats(Map<String, CollectorStats> collectors) {
         long batches = 0;
         long bytes = 0;
         for (CollectorStats stats : collectors.values()) {
@@ -1060,7 +1130,8 @@ public final class JdbcBatchStore implements BatchStore {
                 options.maxBytes(),
                 database.problem(),
                 writer.writes(),
-                instance.status());
+                instance.status(),
+                null);
     }
 
     // ---- times -----------------------------------------------------------------------------------

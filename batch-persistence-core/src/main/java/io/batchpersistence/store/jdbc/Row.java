@@ -4,7 +4,6 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchFormat;
@@ -18,6 +17,8 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
@@ -120,6 +121,17 @@ record Row(
         return Texts.escape(new String(shortened.getBytes(StandardCharsets.UTF_8), StandardCharsets.UTF_8));
     }
 
+    /** Failures before the last one as they are kept. */
+    static String kept(List<FailedAttempt> earlier, Database database) {
+        return earlier.stream()
+                .map(failure -> line(database.kept(failure.at()), kept(failure.reason())))
+                .collect(Collectors.joining("\n"));
+    }
+
+    private static String line(long at, String kept) {
+        return at + " " + kept;
+    }
+
     /** The earlier failures once there is a new last one: a line each, the first one ever and the latest others. */
     String withLastAmongEarlier() {
         if (lastAttempt == null || reason == null) {
@@ -129,7 +141,7 @@ record Row(
         if (lines.size() == FailedAttempt.MAX_EARLIER) {
             lines.remove(1);
         }
-        lines.add(lastAttempt + " " + Texts.escape(reason));
+        lines.add(line(lastAttempt, Texts.escape(reason)));
         return String.join("\n", lines);
     }
 
@@ -195,15 +207,20 @@ record Row(
          *
          * @throws IllegalArgumentException if it is too large to be read again
          */
-        static Encoded of(NewBatch batch, JdbcStoreOptions options) {
-            byte[] raw = options.format().codec().encode(batch.entries());
+        static Encoded of(
+                String id,
+                String collectorType,
+                List<LogEntry> entries,
+                Map<String, String> context,
+                JdbcStoreOptions options) {
+            byte[] raw = options.format().codec().encode(entries);
             if (raw.length > BatchLimits.MAX_BYTES) {
-                throw new IllegalArgumentException("the batch '" + SingleLine.of(batch.id()) + "' has " + raw.length
+                throw new IllegalArgumentException("the batch '" + SingleLine.of(id) + "' has " + raw.length
                         + " bytes before compression, but a batch can have at most " + BatchLimits.MAX_BYTES
-                        + "; split its " + batch.entries().size() + " entries into several batches");
+                        + "; split its " + entries.size() + " entries into several batches");
             }
             byte[] payload = options.compression().compress(raw);
-            byte[] header = new BatchHeader(batch.id(), batch.collectorType(), batch.context()).encode();
+            byte[] header = new BatchHeader(id, collectorType, context).encode();
             return new Encoded(
                     options.format().id(),
                     options.compression().id(),
@@ -211,7 +228,7 @@ record Row(
                     crc(payload),
                     header,
                     payload,
-                    batch.entries().size());
+                    entries.size());
         }
 
         /** Of a row {@link #WITH_PAYLOAD}. */

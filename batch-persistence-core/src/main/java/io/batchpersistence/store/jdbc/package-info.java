@@ -6,6 +6,9 @@
  * delivered ─►        (the same)
  * claim     ─► JdbcBatchStore.claim: a look at what is due, then select for update skip locked and update
  * dead instance ─► Instance.beat of another one ─► its batches are pending again
+ *
+ * the database is away: append ─► FallbackBatchStore ─► a segment store on the local disk ─► caller
+ * it is back:           FallbackBatchStore.move ─► JdbcBatchStore.adopt ─► GroupWriter ─► withdrawn from the local disk
  * </pre>
  *
  * <h2>Invariants</h2>
@@ -23,7 +26,7 @@
  * </ul>
  *
  * <p>Threads: callers read, claim and select on their own; appends and marks are written by one thread, which makes groups of
- * them; another one gives signs of life and looks for instances that do not. Tables and promises are described in
+ * them; another one gives signs of life and looks for instances that do not; a third one moves what is in a fallback. Tables and promises are described in
  * {@code docs/jdbc-store.md}.
  */
 @NullMarked

@@ -33,6 +33,14 @@ class JournalFrameBytesTest {
     }
 
     @Test
+    void withdrawn_is_written_as_ever() {
+        JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
+        frames.withdrawn(1, new BatchIndex().type("c"));
+        assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
+                .isEqualTo("b5120009" + "b989e73c" + "0000000000000001" + "63");
+    }
+
+    @Test
     void earlier_failures_are_written_as_ever() {
         JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
         List<FailedAttempt> earlier = List.of(

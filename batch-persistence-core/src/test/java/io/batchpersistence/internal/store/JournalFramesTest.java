@@ -308,4 +308,23 @@ class JournalFramesTest {
             assertThat(standing.earlier()).extracting(FailedAttempt::reason).containsExactly("a" + i, "b" + i, "c" + i);
         }
     }
+
+    @Test
+    void whatIsWithdrawnIsGoneAndTakenFromWhatWasAccepted() {
+        loki.counters.accepted = 5;
+        frames.counters(loki);
+        frames.checkpoint(7);
+        frames.standing(6, pending(1, 1, 1, 1, "x"));
+        frames.withdrawn(6, loki);
+        frames.withdrawn(8, loki); // accepted after the checkpoint: nobody has counted it
+
+        JournalState state = read();
+
+        assertThat(state.isGone(6)).isTrue();
+        assertThat(state.isGone(8)).isTrue();
+        assertThat(state.standing(6)).isNull();
+        assertThat(state.nextSequence()).isEqualTo(9);
+        assertThat(state.counters().get("loki").accepted).isEqualTo(4);
+        assertThat(state.counters().get("loki").gone()).isZero();
+    }
 }

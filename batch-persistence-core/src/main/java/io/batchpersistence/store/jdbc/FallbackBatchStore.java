@@ -1,0 +1,990 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchRejectedException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.FailureGroup;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
+import io.batchpersistence.internal.store.IndexedBatchStore.Waiting;
+import io.batchpersistence.internal.store.Threads;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+
+/**
+ * A {@link JdbcBatchStore} with a store on the local disk beside it, the fallback, which takes new batches while the database is
+ * away. When the database is back, what waits in the fallback is moved there. Thread-safe.
+ *
+ * <p>Beyond the contract of {@link BatchStore}:
+ *
+ * <ul>
+ *   <li>{@link #append}: goes to the fallback if the database is known to be away, or does not take the batch for a reason that is
+ *       none of the batch's own. A batch that the caller's transaction is to contain never does: without that transaction it must
+ *       not exist. A full database refuses as ever. An id that the database holds can't be known while it is away, so one may be
+ *       accepted that is held already.
+ *   <li>Marks, and {@link #timedOut}: where the batch is. While the database is away, marks of batches that are not in the
+ *       fallback fail at once.
+ *   <li>{@link #claim}, {@link #collectorTypes}, {@link #reschedule}, {@link #releaseHeld}, {@link #expire}, {@link #evictOldest},
+ *       {@link #evictDeadLetters}, {@link #correctAges}, {@link #correctWaits}: both; the fallback alone while the database is away,
+ *       see {@link #isWhole}. Room is made where it is needed: in the fallback while the database is away, else in the database.
+ *   <li>{@link #pausedCollectorTypes}: as the database says, or said last, which the fallback remembers across restarts.
+ *       {@link #pause} needs the database, since all instances are to know.
+ *   <li>{@link #find}, {@link #list}, {@link #count}, {@link #failures}, {@link #discard}, {@link #replay}: both, and while the
+ *       database is away only for ids all of which are in the fallback: half an answer would be a wrong one. In lists, those in
+ *       the fallback are the newest. One that is moved between two looks may be seen twice, or not.
+ *   <li>{@link #stats}: the sum. A batch that is moved counts once.
+ * </ul>
+ *
+ * <p>Moving: pending batches and dead letters, in the order in which they were persisted, as they are: with their times, failures and
+ * context. A batch leaves the fallback only when it is known to be committed in the database, so a process that is killed in between
+ * leaves it in both; the next move finds that out, unless the database's was settled meanwhile: then it is sent twice. Who finds
+ * another batch of that id there, with other content, becomes a dead letter in the fallback.
+ */
+public final class FallbackBatchStore implements BatchStore {
+
+    private static final Logger log = SingleLine.logger(FallbackBatchStore.class);
+
+    /** Batches that are looked for, without their content, at a time. */
+    private static final int LOOKED_FOR = 10_000;
+    /** Batches, and about how many bytes, that are moved at a time: everybody else who changes what is in the fallback waits. */
+    private static final int AT_ONCE = 100;
+
+    private static final long BYTES_AT_ONCE = 4 << 20;
+
+    private static final long MOVE_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final long STATS_WAIT_NANOS = TimeUnit.SECONDS.toNanos(2);
+
+    /** Positions of batches in the fallback begin here, so that they are behind all others. Still exact as a double. */
+    private static final long LOCAL = 1L << 52;
+
+    private final JdbcBatchStore primary;
+    private final IndexedBatchStore spare;
+    private final Path directory;
+    private final Clock clock;
+
+    /**
+     * Held while some batches are moved, and by whoever changes pending batches and dead letters of the fallback, or counts what is
+     * where. Fair, or a move of many would let nobody in.
+     */
+    private final ReentrantLock moving = new ReentrantLock(true);
+
+    // ---- guarded by that lock --------------------------------------------------------------------
+
+    /** The database's statistics from before some batches were, perhaps, moved there that are still in the fallback. */
+    private @Nullable BatchStats primaryBefore;
+
+    private long moved;
+    private long heldAlready;
+    /** What has kept batches from being moved, and has been said. */
+    private final Set<Class<?>> troubles = new HashSet<>();
+
+    // ----------------------------------------------------------------------------------------------
+
+    /** Ids in the fallback under which the database holds another batch. */
+    private final Set<String> conflicts = ConcurrentHashMap.newKeySet();
+
+    /** Ids of batches that were appended here since nobody knew whether the database had committed them. */
+    private final Set<String> doubtful = ConcurrentHashMap.newKeySet();
+
+    /** The database's statistics from before there were any. */
+    private volatile @Nullable BatchStats beforeDoubts;
+
+    /** Whether it has been said that batches are kept here, and not yet that none is any more. */
+    private final AtomicBoolean buffering = new AtomicBoolean();
+
+    private volatile @Nullable BatchStats shown;
+
+    private final AtomicBoolean closed = new AtomicBoolean();
+    private final ReentrantLock waiting = new ReentrantLock();
+    private final Condition closing = waiting.newCondition();
+    private final Thread thread = new Thread(this::run, "batch-persistence-jdbc-fallback");
+
+    private FallbackBatchStore(JdbcBatchStore primary, IndexedBatchStore spare, Path directory, Clock clock) {
+        this.primary = primary;
+        this.spare = spare;
+        this.directory = directory;
+        this.clock = clock;
+        thread.setDaemon(true);
+    }
+
+    /**
+     * Opens the store in the database, which need not be there, and its fallback, which must be.
+     *
+     * @param dataSource as for {@link JdbcBatchStore#open}
+     * @param options as there
+     * @param fallback where batches are kept while the database is away: a directory of this instance's own, and its bounds
+     * @return the store
+     * @throws BatchPersistenceException if the directory can't be used
+     */
+    public static FallbackBatchStore open(DataSource dataSource, JdbcStoreOptions options, DiskStoreOptions fallback) {
+        IndexedBatchStore spare = SegmentBatchStore.open(fallback);
+        FallbackBatchStore store = null;
+        try {
+            store = of(JdbcBatchStore.open(dataSource, options), spare, fallback.directory(), options.clock());
+            store.thread.start();
+            return store;
+        } finally {
+            if (store == null) {
+                spare.close();
+            }
+        }
+    }
+
+    /** Moves nothing by itself. */
+    static FallbackBatchStore of(JdbcBatchStore primary, IndexedBatchStore spare, Path directory, Clock clock) {
+        FallbackBatchStore store = new FallbackBatchStore(primary, spare, directory, clock);
+        long left = spare.stats().batches();
+        if (left > 0) {
+            store.buffering.set(true);
+            log.warn("In {} wait batches to be moved to the database: {}", directory, left);
+        }
+        return store;
+    }
+
+    // ---- which of the two ------------------------------------------------------------------------
+
+    private void requireOpen() {
+        if (closed.get()) {
+            throw new IllegalStateException("the store is closed");
+        }
+    }
+
+    @Override
+    public boolean isWhole() {
+        return primary.problem() == null;
+    }
+
+    /** The store in the database, if it is worth a try: else its callers would wait for the pool, one after the other. */
+    private JdbcBatchStore reachable() {
+        String problem = primary.problem();
+        if (problem != null) {
+            throw new BatchPersistenceException(
+                    "the database can't be used: " + problem + "; it is tried again by itself", null);
+        }
+        return primary;
+    }
+
+    private boolean isHere(String batchId) {
+        return !spare.isEmpty() && spare.holds(batchId);
+    }
+
+    private boolean isLocal(BatchSelector selector) {
+        return !selector.ids().isEmpty() && selector.ids().stream().allMatch(this::isHere);
+    }
+
+    /** Does something while nothing is moved. Not for the thread that a move waits for. */
+    private <T extends @Nullable Object> T unmoved(Supplier<T> action) {
+        boolean locked = primary.isWriting() ? moving.tryLock() : lock();
+        try {
+            return action.get();
+        } finally {
+            if (locked) {
+                moving.unlock();
+            }
+        }
+    }
+
+    private boolean lock() {
+        moving.lock();
+        return true;
+    }
+
+    // ---- appending -------------------------------------------------------------------------------
+
+    @Override
+    public boolean joinsTransaction() {
+        return primary.joinsTransaction();
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> append(NewBatch batch) {
+        return append(batch, spare::append);
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
+        CompletableFuture<@Nullable Void> done = append(batch, spare::appendAndWait);
+        done.exceptionally(failure -> null).join();
+        return done;
+    }
+
+    private CompletableFuture<@Nullable Void> append(
+            NewBatch batch, Function<NewBatch, CompletableFuture<@Nullable Void>> append) {
+        requireOpen();
+        if (isHere(batch.id())) {
+            return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
+        }
+        if (primary.joinsTransaction()) {
+            return primary.append(batch);
+        }
+        CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
+        String problem = primary.problem();
+        if (problem != null) {
+            appendToSpare(batch, append, problem, done);
+            return done;
+        }
+        var unused = primary.append(batch).whenComplete((nothing, failure) -> {
+            if (failure == null) {
+                done.complete(null);
+            } else if (failure instanceof BatchPersistenceException
+                    && !(failure instanceof DuplicateBatchException)
+                    && !(failure instanceof BatchRejectedException)) {
+                if (failure.getCause() instanceof CommitUnknownException) {
+                    if (doubtful.isEmpty()) {
+                        beforeDoubts = primary.lastStats();
+                    }
+                    doubtful.add(batch.id());
+                }
+                appendToSpare(batch, spare::append, String.valueOf(failure.getMessage()), done);
+            } else {
+                done.completeExceptionally(failure);
+            }
+        });
+        return done;
+    }
+
+    /** Completes, however it ends: the caller may be the writer of another store, who has to go on. */
+    private void appendToSpare(
+            NewBatch batch,
+            Function<NewBatch, CompletableFuture<@Nullable Void>> append,
+            String why,
+            CompletableFuture<@Nullable Void> done) {
+        if (buffering.compareAndSet(false, true)) {
+            log.warn(
+                    "The database does not take batches: {}. New ones are kept in {} and moved when it is back",
+                    why,
+                    directory);
+        }
+        try {
+            var unused = append.apply(batch).whenComplete((nothing, failure) -> {
+                if (failure == null) {
+                    done.complete(null);
+                } else {
+                    done.completeExceptionally(nowhere(why, failure));
+                }
+            });
+        } catch (RuntimeException | Error e) {
+            done.completeExceptionally(nowhere(why, e));
+        }
+    }
+
+    private Throwable nowhere(String why, Throwable failure) {
+        if (failure instanceof DuplicateBatchException || !(failure instanceof BatchPersistenceException)) {
+            return failure; // the batch's own
+        }
+        boolean full = failure instanceof BatchRejectedException;
+        String message = "the database does not take the batch (" + why + "), and its fallback in " + directory
+                + (full ? " is full: " : " does not either: ") + failure.getMessage();
+        // Room is made in the fallback while the database is known to be away: see evictOldest.
+        return full && !isWhole()
+                ? new BatchRejectedException(message)
+                : new BatchPersistenceException(message, failure);
+    }
+
+    // ---- claiming and settling -------------------------------------------------------------------
+
+    @Override
+    public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
+        requireOpen();
+        List<Claim> claims = new ArrayList<>();
+        if (!spare.isEmpty() && moving.tryLock()) { // what is being moved is claimed in the database
+            try {
+                claims.addAll(spare.claim(collectorType, order, now, leaseUntil, max));
+            } finally {
+                moving.unlock();
+            }
+        }
+        if (claims.size() >= max || !isWhole()) {
+            return claims;
+        }
+        try {
+            claims.addAll(primary.claim(collectorType, order, now, leaseUntil, max - claims.size()));
+        } catch (BatchPersistenceException e) {
+            if (claims.isEmpty()) {
+                throw e;
+            }
+            log.debug("Nothing could be claimed in the database", e);
+        }
+        return claims;
+    }
+
+    @Override
+    public List<Lease> timedOut(Instant now, int max) {
+        requireOpen();
+        List<Lease> leases = new ArrayList<>(spare.timedOut(now, max));
+        if (leases.size() < max && isWhole()) {
+            try {
+                leases.addAll(primary.timedOut(now, max - leases.size()));
+            } catch (BatchPersistenceException e) {
+                if (leases.isEmpty()) {
+                    throw e;
+                }
+                log.debug("What timed out in the database could not be looked for", e);
+            }
+        }
+        return leases;
+    }
+
+    @Override
+    public @Nullable Settled delivered(String batchId) {
+        requireOpen();
+        // A batch that waits can be delivered by a late mark: not half of one that is being moved.
+        Settled settled = spare.isEmpty() ? null : unmoved(() -> spare.delivered(batchId));
+        return settled != null ? settled : reachable().delivered(batchId);
+    }
+
+    @Override
+    public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
+        requireOpen();
+        Settled settled = spare.failed(batchId, fence, reason, at, decision);
+        return settled != null || isHere(batchId) ? settled : reachable().failed(batchId, fence, reason, at, decision);
+    }
+
+    @Override
+    public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
+        requireOpen();
+        Settled settled = spare.released(batchId, due);
+        return settled != null || isHere(batchId) ? settled : reachable().released(batchId, due);
+    }
+
+    // ---- changing many ---------------------------------------------------------------------------
+
+    /** Changes batches of one store. */
+    private interface Change {
+        long in(BatchStore store, BatchSelector selector, long before);
+    }
+
+    /** The database's first: if that fails, nothing has been changed. */
+    private long inBoth(BatchSelector selector, Change change) {
+        return unmoved(() -> {
+            long count = change.in(reachable(), selector, 0);
+            return count >= selector.limit()
+                    ? count
+                    : count + change.in(spare, selector.limit(rest(selector, count)), count);
+        });
+    }
+
+    private static int rest(BatchSelector selector, long count) {
+        return selector.limit() == Integer.MAX_VALUE ? Integer.MAX_VALUE : (int) (selector.limit() - count);
+    }
+
+    @Override
+    public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
+        requireOpen();
+        return isWhole()
+                ? inBoth(selector, (store, some, before) -> store.reschedule(some, now, nextAttemptAt))
+                : unmoved(() -> spare.reschedule(selector, now, nextAttemptAt));
+    }
+
+    @Override
+    public long releaseHeld(Instant nextAttemptAt) {
+        requireOpen();
+        long released = isWhole() ? primary.releaseHeld(nextAttemptAt) : 0;
+        return released + unmoved(() -> spare.releaseHeld(nextAttemptAt));
+    }
+
+    @Override
+    public long replay(BatchSelector selector, Instant now, Duration apart) {
+        requireOpen();
+        return isLocal(selector)
+                ? unmoved(() -> spare.replay(selector, now, apart))
+                : inBoth(
+                        selector,
+                        (store, some, before) -> store.replay(some, now.plus(apart.multipliedBy(before)), apart));
+    }
+
+    @Override
+    public long discard(BatchSelector selector, Instant now) {
+        requireOpen();
+        return isLocal(selector)
+                ? unmoved(() -> spare.discard(selector, now))
+                : inBoth(selector, (store, some, before) -> store.discard(some, now));
+    }
+
+    @Override
+    public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
+        requireOpen();
+        List<BatchSummary> gone =
+                new ArrayList<>(unmoved(() -> spare.expire(collectorType, pendingBefore, deadBefore, max)));
+        if (gone.size() < max && isWhole()) {
+            try {
+                gone.addAll(primary.expire(collectorType, pendingBefore, deadBefore, max - gone.size()));
+            } catch (BatchPersistenceException e) {
+                if (gone.isEmpty()) {
+                    throw e;
+                }
+                log.debug("Nothing could be expired in the database", e); // those that are gone are to be announced
+            }
+        }
+        return gone;
+    }
+
+    @Override
+    public List<BatchSummary> evictOldest(int max) {
+        requireOpen();
+        return isWhole() ? primary.evictOldest(max) : unmoved(() -> spare.evictOldest(max));
+    }
+
+    @Override
+    public List<BatchSummary> evictDeadLetters(long mostBytes, int max) {
+        requireOpen();
+        return isWhole()
+                ? primary.evictDeadLetters(mostBytes, max)
+                : unmoved(() -> spare.evictDeadLetters(mostBytes, max));
+    }
+
+    // ---- pausing ---------------------------------------------------------------------------------
+
+    @Override
+    public boolean pause(String collectorType, boolean paused) {
+        requireOpen();
+        boolean changed = reachable().pause(collectorType, paused);
+        remember(collectorType, paused);
+        return changed;
+    }
+
+    @Override
+    public Set<String> pausedCollectorTypes() {
+        requireOpen();
+        Set<String> remembered = spare.pausedCollectorTypes();
+        if (!isWhole()) {
+            return remembered;
+        }
+        Set<String> paused = primary.pausedCollectorTypes();
+        paused.forEach(type -> remember(type, true));
+        remembered.stream().filter(type -> !paused.contains(type)).forEach(type -> remember(type, false));
+        return paused;
+    }
+
+    private void remember(String collectorType, boolean paused) {
+        if (spare.pausedCollectorTypes().contains(collectorType) != paused) {
+            spare.pause(collectorType, paused);
+        }
+    }
+
+    // ---- looking ---------------------------------------------------------------------------------
+
+    @Override
+    public Optional<PersistedBatch> find(String batchId) {
+        requireOpen();
+        Optional<PersistedBatch> found = spare.isEmpty() ? Optional.empty() : spare.find(batchId);
+        return found.isPresent() ? found : reachable().find(batchId);
+    }
+
+    @Override
+    public List<BatchSummary> list(BatchSelector selector, Instant now) {
+        requireOpen();
+        boolean local = isLocal(selector);
+        JdbcBatchStore shared = local ? primary : reachable();
+        Long after = selector.after();
+        boolean beganLocal = after != null && after >= LOCAL;
+        BatchSelector here = selector.after(after != null && after >= LOCAL ? (Long) (after - LOCAL) : null);
+        List<BatchSummary> found = new ArrayList<>();
+        if (selector.order() == BatchOrder.OLDEST_FIRST) {
+            if (!local && !beganLocal) {
+                found.addAll(shared.list(selector, now));
+            }
+            addLocal(here, now, found);
+        } else {
+            if (after == null || beganLocal) {
+                addLocal(here, now, found);
+            }
+            if (!local && found.size() < selector.limit()) {
+                found.addAll(shared.list(
+                        selector.after(beganLocal ? null : after).limit(rest(selector, found.size())), now));
+            }
+        }
+        return found;
+    }
+
+    private void addLocal(BatchSelector selector, Instant now, List<BatchSummary> found) {
+        if (found.size() >= selector.limit() || spare.isEmpty()) {
+            return;
+        }
+        for (BatchSummary each : spare.list(selector.limit(rest(selector, found.size())), now)) {
+            found.add(new BatchSummary(
+                    each.id(),
+                    each.collectorType(),
+                    each.state(),
+                    each.createdAt(),
+                    each.lastAttempt(),
+                    each.nextAttemptAt(),
+                    each.retryCount(),
+                    each.failureReason(),
+                    each.earlierFailures(),
+                    each.context(),
+                    each.entryCount(),
+                    each.bytes(),
+                    each.position() + LOCAL));
+        }
+    }
+
+    @Override
+    public long count(BatchSelector selector, Instant now) {
+        requireOpen();
+        if (isLocal(selector)) {
+            return spare.count(selector, now);
+        }
+        return Math.min(selector.limit(), reachable().count(selector, now) + spare.count(selector, now));
+    }
+
+    @Override
+    public List<FailureGroup> failures(BatchSelector selector, Instant now) {
+        requireOpen();
+        BatchSelector all = selector.limit(Integer.MAX_VALUE);
+        List<FailureGroup> groups = new ArrayList<>(spare.failures(all, now));
+        if (!isLocal(selector)) {
+            groups.addAll(reachable().failures(all, now));
+        }
+        Map<List<String>, FailureGroup> merged = new HashMap<>();
+        for (FailureGroup group : groups) {
+            merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
+        }
+        return merged.values().stream()
+                .sorted(FailureGroup.MOST_BATCHES_FIRST)
+                .limit(selector.limit())
+                .toList();
+    }
+
+    @Override
+    public Set<String> collectorTypes() {
+        requireOpen();
+        Set<String> types = new HashSet<>(spare.collectorTypes());
+        if (isWhole()) {
+            types.addAll(primary.collectorTypes());
+        }
+        return types;
+    }
+
+    /** If a move takes long, as of before. */
+    @Override
+    public BatchStats stats() {
+        requireOpen();
+        BatchStats last = shown;
+        boolean waits = last == null && !primary.isWriting();
+        boolean locked = waits ? lock() : lockSoon();
+        if (!locked) {
+            return last == null ? sum(primary.lastStats()) : last;
+        }
+        try {
+            BatchStats before = primaryBefore;
+            if (before != null) {
+                return sum(before);
+            }
+            BatchStats doubtless = doubtful.isEmpty() ? null : beforeDoubts;
+            BatchStats sum = sum(doubtless != null ? doubtless : isWhole() ? primary.stats() : primary.lastStats());
+            shown = sum;
+            return sum;
+        } finally {
+            moving.unlock();
+        }
+    }
+
+    private boolean lockSoon() {
+        try {
+            return moving.tryLock(primary.isWriting() ? 0 : STATS_WAIT_NANOS, TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return moving.tryLock();
+        }
+    }
+
+    private BatchStats sum(BatchStats shared) {
+        BatchStats local = spare.stats();
+        Map<String, CollectorStats> collectors = new HashMap<>(shared.collectors());
+        local.collectors().forEach((type, stats) -> {
+            if (!stats.equals(CollectorStats.NONE)) { // of one that is only paused nothing else is known
+                collectors.merge(type, stats, CollectorStats::plus);
+            }
+        });
+        String away = primary.problem();
+        String problem = local.problem();
+        return new BatchStats(
+                collectors,
+                shared.batches() + local.batches(),
+                shared.maxBatches(),
+                shared.diskUsage(),
+                shared.maxDiskUsage(),
+                away == null || problem == null
+                        ? null
+                        : "the database can't be used: " + away + "; nor can its fallback in " + directory + ": "
+                                + problem,
+                shared.writes(),
+                shared.instance(),
+                new BatchStats.Fallback(
+                        directory.toString(),
+                        away,
+                        problem,
+                        local.batches(),
+                        local.maxBatches(),
+                        local.diskUsage(),
+                        local.maxDiskUsage()));
+    }
+
+    // ---- times -----------------------------------------------------------------------------------
+
+    /** The earlier of the two, if anything is in the fallback. */
+    @Override
+    public @Nullable Instant lastUsed() {
+        Instant shared = primary.lastUsed();
+        Instant local = spare.isEmpty() ? null : spare.lastUsed();
+        if (shared == null || local == null) {
+            return shared == null ? local : shared;
+        }
+        return local.isBefore(shared) ? local : shared;
+    }
+
+    @Override
+    public void correctAges(Instant now) {
+        requireOpen();
+        inEach(store -> store.correctAges(now));
+    }
+
+    @Override
+    public void correctWaits(Instant now, Function<String, Duration> longest) {
+        requireOpen();
+        inEach(store -> store.correctWaits(now, longest));
+    }
+
+    private void inEach(Consumer<BatchStore> correction) {
+        unmoved(() -> {
+            correction.accept(spare);
+            return null;
+        });
+        if (isWhole()) {
+            correction.accept(primary);
+        }
+    }
+
+    // ---- moving ----------------------------------------------------------------------------------
+
+    private void run() {
+        while (awaitNextMove()) {
+            try {
+                if (buffering.get() || !spare.isEmpty()) {
+                    move();
+                }
+            } catch (RuntimeException e) {
+                log.debug("A move failed; the next one is soon", e);
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait(); // somebody else is told, too; what is left is moved later
+            }
+        }
+    }
+
+    private boolean awaitNextMove() {
+        long nanos = MOVE_NANOS;
+        waiting.lock();
+        try {
+            while (nanos > 0 && !closed.get()) {
+                nanos = closing.awaitNanos(nanos);
+            }
+        } catch (InterruptedException e) {
+            log.debug("Nobody interrupts this thread to end it", e);
+        } finally {
+            waiting.unlock();
+        }
+        return !closed.get();
+    }
+
+    /** Moves what waits to the database, if that can be used. For one thread at a time. */
+    void move() {
+        if (!resolveDoubts()) {
+            return;
+        }
+        List<Waiting> some;
+        long after = 0;
+        do {
+            some = spare.waiting(after, LOOKED_FOR);
+            for (int at = 0; at < some.size(); ) {
+                if (closed.get() || !isWhole()) {
+                    return;
+                }
+                int next = moveSome(some, at);
+                if (next == at) {
+                    return;
+                }
+                at = next;
+            }
+            after = some.isEmpty() ? 0 : some.get(some.size() - 1).sequence();
+        } while (some.size() == LOOKED_FOR);
+        passed();
+        conflicts.removeIf(id -> !spare.holds(id));
+        if (isWhole() && spare.stats().batches() <= conflicts.size() && buffering.compareAndSet(true, false)) {
+            told();
+        }
+    }
+
+    /** Those that the database has committed all the same are taken back there: else they would be sent from both. */
+    private boolean resolveDoubts() {
+        for (String id : List.copyOf(doubtful)) {
+            if (!isWhole()) {
+                return false;
+            }
+            moving.lock();
+            try {
+                PersistedBatch here = spare.find(id).orElse(null);
+                PersistedBatch there = here == null ? null : primary.find(id).orElse(null);
+                if (here != null && there != null && isSame(here, there)) {
+                    primary.retract(id);
+                }
+                doubtful.remove(id);
+            } catch (BatchPersistenceException e) {
+                log.debug("Whether a batch is in the database, too, could not be found out yet", e);
+                return false;
+            } finally {
+                moving.unlock();
+            }
+        }
+        return isWhole();
+    }
+
+    /** Nothing waits any more of which it is not known whether it is in the database, too. */
+    private void passed() {
+        moving.lock();
+        try {
+            primaryBefore = null;
+        } finally {
+            moving.unlock();
+        }
+    }
+
+    private void told() {
+        moving.lock();
+        try {
+            log.info(
+                    "Batches from {} moved to the database: {}; held there already: {}; left as dead letters, since the database"
+                            + " holds others with their ids: {}",
+                    directory,
+                    moved,
+                    heldAlready,
+                    conflicts.size());
+            moved = 0;
+            heldAlready = 0;
+            troubles.clear();
+        } finally {
+            moving.unlock();
+        }
+    }
+
+    private record Move(Waiting where, Kept kept, CompletableFuture<@Nullable Void> adopted) {}
+
+    /** Moves the next ones, and says with whom to go on: with the same, later, if it is no use now. */
+    private int moveSome(List<Waiting> some, int from) {
+        moving.lock();
+        try {
+            if (primaryBefore == null) {
+                primaryBefore = primary.lastStats();
+            }
+            List<Waiting> places = new ArrayList<>();
+            List<Kept> batches = new ArrayList<>();
+            long bytes = 0;
+            int next = from;
+            for (; next < some.size() && batches.size() < AT_ONCE && bytes < BYTES_AT_ONCE; next++) {
+                Kept kept = read(some.get(next));
+                if (kept != null) {
+                    places.add(some.get(next));
+                    batches.add(kept);
+                    bytes += kept.bytes();
+                }
+            }
+            List<Move> moves = new ArrayList<>();
+            for (int i = 0; i < batches.size(); i++) {
+                moves.add(new Move(places.get(i), batches.get(i), primary.adopt(batches.get(i))));
+            }
+            return end(moves) ? next : from;
+        } finally {
+            moving.unlock();
+        }
+    }
+
+    private @Nullable Kept read(Waiting where) {
+        try {
+            Kept kept = spare.read(where);
+            // Whoever has replayed one that can't be moved wants it to be sent from here.
+            return kept != null
+                            && kept.batch().state() == BatchState.PENDING
+                            && conflicts.contains(kept.batch().id())
+                    ? null
+                    : kept;
+        } catch (BatchPersistenceException e) {
+            trouble(e);
+            return null;
+        }
+    }
+
+    /**
+     * Withdraws from the fallback those that are in the database for certain.
+     *
+     * @return whether it makes sense to go on
+     */
+    private boolean end(List<Move> moves) {
+        List<Waiting> there = new ArrayList<>();
+        boolean known = true;
+        boolean goesOn = true;
+        long adopted = 0;
+        long held = 0;
+        for (Move move : moves) {
+            Throwable failure = await(move.adopted());
+            if (failure == null) {
+                there.add(move.where());
+                adopted++;
+            } else if (failure instanceof DuplicateBatchException) {
+                if (isHeld(move)) {
+                    there.add(move.where());
+                    held++;
+                }
+            } else if (failure instanceof BatchRejectedException) {
+                goesOn = false;
+                trouble(failure);
+            } else {
+                known &= !(failure.getCause() instanceof CommitUnknownException);
+                trouble(failure);
+            }
+        }
+        if (!there.isEmpty()) {
+            // Whoever is shown the statistics must not see them twice, nor less than before.
+            try {
+                primary.look();
+            } catch (BatchPersistenceException e) {
+                return false; // the next move finds them there
+            }
+            there.forEach(spare::withdraw);
+            moved += adopted;
+            heldAlready += held;
+        }
+        if (known) {
+            primaryBefore = null;
+        }
+        return goesOn && known;
+    }
+
+    /** The database holds its id: it may be the same batch, whose commit nobody had heard of. */
+    private boolean isHeld(Move move) {
+        PersistedBatch batch = move.kept().batch();
+        PersistedBatch other;
+        try {
+            other = primary.find(batch.id()).orElse(null);
+        } catch (BatchPersistenceException e) {
+            return false;
+        }
+        if (other == null) {
+            return false; // gone just now; the next move sees
+        }
+        if (isSame(batch, other)) {
+            return true;
+        }
+        spare.bury(
+                move.where(),
+                "can't be moved to the database, which holds another batch with this id and other content, persisted "
+                        + other.createdAt(),
+                clock.instant());
+        if (conflicts.add(batch.id())) {
+            log.warn(
+                    "Batch '{}' in {} can't be moved to the database, which holds another one with this id and other content: it"
+                            + " stays there as a dead letter",
+                    batch.id(),
+                    directory);
+        }
+        return false;
+    }
+
+    private static boolean isSame(PersistedBatch one, PersistedBatch other) {
+        return one.collectorType().equals(other.collectorType())
+                && one.context().equals(other.context())
+                && one.entries().equals(other.entries());
+    }
+
+    private static @Nullable Throwable await(CompletableFuture<?> future) {
+        try {
+            future.join();
+            return null;
+        } catch (CompletionException e) {
+            return e.getCause();
+        }
+    }
+
+    /** Once, however often it is met with. */
+    private void trouble(Throwable failure) {
+        if (troubles.add(failure.getClass())) {
+            log.warn(
+                    "Batches in {} can't be moved to the database yet, and wait there: {}",
+                    directory,
+                    failure.getMessage());
+        }
+    }
+
+    // ---- cleaning up and closing -----------------------------------------------------------------
+
+    @Override
+    public void onCorruption(Consumer<Corruption> listener) {
+        primary.onCorruption(listener);
+        spare.onCorruption(listener);
+    }
+
+    @Override
+    public void reclaim() {
+        requireOpen();
+        spare.reclaim();
+        primary.reclaim();
+    }
+
+    /** The store in the database first: what it can't write any more goes to the fallback. */
+    @Override
+    public void close() {
+        if (!closed.compareAndSet(false, true)) {
+            return;
+        }
+        waiting.lock();
+        try {
+            closing.signalAll();
+        } finally {
+            waiting.unlock();
+        }
+        boolean interrupted = Thread.currentThread() != thread && Threads.join(thread);
+        try {
+            primary.close();
+        } finally {
+            spare.close();
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+}

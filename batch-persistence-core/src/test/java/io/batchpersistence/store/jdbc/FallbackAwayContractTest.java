@@ -1,0 +1,71 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.store.BatchStoreContractTest;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
+import java.nio.file.Path;
+import java.util.Set;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * With the database away all the time, the fallback keeps the contract by itself. Left out is what needs the database, because half
+ * an answer would be a wrong one: that is asked of the fallback's files directly.
+ */
+class FallbackAwayContractTest extends BatchStoreContractTest {
+
+    private static final Set<String> NEED_THE_DATABASE =
+            Set.of("find", "list", "count", "failures", "discard", "replay", "pause");
+    private static final Set<String> MARKS = Set.of("delivered", "failed", "released");
+
+    @TempDir
+    Path directory;
+
+    @Override
+    protected BatchStore open() {
+        FaultyDataSource source = new FaultyDataSource(null);
+        source.refuse();
+        IndexedBatchStore spare = SegmentBatchStore.open(DiskStoreOptions.builder(directory)
+                .maxBatches(maxBatches)
+                .clock(clock)
+                .build());
+        FallbackBatchStore store = FallbackBatchStore.of(
+                JdbcBatchStore.open(
+                        source,
+                        JdbcStoreOptions.builder()
+                                .maxBatches(maxBatches)
+                                .clock(clock)
+                                .build(),
+                        new Database.Seams(null, System::nanoTime, false)),
+                spare,
+                directory,
+                clock);
+        return (BatchStore) Proxy.newProxyInstance(
+                getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
+                    if (NEED_THE_DATABASE.contains(method.getName())) {
+                        return call(spare, method, arguments);
+                    }
+                    try {
+                        return call(store, method, arguments);
+                    } catch (BatchPersistenceException e) {
+                        if (MARKS.contains(method.getName()) && !spare.holds((String) arguments[0])) {
+                            return null; // it may be in the database: that it is not held can't be said
+                        }
+                        throw e;
+                    }
+                });
+    }
+
+    private static Object call(Object target, Method method, Object[] arguments) throws Throwable {
+        try {
+            return method.invoke(target, arguments);
+        } catch (InvocationTargetException e) {
+            throw e.getCause();
+        }
+    }
+}

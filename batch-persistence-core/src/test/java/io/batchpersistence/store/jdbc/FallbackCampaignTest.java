@@ -1,0 +1,173 @@
+package io.batchpersistence.store.jdbc;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.store.jdbc.TestDatabase.Kind;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.CompletionException;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * An instance with a fallback lives at random, while the database goes away and comes back, connections are lost before, during and
+ * after commits, and the instance is left and started again. Whatever was acknowledged is there until it has been delivered, and the
+ * books balance.
+ */
+class FallbackCampaignTest extends FallbackTestBase {
+
+    private static final int STEPS = 500;
+
+    private Random random;
+    private final Map<String, Long> mine = new HashMap<>();
+    private final Set<String> acknowledged = new TreeSet<>();
+    private final Set<String> delivered = new TreeSet<>();
+    private boolean away;
+    private long accepted;
+
+    private void accidents(int oneIn) {
+        FaultyDataSource.Fault loses = what -> {
+            if (random.nextInt(oneIn) == 0) {
+                throw FaultyDataSource.lost();
+            }
+        };
+        source.beforeCommit = loses;
+        source.afterCommit = loses;
+        source.beforeStatement = what -> {
+            if (random.nextInt(4 * oneIn) == 0) {
+                throw random.nextBoolean() ? FaultyDataSource.lost() : new SQLException("deadlock", "40P01");
+            }
+        };
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void whatever_happens_what_was_acknowledged_is_there_until_it_is_delivered(Kind kind) {
+        long seed = Long.getLong("faults.seed", 1);
+        random = new Random(seed);
+        begin(kind);
+        accidents(12);
+        for (int step = 0; step < STEPS; step++) {
+            act("b" + step);
+            CollectorStats shown = loki();
+            assertThat(shown.isBalanced())
+                    .as("seed %s, step %s: %s", seed, step, shown)
+                    .isTrue();
+        }
+        comeBack();
+        primary.beat();
+        store.close();
+        openFallback();
+        primary.beat();
+        pass(LEASE.plusMillis(1), primary); // of what could not be given back
+        List<Claim> left = claim(); // what was in flight in the fallback is pending now
+        left.forEach(claim -> store.released(claim.batch().id(), type -> Optional.of(clock.instant())));
+        store.move();
+        String what = "seed " + seed;
+        assertThat(local()).as(what).isEmpty();
+        Set<String> held = shared();
+        Set<String> missing = new TreeSet<>(acknowledged);
+        missing.removeAll(held);
+        missing.removeAll(delivered);
+        assertThat(missing).as(what).isEmpty();
+        Set<String> fromNowhere = new TreeSet<>(held);
+        fromNowhere.removeAll(acknowledged);
+        assertThat(fromNowhere).as(what).isEmpty();
+        for (String id : held) {
+            assertThat(store.find(id)).as(what).isPresent();
+        }
+        CollectorStats stats = balanced();
+        assertThat(stats.inFlight()).as(what).isZero();
+        assertThat(stats.corrupt()).as(what).isZero();
+        assertThat(stats.accepted()).as(what).isGreaterThanOrEqualTo(accepted);
+        // Delivered at least once each; those that were in both places are sent, and counted, twice. That takes
+        // accidents.
+        assertThat(stats.accepted() - accepted).as(what).isLessThan(STEPS / 20);
+        assertThat(acknowledged).as(what).hasSizeGreaterThan(STEPS / 6);
+        assertThat(delivered).as(what).hasSizeGreaterThan(STEPS / 20);
+    }
+
+    private void act(String id) {
+        Instant now = clock.instant();
+        try {
+            switch (random.nextInt(14)) {
+                case 0, 1, 2, 3 -> {
+                    store.append(batch(id)).join();
+                    acknowledged.add(id);
+                    accepted++;
+                    mine.put(id, 0L);
+                }
+                case 4, 5 -> {
+                    for (Claim claim : claim()) {
+                        assertThat(acknowledged).contains(claim.batch().id());
+                        mine.put(claim.batch().id(), claim.fence());
+                    }
+                }
+                case 6, 7 -> {
+                    String any = any();
+                    if (store.delivered(any) != null) {
+                        delivered.add(any);
+                    }
+                    mine.remove(any);
+                }
+                case 8, 9 -> {
+                    String any = any();
+                    boolean dead = random.nextInt(4) == 0;
+                    store.failed(
+                            any,
+                            mine.getOrDefault(any, 0L),
+                            "503",
+                            now,
+                            (type, retries) -> new Verdict(dead, dead ? null : now, retries + 1));
+                    mine.remove(any);
+                }
+                case 10 -> {
+                    pass(Duration.ofSeconds(random.nextInt(12)));
+                    primary.beat();
+                }
+                case 11 -> {
+                    away = !away;
+                    if (away) {
+                        source.refuse();
+                    } else {
+                        source.recover();
+                        accidents(12);
+                        primary.beat();
+                    }
+                }
+                case 12 -> store.move();
+                default -> {
+                    if (random.nextInt(5) == 0) {
+                        store.close();
+                        openFallback();
+                        mine.clear();
+                    } else {
+                        store.replay(ALL.states(BatchState.DEAD).limit(1), now);
+                    }
+                }
+            }
+        } catch (BatchPersistenceException e) {
+            assertThat(e.getMessage()).isNotNull(); // the database's: away, or an accident
+        } catch (CompletionException e) {
+            throw new AssertionError("an append that failed although there is a fallback", e);
+        }
+    }
+
+    private String any() {
+        List<String> ids = List.copyOf(new TreeSet<>(mine.keySet()));
+        return ids.isEmpty() ? "none" : ids.get(random.nextInt(ids.size()));
+    }
+}

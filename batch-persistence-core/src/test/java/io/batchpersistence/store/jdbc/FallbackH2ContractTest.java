@@ -1,0 +1,28 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.segment.SegmentBatchStore;
+import java.nio.file.Path;
+import org.junit.jupiter.api.io.TempDir;
+
+/** With the database there, nobody notices that there is a fallback. */
+class FallbackH2ContractTest extends JdbcContract {
+
+    @TempDir
+    Path directory;
+
+    FallbackH2ContractTest() {
+        super(TestDatabase.Kind.H2);
+    }
+
+    @Override
+    protected BatchStore open() {
+        return FallbackBatchStore.of(
+                (JdbcBatchStore) super.open(),
+                SegmentBatchStore.open(
+                        DiskStoreOptions.builder(directory).clock(clock).build()),
+                directory,
+                clock);
+    }
+}
