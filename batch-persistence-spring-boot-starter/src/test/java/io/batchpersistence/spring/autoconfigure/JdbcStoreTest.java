@@ -340,7 +340,7 @@ class JdbcStoreTest {
                     assertThat(context).hasNotFailed();
                     assertThat(health(context).getStatus()).isEqualTo(Status.DOWN);
                     assertThat(health(context).getDetails().get("problem").toString())
-                            .contains("batch_persistence_", "missing", "initialize_schema");
+                            .contains("batch_persistence_", "missing", "initialize_schema", "h2-1.sql, h2-2.sql");
                     assertThatThrownBy(() -> persistence(context).persistBatch("1", ENTRIES, "loki"))
                             .isInstanceOf(BatchPersistenceException.class)
                             .hasMessageContaining("missing");
@@ -353,16 +353,18 @@ class JdbcStoreTest {
 
     @Test
     void theShippedScriptsMakeTheTablesBeforeTheStoreLooks() throws IOException {
-        Path script = directory.resolve("schema.sql");
-        try (InputStream shipped = JdbcBatchStore.class.getResourceAsStream("h2-1.sql")) {
-            assertThat(shipped).isNotNull();
-            // As docs/jdbc-spring.md says.
-            Files.writeString(
-                    script,
-                    new String(shipped.readAllBytes(), StandardCharsets.UTF_8)
-                            .replace("{p}", "batch_persistence_")
-                            .replace("{i}", "batch_persistence_"));
+        StringBuilder scripts = new StringBuilder();
+        for (String name : List.of("h2-1.sql", "h2-2.sql")) {
+            try (InputStream shipped = JdbcBatchStore.class.getResourceAsStream(name)) {
+                assertThat(shipped).isNotNull();
+                // As docs/jdbc-spring.md says.
+                scripts.append(new String(shipped.readAllBytes(), StandardCharsets.UTF_8)
+                        .replace("{p}", "batch_persistence_")
+                        .replace("{i}", "batch_persistence_"));
+            }
         }
+        Path script = directory.resolve("schema.sql");
+        Files.writeString(script, scripts);
         runner().withConfiguration(AutoConfigurations.of(DataSourceInitializationAutoConfiguration.class))
                 .withPropertyValues(
                         "batch-persistence.jdbc.initialize-schema=never",
