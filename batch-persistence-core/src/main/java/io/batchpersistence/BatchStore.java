@@ -348,6 +348,16 @@ public interface BatchStore extends AutoCloseable {
      */
     default void correctWaits(Instant now, Function<String, Duration> longest) {}
 
+    /**
+     * What the instances that share this store know together of collectors that are down. Asked once, needs nothing of the store,
+     * and does not fail.
+     *
+     * @return {@code null} if nobody else can use this store
+     */
+    default @Nullable SharedOutages sharedOutages() {
+        return null;
+    }
+
     /** Gives back disk space that nothing held needs. */
     void reclaim();
 

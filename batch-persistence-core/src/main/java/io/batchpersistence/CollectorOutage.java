@@ -12,6 +12,9 @@ import org.jspecify.annotations.Nullable;
  * @param answered whether it ended because the collector answered; otherwise because nothing waits for it any more
  * @param probes batches sent meanwhile to see whether it is back
  * @param lastFailure the last failure's reason; {@code null} once it has answered
+ * @param foundHere whether this instance was the first to find out that it began, or ended; {@code false} if it learned so from
+ *     another one that shares its store. Of what all instances announce, one has {@code true}: the one to send a message for.
+ *     While the store can't be reached, or if nobody shares it, always {@code true}
  */
 public record CollectorOutage(
         String collectorType,
@@ -19,4 +22,17 @@ public record CollectorOutage(
         @Nullable Instant until,
         boolean answered,
         int probes,
-        @Nullable String lastFailure) {}
+        @Nullable String lastFailure,
+        boolean foundHere) {
+
+    /** Found out by this instance. */
+    public CollectorOutage(
+            String collectorType,
+            Instant since,
+            @Nullable Instant until,
+            boolean answered,
+            int probes,
+            @Nullable String lastFailure) {
+        this(collectorType, since, until, answered, probes, lastFailure, true);
+    }
+}

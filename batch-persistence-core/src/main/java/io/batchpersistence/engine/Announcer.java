@@ -83,11 +83,19 @@ final class Announcer {
     }
 
     void outageOpened(CollectorOutage outage, int failuresInARow) {
-        log.warn(
-                "collector '{}' is taken to be down after {} failures in a row (last: {}): probing it with backoff",
-                outage.collectorType(),
-                failuresInARow,
-                outage.lastFailure());
+        if (outage.foundHere() || failuresInARow > 0) {
+            log.warn(
+                    "collector '{}' is taken to be down after {} failures in a row (last: {}): probing it with backoff",
+                    outage.collectorType(),
+                    failuresInARow,
+                    outage.lastFailure());
+        } else {
+            log.info(
+                    "collector '{}' is taken to be down, as another instance has found out ({}): one of all probes it, with"
+                            + " backoff",
+                    outage.collectorType(),
+                    outage.lastFailure());
+        }
         tell("onOutageOpened", () -> listener.onOutageOpened(outage));
     }
 

@@ -29,6 +29,8 @@ import io.batchpersistence.NewBatch;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.SharedOutages;
+import io.batchpersistence.SharedOutages.Outage;
 import io.batchpersistence.SingleLine;
 import java.time.Clock;
 import java.time.Duration;
@@ -56,11 +58,13 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
+import java.util.function.Predicate;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 import java.util.random.RandomGenerator;
@@ -87,6 +91,10 @@ import org.slf4j.MDC;
  * rest of the lanes on to a new task before it hands its batch over, and stays with its lane until nothing is due or the lane
  * says no: a sender that hangs holds nothing but its own slot, and idle lanes cost no thread. A batch is claimed by the
  * thread that hands it over, so an executor that refuses work never leaves a batch claimed and forgotten.
+ *
+ * <p>Instances that share a store also share what they know of outages, if the store can tell ({@link SharedOutages}): each
+ * round tells what could not be told before, and learns what others have found out; who would send a probe asks for it first.
+ * Where that fails, an instance goes by what it knows itself.
  *
  * <p>While a target runs, the SLF4J MDC has {@code batchId} and {@code collectorType}.
  *
@@ -128,6 +136,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Timekeeper time;
     private final Instant began;
     private final RandomGenerator random;
+
+    /** {@code null} if nobody else uses the store. */
+    private final @Nullable SharedOutages outages;
+    /** See {@link Lane#learn}. */
+    private final @Nullable AtomicLong outageChanges;
 
     private final ConcurrentMap<String, Lane> lanes = new ConcurrentHashMap<>();
     /** The claims that are out, by batch id. */
@@ -171,6 +184,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private BatchPersistenceEngine(Builder builder) {
         store = builder.store;
+        outages = store.sharedOutages();
+        outageChanges = outages == null ? null : new AtomicLong();
         settings = builder.settings;
         targets = builder.targets;
         contexts = builder.contexts;
@@ -712,7 +727,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Instant now = time.steady();
         Lane.Ended outage = lane.answered(now);
         if (outage != null) {
-            announcer.outageClosed(ended(lane.collectorType, outage, now, true));
+            boolean first = tell(lane);
+            announcer.outageClosed(ended(lane.collectorType, outage, now, true, first));
             if (lane.settings().replayAfterOutage()) {
                 execute(() -> guarded(
                         "replaying dead letters for collector '" + lane.collectorType + "'",
@@ -738,9 +754,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private static CollectorOutage ended(String collectorType, Lane.Ended outage, Instant now, boolean answered) {
+    private static CollectorOutage ended(
+            String collectorType, Lane.Ended outage, Instant now, boolean answered, boolean foundHere) {
         Instant until = now.isBefore(outage.since()) ? outage.since() : now;
-        return new CollectorOutage(collectorType, outage.since(), until, answered, outage.probes(), null);
+        return new CollectorOutage(collectorType, outage.since(), until, answered, outage.probes(), null, foundHere);
     }
 
     private boolean failed(String batchId, long fence, Failure failure, @Nullable HandOver handOver) {
@@ -843,9 +860,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (failure.kind() == Kind.PERMANENT) {
                 answered(lane);
             } else if (opened) {
+                int failuresInARow = lane.status().failuresInARow();
+                boolean first = tell(lane);
                 announcer.outageOpened(
-                        new CollectorOutage(lane.collectorType, now, null, false, 0, failure.reason()),
-                        lane.status().failuresInARow());
+                        new CollectorOutage(lane.collectorType, now, null, false, 0, failure.reason(), first),
+                        failuresInARow);
             }
         }
 
@@ -950,18 +969,23 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private List<Lane> lanesToServe(Instant now) {
         Set<String> types = store.collectorTypes();
-        List<CollectorOutage> forgotten = new ArrayList<>();
+        Map<String, Lane.Ended> forgotten = new TreeMap<>();
         lanes.forEach((type, lane) -> {
             if (!types.contains(type)) {
                 lane.unhandled(false); // nothing of it waits any more
                 lanes.computeIfPresent(
                         type,
-                        (same, current) -> current.retire(now, outage -> forgotten.add(ended(type, outage, now, false)))
-                                ? null
-                                : current);
+                        (same, current) -> current.retire(now, outage -> forgotten.put(type, outage)) ? null : current);
             }
         });
-        forgotten.forEach(announcer::outageClosed);
+        forgotten.forEach((type, outage) ->
+                announcer.outageClosed(ended(type, outage, now, false, isNews(type, others -> others.ended(type)))));
+        SharedOutages others = outages;
+        AtomicLong changes = outageChanges;
+        if (others != null
+                && changes != null) { // not before: an outage that all forget at once is not one that is over
+            guarded("looking for outages that other instances know of", () -> learn(others, changes, types));
+        }
         List<Lane> serve = new ArrayList<>();
         for (String type : types) {
             guarded("collector '" + type + "'", () -> {
@@ -980,6 +1004,114 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             });
         }
         return serve;
+    }
+
+    // ---- outages that several instances share
+
+    private void learn(SharedOutages others, AtomicLong changes, Set<String> types) {
+        types.forEach(this::lane);
+        lanes.values().forEach(this::tell);
+        long looked = changes.get();
+        Map<String, Outage> known = others.current();
+        Instant now = time.steady();
+        lanes.forEach((type, lane) -> {
+            Outage outage = known.get(type);
+            if (outage == null) {
+                Lane.Ended ended = lane.learnEnd(looked, now);
+                if (ended != null) {
+                    announcer.outageClosed(ended(type, ended, now, true, false));
+                }
+            } else if (lane.learn(outage, looked, now)) {
+                Instant since = Times.before(now, outage.age());
+                announcer.outageOpened(
+                        new CollectorOutage(type, since, null, false, outage.probes(), outage.lastFailure(), false), 0);
+            }
+        });
+        known.forEach((type, outage) -> {
+            Duration unprobed = outage.untilProbe().negated();
+            if (!lanes.containsKey(type)
+                    && unprobed.compareTo(settingsOf(type).retry().max()) >= 0) {
+                others.ended(type); // there is nothing to probe with, nor an instance that remembers it
+            }
+        });
+    }
+
+    /**
+     * Tells the others what they have not been told yet. What fails is told in the next round.
+     *
+     * @return whether they did not know it; also if there are none, or if they can't be told
+     */
+    private boolean tell(Lane lane) {
+        return isNews(lane.collectorType, others -> tell(lane, others));
+    }
+
+    private boolean tell(Lane lane, SharedOutages others) {
+        lane.telling.lock();
+        try {
+            Lane.Untold untold = lane.untold();
+            if (untold == null) {
+                return true;
+            }
+            String type = lane.collectorType;
+            Duration left = Duration.between(time.steady(), untold.nextProbe());
+            Duration untilProbe = left.isNegative() ? Duration.ZERO : left;
+            boolean news = true;
+            switch (untold.what()) {
+                case BEGAN -> news = others.began(type, untilProbe, untold.lastFailure());
+                case NEXT_PROBE -> others.nextProbe(type, untold.probe(), untilProbe);
+                case ENDED -> news = others.ended(type);
+            }
+            lane.told(untold);
+            return news;
+        } finally {
+            lane.telling.unlock();
+        }
+    }
+
+    private boolean isNews(String collectorType, Predicate<SharedOutages> telling) {
+        SharedOutages others = outages;
+        boolean[] news = {true};
+        if (others != null) {
+            guarded(
+                    "telling other instances about collector '" + collectorType + "'",
+                    () -> news[0] = telling.test(others));
+        }
+        return news[0];
+    }
+
+    /** Whether it is for this instance to find out whether the collector is back. */
+    private boolean mayProbe(Lane lane, Lane.Permit permit) {
+        SharedOutages others = outages;
+        if (others == null || !permit.isProbe() || lane.isAlone()) {
+            return true;
+        }
+        int[] answer = {SharedOutages.NOT_DOWN}; // should they not be there to be asked
+        guarded(
+                "asking other instances about collector '" + lane.collectorType + "'",
+                () -> answer[0] = takeProbe(lane, others));
+        if (answer[0] == SharedOutages.NOT_DUE || answer[0] == SharedOutages.NOTHING_TO_SEND) {
+            lane.denied(time.steady());
+            return false;
+        }
+        if (answer[0] != SharedOutages.NOT_DOWN) {
+            lane.granted(permit, answer[0]);
+        }
+        return true;
+    }
+
+    private int takeProbe(Lane lane, SharedOutages others) {
+        Instant now = time.steady();
+        Duration timeout =
+                Duration.between(now, Times.after(now, lane.settings().batchTimeout()));
+        int number = others.takeProbe(lane.collectorType, timeout);
+        if (number == SharedOutages.NOTHING_TO_SEND) {
+            Set<String> pushed = lane.takeProbed(); // they were to let others go first, and there are none
+            if (!pushed.isEmpty()) {
+                makeDue(pushed, now);
+                number = others.takeProbe(lane.collectorType, timeout);
+            }
+        }
+        return number;
     }
 
     private void noTarget(Lane lane, Instant now) {
@@ -1116,7 +1248,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         HandOver handOver = null;
         try {
-            if (target(lane.collectorType) == null) {
+            if (target(lane.collectorType) == null || !mayProbe(lane, permit)) {
                 return null;
             }
             List<Claim> claims = claim(lane, permit, now);
@@ -1557,7 +1689,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Lane lane = lanes.get(collectorType);
         return lane != null
                 ? lane
-                : lanes.computeIfAbsent(collectorType, type -> new Lane(type, settingsOf(type), random, time.steady()));
+                : lanes.computeIfAbsent(
+                        collectorType, type -> new Lane(type, settingsOf(type), random, time.steady(), outageChanges));
     }
 
     private CollectorSettings settingsOf(String collectorType) {
@@ -1591,6 +1724,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         cutOff,
                         shutdownTimeout);
             }
+            guarded("telling other instances about collectors", this::leaveOutages);
             announcer.close(shutdownTimeout);
             if (ownExecutor != null) {
                 ownExecutor.shutdown();
@@ -1598,6 +1732,17 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             store.close();
         } finally {
             closeLock.unlock();
+        }
+    }
+
+    private void leaveOutages() {
+        SharedOutages others = outages;
+        if (others != null) {
+            Instant now = time.steady();
+            for (Lane lane : lanes.values()) {
+                lane.leave(now);
+                tell(lane, others);
+            }
         }
     }
 

@@ -2,6 +2,8 @@ package io.batchpersistence.engine;
 
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.FailureClassifier;
+import io.batchpersistence.SharedOutages;
+import io.batchpersistence.SharedOutages.Outage;
 import io.batchpersistence.engine.LaneStatus.State;
 import java.time.Duration;
 import java.time.Instant;
@@ -9,6 +11,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.random.RandomGenerator;
@@ -35,6 +38,11 @@ import org.jspecify.annotations.Nullable;
  * can; probes also take turns between the two ends of the queue. When no other batch is due, or when the lane has closed,
  * the pushed ones are due again at once (see {@link #takeProbed}).
  *
+ * <p>Where several instances share a store, a lane also opens when another one has found the collector down, and begins to ramp
+ * when another one has found it back ({@link #learn}, {@link #learnEnd}); and it owes the others what it finds out itself
+ * ({@link #untold}). It goes by what it sees itself if that is newer: while the collector answers here, the lane stays closed; and
+ * if it fails on here although others have found it back again and again, the lane opens for itself alone.
+ *
  * <p>No step depends on the clock being right: time that runs backwards counts as none, a jump forward as one step of the
  * ramp and one second's worth of rate, and no wait ever gets longer than it was when it began.
  */
@@ -57,12 +65,21 @@ final class Lane {
      */
     private static final int MAX_ABANDONED = 32;
 
+    /** After that many outages that were found here, and ended by others, it is this instance that can't reach the collector. */
+    private static final int ALONE_AFTER = 3;
+
     final String collectorType;
 
     /** Set while a worker for this lane alone is waiting to run, so that no second one is queued. */
     final AtomicBoolean workerQueued = new AtomicBoolean();
 
+    /** Held while the others are told, so that they are told in the order in which it happened. */
+    final ReentrantLock telling = new ReentrantLock();
+
     private final RandomGenerator random;
+    /** Counts what changes that the others are to know; {@code null}: there are no others. */
+    private final @Nullable AtomicLong changes;
+
     private final ReentrantLock lock = new ReentrantLock();
     private volatile CollectorSettings settings;
 
@@ -96,10 +113,37 @@ final class Lane {
     private double rampRate;
     private Instant rampAt = Instant.EPOCH;
 
-    Lane(String collectorType, CollectorSettings settings, RandomGenerator random, Instant now) {
+    // ---- for those who share the store
+    private @Nullable Owed owed;
+    private int owedProbe;
+    private long changedAt;
+    private volatile Instant lastAnswer = Instant.EPOCH;
+    /** The last probe of the outage that this instance has sent, unless an operator is in a hurry. */
+    private int ownProbe;
+    /** Whether the next probe is due by what is known here, for the others could not be asked. */
+    private boolean ownPace;
+    /** Whether it was opened by failures here. */
+    private boolean foundHere;
+    /** How often others have ended such an outage since this lane's last success. */
+    private int endedByOthers;
+    /** Whether the lane is open and that is nobody else's business. */
+    private boolean alone;
+
+    /**
+     * A closed lane.
+     *
+     * @param changes counts for all lanes what changes that other instances are to know; {@code null} if there are none
+     */
+    Lane(
+            String collectorType,
+            CollectorSettings settings,
+            RandomGenerator random,
+            Instant now,
+            @Nullable AtomicLong changes) {
         this.collectorType = collectorType;
         this.settings = settings;
         this.random = random;
+        this.changes = changes;
         this.tokens = capacity(settings.maxRate());
         this.tokensAt = now;
         this.secondBegan = now;
@@ -119,12 +163,16 @@ final class Lane {
         }
 
         private final Kind kind;
-        private final boolean otherEnd;
+        /** Of the probe, in its outage; 0 if it is none. */
+        private int number;
+        /** Whether the others wait for what becomes of it. */
+        private boolean granted;
+
         private boolean released;
 
-        private Permit(Kind kind, boolean otherEnd) {
+        private Permit(Kind kind, int number) {
             this.kind = kind;
-            this.otherEnd = otherEnd;
+            this.number = number;
         }
 
         boolean isProbe() {
@@ -137,7 +185,7 @@ final class Lane {
 
         /** Whether to take the batch from the end of the queue that is not the usual one. */
         boolean otherEnd() {
-            return otherEnd;
+            return kind == Kind.FRESH || (kind == Kind.PROBE && number % 2 == 0);
         }
     }
 
@@ -157,6 +205,24 @@ final class Lane {
      * @param probes how many probes were sent
      */
     record Ended(Instant since, int probes) {}
+
+    /** What the others are to be told. */
+    enum Owed {
+        BEGAN,
+        NEXT_PROBE,
+        ENDED
+    }
+
+    /**
+     * What the others have not been told yet.
+     *
+     * @param what which of the calls of {@link SharedOutages} it takes
+     * @param probe the number of the probe after which the next one is due
+     * @param nextProbe when it is due
+     * @param lastFailure the last failure's reason
+     * @param at identifies it
+     */
+    record Untold(Owed what, int probe, Instant nextProbe, String lastFailure, long at) {}
 
     CollectorSettings settings() {
         return settings;
@@ -184,9 +250,8 @@ final class Lane {
                 if (probe != null || nextProbe.isOn(now)) {
                     return null;
                 }
-                permit = new Permit(Permit.Kind.PROBE, probesStarted % 2 == 1);
+                permit = new Permit(Permit.Kind.PROBE, ++probesStarted);
                 probe = permit;
-                probesStarted++;
             } else if (takeToken(now)) {
                 permit = usual();
             } else {
@@ -210,7 +275,7 @@ final class Lane {
                 return null;
             }
             firstSends++;
-            return new Permit(Permit.Kind.FIRST_SEND, false);
+            return new Permit(Permit.Kind.FIRST_SEND, 0);
         } finally {
             lock.unlock();
         }
@@ -232,10 +297,10 @@ final class Lane {
     private Permit usual() {
         freshCredit += settings.freshShare();
         if (freshCredit < 1 - 1e-9) {
-            return new Permit(Permit.Kind.USUAL, false);
+            return new Permit(Permit.Kind.USUAL, 0);
         }
         freshCredit -= 1;
-        return new Permit(Permit.Kind.FRESH, true);
+        return new Permit(Permit.Kind.FRESH, 0);
     }
 
     /** How many are let through a second, for a throttling collector's sake. */
@@ -278,7 +343,10 @@ final class Lane {
                 permit.released = true;
                 slots -= permit.isFirstSend() ? 0 : 1;
                 if (probe == permit) {
-                    probe = null;
+                    probe = null; // neither answered nor failed: the next one is due when this one was
+                    if (permit.granted) {
+                        owe(Owed.NEXT_PROBE, permit.number);
+                    }
                 }
             }
         } finally {
@@ -316,6 +384,9 @@ final class Lane {
      */
     @Nullable
     Ended answered(Instant now) {
+        if (changes != null) {
+            lastAnswer = now;
+        }
         if (calm) {
             return null;
         }
@@ -323,21 +394,30 @@ final class Lane {
         try {
             failuresInARow = 0;
             lastFailure = null;
+            endedByOthers = 0;
             Ended outage = null;
             if (state == State.OPEN) {
-                state = State.RAMPING;
-                probe = null;
-                rampRate = 1;
-                rampAt = now;
-                tokens = 0; // the probe was this second's one
-                tokensAt = now;
-                outage = new Ended(outageSince, probesStarted);
+                owe(Owed.ENDED, 0);
+                outage = back(now);
             }
             calm = state == State.CLOSED;
             return outage;
         } finally {
             lock.unlock();
         }
+    }
+
+    private Ended back(Instant now) {
+        state = State.RAMPING;
+        failuresInARow = 0;
+        lastFailure = null;
+        probe = null;
+        alone = false;
+        rampRate = 1;
+        rampAt = now;
+        tokens = 0; // the probe was this second's one
+        tokensAt = now;
+        return new Ended(outageSince, probesStarted);
     }
 
     /** A batch could not be sent. */
@@ -352,7 +432,7 @@ final class Lane {
             }
             if (state == State.OPEN) {
                 return new Consequence(
-                        false, permit != null && permit == probe ? probeFailed(batchId, now) : null, false);
+                        false, permit != null && permit == probe ? probeFailed(permit, batchId, now) : null, false);
             }
             if (state == State.RAMPING) {
                 slowDown(rampRate / 2, now);
@@ -363,16 +443,25 @@ final class Lane {
             }
             boolean opens = settings.outageThreshold() > 0 && failuresInARow >= settings.outageThreshold();
             if (opens) {
-                state = State.OPEN;
+                opened();
                 outageSince = now;
-                failedProbes = 0;
-                probesStarted = 0;
                 nextProbe = new Wait(now, settings.retry().delayAfter(1, random));
+                foundHere = true;
+                alone = endedByOthers >= ALONE_AFTER;
+                owe(Owed.BEGAN, 0);
             }
             return new Consequence(true, null, opens);
         } finally {
             lock.unlock();
         }
+    }
+
+    private void opened() {
+        state = State.OPEN;
+        failedProbes = 0;
+        probesStarted = 0;
+        ownProbe = 0;
+        ownPace = false;
     }
 
     private void slowDown(double rate, Instant now) {
@@ -387,11 +476,15 @@ final class Lane {
         return wish.compareTo(longest) <= 0 ? wish : longest;
     }
 
-    private Instant probeFailed(String batchId, Instant now) {
+    private Instant probeFailed(Permit permit, String batchId, Instant now) {
         failedProbes++;
         probe = null;
         Duration delay = settings.retry().delayAfter(failedProbes + 1, random);
         nextProbe = new Wait(now, delay);
+        ownPace = !permit.granted;
+        if (permit.granted) {
+            owe(Owed.NEXT_PROBE, permit.number);
+        }
         int times = 1;
         if (probed.size() < MAX_PROBED || probed.containsKey(batchId)) {
             times = probed.merge(batchId, 1, Integer::sum);
@@ -442,6 +535,161 @@ final class Lane {
         try {
             pause = null;
             nextProbe = new Wait(now, Duration.ZERO);
+            ownProbe = 0;
+            if (state == State.OPEN) {
+                owe(Owed.NEXT_PROBE, SharedOutages.ANY_PROBE);
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    // ---- several instances -----------------------------------------------------------------------
+
+    private void owe(Owed what, int probe) {
+        if (changes != null && !alone) {
+            if (what != Owed.NEXT_PROBE || owed != Owed.BEGAN) { // that brings its next probe with it
+                owed = what;
+            }
+            owedProbe = probe;
+            changedAt = changes.incrementAndGet();
+        }
+    }
+
+    /** What the others are still to be told; {@code null} if there is nothing. For one thread at a time, see {@link #telling}. */
+    @Nullable
+    Untold untold() {
+        lock.lock();
+        try {
+            return owed == null
+                    ? null
+                    : new Untold(owed, owedProbe, nextProbe.until, lastFailure == null ? "" : lastFailure, changedAt);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** They have been told that. */
+    void told(Untold what) {
+        lock.lock();
+        try {
+            if (changedAt == what.at() && changes != null) {
+                owed = null;
+                changedAt = changes.incrementAndGet(); // who has looked before this may not have seen it
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Whether others are not asked before a probe, for the collector answers them. */
+    boolean isAlone() {
+        lock.lock();
+        try {
+            return alone;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** The probe is this instance's to send, and has that number. */
+    void granted(Permit permit, int number) {
+        lock.lock();
+        try {
+            permit.number = number;
+            permit.granted = true;
+            ownProbe = number;
+            probesStarted = number;
+            failedProbes = number - 1;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** The others know better when the next probe is due: what they know is learned in the next round. */
+    void denied(Instant now) {
+        lock.lock();
+        try {
+            nextProbe = new Wait(now, RAMP_STEP);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * The others know that the collector is down.
+     *
+     * @param outage what they know of it
+     * @param looked what {@link #changes} was before they were asked: what has changed here since is newer
+     * @param now the time
+     * @return whether the lane opened by that
+     */
+    boolean learn(Outage outage, long looked, Instant now) {
+        lock.lock();
+        try {
+            if (changes == null || alone || owed != null || changedAt > looked) {
+                return false;
+            }
+            boolean opens = state != State.OPEN;
+            if (opens) {
+                Instant since = Times.before(now, outage.age());
+                boolean answersHere = failuresInARow == 0 && lastAnswer.isAfter(since);
+                if (answersHere || settings.outageThreshold() == 0) {
+                    return false;
+                }
+                opened();
+                foundHere = false;
+                calm = false;
+                outageSince = since;
+                lastFailure = outage.lastFailure();
+                changedAt = changes.incrementAndGet();
+            }
+            if (probe == null) {
+                probesStarted = Math.max(probesStarted, outage.probes());
+                failedProbes = Math.max(failedProbes, outage.probes());
+                if (!ownPace || !nextProbe.isOn(now)) {
+                    // Whoever was the last to fail lets others go first: it may be himself who is the problem.
+                    boolean last = ownProbe > 0 && ownProbe == outage.probes();
+                    nextProbe = new Wait(now, last ? outage.untilProbe().plus(RAMP_STEP) : outage.untilProbe());
+                }
+            }
+            return opens;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * The others don't take the collector to be down.
+     *
+     * @param looked see {@link #learn}
+     * @param now the time
+     * @return the outage, if this ended one; else {@code null}
+     */
+    @Nullable
+    Ended learnEnd(long looked, Instant now) {
+        lock.lock();
+        try {
+            if (changes == null || state != State.OPEN || alone || owed != null || changedAt > looked) {
+                return null;
+            }
+            endedByOthers += foundHere ? 1 : 0;
+            changedAt = changes.incrementAndGet();
+            return back(now);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** This instance sends nothing any more: a probe that is out is for others to repeat. */
+    void leave(Instant now) {
+        lock.lock();
+        try {
+            if (probe != null && probe.granted) {
+                nextProbe = new Wait(now, Duration.ZERO);
+                owe(Owed.NEXT_PROBE, probe.number);
+                probe = null;
+            }
         } finally {
             lock.unlock();
         }
@@ -489,6 +737,7 @@ final class Lane {
             boolean idle = slots == 0
                     && executing == 0
                     && firstSends == 0
+                    && owed == null
                     && (pause == null || !pause.isOn(now))
                     && (rate <= 0 || tokens >= capacity(rate));
             boolean calmEnough = state == State.CLOSED

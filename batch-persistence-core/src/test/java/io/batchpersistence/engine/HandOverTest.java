@@ -15,7 +15,7 @@ import org.junit.jupiter.api.Test;
 
 class HandOverTest {
 
-    private final Lane lane = new Lane("loki", CollectorSettings.DEFAULT, new SplittableRandom(1), Instant.EPOCH);
+    private final Lane lane = new Lane("loki", CollectorSettings.DEFAULT, new SplittableRandom(1), Instant.EPOCH, null);
     private final HandOver handOver = new HandOver(
             new Claim(
                     new PersistedBatch(

@@ -48,8 +48,8 @@ class StoreUnreachableTest {
 
     private final BatchStore store = (BatchStore) Proxy.newProxyInstance(
             getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
-                boolean answersAnyway =
-                        List.of("close", "onCorruption", "reclaim", "stats").contains(method.getName());
+                boolean answersAnyway = List.of("close", "onCorruption", "reclaim", "sharedOutages", "stats")
+                        .contains(method.getName());
                 if (down && !answersAnyway && !method.getName().equals("lastUsed")) {
                     throw new BatchPersistenceException("looking failed in the database: it is down", null);
                 }

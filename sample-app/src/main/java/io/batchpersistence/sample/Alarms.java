@@ -42,16 +42,18 @@ final class Alarms {
     @EventListener
     void outageOpened(CollectorOutageOpenedEvent event) {
         CollectorOutage outage = event.outage();
-        log.warn(
-                "ALARM: {} is down ({}). Lines are kept; see to it before their batch_ttl is over",
-                outage.collectorType(),
-                outage.lastFailure());
+        if (outage.foundHere()) { // of instances that share a store one sends the message
+            log.warn(
+                    "ALARM: {} is down ({}). Lines are kept; see to it before their batch_ttl is over",
+                    outage.collectorType(),
+                    outage.lastFailure());
+        }
     }
 
     @EventListener
     void outageClosed(CollectorOutageClosedEvent event) {
         CollectorOutage outage = event.outage();
-        if (outage.answered() && outage.until() != null) {
+        if (outage.foundHere() && outage.answered() && outage.until() != null) {
             log.info(
                     "{} is back after {} s",
                     outage.collectorType(),

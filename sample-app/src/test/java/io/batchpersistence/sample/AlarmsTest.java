@@ -71,6 +71,15 @@ class AlarmsTest {
     }
 
     @Test
+    void leavesOutagesToTheInstanceThatFoundThem() {
+        alarms.outageOpened(new CollectorOutageOpenedEvent(
+                this, new CollectorOutage("loki", THEN, null, false, 0, "connection refused", false)));
+        alarms.outageClosed(new CollectorOutageClosedEvent(
+                this, new CollectorOutage("loki", THEN, THEN.plusSeconds(90), true, 7, null, false)));
+        assertThat(said()).isEmpty();
+    }
+
+    @Test
     void isNotLouderTheMoreBatchesThereAre() {
         for (int i = 0; i < 100; i++) {
             alarms.deadLettered(new BatchDeadLetteredEvent(this, batch("b" + i, "loki", BatchState.DEAD)));

@@ -13,6 +13,7 @@ import io.batchpersistence.Corruption;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SharedOutages;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.DamagedPayloadException;
@@ -58,6 +59,7 @@ import org.slf4j.Logger;
  *       {@link #timedOut} tells of an instance's own only. If an instance gives no sign of life for the lease, or closes, what it
  *       has in flight becomes pending and due at once, with no attempt counted.
  *   <li>Times are compared on the database's clock; the clocks of the instances do not matter.
+ *   <li>What is known of outages is shared, too: a collector that is down gets one probe at a time, whoever sends it.
  *   <li>Bounds hold for all instances together, about: what others did in the last second may be missing.
  *   <li>Opening does not need the database to be there: {@link BatchStats#problem()} says what is wrong, methods throw
  *       {@link BatchPersistenceException}, and it is tried again by itself.
@@ -81,6 +83,7 @@ public final class JdbcBatchStore implements BatchStore {
     private final Books books;
     private final Instance instance;
     private final GroupWriter writer;
+    private final Outages outages;
 
     private final AtomicBoolean closed = new AtomicBoolean();
 
@@ -97,6 +100,7 @@ public final class JdbcBatchStore implements BatchStore {
         this.books = new Books(database);
         this.instance = new Instance(database, books);
         this.writer = new GroupWriter(database, instance, books);
+        this.outages = new Outages(database, instance, this::requireOpen);
     }
 
     /**
@@ -857,6 +861,13 @@ public final class JdbcBatchStore implements BatchStore {
             return Set.copyOf(database.read(tx -> tx.all(
                     "SELECT collector_type FROM {p}lane WHERE paused = 1", row -> Texts.unescape(row.getString(1)))));
         });
+    }
+
+    // ---- outages ---------------------------------------------------------------------------------
+
+    @Override
+    public SharedOutages sharedOutages() {
+        return outages;
     }
 
     // ---- giving up -------------------------------------------------------------------------------

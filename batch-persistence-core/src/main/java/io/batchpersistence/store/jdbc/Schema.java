@@ -8,12 +8,15 @@ import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
 import java.util.List;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.slf4j.Logger;
 
 /**
  * The tables. Each version is a script per database, from the version before: {@code postgresql-1.sql} and so on, beside this
- * class. Many instances may start at once; one of them does it.
+ * class. Many instances may start at once; one of them does it. Those of the version before go on working meanwhile, so what they
+ * read and write stays as it is. Each statement can be repeated: MariaDB does not undo those before one that fails.
  */
 final class Schema {
 
@@ -35,7 +38,7 @@ final class Schema {
     static void prepare(Database database) throws SQLException {
         int version = version(database);
         if (version < VERSION && database.makesTables()) {
-            log.info("Making the tables {}…, version {}", database.sql("{p}"), VERSION);
+            log.info("Making the tables {}… of version {} from version {}", database.sql("{p}"), VERSION, version);
             try {
                 upgrade(database);
             } catch (SQLException e) {
@@ -51,8 +54,19 @@ final class Schema {
                     + VERSION
                     + (version > VERSION
                             ? "; it is older than who made them"
-                            : "; let it make them (initialize_schema), or run the scripts shipped with it"));
+                            : "; let it make them (initialize_schema), or run what is shipped with it: "
+                                    + scripts(database.dialect(), version)));
         }
+    }
+
+    private static String scripts(Dialect dialect, int from) {
+        return IntStream.rangeClosed(from + 1, VERSION)
+                .mapToObj(version -> name(dialect, version))
+                .collect(Collectors.joining(", "));
+    }
+
+    private static String name(Dialect dialect, int version) {
+        return dialect.id() + "-" + version + ".sql";
     }
 
     private static int version(Database database) throws SQLException {
@@ -102,7 +116,7 @@ final class Schema {
 
     /** A script's statements. None of them has a semicolon, or two hyphens, in a text. */
     static List<String> script(Dialect dialect, int version) {
-        String name = dialect.id() + "-" + version + ".sql";
+        String name = name(dialect, version);
         try (InputStream in = Schema.class.getResourceAsStream(name)) {
             if (in == null) {
                 throw new IllegalStateException("there is no script " + name);

@@ -1,2 +1,13 @@
+-- Collectors that are down, known to all instances. What version 1 reads and writes is as it was.
+
+CREATE TABLE IF NOT EXISTS {p}outage (
+  collector_type varbinary(765) PRIMARY KEY,
+  since          bigint NOT NULL,
+  next_probe_at  bigint NOT NULL,              -- while a probe is out: when it is given up
+  probes         integer NOT NULL,             -- taken so far
+  last_failure   mediumblob NOT NULL           -- when it was found to be down
+) ENGINE = InnoDB;
+
 -- An index of some rows only, as in the script for PostgreSQL, does not exist here.
+
 INSERT INTO {p}schema_version (version) VALUES (2);

@@ -23,6 +23,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -353,7 +354,9 @@ class JdbcFailureTest extends JdbcTestBase {
     void tables_are_made_only_if_somebody_wants_that(Kind kind) {
         on(kind);
         JdbcBatchStore store = open(database.pool(), options -> options.initializeSchema(false));
-        assertThat(store.stats().problem()).contains("missing");
+        String script = kind.name().toLowerCase(Locale.ROOT) + "-";
+        assertThat(store.stats().problem())
+                .contains("missing", "initialize_schema", script + "1.sql, " + script + "2.sql");
         assertThat(failure(store.append(batch("a")))).hasMessageContaining("missing");
         open();
         store.beat();

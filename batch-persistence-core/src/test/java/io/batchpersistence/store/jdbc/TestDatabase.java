@@ -26,7 +26,9 @@ final class TestDatabase implements AutoCloseable {
         MARIADB
     }
 
-    private static final String[] TABLES = {"batch", "instance", "counter", "lane", "corrupt", "schema_version"};
+    private static final String[] TABLES = {
+        "batch", "instance", "counter", "lane", "corrupt", "outage", "schema_version"
+    };
 
     private static final Map<String, HikariDataSource> POOLS = new ConcurrentHashMap<>();
 
@@ -74,7 +76,7 @@ final class TestDatabase implements AutoCloseable {
     int update(String sql) {
         try (Connection connection = pool.getConnection();
                 Statement statement = connection.createStatement()) {
-            return statement.executeUpdate(sql.replace("{p}", prefix));
+            return statement.executeUpdate(sql.replace("{p}", prefix).replace("{i}", prefix));
         } catch (SQLException e) {
             throw new IllegalStateException(e);
         }
