@@ -14,6 +14,7 @@ import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SharedOutages;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
@@ -499,6 +500,12 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     // ---- looking ---------------------------------------------------------------------------------
+
+    /** The database's. While it is away, others can't be asked, and an instance goes by what it has seen itself. */
+    @Override
+    public SharedOutages sharedOutages() {
+        return primary.sharedOutages();
+    }
 
     @Override
     public Optional<PersistedBatch> find(String batchId) {

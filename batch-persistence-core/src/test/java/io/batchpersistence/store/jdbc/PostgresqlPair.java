@@ -64,7 +64,7 @@ final class PostgresqlPair implements AutoCloseable {
                         TestServers.container(TestDatabase.Kind.POSTGRESQL, "batch.jdbc.postgresql.bin=DIRECTORY")
                                 .withExposedPorts(5432, 5433)
                                 .withCommand("sleep", "infinity")
-                        .waitingFor(Wait.forSuccessfulCommand("true")) // nobody listens yet
+                                .waitingFor(Wait.forSuccessfulCommand("true")) // nobody listens yet
                                 // Somebody must collect what is left of servers that were killed.
                                 .withCreateContainerCmdModifier(create -> Objects.requireNonNull(create.getHostConfig())
                                         .withInit(true)))
