@@ -61,6 +61,9 @@ class JdbcFailoverIT {
                 for (int round = 1; round <= ROUNDS; round++) {
                     awaitMore(traffic, 500 + random.nextInt(2_000));
                     traffic.longestCall();
+                    if (round % 2 == 0) {
+                        servers.cutStandbyOff(); // what would be acknowledged without it would be lost
+                    }
                     int before = traffic.acknowledged();
                     long killed = System.nanoTime();
                     servers.killPrimary();

@@ -118,9 +118,21 @@ final class PostgresqlPair implements AutoCloseable {
                                 + " WHERE state = 'streaming' AND sync_state = 'sync'")));
     }
 
+    /** What is committed from now on the standby never gets. */
+    void cutStandbyOff() {
+        ask(standby(), "ALTER SYSTEM SET primary_conninfo = ''");
+        ask(standby(), "SELECT pg_reload_conf()");
+        await().atMost(Duration.ofMinutes(1))
+                .until(() -> "0".equals(ask(standby(), "SELECT count(*) FROM pg_stat_wal_receiver")));
+    }
+
     private String askPrimary(String sql) {
+        return ask(primary, sql);
+    }
+
+    private String ask(int server, String sql) {
         try (Connection connection = DriverManager.getConnection(
-                        "jdbc:postgresql://" + host.address(primary) + "/postgres?user=" + USER);
+                        "jdbc:postgresql://" + host.address(server) + "/postgres?user=" + USER);
                 Statement statement = connection.createStatement()) {
             if (!statement.execute(sql)) {
                 return "";
