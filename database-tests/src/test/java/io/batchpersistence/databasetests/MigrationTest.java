@@ -1,0 +1,109 @@
+package io.batchpersistence.databasetests;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.databasetests.OwnDatabase.Kind;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+import org.springframework.jdbc.core.JdbcTemplate;
+
+/** Tables that Flyway or Liquibase make, and tables that the store makes beside Flyway. */
+class MigrationTest extends ApplicationTest {
+
+    private static final String NEVER = "batch-persistence.jdbc.initialize-schema=never";
+    private static final String ALWAYS = "batch-persistence.jdbc.initialize-schema=always";
+
+    /** The store looks when it is made: one that came before the migration would have found nothing then. */
+    private static void assertMadeAfter(ConfigurableApplicationContext context, String migration) {
+        assertThat(context.getBeanFactory().getBeanDefinition("batchStore").getDependsOn())
+                .contains(migration);
+        assertThat(persistence(context).stats().problem()).isNull();
+    }
+
+    private static List<String> strings(ConfigurableApplicationContext context, String sql) {
+        return context.getBean(JdbcTemplate.class).queryForList(sql, String.class);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void theScriptsAreMigrationsOfFlyway(Kind kind) throws Exception {
+        OwnDatabase database = on(kind);
+        List<Path> migrations = DocumentedCommand.run(project, kind);
+        for (int start = 1; start <= 2; start++) {
+            ConfigurableApplicationContext context =
+                    start(Application.class, database, NEVER, "spring.flyway.enabled=true");
+            assertMadeAfter(context, "flywayInitializer");
+            assertThat(
+                            strings(
+                                    context,
+                                    "SELECT \"script\" FROM \"flyway_schema_history\" WHERE \"type\" = 'SQL' ORDER BY \"installed_rank\""))
+                    .containsExactlyElementsOf(migrations.stream()
+                            .map(file -> file.getFileName().toString())
+                            .toList());
+            assertItPersistsAndDelivers(context, "batch-" + start);
+            context.close();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void theScriptsAreChangesOfLiquibase(Kind kind) throws Exception {
+        OwnDatabase database = on(kind);
+        StringBuilder changelog = new StringBuilder("databaseChangeLog:\n");
+        for (Path migration : DocumentedCommand.run(project, kind)) {
+            String name = migration.getFileName().toString();
+            changelog.append("""
+                      - changeSet:
+                          id: %s
+                          author: batch-persistence
+                          changes:
+                            - sqlFile: { path: db/migration/%s }
+                    """.formatted(name, name));
+        }
+        DocumentedCommand.write(resources().resolve("db/changelog/db.changelog-master.yaml"), changelog.toString());
+        for (int start = 1; start <= 2; start++) {
+            ConfigurableApplicationContext context =
+                    start(Application.class, database, NEVER, "spring.liquibase.enabled=true");
+            assertMadeAfter(context, "liquibase");
+            assertItPersistsAndDelivers(context, "batch-" + start);
+            context.close();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void theStoreMakesItsTablesBesideThoseOfFlyway(Kind kind) throws Exception {
+        OwnDatabase database = on(kind);
+        DocumentedCommand.write(
+                resources().resolve("db/migration/V1__orders.sql"),
+                "CREATE TABLE orders (id varchar(36) PRIMARY KEY);");
+        for (int start = 1; start <= 2; start++) {
+            ConfigurableApplicationContext context =
+                    start(Application.class, database, ALWAYS, "spring.flyway.enabled=true");
+            assertMadeAfter(context, "flywayInitializer");
+            assertThat(strings(context, "SELECT id FROM orders" + (start == 1 ? "" : ", customers")))
+                    .isEmpty();
+            assertItPersistsAndDelivers(context, "batch-" + start);
+            context.close();
+            // The application's next release.
+            DocumentedCommand.write(
+                    resources().resolve("db/migration/V2__customers.sql"),
+                    "CREATE TABLE customers (name varchar(36) PRIMARY KEY);");
+        }
+    }
+
+    @Configuration(proxyBeanMethods = false)
+    @EnableAutoConfiguration
+    static class Application {
+        @Bean
+        Collecting loki() {
+            return new Collecting();
+        }
+    }
+}

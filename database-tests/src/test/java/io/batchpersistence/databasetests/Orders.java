@@ -1,0 +1,6 @@
+package io.batchpersistence.databasetests;
+
+import org.springframework.data.jpa.repository.JpaRepository;
+
+/** Public: its proxy is made by a class loader of a test. */
+public interface Orders extends JpaRepository<CustomerOrder, String> {}
