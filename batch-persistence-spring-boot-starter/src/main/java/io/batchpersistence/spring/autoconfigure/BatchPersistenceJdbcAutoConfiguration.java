@@ -1,11 +1,15 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc;
+import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.Fallback;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.InitializeSchema;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.jdbc.FallbackBatchStore;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import java.time.Clock;
@@ -77,18 +81,31 @@ public final class BatchPersistenceJdbcAutoConfiguration {
                 clock.getIfUnique(Clock::systemUTC),
                 makesTables(jdbc.initializeSchema(), dataSource),
                 () -> jdbc.joinTransaction() ? transactions.connection() : null);
-        JdbcBatchStore store = JdbcBatchStore.open(dataSource, options);
+        BatchStore store = jdbc.fallback() == Fallback.NONE
+                ? JdbcBatchStore.open(dataSource, options)
+                : withFallback(dataSource, options, properties);
         BatchStats stats = store.stats();
         LOG.info(
-                "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}",
-                stats.problem() != null
+                "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}, fallback: {}",
+                !store.isWhole() || stats.problem() != null
                         ? "the database can't be used yet"
                         : stats.total().pending() + " pending, " + stats.total().dead() + " dead",
                 options.schema() == null ? "" : options.schema() + ".",
                 options.tablePrefix(),
                 options.instanceName(),
-                jdbc.joinTransaction());
+                jdbc.joinTransaction(),
+                stats.fallback() == null ? "none" : stats.fallback().place());
         return store;
+    }
+
+    private static BatchStore withFallback(
+            DataSource dataSource, JdbcStoreOptions options, BatchPersistenceProperties properties) {
+        DiskStoreOptions fallback = properties.storeOptions(options.clock());
+        try {
+            return FallbackBatchStore.open(dataSource, options, fallback);
+        } catch (BatchPersistenceException e) {
+            throw new StoreNotOpenedException(fallback.directory(), e);
+        }
     }
 
     // Of another store nobody knows whether its batches become parts of transactions.
@@ -97,7 +114,8 @@ public final class BatchPersistenceJdbcAutoConfiguration {
     BusinessTransactions batchBusinessTransactions(
             BatchPersistenceProperties properties, ObjectProvider<BatchStore> store, ListableBeanFactory beans) {
         Jdbc jdbc = properties.jdbc();
-        return store.getIfUnique() instanceof JdbcBatchStore && jdbc.joinTransaction()
+        BatchStore used = store.getIfUnique();
+        return (used instanceof JdbcBatchStore || used instanceof FallbackBatchStore) && jdbc.joinTransaction()
                 ? transactions(dataSource(jdbc, beans), beans)
                 : BusinessTransactions.NONE;
     }
