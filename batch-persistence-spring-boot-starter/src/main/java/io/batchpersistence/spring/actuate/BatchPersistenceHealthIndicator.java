@@ -3,6 +3,7 @@ package io.batchpersistence.spring.actuate;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStats.Fallback;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.SingleLine;
@@ -27,9 +28,10 @@ import org.springframework.boot.health.contributor.Status;
  *
  * <ul>
  *   <li>{@code DOWN}: batches can't be taken at the moment, the store says why.
- *   <li>{@link #DEGRADED}: batches are taken and nothing is lost, but somebody should look: a collector is down or paused, the
- *       oldest batch has waited for too long, the store is nearly full, batches were lost to damage lately, or batches have nobody to hand
- *       them to. The detail {@code warnings} says which, and what to do. Restarting the application would not help, so this
+ *   <li>{@link #DEGRADED}: batches are taken and nothing is lost, but somebody should look: the database is away and batches wait
+ *       on the local disk for it, a collector is down or paused, the oldest batch has waited for too long, the store is nearly full,
+ *       batches were lost to damage lately, or batches have nobody to hand them to. The detail {@code warnings} says which, and
+ *       what to do. Restarting the application would not help, so this
  *       status leaves the application's overall status alone, and HTTP says 200; give it a place in {@code
  *       management.endpoint.health.status.order} to change that.
  *   <li>{@code UP}: everything else.
@@ -112,6 +114,10 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
         if (!unhandled.isEmpty()) {
             builder.withDetail("unhandledCollectorTypes", unhandled);
         }
+        Fallback fallback = stats.fallback();
+        if (fallback != null) {
+            builder.withDetail("fallback", fallback(fallback));
+        }
         List<String> warnings = warnings(stats, oldest, unhandled, lanes);
         if (!warnings.isEmpty()) {
             builder.withDetail("warnings", warnings);
@@ -126,6 +132,9 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
     private List<String> warnings(
             BatchStats stats, Duration oldest, List<String> unhandled, Map<String, LaneStatus> lanes) {
         List<String> warnings = new ArrayList<>();
+        if (stats.fallback() != null) {
+            addWarnings(stats.fallback(), warnings);
+        }
         lanes.entrySet().stream()
                 .sorted(Map.Entry.comparingByKey())
                 .filter(lane -> lane.getValue().outageSince() != null)
@@ -174,6 +183,47 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                     + " @CollectorType, or named like that, or a listener for RecoveredBatchEvent.");
         }
         return warnings;
+    }
+
+    private static Map<String, Object> fallback(Fallback fallback) {
+        Map<String, Object> details = new LinkedHashMap<>();
+        details.put("directory", fallback.place());
+        details.put("waiting", fallback.batches());
+        details.put("inUse", fallback.reason() != null);
+        if (fallback.problem() != null) {
+            details.put("problem", fallback.problem());
+        }
+        return details;
+    }
+
+    private void addWarnings(Fallback fallback, List<String> warnings) {
+        String place = SingleLine.of(fallback.place());
+        if (fallback.reason() != null) {
+            warnings.add(
+                    "The database can't be used: " + fallback.reason()
+                            + ". New batches are kept on this instance's disk, in "
+                            + place + ", where " + fallback.batches()
+                            + " wait, and are moved to the database when it is back. What is in the database is not sent meanwhile.");
+        } else if (fallback.batches() > 0) {
+            warnings.add(fallback.batches()
+                    + " batches from a time without the database are still on this instance's disk, in " + place
+                    + ", to be moved to the database. If they stay there, the log says why.");
+        }
+        if (fallback.problem() != null) {
+            warnings.add("Batches can't be kept in " + place + ", should the database be away: " + fallback.problem());
+        }
+        if (fallback.fillLevel() >= maxFillLevel) {
+            warnings.add(String.format(
+                    Locale.ROOT,
+                    "%d of %d batches and %d of %d bytes are in use in %s (health.max_fill_level is %s). Once it is full,"
+                            + " overflow_policy decides until the database is back.",
+                    fallback.batches(),
+                    fallback.maxBatches(),
+                    fallback.diskUsage(),
+                    fallback.maxDiskUsage(),
+                    place,
+                    maxFillLevel));
+        }
     }
 
     private Map<String, Object> collectors(BatchStats stats, Map<String, LaneStatus> lanes) {

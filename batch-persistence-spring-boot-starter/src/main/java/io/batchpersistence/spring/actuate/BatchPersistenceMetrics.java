@@ -143,6 +143,12 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         gauge(
                 registry,
                 none,
+                "fallback.batches",
+                "Batches on this instance's disk that wait for the database (jdbc.fallback)",
+                stats(now -> now.fallback() == null ? 0 : now.fallback().batches()));
+        gauge(
+                registry,
+                none,
                 "sending",
                 "Batches being sent",
                 metrics -> metrics.current().engine().sending());

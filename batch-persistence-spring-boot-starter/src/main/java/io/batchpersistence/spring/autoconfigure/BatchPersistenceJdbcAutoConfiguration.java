@@ -1,10 +1,14 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc;
+import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.Fallback;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.jdbc.FallbackBatchStore;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import java.time.Clock;
@@ -79,19 +83,32 @@ public final class BatchPersistenceJdbcAutoConfiguration {
                 BatchPersistenceProperties properties, SpringTransactions transactions, ObjectProvider<Clock> clock) {
             JdbcStoreOptions options =
                     properties.jdbcStoreOptions(clock.getIfUnique(Clock::systemUTC), transactions::connection);
-            JdbcBatchStore store = JdbcBatchStore.open(transactions.dataSource(), options);
+            BatchStore store = properties.jdbc().fallback() == Fallback.NONE
+                    ? JdbcBatchStore.open(transactions.dataSource(), options)
+                    : withFallback(transactions.dataSource(), options, properties);
             BatchStats stats = store.stats();
             LOG.info(
-                    "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}",
-                    stats.problem() != null
+                    "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}, fallback: {}",
+                    !store.isWhole() || stats.problem() != null
                             ? "the database can't be used yet"
                             : stats.total().pending() + " pending, "
                                     + stats.total().dead() + " dead",
                     options.schema() == null ? "" : options.schema() + ".",
                     options.tablePrefix(),
                     options.instanceName(),
-                    properties.jdbc().joinTransaction());
+                    properties.jdbc().joinTransaction(),
+                    stats.fallback() == null ? "none" : stats.fallback().place());
             return store;
+        }
+
+        private static BatchStore withFallback(
+                DataSource dataSource, JdbcStoreOptions options, BatchPersistenceProperties properties) {
+            DiskStoreOptions fallback = properties.storeOptions(options.clock());
+            try {
+                return FallbackBatchStore.open(dataSource, options, fallback);
+            } catch (BatchPersistenceException e) {
+                throw new StoreNotOpenedException(fallback.directory(), e);
+            }
         }
     }
 

@@ -168,6 +168,13 @@ public record BatchPersistenceProperties(
                             + ", which can't be part of a database transaction",
                     "Set batch_persistence.store to jdbc, or remove batch_persistence.jdbc.join_transaction.");
         }
+        if (store != Store.JDBC && jdbc.fallback() != Jdbc.Fallback.NONE) {
+            throw new InvalidSettingException(
+                    "jdbc.fallback",
+                    "is " + word(jdbc.fallback()) + ", but batch_persistence.store is " + word(store)
+                            + ", which needs no database",
+                    "Set batch_persistence.store to jdbc, or remove batch_persistence.jdbc.fallback.");
+        }
         if (batchTimeout.compareTo(batchTtl) >= 0) {
             throw timeoutNotBelowTtl("batch_timeout", batchTimeout, "batch_ttl", batchTtl);
         }
@@ -270,6 +277,8 @@ public record BatchPersistenceProperties(
      *     instances.
      * @param queryTimeout Longest time a statement may take.
      * @param joinTransaction Whether a batch that is persisted within a transaction of the application is part of it.
+     * @param fallback Where new batches are kept while the database is away, to be moved there when it is back: nowhere, or
+     *     in segment files in the directory.
      */
     public record Jdbc(
             @Nullable String dataSource,
@@ -279,7 +288,16 @@ public record BatchPersistenceProperties(
             @Nullable String instanceName,
             @DefaultValue("30s") Duration lease,
             @DefaultValue("10s") Duration queryTimeout,
-            @DefaultValue("false") boolean joinTransaction) {
+            @DefaultValue("false") boolean joinTransaction,
+            @DefaultValue("none") Fallback fallback) {
+
+        /** Where batches are kept while the database is away. */
+        public enum Fallback {
+            /** Nowhere: they are refused. */
+            NONE,
+            /** In segment files in the directory, which is this instance's own. */
+            SEGMENT
+        }
 
         /**
          * Checks the values.

@@ -72,6 +72,7 @@ class BatchPersistencePropertiesTest {
             Map.entry("jdbc.query-timeout", "PT3S"),
             Map.entry(
                     "jdbc.join-transaction", "false"), // the default, since "true" needs another store than the default
+            Map.entry("jdbc.fallback", "NONE"), // likewise
             Map.entry("sync", "INTERVAL"),
             Map.entry("sync-interval", "PT0.019S"),
             Map.entry("shutdown-timeout", "PT23S"),
@@ -283,7 +284,7 @@ class BatchPersistencePropertiesTest {
                   max_disk_usage: 7MB
                   format: json
                   compression: none
-                  jdbc: { table_prefix: logs_, schema: shipping, lease: 20s, query_timeout: 5s, join_transaction: true }
+                  jdbc: { table_prefix: logs_, schema: shipping, lease: 20s, query_timeout: 5s, join_transaction: true, fallback: segment }
                 """)).jdbcStoreOptions(Clock.systemUTC(), () -> null);
         assertThat(options.tablePrefix()).isEqualTo("logs_");
         assertThat(options.schema()).isEqualTo("shipping");
@@ -342,6 +343,7 @@ class BatchPersistencePropertiesTest {
                 "store=json_files;format=protobuf|batch_persistence.format is protobuf, but batch_persistence.store is json_files",
                 "store=json_files;compression=zstd|batch_persistence.compression is zstd, but batch_persistence.store is json_files",
                 "store=jdbc;sync=never|batch_persistence.sync is never, but batch_persistence.store is jdbc",
+                "jdbc.fallback=segment|batch_persistence.jdbc.fallback is segment, but batch_persistence.store is segment",
                 "jdbc.join-transaction=true|batch_persistence.jdbc.join_transaction is true, but batch_persistence.store is segment",
                 "jdbc.data-source=' '|batch_persistence.jdbc.data_source is blank",
                 "jdbc.table-prefix=a.b|batch_persistence.jdbc.table_prefix is 'a.b': table prefix must be 1 to 30 letters",

@@ -529,6 +529,103 @@ class JdbcStoreTest {
         });
     }
 
+    // ------------------------------------------------------------------ fallback
+
+    private ApplicationContextRunner withFallback(DataSource dataSource) {
+        return bare().withBean("dataSource", DataSource.class, () -> dataSource)
+                .withBean("loki", Collecting.class)
+                .withPropertyValues(
+                        "batch-persistence.jdbc.initialize-schema=always", "batch-persistence.jdbc.fallback=segment");
+    }
+
+    @Test
+    void withAFallbackBatchesAreKeptAndSentWhileTheDatabaseIsDownAndMovedWhenItIsBack() {
+        Switched switched = new Switched(database);
+        withFallback(switched).run(context -> {
+            assertThat(context).hasNotFailed();
+            BatchPersistence persistence = persistence(context);
+            persistence.persistBatch("waits", ENTRIES, "kafka", Map.of("tenant", "a")); // nobody sends it
+            persistence.releaseBatch("waits");
+            context.getBean(BatchDelivery.class).deliverAsync("sent", ENTRIES, "loki");
+            await().until(() -> context.getBean(Collecting.class).sent.equals(List.of("sent")));
+            await().until(() -> persistence.stats().total().delivered() == 1);
+            assertThat(persistence.find("waits")).isPresent();
+            assertThatThrownBy(() -> persistence.find("elsewhere"))
+                    .isInstanceOf(BatchPersistenceException.class)
+                    .hasMessageContaining("the database can't be used");
+
+            Health away = health(context);
+            assertThat(away.getStatus()).isEqualTo(BatchPersistenceHealthIndicator.DEGRADED);
+            assertThat(away.getDetails()).doesNotContainKey("problem").containsEntry("pending", 1L);
+            String kept = directory.resolve("batches").toString();
+            assertThat(away.getDetails().get("fallback"))
+                    .isEqualTo(Map.of("directory", kept, "waiting", 1L, "inUse", true));
+            assertThat(away.getDetails().get("warnings").toString())
+                    .contains("The database can't be used", "connection refused", kept, "1 wait");
+            assertThat(context.getBean(BatchPersistenceEndpoint.class).summary().problem())
+                    .isNull();
+
+            switched.down = false;
+            await().until(() -> persistence.stats().fallback().batches() == 0);
+            assertThat(persistence.find("waits")).hasValueSatisfying(batch -> {
+                assertThat(batch.entries()).isEqualTo(ENTRIES);
+                assertThat(batch.context()).containsEntry("tenant", "a");
+                assertThat(batch.state()).isEqualTo(BatchState.PENDING);
+            });
+            assertThat(persistence.stats().total().accepted()).isEqualTo(2);
+            assertThat(persistence.stats().total().isBalanced()).isTrue();
+            assertThat(health(context).getDetails().get("fallback"))
+                    .isEqualTo(Map.of("directory", kept, "waiting", 0L, "inUse", false));
+            assertThat(health(context).getDetails().getOrDefault("warnings", "").toString())
+                    .doesNotContain("database");
+            assertThat(new JdbcTemplate(database)
+                            .queryForList("SELECT batch_id FROM batch_persistence_batch", String.class))
+                    .containsExactly("waits");
+
+            switched.down = true;
+            context.getBean(BatchDelivery.class).deliverAsync("again", ENTRIES, "loki");
+            await().until(() -> context.getBean(Collecting.class).sent.equals(List.of("sent", "again")));
+        });
+    }
+
+    @Test
+    void whatAnInstanceKeptWithoutTheDatabaseTheNextOneMoves() {
+        Switched switched = new Switched(database);
+        withFallback(switched).run(context -> persistence(context).persistBatch("1", ENTRIES, "loki"));
+        switched.down = false;
+        withFallback(switched).run(context -> {
+            await().until(() -> context.getBean(Collecting.class).sent.equals(List.of("1")));
+            await().until(() -> persistence(context).stats().total().delivered() == 1);
+            assertThat(persistence(context).stats().total().accepted()).isEqualTo(1);
+        });
+    }
+
+    @Test
+    void aDirectoryThatCannotBeUsedIsExplained() throws IOException {
+        Path file = Files.createFile(directory.resolve("batches"));
+        withFallback(database).run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getAction()).contains(file + " is a file", "batch_persistence.directory");
+        });
+    }
+
+    @Test
+    void aTransactionIsJoinedWithAFallbackToo() {
+        joining().withPropertyValues("batch-persistence.jdbc.fallback=segment").run(context -> {
+            TransactionTemplate transaction = context.getBean(TransactionTemplate.class);
+            transaction.executeWithoutResult(status -> {
+                context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+                assertThat(context.getBean(Collecting.class).sent).isEmpty();
+            });
+            await().until(() -> context.getBean(Collecting.class).sent.equals(List.of("1")));
+            transaction.executeWithoutResult(status -> {
+                context.getBean(BatchDelivery.class).deliverAsync("2", ENTRIES, "loki");
+                status.setRollbackOnly();
+            });
+            assertThat(persistence(context).find("2")).isEmpty();
+        });
+    }
+
     // ---------------------------------------------------------- join_transaction
 
     @Configuration(proxyBeanMethods = false)

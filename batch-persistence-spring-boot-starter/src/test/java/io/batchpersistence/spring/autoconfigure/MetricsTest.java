@@ -300,6 +300,7 @@ class MetricsTest {
         assertThat(left)
                 .containsExactlyInAnyOrder(
                         "batch_persistence_entries",
+                        "batch_persistence_fallback_batches",
                         "batch_persistence_outages_total",
                         "batch_persistence_problem",
                         "batch_persistence_send_active_seconds_count",
