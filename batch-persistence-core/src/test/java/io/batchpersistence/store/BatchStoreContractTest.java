@@ -101,6 +101,9 @@ public abstract class BatchStoreContractTest {
 
     @AfterEach
     void the_books_balance_and_opening_again_changes_nothing() {
+        if (store == null) {
+            return; // was skipped: there is nothing to open it in
+        }
         Thread.interrupted();
         store.close();
         openAgain();
