@@ -26,6 +26,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
@@ -348,7 +349,18 @@ class RecoveryTest {
 
     @Test
     void senders_that_never_end_are_given_only_so_many_threads() {
-        rebuild(new Bench(builder -> builder.executor(task -> new Thread(task).start())));
+        AtomicInteger threads = new AtomicInteger();
+        rebuild(new Bench(builder -> builder.executor(task -> {
+            threads.incrementAndGet();
+            new Thread(() -> {
+                        try {
+                            task.run();
+                        } finally {
+                            threads.decrementAndGet();
+                        }
+                    })
+                    .start();
+        })));
         bench.usual = bench.usual().outageThreshold(0).get();
         CountDownLatch end = new CountDownLatch(1);
         bench.targets.put("loki", batch -> {
@@ -367,6 +379,9 @@ class RecoveryTest {
                     bench.engine.recover();
                     return bench.stats().inFlight() == 1;
                 });
+                int hanging = abandoned + 1;
+                // One that has looked at the clock already would claim with a lease that is over when it has been set.
+                Awaitility.await().pollDelay(Duration.ZERO).until(() -> threads.get() == hanging);
                 assertThat(bench.stats().failedAttempts()).isEqualTo(abandoned);
                 bench.clock.advance(Duration.ofMinutes(5).plusMillis(1));
             }
