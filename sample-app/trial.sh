@@ -6,7 +6,10 @@ root=$(dirname "$module")
 
 # ---- build, if there is nothing to run or something has changed since ------------------------------------------------------
 
-find_jar() { find "$module/target" -maxdepth 1 -name 'sample-app-*.jar' ! -name '*-sources.jar' ! -name '*-javadoc.jar' 2>/dev/null | head -n 1; }
+# Nothing, where nothing has been built: that is no failure.
+find_jar() {
+  { find "$module/target" -maxdepth 1 -name 'sample-app-*.jar' ! -name '*-sources.jar' ! -name '*-javadoc.jar' 2>/dev/null || true; } | head -n 1
+}
 jar=$(find_jar)
 # The jar itself has the reproducible build's time, not that of its making.
 made=$module/target/maven-archiver/pom.properties
