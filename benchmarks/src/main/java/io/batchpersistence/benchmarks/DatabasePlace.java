@@ -9,11 +9,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.DriverManager;
+import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.Properties;
 import java.util.UUID;
+import javax.sql.DataSource;
 
 /**
  * Where a store in a database is: in a schema of its own. A file in the store's directory names it, so such a store is opened
@@ -124,6 +126,16 @@ record DatabasePlace(String url, String schema, int connections) {
                         + " string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) FROM pg_settings WHERE name"
                         + " IN ('fsync', 'full_page_writes', 'max_connections', 'max_wal_size', 'shared_buffers',"
                         + " 'synchronous_commit', 'wal_sync_method'))");
+    }
+
+    /** How many rows a table has. */
+    static long count(DataSource pool, String table) throws SQLException {
+        try (Connection connection = pool.getConnection();
+                PreparedStatement count = connection.prepareStatement("SELECT COUNT(*) FROM " + table);
+                ResultSet rows = count.executeQuery()) {
+            rows.next();
+            return rows.getLong(1);
+        }
     }
 
     private static String ask(String url, String sql) throws SQLException {

@@ -13,9 +13,6 @@ import io.batchpersistence.LogEntry;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
-import java.sql.Connection;
-import java.sql.PreparedStatement;
-import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.util.ArrayDeque;
@@ -102,12 +99,7 @@ final class DbScheduler implements Candidate.Shared {
 
     @Override
     public long pending() throws SQLException {
-        try (Connection connection = pool.getConnection();
-                PreparedStatement count = connection.prepareStatement("SELECT COUNT(*) FROM " + table);
-                ResultSet rows = count.executeQuery()) {
-            rows.next();
-            return rows.getLong(1);
-        }
+        return DatabasePlace.count(pool, table);
     }
 
     /** All are read at once: there are no pages. */

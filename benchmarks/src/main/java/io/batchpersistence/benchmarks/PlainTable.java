@@ -74,12 +74,7 @@ final class PlainTable implements Candidate.Shared {
 
     @Override
     public long pending() throws SQLException {
-        try (Connection connection = pool.getConnection();
-                PreparedStatement count = connection.prepareStatement("SELECT COUNT(*) FROM " + table);
-                ResultSet rows = count.executeQuery()) {
-            rows.next();
-            return rows.getLong(1);
-        }
+        return DatabasePlace.count(pool, table);
     }
 
     @Override

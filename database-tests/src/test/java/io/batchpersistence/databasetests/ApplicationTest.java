@@ -24,8 +24,11 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.io.TempDir;
 import org.springframework.boot.Banner;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
 import org.springframework.core.io.DefaultResourceLoader;
 
 /** Starts applications on a database of their own. */
@@ -113,6 +116,16 @@ abstract class ApplicationTest {
         await().untilAsserted(() -> assertThat(sent(context)).contains(batchId));
         await().untilAsserted(
                         () -> assertThat(persistence(context).find(batchId)).isEmpty());
+    }
+
+    /** One that sends to a collector, and nothing else. */
+    @Configuration(proxyBeanMethods = false)
+    @EnableAutoConfiguration
+    static class Application {
+        @Bean
+        Collecting loki() {
+            return new Collecting();
+        }
     }
 
     /** A collector. */

@@ -7,10 +7,7 @@ import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.context.ConfigurableApplicationContext;
-import org.springframework.context.annotation.Bean;
-import org.springframework.context.annotation.Configuration;
 import org.springframework.jdbc.core.JdbcTemplate;
 
 /** Tables that Flyway or Liquibase make, and tables that the store makes beside Flyway. */
@@ -95,15 +92,6 @@ class MigrationTest extends ApplicationTest {
             DocumentedCommand.write(
                     resources().resolve("db/migration/V2__customers.sql"),
                     "CREATE TABLE customers (name varchar(36) PRIMARY KEY);");
-        }
-    }
-
-    @Configuration(proxyBeanMethods = false)
-    @EnableAutoConfiguration
-    static class Application {
-        @Bean
-        Collecting loki() {
-            return new Collecting();
         }
     }
 }

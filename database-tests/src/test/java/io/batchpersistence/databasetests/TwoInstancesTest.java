@@ -13,10 +13,7 @@ import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.context.ConfigurableApplicationContext;
-import org.springframework.context.annotation.Bean;
-import org.springframework.context.annotation.Configuration;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -138,14 +135,5 @@ class TwoInstancesTest extends ApplicationTest {
                         get(a, BASE).at("/collectors/loki/delivered").asInt())
                 .isEqualTo(3));
         assertThat(health(a).at("/details/warnings").isMissingNode()).isTrue();
-    }
-
-    @Configuration(proxyBeanMethods = false)
-    @EnableAutoConfiguration
-    static class Application {
-        @Bean
-        Collecting loki() {
-            return new Collecting();
-        }
     }
 }

@@ -26,8 +26,8 @@
  * </ul>
  *
  * <p>Threads: callers read, claim and select on their own; appends and marks are written by one thread, which makes groups of
- * them; another one gives signs of life and looks for instances that do not; a third one moves what is in a fallback. Tables and promises are described in
- * {@code docs/jdbc-store.md}.
+ * them; another one gives signs of life and looks for instances that do not; a third one moves what is in a fallback. Tables and
+ * promises are described in {@code docs/jdbc-store.md}.
  */
 @NullMarked
 package io.batchpersistence.store.jdbc;

@@ -8,7 +8,6 @@ import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
-import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.HashMap;
@@ -38,28 +37,13 @@ class FallbackCampaignTest extends FallbackTestBase {
     private boolean away;
     private long accepted;
 
-    private void accidents(int oneIn) {
-        FaultyDataSource.Fault loses = what -> {
-            if (random.nextInt(oneIn) == 0) {
-                throw FaultyDataSource.lost();
-            }
-        };
-        source.beforeCommit = loses;
-        source.afterCommit = loses;
-        source.beforeStatement = what -> {
-            if (random.nextInt(4 * oneIn) == 0) {
-                throw random.nextBoolean() ? FaultyDataSource.lost() : new SQLException("deadlock", "40P01");
-            }
-        };
-    }
-
     @ParameterizedTest
     @EnumSource
     void whatever_happens_what_was_acknowledged_is_there_until_it_is_delivered(Kind kind) {
         long seed = Long.getLong("faults.seed", 1);
         random = new Random(seed);
         begin(kind);
-        accidents(12);
+        source.accidents(random, 12);
         for (int step = 0; step < STEPS; step++) {
             act("b" + step);
             CollectorStats shown = loki();
@@ -144,7 +128,7 @@ class FallbackCampaignTest extends FallbackTestBase {
                         source.refuse();
                     } else {
                         source.recover();
-                        accidents(12);
+                        source.accidents(random, 12);
                         primary.beat();
                     }
                 }

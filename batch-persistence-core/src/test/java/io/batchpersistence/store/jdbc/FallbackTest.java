@@ -189,13 +189,7 @@ class FallbackTest extends FallbackTestBase {
         CountDownLatch arrived = new CountDownLatch(1);
         CountDownLatch goOn = new CountDownLatch(1);
         source.beforeConnection = what -> {
-            if (Thread.currentThread().getName().contains("writer")) {
-                arrived.countDown();
-                try {
-                    goOn.await();
-                } catch (InterruptedException e) {
-                    throw new SQLException(e);
-                }
+            if (FaultyDataSource.holdWriter(arrived, goOn)) {
                 throw lost();
             }
         };

@@ -9,6 +9,8 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
+import java.util.Random;
+import java.util.concurrent.CountDownLatch;
 import java.util.logging.Logger;
 import javax.sql.DataSource;
 
@@ -48,6 +50,36 @@ final class FaultyDataSource implements DataSource {
         beforeCommit = what -> {};
         afterCommit = what -> {};
         afterClose = what -> {};
+    }
+
+    /** One in so many transactions meets with an accident. */
+    void accidents(Random random, int oneIn) {
+        Fault loses = what -> {
+            if (random.nextInt(oneIn) == 0) {
+                throw lost();
+            }
+        };
+        beforeCommit = loses;
+        afterCommit = loses;
+        beforeStatement = what -> {
+            if (random.nextInt(4 * oneIn) == 0) {
+                throw random.nextBoolean() ? lost() : new SQLException("deadlock", "40P01");
+            }
+        };
+    }
+
+    /** If this is a writer's thread, says so and waits until it may go on; returns whether it is. */
+    static boolean holdWriter(CountDownLatch arrived, CountDownLatch goOn) throws SQLException {
+        if (!Thread.currentThread().getName().contains("writer")) {
+            return false;
+        }
+        arrived.countDown();
+        try {
+            goOn.await();
+        } catch (InterruptedException e) {
+            throw new SQLException(e);
+        }
+        return true;
     }
 
     /** Happens once. */
@@ -92,7 +124,7 @@ final class FaultyDataSource implements DataSource {
         });
     }
 
-    private static Object call(Object target, Method method, Object[] arguments) throws Throwable {
+    static Object call(Object target, Method method, Object[] arguments) throws Throwable {
         try {
             return method.invoke(target, arguments);
         } catch (InvocationTargetException e) {
@@ -100,7 +132,7 @@ final class FaultyDataSource implements DataSource {
         }
     }
 
-    private static <T> T proxy(Class<T> type, InvocationHandler handler) {
+    static <T> T proxy(Class<T> type, InvocationHandler handler) {
         return type.cast(
                 Proxy.newProxyInstance(FaultyDataSource.class.getClassLoader(), new Class<?>[] {type}, handler));
     }

@@ -10,7 +10,6 @@ import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
-import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -49,22 +48,6 @@ class JdbcCampaignTest extends JdbcTestBase {
         return open(source, options -> options);
     }
 
-    /** One in so many transactions meets with an accident. */
-    private void accidents(int oneIn) {
-        FaultyDataSource.Fault loses = what -> {
-            if (random.nextInt(oneIn) == 0) {
-                throw FaultyDataSource.lost();
-            }
-        };
-        source.beforeCommit = loses;
-        source.afterCommit = loses;
-        source.beforeStatement = what -> {
-            if (random.nextInt(4 * oneIn) == 0) {
-                throw random.nextBoolean() ? FaultyDataSource.lost() : new SQLException("deadlock", "40P01");
-            }
-        };
-    }
-
     @ParameterizedTest
     @EnumSource
     void whatever_happens_nothing_is_lost_and_nothing_is_settled_twice(Kind kind) {
@@ -76,7 +59,7 @@ class JdbcCampaignTest extends JdbcTestBase {
             stores.add(openOne());
             flights.add(new HashMap<>());
         }
-        accidents(20);
+        source.accidents(random, 20);
         for (int step = 0; step < STEPS; step++) {
             act(random.nextInt(INSTANCES), "b" + step);
         }
@@ -180,7 +163,7 @@ class JdbcCampaignTest extends JdbcTestBase {
         try {
             return store.expire("loki", Instant.MIN, now.plusMillis(1), 2);
         } finally {
-            accidents(20);
+            source.accidents(random, 20);
         }
     }
 

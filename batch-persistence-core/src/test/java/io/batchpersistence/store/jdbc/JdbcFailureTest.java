@@ -53,16 +53,7 @@ class JdbcFailureTest extends JdbcTestBase {
     private CountDownLatch holdWriter(JdbcBatchStore store, String first) throws InterruptedException {
         CountDownLatch arrived = new CountDownLatch(1);
         CountDownLatch goOn = new CountDownLatch(1);
-        source.beforeConnection = what -> {
-            if (Thread.currentThread().getName().contains("writer")) {
-                arrived.countDown();
-                try {
-                    goOn.await();
-                } catch (InterruptedException e) {
-                    throw new SQLException(e);
-                }
-            }
-        };
+        source.beforeConnection = what -> FaultyDataSource.holdWriter(arrived, goOn);
         CompletableFuture<Void> held = store.append(batch(first));
         arrived.await();
         assertThat(held).isNotDone();

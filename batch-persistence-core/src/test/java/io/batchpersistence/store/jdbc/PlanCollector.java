@@ -5,10 +5,6 @@ import static org.junit.jupiter.api.Assumptions.abort;
 
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
-import java.lang.reflect.InvocationHandler;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Method;
-import java.lang.reflect.Proxy;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.SQLException;
@@ -106,16 +102,16 @@ final class PlanCollector implements AutoCloseable {
     }
 
     DataSource source() {
-        return proxy(
+        return FaultyDataSource.proxy(
                 DataSource.class,
                 (proxy, method, arguments) -> method.getName().equals("getConnection")
                         ? connection(pool.getConnection())
-                        : call(pool, method, arguments));
+                        : FaultyDataSource.call(pool, method, arguments));
     }
 
     private Connection connection(Connection real) {
-        return proxy(Connection.class, (proxy, method, arguments) -> {
-            Object result = call(real, method, arguments);
+        return FaultyDataSource.proxy(Connection.class, (proxy, method, arguments) -> {
+            Object result = FaultyDataSource.call(real, method, arguments);
             if (method.getName().equals("commit")) { // a select's plan comes with what is run after it
                 collect(real.getWarnings());
                 real.clearWarnings();
@@ -125,25 +121,13 @@ final class PlanCollector implements AutoCloseable {
     }
 
     private Object statement(Statement real, Class<?> type) {
-        return proxy(type, (proxy, method, arguments) -> {
-            Object result = call(real, method, arguments);
+        return FaultyDataSource.proxy(type, (proxy, method, arguments) -> {
+            Object result = FaultyDataSource.call(real, method, arguments);
             if (method.getName().startsWith("execute")) {
                 collect(real.getWarnings());
             }
             return result;
         });
-    }
-
-    private static Object call(Object target, Method method, Object[] arguments) throws Throwable {
-        try {
-            return method.invoke(target, arguments);
-        } catch (InvocationTargetException e) {
-            throw e.getCause();
-        }
-    }
-
-    private static <T> T proxy(Class<T> type, InvocationHandler handler) {
-        return type.cast(Proxy.newProxyInstance(PlanCollector.class.getClassLoader(), new Class<?>[] {type}, handler));
     }
 
     @Override
