@@ -771,10 +771,8 @@ final class GroupWriter {
     private @Nullable Boolean wasCommitted(long me, String collectorType, long mine) {
         for (int look = 0; look < LOOKS; look++) {
             try {
-                // If the transaction still goes on, it has the row locked, so this waits for its end. And locking is
-                // written
-                // down like a change: where commits wait for a standby, this one does, too, and what it has seen is
-                // there.
+                // If the transaction still goes on, it has the row locked, so this waits for its end. And locking is a
+                // change to be written down: where commits wait for a standby, so does this, and what it saw is there.
                 Long found = database.write(tx -> tx.one(
                         "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = 0 FOR UPDATE",
                         Reader.LONG,

@@ -415,8 +415,7 @@ final class Instance {
     }
 
     private void giveBackOfGone() throws SQLException {
-        // In this form it is a look into the index for each of those that are gone. As a join it may be one into every
-        // batch.
+        // So it is a look into the index for each of those that are gone; as a join it may be one into every batch.
         List<Long> left = database.read(tx -> tx.all(
                 "SELECT id FROM {p}instance i WHERE gone_at IS NOT NULL AND (SELECT b.seq FROM {p}batch b"
                         + " WHERE b.state = 1 AND b.owner = i.id ORDER BY b.due_at LIMIT 1) IS NOT NULL",
