@@ -24,7 +24,7 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The accounting: counters in the database, a row for each collector type and instance, so that instances do not wait for each
+ * The accounting: counters in the database, rows for each collector type and instance, so that instances do not wait for each
  * other. Nobody counts batches. Thread-safe.
  */
 final class Books {
@@ -60,8 +60,14 @@ final class Books {
     static final String SUMS =
             COLUMNS.stream().map(column -> "SUM(" + column + ") AS " + column).collect(Collectors.joining(", "));
 
+    /** The part of the counters of an instance that nearly everything is added to. */
+    static final long MAIN = 0;
+
+    /** The part that claims are added to: else they would wait for groups, and groups for them. */
+    static final long CLAIMS = -1;
+
     private static final String UPDATE =
-            "UPDATE {p}counter SET " + ADD + " WHERE collector_type = ? AND instance = ? AND part = 0";
+            "UPDATE {p}counter SET " + ADD + " WHERE collector_type = ? AND instance = ? AND part = ?";
     private static final String UPDATE_WITH_TOKEN = UPDATE.replace("SET ", "SET token = ?, ");
 
     private static final String INSERT = "INSERT INTO {p}counter (collector_type, instance, part, token, "
@@ -161,9 +167,9 @@ final class Books {
          * @return the first collector type without a row; {@code null} if all have one
          */
         @Nullable
-        String write(Tx tx, long instance) throws SQLException {
+        String write(Tx tx, long instance, long part) throws SQLException {
             for (Map.Entry<String, long[]> type : byType.entrySet()) {
-                List<@Nullable Object> values = new ArrayList<>(COLUMNS.size() + 3);
+                List<@Nullable Object> values = new ArrayList<>(COLUMNS.size() + 4);
                 if (token != 0) { // else the token of another transaction, about which somebody may want to know, stays
                     values.add(token);
                 }
@@ -172,6 +178,7 @@ final class Books {
                 }
                 values.add(Texts.escape(type.getKey()));
                 values.add(instance);
+                values.add(part);
                 if (tx.update(token == 0 ? UPDATE : UPDATE_WITH_TOKEN, values.toArray()) == 0) {
                     return type.getKey();
                 }

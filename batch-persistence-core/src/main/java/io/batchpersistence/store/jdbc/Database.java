@@ -147,14 +147,25 @@ final class Database {
 
     // ---- transactions ----------------------------------------------------------------------------
 
-    /** Runs statements each of which is a transaction of its own. */
+    private enum Mode {
+        READ,
+        TRANSACTION,
+        STATEMENT
+    }
+
+    /** Runs statements each of which is a transaction of its own, and changes nothing. */
     <T extends @Nullable Object> T read(Work<T> work) throws SQLException {
-        return repeat(work, false);
+        return repeat(work, Mode.READ);
     }
 
     /** Runs a transaction. */
     <T extends @Nullable Object> T write(Work<T> work) throws SQLException {
-        return repeat(work, true);
+        return repeat(work, Mode.TRANSACTION);
+    }
+
+    /** Runs a single statement that changes something, and is a transaction of its own: one round trip. */
+    <T extends @Nullable Object> T writeAtOnce(Work<T> work) throws SQLException {
+        return repeat(work, Mode.STATEMENT);
     }
 
     /** For the thread that calls: an interrupt is put off until it is done, and whatever fails says what was being done. */
@@ -181,12 +192,12 @@ final class Database {
         return new BatchPersistenceException(what + " failed in the database: " + Dialect.message(e), e);
     }
 
-    private <T extends @Nullable Object> T repeat(Work<T> work, boolean transaction) throws SQLException {
+    private <T extends @Nullable Object> T repeat(Work<T> work, Mode mode) throws SQLException {
         boolean interrupted = false;
         try {
             for (int attempt = 1; ; attempt++) {
                 try {
-                    T result = once(work, transaction);
+                    T result = once(work, mode);
                     if (ready && problem != null) {
                         problem(null);
                     }
@@ -265,7 +276,8 @@ final class Database {
         };
     }
 
-    private <T extends @Nullable Object> T once(Work<T> work, boolean transaction) throws SQLException {
+    private <T extends @Nullable Object> T once(Work<T> work, Mode mode) throws SQLException {
+        boolean transaction = mode == Mode.TRANSACTION;
         var unused = dialect(); // until it has been met, nobody but who tries to meet it waits for a connection
         Connection connection = connect();
         int isolation = Connection.TRANSACTION_READ_COMMITTED;
@@ -279,7 +291,15 @@ final class Database {
                 connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
             }
             Tx tx = new Tx(this, connection, timeoutSeconds);
-            T result = work.run(tx);
+            T result;
+            try {
+                result = work.run(tx);
+            } catch (SQLException e) {
+                if (mode == Mode.STATEMENT && Dialect.isConnectionLost(e)) {
+                    throw new CommitUnknownException(e); // it may have got there all the same
+                }
+                throw e;
+            }
             if (transaction) {
                 commit(connection);
             }

@@ -25,6 +25,11 @@ enum Dialect {
         }
 
         @Override
+        boolean returnsDeleted() {
+            return true;
+        }
+
+        @Override
         String firstOfMany(boolean oldestFirst) {
             // Were the type a constant, the primary key would give the same order, and with it go all batches of other
             // types.
@@ -115,8 +120,13 @@ enum Dialect {
         return List.of(collectorType);
     }
 
-    /** Whether an update can take its rows from a select for update, and return them. */
+    /** Whether one statement can select for update, update what that found, and something else, and return it. */
     boolean claimsInOneStatement() {
+        return false;
+    }
+
+    /** Whether a delete can return what it has deleted. */
+    boolean returnsDeleted() {
         return false;
     }
 
@@ -160,6 +170,11 @@ enum Dialect {
             }
         }
         return false;
+    }
+
+    /** Whether a statement has made itself fail, by dividing by zero, because something was not there. */
+    static boolean isGuard(SQLException failure) {
+        return state(failure).equals("22012");
     }
 
     static boolean isMissingTable(SQLException failure) {

@@ -623,23 +623,52 @@ final class GroupWriter {
             }
         }
         if (!marks.isEmpty()) {
-            mark(tx, me, marks, changes);
+            if (database.dialect().returnsDeleted() && marks.stream().allMatch(Delivered.class::isInstance)) {
+                deliver(tx, me, marks, changes);
+            } else {
+                mark(tx, me, marks, changes);
+            }
         }
         if (!inserts.isEmpty()) {
             insert(tx, me, inserts, changes);
         }
     }
 
-    private void mark(Tx tx, long me, List<Mark> marks, Changes changes) throws SQLException {
+    /** Nothing but deliveries, which is what there is most of the time: then a look before is not needed. */
+    private void deliver(Tx tx, long me, List<Mark> marks, Changes changes) throws SQLException {
+        Set<String> ids = ids(marks);
+        Map<String, Row> rows = rows(tx.all(
+                "DELETE FROM {p}batch WHERE batch_id IN " + Tx.in(ids) + " AND (state <> 1 OR owner = ?) RETURNING "
+                        + Row.COLUMNS,
+                Row::of,
+                Tx.values(ids, me)));
+        for (Mark mark : marks) {
+            mark.result = null;
+            Row row = rows.remove(mark.id); // of several marks of one batch the first one counts
+            if (row != null) {
+                mark.apply(row, me, changes, database);
+            }
+        }
+    }
+
+    private static Set<String> ids(List<Mark> marks) {
         Set<String> ids = new HashSet<>();
         marks.forEach(mark -> ids.add(Texts.escape(mark.id)));
+        return ids;
+    }
+
+    private static Map<String, Row> rows(List<Row> read) {
         Map<String, Row> rows = new HashMap<>();
-        for (Row row : tx.all(
+        read.forEach(row -> rows.put(row.id(), row));
+        return rows;
+    }
+
+    private void mark(Tx tx, long me, List<Mark> marks, Changes changes) throws SQLException {
+        Set<String> ids = ids(marks);
+        Map<String, Row> rows = rows(tx.all(
                 "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE batch_id IN " + Tx.in(ids) + " ORDER BY seq FOR UPDATE",
                 Row::of,
-                Tx.values(ids))) {
-            rows.put(row.id(), row);
-        }
+                Tx.values(ids)));
         List<Long> gone = new ArrayList<>();
         Map<String, List<@Nullable Object[]>> updates = new LinkedHashMap<>();
         for (Mark mark : marks) {

@@ -59,6 +59,8 @@ final class Instance {
         }
     }
 
+    private record Lost(long fence, @Nullable Long seq) {}
+
     private static final Logger log = SingleLine.logger(Instance.class);
 
     /** Of instances that are gone. */
@@ -80,7 +82,7 @@ final class Instance {
     private volatile @Nullable Instant lastUsed;
     private final AtomicLong fences = new AtomicLong();
     private final AtomicLong parts = new AtomicLong();
-    private final Set<Long> lostClaims = ConcurrentHashMap.newKeySet();
+    private final Set<Lost> lostClaims = ConcurrentHashMap.newKeySet();
 
     // ---- of the one that beats -------------------------------------------------------------------
 
@@ -117,9 +119,14 @@ final class Instance {
         return parts.incrementAndGet();
     }
 
-    /** A claim of which nobody knows whether it was committed: what it took, if anything, is given back. */
-    void lost(long fence) {
-        lostClaims.add(fence);
+    /**
+     * A claim of which nobody knows whether it was committed: what it took, if anything, is given back.
+     *
+     * @param fence the claim's
+     * @param seq the number of the only batch that is meant; {@code null} for all that it took
+     */
+    void lost(long fence, @Nullable Long seq) {
+        lostClaims.add(new Lost(fence, seq));
     }
 
     /** As of the last sign of life. */
@@ -145,25 +152,72 @@ final class Instance {
 
     /** Runs a transaction that changes batches, and the counters with them. */
     <T extends @Nullable Object> T write(Work<T> work) throws SQLException {
-        for (int numbers = 1; ; numbers++) {
-            long me = number();
+        return write(Books.MAIN, work);
+    }
+
+    /** Runs one that claims. */
+    <T extends @Nullable Object> T claim(Work<T> work) throws SQLException {
+        return write(Books.CLAIMS, work);
+    }
+
+    /** One statement. */
+    @FunctionalInterface
+    interface Statement<T extends @Nullable Object> {
+        T run(Tx tx, long me) throws SQLException;
+    }
+
+    /**
+     * Runs a single statement that claims and counts that itself, and is a transaction of its own.
+     *
+     * @param collectorType of what it claims
+     * @param statement fails with {@link Dialect#isGuard} if there are no counters
+     */
+    <T extends @Nullable Object> T claimAtOnce(String collectorType, Statement<T> statement) throws SQLException {
+        return withCounters(Books.CLAIMS, me -> {
             try {
-                return database.write(tx -> {
+                T result = database.writeAtOnce(tx -> statement.run(tx, me));
+                books.changed();
+                return result;
+            } catch (SQLException e) {
+                if (Dialect.isGuard(e)) {
+                    throw new NoCounterException(collectorType);
+                }
+                throw e;
+            }
+        });
+    }
+
+    private <T extends @Nullable Object> T write(long part, Work<T> work) throws SQLException {
+        return withCounters(
+                part,
+                me -> database.write(tx -> {
                     Changes changes = new Changes();
                     T result = work.run(tx, me, changes);
-                    String missing = changes.write(tx, me);
+                    String missing = changes.write(tx, me, part);
                     if (missing != null) {
                         throw new NoCounterException(missing);
                     }
                     tx.afterCommit(() -> books.committed(changes));
                     return result;
-                });
+                }));
+    }
+
+    @FunctionalInterface
+    private interface Attempt<T extends @Nullable Object> {
+        T run(long me) throws SQLException;
+    }
+
+    private <T extends @Nullable Object> T withCounters(long part, Attempt<T> attempt) throws SQLException {
+        for (int numbers = 1; ; numbers++) {
+            long me = number();
+            try {
+                return attempt.run(me);
             } catch (NoCounterException e) {
                 if (numbers == MOST_NUMBERS) {
                     throw e;
                 }
                 try {
-                    makeCounter(me, e.collectorType);
+                    makeCounter(me, part, e.collectorType);
                 } catch (CommitUnknownException unknown) {
                     log.debug("Whether there are counters now is seen at the next try", unknown);
                 }
@@ -172,19 +226,20 @@ final class Instance {
     }
 
     /** In a transaction of its own, so that a row that is missing later means that this instance is gone. */
-    private void makeCounter(long me, String collectorType) throws SQLException {
+    private void makeCounter(long me, long part, String collectorType) throws SQLException {
         Boolean made = database.write(tx -> {
             if (tx.one("SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL FOR UPDATE", Reader.LONG, me)
                     == null) {
                 return false;
             }
             if (tx.one(
-                            "SELECT part FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = 0",
+                            "SELECT part FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ?",
                             Reader.LONG,
                             Texts.escape(collectorType),
-                            me)
+                            me,
+                            part)
                     == null) {
-                Books.insertRow(tx, collectorType, me, 0, new long[Books.COLUMNS.size()]);
+                Books.insertRow(tx, collectorType, me, part, new long[Books.COLUMNS.size()]);
             }
             return true;
         });
@@ -323,17 +378,17 @@ final class Instance {
     }
 
     private void giveBackLostClaims() throws SQLException {
-        for (Long fence : List.copyOf(lostClaims)) {
+        for (Lost claim : List.copyOf(lostClaims)) {
+            List<Long> only = claim.seq() == null ? List.of() : List.of(claim.seq());
             write((tx, me, changes) -> giveBack(
                     tx,
                     changes,
                     tx.all(
-                            "SELECT " + Row.COLUMNS
-                                    + " FROM {p}batch WHERE state = 1 AND owner = ? AND fence = ? ORDER BY seq FOR UPDATE",
+                            "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE state = 1 AND owner = ? AND fence = ?"
+                                    + (only.isEmpty() ? "" : " AND seq = ?") + " ORDER BY seq FOR UPDATE",
                             Row::of,
-                            me,
-                            fence)));
-            lostClaims.remove(fence);
+                            Tx.values(me, claim.fence(), only))));
+            lostClaims.remove(claim);
         }
     }
 
@@ -397,7 +452,7 @@ final class Instance {
     }
 
     private static void foldParts(Tx tx, Changes changes, long instance) throws SQLException {
-        fold(tx, changes, " AND part <> 0", instance);
+        fold(tx, changes, " AND part > 0", instance);
     }
 
     private static void fold(Tx tx, Changes changes, String which, long instance) throws SQLException {
@@ -464,7 +519,7 @@ final class Instance {
                 return database.write(tx -> {
                     Changes changes = new Changes();
                     int result = work.run(tx, changes);
-                    String missing = changes.write(tx, NOBODY);
+                    String missing = changes.write(tx, NOBODY, Books.MAIN);
                     if (missing != null) {
                         throw new NoCounterException(missing);
                     }
@@ -477,7 +532,7 @@ final class Instance {
                 }
                 try {
                     database.write(tx -> {
-                        Books.insertRow(tx, e.collectorType, NOBODY, 0, new long[Books.COLUMNS.size()]);
+                        Books.insertRow(tx, e.collectorType, NOBODY, Books.MAIN, new long[Books.COLUMNS.size()]);
                         return null;
                     });
                 } catch (SQLException duplicate) {

@@ -21,7 +21,7 @@ import io.batchpersistence.internal.store.Cause;
 import io.batchpersistence.internal.store.CorruptionReports;
 import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
 import io.batchpersistence.store.jdbc.Books.Changes;
-import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
+import io.batchpersistence.store.jdbc.Claims.Taken;
 import io.batchpersistence.store.jdbc.Row.Content;
 import io.batchpersistence.store.jdbc.Row.Encoded;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -69,12 +69,6 @@ public final class JdbcBatchStore implements BatchStore {
 
     private static final Logger log = SingleLine.logger(JdbcBatchStore.class);
 
-    /** Up to so many due batches are looked at to find those that come first; if there are more, the database sorts. */
-    private static final int FEW = 256;
-
-    /** Of a few, so many more are tried to be taken than are wanted: others may have got some of the first ones meanwhile. */
-    private static final int SPARE = 16;
-
     /** Rows of one look, or one transaction. */
     private static final int AT_ONCE = 500;
 
@@ -83,6 +77,7 @@ public final class JdbcBatchStore implements BatchStore {
     private final Books books;
     private final Instance instance;
     private final GroupWriter writer;
+    private final Claims claims;
     private final Outages outages;
 
     private final AtomicBoolean closed = new AtomicBoolean();
@@ -100,6 +95,7 @@ public final class JdbcBatchStore implements BatchStore {
         this.books = new Books(database);
         this.instance = new Instance(database, books);
         this.writer = new GroupWriter(database, instance, books);
+        this.claims = new Claims(database, instance);
         this.outages = new Outages(database, instance, this::requireOpen);
     }
 
@@ -274,8 +270,6 @@ public final class JdbcBatchStore implements BatchStore {
 
     // ---- claiming and settling -------------------------------------------------------------------
 
-    private record Taken(Row row, @Nullable Long due, Encoded encoded) {}
-
     @Override
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
         requireOpen();
@@ -284,126 +278,28 @@ public final class JdbcBatchStore implements BatchStore {
             return List.of();
         }
         long lease = Database.between(now, leaseUntil);
-        long fence = instance.newFence();
-        List<Taken> taken =
-                database.call("claiming", () -> take(Texts.escape(collectorType), order, lease, fence, max));
+        List<Taken> taken = database.call("claiming", () -> claims.take(collectorType, order, lease, max));
         if (taken.isEmpty()) {
             return List.of();
         }
         leaseEnds(leaseUntil);
-        List<Claim> claims = new ArrayList<>(taken.size());
-        boolean read = false;
+        List<Claim> read = new ArrayList<>(taken.size());
+        boolean all = false;
         try {
             for (Taken each : taken) {
                 Content content = decode(each.row(), each.encoded());
                 if (content != null) {
-                    claims.add(new Claim(each.row().batch(database, content), fence, database.shownOrNull(each.due())));
+                    read.add(new Claim(
+                            each.row().batch(database, content), each.row().fence(), database.shownOrNull(each.due())));
                 }
             }
-            read = true;
+            all = true;
         } finally {
-            if (!read) {
-                instance.lost(fence); // what nobody gets to see was no attempt
+            if (!all) {
+                claims.lost(taken);
             }
         }
-        return claims;
-    }
-
-    /**
-     * Two steps, so that there is no way to do it badly: first a look at the beginning of what is due, which mostly ends it. If few
-     * are due, they are sorted here, and the first ones are taken, or if others have got them all, the next; if many are, the first
-     * ones are soon found among all that are pending.
-     */
-    private List<Taken> take(String collectorType, BatchOrder order, long lease, long fence, int max)
-            throws SQLException {
-        List<Long> due = database.read(tx -> tx.all(
-                "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at <= {now}"
-                        + " ORDER BY due_at LIMIT ?",
-                Reader.LONG,
-                collectorType,
-                FEW + 1));
-        if (due.isEmpty()) {
-            return List.of();
-        }
-        Comparator<Long> first =
-                order == BatchOrder.OLDEST_FIRST ? Comparator.naturalOrder() : Comparator.reverseOrder();
-        if (due.size() > FEW) {
-            Dialect dialect = database.dialect();
-            return take(
-                    dialect.firstOfMany(order == BatchOrder.OLDEST_FIRST),
-                    Tx.values(dialect.typeOfMany(collectorType)),
-                    first,
-                    lease,
-                    fence,
-                    max);
-        }
-        List<Long> candidates = due.stream().sorted(first).toList();
-        List<Taken> taken = List.of();
-        for (int from = 0, next; taken.isEmpty() && from < candidates.size(); from = next) {
-            next = Math.min(candidates.size(), from + Math.min(max, FEW) + SPARE);
-            List<Long> some = candidates.subList(from, next);
-            taken = take(
-                    "FROM {p}batch WHERE seq IN " + Tx.in(some)
-                            + " AND collector_type = ? AND state = 0 AND due_at <= {now} ORDER BY seq"
-                            + direction(order),
-                    Tx.values(some, collectorType),
-                    first,
-                    lease,
-                    fence,
-                    max);
-        }
-        return taken;
-    }
-
-    private List<Taken> take(
-            String which, @Nullable Object[] values, Comparator<Long> first, long lease, long fence, int max)
-            throws SQLException {
-        String select = " " + which + " LIMIT ? FOR UPDATE SKIP LOCKED";
-        @Nullable Object[] conditions = Tx.values(List.of(values), Math.min(max, AT_ONCE));
-        try {
-            List<Taken> taken = instance.write((tx, me, changes) -> {
-                List<Taken> claimed = database.dialect().claimsInOneStatement()
-                        ? takeAtOnce(tx, select, conditions, me, fence, lease)
-                        : takeInTwo(tx, select, conditions, me, fence, lease);
-                claimed.forEach(each -> changes.claimed(each.row()));
-                return claimed;
-            });
-            return taken.stream()
-                    .sorted(Comparator.comparing(each -> each.row().seq(), first))
-                    .toList();
-        } catch (CommitUnknownException e) {
-            instance.lost(fence);
-            throw e;
-        }
-    }
-
-    private static List<Taken> takeAtOnce(
-            Tx tx, String select, @Nullable Object[] conditions, long me, long fence, long lease) throws SQLException {
-        return tx.all(
-                "WITH due AS (SELECT seq AS due_seq, due_at AS was_due" + select
-                        + ") UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = {now} + ? FROM due"
-                        + " WHERE seq = due_seq RETURNING was_due, " + Row.WITH_PAYLOAD,
-                row -> new Taken(Row.of(row), row.getLong("was_due"), Encoded.of(row)),
-                Tx.values(List.of(conditions), me, fence, lease));
-    }
-
-    private static List<Taken> takeInTwo(
-            Tx tx, String select, @Nullable Object[] conditions, long me, long fence, long lease) throws SQLException {
-        List<Taken> taken = tx.all(
-                "SELECT {now} + ? AS lease_until, " + Row.WITH_PAYLOAD + select,
-                row -> {
-                    Row before = Row.of(row);
-                    return new Taken(
-                            before.claimed(me, fence, row.getLong("lease_until")), before.dueAt(), Encoded.of(row));
-                },
-                Tx.values(lease, List.of(conditions)));
-        if (!taken.isEmpty()) {
-            List<Long> seqs = taken.stream().map(each -> each.row().seq()).toList();
-            tx.update(
-                    "UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = ? WHERE seq IN " + Tx.in(seqs),
-                    Tx.values(me, fence, taken.get(0).row().dueAt(), seqs));
-        }
-        return taken;
+        return read;
     }
 
     private void leaseEnds(Instant at) {

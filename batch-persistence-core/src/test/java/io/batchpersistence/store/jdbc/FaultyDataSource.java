@@ -111,16 +111,27 @@ final class FaultyDataSource implements DataSource {
             if (method.getName().equals("close")) {
                 afterClose.at("close");
             }
-            return result instanceof PreparedStatement statement ? faulty(statement, (String) arguments[0]) : result;
+            return result instanceof PreparedStatement statement
+                    ? faulty(connection, statement, (String) arguments[0])
+                    : result;
         });
     }
 
-    private PreparedStatement faulty(PreparedStatement statement, String sql) {
+    private PreparedStatement faulty(Connection connection, PreparedStatement statement, String sql) {
         return proxy(PreparedStatement.class, (proxy, method, arguments) -> {
-            if (method.getName().startsWith("execute")) {
-                beforeStatement.at(sql);
+            if (!method.getName().startsWith("execute")) {
+                return call(statement, method, arguments);
             }
-            return call(statement, method, arguments);
+            beforeStatement.at(sql);
+            boolean commits = connection.getAutoCommit() && sql.startsWith("WITH ");
+            if (commits) {
+                beforeCommit.at(sql);
+            }
+            Object result = call(statement, method, arguments);
+            if (commits) {
+                afterCommit.at(sql);
+            }
+            return result;
         });
     }
 

@@ -119,7 +119,9 @@ class JdbcFailureTest extends JdbcTestBase {
         pend(store, "first");
         source.afterCommit = what -> {
             source.recover();
-            assertThat(CompletableFuture.supplyAsync(() -> claim(store)).join()).containsExactly("first");
+            assertThat(CompletableFuture.supplyAsync(() -> store.discard(ALL.ids("first"), clock.instant()))
+                            .join())
+                    .isOne();
             throw lost();
         };
         append(store, "a");
@@ -184,6 +186,8 @@ class JdbcFailureTest extends JdbcTestBase {
     void a_claim_of_which_nothing_is_known_is_given_back(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
+        pend(store, "a");
+        assertThat(claim(store)).containsExactly("a"); // now there are counters
         pend(store, "a");
         source.afterCommit = once(lost());
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
@@ -422,11 +426,9 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(state(other, "rolled back")).isNull();
         assertThat(state(other, "committed")).isEqualTo(BatchState.IN_FLIGHT);
         assertThat(balanced(other).accepted()).isEqualTo(3);
-        assertThat(database.query("SELECT part FROM {p}counter WHERE part <> 0"))
-                .hasSize(1);
+        assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).hasSize(1);
         store.beat();
-        assertThat(database.query("SELECT part FROM {p}counter WHERE part <> 0"))
-                .isEmpty();
+        assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).isEmpty();
         assertThat(balanced(other).accepted()).isEqualTo(3);
         assertThat(store.delivered("committed")).isNotNull();
         assertThat(balanced(store).delivered()).isOne();
@@ -475,8 +477,7 @@ class JdbcFailureTest extends JdbcTestBase {
         other.beat();
         assertThat(claim(other)).containsExactly("late");
         assertThat(balanced(other).accepted()).isEqualTo(2);
-        assertThat(database.query("SELECT part FROM {p}counter WHERE part <> 0"))
-                .isEmpty();
+        assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).isEmpty();
     }
 
     // ---- damage ----------------------------------------------------------------------------------

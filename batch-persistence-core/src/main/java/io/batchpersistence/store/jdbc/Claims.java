@@ -1,0 +1,275 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
+import io.batchpersistence.store.jdbc.Row.Encoded;
+import io.batchpersistence.store.jdbc.Tx.Reader;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Takes what is due. Of callers who want the same collector type's at the same time, one takes for all, in one transaction; one who
+ * comes alone waits for nobody. Thread-safe.
+ *
+ * <p>A transaction that claims changes counters of its own, so that it waits for no group that is being written, and none waits for
+ * it.
+ */
+final class Claims {
+
+    /** Up to so many due batches are looked at to find those that come first; if there are more, the database finds them. */
+    private static final int FEW = 256;
+
+    /** Of a few, so many more are tried to be taken than are wanted: others may have got some of the first ones meanwhile. */
+    private static final int SPARE = 16;
+
+    /** After a look that found many, so many claims go without one, as long as they get what they want. */
+    private static final int WITHOUT_LOOK = 32;
+
+    /** Rows of one transaction. */
+    private static final int AT_ONCE = 500;
+
+    /** Adds to the counters what {@code claimed} has claimed. The values are the collector type and the instance. */
+    private static final String COUNTED = "counted AS (UPDATE {p}counter SET pending = pending - batches,"
+            + " pending_entries = pending_entries - entries, pending_bytes = pending_bytes - size,"
+            + " in_flight = in_flight + batches, in_flight_entries = in_flight_entries + entries,"
+            + " in_flight_bytes = in_flight_bytes + size FROM (SELECT COUNT(*) AS batches, SUM(entry_count) AS entries,"
+            + " SUM(bytes) AS size FROM claimed) sums WHERE batches > 0 AND collector_type = ? AND instance = ? AND part = "
+            + Books.CLAIMS + " RETURNING 1)";
+
+    /** A batch with its bytes, and since when it was due if it has been claimed. */
+    record Taken(Row row, @Nullable Long due, Encoded encoded) {}
+
+    private record End(String collectorType, BatchOrder order) {}
+
+    /** What one caller wants, and gets. Given by the thread that has the line's lock. */
+    private static final class Wish {
+        private final long lease;
+        private final int max;
+        private @Nullable List<Taken> taken;
+        private @Nullable Throwable failure;
+
+        Wish(long lease, int max) {
+            this.lease = lease;
+            this.max = Math.min(max, AT_ONCE);
+        }
+
+        boolean isAnswered() {
+            return taken != null || failure != null;
+        }
+
+        List<Taken> answer() throws SQLException {
+            if (failure instanceof SQLException e) {
+                throw e;
+            } else if (failure instanceof RuntimeException e) {
+                throw e;
+            } else if (failure instanceof Error e) {
+                throw e;
+            }
+            return taken == null ? List.of() : taken;
+        }
+    }
+
+    /** Those who want batches from the same end of what is due for a collector type. */
+    private final class Line {
+        private final String collectorType;
+        private final boolean oldestFirst;
+        private final Comparator<Long> first;
+        private final Queue<Wish> waiting = new ConcurrentLinkedQueue<>();
+        private final ReentrantLock lock = new ReentrantLock();
+        // guarded by the lock
+        private int withoutLook;
+
+        Line(End end) {
+            collectorType = Texts.escape(end.collectorType());
+            oldestFirst = end.order() == BatchOrder.OLDEST_FIRST;
+            first = oldestFirst ? Comparator.naturalOrder() : Comparator.reverseOrder();
+        }
+
+        List<Taken> take(Wish mine) throws SQLException {
+            waiting.add(mine);
+            lock.lock();
+            try {
+                while (!mine.isAnswered()) {
+                    serve();
+                }
+            } finally {
+                lock.unlock();
+            }
+            return mine.answer();
+        }
+
+        private void serve() {
+            List<Wish> wishes = new ArrayList<>();
+            int max = 0;
+            long lease = 0;
+            for (Wish next = waiting.peek();
+                    next != null && (wishes.isEmpty() || max + next.max <= AT_ONCE);
+                    next = waiting.peek()) {
+                wishes.add(waiting.remove());
+                max += next.max;
+                lease = Math.max(lease, next.lease); // they all say the same: it is the collector type's
+            }
+            try {
+                List<Taken> taken = take(lease, max);
+                int from = 0;
+                for (Wish wish : wishes) {
+                    int to = Math.min(taken.size(), from + wish.max);
+                    wish.taken = taken.subList(from, to);
+                    from = to;
+                }
+            } catch (SQLException | RuntimeException | Error e) {
+                wishes.forEach(wish -> wish.failure = e);
+            }
+        }
+
+        /**
+         * Two steps, so that there is no way to do it badly: first a look at the beginning of what is due, which mostly ends it. If
+         * few are due, they are sorted here, and the first ones are taken, or if others have got them all, the next; if many are, the
+         * first ones are soon found among all that are pending.
+         */
+        private List<Taken> take(long lease, int max) throws SQLException {
+            if (withoutLook > 0) {
+                withoutLook--;
+                List<Taken> taken = takeOfMany(lease, max);
+                if (taken.size() < max) {
+                    withoutLook = 0;
+                }
+                if (!taken.isEmpty()) {
+                    return taken;
+                }
+            }
+            List<Long> due = database.read(tx -> tx.all(
+                    "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at <= {now}"
+                            + " ORDER BY due_at LIMIT " + (FEW + 1),
+                    Reader.LONG,
+                    collectorType));
+            if (due.size() > FEW) {
+                withoutLook = WITHOUT_LOOK;
+                return takeOfMany(lease, max);
+            }
+            return due.isEmpty()
+                    ? List.of()
+                    : takeOfFew(due.stream().sorted(first).toList(), lease, max);
+        }
+
+        private List<Taken> takeOfMany(long lease, int max) throws SQLException {
+            Dialect dialect = database.dialect();
+            return takeAtOnce(dialect.firstOfMany(oldestFirst), dialect.typeOfMany(collectorType), lease, max);
+        }
+
+        private List<Taken> takeOfFew(List<Long> candidates, long lease, int max) throws SQLException {
+            List<Taken> taken = List.of();
+            for (int from = 0, next; taken.isEmpty() && from < candidates.size(); from = next) {
+                next = Math.min(candidates.size(), from + Math.min(max, FEW) + SPARE);
+                List<Long> some = candidates.subList(from, next);
+                taken = takeAtOnce(
+                        "FROM {p}batch WHERE seq IN " + Tx.in(some)
+                                + " AND collector_type = ? AND state = 0 AND due_at <= {now} ORDER BY seq"
+                                + (oldestFirst ? "" : " DESC"),
+                        List.of(Tx.values(some, collectorType)),
+                        lease,
+                        max);
+            }
+            return taken;
+        }
+
+        private List<Taken> takeAtOnce(String which, List<?> values, long lease, int max) throws SQLException {
+            long fence = instance.newFence();
+            // Were the limit a value, PostgreSQL would make a plan each time, since one for any limit looks more
+            // expensive.
+            String select = " " + which + " LIMIT " + max + " FOR UPDATE SKIP LOCKED";
+            try {
+                List<Taken> taken = database.dialect().claimsInOneStatement()
+                        ? instance.claimAtOnce(
+                                Texts.unescape(collectorType),
+                                (tx, me) -> inOneStatement(tx, select, values, me, fence, lease))
+                        : instance.claim((tx, me, changes) -> {
+                            List<Taken> claimed = inTwoStatements(tx, select, values, me, fence, lease);
+                            claimed.forEach(each -> changes.claimed(each.row()));
+                            return claimed;
+                        });
+                return taken.stream()
+                        .sorted(Comparator.comparing(each -> each.row().seq(), first))
+                        .toList();
+            } catch (CommitUnknownException | Error e) {
+                instance.lost(fence, null);
+                throw e;
+            }
+        }
+
+        /**
+         * Counts, too, so that it is a transaction by itself. Without a row of counters, because this instance is gone or new to the
+         * collector type, it fails, and nothing is claimed.
+         *
+         * <p>Its commit need not be on the disk. If the server loses it, the batches are pending as before; the next commit that is
+         * forced, as that of a mark is, forces this one, too.
+         */
+        private List<Taken> inOneStatement(Tx tx, String select, List<?> values, long me, long fence, long lease)
+                throws SQLException {
+            return tx.all(
+                    "WITH due AS (SELECT seq AS due_seq, due_at AS was_due" + select
+                            + "), claimed AS (UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = {now} + ? FROM due"
+                            + " WHERE seq = due_seq RETURNING was_due, " + Row.WITH_PAYLOAD + "), " + COUNTED
+                            + " SELECT claimed.*, 1 / (SELECT COUNT(*) FROM counted) AS guard,"
+                            + " set_config('synchronous_commit', 'off', true) FROM claimed",
+                    row -> new Taken(Row.of(row), row.getLong("was_due"), Encoded.of(row)),
+                    Tx.values(values, me, fence, lease, collectorType, me));
+        }
+    }
+
+    private final Database database;
+    private final Instance instance;
+    private final Map<End, Line> lines = new ConcurrentHashMap<>();
+
+    Claims(Database database, Instance instance) {
+        this.database = database;
+        this.instance = instance;
+    }
+
+    /**
+     * Takes up to so many batches that are due, and pending. They are this instance's now.
+     *
+     * @param collectorType their collector type
+     * @param order which ones come first
+     * @param lease milliseconds until they are reported as timed out; for all who are served together, the longest
+     * @param max how many at most, at least 1
+     * @return in that order, each with the fence of the claim that took it
+     * @throws BatchPersistenceException if this instance has no number yet
+     */
+    List<Taken> take(String collectorType, BatchOrder order, long lease, int max) throws SQLException {
+        return lines.computeIfAbsent(new End(collectorType, order), Line::new).take(new Wish(lease, max));
+    }
+
+    /** Nobody gets to see them: no attempt was made. */
+    void lost(List<Taken> taken) {
+        taken.forEach(each -> instance.lost(each.row().fence(), each.row().seq()));
+    }
+
+    private static List<Taken> inTwoStatements(Tx tx, String select, List<?> values, long me, long fence, long lease)
+            throws SQLException {
+        List<Taken> taken = tx.all(
+                "SELECT {now} + ? AS lease_until, " + Row.WITH_PAYLOAD + select,
+                row -> {
+                    Row before = Row.of(row);
+                    return new Taken(
+                            before.claimed(me, fence, row.getLong("lease_until")), before.dueAt(), Encoded.of(row));
+                },
+                Tx.values(lease, values));
+        if (!taken.isEmpty()) {
+            List<Long> seqs = taken.stream().map(each -> each.row().seq()).toList();
+            tx.update(
+                    "UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = ? WHERE seq IN " + Tx.in(seqs),
+                    Tx.values(me, fence, taken.get(0).row().dueAt(), seqs));
+        }
+        return taken;
+    }
+}
