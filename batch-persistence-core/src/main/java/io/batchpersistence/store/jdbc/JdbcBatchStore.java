@@ -278,7 +278,13 @@ public final class JdbcBatchStore implements BatchStore {
             return List.of();
         }
         long lease = Database.between(now, leaseUntil);
-        List<Taken> taken = database.call("claiming", () -> claims.take(collectorType, order, lease, max));
+        List<Taken> taken;
+        try {
+            taken = database.call("claiming", () -> claims.take(collectorType, order, lease, max));
+        } catch (BatchPersistenceException e) {
+            leaseEnds(leaseUntil); // it may be done all the same, and as late as after the next sign of life
+            throw e;
+        }
         if (taken.isEmpty()) {
             return List.of();
         }

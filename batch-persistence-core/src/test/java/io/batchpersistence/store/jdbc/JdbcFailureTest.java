@@ -198,6 +198,31 @@ class JdbcFailureTest extends JdbcTestBase {
         balanced(store);
     }
 
+    /** The connection was lost, and the server does what it got by it after a while. */
+    @ParameterizedTest
+    @EnumSource
+    void a_claim_that_is_done_late_times_out(Kind kind) {
+        JdbcBatchStore store = openFaulty(kind);
+        append(store, "a");
+        pend(store, "a");
+        assertThat(claim(store)).containsExactly("a"); // now there are counters
+        pend(store, "a");
+        pass(TIMEOUT.multipliedBy(2));
+        assertThat(store.timedOut(clock.instant(), 10)).isEmpty(); // from here on nothing is known to be in flight
+        source.beforeCommit = once(lost());
+        Instant before = clock.instant();
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
+        store.beat();
+        database.update("UPDATE {p}batch SET state = 1, fence = 77, due_at = "
+                + before.plus(TIMEOUT).toEpochMilli() + ", owner = "
+                + store.stats().instance().number());
+        database.update("UPDATE {p}counter SET pending = pending - 1, in_flight = in_flight + 1 WHERE part = -1");
+        pass(TIMEOUT.plusMillis(1));
+        assertThat(store.timedOut(clock.instant(), 10))
+                .extracting(lease -> lease.batchId())
+                .containsExactly("a");
+    }
+
     // ---- what is tried again ---------------------------------------------------------------------
 
     @ParameterizedTest
