@@ -2,6 +2,7 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.internal.disk.Disk;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -24,9 +25,31 @@ public interface PayloadLog {
      * Reads what is there.
      *
      * @param loading is told
-     * @throws IOException if the directory can't be read; damage is no reason
+     * @throws IOException if the directory can't be read, or holds {@linkplain #refuseOther another store's} batches; damage is no
+     *     reason
      */
     void load(Loading loading) throws IOException;
+
+    /**
+     * Fails: a directory is not opened that another kind of store has written batches into, which would be passed over and counted
+     * as lost.
+     *
+     * @param disk the file system
+     * @param file one of its files; what can't be read, such as a link, is nobody's
+     * @param store the value of {@code batch_persistence.store} with which it is read
+     * @throws IOException says what to do
+     */
+    static void refuseOther(Disk disk, Path file, String store) throws IOException {
+        try {
+            disk.read(file, 0, 1);
+        } catch (IOException e) {
+            return;
+        }
+        throw new IOException(
+                "the file " + file.getFileName() + " was written with batch_persistence.store: " + store
+                        + ", and is read by that store alone. Set it to " + store
+                        + " again; to change the store, use another directory once all batches are delivered. Nothing has been changed");
+    }
 
     /**
      * A time as it is kept. Times that do not fit, such as {@link Instant#MAX} for never, become the nearest that does.

@@ -94,6 +94,8 @@ final class JsonFileLog implements PayloadLog {
             String name = path.getFileName().toString();
             if (name.startsWith("batch_") && name.endsWith(".json.tmp")) {
                 disk.delete(path); // was being written; nobody was promised anything
+            } else if (name.endsWith(".segment")) {
+                PayloadLog.refuseOther(disk, path, "segment");
             } else if (name.startsWith("batch_") && name.endsWith(".json")) {
                 JsonBatchFile document = read(path, loading);
                 if (document != null) {

@@ -181,10 +181,14 @@ final class SegmentLog implements PayloadLog {
     public void load(Loading loading) throws IOException {
         TreeMap<Integer, Path> files = new TreeMap<>();
         for (Path path : disk.list(options.directory())) {
-            Matcher name = NAME.matcher(path.getFileName().toString());
+            String fileName = path.getFileName().toString();
+            if (fileName.startsWith("batch_") && fileName.endsWith(".json")) {
+                PayloadLog.refuseOther(disk, path, "json_files");
+            }
+            Matcher name = NAME.matcher(fileName);
             if (name.matches() && Long.parseLong(name.group(1)) < Integer.MAX_VALUE) {
                 files.put(Integer.parseInt(name.group(1)), path);
-            } else if (ASIDE.matcher(path.getFileName().toString()).matches()) {
+            } else if (ASIDE.matcher(fileName).matches()) {
                 delete(path); // copies that were not finished; the originals are there
             }
         }

@@ -11,11 +11,15 @@ import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.FallbackBatchStore;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -83,6 +87,9 @@ public final class BatchPersistenceJdbcAutoConfiguration {
                 BatchPersistenceProperties properties, SpringTransactions transactions, ObjectProvider<Clock> clock) {
             JdbcStoreOptions options =
                     properties.jdbcStoreOptions(clock.getIfUnique(Clock::systemUTC), transactions::connection);
+            if (properties.jdbc().fallback() == Fallback.NONE) {
+                warnOfBatchesIn(properties.storeOptions(options.clock()).directory());
+            }
             BatchStore store = properties.jdbc().fallback() == Fallback.NONE
                     ? JdbcBatchStore.open(transactions.dataSource(), options)
                     : withFallback(transactions.dataSource(), options, properties);
@@ -99,6 +106,24 @@ public final class BatchPersistenceJdbcAutoConfiguration {
                     properties.jdbc().joinTransaction(),
                     stats.fallback() == null ? "none" : stats.fallback().place());
             return store;
+        }
+
+        /** Of another store, or a fallback, that this application had before: nobody would notice that they are not sent. */
+        private static void warnOfBatchesIn(Path directory) {
+            try (Stream<Path> files = Files.list(directory)) {
+                if (files.map(Path::getFileName)
+                        .map(Path::toString)
+                        .anyMatch(name ->
+                                name.endsWith(".segment") || (name.startsWith("batch_") && name.endsWith(".json")))) {
+                    LOG.warn(
+                            "The directory {} holds files of a store on disk. With batch_persistence.store: jdbc and no fallback they are"
+                                    + " not read: batches that wait there are not sent. Set batch_persistence.jdbc.fallback to segment"
+                                    + " to have those of segment files moved to the database; delete the directory if nothing waits there",
+                            directory);
+                }
+            } catch (IOException e) {
+                LOG.debug("There is no directory {} of an earlier store, or it can't be read", directory, e);
+            }
         }
 
         private static BatchStore withFallback(

@@ -5,6 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSender;
@@ -40,6 +44,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
 import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.support.DefaultListableBeanFactory;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
@@ -527,6 +532,34 @@ class JdbcStoreTest {
                     .contains("in batch_persistence_batch", "the damaged bytes are kept in batch_persistence_corrupt")
                     .doesNotContain("quarantine"));
         });
+    }
+
+    /** Who changes the store finds what waits in the one before: it says so, and the fallback moves it. */
+    @Test
+    void batchesOfAnEarlierStoreOnDiskAreNotForgotten() {
+        ListAppender<ILoggingEvent> logged = new ListAppender<>();
+        logged.start();
+        Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistence.class);
+        logger.addAppender(logged);
+        runner().withPropertyValues("batch-persistence.store=segment")
+                .run(context -> persistence(context).persistBatch("1", ENTRIES, "loki"));
+        runner().run(context -> {
+            assertThat(persistence(context).find("1")).isEmpty();
+            assertThat(logged.list)
+                    .filteredOn(event -> event.getLevel() == Level.WARN)
+                    .extracting(ILoggingEvent::getFormattedMessage)
+                    .singleElement(InstanceOfAssertFactories.STRING)
+                    .contains("The directory " + directory.resolve("batches") + " holds files of a store on disk")
+                    .contains("Set batch_persistence.jdbc.fallback to segment");
+        });
+        logger.detachAppender(logged);
+        runner().withPropertyValues("batch-persistence.jdbc.fallback=segment").run(context -> {
+            BatchPersistence persistence = persistence(context);
+            await().until(() -> persistence.stats().fallback().batches() == 0);
+            assertThat(persistence.find("1"))
+                    .hasValueSatisfying(batch -> assertThat(batch.entries()).isEqualTo(ENTRIES));
+        });
+        assertThat(batches(database, "batch_persistence_")).isOne();
     }
 
     // ------------------------------------------------------------------ fallback

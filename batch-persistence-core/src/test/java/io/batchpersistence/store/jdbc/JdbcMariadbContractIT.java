@@ -1,8 +1,8 @@
 package io.batchpersistence.store.jdbc;
 
-class JdbcMariadbContractTest extends JdbcContract {
+class JdbcMariadbContractIT extends JdbcContract {
 
-    JdbcMariadbContractTest() {
+    JdbcMariadbContractIT() {
         super(TestDatabase.Kind.MARIADB);
     }
 }

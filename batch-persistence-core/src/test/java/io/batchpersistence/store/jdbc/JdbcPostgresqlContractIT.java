@@ -1,8 +1,8 @@
 package io.batchpersistence.store.jdbc;
 
-class JdbcPostgresqlContractTest extends JdbcContract {
+class JdbcPostgresqlContractIT extends JdbcContract {
 
-    JdbcPostgresqlContractTest() {
+    JdbcPostgresqlContractIT() {
         super(TestDatabase.Kind.POSTGRESQL);
     }
 }

@@ -39,7 +39,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  *
  * <p>{@code -Dbatch.kill.rounds=N} sets how often (default 15 for segments, 5 for files; 50 in CI), {@code -Dbatch.kill.seed=N} what is done and when it is killed.
  */
-class KillNineTest {
+class KillNineIT {
 
     private static final long SEED = Long.getLong("batch.kill.seed", 20_260_101);
     private static final int THREADS = 8;

@@ -51,7 +51,7 @@ import org.junit.jupiter.api.io.TempDir;
  * …lease.millis=2000} and {@code …seed=1} the rest.
  */
 @Timeout(value = 4, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class JdbcInstancesKilledTest {
+class JdbcInstancesKilledIT {
 
     private static final int BATCHES = Integer.getInteger("batch.jdbc.storm.batches", 400);
     private static final int INSTANCES = Integer.getInteger("batch.jdbc.storm.instances", 3);

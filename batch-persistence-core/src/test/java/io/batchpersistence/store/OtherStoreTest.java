@@ -1,0 +1,56 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.CollectorStats;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.Locale;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Somebody changes the kind of the store, and not the directory. */
+class OtherStoreTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+
+    @TempDir
+    Path directory;
+
+    private BatchStore open(StoreKind kind) {
+        return kind.open(DiskStoreOptions.builder(directory).build());
+    }
+
+    private static StoreKind other(StoreKind kind) {
+        return kind == StoreKind.SEGMENT ? StoreKind.JSON_FILES : StoreKind.SEGMENT;
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void batches_of_another_kind_of_store_are_not_passed_over(StoreKind kind) {
+        try (BatchStore store = open(kind)) {
+            store.append(GeneratedBatch.of("a", NOW, NOW)).join();
+            store.append(GeneratedBatch.of("b", NOW, NOW)).join();
+            assertThat(store.delivered("b")).isNotNull();
+        }
+        for (int tries = 0; tries < 2; tries++) {
+            assertThatExceptionOfType(BatchPersistenceException.class)
+                    .isThrownBy(() -> open(other(kind)).close())
+                    .withMessageContaining(directory.toString())
+                    .withMessageContaining(
+                            "batch_persistence.store: " + kind.name().toLowerCase(Locale.ROOT))
+                    .withMessageContaining("use another directory");
+        }
+        try (BatchStore store = open(kind)) {
+            assertThat(store.find("a")).isPresent();
+            CollectorStats total = store.stats().total();
+            assertThat(total.isBalanced()).isTrue();
+            assertThat(total.corrupt()).isZero();
+            assertThat(total.pending()).isOne();
+        }
+    }
+}
