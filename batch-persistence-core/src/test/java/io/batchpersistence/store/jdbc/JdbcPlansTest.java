@@ -316,7 +316,12 @@ class JdbcPlansTest {
     @Order(3)
     void claims_one_at_a_time() {
         claims("backlog", Math.min(CLAIMS, ROWS / 8));
-        claims("few", 50);
+        reads(
+                1_100,
+                "claim, many are due, with the plan that is kept",
+                () -> claimOne("backlog", BatchOrder.OLDEST_FIRST));
+        claims("few", 40);
+        reads(1_100, "claim, few are due, with the plan that is kept", () -> claimOne("few", BatchOrder.OLDEST_FIRST));
         claims("behind", 100);
         claims("quiet", 0);
     }
