@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS {p}instance (
 CREATE TABLE IF NOT EXISTS {p}counter (
   collector_type    varbinary(765) NOT NULL,
   instance          bigint NOT NULL,           -- 0: of instances that are gone
-  part              bigint NOT NULL,           -- 0, or one for each business transaction that was joined
+  part              bigint NOT NULL,           -- 0; -1 of claims; one for each business transaction that was joined
   token             bigint NOT NULL,           -- of the last group written
   accepted          bigint NOT NULL,
   delivered         bigint NOT NULL,
