@@ -29,7 +29,6 @@ abstract class FallbackTestBase extends JdbcTestBase {
     @TempDir
     Path directory;
 
-    FaultyDataSource source;
     JdbcBatchStore primary;
     SegmentBatchStore spare;
     FallbackBatchStore store;

@@ -34,7 +34,6 @@ class JdbcCampaignTest extends JdbcTestBase {
     private static final int STEPS = 400;
 
     private Random random;
-    private FaultyDataSource source;
     private final List<JdbcBatchStore> stores = new ArrayList<>();
     /** What each one believes that it has in flight: the fence by id. */
     private final List<Map<String, Long>> flights = new ArrayList<>();

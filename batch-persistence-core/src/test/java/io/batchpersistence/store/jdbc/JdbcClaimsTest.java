@@ -29,14 +29,6 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** Several who claim at the same time, and many batches that are due. */
 class JdbcClaimsTest extends JdbcTestBase {
 
-    private FaultyDataSource source;
-
-    private JdbcBatchStore openFaulty(Kind kind) {
-        on(kind);
-        source = new FaultyDataSource(database.pool());
-        return open(source, options -> options);
-    }
-
     private static List<String> names(int from, int to) {
         return IntStream.range(from, to).mapToObj(i -> "b%03d".formatted(i)).toList();
     }

@@ -35,14 +35,6 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** What the store does when the database, or the way to it, does not do what it should. */
 class JdbcFailureTest extends JdbcTestBase {
 
-    private FaultyDataSource source;
-
-    private JdbcBatchStore openFaulty(Kind kind) {
-        on(kind);
-        source = new FaultyDataSource(database.pool());
-        return open(source, options -> options);
-    }
-
     private static SQLException deadlock() {
         return new SQLException("deadlock detected", "40P01");
     }

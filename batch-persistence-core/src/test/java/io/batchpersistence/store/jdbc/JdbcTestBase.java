@@ -40,6 +40,10 @@ abstract class JdbcTestBase {
 
     final AtomicLong ticker = new AtomicLong();
     TestDatabase database;
+
+    /** What a store opened with {@link #openFaulty} goes through. */
+    FaultyDataSource source;
+
     private final List<JdbcBatchStore> opened = new ArrayList<>();
 
     void on(TestDatabase.Kind kind) {
@@ -62,6 +66,12 @@ abstract class JdbcTestBase {
 
     JdbcBatchStore open() {
         return open(database.pool(), options -> options);
+    }
+
+    JdbcBatchStore openFaulty(TestDatabase.Kind kind) {
+        on(kind);
+        source = new FaultyDataSource(database.pool());
+        return open(source, options -> options);
     }
 
     JdbcBatchStore open(DataSource source, UnaryOperator<JdbcStoreOptions.Builder> more) {
