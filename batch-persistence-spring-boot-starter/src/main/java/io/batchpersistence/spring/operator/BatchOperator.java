@@ -4,6 +4,7 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStats.Fallback;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
@@ -77,6 +78,7 @@ public final class BatchOperator {
                 stats.maxDiskUsage(),
                 stats.fillLevel(),
                 stats.problem(),
+                stats.fallback(),
                 collectors);
     }
 
@@ -227,6 +229,8 @@ public final class BatchOperator {
      * @param maxDiskUsage their bound
      * @param fillLevel the larger share of the two, from 0 to 1
      * @param problem why batches can't be taken at the moment; absent if they can
+     * @param fallback what is kept on this instance's disk while the database is away, and counted above too; absent if there is no
+     *     such place
      * @param collectors by collector type
      */
     public record Summary(
@@ -237,6 +241,7 @@ public final class BatchOperator {
             long maxDiskUsage,
             double fillLevel,
             @Nullable String problem,
+            @Nullable Fallback fallback,
             Map<String, Collector> collectors) {}
 
     /**

@@ -345,7 +345,7 @@ function refreshAll() {
 }
 
 function sayNoAnswer(problem, pause) {
-  const what = problem instanceof Refusal ? problem.message : "The application does not answer.";
+  const what = problem instanceof Refusal ? problem.message.replace(/\.?$/, ".") : "The application does not answer.";
   const since = summary ? ` The numbers below are those of ${moment(summary.at)}.` : "";
   show(byId("connection"), `${what}${since} Asking again ${pause >= 2000 ? `every ${duration(pause)}` : "soon"}.`, "bad");
   showLive();
@@ -460,6 +460,14 @@ function showAlerts() {
   const alerts = [];
   if (summary.problem) {
     alerts.push(["bad", `Batches can't be taken: ${summary.problem}`]);
+  }
+  const fallback = summary.fallback;
+  if (fallback && fallback.reason) {
+    alerts.push(["warn", `The database can't be used: ${fallback.reason}. New batches are kept on this instance's disk, in `
+      + `${fallback.place}, where ${number(fallback.batches)} wait for it; what is in the database is not sent meanwhile.`]);
+  } else if (fallback && fallback.batches > 0) {
+    alerts.push(["warn", `${batches(fallback.batches)} from a time without the database ${fallback.batches === 1 ? "is" : "are"} `
+      + `still to be moved to it from ${fallback.place}.`]);
   }
   if (summary.fillLevel >= 0.9) {
     alerts.push(["warn", `The store is ${Math.round(summary.fillLevel * 100)} % full.`]);

@@ -21,6 +21,7 @@ import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.actuate.BatchPersistenceEndpoint;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.event.RecoveredBatchEvent;
+import io.batchpersistence.spring.operator.BatchOperator;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions.InitializeSchema;
 import java.io.IOException;
@@ -595,8 +596,12 @@ class JdbcStoreTest {
                     .isEqualTo(Map.of("directory", kept, "waiting", 1L, "inUse", true));
             assertThat(away.getDetails().get("warnings").toString())
                     .contains("The database can't be used", "connection refused", kept, "1 wait");
-            assertThat(context.getBean(BatchPersistenceEndpoint.class).summary().problem())
-                    .isNull();
+            BatchOperator.Summary summary =
+                    context.getBean(BatchPersistenceEndpoint.class).summary();
+            assertThat(summary.problem()).isNull();
+            assertThat(summary.fallback().place()).isEqualTo(kept);
+            assertThat(summary.fallback().reason()).contains("connection refused");
+            assertThat(summary.fallback().batches()).isOne();
 
             switched.down = false;
             await().until(() -> persistence.stats().fallback().batches() == 0);

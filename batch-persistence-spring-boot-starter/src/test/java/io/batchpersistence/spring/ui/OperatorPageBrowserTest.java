@@ -10,12 +10,18 @@ import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.LogEntry;
 import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
 import io.batchpersistence.spring.ui.PageApplication.Collector;
 import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Instant;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import javax.sql.DataSource;
+import org.h2.jdbcx.JdbcDataSource;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
@@ -24,8 +30,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.openqa.selenium.Keys;
 import org.openqa.selenium.WebElement;
 import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.event.EventListener;
+import org.springframework.jdbc.datasource.AbstractDataSource;
 
 /** The page in a real browser. Screenshots of what it looks like are left in {@code target/screenshots}. */
 class OperatorPageBrowserTest {
@@ -342,6 +350,53 @@ class OperatorPageBrowserTest {
             browser.offline(false);
             browser.awaitText("#live-word", "Live");
             assertThat(browser.find("#connection").isDisplayed()).isFalse();
+        }
+    }
+
+    /** A database that is there when it is told so. */
+    @Configuration(proxyBeanMethods = false)
+    static class Database {
+        private volatile boolean away = true;
+
+        @Bean
+        DataSource dataSource() {
+            JdbcDataSource real = new JdbcDataSource();
+            real.setURL("jdbc:h2:mem:page;DB_CLOSE_DELAY=-1");
+            return new AbstractDataSource() {
+                @Override
+                public Connection getConnection() throws SQLException {
+                    if (away) {
+                        throw new SQLException("the server is being updated", "08001");
+                    }
+                    return real.getConnection();
+                }
+
+                @Override
+                public Connection getConnection(String user, String password) throws SQLException {
+                    return getConnection();
+                }
+            };
+        }
+    }
+
+    @Test
+    void tellsOfBatchesThatAreKeptWhileTheDatabaseIsAway() {
+        try (ConfigurableApplicationContext context = start(
+                directory, Database.class, "batch-persistence.store=jdbc", "batch-persistence.jdbc.fallback=segment")) {
+            context.getBean(BatchPersistence.class)
+                    .persistBatch("one", List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello")), "kafka");
+            context.getBean(BatchPersistence.class).releaseBatch("one");
+            browser.open(url(context) + PATH);
+            browser.awaitText(
+                    "#alerts",
+                    "The database can't be used",
+                    "the server is being updated",
+                    directory.toString(),
+                    "1 wait for it");
+            browser.screenshot("fallback");
+            context.getBean(Database.class).away = false;
+            browser.awaitText("#batches", "one");
+            await().until(() -> !browser.find("#alerts").getText().contains("database"));
         }
     }
 
