@@ -45,10 +45,10 @@ public interface PayloadLog {
         } catch (IOException e) {
             return;
         }
-        throw new IOException(
-                "the file " + file.getFileName() + " was written with batch_persistence.store: " + store
-                        + ", and is read by that store alone. Set it to " + store
-                        + " again; to change the store, use another directory once all batches are delivered. Nothing has been changed");
+        throw new IOException("the file " + file.getFileName() + " was written with batch_persistence.store: " + store
+                + ", and is read by that store alone. Set it to " + store
+                + " again; to change the store, use another directory once all batches are delivered. If there are files of both, move"
+                + " those of one into a directory of their own");
     }
 
     /**

@@ -803,10 +803,11 @@ final class GroupWriter {
                 // If the transaction still goes on, it has the row locked, so this waits for its end. And locking is a
                 // change to be written down: where commits wait for a standby, so does this, and what it saw is there.
                 Long found = database.write(tx -> tx.one(
-                        "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = 0 FOR UPDATE",
+                        "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
                         Reader.LONG,
                         Texts.escape(collectorType),
-                        me));
+                        me,
+                        Books.MAIN));
                 return found == null ? null : (Boolean) (found == mine);
             } catch (SQLException e) {
                 log.debug("What became of a transaction could not be found out yet", e);

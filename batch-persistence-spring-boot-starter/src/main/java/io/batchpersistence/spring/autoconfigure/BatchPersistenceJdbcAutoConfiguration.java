@@ -87,12 +87,10 @@ public final class BatchPersistenceJdbcAutoConfiguration {
                 BatchPersistenceProperties properties, SpringTransactions transactions, ObjectProvider<Clock> clock) {
             JdbcStoreOptions options =
                     properties.jdbcStoreOptions(clock.getIfUnique(Clock::systemUTC), transactions::connection);
-            if (properties.jdbc().fallback() == Fallback.NONE) {
-                warnOfBatchesIn(properties.storeOptions(options.clock()).directory());
-            }
+            DiskStoreOptions onDisk = properties.storeOptions(options.clock());
             BatchStore store = properties.jdbc().fallback() == Fallback.NONE
-                    ? JdbcBatchStore.open(transactions.dataSource(), options)
-                    : withFallback(transactions.dataSource(), options, properties);
+                    ? withoutFallback(transactions.dataSource(), options, onDisk)
+                    : withFallback(transactions.dataSource(), options, onDisk);
             BatchStats stats = store.stats();
             LOG.info(
                     "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}, fallback: {}",
@@ -106,6 +104,12 @@ public final class BatchPersistenceJdbcAutoConfiguration {
                     properties.jdbc().joinTransaction(),
                     stats.fallback() == null ? "none" : stats.fallback().place());
             return store;
+        }
+
+        private static BatchStore withoutFallback(
+                DataSource dataSource, JdbcStoreOptions options, DiskStoreOptions unused) {
+            warnOfBatchesIn(unused.directory());
+            return JdbcBatchStore.open(dataSource, options);
         }
 
         /** Of another store, or a fallback, that this application had before: nobody would notice that they are not sent. */
@@ -127,8 +131,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
         }
 
         private static BatchStore withFallback(
-                DataSource dataSource, JdbcStoreOptions options, BatchPersistenceProperties properties) {
-            DiskStoreOptions fallback = properties.storeOptions(options.clock());
+                DataSource dataSource, JdbcStoreOptions options, DiskStoreOptions fallback) {
             try {
                 return FallbackBatchStore.open(dataSource, options, fallback);
             } catch (BatchPersistenceException e) {
