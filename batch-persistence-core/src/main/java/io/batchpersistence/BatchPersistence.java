@@ -62,7 +62,7 @@ public interface BatchPersistence extends AutoCloseable {
      * @param entries as above
      * @param collectorType as above
      * @return completed when the batch is durable, or with the exception that {@code persistBatch} would throw; never
-     *     thrown from this call itself
+     *     thrown from this call itself. What depends on it may block and may call this object
      */
     default CompletableFuture<@Nullable Void> persistBatchAsync(
             String batchId, List<LogEntry> entries, String collectorType) {

@@ -35,7 +35,9 @@ public interface BatchStore extends AutoCloseable {
      *
      * @param batch the batch
      * @return completed when durable; exceptionally with {@link DuplicateBatchException}, {@link BatchRejectedException} (a
-     *     bound was met), {@link IllegalArgumentException} (too large for a record) or {@link BatchPersistenceException}
+     *     bound was met), {@link IllegalArgumentException} (too large for a record) or {@link BatchPersistenceException}. It may
+     *     be completed by the thread on which all appends wait: what depends on it must neither block nor call the store, and
+     *     passes an application's code on to another thread
      */
     CompletableFuture<@Nullable Void> append(NewBatch batch);
 

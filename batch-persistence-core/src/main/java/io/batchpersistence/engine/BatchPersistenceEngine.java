@@ -53,6 +53,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
@@ -133,6 +134,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Duration shutdownTimeout;
     private final Executor executor;
     private final @Nullable ExecutorService ownExecutor;
+    private final Executor completions;
+    private final @Nullable Completions ownCompletions;
     private final Timekeeper time;
     private final Instant began;
     private final RandomGenerator random;
@@ -198,6 +201,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         shutdownTimeout = builder.shutdownTimeout;
         ownExecutor = builder.executor == null ? ownThreads(builder.threads) : null;
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
+        ownCompletions = builder.completions == null ? new Completions(threads("completion-")) : null;
+        completions = builder.completions == null ? Objects.requireNonNull(ownCompletions) : builder.completions;
         Boolean holding = isHolding(store);
         time = new Timekeeper(
                 builder.clock, builder.ticker(), holding == null || holding, holding == null ? null : store.lastUsed());
@@ -239,12 +244,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     /** Tasks don't queue: what is refused is looked at again in the next round, fairly, and nothing is claimed for it. */
     private static ExecutorService ownThreads(int most) {
+        return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), threads(""));
+    }
+
+    private static ThreadFactory threads(String name) {
         AtomicInteger number = new AtomicInteger();
-        return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), task -> {
-            Thread thread = new Thread(task, "batch-persistence-" + number.incrementAndGet());
+        return task -> {
+            Thread thread = new Thread(task, "batch-persistence-" + name + number.incrementAndGet());
             thread.setDaemon(true);
             return thread;
-        });
+        };
     }
 
     int callersWaitingForRoom() {
@@ -286,7 +295,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         refreshPaused();
         Instant now = time.steady();
-        store.correctWaits(now, type -> lane(type).settings().batchTtl());
+        withLanes(() -> {
+            store.correctWaits(now, type -> knownLane(type).settings().batchTtl());
+            return null;
+        });
         correctAges();
         store.releaseHeld(now);
         BatchSelector pending = BatchSelector.all().states(BatchState.PENDING);
@@ -518,8 +530,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * A future of the caller's own: cancelling it does not reach into the store, and what hangs on it (sending the batch, say)
-     * does not run on, and hold up, the thread that syncs everybody's batches.
+     * A future of the caller's own: cancelling it does not reach into the store, and what depends on it (sending the batch, say)
+     * does not run on, and hold up, the thread that syncs everybody's batches. Not even if nothing depends on it yet: somebody may
+     * add a dependent between the look and the completion.
      */
     private CompletableFuture<@Nullable Void> detached(CompletableFuture<@Nullable Void> durable) {
         CompletableFuture<@Nullable Void> result = new CompletableFuture<>();
@@ -529,7 +542,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             var unused = durable.whenComplete((nothing, thrown) -> {
                 Runnable completion = () -> complete(result, thrown == null ? null : unwrapped(thrown));
                 if (result.getNumberOfDependents() == 0 || !execute(completion)) {
-                    completion.run();
+                    completions.execute(completion);
                 }
             });
         }
@@ -690,8 +703,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         ensureOpen();
         HandOver handOver = handOvers.get(batchId);
         Instant now = time.steady();
-        Settled settled =
-                store.released(batchId, type -> lane(type).settings().recovery() ? Optional.of(now) : Optional.empty());
+        Settled settled = withLanes(() -> store.released(
+                batchId, type -> knownLane(type).settings().recovery() ? Optional.of(now) : Optional.empty()));
         if (settled == null) {
             return false;
         }
@@ -763,7 +776,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private boolean failed(String batchId, long fence, Failure failure, @Nullable HandOver handOver) {
         Instant now = time.wall();
         Decision decision = new Decision(batchId, failure, handOver == null ? null : handOver.permit(), time.steady());
-        Settled settled = store.failed(batchId, fence, failure.reason(), now, decision);
+        Settled settled = withLanes(() -> store.failed(batchId, fence, failure.reason(), now, decision));
         if (settled == null) {
             return false;
         }
@@ -822,7 +835,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
         @Override
         public Verdict decide(String collectorType, int retryCount) {
-            Lane lane = lane(collectorType);
+            Lane lane = knownLane(collectorType);
             this.lane = lane;
             if (failure.kind() == Kind.PERMANENT) {
                 return new Verdict(
@@ -894,6 +907,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         trouble.roundEnded(failuresBefore);
         announcer.flush();
+        if (ownCompletions != null) {
+            ownCompletions.prod();
+        }
     }
 
     /** A part of a round that fails is the next round's to repeat; nothing of it may reach the scheduler. */
@@ -1687,10 +1703,46 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private Lane lane(String collectorType) {
         Lane lane = lanes.get(collectorType);
-        return lane != null
-                ? lane
-                : lanes.computeIfAbsent(
-                        collectorType, type -> new Lane(type, settingsOf(type), random, time.steady(), outageChanges));
+        if (lane != null) {
+            return lane;
+        }
+        CollectorSettings fresh = settingsOf(collectorType); // the application's code, so not under the map's lock
+        return lanes.computeIfAbsent(
+                collectorType, type -> new Lane(type, fresh, random, time.steady(), outageChanges));
+    }
+
+    /** Thrown into the store, which changes nothing then. */
+    private static final class UnknownLaneException extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+        private final String collectorType;
+
+        UnknownLaneException(String collectorType) {
+            super("nothing is known of collector type '" + SingleLine.of(collectorType) + "' yet", null, false, false);
+            this.collectorType = collectorType;
+        }
+    }
+
+    /**
+     * For what the store asks under its lock, or in a transaction: there the application's function for settings, which may do
+     * anything, must not be called. To be used within {@link #withLanes}.
+     */
+    private Lane knownLane(String collectorType) {
+        Lane lane = lanes.get(collectorType);
+        if (lane == null) {
+            throw new UnknownLaneException(collectorType);
+        }
+        return lane;
+    }
+
+    /** Calls the store, once more for each lane that it asks for and that is not there. */
+    private <T extends @Nullable Object> T withLanes(Supplier<T> call) {
+        while (true) {
+            try {
+                return call.get();
+            } catch (UnknownLaneException e) {
+                var unused = lane(e.collectorType);
+            }
+        }
     }
 
     private CollectorSettings settingsOf(String collectorType) {
@@ -1730,6 +1782,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 ownExecutor.shutdown();
             }
             store.close();
+            if (ownCompletions != null) {
+                ownCompletions.close(); // only now: closing has written, or refused, what was appended last
+            }
         } finally {
             closeLock.unlock();
         }
@@ -1787,6 +1842,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private Duration shutdownTimeout = Duration.ofSeconds(30);
         private @Nullable Executor executor;
         private @Nullable Executor announcements;
+        private @Nullable Executor completions;
         private Clock clock = Clock.systemUTC();
         private @Nullable LongSupplier ticker;
         private RandomGenerator random = () -> ThreadLocalRandom.current().nextLong();
@@ -1908,7 +1964,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What runs the hand-overs, what hangs on {@code persistBatchAsync} futures, and the listener.
+         * What runs the hand-overs, what depends on {@code persistBatchAsync} futures, and the listener. Dependents that it
+         * refuses run on further daemon threads of the engine, never on one of the store.
          *
          * @param executor runs every task it does not refuse, each on another thread than the caller's; one that has too few
          *     threads lets collector types wait for each other. Not shut down by the engine. Default: daemon threads, as
@@ -1923,6 +1980,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         /** What calls the listener, for tests. Default: what runs the hand-overs. */
         Builder announcements(Executor executor) {
             announcements = executor;
+            return this;
+        }
+
+        /** What completes futures on which nothing depends yet, or that the executor refuses, for tests. */
+        Builder completions(Executor executor) {
+            completions = executor;
             return this;
         }
 
