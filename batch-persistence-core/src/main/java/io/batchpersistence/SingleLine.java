@@ -1,6 +1,7 @@
 package io.batchpersistence;
 
 import java.util.Collections;
+import java.util.HexFormat;
 import java.util.IdentityHashMap;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
@@ -54,7 +55,7 @@ public final class SingleLine {
                 line.appendCodePoint(character);
             } else {
                 for (char c : Character.toChars(character)) {
-                    line.append("\\u").append(String.format("%04X", (int) c));
+                    line.append("\\u").append(HexFormat.of().withUpperCase().toHexDigits(c));
                 }
             }
             at += Character.charCount(character);

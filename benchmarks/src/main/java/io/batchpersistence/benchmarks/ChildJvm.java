@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.TimeUnit;
@@ -50,7 +51,7 @@ final class ChildJvm implements Step.Runner {
     @Override
     public Map<String, Double> run(Step step) throws IOException, InterruptedException {
         Files.createDirectories(logs);
-        String name = String.format("%04d-%s-%s", ++number, step.work(), step.store());
+        String name = String.format(Locale.ROOT, "%04d-%s-%s", ++number, step.work(), step.store());
         Path log = logs.resolve(name + ".txt");
         Path result = logs.resolve(name + ".properties");
 

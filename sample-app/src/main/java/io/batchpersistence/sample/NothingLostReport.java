@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 
 /**
@@ -79,17 +80,22 @@ record NothingLostReport(
     static int print(Path received, List<Path> shipped, PrintStream out) {
         try {
             NothingLostReport report = of(received, shipped);
-            out.printf("lines in:                 %,9d%n", report.linesIn());
+            out.printf(Locale.ROOT, "lines in:                 %,9d%n", report.linesIn());
             if (report.emptyLines() > 0) {
-                out.printf("empty lines, not shipped: %,9d%n", report.emptyLines());
+                out.printf(Locale.ROOT, "empty lines, not shipped: %,9d%n", report.emptyLines());
             }
-            out.printf("distinct lines delivered: %,9d%n", report.delivered());
-            out.printf("duplicates:               %,9d   (allowed: at least once)%n", report.duplicates());
-            out.printf("missing:                  %,9d%n", report.missing().size());
+            out.printf(Locale.ROOT, "distinct lines delivered: %,9d%n", report.delivered());
+            out.printf(Locale.ROOT, "duplicates:               %,9d   (allowed: at least once)%n", report.duplicates());
+            out.printf(
+                    Locale.ROOT,
+                    "missing:                  %,9d%n",
+                    report.missing().size());
             report.missing().stream().limit(SHOWN).forEach(line -> out.println("  missing: " + line));
             if (!report.unexpected().isEmpty()) {
                 out.printf(
-                        "never shipped:            %,9d%n", report.unexpected().size());
+                        Locale.ROOT,
+                        "never shipped:            %,9d%n",
+                        report.unexpected().size());
                 report.unexpected().stream().limit(SHOWN).forEach(line -> out.println("  never shipped: " + line));
             }
             return report.isNothingLost() ? 0 : 1;

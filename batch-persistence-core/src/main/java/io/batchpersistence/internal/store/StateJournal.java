@@ -54,6 +54,11 @@ final class StateJournal implements AutoCloseable {
     private static final int HEADER = 20;
     private static final Pattern NAME = Pattern.compile("state-(\\d{16})\\.(journal|snapshot)");
     private static final Pattern ASIDE = Pattern.compile("state-(\\d{16})\\.tmp");
+    private static final Pattern LOOKS_LIKE_OURS =
+            Pattern.compile("state-.*\\.(journal|snapshot|tmp)", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
+
+    /** Far from the end of the numbers: a file with a higher one was not made here, and the next would have no name. */
+    private static final long MAX_NUMBER = 1_000_000_000_000_000L;
 
     /** Real bytes kept ready, so that batches can be marked, and space given back, on a disk that is full. */
     static final int RESERVE = 64 << 10;
@@ -124,7 +129,7 @@ final class StateJournal implements AutoCloseable {
     /** Reads what there is, from the newest whole snapshot on. The journal returned is not yet written to. */
     static StateJournal read(Disk disk, Path directory, JournalState state, Damage damage) throws IOException {
         StateJournal journal = new StateJournal(disk, directory);
-        NavigableMap<Long, Files> generations = journal.generations();
+        NavigableMap<Long, Files> generations = journal.generations(damage);
         journal.generation = generations.isEmpty() ? 0 : generations.lastKey();
         journal.lastPrepared.set(journal.generation);
         Long base = null;
@@ -149,16 +154,29 @@ final class StateJournal implements AutoCloseable {
     }
 
     private NavigableMap<Long, Files> generations() throws IOException {
+        return generations((file, offset, length, reason) -> {});
+    }
+
+    private NavigableMap<Long, Files> generations(Damage damage) throws IOException {
         NavigableMap<Long, Files> generations = new TreeMap<>();
         for (Path path : disk.list(directory)) {
-            Matcher name = NAME.matcher(path.getFileName().toString());
-            if (name.matches()) {
+            String fileName = path.getFileName().toString();
+            Matcher name = NAME.matcher(fileName);
+            if (name.matches() && Long.parseLong(name.group(1)) <= MAX_NUMBER) {
                 Files files = generations.computeIfAbsent(Long.parseLong(name.group(1)), number -> new Files());
                 if (name.group(2).equals("journal")) {
                     files.log = path;
                 } else {
                     files.snapshot = path;
                 }
+            } else if (LOOKS_LIKE_OURS.matcher(fileName).matches()
+                    && !ASIDE.matcher(fileName).matches()) {
+                damage.found(
+                        path,
+                        0,
+                        0,
+                        "it looks like a state journal, but its name is not one that this store gives (state-, sixteen"
+                                + " ASCII digits, and .journal, .snapshot or .tmp), so it is not read; left as it is");
             }
         }
         return generations;
@@ -562,7 +580,7 @@ final class StateJournal implements AutoCloseable {
     }
 
     private Path path(long number, String ending) {
-        return directory.resolve(String.format("state-%016d.%s", number, ending));
+        return directory.resolve("state-" + FileNumbers.padded(number, 16) + "." + ending);
     }
 
     private static byte[] header(byte[] magic, long generation) {

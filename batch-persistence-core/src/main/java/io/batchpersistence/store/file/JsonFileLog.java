@@ -28,6 +28,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
@@ -46,6 +47,9 @@ final class JsonFileLog implements PayloadLog {
     private static final int MANY = 256;
 
     private static final int MAX_DOCUMENT = BatchLimits.MAX_BYTES;
+
+    private static final Pattern LOOKS_LIKE_OURS =
+            Pattern.compile("batch_.*\\.json(\\.tmp)?", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
 
     private final Disk disk;
     private final DiskStoreOptions options;
@@ -101,6 +105,16 @@ final class JsonFileLog implements PayloadLog {
                 if (document != null) {
                     documents.add(new Found(document, path));
                 }
+            } else if (LOOKS_LIKE_OURS.matcher(name).matches()) {
+                loading.damaged(
+                        path,
+                        0,
+                        0,
+                        "it looks like a batch, but its name is not batch_….json in lower case, so it is not read;"
+                                + " left as it is",
+                        null,
+                        null,
+                        new long[0]);
             }
         }
         documents.sort(Comparator.comparing((Found found) -> found.document().sequence() == 0)

@@ -5,6 +5,7 @@ import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
+import io.batchpersistence.internal.store.FileNumbers;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.Location;
 import io.batchpersistence.internal.store.LongList;
@@ -58,6 +59,11 @@ final class SegmentLog implements PayloadLog {
     private static final int FILE_HEADER = 16;
     private static final Pattern NAME = Pattern.compile("(\\d{10})\\.segment");
     private static final Pattern ASIDE = Pattern.compile("\\d{10}\\.segment\\.tmp");
+    private static final Pattern LOOKS_LIKE_OURS =
+            Pattern.compile(".*\\.segment(\\.tmp)?", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
+
+    /** Far from the end of the numbers: a segment with a higher one was not made here, and the next would have no name. */
+    private static final int MAX_NUMBER = 1_000_000_000;
 
     /** Enough for fixed part, id, collector type and a small context in one read. */
     private static final int HEADER_READ = 1024;
@@ -172,7 +178,7 @@ final class SegmentLog implements PayloadLog {
     }
 
     private Path path(int number) {
-        return options.directory().resolve(String.format("%010d.segment", number));
+        return options.directory().resolve(FileNumbers.padded(number, 10) + ".segment");
     }
 
     // ---- loading ---------------------------------------------------------------------------------
@@ -186,10 +192,20 @@ final class SegmentLog implements PayloadLog {
                 PayloadLog.refuseOther(disk, path, "json_files");
             }
             Matcher name = NAME.matcher(fileName);
-            if (name.matches() && Long.parseLong(name.group(1)) < Integer.MAX_VALUE) {
+            if (name.matches() && Long.parseLong(name.group(1)) <= MAX_NUMBER) {
                 files.put(Integer.parseInt(name.group(1)), path);
             } else if (ASIDE.matcher(fileName).matches()) {
                 delete(path); // copies that were not finished; the originals are there
+            } else if (LOOKS_LIKE_OURS.matcher(fileName).matches()) {
+                loading.damaged(
+                        path,
+                        0,
+                        0,
+                        "it looks like a segment, but its name is not one that this store gives (ten ASCII digits and"
+                                + " .segment), so it is not read; left as it is",
+                        null,
+                        null,
+                        new long[0]);
             }
         }
         long previousSequence = 0;

@@ -1,0 +1,197 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.SingleLine;
+import io.batchpersistence.internal.store.IndexedBatchStore;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
+
+/** What the stores write under a name they find again, and what has a name like theirs is not passed over. */
+class FileNamesTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+    private static final String OWN =
+            "lock|[0-9]{10}\\.segment|state-[0-9]{16}\\.(journal|snapshot)|batch_[0-9a-z]+\\.json";
+
+    @TempDir
+    Path directory;
+
+    private final Locale before = Locale.getDefault();
+    private final List<Corruption> corruptions = new ArrayList<>();
+
+    @BeforeEach
+    void sureOfTheLocale() {
+        Locale.setDefault(Locale.ROOT);
+    }
+
+    @AfterEach
+    void locale() {
+        Locale.setDefault(before);
+    }
+
+    static Stream<Object[]> storesAndLocales() {
+        return Stream.of("ar-EG", "fa-IR", "ne-NP", "mr-IN", "bn-BD", "my-MM", "th-TH-u-nu-thai", "tr-TR")
+                .flatMap(locale -> Stream.of(StoreKind.values()).map(kind -> new Object[] {kind, locale}));
+    }
+
+    private BatchStore open(StoreKind kind) {
+        BatchStore store = kind.open(DiskStoreOptions.builder(directory).build());
+        store.onCorruption(corruptions::add);
+        return store;
+    }
+
+    private static List<String> ids(BatchStore store) {
+        return store.list(BatchSelector.all(), NOW).stream()
+                .map(BatchSummary::id)
+                .toList();
+    }
+
+    private List<String> names() throws IOException {
+        try (Stream<Path> files = Files.list(directory)) {
+            return files.map(file -> file.getFileName().toString()).toList();
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("storesAndLocales")
+    void what_is_written_under_one_locale_is_found_under_it_and_under_any_other(StoreKind kind, String locale)
+            throws IOException {
+        List<String> all = IntStream.range(0, 10).mapToObj(i -> "id" + i).toList();
+        Locale.setDefault(Locale.forLanguageTag(locale));
+        try (BatchStore store = open(kind)) {
+            all.forEach(id -> store.append(GeneratedBatch.of(id, NOW, NOW)).join());
+            store.reclaim();
+        }
+        assertThat(names()).allMatch(name -> name.matches(OWN));
+        try (BatchStore store = open(kind)) {
+            assertThat(ids(store)).containsExactlyInAnyOrderElementsOf(all);
+            assertThat(store.delivered("id0")).isNotNull();
+        }
+        Locale.setDefault(Locale.ROOT);
+        try (BatchStore store = open(kind)) {
+            assertThat(ids(store)).containsExactlyInAnyOrderElementsOf(all.subList(1, 10));
+            assertThat(store.stats().total().accepted()).isEqualTo(10);
+            assertThat(store.stats().total().delivered()).isEqualTo(1);
+            assertThat(store.stats().total().corrupt()).isZero();
+        }
+        assertThat(names()).allMatch(name -> name.matches(OWN));
+        assertThat(corruptions).isEmpty();
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661.segment",
+                "1.segment",
+                "00000000001.segment",
+                "9999999999.segment",
+                "2147483646.segment",
+                "0000000001.SEGMENT",
+                "0000000001 (1).segment",
+                "1.segment.tmp"
+            })
+    void a_file_that_looks_like_a_segment_and_has_no_valid_name_is_reported_and_left_alone(String name)
+            throws IOException {
+        Path file = Files.writeString(directory.resolve(name), "kept");
+        try (BatchStore store = open(StoreKind.SEGMENT)) {
+            store.append(GeneratedBatch.of("a", NOW, NOW)).join();
+        }
+        assertReportedAndLeftAlone(file);
+        assertThat(names()).contains("0000000001.segment");
+        try (BatchStore store = open(StoreKind.SEGMENT)) {
+            assertThat(ids(store)).containsExactly("a");
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "state-\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661.journal",
+                "state-1.journal",
+                "state-9999999999999999.journal",
+                "state-00000000000000001.snapshot",
+                "State-0000000000000001.Snapshot",
+                "state-.tmp"
+            })
+    void a_file_that_looks_like_a_journal_and_has_no_valid_name_is_reported_and_left_alone(String name)
+            throws IOException {
+        Path file = Files.writeString(directory.resolve(name), "kept");
+        // No batch is in a journal, so it is a line in the log, not an event.
+        ListAppender<ILoggingEvent> logged = new ListAppender<>();
+        logged.start();
+        Logger logger = (Logger) LoggerFactory.getLogger(IndexedBatchStore.class);
+        logger.addAppender(logged);
+        try (BatchStore store = open(StoreKind.SEGMENT)) {
+            store.append(GeneratedBatch.of("a", NOW, NOW)).join();
+        } finally {
+            logger.detachAppender(logged);
+        }
+        assertThat(logged.list)
+                .filteredOn(event -> event.getLevel() == Level.WARN)
+                .singleElement()
+                .satisfies(event -> assertThat(event.getFormattedMessage())
+                        .contains(SingleLine.of(file.toString()))
+                        .contains("looks like")
+                        .contains("left as it is"));
+        assertThat(file).hasContent("kept");
+        try (BatchStore store = open(StoreKind.SEGMENT)) {
+            assertThat(store.delivered("a")).isNotNull();
+        }
+        try (BatchStore store = open(StoreKind.SEGMENT)) {
+            assertThat(store.stats().total().delivered()).isEqualTo(1);
+        }
+        assertThat(file).hasContent("kept");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void what_others_leave_there_is_no_ones_business(StoreKind kind) throws IOException {
+        for (String name :
+                List.of("notes.txt", "state-of-the-art.md", "journal", "segment", "0000000001.segment.bak")) {
+            Files.writeString(directory.resolve(name), "x");
+        }
+        open(kind).close();
+        assertThat(corruptions).isEmpty();
+    }
+
+    @Test
+    void a_file_that_looks_like_a_batch_and_has_no_valid_name_is_reported_and_left_alone() throws IOException {
+        Path file = Files.writeString(directory.resolve("Batch_a.JSON"), "kept");
+        open(StoreKind.JSON_FILES).close();
+        assertReportedAndLeftAlone(file);
+    }
+
+    private void assertReportedAndLeftAlone(Path file) {
+        assertThat(corruptions).hasSize(1).first().satisfies(corruption -> {
+            assertThat(corruption.file()).isEqualTo(file);
+            assertThat(corruption.reason()).contains("looks like").contains("left as it is");
+            assertThat(corruption.batches()).isZero();
+        });
+        assertThat(file).hasContent("kept");
+    }
+}
