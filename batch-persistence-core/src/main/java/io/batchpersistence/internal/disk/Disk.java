@@ -105,6 +105,27 @@ public interface Disk {
      */
     void forceDirectory(Path directory) throws IOException;
 
+    /**
+     * Writes the beginning of a file again as it is read, so that the next {@link DiskFile#force} makes it durable. For what
+     * another process has written: it may not have forced it, or seen a force fail. Then the bytes can be read as long as the
+     * system runs, and another force does not write them, only another write does.
+     *
+     * @param open the file, open for writing
+     * @param file where it is
+     * @param end how many bytes
+     * @throws IOException if it can't be read or written
+     */
+    default void rewrite(DiskFile open, Path file, long end) throws IOException {
+        for (long at = 0; at < end; ) {
+            byte[] bytes = read(file, at, (int) Math.min(256 << 10, end - at));
+            if (bytes.length == 0) {
+                throw new IOException(file + " ends at " + at + " and not at " + end);
+            }
+            open.write(at, bytes, 0, bytes.length);
+            at += bytes.length;
+        }
+    }
+
     /** A file open for writing. For one thread at a time. */
     interface DiskFile extends Closeable {
 

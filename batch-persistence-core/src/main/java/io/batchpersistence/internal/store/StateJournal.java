@@ -7,7 +7,9 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
@@ -101,6 +103,9 @@ final class StateJournal implements AutoCloseable {
     /** Generations whose snapshot was found damaged: no fallback for anything. */
     private final Set<Long> broken = new HashSet<>();
 
+    /** The logs that were read, oldest first. */
+    private final List<Path> logsRead = new ArrayList<>();
+
     private StateJournal(Disk disk, Path directory) {
         this.disk = disk;
         this.directory = directory;
@@ -147,6 +152,7 @@ final class StateJournal implements AutoCloseable {
             }
             if (entry.getValue().log != null) {
                 journal.readFile(entry.getValue().log, number, state, damage);
+                journal.logsRead.add(entry.getValue().log);
             }
         }
         state.finish();
@@ -438,7 +444,8 @@ final class StateJournal implements AutoCloseable {
     }
 
     /**
-     * Goes on with the newest generation that was read, in what is left of its reserve.
+     * Goes on with the newest generation that was read, in what is left of its reserve. All that was read is durable then, its
+     * name too: the process that wrote it may have been killed before it was, and files are deleted relying on it from now on.
      *
      * @throws IOException if it can't be written, is damaged (who knows what would be read behind that), or has no room left
      */
@@ -462,14 +469,30 @@ final class StateJournal implements AutoCloseable {
         allocated = size;
         countOthers();
         DiskFile file = disk.open(path);
+        boolean durable = false;
         try {
-            file.force(); // a process that was killed may have left it unforced, and what it says is relied upon
-            // from now on
-        } catch (IOException e) {
-            close(file);
-            throw e;
+            for (Path each : logsRead) {
+                if (!each.equals(path)) {
+                    makeDurable(each);
+                }
+            }
+            disk.rewrite(file, path, position);
+            file.force();
+            disk.forceDirectory(directory);
+            durable = true;
+        } finally {
+            if (!durable) {
+                close(file);
+            }
         }
         out = file;
+    }
+
+    private void makeDurable(Path path) throws IOException {
+        try (DiskFile file = disk.open(path)) {
+            disk.rewrite(file, path, disk.size(path));
+            file.force();
+        }
     }
 
     /** Appends frames; they survive the process from now on, a power cut after the next {@link #force}. */

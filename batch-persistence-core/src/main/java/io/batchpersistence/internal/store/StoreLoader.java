@@ -7,8 +7,10 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -27,6 +29,10 @@ final class StoreLoader implements PayloadLog.Loading {
     private long sequence;
     private final LongList damaged = new LongList();
     private long lostUnknown;
+    /** Numbers given while opening. */
+    private final Set<Long> given = new HashSet<>();
+    /** Earlier batches whose id a later one has, by number. */
+    private final Map<Long, BatchIndex.Type> predecessors = new HashMap<>();
 
     private StoreLoader(
             DiskStoreOptions options,
@@ -80,7 +86,8 @@ final class StoreLoader implements PayloadLog.Loading {
 
     @Override
     public long newSequence() {
-        return ++sequence;
+        given.add(++sequence);
+        return sequence;
     }
 
     @Override
@@ -92,11 +99,19 @@ final class StoreLoader implements PayloadLog.Loading {
             int entryCount,
             @Nullable Standing fromPayload) {
         sequence = Math.max(sequence, location.sequence());
+        if (predecessors.containsKey(location.sequence())) {
+            replaced.add(location); // another copy of it
+            return;
+        }
         if (isKnown(location, idHash)) {
             return;
         }
+        BatchIndex.Type type = index.type(collectorType);
         if (location.sequence() > state.checkpoint()) {
-            index.type(collectorType).counters.accepted++;
+            type.counters.accepted++;
+        }
+        if (hasSuccessor(location, idHash, type)) {
+            return;
         }
         restore(
                 location,
@@ -129,10 +144,7 @@ final class StoreLoader implements PayloadLog.Loading {
         }
     }
 
-    /**
-     * The same batch twice: a copy whose original was about to be deleted. The same id twice: an append that failed after
-     * its bytes were written, and was tried again; the later one is the one that was promised.
-     */
+    /** The same batch twice: a copy whose original was about to be deleted. */
     private boolean isKnown(Location location, int idHash) {
         List<Integer> same = new ArrayList<>(0);
         index.candidates(idHash, same::add);
@@ -143,14 +155,41 @@ final class StoreLoader implements PayloadLog.Loading {
                 payload.superseded(other);
                 return true;
             }
-            String id = idAt(other);
-            if (id != null && id.equals(idAt(location))) {
-                index.typeOf(slot).counters.accepted--;
-                index.remove(slot);
-                replaced.add(other);
-            }
         }
         return false;
+    }
+
+    /**
+     * The same id twice: the earlier batch had ended when the later one was taken, and its mark is lost; or it is an append that
+     * failed after its bytes were written, and was tried again. The later one counts. Files are not read in that order: the
+     * earlier one may have been moved since.
+     */
+    private boolean hasSuccessor(Location location, int idHash, BatchIndex.Type type) {
+        List<Integer> same = new ArrayList<>(0);
+        index.candidates(idHash, same::add);
+        for (int slot : same) {
+            Location other = index.location(slot);
+            String id = idAt(other);
+            if (id == null || !id.equals(idAt(location))) {
+                continue;
+            }
+            if (other.sequence() > location.sequence()) {
+                replaced(location, type, other.sequence());
+                return true;
+            }
+            replaced(other, index.typeOf(slot), location.sequence());
+            index.remove(slot);
+        }
+        return false;
+    }
+
+    private void replaced(Location location, BatchIndex.Type type, long by) {
+        replaced.add(location);
+        if (given.contains(by)) {
+            type.counters.accepted--; // by a person
+        } else {
+            predecessors.put(location.sequence(), type);
+        }
     }
 
     @Override
@@ -203,6 +242,12 @@ final class StoreLoader implements PayloadLog.Loading {
         for (BatchIndex.Type type : index.types()) {
             Counters counters = type.counters;
             long missing = counters.accepted - type.held() - counters.gone();
+            long ended =
+                    predecessors.values().stream().filter(each -> each == type).count();
+            if (missing > 0 && ended > 0) { // nearly always so: their marks are lost, but their ids were free again
+                counters.count(Cause.DELIVERED, Math.min(missing, ended));
+                missing -= Math.min(missing, ended);
+            }
             while (missing > 0 && !state.nameless().isEmpty()) {
                 counters.count(state.nameless().remove(), 1);
                 missing--;

@@ -60,8 +60,11 @@ final class JsonFileLog implements PayloadLog {
     private final Map<Long, String> leftOver = new LinkedHashMap<>();
 
     private final AtomicLong diskUsage = new AtomicLong();
-    /** Whether a document has been replaced since the directory was forced. */
-    private boolean renamed;
+    /**
+     * Whether a document may have been replaced since the directory was forced. At first it may: a process that was killed may
+     * have replaced what was found when the store was opened.
+     */
+    private boolean renamed = true;
 
     private volatile @Nullable IOException markFailure;
 

@@ -103,8 +103,11 @@ final class SegmentLog implements PayloadLog {
     private long garbageLeft;
     /** Where the active segment ended when the store was last cleaned up. */
     private long seenGood;
-    /** Whether a copy has got its name since the directory was forced. */
-    private volatile boolean renamed;
+    /**
+     * Whether the name of a copy may not be durable. At first it may: a process that was killed may have renamed what was found
+     * when the store was opened, and not have forced the directory.
+     */
+    private volatile boolean renamed = true;
 
     private long inactiveBytes;
     private volatile long compactedBytes;
@@ -389,7 +392,8 @@ final class SegmentLog implements PayloadLog {
     /** Cuts off what is behind the last whole record and seals. Every step can be repeated by the next opening. */
     private boolean repair(Segment segment, SegmentIndex index, int end) {
         try (DiskFile file = disk.open(segment.path)) {
-            makeDurable(file, segment.path, end);
+            disk.rewrite(file, segment.path, end);
+            file.force(); // an index must not outlive what is in it
             byte[] bytes = index.toBytes(segment.number, end);
             file.truncate(end);
             file.write(end, bytes, 0, bytes.length);
@@ -400,19 +404,6 @@ final class SegmentLog implements PayloadLog {
             log.warn("{} could not be sealed: {}; it will be scanned again", segment.path, e.toString());
             return false;
         }
-    }
-
-    /**
-     * An index must not outlive what is in it, and a process that was killed may have left that unforced. It may even have seen
-     * a force fail: what that one was for can be read as long as the system runs, and another force does not write it, only
-     * another write does.
-     */
-    private void makeDurable(DiskFile file, Path path, int end) throws IOException {
-        for (int at = 0; at < end; at += COPIED_AT_ONCE) {
-            byte[] bytes = disk.read(path, at, Math.min(COPIED_AT_ONCE, end - at));
-            file.write(at, bytes, 0, bytes.length);
-        }
-        file.force();
     }
 
     // ---- writing ---------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ import org.jspecify.annotations.Nullable;
  *       them, each for itself. One of them may be torn, at any byte. The size is any that the file has had since.
  *   <li>Each creation, move and deletion of a name since its directory was forced may have happened or not, each for itself.
  *   <li>Forcing a file says nothing about its name, forcing a directory nothing about what is in its files.
- *   <li>A force that fails has dropped what was dirty: a reader still sees it, the next force does not write it.
+ *   <li>A force that fails has dropped what was dirty: a reader still sees it, the next force does not write it. The size of the
+ *       file is not dropped: it is written with the next force, or by chance.
  *   <li>A process may be killed in the middle of a write.
  *   <li>A write that finds the disk full has written a part. What is deleted gives its room back when it is closed.
  * </ul>
@@ -178,10 +179,16 @@ public final class MemoryDisk implements Disk {
             clean();
         }
 
-        void clean() {
+        private void clean() {
             since.clear();
             dirty.clear();
             sizeIsDirty = false;
+        }
+
+        /** A force has failed: what it was for is not dirty any more. The size still is, if the medium has another one. */
+        void drop() {
+            clean();
+            sizeIsDirty = now.size != forced.size;
         }
 
         /** One of those that a power cut may leave. */
@@ -191,6 +198,9 @@ public final class MemoryDisk implements Disk {
                 if (!sizes.contains(image.size)) {
                     sizes.add(image.size);
                 }
+            }
+            if (sizeIsDirty && !sizes.contains(now.size)) {
+                sizes.add(now.size);
             }
             int size = sizes.get(fate.choose(sizes.size()));
             byte[][] sectors = forced.resized(size);
@@ -391,6 +401,14 @@ public final class MemoryDisk implements Disk {
                 && nameChanges.stream().anyMatch(change -> change.gone != null && change.come != null);
     }
 
+    /** Whether a power cut now may undo that a file has got a name that ends so. */
+    public synchronized boolean hasUndecidedMove(String ending) {
+        return nameChanges.stream()
+                .anyMatch(change -> change.gone != null
+                        && change.come != null
+                        && change.come.toString().endsWith(ending));
+    }
+
     public synchronized byte[] get(Path file) {
         Content content = files.get(file);
         if (content == null) {
@@ -545,7 +563,7 @@ public final class MemoryDisk implements Disk {
         void drop() {
             synchronized (MemoryDisk.this) {
                 changing();
-                content.clean();
+                content.drop();
             }
         }
 

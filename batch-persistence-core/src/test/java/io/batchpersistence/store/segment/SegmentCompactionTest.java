@@ -22,6 +22,7 @@ import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.GeneratedBatch;
 import io.batchpersistence.store.segment.RecordFormat.View;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -292,6 +293,106 @@ class SegmentCompactionTest {
                 }
             });
         }
+    }
+
+    /**
+     * The process is killed when a copy has got its name, before that is durable. The next process finds the copy, can't begin a
+     * journal, which would have forced the directory, and deletes the originals. Then the power goes.
+     */
+    @Test
+    void originals_stay_until_the_name_of_a_copy_is_durable_also_if_another_process_gave_it() {
+        MemoryDisk disk = new MemoryDisk();
+        List<MemoryDisk> renamed = new ArrayList<>();
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            disk.beforeChange(() -> {
+                if (renamed.size() < 4 && disk.hasUndecidedMove(".segment")) {
+                    renamed.add(disk.copy());
+                }
+            });
+            stuck = settle(store, 0, BATCHES);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            disk.beforeChange(() -> {});
+        }
+        assertThat(renamed).isNotEmpty();
+        Random random = new Random(1);
+        for (MemoryDisk killed : renamed) {
+            List<MemoryDisk> moments = new ArrayList<>();
+            killed.beforeChange(() -> moments.add(killed.copy()));
+            FaultyDisk full = new FaultyDisk(killed);
+            full.fail(Operation.CREATE, "state-", "No space left on device");
+            try (SegmentBatchStore store = open(full)) {
+                store.reclaim();
+            }
+            killed.beforeChange(() -> {});
+            for (MemoryDisk moment : moments) {
+                moment.powerCuts(6, random, found -> {
+                    try (SegmentBatchStore store = open(found)) {
+                        assertThat(store.list(ALL, clock.instant()))
+                                .extracting(BatchSummary::id)
+                                .doesNotHaveDuplicates()
+                                .containsAll(stuck);
+                        assertBooks(store);
+                    }
+                });
+            }
+        }
+    }
+
+    /**
+     * A batch was moved above the segment being written, delivered, and persisted again under its id. The power goes before the
+     * mark is durable, so both are found, the earlier one in the later segment.
+     */
+    @Test
+    void of_two_batches_with_one_id_the_later_one_is_held_whatever_segment_it_is_in() {
+        MemoryDisk disk = new MemoryDisk();
+        String id = id(7);
+        MemoryDisk left;
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .segmentSize(4 << 10)
+                .syncInterval(Duration.ofDays(1)) // nothing is forced that nobody asks for
+                .clock(clock)
+                .build();
+        List<LogEntry> entries = List.of(LogEntry.of(clock.instant(), null, "persisted again"));
+        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            settle(store, 0, BATCHES);
+            append(store, BATCHES, BATCHES + 1);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            assertThat(store.delivered(id)).isNotNull();
+            store.append(new NewBatch(
+                            id,
+                            GeneratedBatch.collectorType(id),
+                            entries,
+                            Map.of(),
+                            clock.instant(),
+                            clock.instant().plusSeconds(60)))
+                    .join();
+            left = disk.afterPowerCut();
+        }
+        assertThat(segmentsWith(left, id)).hasSize(2);
+        for (int opening = 0; opening < 2; opening++) {
+            try (SegmentBatchStore store = open(left)) {
+                assertThat(store.find(id).orElseThrow().entries()).isEqualTo(entries);
+                assertThat(store.list(ALL, clock.instant()))
+                        .extracting(BatchSummary::id)
+                        .doesNotHaveDuplicates();
+                assertBooks(store);
+                assertThat(store.stats().total().accepted()).isEqualTo(BATCHES + 2);
+            }
+            assertThat(segmentsWith(left, id)).hasSize(2); // the earlier one shares its segment with others
+        }
+    }
+
+    private static List<Path> segmentsWith(MemoryDisk disk, String id) {
+        return segments(disk).stream()
+                .filter(path -> new String(disk.get(path), StandardCharsets.ISO_8859_1).contains(id + "\u0012"))
+                .toList();
     }
 
     /**
