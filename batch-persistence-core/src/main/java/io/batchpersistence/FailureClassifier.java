@@ -20,7 +20,7 @@ public interface FailureClassifier {
     enum Kind {
         /** The batch could not be sent now; it, or any other, may be sent later. Many in a row are an outage. */
         TRANSIENT,
-        /** The collector is there and asks to come back later. */
+        /** The collector is there and asks to come back later, with this batch at least. */
         RETRY_AFTER,
         /** The collector will never take this batch, and may well take others: a dead letter at once. */
         PERMANENT

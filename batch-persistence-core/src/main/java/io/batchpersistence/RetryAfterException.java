@@ -3,7 +3,10 @@ package io.batchpersistence;
 import java.io.Serial;
 import java.time.Duration;
 
-/** The collector asked to come back later, as with HTTP 429 or 503 and {@code Retry-After}. */
+/**
+ * The collector asked to come back later, as with HTTP 429 or 503 and {@code Retry-After}. That delays this batch; as many in a
+ * row as make an outage, each of another batch, delay all of the collector type.
+ */
 public class RetryAfterException extends RuntimeException {
 
     @Serial

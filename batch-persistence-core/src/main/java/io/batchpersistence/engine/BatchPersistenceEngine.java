@@ -842,7 +842,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         true, null, retryCount); // see replayAfterOutage: its retries are not what it died of
             }
             CollectorSettings settings = lane.settings();
-            Lane.Consequence consequence = lane.failed(permit, batchId, failure, now);
+            Lane.Consequence consequence = lane.failed(permit, batchId, retryCount, failure, now);
             opened = consequence.opened();
             int retries = consequence.counts() ? retryCount + 1 : retryCount;
             if (consequence.counts() && retries >= settings.retry().maxRetries()) {
@@ -852,15 +852,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 lane.forgetProbed(batchId);
                 return new Verdict(false, null, retries);
             }
-            if (failure.kind() == Kind.RETRY_AFTER && !failure.delay().isZero()) {
-                lane.forgetProbed(batchId);
-                double factor = 1 + RETRY_AFTER_JITTER * random.nextDouble();
-                Duration wish = lane.honoured(failure.delay());
-                return new Verdict(false, Times.after(now, scaled(wish, factor)), retries);
-            }
             Instant due = consequence.pushedTo() != null
                     ? consequence.pushedTo()
-                    : Times.after(now, settings.retry().delayAfter(retryCount + 1, random));
+                    : Times.after(now, settings.retry().delayAfter(retryCount + 1 + consequence.inARow(), random));
+            if (failure.kind() == Kind.RETRY_AFTER && !failure.delay().isZero()) {
+                double factor = 1 + RETRY_AFTER_JITTER * random.nextDouble();
+                Instant wanted = Times.after(now, scaled(lane.honoured(failure.delay()), factor));
+                due = wanted.isAfter(due) ? wanted : due;
+            }
             return new Verdict(false, due, retries);
         }
 
@@ -1121,7 +1120,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 Duration.between(now, Times.after(now, lane.settings().batchTimeout()));
         int number = others.takeProbe(lane.collectorType, timeout);
         if (number == SharedOutages.NOTHING_TO_SEND) {
-            Set<String> pushed = lane.takeProbed(); // they were to let others go first, and there are none
+            Set<String> pushed = lane.takeProbed(now); // they were to let others go first, and there are none
             if (!pushed.isEmpty()) {
                 makeDue(pushed, now);
                 number = others.takeProbe(lane.collectorType, timeout);
@@ -1270,7 +1269,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             List<Claim> claims = claim(lane, permit, now);
             if (claims.isEmpty() && permit.isProbe()) {
                 // Those pushed back by earlier probes were to let others go first, and there are none.
-                makeDue(lane.takeProbed(), now);
+                makeDue(lane.takeProbed(now), now);
                 claims = claim(lane, permit, now);
             }
             if (!claims.isEmpty()) {
@@ -1468,7 +1467,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Instant wall = time.wall(); // ages are the wall clock's
         Instant now = time.steady();
         Collection<Lane> waiting = lanes.values().stream()
-                .filter(lane -> lane.isWaiting(now) && selects(pending, lane.collectorType, wall))
+                .filter(lane -> lane.isWaiting() && selects(pending, lane.collectorType, wall))
                 .toList();
         long count = store.reschedule(pending, wall, now);
         waiting.forEach(lane -> lane.hurry(now));

@@ -8,6 +8,7 @@ import io.batchpersistence.engine.LaneStatus.State;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -29,8 +30,14 @@ import org.jspecify.annotations.Nullable;
  *      └────────────────────────────────────────────────  RAMPING: 1, 2, 4, … a second, halved by each failure
  * </pre>
  *
- * <p>A collector that asks to come back later although the lane is closed makes it ramp from half of what it has been given
- * lately. First sends, by the application's own threads, wait for nothing: what the lane can't let through now is left to
+ * <p>A collector that asks to come back later says so of one batch, and only that batch waits: it may limit a tenant or a
+ * stream, and others must not pay for it. Only when it says so of {@code outageThreshold} different batches in a row does the
+ * lane open, and then no probe goes out before the collector wants it; the second in a row halves what it has been given lately. A
+ * batch that has failed before says nothing new about the collector, so batches that are limited again and again keep nobody
+ * waiting. A wish counts as a retry of its batch unless the collector has taken nothing since the batch's last one: then it may
+ * be limiting everything.
+ *
+ * <p>First sends, by the application's own threads, wait for nothing: what the lane can't let through now is left to
  * recovery. They need no slot, for their number is the application's, but a token where there is a rate.
  *
  * <p>While the lane is open failures don't count towards the batches' retries. A batch that failed as a probe is pushed
@@ -91,10 +98,13 @@ final class Lane {
     private int firstSends;
     private double freshCredit;
     private int failuresInARow;
+    /** Batches of which the collector has asked to come back later since it took one, and how often. */
+    private final Map<String, Integer> wishes = new HashMap<>();
+    /** Those of them that had not failed before. */
+    private int wishesInARow;
+
     private @Nullable String lastFailure;
     private boolean unhandled;
-
-    private @Nullable Wait pause;
 
     private double tokens;
     private Instant tokensAt;
@@ -108,7 +118,7 @@ final class Lane {
     private @Nullable Permit probe;
     private int failedProbes;
     private int probesStarted;
-    private final Map<String, Integer> probed = new HashMap<>();
+    private final Map<String, Pushed> probed = new HashMap<>();
 
     private double rampRate;
     private Instant rampAt = Instant.EPOCH;
@@ -193,10 +203,19 @@ final class Lane {
      * What a failure means for the batch.
      *
      * @param counts whether it counts towards its retries
+     * @param inARow how many wishes of its collector it has had in a row that did not count, for its own backoff to grow
      * @param pushedTo when it is due if it was a probe; {@code null} if it was none
      * @param opened whether the lane opened by it
      */
-    record Consequence(boolean counts, @Nullable Instant pushedTo, boolean opened) {}
+    record Consequence(boolean counts, int inARow, @Nullable Instant pushedTo, boolean opened) {}
+
+    /**
+     * A batch pushed back by failed probes.
+     *
+     * @param times how often
+     * @param wish until when its collector does not want it
+     */
+    private record Pushed(int times, Wait wish) {}
 
     /**
      * An outage that is over.
@@ -237,14 +256,10 @@ final class Lane {
     Permit tryAcquire(Instant now) {
         lock.lock();
         try {
-            if (retired
-                    || slots >= settings.concurrency()
-                    || executing >= settings.concurrency() + MAX_ABANDONED
-                    || (pause != null && pause.isOn(now))) {
+            if (retired || slots >= settings.concurrency() || executing >= settings.concurrency() + MAX_ABANDONED) {
                 return null;
             }
             ramp(now);
-            pause = null;
             Permit permit;
             if (state == State.OPEN) {
                 if (probe != null || nextProbe.isOn(now)) {
@@ -271,7 +286,7 @@ final class Lane {
         lock.lock();
         try {
             ramp(now);
-            if (retired || state == State.OPEN || (pause != null && pause.isOn(now)) || !takeToken(now)) {
+            if (retired || state == State.OPEN || !takeToken(now)) {
                 return null;
             }
             firstSends++;
@@ -392,8 +407,7 @@ final class Lane {
         }
         lock.lock();
         try {
-            failuresInARow = 0;
-            lastFailure = null;
+            endRow();
             endedByOthers = 0;
             Ended outage = null;
             if (state == State.OPEN) {
@@ -409,8 +423,7 @@ final class Lane {
 
     private Ended back(Instant now) {
         state = State.RAMPING;
-        failuresInARow = 0;
-        lastFailure = null;
+        endRow();
         probe = null;
         alone = false;
         rampRate = 1;
@@ -420,40 +433,78 @@ final class Lane {
         return new Ended(outageSince, probesStarted);
     }
 
-    /** A batch could not be sent. */
-    Consequence failed(@Nullable Permit permit, String batchId, Failure failure, Instant now) {
+    private void endRow() {
+        failuresInARow = 0;
+        wishes.clear();
+        wishesInARow = 0;
+        lastFailure = null;
+    }
+
+    /**
+     * A batch could not be sent.
+     *
+     * @param retryCount its failures so far
+     */
+    Consequence failed(@Nullable Permit permit, String batchId, int retryCount, Failure failure, Instant now) {
         lock.lock();
         try {
             calm = false;
-            failuresInARow++;
             lastFailure = failure.reason();
-            if (failure.kind() == FailureClassifier.Kind.RETRY_AFTER) {
-                pause = new Wait(now, honoured(failure.delay()));
+            boolean wish = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
+            int before = wish ? wished(batchId, retryCount) : 0;
+            if (!wish) {
+                failuresInARow++;
             }
+            boolean told = wish && before == 0 && retryCount == 0;
+            Duration delay = honoured(failure.delay());
             if (state == State.OPEN) {
-                return new Consequence(
-                        false, permit != null && permit == probe ? probeFailed(permit, batchId, now) : null, false);
+                Instant pushedTo =
+                        permit != null && permit == probe ? probeFailed(permit, batchId, wish, delay, now) : null;
+                return new Consequence(false, before, pushedTo, false);
             }
-            if (state == State.RAMPING) {
+            probed.remove(batchId); // from now on it waits for its own backoff
+            if (state == State.RAMPING && !wish) {
                 slowDown(rampRate / 2, now);
-            } else if (failure.kind() == FailureClassifier.Kind.RETRY_AFTER) {
-                state = State.RAMPING;
-                slowDown(Math.max(inSecond, lastSecond) / 2, now);
-                tokensAt = now;
+            } else if (told && failuresInARow > 1) {
+                slowDown((state == State.RAMPING ? rampRate : Math.max(inSecond, lastSecond)) / 2, now);
+                if (state == State.CLOSED) {
+                    state = State.RAMPING;
+                    tokensAt = now;
+                }
             }
             boolean opens = settings.outageThreshold() > 0 && failuresInARow >= settings.outageThreshold();
             if (opens) {
                 opened();
                 outageSince = now;
-                nextProbe = new Wait(now, settings.retry().delayAfter(1, random));
+                nextProbe = new Wait(now, untilProbe(settings.retry().delayAfter(1, random), wish, delay));
                 foundHere = true;
                 alone = endedByOthers >= ALONE_AFTER;
                 owe(Owed.BEGAN, 0);
             }
-            return new Consequence(true, null, opens);
+            return new Consequence(before == 0, before, null, opens);
         } finally {
             lock.unlock();
         }
+    }
+
+    /** How often it has been before since the collector took a batch. */
+    private int wished(String batchId, int retryCount) {
+        Integer known = wishes.get(batchId);
+        int before = known == null ? 0 : known;
+        if (before > 0 || wishes.size() < MAX_PROBED) {
+            wishes.put(batchId, before + 1);
+        }
+        if (before == 0 && retryCount == 0) {
+            failuresInARow++;
+            wishesInARow++;
+        }
+        return before;
+    }
+
+    /** What the collector wishes for one batch holds for the lane only when it wishes so for many. */
+    private Duration untilProbe(Duration backoff, boolean wish, Duration delay) {
+        boolean forAll = wish && wishesInARow >= settings.outageThreshold();
+        return forAll && delay.compareTo(backoff) > 0 ? delay : backoff;
     }
 
     private void opened() {
@@ -476,20 +527,23 @@ final class Lane {
         return wish.compareTo(longest) <= 0 ? wish : longest;
     }
 
-    private Instant probeFailed(Permit permit, String batchId, Instant now) {
+    private Instant probeFailed(Permit permit, String batchId, boolean wish, Duration wished, Instant now) {
         failedProbes++;
         probe = null;
         Duration delay = settings.retry().delayAfter(failedProbes + 1, random);
-        nextProbe = new Wait(now, delay);
+        nextProbe = new Wait(now, untilProbe(delay, wish, wished));
         ownPace = !permit.granted;
         if (permit.granted) {
             owe(Owed.NEXT_PROBE, permit.number);
         }
-        int times = 1;
-        if (probed.size() < MAX_PROBED || probed.containsKey(batchId)) {
-            times = probed.merge(batchId, 1, Integer::sum);
+        Pushed earlier = probed.get(batchId);
+        int times = earlier == null ? 1 : earlier.times() + 1;
+        Wait own = new Wait(now, wished);
+        if (earlier != null || probed.size() < MAX_PROBED) {
+            probed.put(batchId, new Pushed(times, own));
         }
-        return Times.after(nextProbe.until, delay.multipliedBy(Math.min(times, MAX_PUSH)));
+        Instant pushedTo = Times.after(nextProbe.until, delay.multipliedBy(Math.min(times, MAX_PUSH)));
+        return own.until.isAfter(pushedTo) ? own.until : pushedTo;
     }
 
     /** The batch waits for something else than its turn: {@link #takeProbed} must not bring it back. */
@@ -502,12 +556,17 @@ final class Lane {
         }
     }
 
-    /** Ids of the batches pushed back by failed probes; they are forgotten. */
-    Set<String> takeProbed() {
+    /** Ids of the batches pushed back by failed probes that their collector does not want later; they are forgotten. */
+    Set<String> takeProbed(Instant now) {
         lock.lock();
         try {
-            Set<String> ids = Set.copyOf(probed.keySet());
-            probed.clear();
+            Set<String> ids = new HashSet<>();
+            probed.forEach((id, pushed) -> {
+                if (!pushed.wish().isOn(now)) {
+                    ids.add(id);
+                }
+            });
+            probed.keySet().removeAll(ids);
             return ids;
         } finally {
             lock.unlock();
@@ -523,7 +582,7 @@ final class Lane {
         lock.lock();
         try {
             ramp(now);
-            return state == State.CLOSED ? takeProbed() : Set.of();
+            return state == State.CLOSED ? takeProbed(now) : Set.of();
         } finally {
             lock.unlock();
         }
@@ -533,7 +592,6 @@ final class Lane {
     void hurry(Instant now) {
         lock.lock();
         try {
-            pause = null;
             nextProbe = new Wait(now, Duration.ZERO);
             ownProbe = 0;
             if (state == State.OPEN) {
@@ -695,10 +753,10 @@ final class Lane {
         }
     }
 
-    boolean isWaiting(Instant now) {
+    boolean isWaiting() {
         lock.lock();
         try {
-            return state == State.OPEN || (pause != null && pause.isOn(now));
+            return state == State.OPEN;
         } finally {
             lock.unlock();
         }
@@ -738,7 +796,6 @@ final class Lane {
                     && executing == 0
                     && firstSends == 0
                     && owed == null
-                    && (pause == null || !pause.isOn(now))
                     && (rate <= 0 || tokens >= capacity(rate));
             boolean calmEnough = state == State.CLOSED
                     || (state == State.OPEN
@@ -760,12 +817,11 @@ final class Lane {
         lock.lock();
         try {
             boolean open = state == State.OPEN;
-            Instant next = pause != null && pause.until.isAfter(nextProbe.until) ? pause.until : nextProbe.until;
             return new LaneStatus(
                     state,
                     failuresInARow,
                     open ? outageSince : null,
-                    open ? next : null,
+                    open ? nextProbe.until : null,
                     open ? probesStarted : 0,
                     rate(),
                     unhandled,
@@ -799,19 +855,15 @@ final class Lane {
         if (state != State.RAMPING) {
             return;
         }
-        boolean waits = pause != null && pause.isOn(now);
-        if (pause != null && pause.until.isAfter(rampAt)) {
-            rampAt = pause.until; // what was not allowed to be used was not made use of
-        }
         Duration elapsed = Duration.between(rampAt, now);
-        if (elapsed.isNegative() || waits) {
+        if (elapsed.isNegative()) {
             rampAt = now;
         } else if (elapsed.compareTo(RAMP_STEP) >= 0) {
             rampRate *= 2;
             rampAt = elapsed.compareTo(RAMP_STEP.multipliedBy(2)) < 0 ? rampAt.plus(RAMP_STEP) : now;
             if (rampRate >= (settings.maxRate() > 0 ? settings.maxRate() : RAMP_END)) {
                 state = State.CLOSED;
-                calm = failuresInARow == 0;
+                calm = failuresInARow == 0 && wishes.isEmpty();
             }
         }
     }

@@ -43,6 +43,10 @@ class DeliverTest {
         throw new IOException("connection refused");
     };
 
+    private static final BatchSender LIMITED = batch -> {
+        throw new RetryAfterException(Duration.ofSeconds(30), "429");
+    };
+
     private Bench bench = new Bench();
     private final List<PersistedBatch> taken = new ArrayList<>();
     private final BatchSender up = taken::add;
@@ -149,12 +153,19 @@ class DeliverTest {
     }
 
     @Test
-    void a_collectors_wish_to_wait_holds_for_first_sends_too() {
-        deliver("throttled", batch -> {
-            throw new RetryAfterException(Duration.ofSeconds(30), "429");
-        });
+    void a_collectors_wish_to_wait_holds_for_first_sends_too_when_it_is_about_many() {
+        for (int i = 0; i < 2; i++) {
+            deliver("throttled" + i, LIMITED);
+        }
+        bench.clock.advance(SECOND); // at the rate of 1 a second that is left to it
+        deliver("throttled2", LIMITED);
         assertThat(deliver("a", up).outcome()).isEqualTo(Outcome.PENDING);
-        bench.clock.advance(Duration.ofSeconds(31));
+        bench.sender("loki", up);
+        bench.ticks(29, SECOND);
+        assertThat(taken).isEmpty();
+        bench.tickAfter(SECOND);
+        assertThat(taken).as("a probe").hasSize(1);
+        bench.clock.advance(SECOND);
         assertThat(deliver("b", up).outcome()).isEqualTo(Outcome.DELIVERED);
     }
 
@@ -201,7 +212,9 @@ class DeliverTest {
         rebuild(new Bench(builder -> builder.failureClassifier(failure -> Classification.retryAfter(Duration.ZERO))));
         deliver("a", DOWN);
         assertThat(bench.summary("a").nextAttemptAt()).isEqualTo(bench.in(SECOND));
-        assertThat(bench.lane().state()).as("and slows the lane down").isEqualTo(LaneStatus.State.RAMPING);
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.CLOSED);
+        deliver("b", DOWN);
+        assertThat(bench.lane().state()).as("two in a row slow the lane down").isEqualTo(LaneStatus.State.RAMPING);
     }
 
     @Test

@@ -264,7 +264,8 @@ class OutageTest {
     }
 
     @Test
-    void throttling_while_ramping_halves_the_rate_and_pauses() {
+    void
+            throttling_while_ramping_halves_the_rate_and_the_threshold_opens_the_lane_for_as_long_as_the_collector_wants() {
         List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.usual = bench.usual().outageThreshold(1).concurrency(100).get();
         bench.persistDue(ids("b", 50));
@@ -275,13 +276,20 @@ class OutageTest {
         bench.usual = bench.usual().outageThreshold(3).concurrency(100).get();
         bench.ticks(2, SECOND); // 2, 4
         assertThat(held).hasSize(7);
+        assertThat(bench.lane().rate()).isEqualTo(4);
         held.get(1).retryAfter(Duration.ofSeconds(20), "429");
+        assertThat(bench.lane().rate()).as("it may be about this one batch").isEqualTo(4);
+        held.get(2).retryAfter(Duration.ofSeconds(20), "429");
+        assertThat(bench.lane().rate()).isEqualTo(2);
+        held.get(3).retryAfter(Duration.ofSeconds(20), "429");
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
         bench.ticks(19, SECOND);
         assertThat(held).as("not before the collector wants it").hasSize(7);
         bench.tickAfter(SECOND);
-        assertThat(held.size())
-                .as("ramping from half the rate, not from all of it")
-                .isBetween(8, 11);
+        assertThat(held).as("a probe").hasSize(8);
+        held.get(7).acknowledge();
+        bench.tickAfter(SECOND);
+        assertThat(held).hasSize(10);
     }
 
     @Test
@@ -387,14 +395,72 @@ class OutageTest {
     }
 
     @Test
-    void a_throttling_collector_reply_counts_towards_the_retries_unless_the_lane_is_open() {
+    void a_throttling_answer_counts_towards_the_retries_only_if_the_collector_has_taken_another_batch_since_the_last() {
         bench.sender("loki", batch -> {
-            throw new RetryAfterException(SECOND, "429");
+            if (batch.id().equals("a")) {
+                throw new RetryAfterException(SECOND, "429");
+            }
         });
         bench.persistDue("a");
         bench.ticks(60, SECOND);
+        assertThat(bench.sent)
+                .as("after 1, 3 (it has failed once now), 7, 15, 31 seconds")
+                .hasSizeBetween(5, 7);
+        assertThat(bench.lane().state()).as("one batch says nothing").isEqualTo(LaneStatus.State.CLOSED);
+        assertThat(bench.summary("a").retryCount()).isEqualTo(1);
+        bench.persistDue("good");
+        bench.ticks(120, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(1);
+        assertThat(bench.summary("a").retryCount()).as("it is this batch").isEqualTo(2);
+    }
+
+    @Test
+    void a_throttled_probe_is_pushed_back_and_not_brought_back_before_the_collector_wants_it() {
+        bench.usual = bench.usual().outageThreshold(1).get();
+        List<RecoveredBatch> held = bench.holdingTarget("loki");
+        bench.persist("x");
+        bench.persistDue("a", "b"); // and x
+        bench.tick();
+        held.get(0).fail("down");
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
-        assertThat(bench.summary("a").retryCount()).isEqualTo(3);
+        bench.usual = bench.usual().outageThreshold(3).get();
+        bench.ticks(1, SECOND);
+        Instant wanted = bench.in(Duration.ofSeconds(100));
+        String limited = held.get(1).batch().id();
+        held.get(1).retryAfter(Duration.ofSeconds(100), "429");
+        assertThat(bench.lane().nextProbeAt())
+                .as("the wish is that batch's and not the lane's")
+                .isEqualTo(bench.in(Duration.ofSeconds(2)));
+        bench.ticks(2, SECOND);
+        held.get(2).acknowledge();
+        while (bench.clock.instant().isBefore(wanted.minus(SECOND))) {
+            bench.tickAfter(SECOND);
+            held.forEach(RecoveredBatch::acknowledge);
+        }
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.CLOSED);
+        assertThat(bench.stats().delivered()).isEqualTo(2);
+        assertThat(bench.sent).filteredOn(limited::equals).hasSize(2);
+        bench.ticks(15, SECOND);
+        assertThat(bench.sent).filteredOn(limited::equals).hasSize(3);
+    }
+
+    @Test
+    void throttled_batches_that_have_failed_before_say_nothing_new_about_the_collector() {
+        bench.usual = bench.usual().concurrency(8).get();
+        List<RecoveredBatch> held = bench.holdingTarget("loki");
+        bench.persistDue(ids("b", 4));
+        bench.tick();
+        for (int i = 0; i < 4; i++) {
+            held.get(i).retryAfter(SECOND, "429");
+            bench.persist("between" + i);
+            bench.engine.markBatchSuccess("between" + i);
+        }
+        bench.ticks(3, SECOND);
+        assertThat(held).hasSize(8);
+        held.subList(4, 8).forEach(batch -> batch.retryAfter(SECOND, "429"));
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.CLOSED);
+        assertThat(bench.lane().failuresInARow()).isZero();
+        assertThat(bench.outages).isEmpty();
     }
 
     @Test
@@ -478,12 +544,13 @@ class OutageTest {
         bench.tick();
         assertThat(held).hasSize(64);
         held.get(0).retryAfter(Duration.ofSeconds(5), "429");
+        assertThat(bench.lane().state()).as("it may be about that batch").isEqualTo(LaneStatus.State.CLOSED);
+        held.get(1).retryAfter(Duration.ofSeconds(5), "429");
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.RAMPING);
         assertThat(bench.lane().rate()).isEqualTo(32);
-        bench.ticks(4, SECOND);
         held.forEach(RecoveredBatch::acknowledge);
-        bench.ticks(1, SECOND);
-        assertThat(held).hasSize(64 + 32);
+        bench.tickAfter(SECOND.dividedBy(2));
+        assertThat(held).as("half a second at 32 a second, and the one at once").hasSize(64 + 1 + 16);
     }
 
     @Test

@@ -10,6 +10,7 @@ import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.RetryAfterException;
 import io.batchpersistence.engine.LaneStatus.State;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.ManualClock;
@@ -47,6 +48,7 @@ class RecoverySimulationTest {
     private static final int TICK_SECONDS = 10;
 
     private static final int BATCHES = Integer.getInteger("simulation.batches", 1_000);
+    private static final int HOURS = Integer.getInteger("simulation.hours", 1);
 
     @TempDir
     Path directory;
@@ -196,6 +198,98 @@ class RecoverySimulationTest {
             assertThat(bench.stats().delivered()).isEqualTo(99);
             assertThat(bench.state("b50")).isEqualTo(BatchState.DEAD);
             assertThat(bench.sent).filteredOn("b50"::equals).hasSize(1);
+        }
+    }
+
+    @Test
+    void batches_that_their_collector_limits_do_not_keep_those_behind_them_from_being_sent() {
+        for (String second : List.of("1", "30", "3600")) {
+            try (Bench bench = new Bench()) {
+                Duration wish = Duration.ofSeconds(Long.parseLong(second));
+                bench.sender("loki", batch -> {
+                    if (batch.id().startsWith("limited")) {
+                        throw new RetryAfterException(wish, "HTTP 429");
+                    }
+                });
+                bench.persistDue("limited0", "limited1", "limited2");
+                bench.persistDue(
+                        IntStream.range(0, 20).mapToObj(i -> "good" + i).toArray(String[]::new));
+                bench.persistDue("limited3"); // at both ends of the queue
+                bench.ticks((int) wish.toSeconds() + 60, SECOND);
+                assertThat(bench.stats().delivered())
+                        .as("Retry-After: %s", second)
+                        .isEqualTo(20);
+                bench.ticks(24 * 360, Duration.ofSeconds(10));
+                assertThat(bench.dead)
+                        .as("the collector takes nothing else: it may not be the batches that it limits")
+                        .isEmpty();
+                assertThat(bench.sent.size())
+                        .as("attempts in a day: at most one in the backoff's longest delay for each")
+                        .isLessThan(20 + 4 * (24 * 12 + 20));
+                bench.engine.cleanup();
+                assertThat(bench.expired).hasSize(4);
+            }
+        }
+    }
+
+    @Test
+    void one_stream_that_its_collector_limits_costs_the_other_streams_of_the_collector_nothing() {
+        try (Bench bench = new Bench()) {
+            bench.usual = bench.usual().retry(RecoveryPolicy.DEFAULT).get();
+            Map<String, Instant> persistedAt = new HashMap<>();
+            Duration[] longest = {Duration.ZERO};
+            bench.sender("loki", batch -> {
+                if (batch.id().startsWith("limited")) {
+                    throw new RetryAfterException(Duration.ofSeconds(30), "HTTP 429");
+                }
+                Duration took = Duration.between(persistedAt.remove(batch.id()), bench.clock.instant());
+                longest[0] = took.compareTo(longest[0]) > 0 ? took : longest[0];
+            });
+            for (int second = 0; second < HOURS * 3_600; second++) {
+                String id = (second % 2 == 0 ? "limited" : "good") + second;
+                persistedAt.put(id, bench.clock.instant());
+                bench.persist(id);
+                bench.engine.releaseBatch(id);
+                bench.tickAfter(SECOND);
+                if (second % 20 == 0) {
+                    bench.engine.discard(BatchSelector.all().states(BatchState.DEAD)); // the store is slow with many
+                }
+            }
+            print(
+                    "one of two streams limited, Retry-After 30 s: %d of %d good ones in %d hours, the slowest after %s;"
+                            + " %d attempts for %d others that are dead letters",
+                    bench.stats().delivered(),
+                    HOURS * 1_800,
+                    HOURS,
+                    longest[0],
+                    bench.sent.size() - bench.stats().delivered(),
+                    bench.dead.size());
+            assertThat(bench.stats().delivered()).isEqualTo(HOURS * 1_800L);
+            assertThat(longest[0]).isLessThanOrEqualTo(SECOND);
+            assertThat(bench.outages).isEmpty();
+            assertThat(bench.dead)
+                    .as("the collector took others meanwhile: it is the batches that it limits")
+                    .hasSizeGreaterThan(HOURS * 1_800 / 2)
+                    .allSatisfy(batch -> assertThat(batch.retryCount()).isEqualTo(10));
+        }
+    }
+
+    @Test
+    void a_collector_that_limits_everything_for_an_hour_is_asked_when_it_wants_and_no_batch_pays() {
+        try (Bench bench = new Bench()) {
+            boolean[] limits = {true};
+            bench.sender("loki", batch -> {
+                if (limits[0]) {
+                    throw new RetryAfterException(Duration.ofMinutes(10), "HTTP 429");
+                }
+            });
+            bench.persistDue(IntStream.range(0, 100).mapToObj(i -> "b" + i).toArray(String[]::new));
+            bench.ticks(3_599, SECOND);
+            assertThat(bench.sent).as("three, and then one every ten minutes").hasSize(3 + 5);
+            assertThat(bench.engine.count(BatchSelector.all().retries(1, 10))).isEqualTo(3);
+            limits[0] = false;
+            bench.ticks(70, SECOND); // those that were limited wait up to a tenth longer
+            assertThat(bench.stats().delivered()).isEqualTo(100);
         }
     }
 

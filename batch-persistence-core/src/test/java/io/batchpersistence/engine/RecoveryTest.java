@@ -155,7 +155,7 @@ class RecoveryTest {
     }
 
     @Test
-    void retry_after_is_honoured_for_the_batch_and_for_the_whole_lane() {
+    void retry_after_is_honoured_for_the_batch_and_the_others_go_on() {
         List<Instant> attempts = new ArrayList<>();
         bench.sender("loki", batch -> {
             attempts.add(bench.clock.instant());
@@ -167,18 +167,35 @@ class RecoveryTest {
         Instant start = bench.clock.instant();
         bench.tick();
 
+        assertThat(bench.sent).containsExactly("a", "b");
+        assertThat(bench.stats().delivered()).isEqualTo(1);
         assertThat(bench.summary("a").failureReason()).isEqualTo("429 Too Many Requests");
         assertThat(bench.summary("a").retryCount()).isEqualTo(1);
         assertThat(bench.summary("a").nextAttemptAt()).isBetween(start.plusSeconds(100), start.plusSeconds(110));
         bench.ticks(99, SECOND);
-        assertThat(attempts)
-                .as("nothing before the collector wants it, the other batch neither")
-                .hasSize(1);
-        bench.tickAfter(SECOND);
-        assertThat(bench.sent).containsExactly("a", "b");
-        bench.ticks(10, SECOND);
+        assertThat(attempts).as("not before the collector wants it").hasSize(2);
+        bench.ticks(11, SECOND);
         assertThat(bench.sent).containsExactly("a", "b", "a");
         assertThat(bench.stats().delivered()).isEqualTo(2);
+    }
+
+    @Test
+    void retry_after_for_as_many_batches_in_a_row_as_make_an_outage_holds_for_the_whole_lane() {
+        List<Instant> attempts = new ArrayList<>();
+        bench.sender("loki", batch -> {
+            attempts.add(bench.clock.instant());
+            if (attempts.size() <= 3) {
+                throw new RetryAfterException(Duration.ofSeconds(100), "429 Too Many Requests");
+            }
+        });
+        bench.persistDue("a", "b", "c", "d", "e");
+        bench.tick();
+        assertThat(bench.sent).containsExactly("a", "b", "c");
+        assertThat(bench.lane().nextProbeAt()).isEqualTo(bench.in(Duration.ofSeconds(100)));
+        bench.ticks(99, SECOND);
+        assertThat(attempts).as("nothing before the collector wants it").hasSize(3);
+        bench.ticks(20, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(5);
     }
 
     @Test

@@ -14,6 +14,7 @@ import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.RetryAfterException;
 import io.batchpersistence.SharedOutages;
 import io.batchpersistence.engine.LaneStatus.State;
 import io.batchpersistence.fixtures.Batches;
@@ -414,6 +415,46 @@ class SharedOutageTest {
                 .isEqualTo(Outcome.PENDING);
         executor.runAll();
         assertThat(late.sent).isEmpty();
+    }
+
+    @Test
+    void what_a_collector_wishes_for_many_batches_holds_for_all_instances() {
+        join(3);
+        int[] limited = {3};
+        for (Member member : members) {
+            member.target = RecoveryTarget.of(batch -> {
+                if (limited[0]-- > 0) {
+                    throw new RetryAfterException(Duration.ofSeconds(100), "HTTP 429");
+                }
+            });
+        }
+        persistDue(20);
+        Instant wished = clock.instant();
+        assertThat(sent()).hasSize(3);
+        rounds(99);
+        assertThat(sent()).as("nobody before the collector wants it").hasSize(3);
+        rounds(60);
+        assertThat(sent().get(3)).isEqualTo(wished.plusSeconds(100));
+        assertAllDelivered();
+    }
+
+    @Test
+    void a_stream_that_the_collector_limits_costs_the_others_nothing_however_many_instances_send() {
+        join(3);
+        for (Member member : members) {
+            member.target = RecoveryTarget.of(batch -> {
+                if (batch.id().startsWith("limited")) {
+                    throw new RetryAfterException(Duration.ofSeconds(30), "HTTP 429");
+                }
+            });
+        }
+        for (int second = 0; second < 900; second++) {
+            persistDue((second % 2 == 0 ? "limited" : "good") + second);
+            rounds(1);
+        }
+        assertThat(store.stats().total().delivered()).isEqualTo(450);
+        assertThat(members).allSatisfy(member -> assertThat(member.opened).isEmpty());
+        assertThat(store.stats().total().dead()).isPositive();
     }
 
     @Test
