@@ -102,6 +102,9 @@ final class Claims {
                     serve();
                 }
             } finally {
+                if (!mine.isAnswered()) {
+                    waiting.remove(mine); // an Error: nobody is to take anything for this one
+                }
                 lock.unlock();
             }
             return mine.answer();
@@ -114,12 +117,14 @@ final class Claims {
             for (Wish next = waiting.peek();
                     next != null && (wishes.isEmpty() || max + next.max <= AT_ONCE);
                     next = waiting.peek()) {
-                wishes.add(waiting.remove());
+                wishes.add(next); // first: one that is in neither would wait for ever
+                waiting.remove();
                 max += next.max;
                 lease = Math.max(lease, next.lease); // they all say the same: it is the collector type's
             }
+            List<Taken> taken = List.of();
             try {
-                List<Taken> taken = take(lease, max);
+                taken = take(lease, max);
                 int from = 0;
                 for (Wish wish : wishes) {
                     int to = Math.min(taken.size(), from + wish.max);
@@ -127,7 +132,11 @@ final class Claims {
                     from = to;
                 }
             } catch (SQLException | RuntimeException | Error e) {
-                wishes.forEach(wish -> wish.failure = e);
+                for (Wish wish : wishes) {
+                    wish.taken = null;
+                    wish.failure = e;
+                }
+                lost(taken);
             }
         }
 

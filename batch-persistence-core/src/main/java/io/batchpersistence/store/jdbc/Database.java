@@ -38,9 +38,26 @@ final class Database {
      * @param now an expression for the database's clock; {@code null} for its own
      * @param ticker nanoseconds that pass
      * @param live whether time passes by itself: there are pauses, and signs of life
+     * @param threads makes the store's own threads
      */
-    record Seams(@Nullable Supplier<String> now, LongSupplier ticker, boolean live) {
+    record Seams(@Nullable Supplier<String> now, LongSupplier ticker, boolean live, Threads threads) {
         static final Seams NONE = new Seams(null, System::nanoTime, true);
+
+        Seams(@Nullable Supplier<String> now, LongSupplier ticker, boolean live) {
+            this(now, ticker, live, Threads.DAEMONS);
+        }
+    }
+
+    /** Makes threads. */
+    @FunctionalInterface
+    interface Threads {
+        Threads DAEMONS = (work, name) -> {
+            Thread thread = new Thread(work, name);
+            thread.setDaemon(true);
+            return thread;
+        };
+
+        Thread make(Runnable work, String name);
     }
 
     /** The connection was lost while the transaction committed. */
@@ -106,6 +123,10 @@ final class Database {
         return seams.live();
     }
 
+    Threads threads() {
+        return seams.threads();
+    }
+
     /** Why the last attempt to reach the database failed; {@code null} if it did not. */
     @Nullable
     String problem() {
@@ -113,12 +134,17 @@ final class Database {
     }
 
     void problem(@Nullable String words) {
-        if (words != null && problem == null) {
-            log.warn("The store in the database can't be used: {}", words);
-        } else if (words == null && problem != null) {
-            log.info("The store in the database can be used again");
+        String before = problem;
+        problem = words; // first: logging may fail
+        try {
+            if (words != null && before == null) {
+                log.warn("The store in the database can't be used: {}", words);
+            } else if (words == null && before != null) {
+                log.info("The store in the database can be used again");
+            }
+        } catch (RuntimeException | Error e) {
+            // What the caller is about to be told matters more.
         }
-        problem = words;
     }
 
     /** The database is there, and so are the tables. */
@@ -143,6 +169,15 @@ final class Database {
         return filled.contains("{now}")
                 ? filled.replace("{now}", replaced == null ? dialect().now() : replaced.get())
                 : filled;
+    }
+
+    /** Tells of a failure that changes nothing any more, if it can be told. */
+    static void logged(Throwable failure) {
+        try {
+            log.error("Something failed after its transaction had been committed", failure);
+        } catch (RuntimeException | Error e) {
+            // Then logging is what fails.
+        }
     }
 
     // ---- transactions ----------------------------------------------------------------------------
@@ -319,6 +354,8 @@ final class Database {
                 throw e; // rolled back, and it says so
             }
             throw new CommitUnknownException(e);
+        } catch (RuntimeException | Error e) {
+            throw new CommitUnknownException(new SQLException("the driver failed: " + e, e));
         }
     }
 

@@ -19,7 +19,6 @@ import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
 import io.batchpersistence.internal.store.IndexedBatchStore.Waiting;
-import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.segment.SegmentBatchStore;
@@ -134,14 +133,17 @@ public final class FallbackBatchStore implements BatchStore {
     private final AtomicBoolean closed = new AtomicBoolean();
     private final ReentrantLock waiting = new ReentrantLock();
     private final Condition closing = waiting.newCondition();
-    private final Thread thread = new Thread(this::run, "batch-persistence-jdbc-fallback");
+    private final Worker mover = new Worker(
+            Database.Threads.DAEMONS,
+            "batch-persistence-jdbc-fallback",
+            this::moveNext,
+            e -> log.debug("A move failed; the next one is soon", e));
 
     private FallbackBatchStore(JdbcBatchStore primary, IndexedBatchStore spare, Path directory, Clock clock) {
         this.primary = primary;
         this.spare = spare;
         this.directory = directory;
         this.clock = clock;
-        thread.setDaemon(true);
     }
 
     /**
@@ -155,14 +157,21 @@ public final class FallbackBatchStore implements BatchStore {
      */
     public static FallbackBatchStore open(DataSource dataSource, JdbcStoreOptions options, DiskStoreOptions fallback) {
         IndexedBatchStore spare = SegmentBatchStore.open(fallback);
-        FallbackBatchStore store = null;
+        JdbcBatchStore primary = null;
+        boolean started = false;
         try {
-            store = of(JdbcBatchStore.open(dataSource, options), spare, fallback.directory(), options.clock());
-            store.thread.start();
+            primary = JdbcBatchStore.open(dataSource, options);
+            FallbackBatchStore store = of(primary, spare, fallback.directory(), options.clock());
+            store.mover.start();
+            started = true;
             return store;
         } finally {
-            if (store == null) {
-                spare.close();
+            if (!started) {
+                try (spare) {
+                    if (primary != null) {
+                        primary.close();
+                    }
+                }
             }
         }
     }
@@ -642,6 +651,7 @@ public final class FallbackBatchStore implements BatchStore {
         });
         String away = primary.problem();
         String problem = local.problem();
+        String gone = mover.problem();
         return new BatchStats(
                 collectors,
                 shared.batches() + local.batches(),
@@ -649,7 +659,7 @@ public final class FallbackBatchStore implements BatchStore {
                 shared.diskUsage(),
                 shared.maxDiskUsage(),
                 away == null || problem == null
-                        ? null
+                        ? gone
                         : "the database can't be used: " + away + "; nor can its fallback in " + directory + ": "
                                 + problem,
                 shared.writes(),
@@ -701,18 +711,14 @@ public final class FallbackBatchStore implements BatchStore {
 
     // ---- moving ----------------------------------------------------------------------------------
 
-    private void run() {
-        while (awaitNextMove()) {
-            try {
-                if (buffering.get() || !spare.isEmpty()) {
-                    move();
-                }
-            } catch (RuntimeException e) {
-                log.debug("A move failed; the next one is soon", e);
-            } catch (OutOfMemoryError e) {
-                Thread.onSpinWait(); // somebody else is told, too; what is left is moved later
-            }
+    private boolean moveNext() {
+        if (!awaitNextMove()) {
+            return false;
         }
+        if (buffering.get() || !spare.isEmpty()) {
+            move();
+        }
+        return true;
     }
 
     private boolean awaitNextMove() {
@@ -984,7 +990,7 @@ public final class FallbackBatchStore implements BatchStore {
         } finally {
             waiting.unlock();
         }
-        boolean interrupted = Thread.currentThread() != thread && Threads.join(thread);
+        boolean interrupted = !mover.isCalling() && mover.join();
         try {
             primary.close();
         } finally {

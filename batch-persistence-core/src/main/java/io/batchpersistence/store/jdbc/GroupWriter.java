@@ -13,7 +13,6 @@ import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.Cause;
 import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
-import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -35,6 +34,7 @@ import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
@@ -352,9 +352,9 @@ final class GroupWriter {
 
     private final AtomicLong waitingBatches = new AtomicLong();
     private final AtomicLong waitingBytes = new AtomicLong();
-    private final Thread thread = new Thread(this::run, "batch-persistence-jdbc-writer");
+    private final Worker worker;
 
-    // The thread's own. Not from 0, so that another process' tokens are not taken for its own.
+    // The worker's own. Not from 0, so that another process' tokens are not taken for its own.
     private long token = ThreadLocalRandom.current().nextLong() | 1;
     private volatile Writes writes = Writes.NONE;
 
@@ -362,16 +362,26 @@ final class GroupWriter {
         this.database = database;
         this.instance = instance;
         this.books = books;
-        thread.setDaemon(true);
+        this.worker = new Worker(
+                database.threads(),
+                "batch-persistence-jdbc-writer",
+                this::writeNext,
+                e -> log.error("A group of batches could not be written", e));
     }
 
     void start() {
-        thread.start();
+        worker.start();
+    }
+
+    /** Why nothing is written any more; {@code null} if all is well. */
+    @Nullable
+    String problem() {
+        return worker.problem();
     }
 
     /** Whether the calling thread is the one that writes: it must not wait for anything to be written. */
     boolean isCalling() {
-        return Thread.currentThread() == thread;
+        return worker.isCalling();
     }
 
     Writes writes() {
@@ -402,14 +412,27 @@ final class GroupWriter {
         }
         if (isCalling()) {
             write(List.of(op)); // somebody's reaction to what has just been written: nobody else would do it
-        } else if (!enqueue(op)) {
-            written(op);
+            return op.done;
+        }
+        boolean enqueued = false;
+        try {
+            enqueued = enqueue(op);
+        } finally {
+            if (!enqueued) {
+                written(op);
+            }
+        }
+        if (!enqueued) {
             throw new IllegalStateException("the store is closed");
         }
         return op.done;
     }
 
     private boolean enqueue(Op<?> op) {
+        String problem = problem();
+        if (problem != null) {
+            throw new BatchPersistenceException("nothing can be written to the database: " + problem, null);
+        }
         lock.lock();
         try {
             if (closing) {
@@ -444,26 +467,47 @@ final class GroupWriter {
         }
     }
 
-    private void run() {
-        for (List<Op<?>> group = take(); !group.isEmpty(); group = take()) {
+    private boolean writeNext() {
+        List<Op<?>> group = new ArrayList<>(MOST);
+        take(group);
+        try {
+            write(group);
+        } catch (RuntimeException | Error e) {
+            fail(group, e);
+            throw e; // to be logged, now that nobody waits for that
+        }
+        return !group.isEmpty();
+    }
+
+    /** Those that are done stay so. */
+    private static void fail(List<Op<?>> group, Throwable cause) {
+        for (Op<?> op : group) {
+            end(op, () -> op.fail(failure(cause)));
+        }
+    }
+
+    private static BatchPersistenceException failure(Throwable cause) {
+        return new BatchPersistenceException("the batch could not be written: " + cause, cause);
+    }
+
+    /** No caller may be left waiting, not even if there is no memory for telling him. */
+    private static void end(Op<?> op, Runnable ending) {
+        while (!op.done.isDone()) {
             try {
-                write(group);
+                ending.run();
             } catch (RuntimeException | Error e) {
-                log.error("A group of {} could not be written", group.size(), e);
-                RuntimeException failure = new BatchPersistenceException("the batch could not be written: " + e, e);
-                group.forEach(op -> op.fail(failure)); // those that are done stay so
+                LockSupport.parkNanos(FIRST_LOOK_NANOS);
             }
         }
     }
 
-    /** All that wait, up to a bound; none once the store is closed. */
-    private List<Op<?>> take() {
+    /** Takes all that wait, up to a bound; none once the store is closed. The list has room for them already. */
+    private void take(List<Op<?>> group) {
         lock.lock();
         try {
             while (queue.isEmpty() && !closing) {
                 changed.awaitUninterruptibly();
             }
-            List<Op<?>> group = new ArrayList<>();
             long bytes = 0;
             for (Op<?> next = queue.peek();
                     next != null && group.size() < MOST && (group.isEmpty() || bytes + next.bytes() <= MOST_BYTES);
@@ -471,7 +515,6 @@ final class GroupWriter {
                 group.add(queue.remove());
                 bytes += next.bytes();
             }
-            return group;
         } finally {
             lock.unlock();
         }
@@ -486,7 +529,7 @@ final class GroupWriter {
         } finally {
             lock.unlock();
         }
-        if (!isCalling() && Threads.join(thread)) {
+        if (!isCalling() && worker.join()) {
             Thread.currentThread().interrupt();
         }
     }
@@ -519,6 +562,7 @@ final class GroupWriter {
             Map<Long, Changes> tried = new HashMap<>(2);
             long mine = token += 2;
             List<Op<?>> ops = left;
+            boolean written = false;
             try {
                 instance.write((tx, me, changes) -> {
                     changes.token = mine;
@@ -527,8 +571,7 @@ final class GroupWriter {
                     apply(tx, me, ops, changes);
                     return null;
                 });
-                completed(ops, System.nanoTime() - start);
-                return;
+                written = true;
             } catch (DuplicatesException e) {
                 left = tries < TRIES ? withoutDuplicates(ops) : failed(ops, Database.failed("persisting", e));
             } catch (CommitUnknownException e) {
@@ -548,17 +591,25 @@ final class GroupWriter {
                                     e));
                 } else if (committed) {
                     tried.values().forEach(books::committed);
-                    completed(ops, System.nanoTime() - start);
-                    return;
+                    written = true;
                 } else if (tries >= TRIES) {
                     left = failed(ops, Database.failed("persisting", e));
                 }
             } catch (SQLException e) {
                 left = ops.size() > 1 && !Dialect.isConnectionLost(e) && !Dialect.isTransient(e)
-                        ? oneByOne(ops, e)
+                        ? oneByOne(ops, Database.failed("writing", e))
                         : failed(ops, Database.failed("writing", e));
             } catch (BatchPersistenceException e) {
                 left = failed(ops, e);
+            } catch (RuntimeException | Error e) { // nothing has been committed
+                if (ops.size() == 1) {
+                    throw e;
+                }
+                left = oneByOne(ops, failure(e));
+            }
+            if (written) {
+                completed(ops, System.nanoTime() - start);
+                return;
             }
         }
     }
@@ -567,15 +618,20 @@ final class GroupWriter {
      * One of them is to blame, and the others shall not suffer for it. But if one after the other fails only after a long time, it
      * is the database, or somebody who has something locked that all of them need: then the rest need not wait for that, too.
      */
-    private List<Op<?>> oneByOne(List<Op<?>> ops, SQLException failure) {
+    private List<Op<?>> oneByOne(List<Op<?>> ops, RuntimeException failure) {
         long wasted = 0;
         for (Op<?> op : ops) {
             if (wasted > TimeUnit.SECONDS.toNanos(database.timeoutSeconds())) {
-                op.fail(Database.failed("writing", failure));
+                op.fail(failure);
                 continue;
             }
             long start = database.tick();
-            writeDistinct(List.of(op));
+            List<Op<?>> alone = List.of(op);
+            try {
+                writeDistinct(alone);
+            } catch (RuntimeException | Error e) {
+                fail(alone, e);
+            }
             if (op.done.isCompletedExceptionally()) {
                 wasted += database.tick() - start;
             }
@@ -596,7 +652,11 @@ final class GroupWriter {
                 batches++;
                 bytes += op.bytes();
             } else if (op instanceof Mark mark) {
-                mark.committed(books);
+                try {
+                    mark.committed(books);
+                } catch (RuntimeException | Error e) {
+                    Database.logged(e);
+                }
             }
         }
         if (batches > 0) {
@@ -609,7 +669,9 @@ final class GroupWriter {
                     0,
                     0);
         }
-        ops.forEach(Op::complete);
+        for (Op<?> op : ops) {
+            end(op, op::complete);
+        }
     }
 
     private void apply(Tx tx, long me, List<Op<?>> ops, Changes changes) throws SQLException {
@@ -639,7 +701,7 @@ final class GroupWriter {
         Set<String> ids = ids(marks);
         Map<String, Row> rows = rows(tx.all(
                 "DELETE FROM {p}batch WHERE batch_id IN " + Tx.in(ids) + " AND (state <> 1 OR owner = ?) RETURNING "
-                        + Row.COLUMNS,
+                        + Row.WITHOUT_FAILURES,
                 Row::of,
                 Tx.values(ids, me)));
         for (Mark mark : marks) {

@@ -4,7 +4,6 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.SingleLine;
-import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -18,6 +17,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
@@ -88,19 +88,34 @@ final class Instance {
 
     private volatile long lastBeat;
     private volatile int alive;
-    private long sweepsFrom = Long.MIN_VALUE;
+    private volatile long sweepsFrom = Long.MIN_VALUE;
 
-    // ---- the thread ------------------------------------------------------------------------------
+    // ---- the threads -----------------------------------------------------------------------------
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition left = lock.newCondition();
     private volatile boolean leaving;
-    private @Nullable Thread thread;
+    /** Nothing but the sign of life: what else there is to do can take as long as somebody's backlog is large. */
+    private final Worker lease;
+    /** The rest. */
+    private final Worker upkeep;
+
+    private boolean lookedAfter;
 
     Instance(Database database, Books books) {
         this.database = database;
         this.books = books;
         this.leaseMillis = database.options().lease().toMillis();
+        this.lease = new Worker(
+                database.threads(),
+                "batch-persistence-jdbc-lease",
+                this::renewNext,
+                e -> log.debug("A sign of life failed; the next one is soon", e));
+        this.upkeep = new Worker(
+                database.threads(),
+                "batch-persistence-jdbc-upkeep",
+                this::lookAfterNext,
+                e -> log.debug("Looking after other instances failed; it is tried again soon", e));
     }
 
     /** When any instance was last alive before this one was opened; {@code null} if there was none. */
@@ -262,7 +277,8 @@ final class Instance {
             lastUsed = database.shownOrNull(database.read(
                     tx -> tx.one("SELECT seen_at FROM {p}instance ORDER BY seen_at DESC LIMIT 1", Reader.LONG)));
             takeNewNumber(0);
-            beat();
+            renew();
+            books.refreshIfOld(); // before anybody asks whether there is room
         } catch (SQLException e) {
             database.problem(Dialect.message(e));
         }
@@ -283,12 +299,12 @@ final class Instance {
                     leaseMillis));
             lastBeat = database.tick();
             if (old != 0) {
+                books.changed();
                 log.warn(
                         "The lease of this instance ended while it gave no sign of life: what it had in flight has been given to the"
                                 + " others, marks of it change nothing. It goes on as number {} instead of {}",
                         number,
                         old);
-                books.changed();
             }
         } finally {
             taking.unlock();
@@ -299,25 +315,39 @@ final class Instance {
 
     void start() {
         come();
-        if (!database.isLive()) {
-            return;
+        if (database.isLive()) {
+            lease.start();
+            upkeep.start();
+        } else {
+            database.call("looking after other instances", () -> {
+                lookAfter();
+                return null;
+            });
         }
-        Thread started = new Thread(this::live, "batch-persistence-jdbc-lease");
-        started.setDaemon(true);
-        thread = started;
-        started.start();
     }
 
-    private void live() {
-        while (awaitNextBeat()) {
-            try {
-                beat();
-            } catch (SQLException | RuntimeException e) {
-                log.debug("A sign of life failed; the next one is soon", e);
-            } catch (OutOfMemoryError e) {
-                Thread.onSpinWait(); // somebody else is told, too; signs of life must go on
-            }
+    /** The thread that does not run although it should; {@code null} if all is well. */
+    @Nullable
+    String problem() {
+        String problem = lease.problem();
+        return problem == null ? upkeep.problem() : problem;
+    }
+
+    private boolean renewNext() throws SQLException {
+        if (!awaitNextBeat()) {
+            return false;
         }
+        renew();
+        return true;
+    }
+
+    private boolean lookAfterNext() throws SQLException {
+        if (lookedAfter && !awaitNextBeat()) {
+            return false;
+        }
+        lookedAfter = true;
+        lookAfter();
+        return true;
     }
 
     private boolean awaitNextBeat() {
@@ -341,6 +371,12 @@ final class Instance {
 
     /** Gives a sign of life, and looks after those that give none any more. For one thread at a time. */
     void beat() throws SQLException {
+        renew();
+        lookAfter();
+    }
+
+    /** Gives a sign of life. Takes the same time whatever there is to do. */
+    private void renew() throws SQLException {
         if (number == 0) {
             come();
             return;
@@ -361,20 +397,27 @@ final class Instance {
         }
         lastBeat = tick;
         database.compareClocks();
-        giveBackLostClaims();
-        foldParts();
-        if (tick >= sweepsFrom) {
-            sweep();
-        }
-        giveBackOfGone();
         Integer counted = database.read(tx -> tx.one(
                 "SELECT COUNT(*) FROM {p}instance WHERE gone_at IS NULL AND lease_until >= {now}",
                 row -> row.getInt(1)));
         alive = counted == null ? 0 : counted;
-        database.write(tx -> tx.update(
-                "DELETE FROM {p}instance WHERE gone_at < {now} - ? AND id < ?", DAY_MILLIS, me)); // newest stays
-        books.refreshIfOld();
         database.ready();
+    }
+
+    /** Looks after what others have left, and keeps the books. Stops between two transactions when this instance leaves. */
+    private void lookAfter() throws SQLException {
+        if (number == 0) {
+            return;
+        }
+        giveBackLostClaims();
+        foldParts();
+        if (database.tick() >= sweepsFrom) {
+            sweep();
+        }
+        giveBackOfGone();
+        database.write(tx -> tx.update(
+                "DELETE FROM {p}instance WHERE gone_at < {now} - ? AND id < ?", DAY_MILLIS, number)); // newest stays
+        books.refreshIfOld();
     }
 
     private void giveBackLostClaims() throws SQLException {
@@ -384,7 +427,8 @@ final class Instance {
                     tx,
                     changes,
                     tx.all(
-                            "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE state = 1 AND owner = ? AND fence = ?"
+                            "SELECT " + Row.WITHOUT_FAILURES
+                                    + " FROM {p}batch WHERE state = 1 AND owner = ? AND fence = ?"
                                     + (only.isEmpty() ? "" : " AND seq = ?") + " ORDER BY seq FOR UPDATE",
                             Row::of,
                             Tx.values(me, claim.fence(), only))));
@@ -395,22 +439,25 @@ final class Instance {
     /** Those of business transactions that have been committed are added to the counters that everything is added to. */
     private void foldParts() throws SQLException {
         if (parts.get() > 0) {
-            write((tx, me, changes) -> {
-                foldParts(tx, changes, me);
-                return null;
-            });
+            int folded;
+            do {
+                folded = write((tx, me, changes) -> fold(tx, changes, "part > 0", me, AT_ONCE));
+            } while (folded == AT_ONCE && !leaving);
         }
-        Long late = database.read(tx -> tx.one(
-                "SELECT c.part FROM {p}counter c JOIN {p}instance i ON i.id = c.instance WHERE i.gone_at IS NOT NULL",
+        List<Long> late = database.read(tx -> tx.all(
+                "SELECT DISTINCT c.instance FROM {p}counter c JOIN {p}instance i ON i.id = c.instance"
+                        + " WHERE i.gone_at IS NOT NULL",
                 Reader.LONG));
-        if (late != null) {
-            asNobody((tx, changes) -> {
-                for (Long gone : tx.all("SELECT id FROM {p}instance WHERE gone_at IS NOT NULL", Reader.LONG)) {
-                    foldAll(tx, changes, gone);
-                }
-                return 0;
-            });
+        for (Long gone : late) {
+            foldRestOf(gone, () -> leaving);
         }
+    }
+
+    private void foldRestOf(long gone, BooleanSupplier stops) throws SQLException {
+        int folded;
+        do {
+            folded = asNobody((tx, changes) -> fold(tx, changes, "1 = 1", gone, AT_ONCE));
+        } while (folded == AT_ONCE && !stops.getAsBoolean());
     }
 
     private void sweep() throws SQLException {
@@ -430,7 +477,7 @@ final class Instance {
                     return 0;
                 }
                 tx.update("UPDATE {p}instance SET gone_at = {now} WHERE id = ?", id);
-                foldAll(tx, changes, id);
+                foldMain(tx, changes, id);
                 tx.afterCommit(() -> log.warn(
                         "Instance {} has given no sign of life for {} ms: what it had in flight is given back",
                         id,
@@ -443,30 +490,31 @@ final class Instance {
     @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
     private record Counter(String collectorType, long part, long[] counts) {}
 
+    /** Without these an instance writes nothing any more. Those of business transactions are left for later: they may be many. */
+    private static void foldMain(Tx tx, Changes changes, long instance) throws SQLException {
+        fold(tx, changes, "part <= 0", instance, Integer.MAX_VALUE);
+    }
+
     /**
-     * Moves counters into those that the transaction writes. But for those that are locked, by a business transaction that has not
-     * ended, or one that its instance was frozen in: nobody waits for them, they are moved later.
+     * Moves some counters into those that the transaction writes. But for those that are locked, by a business transaction that has
+     * not ended, or one that its instance was frozen in: nobody waits for them, they are moved later.
+     *
+     * @return how many
      */
-    private static void foldAll(Tx tx, Changes changes, long instance) throws SQLException {
-        fold(tx, changes, "", instance);
-    }
-
-    private static void foldParts(Tx tx, Changes changes, long instance) throws SQLException {
-        fold(tx, changes, " AND part > 0", instance);
-    }
-
-    private static void fold(Tx tx, Changes changes, String which, long instance) throws SQLException {
+    private static int fold(Tx tx, Changes changes, String which, long instance, int max) throws SQLException {
         List<Counter> counters = tx.all(
-                "SELECT * FROM {p}counter WHERE instance = ?" + which
-                        + " ORDER BY collector_type, part FOR UPDATE SKIP LOCKED",
+                "SELECT * FROM {p}counter WHERE instance = ? AND " + which
+                        + " ORDER BY part, collector_type LIMIT ? FOR UPDATE SKIP LOCKED",
                 row -> new Counter(row.getString("collector_type"), row.getLong("part"), Books.counts(row)),
-                instance);
+                instance,
+                max);
         List<@Nullable Object[]> keys = new ArrayList<>(counters.size());
         for (Counter counter : counters) {
             changes.add(Texts.unescape(counter.collectorType()), counter.counts());
             keys.add(new @Nullable Object[] {instance, counter.collectorType(), counter.part()});
         }
         tx.updates("DELETE FROM {p}counter WHERE instance = ? AND collector_type = ? AND part = ?", keys);
+        return counters.size();
     }
 
     private void giveBackOfGone() throws SQLException {
@@ -476,23 +524,23 @@ final class Instance {
                         + " WHERE b.state = 1 AND b.owner = i.id ORDER BY b.due_at LIMIT 1) IS NOT NULL",
                 Reader.LONG));
         for (Long gone : left) {
-            giveBackAllOf(gone);
+            giveBackAllOf(gone, () -> leaving);
         }
     }
 
-    private void giveBackAllOf(long gone) throws SQLException {
+    private void giveBackAllOf(long gone, BooleanSupplier stops) throws SQLException {
         int given;
         do {
             given = asNobody((tx, changes) -> giveBack(
                     tx,
                     changes,
                     tx.all(
-                            "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE state = 1 AND owner = ?"
+                            "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE state = 1 AND owner = ?"
                                     + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED",
                             Row::of,
                             gone,
                             AT_ONCE)));
-        } while (given == AT_ONCE);
+        } while (given == AT_ONCE && !stops.getAsBoolean());
     }
 
     /** They are pending and due at once; no attempt is noted. */
@@ -555,7 +603,7 @@ final class Instance {
         } finally {
             lock.unlock();
         }
-        joinThread();
+        joinThreads();
         long me = number;
         if (me == 0) {
             return;
@@ -565,19 +613,21 @@ final class Instance {
                 int ended = tx.update(
                         "UPDATE {p}instance SET gone_at = {now}, seen_at = {now} WHERE id = ? AND gone_at IS NULL", me);
                 if (ended > 0) {
-                    foldAll(tx, changes, me);
+                    foldMain(tx, changes, me);
                 }
                 return ended;
             });
-            giveBackAllOf(me);
+            foldRestOf(me, () -> false);
+            giveBackAllOf(me, () -> false);
         } catch (SQLException | BatchPersistenceException e) {
             log.warn("What is in flight could not be given back; others get it when the lease has ended", e);
         }
     }
 
-    private void joinThread() {
-        Thread running = thread;
-        if (running != null && Threads.join(running)) {
+    private void joinThreads() {
+        boolean interrupted = lease.join();
+        interrupted |= upkeep.join();
+        if (interrupted) {
             Thread.currentThread().interrupt();
         }
     }

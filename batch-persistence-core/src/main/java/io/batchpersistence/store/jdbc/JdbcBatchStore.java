@@ -102,7 +102,7 @@ public final class JdbcBatchStore implements BatchStore {
     /**
      * Opens a store. Succeeds whether the database can be reached or not.
      *
-     * @param dataSource where connections come from; a pool, with at least three of them for the store
+     * @param dataSource where connections come from; a pool, with at least four of them for the store
      * @param options the options
      * @return the store
      */
@@ -113,10 +113,15 @@ public final class JdbcBatchStore implements BatchStore {
     static JdbcBatchStore open(DataSource dataSource, JdbcStoreOptions options, Database.Seams seams) {
         JdbcBatchStore store = new JdbcBatchStore(dataSource, options, seams);
         boolean interrupted = Thread.interrupted();
+        boolean started = false;
         try {
-            store.instance.start();
             store.writer.start();
+            store.instance.start();
+            started = true;
         } finally {
+            if (!started) {
+                store.close(); // a thread could not be made: the others must not go on without it
+            }
             if (interrupted) {
                 Thread.currentThread().interrupt();
             }
@@ -204,10 +209,14 @@ public final class JdbcBatchStore implements BatchStore {
 
     // ---- for the fallback ------------------------------------------------------------------------
 
-    /** Why the database can't be used; {@code null} if it can, as far as is known. Costs nothing. */
+    /** Why the store can't be used; {@code null} if it can, as far as is known. Costs nothing. */
     @Nullable
     String problem() {
-        return database.problem();
+        String gone = writer.problem();
+        if (gone == null) {
+            gone = instance.problem();
+        }
+        return gone == null ? database.problem() : gone;
     }
 
     /** Whether the calling thread is the one that writes, which must not wait for {@link #adopt}. */
@@ -278,17 +287,17 @@ public final class JdbcBatchStore implements BatchStore {
             return List.of();
         }
         long lease = Database.between(now, leaseUntil);
-        List<Taken> taken;
+        List<Taken> taken = null;
         try {
             taken = database.call("claiming", () -> claims.take(collectorType, order, lease, max));
-        } catch (BatchPersistenceException e) {
-            leaseEnds(leaseUntil); // it may be done all the same, and as late as after the next sign of life
-            throw e;
+        } finally {
+            if (taken == null || !taken.isEmpty()) {
+                leaseEnds(leaseUntil); // if it failed, it may be done all the same, and late
+            }
         }
         if (taken.isEmpty()) {
             return List.of();
         }
-        leaseEnds(leaseUntil);
         List<Claim> read = new ArrayList<>(taken.size());
         boolean all = false;
         try {
@@ -603,36 +612,95 @@ public final class JdbcBatchStore implements BatchStore {
         void change(Tx tx, List<Row> rows, Changes changes, long before) throws SQLException;
     }
 
-    /** Does it to those that are still in such a state. */
+    private record Found(long seq, @Nullable String reason) {}
+
+    /**
+     * Does it to those that are meant, a page at a time: they may be more than there is memory for. What is persisted meanwhile is not
+     * meant.
+     */
     private long changeAll(BatchSelector selector, ChangeOfRows change) throws SQLException {
-        List<Long> seqs = select(selector, Row.COLUMNS, Row::of, row -> row).stream()
-                .map(Row::seq)
-                .toList();
-        Set<BatchState> states = selector.states();
-        long changed = 0;
-        for (int from = 0; from < seqs.size(); from += AT_ONCE) {
-            List<Long> some = seqs.subList(from, Math.min(from + AT_ONCE, seqs.size()));
-            long before = changed;
-            changed += instance.write((tx, me, changes) -> {
-                List<Row> rows = tx
-                        .all(
-                                "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE seq IN " + Tx.in(some) + " ORDER BY seq"
-                                        + direction(selector.order()) + " FOR UPDATE",
-                                Row::of,
-                                Tx.values(some))
-                        .stream()
-                        .filter(row -> states.isEmpty() || states.contains(row.state()))
-                        .toList();
-                if (!rows.isEmpty()) {
-                    change.change(tx, rows, changes, before);
-                }
-                return rows.size();
-            });
+        if (!selector.ids().isEmpty()) {
+            return changeEach(
+                    selector, change); // the caller has all of the ids in memory, so there is room for their numbers
         }
-        if (changed > 0) {
+        instance.number();
+        Long last = database.read(tx -> tx.one("SELECT MAX(seq) FROM {p}batch", Reader.LONG));
+        Conditions all = new Conditions(selector).and("seq <= ?", last == null ? 0L : last);
+        long changed = 0;
+        Conditions page = all;
+        while (page != null && changed < selector.limit()) {
+            Conditions conditions = page;
+            List<Found> found = database.read(tx -> tx.all(
+                    "SELECT seq, " + (all.reason == null ? "NULL AS reason" : "reason") + " FROM {p}batch WHERE "
+                            + conditions.sql + " ORDER BY seq" + direction(selector.order()) + " LIMIT ?",
+                    row -> new Found(row.getLong(1), Texts.unescapeOrNull(row.getString(2))),
+                    Tx.values(conditions.values, AT_ONCE)));
+            List<Long> some = found.stream()
+                    .filter(each -> all.matchesReason(each.reason()))
+                    .limit(selector.limit() - changed)
+                    .map(Found::seq)
+                    .toList();
+            changed += changeSome(selector, some, changed, change);
+            page = found.size() < AT_ONCE
+                    ? null
+                    : all.copy()
+                            .behind(
+                                    selector.order(),
+                                    found.get(found.size() - 1).seq());
+        }
+        return changed(changed);
+    }
+
+    private long changeEach(BatchSelector selector, ChangeOfRows change) throws SQLException {
+        List<String> ids = List.copyOf(selector.ids());
+        String columns = selector.failureReasonPattern() == null ? Row.WITHOUT_FAILURES : Row.COLUMNS;
+        List<Long> seqs = new ArrayList<>();
+        for (int from = 0; from < ids.size(); from += AT_ONCE) {
+            List<String> some = ids.subList(from, Math.min(from + AT_ONCE, ids.size()));
+            for (Row row : select(selector.ids(some.toArray(String[]::new)), columns, Row::of, row -> row)) {
+                seqs.add(row.seq());
+            }
+        }
+        Comparator<Long> oldestFirst = Comparator.naturalOrder();
+        seqs.sort(selector.order() == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed());
+        int wanted = Math.min(seqs.size(), selector.limit());
+        long changed = 0;
+        for (int from = 0; from < wanted; from += AT_ONCE) {
+            List<Long> some = seqs.subList(from, Math.min(from + AT_ONCE, wanted));
+            changed += changeSome(selector, some, changed, change);
+        }
+        return changed(changed);
+    }
+
+    /** Does it to those that are still in such a state. */
+    private int changeSome(BatchSelector selector, List<Long> some, long before, ChangeOfRows change)
+            throws SQLException {
+        if (some.isEmpty()) {
+            return 0;
+        }
+        Set<BatchState> states = selector.states();
+        return instance.write((tx, me, changes) -> {
+            List<Row> rows = tx
+                    .all(
+                            "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE seq IN " + Tx.in(some)
+                                    + " ORDER BY seq" + direction(selector.order()) + " FOR UPDATE",
+                            Row::of,
+                            Tx.values(some))
+                    .stream()
+                    .filter(row -> states.isEmpty() || states.contains(row.state()))
+                    .toList();
+            if (!rows.isEmpty()) {
+                change.change(tx, rows, changes, before);
+            }
+            return rows.size();
+        });
+    }
+
+    private long changed(long count) {
+        if (count > 0) {
             books.changed();
         }
-        return changed;
+        return count;
     }
 
     private static List<Long> seqs(List<Row> rows) {
@@ -1041,7 +1109,7 @@ public final class JdbcBatchStore implements BatchStore {
                 options.maxBatches(),
                 bytes,
                 options.maxBytes(),
-                database.problem(),
+                problem(),
                 writer.writes(),
                 instance.status(),
                 null);

@@ -49,6 +49,13 @@ record Row(
             "seq, batch_id, collector_type, state, owner, fence, created_at, due_at, last_attempt,"
                     + " retry_count, reason, earlier_failures, entry_count, bytes";
 
+    /**
+     * Without what it failed with, which can be thousands of characters a row: for those who change many rows and show none of
+     * them.
+     */
+    static final String WITHOUT_FAILURES =
+            COLUMNS.replace(" reason, earlier_failures,", " NULL AS reason, '' AS earlier_failures,");
+
     /** What a summary needs. */
     static final String WITH_HEADER = COLUMNS + ", header";
 

@@ -32,13 +32,19 @@ final class Tx {
         this.timeoutSeconds = timeoutSeconds;
     }
 
-    /** Something to be done if, and after, the transaction is committed. */
+    /** Something to be done if, and after, the transaction is committed. What it throws changes nothing any more. */
     void afterCommit(Runnable action) {
         afterCommit.add(action);
     }
 
     void committed() {
-        afterCommit.forEach(Runnable::run);
+        for (Runnable action : afterCommit) {
+            try {
+                action.run();
+            } catch (RuntimeException | Error e) {
+                Database.logged(e);
+            }
+        }
     }
 
     /** Rows, all at once: there is always a limit. */

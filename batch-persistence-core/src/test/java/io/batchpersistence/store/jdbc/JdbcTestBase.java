@@ -44,7 +44,8 @@ abstract class JdbcTestBase {
     /** What a store opened with {@link #openFaulty} goes through. */
     FaultyDataSource source;
 
-    private final List<JdbcBatchStore> opened = new ArrayList<>();
+    /** Closed after each test. */
+    final List<JdbcBatchStore> opened = new ArrayList<>();
 
     void on(TestDatabase.Kind kind) {
         database = TestDatabase.of(kind);
