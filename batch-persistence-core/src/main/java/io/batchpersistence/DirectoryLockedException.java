@@ -11,6 +11,7 @@ public final class DirectoryLockedException extends BatchPersistenceException {
 
     private final String directory;
     private final String holder;
+    private final boolean heldByThisProcess;
 
     /**
      * Names the holder.
@@ -25,6 +26,32 @@ public final class DirectoryLockedException extends BatchPersistenceException {
                 null);
         this.directory = directory.toString();
         this.holder = SingleLine.of(holder); // read from a file
+        this.heldByThisProcess = false;
+    }
+
+    private DirectoryLockedException(String holder, Path directory) {
+        super(
+                "the directory " + directory + " is in use by " + holder
+                        + "; close that store before another one opens the directory, or give each a directory of its own",
+                null);
+        this.directory = directory.toString();
+        this.holder = SingleLine.of(holder);
+        this.heldByThisProcess = true;
+    }
+
+    /**
+     * Names a holder in the same process: another application context, another web application of the same container, a store
+     * that was not closed.
+     *
+     * @param directory the directory
+     * @param description process id, host, since when; may be empty
+     * @return an exception that says so
+     */
+    public static DirectoryLockedException heldByThisProcess(Path directory, String description) {
+        return new DirectoryLockedException(
+                "another store of this application, or of another one in the same JVM"
+                        + (description.isBlank() ? "" : " (" + description + ")"),
+                directory);
     }
 
     /**
@@ -43,5 +70,14 @@ public final class DirectoryLockedException extends BatchPersistenceException {
      */
     public String holder() {
         return holder;
+    }
+
+    /**
+     * Whether the holder is in this very process.
+     *
+     * @return {@code false} if it is another process
+     */
+    public boolean isHeldByThisProcess() {
+        return heldByThisProcess;
     }
 }

@@ -4,38 +4,48 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DirectoryLockedException;
 import io.batchpersistence.SingleLine;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
+import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
-import java.nio.file.OpenOption;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.FileTime;
 import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Instant;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.EnumSet;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
  * Keeps a directory for one store. The lock is the operating system's, on a file {@code lock}, so it is gone with the process
- * that held it, however that ended; the text in the file only says who it is. On network file systems it is as good as their
- * locks are.
+ * that held it, however that ended. On network file systems it is as good as their locks are.
+ *
+ * <p>POSIX drops a process's locks on a file when that process closes any descriptor of it, also one that other code has opened
+ * only to read. So this class never closes a descriptor of a lock file that this JVM may hold: it asks a registry of the JVM
+ * first. Other code can't be kept from it, a backup for instance. Therefore the holder takes the lock again now and then
+ * ({@link #used}), and the text in the file, which names the holder, is a fence: whoever gets the lock writes his name there
+ * before he reads anything else, and a holder that finds another name stops for good ({@link #problem}).
  */
 public final class DirectoryLock implements AutoCloseable {
 
@@ -45,38 +55,106 @@ public final class DirectoryLock implements AutoCloseable {
     public static final String FILE = "lock";
 
     /**
-     * Directories held by this process, with the description of the holder. To be asked before the file is touched: closing
-     * any descriptor of a file drops all POSIX locks this process has on it.
+     * Begins the names of the system properties that say what this JVM holds. System properties, because all class loaders see
+     * them: two web applications of one container may each have this library, and share a directory by mistake.
      */
-    private static final ConcurrentMap<Path, String> HELD_HERE = new ConcurrentHashMap<>();
+    private static final String HELD = "io.batchpersistence.lock.";
+
+    /**
+     * Two bytes far behind the text are locked, not the text: locked bytes can't be read on Windows. Two, so that one is held
+     * while the other is taken again.
+     */
+    private static final long LOCKED_AT = 1L << 30;
+
+    private static final int LOCKS = 2;
+
+    /**
+     * Lock files of which another copy of this class in this JVM turned out to have the lock, although the registry did not
+     * say so: closing them would drop it.
+     */
+    private static final ConcurrentMap<Object, RandomAccessFile> NEVER_CLOSED = new ConcurrentHashMap<>();
 
     /** Those of a group may be meant: containers share volumes so. */
     private static final Set<PosixFilePermission> OTHERS = EnumSet.of(
             PosixFilePermission.OTHERS_READ, PosixFilePermission.OTHERS_WRITE, PosixFilePermission.OTHERS_EXECUTE);
 
-    private static final Set<OpenOption> OPTIONS = Set.of(
-            StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS);
+    private static final int MAX_TEXT = 1_000;
 
     private final Path directory;
-    private final FileChannel channel;
-    private final FileLock lock;
-    /** What tells this lock file from any other that may have its name later; {@code null} where files have no such thing. */
-    private final @Nullable Object fileKey;
+    private final Path path;
+    private final InThisJvm registered;
+    private final RandomAccessFile file;
+    private final @Nullable FileLock[] locks;
+    private final byte[] name;
+    /** What tells directory and lock file from any others that may have their names later; {@code null} where files have no such thing. */
+    private final @Nullable Object directoryKey;
 
+    private final @Nullable Object fileKey;
     private final @Nullable Instant lastUsed;
 
-    private DirectoryLock(Path directory, FileChannel channel, FileLock lock, @Nullable Instant lastUsed)
+    /** Held to use the file, which has one position; never while anything else is waited for. */
+    private final ReentrantLock using = new ReentrantLock();
+
+    private boolean closed;
+
+    /** When the lock file was last changed, by us: a look at it tells whether another one has written his name. */
+    private volatile @Nullable FileTime modified;
+
+    private volatile @Nullable String takenOver;
+
+    private DirectoryLock(
+            Path directory,
+            Path path,
+            InThisJvm registered,
+            RandomAccessFile file,
+            @Nullable FileLock[] locks,
+            byte[] name,
+            @Nullable Object fileKey,
+            @Nullable Instant lastUsed)
             throws IOException {
-        this.lastUsed = lastUsed;
         this.directory = directory;
-        this.channel = channel;
-        this.lock = lock;
-        this.fileKey = fileKey(directory);
+        this.path = path;
+        this.registered = registered;
+        this.file = file;
+        this.locks = locks;
+        this.name = name;
+        this.directoryKey = attributes(directory).fileKey();
+        this.fileKey = fileKey;
+        this.lastUsed = lastUsed;
     }
 
-    private static @Nullable Object fileKey(Path directory) throws IOException {
-        return Files.readAttributes(directory.resolve(FILE), BasicFileAttributes.class)
-                .fileKey();
+    /** What one holder has registered, and withdraws. */
+    private static final class InThisJvm {
+        private final Map<String, String> registered = new LinkedHashMap<>();
+        private final Path directory;
+        private final String holder;
+
+        InThisJvm(Path directory, String holder) {
+            this.directory = directory;
+            this.holder = holder;
+        }
+
+        void register(Object key) {
+            String property = HELD + key;
+            Object before = System.getProperties().putIfAbsent(property, holder);
+            if (before != null) {
+                throw inUse(directory, String.valueOf(before));
+            }
+            registered.put(property, holder);
+        }
+
+        void withdraw() {
+            registered.forEach(System.getProperties()::remove);
+        }
+    }
+
+    private static DirectoryLockedException inUse(Path directory, String holder) {
+        return DirectoryLockedException.heldByThisProcess(
+                directory, holder.lines().findFirst().orElse(""));
+    }
+
+    private static BasicFileAttributes attributes(Path path) throws IOException {
+        return Files.readAttributes(path, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
     }
 
     /**
@@ -96,7 +174,7 @@ public final class DirectoryLock implements AutoCloseable {
                             + " for batches is a file; remove it or choose another directory",
                     null);
         }
-        Path key = null;
+        InThisJvm registered = null;
         boolean acquired = false;
         try {
             if (!Files.isDirectory(directory)) { // which may be a link to one
@@ -104,12 +182,9 @@ public final class DirectoryLock implements AutoCloseable {
             }
             Path real = directory.toRealPath();
             String description = description(now);
-            String holder = HELD_HERE.putIfAbsent(real, description);
-            if (holder != null) {
-                throw new DirectoryLockedException(real, "another store of this application (" + holder + ")");
-            }
-            key = real;
-            DirectoryLock lock = lock(real, description);
+            registered = new InThisJvm(real, description);
+            registered.register(real);
+            DirectoryLock lock = lock(real, description, registered);
             lock.used(now);
             acquired = true;
             warnIfOpenToOthers(real);
@@ -122,42 +197,70 @@ public final class DirectoryLock implements AutoCloseable {
                             + "' the right to write there, or choose another directory",
                     e);
         } finally {
-            if (key != null && !acquired) {
-                HELD_HERE.remove(key);
+            if (registered != null && !acquired) {
+                registered.withdraw();
             }
         }
     }
 
-    /** The lock has to be a channel's, and an interrupt would close the channel: it waits until we have it. */
-    private static DirectoryLock lock(Path directory, String description) throws IOException {
-        boolean interrupted = Thread.interrupted();
+    private static DirectoryLock lock(Path directory, String description, InThisJvm registered) throws IOException {
+        Path path = directory.resolve(FILE);
+        Instant lastUsed = null;
         try {
-            return lockUninterrupted(directory, description);
-        } finally {
-            if (interrupted) {
-                Thread.currentThread().interrupt();
+            lastUsed = attributes(path).lastModifiedTime().toInstant();
+        } catch (NoSuchFileException absent) {
+            try {
+                Files.createFile(path, NioDisk.ownersFile());
+            } catch (FileAlreadyExistsException e) {
+                log.trace("Another process made it at the same time", e);
             }
         }
-    }
-
-    private static DirectoryLock lockUninterrupted(Path directory, String description) throws IOException {
-        Path file = directory.resolve(FILE);
-        if (Files.exists(file, LinkOption.NOFOLLOW_LINKS) && !Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)) {
+        BasicFileAttributes attributes = attributes(path);
+        if (!attributes.isRegularFile()) {
             // Not replaced: two processes that did so at once would both believe to have the lock.
-            throw new FileSystemException(file.toString(), null, "is not a regular file; remove it");
+            throw new FileSystemException(path.toString(), null, "is not a regular file; remove it");
         }
-        Instant lastUsed = Files.exists(file) ? Files.getLastModifiedTime(file).toInstant() : null;
-        FileChannel channel = FileChannel.open(file, OPTIONS, NioDisk.ownersFile());
+        Object key = attributes.fileKey();
+        if (key != null) {
+            registered.register(key); // the same file by another name: a hard link in a copy of the directory, a mount
+        }
+        Object neverClosed = key != null ? key : path;
+        RandomAccessFile file = NEVER_CLOSED.remove(neverClosed);
+        if (file == null) {
+            file = new RandomAccessFile(path.toFile(), "rw"); // not a channel, which an interrupt would close
+        }
+        @Nullable FileLock[] locks = new FileLock[LOCKS];
+        boolean done = false;
         try {
-            FileLock lock = channel.tryLock();
-            if (lock == null) {
-                throw new DirectoryLockedException(directory, holder(channel));
+            for (int i = 0; i < LOCKS; i++) {
+                locks[i] = file.getChannel().tryLock(LOCKED_AT + i, 1, false);
+                if (locks[i] == null) {
+                    String holder = read(file).lines().findFirst().orElse("");
+                    throw new DirectoryLockedException(directory, holder.isBlank() ? "another process" : holder);
+                }
             }
-            describe(channel, description);
-            return new DirectoryLock(directory, channel, lock, lastUsed);
-        } catch (IOException | RuntimeException e) {
-            channel.close();
-            throw e;
+            if (!Objects.equals(key, attributes(path).fileKey())) {
+                throw new FileSystemException(
+                        path.toString(), null, "was replaced while it was being locked; start again");
+            }
+            describe(file, description);
+            DirectoryLock lock =
+                    new DirectoryLock(directory, path, registered, file, locks, bytes(file), key, lastUsed);
+            done = true;
+            return lock;
+        } catch (OverlappingFileLockException e) {
+            for (FileLock lock : locks) {
+                if (lock != null) {
+                    lock.release();
+                }
+            }
+            NEVER_CLOSED.put(neverClosed, file);
+            done = true;
+            throw inUse(directory, read(file));
+        } finally {
+            if (!done) {
+                file.close();
+            }
         }
     }
 
@@ -180,22 +283,40 @@ public final class DirectoryLock implements AutoCloseable {
         }
     }
 
-    /** On a full disk there may be no room for it; the store has to open all the same, to be emptied. */
-    private static void describe(FileChannel channel, String description) {
+    /** Written over what is there, for which there is room also on a full disk. If not, the store has to open all the same, to be emptied. */
+    private static void describe(RandomAccessFile file, String description) {
         try {
-            channel.truncate(0);
-            channel.write(ByteBuffer.wrap(description.getBytes(StandardCharsets.UTF_8)), 0);
+            byte[] text = description.getBytes(StandardCharsets.UTF_8);
+            file.seek(0);
+            file.write(text);
+            file.setLength(text.length);
         } catch (IOException e) {
             log.warn("The lock file could not be given the name of its holder: {}", e.toString());
         }
+    }
+
+    private static byte[] bytes(RandomAccessFile file) throws IOException {
+        byte[] text = new byte[MAX_TEXT];
+        file.seek(0);
+        int length = 0;
+        for (int read; length < MAX_TEXT && (read = file.read(text, length, MAX_TEXT - length)) > 0; ) {
+            length += read;
+        }
+        return Arrays.copyOf(text, length);
+    }
+
+    private static String read(RandomAccessFile file) throws IOException {
+        return new String(bytes(file), StandardCharsets.UTF_8);
     }
 
     private static String reason(IOException e) {
         return e instanceof AccessDeniedException ? "access denied" : String.valueOf(e.getMessage());
     }
 
+    /** The second line makes it unlike any other. */
     private static String description(Instant now) {
-        return "process " + ProcessHandle.current().pid() + " on " + host() + " since " + now;
+        return "process " + ProcessHandle.current().pid() + " on " + host() + " since " + now + "\n" + UUID.randomUUID()
+                + "\n";
     }
 
     private static String host() {
@@ -206,26 +327,98 @@ public final class DirectoryLock implements AutoCloseable {
         }
     }
 
-    private static String holder(FileChannel channel) throws IOException {
-        ByteBuffer text = ByteBuffer.allocate(1000);
-        channel.read(text, 0);
-        String holder = StandardCharsets.UTF_8.decode(text.flip()).toString().strip();
-        return holder.isEmpty() ? "another process" : holder;
+    /**
+     * Why nothing may be written: the directory is no longer where it was locked (deleted, moved away, another in its place), or
+     * no longer ours. Cheap: one look at the lock file, as a rule.
+     *
+     * @return in words for a person, with what to do; {@code null} if there is no reason, or it can't be found out
+     */
+    public @Nullable String problem() {
+        String forGood = takenOver;
+        if (forGood != null) {
+            return forGood;
+        }
+        try {
+            BasicFileAttributes found = attributes(path);
+            if (!Objects.equals(fileKey, found.fileKey())) {
+                return isSameDirectory() ? lockReplaced() : notInPlace();
+            }
+            return found.lastModifiedTime().equals(modified) ? null : readName();
+        } catch (NoSuchFileException e) {
+            return isSameDirectory() ? lockDeleted() : notInPlace();
+        } catch (IOException e) {
+            return null; // whoever is about to use it will learn what is wrong
+        }
     }
 
     /**
-     * Whether the directory is still where it was locked: not deleted, not moved away, no other put in its place.
+     * Whether it is known that nothing may be written here any more, whatever happens.
      *
-     * @return {@code true} also if that can't be found out
+     * @return the {@link #problem}
      */
-    public boolean isInPlace() {
+    @Nullable
+    String takenOver() {
+        return takenOver;
+    }
+
+    /** Reads who is named in the file. */
+    private @Nullable String readName() throws IOException {
+        using.lock();
         try {
-            return Objects.equals(fileKey, fileKey(directory));
-        } catch (NoSuchFileException e) {
-            return false;
-        } catch (IOException e) {
-            return true; // whoever is about to use it will learn what is wrong
+            if (closed) {
+                return takenOver;
+            }
+            FileTime before = attributes(path).lastModifiedTime();
+            byte[] found = bytes(file);
+            if (Arrays.equals(found, name)) {
+                modified = before; // if a name is written after that, it is another time
+            } else if (takenOver == null) {
+                takenOver = takenOverBy(new String(found, StandardCharsets.UTF_8));
+                log.error("Nothing is written to {} any more: {}", directory, takenOver);
+            }
+            return takenOver;
+        } finally {
+            using.unlock();
         }
+    }
+
+    private boolean isSameDirectory() {
+        try {
+            return Objects.equals(directoryKey, attributes(directory).fileKey());
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    private String notInPlace() {
+        return "the directory " + directory
+                + " was deleted, moved away or replaced while it was in use; put it back, or restart"
+                + " the application to go on with what is there";
+    }
+
+    private String lockDeleted() {
+        return "the file " + path
+                + " was deleted while it was in use. It keeps other processes out, so nothing is written until"
+                + " the application is restarted, which goes on with what is in the directory. Never delete this file: it is no"
+                + " obstacle to any start, also after a crash";
+    }
+
+    private String lockReplaced() {
+        return "the file " + path
+                + " was deleted or replaced while it was in use, and there is another one: another process may"
+                + " use the directory now, so nothing is written any more. Find out which one (its name is in the file), and"
+                + " restart this application with a directory of its own, or when the other one has ended. Never delete this"
+                + " file: it is no obstacle to any start, also after a crash";
+    }
+
+    private String takenOverBy(String text) {
+        String other = text.lines().findFirst().orElse("");
+        return "the directory " + directory + " was taken over by " + (other.isBlank() ? "another process" : other)
+                + ": the operating system no longer kept it for this process, which happens when the application itself opens"
+                + " and closes the file " + path
+                + " (a backup, a support bundle). Nothing is written here any more, so that the"
+                + " other's batches are safe. Restart this application with a directory of its own, or when the other one has"
+                + " ended; exclude this file from what the application reads";
     }
 
     /**
@@ -238,51 +431,77 @@ public final class DirectoryLock implements AutoCloseable {
     }
 
     /**
-     * Leaves word that the directory is in use, for the next holder. Kept as the time of the lock file's last change; what fails
-     * is no reason to fail.
+     * Leaves word that the directory is in use, for the next holder, and makes sure that it is still this one. Kept as the time
+     * of the lock file's last change; what fails is no reason to fail.
      *
      * @param now the time
      */
     public void used(Instant now) {
-        // By its name, as java.io.File does it: java.nio.file.Files opens the file for that, and closing it drops the
-        // lock.
-        if (isInPlace() && !directory.resolve(FILE).toFile().setLastModified(now.toEpochMilli())) {
-            log.debug("The time of {} could not be set", directory.resolve(FILE));
+        lockAgain();
+        try {
+            // A look at the time of the file is not enough now and then: there are file systems that count in seconds.
+            if (problem() != null || readName() != null) {
+                return;
+            }
+            // By its name, as java.io.File does it: java.nio.file.Files opens the file for that, and closing it drops
+            // the
+            // lock.
+            if (!path.toFile().setLastModified(now.toEpochMilli())) {
+                log.debug("The time of {} could not be set", path);
+            }
+            readName();
+        } catch (IOException e) {
+            log.debug("The file {} could not be read", path, e);
+        }
+    }
+
+    /** Takes the lock once more, in case the operating system has dropped it; one half stays held. What another has stays his. */
+    private void lockAgain() {
+        if (!using.tryLock()) {
+            return; // somebody else looks after it
+        }
+        try {
+            for (int i = 0; i < LOCKS && !closed; i++) {
+                FileLock held = locks[i];
+                locks[i] = null;
+                if (held != null) {
+                    held.release();
+                }
+                locks[i] = file.getChannel().tryLock(LOCKED_AT + i, 1, false);
+                if (locks[i] == null) {
+                    return; // somebody tries to get it; if he does, his name is in the file
+                }
+            }
+        } catch (IOException | OverlappingFileLockException e) {
+            log.debug("The file {} could not be locked again", path, e);
+        } finally {
+            using.unlock();
         }
     }
 
     /**
-     * Something like a file system, limited to a directory that is in place.
+     * Something like a file system, limited to a directory that is in place and ours.
      *
      * @param disk the file system
-     * @return refuses what would go by the name of the directory to another one than was locked, or pretend to be durable in
-     *     one that is deleted
+     * @return refuses what would go by the name of the directory to another one than was locked, pretend to be durable in one
+     *     that is deleted, or write to one that another process has
      */
     public Disk guard(Disk disk) {
         return new GuardedDisk(disk, this);
     }
 
-    /**
-     * Why nothing can be written when it is not {@linkplain #isInPlace in place}.
-     *
-     * @return in words for a person
-     */
-    public String notInPlace() {
-        return "the directory " + directory
-                + " was deleted, moved away or replaced while it was in use; put it back, or restart"
-                + " the application to go on with what is there";
-    }
-
     /** Gives the directory back. */
     @Override
     public void close() {
+        using.lock();
         try {
-            lock.release();
-            channel.close();
+            closed = true;
+            file.close(); // and with it the locks
         } catch (IOException e) {
-            // The process is letting go of it either way; the operating system has the last word.
+            log.debug("The process is letting go of {} either way; the operating system has the last word", path, e);
         } finally {
-            HELD_HERE.remove(directory);
+            using.unlock();
+            registered.withdraw();
         }
     }
 }

@@ -4,9 +4,10 @@ import java.io.IOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
- * A disk for as long as a directory is in place. Names lead elsewhere when it is not, so nothing is created, renamed or deleted
+ * A disk for as long as a directory is in place and ours. Names lead elsewhere when it is not, so nothing is created, renamed or deleted
  * then; open files have no names any more, so a force, which would succeed, fails; and what can't be found may only be away.
  */
 final class GuardedDisk implements Disk {
@@ -20,8 +21,12 @@ final class GuardedDisk implements Disk {
     }
 
     private void check() throws IOException {
-        if (!directory.isInPlace()) {
-            throw new IOException(directory.notInPlace());
+        refuse(directory.problem());
+    }
+
+    private static void refuse(@Nullable String problem) throws IOException {
+        if (problem != null) {
+            throw new IOException(problem);
         }
     }
 
@@ -39,6 +44,7 @@ final class GuardedDisk implements Disk {
 
     @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
+        refuse(directory.takenOver()); // another one changes these files: what looks like damage is none
         try {
             return disk.read(file, offset, length);
         } catch (NoSuchFileException e) {
@@ -97,6 +103,7 @@ final class GuardedDisk implements Disk {
 
         @Override
         public void write(long offset, byte[] bytes, int from, int length) throws IOException {
+            check(); // another process may have the directory, and this file
             file.write(offset, bytes, from, length);
         }
 
@@ -108,6 +115,7 @@ final class GuardedDisk implements Disk {
 
         @Override
         public void truncate(long size) throws IOException {
+            check();
             file.truncate(size);
         }
 

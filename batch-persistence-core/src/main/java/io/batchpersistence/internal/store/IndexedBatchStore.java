@@ -521,6 +521,11 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
+        String notOurs = directoryLock.problem();
+        if (notOurs != null) {
+            // No mark could be written: whoever goes on with what is there would send all of it again.
+            throw new BatchPersistenceException(notOurs, null);
+        }
         List<Row> taken = new ArrayList<>();
         List<Long> fencesTaken = new ArrayList<>();
         List<Instant> dues = new ArrayList<>();
@@ -1277,7 +1282,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public BatchStats stats() {
-        String misplaced = directoryLock.isInPlace() ? null : directoryLock.notInPlace();
+        String notOurs = directoryLock.problem();
         lock.lock();
         try {
             writer.requireOpen();
@@ -1291,7 +1296,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     options.maxBatches(),
                     diskUsage(),
                     options.maxDiskUsage(),
-                    misplaced != null ? misplaced : writer.problem(),
+                    notOurs != null ? notOurs : writer.problem(),
                     writer.writes(measuredDisk));
         } finally {
             lock.unlock();
