@@ -279,6 +279,9 @@ class CrashModelTest {
         private void reopen(MemoryDisk found, Owed owed) {
             disk = found;
             faulty = new FaultyDisk(disk);
+            if (random.nextInt(4) == 0) {
+                openUnreadable();
+            }
             store = open();
             Map<String, Standing> held = check("reopened", owed);
             assertThat(store.stats().problem()).isNull();
@@ -293,6 +296,27 @@ class CrashModelTest {
             ids.clear();
             ids.addAll(held.keySet());
             ids.sort(null);
+        }
+
+        /** What can't be read for a while is there once it can: an opening that is given up, or gets through, changes nothing. */
+        private void openUnreadable() {
+            note("can't be read while opening");
+            campaign.count("openings in which reads failed", 1);
+            if (random.nextBoolean()) {
+                faulty.failSome(random.nextDouble() * 0.5, random, Operation::looks);
+            } else {
+                faulty.failLooks(1 + random.nextInt(30), 1 + random.nextInt(8));
+            }
+            BatchStore opened = null;
+            try {
+                opened = open();
+            } catch (BatchPersistenceException e) {
+                campaign.count("openings given up", 1);
+            }
+            faulty.heal();
+            if (opened != null) {
+                opened.close();
+            }
         }
 
         private Map<String, Standing> check(String when, Owed owed) {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
+import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.Corruption;
@@ -215,6 +216,10 @@ class CrashTest {
             boolean deep,
             String what) {
         campaign.count("states opened", 1);
+        Random random = new Random(what.hashCode());
+        if (random.nextInt(6) == 0) {
+            openUnreadable(campaign, scenario, left, random);
+        }
         List<MemoryDisk> again = new ArrayList<>();
         if (deep) {
             left.beforeChange(() -> again.add(left.copy()));
@@ -236,7 +241,6 @@ class CrashTest {
             left.beforeChange(() -> {});
             store.close();
         }
-        Random random = new Random(what.hashCode());
         for (int i = 0; i < again.size(); i++) {
             if (!Campaign.isLong() && random.nextInt(4) > 0) {
                 continue;
@@ -257,6 +261,23 @@ class CrashTest {
                                     owedAfterPowerCut,
                                     false,
                                     second + ", power cut " + variant[0]++));
+        }
+    }
+
+    /** What can't be read for a while is there once it can: an opening that is given up, or gets through, changes nothing. */
+    private void openUnreadable(Campaign campaign, Scenario scenario, MemoryDisk left, Random random) {
+        campaign.count("openings in which reads failed", 1);
+        FaultyDisk faulty = new FaultyDisk(left);
+        faulty.failLooks(1 + random.nextInt(40), 1 + random.nextInt(8));
+        BatchStore opened = null;
+        try {
+            opened = open(scenario, faulty);
+        } catch (BatchPersistenceException e) {
+            campaign.count("openings given up", 1);
+        }
+        faulty.heal();
+        if (opened != null) {
+            opened.close();
         }
     }
 

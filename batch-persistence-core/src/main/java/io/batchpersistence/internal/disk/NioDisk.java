@@ -81,7 +81,7 @@ public final class NioDisk implements Disk {
         BasicFileAttributes attributes =
                 Files.readAttributes(file, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
         if (!attributes.isRegularFile()) {
-            throw new FileSystemException(file.toString(), null, "is not a regular file, and is left alone");
+            throw new NotRegularFileException(file);
         }
         return attributes;
     }

@@ -21,8 +21,10 @@ import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.MeasuredDisk;
+import io.batchpersistence.internal.disk.OpeningDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -164,19 +166,20 @@ public abstract class IndexedBatchStore implements BatchStore {
         boolean opened = false;
         try {
             this.measuredDisk = new MeasuredDisk(disk);
-            Disk guarded = directoryLock.guard(measuredDisk);
+            OpeningDisk guarded = new OpeningDisk(directoryLock.guard(measuredDisk));
             this.quarantine =
                     new Quarantine(guarded, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
             this.payload = factory.create(guarded, options);
             JournalState state = new JournalState();
             StateJournal journal = StateJournal.read(guarded, options.directory(), state, this::journalDamaged);
             long sequence = StoreLoader.load(options, payload, index, state, quarantine, this::report);
+            guarded.opened();
             this.writer = new StoreWriter(options, payload, journal, index, lock, sequence, this::published);
             this.housekeeper = new Housekeeper(options, payload, index, lock, writer, this::damaged);
             writer.start();
             housekeeper.start();
             opened = true;
-        } catch (IOException e) {
+        } catch (IOException | UncheckedIOException e) {
             throw new BatchPersistenceException(
                     "the batches in " + options.directory().toAbsolutePath() + " can't be read: " + e.getMessage(), e);
         } finally {

@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.UnreadableFileException;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -35,13 +36,15 @@ public interface PayloadLog {
      * as lost.
      *
      * @param disk the file system
-     * @param file one of its files; what can't be read, such as a link, is nobody's
+     * @param file one of its files; what is no file, such as a link, is nobody's
      * @param store the value of {@code batch_persistence.store} with which it is read
      * @throws IOException says what to do
      */
     static void refuseOther(Disk disk, Path file, String store) throws IOException {
         try {
             disk.read(file, 0, 1);
+        } catch (UnreadableFileException e) {
+            throw e;
         } catch (IOException e) {
             return;
         }

@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
+import io.batchpersistence.internal.disk.UnreadableFileException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -131,7 +132,11 @@ final class StateJournal implements AutoCloseable {
         Path snapshot;
     }
 
-    /** Reads what there is, from the newest whole snapshot on. The journal returned is not yet written to. */
+    /**
+     * Reads what there is, from the newest whole snapshot on. The journal returned is not yet written to.
+     *
+     * @throws UnreadableFileException if what a file says can't be known: nothing may be decided without it
+     */
     static StateJournal read(Disk disk, Path directory, JournalState state, Damage damage) throws IOException {
         StateJournal journal = new StateJournal(disk, directory);
         NavigableMap<Long, Files> generations = journal.generations(damage);
@@ -188,7 +193,7 @@ final class StateJournal implements AutoCloseable {
         return generations;
     }
 
-    private boolean hasWholeSnapshot(long number, Files files, Damage damage) {
+    private boolean hasWholeSnapshot(long number, Files files, Damage damage) throws IOException {
         Path path = files.snapshot != null ? files.snapshot : files.log;
         boolean separate = files.snapshot != null;
         if (path == null) {
@@ -207,6 +212,8 @@ final class StateJournal implements AutoCloseable {
                 }
             }
             damage.found(path, 0, frames.size, "its snapshot is damaged; the generation before it is used instead");
+        } catch (UnreadableFileException e) {
+            throw e;
         } catch (IOException e) {
             damage.found(path, 0, 0, "can't be read: " + e);
         }
@@ -214,7 +221,7 @@ final class StateJournal implements AutoCloseable {
         return false;
     }
 
-    private void readFile(Path path, long number, JournalState state, Damage damage) {
+    private void readFile(Path path, long number, JournalState state, Damage damage) throws IOException {
         state.beginFile();
         try {
             Frames frames = new Frames(path, number, usedEnd(path));
@@ -238,6 +245,8 @@ final class StateJournal implements AutoCloseable {
                 // yet.
                 damage.found(path, at, frames.at() - at, frames.isAtEnd() ? "torn tail" : "damaged frames");
             }
+        } catch (UnreadableFileException e) {
+            throw e;
         } catch (IOException e) {
             damage.found(path, 0, 0, "can't be read: " + e);
         }

@@ -2,8 +2,10 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.Corruption;
 import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.disk.UnreadableFileException;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -303,6 +305,8 @@ final class StoreLoader implements PayloadLog.Loading {
     private @Nullable String idAt(Location location) {
         try {
             return payload.header(location).id();
+        } catch (UnreadableFileException e) {
+            throw new UncheckedIOException(e); // without the id a batch that was replaced would be there twice
         } catch (IOException | DamagedPayloadException e) {
             return null; // whoever reads its content will find out
         }

@@ -6,6 +6,7 @@ import io.batchpersistence.codec.BatchLimits;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
+import io.batchpersistence.internal.disk.UnreadableFileException;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.Location;
 import io.batchpersistence.internal.store.PayloadLog;
@@ -74,7 +75,7 @@ final class JsonFileLog implements PayloadLog {
     private record Behind(Location location, Standing standing) {}
 
     /** A document and where it is: there may be copies of it, as equal as can be. */
-    private record Found(JsonBatchFile document, Path path) {
+    private record Found(JsonBatchFile document, Path path, int size) {
         boolean hasNameOfItsId() {
             return JsonBatchFile.name(document.id()).equals(path.getFileName().toString());
         }
@@ -97,6 +98,8 @@ final class JsonFileLog implements PayloadLog {
     @Override
     public void load(Loading loading) throws IOException {
         List<Found> documents = new ArrayList<>();
+        // After all are read: if one can't be, the next opening finds, and counts, all that this one has found.
+        List<Runnable> asides = new ArrayList<>();
         for (Path path : disk.list(options.directory())) {
             String name = path.getFileName().toString();
             if (name.startsWith("batch_") && name.endsWith(".json.tmp")) {
@@ -104,9 +107,14 @@ final class JsonFileLog implements PayloadLog {
             } else if (name.endsWith(".segment")) {
                 PayloadLog.refuseOther(disk, path, "segment");
             } else if (name.startsWith("batch_") && name.endsWith(".json")) {
-                JsonBatchFile document = read(path, loading);
-                if (document != null) {
-                    documents.add(new Found(document, path));
+                try {
+                    documents.add(read(path));
+                } catch (DamagedPayloadException e) {
+                    asides.add(() -> setAside(path, e, loading));
+                } catch (UnreadableFileException e) {
+                    throw e;
+                } catch (IOException e) { // no file, or not there any more
+                    asides.add(() -> setAside(path, e, loading));
                 }
             } else if (LOOKS_LIKE_OURS.matcher(name).matches()) {
                 loading.damaged(
@@ -130,6 +138,7 @@ final class JsonFileLog implements PayloadLog {
                 owners.put(each.document().id(), each);
             }
         }
+        List<Found> withoutNumber = new ArrayList<>();
         for (Found each : documents) {
             JsonBatchFile document = each.document();
             Path path = each.path();
@@ -137,36 +146,40 @@ final class JsonFileLog implements PayloadLog {
             if (owner.document().sequence() != document.sequence() && !each.isGone(loading)) {
                 // No copy, and not where the store would have put it: its id was another one, it must not cost the
                 // owner.
-                setAside(
+                asides.add(() -> setAside(
                         path,
                         "it has the id of " + owner.path().getFileName() + ", to which that belongs",
                         document.collectorType(),
                         document.sequence(),
-                        loading);
-                continue;
+                        loading));
+            } else if (each.isGone(loading)) {
+                leftOver.put(document.sequence(), path.getFileName().toString());
+            } else if (document.sequence() == 0 || names.containsKey(document.sequence())) {
+                withoutNumber.add(each);
+            } else {
+                found(document, path, document.sequence(), each.size(), loading);
             }
-            try {
-                found(document, path, loading);
-            } catch (DamagedPayloadException e) {
-                setAside(path, e, loading); // its entries, which are looked at only where it gets a number
-            } catch (IOException e) {
-                // Left where it is: the next opening may be able to take it.
-                loading.damaged(path, 0, 0, "can't be taken: " + e, null, null, new long[0]);
-            }
+        }
+        asides.forEach(Runnable::run);
+        for (Found each : withoutNumber) {
+            adopt(each, loading);
         }
     }
 
-    private @Nullable JsonBatchFile read(Path path, Loading loading) {
+    private Found read(Path path) throws IOException {
+        long size = disk.size(path);
+        if (size > MAX_DOCUMENT) {
+            throw new DamagedPayloadException(
+                    "it has " + size + " bytes, but a batch can have at most " + MAX_DOCUMENT, null);
+        }
         try {
-            long size = disk.size(path);
-            if (size > MAX_DOCUMENT) {
-                throw new DamagedPayloadException(
-                        "it has " + size + " bytes, but a batch can have at most " + MAX_DOCUMENT, null);
-            }
-            return JsonBatchFile.parse(new DocumentStream(path), options.clock().instant());
-        } catch (DamagedPayloadException | UncheckedIOException | IOException e) {
-            setAside(path, e, loading);
-            return null;
+            return new Found(
+                    JsonBatchFile.parse(
+                            new DocumentStream(path), options.clock().instant()),
+                    path,
+                    (int) size);
+        } catch (UncheckedIOException e) {
+            throw e.getCause(); // the stream's: the bytes were not read, so nothing is known of them
         }
     }
 
@@ -244,19 +257,22 @@ final class JsonFileLog implements PayloadLog {
         }
     }
 
-    private void found(JsonBatchFile document, Path path, Loading loading) throws IOException {
+    /** Put there by a person, or by the program this store takes over from: it gets a number of its own. */
+    private void adopt(Found found, Loading loading) {
+        Path path = found.path();
+        long sequence = loading.newSequence();
+        try {
+            found(found.document(), path, sequence, adopt(path, sequence), loading);
+        } catch (DamagedPayloadException e) {
+            setAside(path, e, loading); // its entries, which are looked at only here
+        } catch (IOException e) {
+            // Left where it is: the next opening may be able to take it.
+            loading.damaged(path, 0, 0, "can't be taken: " + e, null, null, new long[0]);
+        }
+    }
+
+    private void found(JsonBatchFile document, Path path, long sequence, int size, Loading loading) {
         String name = path.getFileName().toString();
-        long sequence = document.sequence();
-        int size = (int) disk.size(path);
-        if (sequence != 0 && loading.isGone(sequence)) {
-            leftOver.put(sequence, name);
-            return;
-        }
-        if (sequence == 0 || names.containsKey(sequence)) {
-            // Put there by a person, or by the program this store takes over from: it gets a number of its own.
-            sequence = loading.newSequence();
-            size = adopt(path, sequence);
-        }
         names.put(sequence, name);
         taken.add(name);
         resized(sequence, size);

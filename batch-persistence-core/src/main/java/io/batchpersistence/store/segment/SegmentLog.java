@@ -5,6 +5,7 @@ import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
+import io.batchpersistence.internal.disk.UnreadableFileException;
 import io.batchpersistence.internal.store.FileNumbers;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.Location;
@@ -211,6 +212,8 @@ final class SegmentLog implements PayloadLog {
                         new long[0]);
             }
         }
+        // After all are read: if one can't be, the next opening finds, and counts, all that this one has found.
+        List<Runnable> repairs = new ArrayList<>();
         long previousSequence = 0;
         for (Map.Entry<Integer, Path> file : files.entrySet()) {
             Segment segment = new Segment(file.getKey(), file.getValue());
@@ -228,15 +231,18 @@ final class SegmentLog implements PayloadLog {
                     continue;
                 }
                 segments.put(segment.number, segment);
-                previousSequence = load(segment, previousSequence, loading);
+                previousSequence = load(segment, previousSequence, loading, repairs);
                 segment.sealed = true;
                 reclaimable |= segment.live == 0;
+            } catch (UnreadableFileException e) {
+                throw e;
             } catch (IOException e) {
-                // Left where it is: the next opening may be able to. What was in it is counted as missing.
+                // No file, or not there any more. What was in it is counted as missing.
                 segments.remove(segment.number);
                 loading.damaged(segment.path, 0, 0, "can't be read: " + e, null, null, new long[0]);
             }
         }
+        repairs.forEach(Runnable::run);
         countUsage();
     }
 
@@ -251,11 +257,12 @@ final class SegmentLog implements PayloadLog {
     }
 
     /** Returns the highest sequence seen. */
-    private long load(Segment segment, long previousSequence, Loading loading) throws IOException {
+    private long load(Segment segment, long previousSequence, Loading loading, List<Runnable> repairs)
+            throws IOException {
         segment.size = disk.size(segment.path);
         List<SegmentIndex.Entry> entries = readIndex(segment);
         if (entries == null) {
-            return scan(segment, previousSequence, loading);
+            return scan(segment, previousSequence, loading, repairs);
         }
         long last = previousSequence;
         for (SegmentIndex.Entry entry : entries) {
@@ -293,7 +300,8 @@ final class SegmentLog implements PayloadLog {
     }
 
     /** Reads all records of a segment that was not sealed, or whose index is damaged, and seals it. */
-    private long scan(Segment segment, long previousSequence, Loading loading) throws IOException {
+    private long scan(Segment segment, long previousSequence, Loading loading, List<Runnable> repairs)
+            throws IOException {
         SegmentScan scan = new SegmentScan(disk, segment.path, segment.number, segment.size);
         // Without room that was reserved and not used; a record that ends in zeros knows its length.
         int end = scan.usedEnd(loading.fileEnd(segment.number));
@@ -345,9 +353,14 @@ final class SegmentLog implements PayloadLog {
             }
         }
         findings.forEach(Runnable::run);
-        if (segment.live > 0 && !repair(segment, index, good) && loading.fileEnd(segment.number) < Long.MAX_VALUE) {
-            fileEnds.put(segment.number, loading.fileEnd(segment.number));
-        }
+        int recordsEnd = good;
+        repairs.add(() -> {
+            if (segment.live > 0
+                    && !repair(segment, index, recordsEnd)
+                    && loading.fileEnd(segment.number) < Long.MAX_VALUE) {
+                fileEnds.put(segment.number, loading.fileEnd(segment.number));
+            }
+        });
         return last;
     }
 

@@ -31,8 +31,14 @@ public final class FaultyDisk implements Disk {
         LIST,
         CLOSE;
 
-        boolean changes() {
+        /** Whether it changes something. */
+        public boolean changes() {
             return compareTo(READ) < 0;
+        }
+
+        /** Whether it only looks at what is there. */
+        public boolean looks() {
+            return this == READ || this == SIZE || this == LIST;
         }
     }
 
@@ -84,6 +90,9 @@ public final class FaultyDisk implements Disk {
     private Predicate<Operation> some = operation -> true;
     private int changes;
     private int failingChange = -1;
+    private int looks;
+    private int firstFailingLook = Integer.MAX_VALUE;
+    private int lastFailingLook = -1;
 
     public FaultyDisk(Disk disk) {
         this.disk = disk;
@@ -114,10 +123,28 @@ public final class FaultyDisk implements Disk {
         return changes;
     }
 
+    /**
+     * Lets some fail of all operations that only look at what is there, counted from here.
+     *
+     * @param first the number of the first one that fails; those before it succeed
+     * @param times how many fail in a row
+     */
+    public synchronized void failLooks(int first, int times) {
+        looks = 0;
+        firstFailingLook = first;
+        lastFailingLook = times > Integer.MAX_VALUE - first ? Integer.MAX_VALUE : first + times - 1;
+    }
+
+    /** How many operations have looked at something since {@link #failLooks}. */
+    public synchronized int looks() {
+        return looks;
+    }
+
     public synchronized void heal() {
         fault = null;
         random = null;
         failingChange = -1;
+        firstFailingLook = Integer.MAX_VALUE;
     }
 
     /** By whoever. */
@@ -162,6 +189,9 @@ public final class FaultyDisk implements Disk {
         }
         if (operation.changes() && ++changes == failingChange) {
             return new Fault(operation, name -> true, "Input/output error").partly(changes * 31 % 700);
+        }
+        if (operation.looks() && ++looks >= firstFailingLook && looks <= lastFailingLook) {
+            return new Fault(operation, name -> true, "Too many open files");
         }
         Fault current = fault;
         if (current == null

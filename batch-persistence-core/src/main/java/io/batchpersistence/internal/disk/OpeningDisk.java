@@ -1,0 +1,108 @@
+package io.batchpersistence.internal.disk;
+
+import io.batchpersistence.SingleLine;
+import java.io.IOException;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import org.slf4j.Logger;
+
+/**
+ * A disk for a store that is being opened: what it decides then, it decides for good, so a read that fails is tried again for a
+ * moment, and ends the opening with an {@link UnreadableFileException} if it goes on failing. A file that is not there, or that
+ * is no file, is neither: that is known, not unknown. After {@link #opened} every call goes straight through.
+ */
+public final class OpeningDisk implements Disk {
+
+    private static final Logger log = SingleLine.logger(OpeningDisk.class);
+
+    /** Pauses between attempts. */
+    private static final int[] PAUSES_MILLIS = {2, 20, 200};
+
+    private final Disk disk;
+    private volatile boolean opening = true;
+
+    /**
+     * For one opening.
+     *
+     * @param disk does all the work
+     */
+    public OpeningDisk(Disk disk) {
+        this.disk = disk;
+    }
+
+    /** The store is open: who reads from now on can wait, and try again. */
+    public void opened() {
+        opening = false;
+    }
+
+    private interface Reading<T> {
+        T read() throws IOException;
+    }
+
+    private <T> T read(Path file, Reading<T> reading) throws IOException {
+        for (int attempt = 0; ; attempt++) {
+            try {
+                return reading.read();
+            } catch (NoSuchFileException | NotRegularFileException e) {
+                throw e;
+            } catch (IOException e) {
+                if (!opening) {
+                    throw e;
+                }
+                if (attempt == PAUSES_MILLIS.length) {
+                    throw new UnreadableFileException(file, e);
+                }
+                log.warn("{} can't be read: {}; it is tried again", file, e.toString());
+                LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(PAUSES_MILLIS[attempt]));
+            }
+        }
+    }
+
+    @Override
+    public byte[] read(Path file, long offset, int length) throws IOException {
+        return read(file, () -> disk.read(file, offset, length));
+    }
+
+    @Override
+    public long size(Path file) throws IOException {
+        return read(file, () -> disk.size(file));
+    }
+
+    @Override
+    public List<Path> list(Path directory) throws IOException {
+        return read(directory, () -> disk.list(directory));
+    }
+
+    @Override
+    public DiskFile create(Path file) throws IOException {
+        return disk.create(file);
+    }
+
+    @Override
+    public DiskFile open(Path file) throws IOException {
+        return disk.open(file);
+    }
+
+    @Override
+    public void createDirectories(Path directory) throws IOException {
+        disk.createDirectories(directory);
+    }
+
+    @Override
+    public void move(Path from, Path to) throws IOException {
+        disk.move(from, to);
+    }
+
+    @Override
+    public void delete(Path file) throws IOException {
+        disk.delete(file);
+    }
+
+    @Override
+    public void forceDirectory(Path directory) throws IOException {
+        disk.forceDirectory(directory);
+    }
+}

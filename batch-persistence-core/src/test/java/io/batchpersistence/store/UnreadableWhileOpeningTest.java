@@ -1,0 +1,203 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * A file that can't be read while a store is opened, because no file descriptor is left or the device reports an error, is not a
+ * damaged file: whatever can't be read then, batches, marks and counters are there once it can.
+ */
+class UnreadableWhileOpeningTest {
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final List<Corruption> reports = new ArrayList<>();
+    /** Of the last opening that succeeded. */
+    private int looks;
+
+    private BatchStore open(StoreKind kind, FaultyDisk disk) {
+        BatchStore store = kind.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .compactionRate(1)
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+        return store;
+    }
+
+    /** Batches in every state, marks in the journal and in its snapshot, segments that are sealed and one that is not. */
+    private MemoryDisk killedStore(StoreKind kind) {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        for (int life = 0; life < 2; life++) {
+            BatchStore store = open(kind, disk);
+            for (int i = 0; i < 8; i++) {
+                String id = "batch " + life + " " + i;
+                store.appendAndWait(GeneratedBatch.of(id, clock.instant(), clock.instant()))
+                        .join();
+                if (i % 4 == 1) {
+                    assertThat(store.delivered(id)).isNotNull();
+                } else if (i % 4 > 1) {
+                    boolean dead = i % 4 == 3;
+                    store.failed(
+                            id,
+                            BatchStore.ANY_FENCE,
+                            "503",
+                            clock.instant(),
+                            (type, retries) -> new Verdict(
+                                    dead, dead ? null : clock.instant().plusSeconds(60), 1));
+                }
+            }
+            if (life == 0) {
+                store.close();
+            } else {
+                store.pause("loki", true); // forces the journal
+                MemoryDisk killed = files.copy();
+                store.close();
+                return killed;
+            }
+        }
+        throw new AssertionError("not reached");
+    }
+
+    private record Seen(List<BatchSummary> batches, Map<String, CollectorStats> stats, List<Long> lost) {}
+
+    private Seen seen(StoreKind kind, FaultyDisk disk) {
+        reports.clear();
+        try (BatchStore store = open(kind, disk)) {
+            looks = disk.looks();
+            disk.heal();
+            return new Seen(
+                    store.list(BatchSelector.all(), clock.instant()),
+                    store.stats().collectors(),
+                    reports.stream().map(Corruption::batches).toList());
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void a_read_that_fails_for_a_moment_changes_nothing(StoreKind kind) {
+        MemoryDisk killed = killedStore(kind);
+        Seen expected = seen(kind, new FaultyDisk(killed.copy()));
+        assertThat(expected.batches()).hasSize(12);
+        for (int number = 1; ; number++) {
+            FaultyDisk disk = new FaultyDisk(killed.copy());
+            disk.failLooks(number, 1);
+            String what = "look " + number + " fails";
+            assertThat(seen(kind, disk)).as(what).isEqualTo(expected);
+            boolean failed = looks >= number;
+            assertThat(seen(kind, disk)).as(what + ", opened again").isEqualTo(expected);
+            if (!failed) {
+                return;
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void while_files_can_not_be_read_the_store_is_not_opened_and_nothing_is_forgotten(StoreKind kind) {
+        MemoryDisk killed = killedStore(kind);
+        Seen expected = seen(kind, new FaultyDisk(killed.copy()));
+        int refused = 0;
+        for (int number = 1; ; number++) {
+            FaultyDisk disk = new FaultyDisk(killed.copy());
+            disk.failLooks(number, Integer.MAX_VALUE);
+            String what = "all looks from " + number + " on fail";
+            try {
+                open(kind, disk).close(); // it had read all it needs
+            } catch (BatchPersistenceException e) {
+                assertThat(e).as(what).hasMessageContaining("Too many open files");
+                refused++;
+            }
+            boolean failed = disk.looks() >= number;
+            disk.heal();
+            assertThat(seen(kind, disk)).as(what + ", opened again").isEqualTo(expected);
+            if (!failed) {
+                assertThat(refused).isGreaterThan(10);
+                return;
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void who_reads_the_refusal_knows_which_file_it_is_and_what_to_do(StoreKind kind) {
+        MemoryDisk killed = killedStore(kind);
+        String name = kind == StoreKind.SEGMENT ? ".segment" : ".json";
+        FaultyDisk disk = new FaultyDisk(killed);
+        disk.fail(Operation.READ, name, "Input/output error");
+        assertThat(catchThrowableOfType(BatchPersistenceException.class, () -> open(kind, disk)))
+                .hasMessageContainingAll(directory.toString(), name, "Input/output error", "start again", "move it");
+        disk.heal();
+        assertThat(seen(kind, disk).batches()).hasSize(12);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void whichever_file_can_not_be_read_what_is_in_it_is_there_once_it_can(StoreKind kind) {
+        MemoryDisk killed = killedStore(kind);
+        Seen expected = seen(kind, new FaultyDisk(killed.copy()));
+        List<Path> files = killed.files();
+        assertThat(files).hasSizeGreaterThan(5);
+        for (Path file : files) {
+            FaultyDisk disk = new FaultyDisk(killed.copy());
+            disk.fail(Operation.READ, file.getFileName().toString(), "Input/output error");
+            try (BatchStore store = open(kind, disk)) {
+                store.reclaim(); // the opening has no need of that file, so it may be deleted
+            } catch (BatchPersistenceException e) {
+                assertThat(e).hasMessageContaining(file.toString());
+            }
+            disk.heal();
+            assertThat(seen(kind, disk)).as(file + " could not be read").isEqualTo(expected);
+        }
+    }
+
+    /** An opening that is given up has neither set it aside nor repaired it. */
+    @ParameterizedTest
+    @EnumSource
+    void damage_found_before_the_file_that_can_not_be_read_is_told_and_counted_by_the_next_opening(StoreKind kind) {
+        MemoryDisk killed = killedStore(kind);
+        List<Path> files = killed.files().stream()
+                .filter(file -> file.toString().endsWith(kind == StoreKind.SEGMENT ? ".segment" : ".json"))
+                .toList();
+        Path first = files.get(0);
+        byte[] bytes = killed.get(first);
+        bytes[kind == StoreKind.SEGMENT ? 100 : 0] ^= 0x55;
+        killed.put(first, Arrays.copyOf(bytes, bytes.length - 8));
+        clock.advance(Duration.ofSeconds(1));
+        Seen expected = seen(kind, new FaultyDisk(killed.copy()));
+        assertThat(expected.lost().stream().mapToLong(Long::longValue).sum()).isPositive();
+
+        FaultyDisk disk = new FaultyDisk(killed);
+        disk.fail(Operation.READ, files.get(files.size() - 1).getFileName().toString(), "Input/output error");
+        assertThat(catchThrowableOfType(BatchPersistenceException.class, () -> open(kind, disk)))
+                .isNotNull();
+        disk.heal();
+        assertThat(seen(kind, disk)).isEqualTo(expected);
+    }
+}
