@@ -19,6 +19,8 @@ import java.util.Objects;
  *     happens now is seen although a backlog drains; 0 with {@link BatchOrder#NEWEST_FIRST}
  * @param outageThreshold transient failures in a row after which the collector is taken to be down, and only probed; 0 for
  *     never
+ * @param maxRetryAfter longest wait that a collector can ask for ({@link RetryAfterException}); a longer wish is taken as this
+ *     one, and logged
  * @param replayAfterOutage whether dead letters that used up their retries are replayed when an outage of the collector ends;
  *     those that it rejected are not
  */
@@ -33,9 +35,10 @@ public record CollectorSettings(
         BatchOrder order,
         double freshShare,
         int outageThreshold,
+        Duration maxRetryAfter,
         boolean replayAfterOutage) {
 
-    /** 5 minutes, 24 hours, 7 days, one at a time, no rate limit, oldest first, outage after 3 failures. */
+    /** 5 minutes, 24 hours, 7 days, one at a time, no rate limit, oldest first, outage after 3 failures, waits of up to an hour. */
     public static final CollectorSettings DEFAULT = new CollectorSettings(
             Duration.ofMinutes(5),
             Duration.ofHours(24),
@@ -47,6 +50,7 @@ public record CollectorSettings(
             BatchOrder.OLDEST_FIRST,
             0,
             3,
+            Duration.ofHours(1),
             false);
 
     /**
@@ -58,6 +62,7 @@ public record CollectorSettings(
         Settings.positive(batchTimeout, "batch timeout");
         Settings.positive(batchTtl, "batch TTL");
         Settings.positive(deadLetterTtl, "dead letter TTL");
+        Settings.positive(maxRetryAfter, "max retry after");
         Objects.requireNonNull(retry, "retry must not be null");
         Objects.requireNonNull(order, "order must not be null");
         if (concurrency < 1) {

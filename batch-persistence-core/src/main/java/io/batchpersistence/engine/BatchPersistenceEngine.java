@@ -869,6 +869,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (lane == null) {
                 return;
             }
+            if (failure.kind() == Kind.RETRY_AFTER && lane.tellsCut(failure.delay())) {
+                log.warn(
+                        "collector '{}' asks to send batch '{}' again after {} only, which is taken as {}, the longest wait that"
+                                + " is honoured (recovery.max_retry_after)",
+                        lane.collectorType,
+                        batchId,
+                        failure.delay(),
+                        lane.honoured(failure.delay()));
+            }
             if (failure.kind() == Kind.PERMANENT) {
                 answered(lane);
             } else if (opened) {

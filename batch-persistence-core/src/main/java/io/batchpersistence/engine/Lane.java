@@ -102,6 +102,8 @@ final class Lane {
     private final Map<String, Integer> wishes = new HashMap<>();
     /** Those of them that had not failed before. */
     private int wishesInARow;
+    /** Whether one of them was cut, and that has been said. */
+    private boolean cutTold;
 
     private @Nullable String lastFailure;
     private boolean unhandled;
@@ -437,6 +439,7 @@ final class Lane {
         failuresInARow = 0;
         wishes.clear();
         wishesInARow = 0;
+        cutTold = false;
         lastFailure = null;
     }
 
@@ -521,10 +524,25 @@ final class Lane {
         tokens = Math.min(tokens, capacity(rampRate));
     }
 
-    /** A collector's wish; cut where the batch would not live to see the end of it, so that no reply can stop a lane for good. */
+    /** A collector's wish; cut so that no reply can stop a lane for good. */
     Duration honoured(Duration wish) {
-        Duration longest = settings.batchTtl();
+        Duration longest = settings.maxRetryAfter();
         return wish.compareTo(longest) <= 0 ? wish : longest;
+    }
+
+    /**
+     * Whether a collector's wish is longer than what is {@link #honoured}, and that is to be said: once until the collector takes a
+     * batch.
+     */
+    boolean tellsCut(Duration wish) {
+        lock.lock();
+        try {
+            boolean tells = !cutTold && wish.compareTo(honoured(wish)) > 0;
+            cutTold |= tells;
+            return tells;
+        } finally {
+            lock.unlock();
+        }
     }
 
     private Instant probeFailed(Permit permit, String batchId, boolean wish, Duration wished, Instant now) {

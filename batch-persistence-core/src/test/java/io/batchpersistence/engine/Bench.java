@@ -157,6 +157,7 @@ final class Bench implements AutoCloseable {
         private BatchOrder order;
         private double freshShare;
         private int outageThreshold;
+        private Duration maxRetryAfter;
         private boolean replayAfterOutage;
 
         private Settings(CollectorSettings from) {
@@ -170,6 +171,7 @@ final class Bench implements AutoCloseable {
             order = from.order();
             freshShare = from.freshShare();
             outageThreshold = from.outageThreshold();
+            maxRetryAfter = from.maxRetryAfter();
             replayAfterOutage = from.replayAfterOutage();
         }
 
@@ -185,6 +187,7 @@ final class Bench implements AutoCloseable {
                     order,
                     freshShare,
                     outageThreshold,
+                    maxRetryAfter,
                     replayAfterOutage);
         }
 
@@ -225,6 +228,11 @@ final class Bench implements AutoCloseable {
 
         Settings outageThreshold(int outageThreshold) {
             this.outageThreshold = outageThreshold;
+            return this;
+        }
+
+        Settings maxRetryAfter(Duration maxRetryAfter) {
+            this.maxRetryAfter = maxRetryAfter;
             return this;
         }
 

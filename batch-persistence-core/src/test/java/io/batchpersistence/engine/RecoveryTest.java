@@ -199,14 +199,41 @@ class RecoveryTest {
     }
 
     @Test
-    void an_absurd_retry_after_does_not_stop_the_lane_for_longer_than_a_batch_lives() {
+    void an_absurd_retry_after_is_bounded_and_told_once() {
+        bench.usual = bench.usual().outageThreshold(1).get();
         bench.sender("loki", batch -> {
             throw new RetryAfterException(Duration.ofSeconds(Long.MAX_VALUE), "come back never");
         });
-        bench.persistDue("a");
+        bench.persistDue("a", "b");
         bench.tick();
         assertThat(bench.summary("a").nextAttemptAt())
-                .isBetween(bench.in(Duration.ofHours(24)), bench.in(Duration.ofHours(27)));
+                .isBetween(bench.in(Duration.ofHours(1)), bench.in(Duration.ofMinutes(66)));
+        assertThat(bench.lane().nextProbeAt()).isEqualTo(bench.in(Duration.ofHours(1)));
+        bench.tickAfter(Duration.ofHours(1));
+        assertThat(bench.sent).containsExactly("a", "b");
+        assertThat(bench.warnings())
+                .filteredOn(line -> line.contains("max_retry_after"))
+                .singleElement()
+                .asString()
+                .contains("loki", "'a'", "PT1H");
+    }
+
+    @Test
+    void how_long_a_collector_may_ask_to_wait_is_a_setting_of_the_collector_and_what_is_not_longer_is_not_told() {
+        bench.settings.put(
+                "patient", bench.usual().maxRetryAfter(Duration.ofHours(3)).get());
+        for (String type : List.of("loki", "patient")) {
+            bench.sender(type, batch -> {
+                throw new RetryAfterException(Duration.ofHours(2), "429");
+            });
+            bench.persist(type, type);
+        }
+        bench.store.reopen(bench.clock.instant());
+        bench.tick();
+        assertThat(bench.summary("loki").nextAttemptAt()).isBefore(bench.in(Duration.ofHours(2)));
+        assertThat(bench.summary("patient").nextAttemptAt())
+                .isBetween(bench.in(Duration.ofHours(2)), bench.in(Duration.ofMinutes(132)));
+        assertThat(bench.warnings()).noneMatch(line -> line.contains("patient"));
     }
 
     @Test

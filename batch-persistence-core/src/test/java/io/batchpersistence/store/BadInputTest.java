@@ -214,6 +214,7 @@ class BadInputTest {
                         ok.order(),
                         0,
                         3,
+                        ok.maxRetryAfter(),
                         false))
                 .hasMessageContaining("batch timeout must be positive");
     }

@@ -79,6 +79,7 @@ class JdbcInstancesKilledIT {
                 BatchOrder.OLDEST_FIRST,
                 0,
                 0,
+                Duration.ofHours(1),
                 false);
 
         private final String name;

@@ -305,6 +305,7 @@ class JdbcOutagesTest extends JdbcTestBase {
             BatchOrder.OLDEST_FIRST,
             0,
             3,
+            Duration.ofHours(1),
             false);
 
     private void rounds(int seconds) {

@@ -64,6 +64,7 @@ class JdbcTurnoverTest {
             BatchOrder.OLDEST_FIRST,
             0,
             0,
+            Duration.ofHours(1),
             false);
 
     private TestDatabase database;

@@ -218,6 +218,7 @@ public record BatchPersistenceProperties(
                 or(ownRecovery.order(), recovery.order()),
                 or(ownRecovery.freshShare(), recovery.freshShare()),
                 or(ownRecovery.outageThreshold(), recovery.outageThreshold()),
+                or(ownRecovery.maxRetryAfter(), recovery.maxRetryAfter()),
                 or(ownRecovery.replayAfterOutage(), recovery.replayAfterOutage()));
     }
 
@@ -385,6 +386,7 @@ public record BatchPersistenceProperties(
      * @param order Which of the due batches of one collector type goes first.
      * @param freshShare Share of the batches sent again that are the newest of those due instead of the oldest, from 0 to 1.
      * @param outageThreshold Failures in a row after which a collector is taken to be down and only probed, 0 for never.
+     * @param maxRetryAfter Longest wait that a collector can ask for. A longer wish is taken as this one, and logged.
      * @param replayAfterOutage Whether dead letters that used up their retries are replayed when an outage of their collector
      *     ends.
      * @param maxThreads Most threads that send at a time, all collector types together. Not used with virtual threads.
@@ -405,6 +407,7 @@ public record BatchPersistenceProperties(
             @DefaultValue("oldest_first") BatchOrder order,
             @DefaultValue("0") double freshShare,
             @DefaultValue("3") int outageThreshold,
+            @DefaultValue("1h") Duration maxRetryAfter,
             @DefaultValue("false") boolean replayAfterOutage,
             @DefaultValue("256") int maxThreads,
             @DefaultValue Set<String> includeCollectorTypes,
@@ -432,7 +435,8 @@ public record BatchPersistenceProperties(
                     maxRate,
                     order,
                     freshShare,
-                    outageThreshold);
+                    outageThreshold,
+                    maxRetryAfter);
             Set<String> both = new HashSet<>(includeCollectorTypes);
             both.retainAll(excludeCollectorTypes);
             if (!both.isEmpty()) {
@@ -581,7 +585,7 @@ public record BatchPersistenceProperties(
                 null,
                 null,
                 null,
-                new CollectorRecovery(null, null, null, null, null, null, null, null, null, null, null));
+                new CollectorRecovery(null, null, null, null, null, null, null, null, null, null, null, null));
 
         // Not in the constructor: only the outer record knows the collector type and the common settings.
         private void check(String type, Duration commonTimeout, Duration commonTtl, Recovery common) {
@@ -609,7 +613,8 @@ public record BatchPersistenceProperties(
                     or(recovery.maxRate, common.maxRate),
                     or(recovery.order, common.order),
                     or(recovery.freshShare, common.freshShare),
-                    or(recovery.outageThreshold, common.outageThreshold));
+                    or(recovery.outageThreshold, common.outageThreshold),
+                    or(recovery.maxRetryAfter, common.maxRetryAfter));
             if (Boolean.TRUE.equals(recovery.enabled) && !common.selects(type)) {
                 throw new InvalidSettingException(
                         key + "recovery.enabled",
@@ -635,6 +640,7 @@ public record BatchPersistenceProperties(
      * @param order Which of the due batches of this collector type goes first.
      * @param freshShare Share of the batches sent again that are the newest of those due instead of the oldest, from 0 to 1.
      * @param outageThreshold Failures in a row after which this collector is taken to be down and only probed, 0 for never.
+     * @param maxRetryAfter Longest wait that this collector can ask for. A longer wish is taken as this one, and logged.
      * @param replayAfterOutage Whether its dead letters that used up their retries are replayed when an outage of this
      *     collector ends.
      */
@@ -649,6 +655,7 @@ public record BatchPersistenceProperties(
             @Nullable BatchOrder order,
             @Nullable Double freshShare,
             @Nullable Integer outageThreshold,
+            @Nullable Duration maxRetryAfter,
             @Nullable Boolean replayAfterOutage) {}
 
     private static <T> T or(@Nullable T value, T other) {
@@ -677,8 +684,10 @@ public record BatchPersistenceProperties(
             double maxRate,
             BatchOrder order,
             double freshShare,
-            int outageThreshold) {
+            int outageThreshold,
+            Duration maxRetryAfter) {
         positive(backoffBase, key + "backoff_base", "1s");
+        positive(maxRetryAfter, key + "max_retry_after", "1h");
         if (!(backoffMultiplier >= 1) || Double.isInfinite(backoffMultiplier)) {
             throw new InvalidSettingException(
                     key + "backoff_multiplier",
