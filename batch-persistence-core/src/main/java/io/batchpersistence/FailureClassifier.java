@@ -8,7 +8,7 @@ import java.time.Duration;
  * a future are taken off before. Thread-safe, quick. If it throws, the failure is taken as transient.
  *
  * <p>When in doubt: transient. A batch misjudged as permanent needs a person to replay it; one misjudged as transient is tried
- * a few times too often.
+ * a few times too often, and while nothing else is sent to its collector, until its TTL is over.
  */
 @FunctionalInterface
 public interface FailureClassifier {
@@ -16,12 +16,25 @@ public interface FailureClassifier {
     /** Everything is transient. */
     FailureClassifier TRANSIENT = failure -> Classification.TRANSIENT;
 
+    /**
+     * What comes from the batch is laid to the batch ({@link Kind#BATCH}): {@link NullPointerException}, {@link
+     * IllegalArgumentException}, and exceptions of Java, Jackson, Spring and Kafka that say that it could not be serialized or is
+     * too large. Everything else is transient.
+     */
+    FailureClassifier DEFAULT = failure -> BatchFaults.isOne(failure) ? Classification.BATCH : Classification.TRANSIENT;
+
     /** What to make of a failure. */
     enum Kind {
         /** The batch could not be sent now; it, or any other, may be sent later. Many in a row are an outage. */
         TRANSIENT,
         /** The collector is there and asks to come back later, with this batch at least. */
         RETRY_AFTER,
+        /**
+         * It lies with this batch and not with the collector: it could not be turned into a request, or the answer is about this very
+         * batch. It is tried again, and a dead letter when its retries are used up, also while the collector is down. However
+         * many there are, they are no outage.
+         */
+        BATCH,
         /** The collector will never take this batch, and may well take others: a dead letter at once. */
         PERMANENT
     }
@@ -36,6 +49,9 @@ public interface FailureClassifier {
 
         /** A failure that may not happen again. */
         public static final Classification TRANSIENT = new Classification(Kind.TRANSIENT, Duration.ZERO);
+
+        /** A failure that lies with the batch, and may not happen again. */
+        public static final Classification BATCH = new Classification(Kind.BATCH, Duration.ZERO);
 
         /** A failure that will always happen again with this batch. */
         public static final Classification PERMANENT = new Classification(Kind.PERMANENT, Duration.ZERO);

@@ -842,7 +842,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         true, null, retryCount); // see replayAfterOutage: its retries are not what it died of
             }
             CollectorSettings settings = lane.settings();
-            Lane.Consequence consequence = lane.failed(permit, batchId, retryCount, failure, now);
+            Lane.Consequence consequence = failure.kind() == Kind.BATCH
+                    ? lane.failedByItself(batchId)
+                    : lane.failed(permit, batchId, retryCount, failure, now);
             opened = consequence.opened();
             int retries = consequence.counts() ? retryCount + 1 : retryCount;
             if (consequence.counts() && retries >= settings.retry().maxRetries()) {
@@ -1844,7 +1846,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private Function<String, @Nullable RecoveryTarget> targets = type -> null;
         private UnaryOperator<Map<String, String>> contexts = context -> context;
         private List<String> excludedGlobs = List.of();
-        private FailureClassifier classifier = FailureClassifier.TRANSIENT;
+        private FailureClassifier classifier = FailureClassifier.DEFAULT;
         private BatchListener listener = new BatchListener() {};
         private int threads = DEFAULT_THREADS;
         private Duration shutdownTimeout = Duration.ofSeconds(30);
@@ -1940,7 +1942,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         /**
          * What exceptions mean.
          *
-         * @param classifier default {@link FailureClassifier#TRANSIENT}
+         * @param classifier default {@link FailureClassifier#DEFAULT}
          * @return this
          */
         public Builder failureClassifier(FailureClassifier classifier) {

@@ -435,6 +435,12 @@ final class Lane {
         return new Ended(outageSince, probesStarted);
     }
 
+    /** A batch could not be sent, which is its own fault: that says nothing about the collector, and costs it a retry. */
+    Consequence failedByItself(String batchId) {
+        forgetProbed(batchId);
+        return new Consequence(true, 0, null, false);
+    }
+
     private void endRow() {
         failuresInARow = 0;
         wishes.clear();

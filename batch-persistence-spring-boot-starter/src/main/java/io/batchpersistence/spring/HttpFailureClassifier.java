@@ -15,7 +15,8 @@ import org.springframework.web.reactive.function.client.WebClientResponseExcepti
 
 /**
  * Knows the answers of HTTP collectors, where Spring's {@code RestClient} (or {@code RestTemplate}) or {@code WebClient} is on
- * the class path. Everything else, I/O errors and timeouts among it, is transient.
+ * the class path. Everything else is as with {@link FailureClassifier#DEFAULT}: a batch that can't be turned into a request has
+ * itself to blame; the rest, I/O errors and timeouts among it, is transient.
  *
  * <table>
  * <caption>What a status means</caption>
@@ -60,7 +61,7 @@ public final class HttpFailureClassifier implements FailureClassifier {
         if (webClient && WebClient.knows(failure)) {
             return WebClient.classify(failure, clock.instant());
         }
-        return Classification.TRANSIENT;
+        return DEFAULT.classify(failure);
     }
 
     private static Classification classify(int status, @Nullable String retryAfter, Instant now) {

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.net.ConnectException;
 import java.net.SocketTimeoutException;
 import java.net.http.HttpTimeoutException;
+import java.nio.channels.UnresolvedAddressException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
@@ -19,11 +20,16 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.springframework.boot.test.context.FilteredClassLoader;
+import org.springframework.core.codec.DecodingException;
+import org.springframework.core.codec.EncodingException;
 import org.springframework.http.HttpHeaders;
 import org.springframework.http.HttpStatusCode;
+import org.springframework.http.converter.HttpMessageConversionException;
+import org.springframework.http.converter.HttpMessageNotWritableException;
 import org.springframework.web.client.HttpClientErrorException;
 import org.springframework.web.client.HttpServerErrorException;
 import org.springframework.web.client.ResourceAccessException;
+import org.springframework.web.client.RestClientException;
 import org.springframework.web.client.RestClientResponseException;
 import org.springframework.web.client.UnknownHttpStatusCodeException;
 import org.springframework.web.reactive.function.client.WebClientResponseException;
@@ -104,6 +110,27 @@ class HttpFailureClassifierTest {
             new ResourceAccessException("I/O error", new IOException()),
             new IllegalStateException("who knows"),
             new OutOfMemoryError()
+        }) {
+            assertThat(classifier.classify(failure)).as(failure.toString()).isEqualTo(Classification.TRANSIENT);
+        }
+    }
+
+    @Test
+    void
+            a_batch_that_can_not_be_turned_into_a_request_has_itself_to_blame_and_an_answer_that_can_not_be_read_has_not() {
+        for (Throwable failure : new Throwable[] {
+            new NullPointerException(),
+            new NumberFormatException("not a port"),
+            new HttpMessageNotWritableException("no converter"),
+            new EncodingException("no encoder"),
+        }) {
+            assertThat(classifier.classify(failure)).as(failure.toString()).isEqualTo(Classification.BATCH);
+        }
+        for (Throwable failure : new Throwable[] {
+            new UnresolvedAddressException(),
+            new HttpMessageConversionException("neither read nor written"),
+            new DecodingException("an answer in HTML"),
+            new RestClientException("failed on the way", new NullPointerException()),
         }) {
             assertThat(classifier.classify(failure)).as(failure.toString()).isEqualTo(Classification.TRANSIENT);
         }

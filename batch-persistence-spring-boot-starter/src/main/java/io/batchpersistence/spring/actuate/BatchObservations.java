@@ -175,7 +175,7 @@ public final class BatchObservations {
         }
         try {
             return switch (classifier.classify(cause).kind()) {
-                case TRANSIENT -> Outcome.FAILED;
+                case TRANSIENT, BATCH -> Outcome.FAILED;
                 case RETRY_AFTER -> Outcome.RETRY_AFTER;
                 case PERMANENT -> Outcome.REJECTED;
             };

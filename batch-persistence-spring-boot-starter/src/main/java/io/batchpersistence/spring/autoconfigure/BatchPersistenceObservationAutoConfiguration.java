@@ -80,7 +80,7 @@ public final class BatchPersistenceObservationAutoConfiguration {
             return new BatchObservations(
                     registry.getIfUnique(() -> ObservationRegistry.NOOP),
                     metrics,
-                    classifier.getIfUnique(() -> FailureClassifier.TRANSIENT),
+                    classifier.getIfUnique(() -> FailureClassifier.DEFAULT),
                     clock.getIfUnique(Clock::systemUTC));
         }
     }
@@ -99,7 +99,7 @@ public final class BatchPersistenceObservationAutoConfiguration {
                 ObjectProvider<Clock> clock) {
             return BatchObservations.withoutMetrics(
                     registry,
-                    classifier.getIfUnique(() -> FailureClassifier.TRANSIENT),
+                    classifier.getIfUnique(() -> FailureClassifier.DEFAULT),
                     clock.getIfUnique(Clock::systemUTC));
         }
     }
