@@ -118,13 +118,13 @@ final class Announcer {
 
     void corrupted(Corruption damage) {
         log.error(
-                "{} damaged bytes at offset {} of {} set aside ({}), {} batches lost; kept for inspection in {}",
+                "{} damaged bytes at {} of {} ({}), {} batches lost{}",
                 damage.length(),
                 damage.offset(),
                 damage.file(),
                 damage.reason(),
                 damage.batches(),
-                damage.quarantinedTo());
+                damage.quarantinedTo() == null ? "" : "; kept for inspection in " + damage.quarantinedTo());
         tell("onCorrupted", () -> listener.onCorrupted(damage));
     }
 

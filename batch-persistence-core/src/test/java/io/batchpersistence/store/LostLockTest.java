@@ -202,6 +202,23 @@ class LostLockTest {
         }
     }
 
+    /** An interrupt closes a channel of whoever is using it, and with it goes the lock. */
+    @ParameterizedTest
+    @EnumSource
+    void an_interrupted_thread_keeps_the_lock(StoreKind kind) throws Exception {
+        Thread.currentThread().interrupt();
+        BatchStore store = open(kind);
+        assertThat(store.stats().problem()).isNull();
+        Path lock = temp.resolve("store").resolve("lock");
+        assertThat(lock.toFile().setLastModified(1_000_000_000_000L)).isTrue();
+        assertThat(store.stats().problem()).as("read, not only looked at").isNull();
+        store.reclaim();
+        assertThat(Thread.interrupted()).isTrue();
+        assertAnotherProcessIsRefused(kind);
+        append(store, "a");
+        store.close();
+    }
+
     @ParameterizedTest
     @EnumSource
     void a_touched_lock_file_is_no_reason_to_stop(StoreKind kind) throws Exception {

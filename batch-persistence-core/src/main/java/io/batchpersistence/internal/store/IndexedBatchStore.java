@@ -234,12 +234,16 @@ public abstract class IndexedBatchStore implements BatchStore {
         Path kept = quarantine.keep(file, offset, length);
         // No batch is lost with it: what it no longer says is sent once more. So it is a log line, not an event.
         log.warn(
-                "State journal {} has {} bytes at {} that can't be used: {}. Batches marked there may be sent once more. Kept in {}",
+                "State journal {} has {} bytes at {} that can't be used: {}. Batches marked there may be sent once more. {}",
                 file,
                 length,
                 offset,
                 reason,
-                kept);
+                kept(kept));
+    }
+
+    private static String kept(@Nullable Path copy) {
+        return copy == null ? "No copy is kept" : "Kept in " + copy;
     }
 
     private @Nullable String idAt(Location location) {
@@ -503,7 +507,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     private void report(Corruption corruption) {
         log.atLevel(corruption.batches() > 0 ? Level.ERROR : Level.WARN)
                 .log(
-                        "Damage in {} at {}, {} bytes: {}. Lost: {} batches of {}{}. Kept in {}",
+                        "Damage in {} at {}, {} bytes: {}. Lost: {} batches of {}{}. {}",
                         corruption.file(),
                         corruption.offset(),
                         corruption.length(),
@@ -511,7 +515,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                         corruption.batches(),
                         corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
                         corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
-                        corruption.quarantinedTo());
+                        kept(corruption.quarantinedTo()));
         corruptions.report(corruption);
     }
 

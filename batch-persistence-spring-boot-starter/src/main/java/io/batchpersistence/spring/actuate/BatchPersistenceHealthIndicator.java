@@ -171,7 +171,7 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
             warnings.add("Batches were lost to damage that was found at " + damage.at() + " in "
                     + SingleLine.of(String.valueOf(damage.what().file()))
                     + ": " + SingleLine.of(damage.what().reason())
-                    + ". See the log for what it hit, and check the disk"
+                    + ". See the log for what it hit, and check the disk that it is on"
                     + (damage.what().quarantinedTo() == null
                             ? "."
                             : "; the damaged bytes are kept in "

@@ -16,6 +16,12 @@ final class StoreNotOpenedException extends BatchPersistenceException implements
     }
 
     private static String action(Path directory, BatchPersistenceException cause) {
+        if (cause instanceof DirectoryLockedException locked && locked.isHeldByThisProcess()) {
+            return "Close the other application context first, or give each a directory of its own with"
+                    + " batch_persistence.directory (environment variable BATCH_PERSISTENCE_DIRECTORY). In tests it is often a"
+                    + " context that Spring keeps in its cache: set the property for each test class, or close the context"
+                    + " with @DirtiesContext. Two web applications of one container need two directories.";
+        }
         if (cause instanceof DirectoryLockedException locked) {
             return "Stop " + locked.holder()
                     + " if it should not run, or give this application a directory of its own with"

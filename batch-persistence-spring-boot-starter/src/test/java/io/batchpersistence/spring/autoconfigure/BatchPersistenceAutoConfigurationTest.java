@@ -698,10 +698,12 @@ class BatchPersistenceAutoConfigurationTest {
             runner().run(second -> {
                 FailureAnalysis analysis = analysis(second.getStartupFailure());
                 assertThat(analysis.getDescription())
-                        .contains(directory.resolve("batches").toString(), "in use by");
-                assertThat(analysis.getAction())
-                        .contains("batch_persistence.directory")
+                        .contains(directory.resolve("batches").toString(), "in use by", "in the same JVM")
                         .contains(String.valueOf(ProcessHandle.current().pid()));
+                assertThat(analysis.getAction())
+                        .contains("batch_persistence.directory", "other application context", "@DirtiesContext")
+                        .as("it is this very process")
+                        .doesNotContain("Stop ");
             });
             first.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
         });
