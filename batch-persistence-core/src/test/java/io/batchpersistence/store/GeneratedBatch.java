@@ -2,6 +2,7 @@ package io.batchpersistence.store;
 
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
+import io.batchpersistence.PersistedBatch;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
@@ -26,6 +27,11 @@ public final class GeneratedBatch {
 
     public static Map<String, String> context(String id) {
         return Map.of("of", id);
+    }
+
+    /** For what it was generated, as its context says. */
+    public static String key(PersistedBatch batch) {
+        return batch.context().getOrDefault("of", batch.id());
     }
 
     public static List<LogEntry> entries(String id) {

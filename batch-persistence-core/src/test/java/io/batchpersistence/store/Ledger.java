@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * What the callers of a store were promised, in the order in which it happened: the small obvious model that a crash is checked
  * against. Every call is noted twice, before it and after it, so that at any moment it is known what is owed, what may be there,
- * and what must be gone. An id is used once. Thread-safe.
+ * and what must be gone. Batches have keys, which are used once, see {@link StoreCalls#id}. Thread-safe.
  */
 final class Ledger {
 

@@ -24,14 +24,30 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
 
     private static final String UNKNOWN = "unknown";
 
+    /** How the batches stand that are held, by their keys. */
     Map<String, Standing> standings() {
+        return standings(held());
+    }
+
+    private static Map<String, Standing> standings(Map<String, PersistedBatch> held) {
         Map<String, Standing> standings = new HashMap<>();
-        for (BatchSummary batch : store.list(BatchSelector.all(), clock.instant())) {
-            Standing before =
-                    standings.put(batch.id(), new Standing(null, batch.state() == BatchState.DEAD, batch.retryCount()));
-            assertThat(before).as(batch.id() + " is there twice").isNull();
-        }
+        held.forEach((key, batch) ->
+                standings.put(key, new Standing(null, batch.state() == BatchState.DEAD, batch.retryCount())));
         return standings;
+    }
+
+    /** What they say of themselves tells which of those that have had the id they are. */
+    private Map<String, PersistedBatch> held() {
+        Map<String, PersistedBatch> held = new HashMap<>();
+        Set<String> ids = new HashSet<>();
+        for (BatchSummary summary : store.list(BatchSelector.all(), clock.instant())) {
+            String id = summary.id();
+            assertThat(ids.add(id)).as(id + " is there once").isTrue();
+            Optional<PersistedBatch> batch = store.find(id);
+            assertThat(batch).as(id + " can be read").isPresent();
+            held.put(GeneratedBatch.key(batch.orElseThrow()), batch.orElseThrow());
+        }
+        return held;
     }
 
     /**
@@ -44,7 +60,8 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
      */
     Map<String, Standing> check(
             Owed owed, Map<String, CollectorStats> carried, long mayBeReported, long mayBeForgotten, String what) {
-        Map<String, Standing> held = standings();
+        Map<String, PersistedBatch> read = held();
+        Map<String, Standing> held = standings(read);
         for (Owed.Batch batch : owed.batches().values()) {
             Standing standing = held.get(batch.id());
             if (standing == null) {
@@ -56,15 +73,13 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
             }
         }
         assertThat(owed.batches().keySet()).as(what).containsAll(held.keySet());
-        for (String id : held.keySet()) {
-            Optional<PersistedBatch> found = store.find(id);
-            assertThat(found).as(what + ": " + id + " can't be read").isPresent();
-            PersistedBatch batch = found.orElseThrow();
-            assertThat(batch.entries().equals(calls.entries(id)))
-                    .as(what + ": " + id)
+        read.forEach((key, batch) -> {
+            assertThat(batch.id()).as(what + ": " + key).isEqualTo(StoreCalls.id(key));
+            assertThat(batch.entries().equals(calls.entries(key)))
+                    .as(what + ": " + key)
                     .isTrue();
-            assertThat(batch.context()).as(what + ": " + id).isEqualTo(GeneratedBatch.context(id));
-        }
+            assertThat(batch.context()).as(what + ": " + key).isEqualTo(GeneratedBatch.context(key));
+        });
         checkBooks(store.stats().collectors(), owed, held.keySet(), carried, mayBeReported, mayBeForgotten, what);
         return held;
     }

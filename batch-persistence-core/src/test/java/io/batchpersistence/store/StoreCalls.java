@@ -22,6 +22,8 @@ import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -37,6 +39,8 @@ final class StoreCalls {
     private final Ledger ledger;
     private final ManualClock clock;
     private final String padding;
+    /** Which batch has an id. */
+    private final ConcurrentMap<String, String> keys = new ConcurrentHashMap<>();
 
     /**
      * Makes it.
@@ -51,7 +55,25 @@ final class StoreCalls {
         this.padding = text.toString();
     }
 
-    /** What the batch of that id consists of. */
+    /**
+     * A key of the ledger names one batch for ever. An id can be used again when its batch has ended: the keys of those that have it
+     * are the id and, behind a #, something to tell them apart.
+     */
+    static String id(String key) {
+        int at = key.indexOf('#');
+        return at < 0 ? key : key.substring(0, at);
+    }
+
+    /** The batch is there. */
+    void held(String key) {
+        keys.put(id(key), key);
+    }
+
+    private String key(String id) {
+        return keys.getOrDefault(id, id);
+    }
+
+    /** What the batch of that key consists of. */
     List<LogEntry> entries(String id) {
         List<LogEntry> entries = new ArrayList<>(GeneratedBatch.entries(id));
         if (!padding.isEmpty()) {
@@ -60,9 +82,10 @@ final class StoreCalls {
         return entries;
     }
 
-    private NewBatch batch(String id, String type) {
+    private NewBatch batch(String key, String type) {
         Instant now = clock.instant();
-        return new NewBatch(id, type, entries(id), GeneratedBatch.context(id), now, now.plus(LEASE));
+        held(key);
+        return new NewBatch(id(key), type, entries(key), GeneratedBatch.context(key), now, now.plus(LEASE));
     }
 
     /** Returns whether it was accepted. */
@@ -114,7 +137,7 @@ final class StoreCalls {
     }
 
     boolean deliver(BatchStore store, String id) {
-        return mark(id, Standing.ended(End.DELIVERED), () -> store.delivered(id));
+        return mark(id, Standing.ended(End.DELIVERED), () -> store.delivered(id(id)));
     }
 
     boolean fail(BatchStore store, String id, boolean dead, String reason) {
@@ -127,7 +150,7 @@ final class StoreCalls {
                 id,
                 after,
                 () -> store.failed(
-                        id,
+                        id(id),
                         fence,
                         reason,
                         now,
@@ -140,7 +163,7 @@ final class StoreCalls {
             if (random.nextBoolean()) {
                 failAgain(store, claim, random.nextInt(4) == 0, "HTTP " + random.nextInt(600));
             } else {
-                deliver(store, claim.batch().id());
+                deliver(store, key(claim.batch().id()));
             }
         }
     }
@@ -157,7 +180,7 @@ final class StoreCalls {
     boolean failAgain(BatchStore store, Claim claim, boolean dead, String reason) {
         return fail(
                 store,
-                claim.batch().id(),
+                key(claim.batch().id()),
                 claim.fence(),
                 new Standing(null, dead, claim.batch().retryCount() + 1),
                 reason);
@@ -175,12 +198,12 @@ final class StoreCalls {
     }
 
     boolean replay(BatchStore store, String id) {
-        BatchSelector one = BatchSelector.all().ids(id);
+        BatchSelector one = BatchSelector.all().ids(id(id));
         return markAndForce(store, id, Standing.NEW, () -> store.replay(one, clock.instant()));
     }
 
     boolean discard(BatchStore store, String id) {
-        BatchSelector one = BatchSelector.all().ids(id);
+        BatchSelector one = BatchSelector.all().ids(id(id));
         return markAndForce(store, id, Standing.ended(End.DISCARDED), () -> store.discard(one, clock.instant()));
     }
 
@@ -203,14 +226,16 @@ final class StoreCalls {
         try {
             Map<String, Integer> markings = new HashMap<>();
             for (BatchSummary batch : store.list(of.states(BatchState.PENDING, BatchState.DEAD), clock.instant())) {
-                markings.put(batch.id(), ledger.marking(batch.id(), Standing.ended(how)));
+                String key = key(batch.id());
+                markings.put(key, ledger.marking(key, Standing.ended(how)));
             }
             for (BatchSummary removed : call.get()) {
-                Integer marking = markings.remove(removed.id());
+                String key = key(removed.id());
+                Integer marking = markings.remove(key);
                 if (marking == null) {
                     throw new AssertionError(removed + " was in flight, or not there at all");
                 }
-                ledger.marked(removed.id(), marking);
+                ledger.marked(key, marking);
             }
             markings.forEach(ledger::notMarked);
         } catch (BatchPersistenceException e) {

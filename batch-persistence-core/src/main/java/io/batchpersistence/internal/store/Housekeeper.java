@@ -74,7 +74,13 @@ final class Housekeeper {
     private void delete(boolean all) {
         deleting.lock();
         try {
-            PayloadLog.Chore deletion = writer.fetchWithPen(() -> payload.nextDeletion(all));
+            PayloadLog.Chore deletion = writer.fetchWithPen(() -> {
+                PayloadLog.Chore next = payload.nextDeletion(all);
+                if (next != null) {
+                    writer.nameFiles();
+                }
+                return next;
+            });
             if (deletion != null && writer.forceBeside()) {
                 deletion.run();
                 writer.withPen(deletion::finish);

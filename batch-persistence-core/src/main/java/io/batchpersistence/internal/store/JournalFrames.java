@@ -29,7 +29,8 @@ import org.jspecify.annotations.Nullable;
  * 6 CHECKPOINT    u64 sequence    the COUNTERS frames before it hold, for batches up to that sequence
  * 7 GONE          u64 sequences   batches that are gone although their bytes may still be there
  * 8 SNAPSHOT_END  u64 sequence    the frames before it are a whole snapshot; the next batch gets that sequence
- * 9 FILE_END      u32 file, u64 offset      what is in that payload file from there on was never accepted
+ * 9 FILE_END      u32 file, u64 offset, u64 sequence      what is in that payload file from there on was never accepted, if it is
+ *                                 the file that was meant: no batch in that one has a higher sequence
  * 10 REASON       u32 number, UTF-8 text    names a reason for this file, until the number is given to another one
  * 11 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
  * 12 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
@@ -39,6 +40,7 @@ import org.jspecify.annotations.Nullable;
  * 16 COUNTERS     u64 accepted, delivered, expired, evicted, discarded, corrupt, UTF-8 collector type
  * 17 PAUSED       u8 1 or 0, UTF-8 collector type            whether an operator has paused the collector type
  * 18 WITHDRAWN    u64 sequence, UTF-8 collector type         the batch is gone, and counts as never accepted
+ * 19 FILES        u32 file        payload files have had numbers up to this one, which are not given again
  * </pre>
  *
  * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
@@ -73,6 +75,7 @@ final class JournalFrames {
     static final byte COUNTERS = 16;
     static final byte PAUSED = 17;
     static final byte WITHDRAWN = 18;
+    static final byte FILES = 19;
 
     private static final int GONE_PER_FRAME = 4_096;
 
@@ -230,10 +233,19 @@ final class JournalFrames {
         one(SNAPSHOT_END, nextSequence);
     }
 
-    void fileEnd(int file, long offset) {
-        int start = begin(FILE_END, 12);
-        buffer.putInt(file).putLong(offset);
+    void fileEnd(int file, PayloadLog.FileEnd fileEnd) {
+        int start = begin(FILE_END, 20);
+        buffer.putInt(file).putLong(fileEnd.offset()).putLong(fileEnd.lastSequence());
         end(start);
+    }
+
+    /** The highest number that a payload file has had. */
+    void files(int lastFile) {
+        if (lastFile > 0) { // else they have none
+            int start = begin(FILES, 4);
+            buffer.putInt(lastFile);
+            end(start);
+        }
     }
 
     private void one(byte kind, long value) {

@@ -31,7 +31,7 @@ final class JournalState {
     private final Map<String, Boolean> paused = new HashMap<>();
     private final StandingTable standings = new StandingTable();
     private final LongList gone = new LongList();
-    private final Map<Integer, Long> fileEnds = new HashMap<>();
+    private final Map<Integer, PayloadLog.FileEnd> fileEnds = new HashMap<>();
     /** By sequence. */
     private final Map<Long, List<FailedAttempt>> earlier = new HashMap<>();
 
@@ -44,6 +44,7 @@ final class JournalState {
 
     private long checkpoint;
     private long nextSequence = 1;
+    private int lastFile;
 
     /** Numbers of collector types and reasons are per file. */
     void beginFile() {
@@ -128,7 +129,9 @@ final class JournalState {
                     paused.put(name, body.get() != 0);
                 }
             }
-            case JournalFrames.FILE_END -> fileEnds.put(body.getInt(), body.getLong());
+            case JournalFrames.FILE_END ->
+                fileEnds.put(seenFile(body.getInt()), new PayloadLog.FileEnd(body.getLong(), body.getLong()));
+            case JournalFrames.FILES -> seenFile(body.getInt());
             case JournalFrames.SNAPSHOT_END -> nextSequence = Math.max(nextSequence, body.getLong());
             default -> throw new IllegalArgumentException("unknown kind of frame " + kind);
         }
@@ -208,6 +211,11 @@ final class JournalState {
         return sequence;
     }
 
+    private int seenFile(int file) {
+        lastFile = Math.max(lastFile, file);
+        return file;
+    }
+
     /** To be called when everything has been applied, before {@link #isGone}. */
     void finish() {
         gone.sort();
@@ -256,7 +264,12 @@ final class JournalState {
         return nextSequence;
     }
 
-    long fileEnd(int file) {
-        return fileEnds.getOrDefault(file, Long.MAX_VALUE);
+    PayloadLog.@Nullable FileEnd fileEnd(int file) {
+        return fileEnds.get(file);
+    }
+
+    /** The highest number of a payload file that any frame has named. */
+    int lastFile() {
+        return lastFile;
     }
 }

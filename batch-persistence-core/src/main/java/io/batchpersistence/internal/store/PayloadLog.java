@@ -82,9 +82,17 @@ public interface PayloadLog {
          * Where a file's accepted content ends.
          *
          * @param file the file's number
-         * @return the offset from which on nothing was accepted; {@link Long#MAX_VALUE} if there is no such limit
+         * @return {@code null} if there is no such limit
          */
-        long fileEnd(int file);
+        @Nullable
+        FileEnd fileEnd(int file);
+
+        /**
+         * The highest number of a file that is known to have been given, whether there is such a file or not. None is given twice.
+         *
+         * @return 0 if there was none
+         */
+        int lastFile();
 
         /**
          * A number for a batch that somebody put there.
@@ -133,6 +141,15 @@ public interface PayloadLog {
                 @Nullable String collectorType,
                 long[] lost);
     }
+
+    /**
+     * Where the accepted content of a file ends.
+     *
+     * @param offset from there on nothing was accepted
+     * @param lastSequence the highest number of a batch that was ever written to the file: by it the file is known, should there be
+     *     another one under its number
+     */
+    record FileEnd(long offset, long lastSequence) {}
 
     /** A batch turned into bytes. */
     interface Encoded {
@@ -222,6 +239,16 @@ public interface PayloadLog {
             location = null;
             failure = why;
         }
+    }
+
+    /**
+     * Whether files of batches that are gone are in the way of these. They are deleted with {@link #journalForced}: if it is not
+     * durable how a batch has ended, its bytes must stay, or a power cut makes it a missing one.
+     *
+     * @param group what is written next
+     */
+    default boolean needsJournalForced(List<Append> group) {
+        return false;
     }
 
     /**
@@ -478,9 +505,18 @@ public interface PayloadLog {
     /**
      * Where the accepted content of damaged files ends.
      *
-     * @return offsets by file number
+     * @return the ends by file number
      */
-    Map<Integer, Long> fileEnds();
+    Map<Integer, FileEnd> fileEnds();
+
+    /**
+     * The highest number that a file has had.
+     *
+     * @return 0 if files have no numbers
+     */
+    default int lastFile() {
+        return 0;
+    }
 
     /**
      * Bytes of all payload files.

@@ -82,8 +82,13 @@ final class StoreLoader implements PayloadLog.Loading {
     }
 
     @Override
-    public long fileEnd(int file) {
+    public PayloadLog.@Nullable FileEnd fileEnd(int file) {
         return state.fileEnd(file);
+    }
+
+    @Override
+    public int lastFile() {
+        return state.lastFile();
     }
 
     @Override

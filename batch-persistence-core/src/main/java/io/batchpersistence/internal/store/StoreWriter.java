@@ -111,6 +111,9 @@ final class StoreWriter {
     private long lossesMadeUpFor;
 
     private long lastGenerationNanos;
+    /** The highest number of a payload file that the journal has been told. */
+    private int namedFile;
+
     private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
     private volatile @Nullable String journalProblem;
 
@@ -446,6 +449,9 @@ final class StoreWriter {
             writeJournal(marks);
         }
         if (!group.isEmpty()) {
+            if (payload.needsJournalForced(group)) {
+                forceJournal();
+            }
             long began = System.nanoTime();
             payload.write(group);
             written(group, System.nanoTime() - began);
@@ -488,7 +494,7 @@ final class StoreWriter {
                     publish(append);
                 }
             }
-            for (Map.Entry<Integer, Long> end : payload.fileEnds().entrySet()) {
+            for (Map.Entry<Integer, PayloadLog.FileEnd> end : payload.fileEnds().entrySet()) {
                 if (declaredFileEnds.add(end.getKey())) {
                     frames.fileEnd(end.getKey(), end.getValue());
                     marked();
@@ -826,6 +832,7 @@ final class StoreWriter {
             lock.unlock();
         }
         applyToPayload(lastChanges);
+        head.files(payload.lastFile());
         head.gone(payload.gone());
         if (journal.isOpen() && !last.isEmpty()) {
             try {
@@ -900,6 +907,8 @@ final class StoreWriter {
         try {
             index.types().forEach(frames::counters);
             frames.checkpoint(lastStored);
+            namedFile = payload.lastFile();
+            frames.files(namedFile);
             marks = frames;
             frames = spareFrames;
             spareFrames = marks;
@@ -944,10 +953,21 @@ final class StoreWriter {
     }
 
     void reclaimPayload() {
+        nameFiles();
         forceJournal();
         payload.reclaim();
         if (!journal.isOpen()) {
             replaceJournal(); // there may be room for it now; it must know of the files that are gone
+        }
+    }
+
+    /** What is deleted next can't say any more that its number has been given. With the pen; the journal is to be forced. */
+    void nameFiles() {
+        if (payload.lastFile() > namedFile) {
+            namedFile = payload.lastFile();
+            JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Reasons());
+            marks.files(namedFile);
+            writeJournal(marks);
         }
     }
 

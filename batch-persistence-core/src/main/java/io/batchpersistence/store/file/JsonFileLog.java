@@ -321,6 +321,15 @@ final class JsonFileLog implements PayloadLog {
         return new EncodedBatch(document, size);
     }
 
+    @Override
+    public boolean needsJournalForced(List<Append> group) {
+        return !leftOver.isEmpty()
+                && group.stream()
+                        .map(append ->
+                                ((EncodedBatch) append.encoded()).document().id())
+                        .anyMatch(id -> leftOver.containsValue(JsonBatchFile.name(id)));
+    }
+
     /** A document that is in place, but not yet for sure. */
     private record Written(Append append, String name, Location location) {}
 
@@ -338,7 +347,9 @@ final class JsonFileLog implements PayloadLog {
             boolean ours = false;
             try {
                 if (leftOver.containsValue(name)) {
-                    deleteLeftOver(); // the same id once more, before its predecessor's file is gone
+                    throw new IOException(
+                            "the file " + name
+                                    + " of the batch that had the id before can't be deleted before its end is durable in the state journal");
                 }
                 if (!taken.add(name)) {
                     throw new IOException("the file " + name + " is another batch's; choose another id");
@@ -583,7 +594,7 @@ final class JsonFileLog implements PayloadLog {
     }
 
     @Override
-    public Map<Integer, Long> fileEnds() {
+    public Map<Integer, FileEnd> fileEnds() {
         return Map.of();
     }
 

@@ -89,10 +89,11 @@ final class SegmentLog implements PayloadLog {
     private final int reserve;
 
     private final ConcurrentMap<Integer, Segment> segments = new ConcurrentHashMap<>();
-    private final Map<Integer, Long> fileEnds = new HashMap<>();
+    private final Map<Integer, FileEnd> fileEnds = new HashMap<>();
     private final byte[] buffer = new byte[WRITE_BUFFER];
     private @Nullable Active active;
     private final Deque<Active> unsealed = new ArrayDeque<>();
+    /** No number is given twice, whatever files exist: the journal may say something of the earlier one. */
     private int lastNumber;
     /** Damaged when the store was opened, and nowhere else to be found. */
     private long[] lost = {};
@@ -166,6 +167,8 @@ final class SegmentLog implements PayloadLog {
         long good = FILE_HEADER;
         /** End of the file, reserved zeros included. */
         long allocated = FILE_HEADER;
+        /** The highest number of a batch that was written, accepted or not. */
+        long lastSequence;
 
         Active(Segment segment, DiskFile file) {
             this.segment = segment;
@@ -190,6 +193,7 @@ final class SegmentLog implements PayloadLog {
     @Override
     public void load(Loading loading) throws IOException {
         TreeMap<Integer, Path> files = new TreeMap<>();
+        lastNumber = loading.lastFile();
         for (Path path : disk.list(options.directory())) {
             String fileName = path.getFileName().toString();
             if (fileName.startsWith("batch_") && fileName.endsWith(".json")) {
@@ -217,7 +221,7 @@ final class SegmentLog implements PayloadLog {
         long previousSequence = 0;
         for (Map.Entry<Integer, Path> file : files.entrySet()) {
             Segment segment = new Segment(file.getKey(), file.getValue());
-            lastNumber = segment.number;
+            lastNumber = Math.max(lastNumber, segment.number);
             try {
                 if (isOfLaterVersion(segment)) {
                     loading.damaged(
@@ -304,7 +308,9 @@ final class SegmentLog implements PayloadLog {
             throws IOException {
         SegmentScan scan = new SegmentScan(disk, segment.path, segment.number, segment.size);
         // Without room that was reserved and not used; a record that ends in zeros knows its length.
-        int end = scan.usedEnd(loading.fileEnd(segment.number));
+        FileEnd said = loading.fileEnd(segment.number);
+        FileEnd accepted = said != null && isOfThatFile(said, scan, (int) segment.size) ? said : null;
+        int end = scan.usedEnd(accepted == null ? Long.MAX_VALUE : accepted.offset());
         SegmentIndex index = new SegmentIndex();
         List<Runnable> findings = new ArrayList<>(); // told when all is read: it is all or nothing
         long last = previousSequence;
@@ -355,13 +361,17 @@ final class SegmentLog implements PayloadLog {
         findings.forEach(Runnable::run);
         int recordsEnd = good;
         repairs.add(() -> {
-            if (segment.live > 0
-                    && !repair(segment, index, recordsEnd)
-                    && loading.fileEnd(segment.number) < Long.MAX_VALUE) {
-                fileEnds.put(segment.number, loading.fileEnd(segment.number));
+            if (segment.live > 0 && !repair(segment, index, recordsEnd) && accepted != null) {
+                fileEnds.put(segment.number, accepted);
             }
         });
         return last;
+    }
+
+    /** Or of an earlier one of that number: batches that were written later have higher numbers. */
+    private static boolean isOfThatFile(FileEnd said, SegmentScan scan, int size) throws IOException {
+        int first = scan.next(FILE_HEADER, size);
+        return first < 0 || scan.at(first).sequence() <= said.lastSequence();
     }
 
     private static void tornTail(Segment segment, int at, int end, Loading loading) {
@@ -445,6 +455,7 @@ final class SegmentLog implements PayloadLog {
             int buffered = 0;
             while (to < group.size() && (to == from || fits(position, size(group.get(to))))) {
                 EncodedRecord record = (EncodedRecord) group.get(to).encoded();
+                into.lastSequence = group.get(to).sequence();
                 byte[] target = buffer;
                 if (record.size() > buffer.length - buffered) {
                     into.file.write(position - buffered, buffer, 0, buffered);
@@ -632,7 +643,7 @@ final class SegmentLog implements PayloadLog {
                 failed.segment.path,
                 failed.good);
         active = null;
-        fileEnds.put(failed.segment.number, failed.good);
+        fileEnds.put(failed.segment.number, new FileEnd(failed.good, failed.lastSequence));
         failed.segment.sealed = true;
         failed.segment.size = failed.allocated;
         try {
@@ -850,8 +861,13 @@ final class SegmentLog implements PayloadLog {
     }
 
     @Override
-    public Map<Integer, Long> fileEnds() {
+    public Map<Integer, FileEnd> fileEnds() {
         return fileEnds;
+    }
+
+    @Override
+    public int lastFile() {
+        return lastNumber;
     }
 
     /** After the set of segments, or the size of one that is not being written, has changed. */

@@ -12,12 +12,14 @@ import org.junit.jupiter.api.Test;
 class JournalFrameBytesTest {
 
     @Test
-    void settled_and_file_end_are_written_as_ever() {
+    void settled_and_what_is_told_of_files_are_written_as_ever() {
         JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
         frames.settled(1, new BatchIndex().type("c"), Cause.EXPIRED);
-        frames.fileEnd(3, 4);
+        frames.fileEnd(3, new PayloadLog.FileEnd(4, 5));
+        frames.files(6);
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
-                .isEqualTo("b50f000a01429ee900000000000000010263" + "b509000c5932349c000000030000000000000004");
+                .isEqualTo("b50f000a01429ee900000000000000010263" + "b50900140deddbb3000000030000000000000004"
+                        + "0000000000000005" + "b51300044bed07b200000006");
     }
 
     @Test

@@ -37,6 +37,14 @@ class JournalFramesTest {
         return new Standing(true, since, retries, lastAttempt, BatchIndex.NEVER, reason);
     }
 
+    @Test
+    void a_file_whose_end_is_told_has_had_its_number() {
+        frames.files(3);
+        frames.fileEnd(9, new PayloadLog.FileEnd(16, 5));
+
+        assertThat(read().lastFile()).isEqualTo(9);
+    }
+
     private JournalState read() {
         JournalState state = new JournalState();
         state.beginFile();
@@ -195,14 +203,17 @@ class JournalFramesTest {
     void moreGoneBatchesThanFitIntoAFrameAreAllGone() {
         long[] gone = LongStream.range(0, 20_000).map(i -> 1 + i * 3).toArray();
         frames.gone(gone);
-        frames.fileEnd(12, 3_456_789_012L);
+        frames.files(17);
+        frames.files(14);
+        frames.fileEnd(12, new PayloadLog.FileEnd(3_456_789_012L, 55));
 
         JournalState state = read();
 
         assertThat(LongStream.of(gone)).allMatch(state::isGone);
         assertThat(LongStream.of(gone).map(sequence -> sequence + 1)).noneMatch(state::isGone);
-        assertThat(state.fileEnd(12)).isEqualTo(3_456_789_012L);
-        assertThat(state.fileEnd(13)).isEqualTo(Long.MAX_VALUE);
+        assertThat(state.fileEnd(12)).isEqualTo(new PayloadLog.FileEnd(3_456_789_012L, 55));
+        assertThat(state.fileEnd(13)).isNull();
+        assertThat(state.lastFile()).isEqualTo(17);
     }
 
     @Test

@@ -1,0 +1,77 @@
+package io.batchpersistence.internal.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.segment.SegmentStoreOn;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Comparator;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Where a file ends is told of one file, and holds for no other that has its number. */
+class FileEndTest {
+
+    private static final int BATCHES = 5;
+    private static final int JOURNAL_HEADER = 20;
+    private static final int SEGMENT_HEADER = 16;
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+
+    private BatchStore open(MemoryDisk disk) {
+        return SegmentStoreOn.open(
+                DiskStoreOptions.builder(directory).clock(clock).build(), disk);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "0, 5", // what was meant had no batch that is in this one
+        "5, 0" // it is this one
+    })
+    void it_is_the_end_of_a_file_without_later_batches(long lastSequence, int held) {
+        MemoryDisk disk = new MemoryDisk();
+        MemoryDisk killed;
+        try (BatchStore store = open(disk)) {
+            for (int i = 0; i < BATCHES; i++) {
+                store.append(GeneratedBatch.of(
+                                "batch " + i, clock.instant(), clock.instant().plusSeconds(60)))
+                        .join();
+            }
+            killed = disk.copy();
+        }
+        tellEnd(killed, new PayloadLog.FileEnd(SEGMENT_HEADER, lastSequence));
+        try (BatchStore store = open(killed)) {
+            assertThat(store.count(BatchSelector.all(), clock.instant())).isEqualTo(held);
+        }
+    }
+
+    /** Appends it to the journal, for the first segment. */
+    private static void tellEnd(MemoryDisk disk, PayloadLog.FileEnd end) {
+        Path journal = disk.files().stream()
+                .filter(path -> path.toString().endsWith(".journal"))
+                .max(Comparator.naturalOrder())
+                .orElseThrow();
+        long generation = Long.parseLong(journal.getFileName().toString().replaceAll("\\D", ""));
+        byte[] bytes = disk.get(journal);
+        int at = JOURNAL_HEADER;
+        byte[] seed = JournalFrames.seed(generation);
+        for (int length; (length = JournalFrames.validLength(seed, bytes, at, bytes.length)) > 0; ) {
+            at += length;
+        }
+        JournalFrames frames = new JournalFrames(generation, new JournalFrames.Reasons());
+        frames.fileEnd(1, end);
+        byte[] more = Arrays.copyOf(frames.array(), frames.length());
+        System.arraycopy(more, 0, bytes, at, more.length);
+        disk.put(journal, bytes);
+    }
+}

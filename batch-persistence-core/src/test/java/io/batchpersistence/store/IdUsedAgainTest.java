@@ -1,0 +1,117 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** A batch is delivered, and another one is persisted under its id before the mark is durable. */
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class IdUsedAgainTest {
+
+    private static final BatchSelector ALL = BatchSelector.all();
+    private static final String ID = "the id";
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final List<Corruption> reports = new ArrayList<>();
+
+    private BatchStore open(StoreKind kind, Disk disk) {
+        BatchStore store = kind.open(
+                DiskStoreOptions.builder(directory)
+                        .syncInterval(Duration.ofDays(1)) // nothing is forced that nobody asks for
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+        return store;
+    }
+
+    private CompletableFuture<Void> persist(BatchStore store, String content) {
+        return store.append(new NewBatch(
+                ID,
+                "loki",
+                GeneratedBatch.entries(content),
+                GeneratedBatch.context(content),
+                clock.instant(),
+                clock.instant().plusSeconds(60)));
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void wherever_the_power_goes_neither_is_missing(StoreKind kind) {
+        MemoryDisk disk = new MemoryDisk();
+        List<MemoryDisk> moments = new ArrayList<>();
+        MemoryDisk acknowledged;
+        try (BatchStore store = open(kind, disk)) {
+            persist(store, "first").join();
+            store.reclaim();
+        }
+        try (BatchStore store = open(kind, disk)) { // the counters have the first one
+            disk.beforeChange(() -> moments.add(disk.copy()));
+            assertThat(store.delivered(ID)).isNotNull();
+            persist(store, "second").join();
+            disk.beforeChange(() -> {});
+            acknowledged = disk.copy();
+        }
+        assertThat(moments).hasSizeGreaterThan(2);
+        Random random = new Random(1);
+        moments.forEach(moment -> moment.powerCuts(10, random, cut -> check(kind, cut, false)));
+        acknowledged.powerCuts(50, random, cut -> check(kind, cut, true));
+    }
+
+    private void check(StoreKind kind, MemoryDisk cut, boolean second) {
+        try (BatchStore store = open(kind, cut)) {
+            assertThat(store.list(ALL, clock.instant()))
+                    .extracting(BatchSummary::id)
+                    .hasSizeLessThanOrEqualTo(1);
+            if (second) {
+                assertThat(store.find(ID).orElseThrow().entries()).isEqualTo(GeneratedBatch.entries("second"));
+            }
+            CollectorStats stats = store.stats().total();
+            assertThat(stats.corrupt()).as("%s", stats).isZero();
+            assertThat(stats.isBalanced()).as("%s", stats).isTrue();
+            assertThat(stats.accepted()).as("%s", stats).isBetween(second ? 2L : 1L, 2L);
+        }
+        assertThat(reports).allSatisfy(report -> assertThat(report.batches()).isZero());
+    }
+
+    @Test
+    void in_a_document_of_its_own_it_is_refused_while_the_mark_can_not_be_made_durable() {
+        FaultyDisk disk = new FaultyDisk(new MemoryDisk());
+        try (BatchStore store = open(StoreKind.JSON_FILES, disk)) {
+            persist(store, "first").join();
+            disk.fail(Operation.FORCE, "state-", "Input/output error");
+            assertThat(store.delivered(ID)).isNotNull();
+            assertThat(persist(store, "second"))
+                    .failsWithin(Duration.ofSeconds(30))
+                    .withThrowableThat()
+                    .withMessageContaining("before its end is durable");
+            disk.heal();
+            persist(store, "second").join();
+            assertThat(store.find(ID).orElseThrow().entries()).isEqualTo(GeneratedBatch.entries("second"));
+        }
+    }
+}
