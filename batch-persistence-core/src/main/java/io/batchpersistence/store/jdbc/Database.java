@@ -94,7 +94,12 @@ final class Database {
     /** The callers' clock for waits minus the one for ages: they may keep two, see {@link #noteNow}. */
     private volatile long waitsAhead;
 
+    /** The most bytes that a statement can have, with its values. */
+    private volatile long largestStatement = Long.MAX_VALUE;
+
     private volatile @Nullable String problem;
+    /** Whether that was more than a lost connection: then only {@link #ready} ends it, since other statements may well succeed. */
+    private volatile boolean refuses;
     /** Whether the tables are there: until then, that something can be asked is no news. */
     private volatile boolean ready;
 
@@ -127,7 +132,7 @@ final class Database {
         return seams.threads();
     }
 
-    /** Why the last attempt to reach the database failed; {@code null} if it did not. */
+    /** Why the database can't be used; {@code null} if it can. */
     @Nullable
     String problem() {
         return problem;
@@ -147,9 +152,20 @@ final class Database {
         }
     }
 
-    /** The database is there, and so are the tables. */
+    /**
+     * The database can't be used for a reason that others' successes say nothing about: it does not take what must be written.
+     *
+     * @param words why
+     */
+    void refuses(String words) {
+        refuses = true;
+        problem(words);
+    }
+
+    /** The database is there, and so are the tables, and it takes what is written. */
     void ready() {
         ready = true;
+        refuses = false;
         problem(null);
     }
 
@@ -233,7 +249,7 @@ final class Database {
             for (int attempt = 1; ; attempt++) {
                 try {
                     T result = once(work, mode);
-                    if (ready && problem != null) {
+                    if (ready && problem != null && !refuses) {
                         problem(null);
                     }
                     return result;
@@ -248,6 +264,8 @@ final class Database {
                     if (!again || attempt == ATTEMPTS) {
                         if (lost || e instanceof NoConnection) {
                             problem(Dialect.message(e));
+                        } else if (ready && Dialect.isRefusal(e)) {
+                            refuses(Dialect.message(e));
                         }
                         throw e;
                     }
@@ -261,6 +279,11 @@ final class Database {
                 Thread.currentThread().interrupt();
             }
         }
+    }
+
+    /** Whether there was no connection to be had, rather than one that was lost. */
+    static boolean isNoConnection(SQLException failure) {
+        return failure instanceof NoConnection;
     }
 
     /** There was no connection to be had. The pool has waited for one already, so it is no use to ask again. */
@@ -373,6 +396,22 @@ final class Database {
             }
         } catch (SQLException e) {
             log.debug("A connection could not be left as it was", e);
+        }
+    }
+
+    // ---- limits ----------------------------------------------------------------------------------
+
+    /** The most bytes that a statement can have, with its values, as the database said last. */
+    long largestStatement() {
+        return largestStatement;
+    }
+
+    /** Asks the database how large a statement can be: whoever administers it may change that at any time. */
+    void readLimits() throws SQLException {
+        String query = dialect().largestStatement();
+        if (query != null) {
+            Long limit = read(tx -> tx.one(query, Reader.LONG));
+            largestStatement = limit == null ? Long.MAX_VALUE : limit;
         }
     }
 

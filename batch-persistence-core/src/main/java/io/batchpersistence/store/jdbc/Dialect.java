@@ -9,6 +9,7 @@ import java.sql.SQLTransientConnectionException;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /** In what databases differ, and nothing else does. */
 enum Dialect {
@@ -49,6 +50,11 @@ enum Dialect {
         String firstOfMany(boolean oldestFirst) {
             return super.firstOfMany(oldestFirst).replace("{p}batch", "{p}batch FORCE INDEX (seq)");
         }
+
+        @Override
+        String largestStatement() {
+            return "SELECT @@max_allowed_packet";
+        }
     },
     H2("h2", "CAST(FLOOR(EXTRACT(EPOCH FROM CURRENT_TIMESTAMP) * 1000) AS BIGINT)");
 
@@ -60,6 +66,23 @@ enum Dialect {
 
     /** PostgreSQL: shut down, crashed, starting or shutting down. */
     private static final Set<String> LOST_STATES = Set.of("57P01", "57P02", "57P03");
+
+    /**
+     * PostgreSQL: a read-only transaction (MariaDB's, too), no permission, and a table, schema or column that is not there. Those of MariaDB
+     * and H2 for the same.
+     */
+    private static final Set<String> REFUSAL_STATES = Set.of("25006", "42501", "42703", "3F000", "42S22");
+
+    /** PostgreSQL: insufficient resources, as a full disk or no memory; system errors, as of reading and writing; damaged tables. */
+    private static final Set<String> REFUSAL_CLASSES = Set.of("53", "58", "XX");
+
+    /**
+     * MariaDB: read-only in three ways; the disk or a table full; files that can't be opened, read or written, or are damaged; no
+     * memory; access denied in five. H2: no rights, read-only, files that can't be written or read.
+     */
+    private static final Set<Integer> REFUSAL_CODES = Set.of(
+            1290, 1792, 1836, 1036, 1021, 1114, 3, 1016, 1026, 1030, 1034, 1194, 1195, 1932, 1037, 1041, 1044, 1045,
+            1142, 1143, 1227, 1370, 90096, 90097, 90028, 90031);
 
     /** H2: connection broken, database closed. */
     private static final Set<Integer> LOST_CODES = Set.of(90067, 90098, 90121);
@@ -125,6 +148,12 @@ enum Dialect {
         return false;
     }
 
+    /** A query for the most bytes that a statement can have; {@code null} if there is no limit that is ever reached. */
+    @Nullable
+    String largestStatement() {
+        return null;
+    }
+
     /** Whether a delete can return what it has deleted. */
     boolean returnsDeleted() {
         return false;
@@ -179,6 +208,23 @@ enum Dialect {
 
     static boolean isMissingTable(SQLException failure) {
         return MISSING_STATES.contains(state(failure));
+    }
+
+    /**
+     * Whether the database refused a statement for a reason that is not the statement's own: it will refuse all others like it, too,
+     * until somebody does something about it.
+     */
+    static boolean isRefusal(SQLException failure) {
+        for (SQLException e = failure; e != null; e = e.getNextException()) {
+            String state = state(e);
+            if (isMissingTable(e)
+                    || REFUSAL_STATES.contains(state)
+                    || REFUSAL_CLASSES.contains(state.substring(0, Math.min(2, state.length())))
+                    || REFUSAL_CODES.contains(e.getErrorCode())) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** Its first line: further ones may quote what was to be stored, and so does what a driver says of a batch of statements. */

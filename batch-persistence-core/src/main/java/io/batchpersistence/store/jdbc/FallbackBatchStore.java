@@ -21,6 +21,7 @@ import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
 import io.batchpersistence.internal.store.IndexedBatchStore.Waiting;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
+import io.batchpersistence.store.jdbc.GroupWriter.InDoubtException;
 import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.nio.file.Path;
 import java.time.Clock;
@@ -119,8 +120,8 @@ public final class FallbackBatchStore implements BatchStore {
     /** Ids in the fallback under which the database holds another batch. */
     private final Set<String> conflicts = ConcurrentHashMap.newKeySet();
 
-    /** Ids of batches that were appended here since nobody knew whether the database had committed them. */
-    private final Set<String> doubtful = ConcurrentHashMap.newKeySet();
+    /** Batches that were appended here since nobody knew whether the database had committed them, by id. */
+    private final Map<String, InDoubtException> doubtful = new ConcurrentHashMap<>();
 
     /** The database's statistics from before there were any. */
     private volatile @Nullable BatchStats beforeDoubts;
@@ -200,6 +201,14 @@ public final class FallbackBatchStore implements BatchStore {
         return primary.problem() == null;
     }
 
+    /**
+     * Whether batches of the database may be claimed, timed out or given up: not while it may hold some that are here, too, which is
+     * found out within a second.
+     */
+    private boolean isShared() {
+        return isWhole() && doubtful.isEmpty();
+    }
+
     /** The store in the database, if it is worth a try: else its callers would wait for the pool, one after the other. */
     private JdbcBatchStore reachable() {
         String problem = primary.problem();
@@ -275,11 +284,11 @@ public final class FallbackBatchStore implements BatchStore {
             } else if (failure instanceof BatchPersistenceException
                     && !(failure instanceof DuplicateBatchException)
                     && !(failure instanceof BatchRejectedException)) {
-                if (failure.getCause() instanceof CommitUnknownException) {
+                if (failure instanceof InDoubtException doubt) {
                     if (doubtful.isEmpty()) {
                         beforeDoubts = primary.lastStats();
                     }
-                    doubtful.add(batch.id());
+                    doubtful.put(batch.id(), doubt);
                 }
                 appendToSpare(batch, spare::append, String.valueOf(failure.getMessage()), done);
             } else {
@@ -340,7 +349,7 @@ public final class FallbackBatchStore implements BatchStore {
                 moving.unlock();
             }
         }
-        if (claims.size() >= max || !isWhole()) {
+        if (claims.size() >= max || !isShared()) {
             return claims;
         }
         try {
@@ -358,7 +367,7 @@ public final class FallbackBatchStore implements BatchStore {
     public List<Lease> timedOut(Instant now, int max) {
         requireOpen();
         List<Lease> leases = new ArrayList<>(spare.timedOut(now, max));
-        if (leases.size() < max && isWhole()) {
+        if (leases.size() < max && isShared()) {
             try {
                 leases.addAll(primary.timedOut(now, max - leases.size()));
             } catch (BatchPersistenceException e) {
@@ -452,7 +461,7 @@ public final class FallbackBatchStore implements BatchStore {
         requireOpen();
         List<BatchSummary> gone =
                 new ArrayList<>(unmoved(() -> spare.expire(collectorType, pendingBefore, deadBefore, max)));
-        if (gone.size() < max && isWhole()) {
+        if (gone.size() < max && isShared()) {
             try {
                 gone.addAll(primary.expire(collectorType, pendingBefore, deadBefore, max - gone.size()));
             } catch (BatchPersistenceException e) {
@@ -715,7 +724,7 @@ public final class FallbackBatchStore implements BatchStore {
         if (!awaitNextMove()) {
             return false;
         }
-        if (buffering.get() || !spare.isEmpty()) {
+        if (buffering.get() || !spare.isEmpty() || !doubtful.isEmpty()) {
             move();
         }
         return true;
@@ -764,20 +773,19 @@ public final class FallbackBatchStore implements BatchStore {
         }
     }
 
-    /** Those that the database has committed all the same are taken back there: else they would be sent from both. */
+    /**
+     * Those that the database has committed all the same are taken back there, whatever has become of them here meanwhile: else they
+     * would be sent from both.
+     */
     private boolean resolveDoubts() {
-        for (String id : List.copyOf(doubtful)) {
+        for (Map.Entry<String, InDoubtException> doubt : Map.copyOf(doubtful).entrySet()) {
             if (!isWhole()) {
                 return false;
             }
             moving.lock();
             try {
-                PersistedBatch here = spare.find(id).orElse(null);
-                PersistedBatch there = here == null ? null : primary.find(id).orElse(null);
-                if (here != null && there != null && isSame(here, there)) {
-                    primary.retract(id);
-                }
-                doubtful.remove(id);
+                primary.retract(doubt.getKey(), doubt.getValue());
+                doubtful.remove(doubt.getKey(), doubt.getValue());
             } catch (BatchPersistenceException e) {
                 log.debug("Whether a batch is in the database, too, could not be found out yet", e);
                 return false;
@@ -992,6 +1000,7 @@ public final class FallbackBatchStore implements BatchStore {
         }
         boolean interrupted = !mover.isCalling() && mover.join();
         try {
+            resolveDoubts();
             primary.close();
         } finally {
             spare.close();

@@ -8,6 +8,7 @@ import io.batchpersistence.BatchStore.FailureDecision;
 import io.batchpersistence.BatchStore.Settled;
 import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SingleLine;
@@ -28,6 +29,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Queue;
 import java.util.Set;
+import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ThreadLocalRandom;
@@ -53,6 +55,8 @@ final class GroupWriter {
 
     private static final int MOST = 256;
     private static final long MOST_BYTES = 4 << 20;
+    /** About what a batch's row is in a statement, but for what it is counted with. */
+    private static final long ROW_BYTES = 1_024;
     /** Tries to write a group, beyond those for the sake of other transactions. */
     private static final int TRIES = 20;
 
@@ -65,6 +69,25 @@ final class GroupWriter {
                     + " earlier_failures, last_attempt, reason) VALUES ";
     private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
+    private static final String IN_DOUBT =
+            "the connection was lost while the transaction committed, and what became of it could not be found out: the batch may"
+                    + " be held, and be sent, all the same";
+
+    /** Nobody knows whether a batch was persisted. If it was, it can be told from all others, also from later ones with its id. */
+    static final class InDoubtException extends BatchPersistenceException {
+        private static final long serialVersionUID = 1L;
+        final String collectorType;
+        final long owner;
+        final long fence;
+
+        InDoubtException(String collectorType, long owner, long fence, CommitUnknownException cause) {
+            super(IN_DOUBT, cause);
+            this.collectorType = collectorType;
+            this.owner = owner;
+            this.fence = fence;
+        }
+    }
+
     /** Something that waits to be written. Its fields are the writer's, until it is done. */
     abstract static class Op<T extends @Nullable Object> {
         final CompletableFuture<T> done = new CompletableFuture<>();
@@ -76,6 +99,16 @@ final class GroupWriter {
 
         long bytes() {
             return 0;
+        }
+
+        /** About how many bytes it adds to a statement with many rows. */
+        long statementBytes() {
+            return 0;
+        }
+
+        /** What to fail with when nobody knows whether it was written. */
+        RuntimeException inDoubt(CommitUnknownException cause) {
+            return new BatchPersistenceException(IN_DOUBT, cause);
         }
 
         abstract void complete();
@@ -101,6 +134,11 @@ final class GroupWriter {
             return encoded.bytes();
         }
 
+        @Override
+        long statementBytes() {
+            return ROW_BYTES + encoded.bytes();
+        }
+
         abstract BatchState state();
 
         /** Its row as SQL, beginning with {@link #BYTES}, whose values are common to all. */
@@ -120,6 +158,10 @@ final class GroupWriter {
         private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, 1, ?, ?, 0, '', NULL, NULL)";
 
         private final NewBatch batch;
+        /** As of the last try. */
+        private long owner;
+
+        private long fence;
 
         Append(NewBatch batch, Row.Encoded encoded) {
             super(batch.id(), batch.collectorType(), encoded);
@@ -137,7 +179,14 @@ final class GroupWriter {
         }
 
         @Override
+        RuntimeException inDoubt(CommitUnknownException cause) {
+            return new InDoubtException(collectorType, owner, fence, cause);
+        }
+
+        @Override
         void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
+            this.owner = me;
+            this.fence = fence;
             long created = database.until(batch.createdAt());
             values.add(created);
             values.add(created);
@@ -156,6 +205,17 @@ final class GroupWriter {
         Adopt(Kept kept, Row.Encoded encoded) {
             super(kept.batch().id(), kept.batch().collectorType(), encoded);
             this.kept = kept;
+        }
+
+        @Override
+        long statementBytes() {
+            PersistedBatch batch = kept.batch();
+            long reasons =
+                    batch.failureReason() == null ? 0 : batch.failureReason().length();
+            for (FailedAttempt failure : batch.earlierFailures()) {
+                reasons += failure.reason().length();
+            }
+            return super.statementBytes() + reasons;
         }
 
         @Override
@@ -356,6 +416,7 @@ final class GroupWriter {
 
     // The worker's own. Not from 0, so that another process' tokens are not taken for its own.
     private long token = ThreadLocalRandom.current().nextLong() | 1;
+    private @Nullable Long halvesUntil;
     private volatile Writes writes = Writes.NONE;
 
     GroupWriter(Database database, Instance instance, Books books) {
@@ -508,12 +569,14 @@ final class GroupWriter {
             while (queue.isEmpty() && !closing) {
                 changed.awaitUninterruptibly();
             }
+            // Half of what is allowed, since bytes may be written as two each in a statement.
+            long most = Math.min(MOST_BYTES, database.largestStatement() / 2);
             long bytes = 0;
             for (Op<?> next = queue.peek();
-                    next != null && group.size() < MOST && (group.isEmpty() || bytes + next.bytes() <= MOST_BYTES);
+                    next != null && group.size() < MOST && (group.isEmpty() || bytes + next.statementBytes() <= most);
                     next = queue.peek()) {
                 group.add(queue.remove());
-                bytes += next.bytes();
+                bytes += next.statementBytes();
             }
         } finally {
             lock.unlock();
@@ -583,12 +646,10 @@ final class GroupWriter {
                                 ? "what became of it could not be found out"
                                 : committed ? "it had been committed" : "it had not been, and is written again");
                 if (committed == null) {
-                    left = failed(
-                            ops,
-                            new BatchPersistenceException(
-                                    "the connection was lost while the transaction committed, and what became of it could not be"
-                                            + " found out: the batch may be held, and be sent, all the same",
-                                    e));
+                    for (Op<?> op : ops) {
+                        op.fail(op.inDoubt(e));
+                    }
+                    left = List.of();
                 } else if (committed) {
                     tried.values().forEach(books::committed);
                     written = true;
@@ -596,9 +657,12 @@ final class GroupWriter {
                     left = failed(ops, Database.failed("persisting", e));
                 }
             } catch (SQLException e) {
-                left = ops.size() > 1 && !Dialect.isConnectionLost(e) && !Dialect.isTransient(e)
-                        ? oneByOne(ops, Database.failed("writing", e))
-                        : failed(ops, Database.failed("writing", e));
+                RuntimeException told = Database.failed("writing", e);
+                if (ops.size() == 1 || Dialect.isTransient(e) || Database.isNoConnection(e)) {
+                    left = failed(ops, told);
+                } else {
+                    left = Dialect.isConnectionLost(e) ? inHalves(ops, told) : oneByOne(ops, told);
+                }
             } catch (BatchPersistenceException e) {
                 left = failed(ops, e);
             } catch (RuntimeException | Error e) { // nothing has been committed
@@ -612,6 +676,31 @@ final class GroupWriter {
                 return;
             }
         }
+    }
+
+    /**
+     * It was lost again and again: perhaps what is sent is too much for the server, or for something on the way to it. If that is not
+     * it, this goes on for the time of a statement only.
+     */
+    private List<Op<?>> inHalves(List<Op<?>> ops, RuntimeException failure) {
+        boolean first = halvesUntil == null;
+        if (first) {
+            halvesUntil = database.tick() + TimeUnit.SECONDS.toNanos(database.timeoutSeconds());
+        }
+        try {
+            for (List<Op<?>> half : List.of(ops.subList(0, ops.size() / 2), ops.subList(ops.size() / 2, ops.size()))) {
+                if (halvesUntil != null && database.tick() - halvesUntil > 0) {
+                    failed(half, failure);
+                } else {
+                    writeDistinct(half);
+                }
+            }
+        } finally {
+            if (first) {
+                halvesUntil = null;
+            }
+        }
+        return List.of();
     }
 
     /**
@@ -799,6 +888,27 @@ final class GroupWriter {
         if (inserted != inserts.size()) {
             throw new DuplicatesException();
         }
+    }
+
+    /** Writes a batch, changes and removes it. Nobody sees it. */
+    static void tryWriting(Tx tx, long me) throws SQLException {
+        String id = "probe " + me + " " + UUID.randomUUID();
+        byte[] payload = new byte[8_192];
+        tx.update(
+                INSERT + BYTES + "{now}, {now}, {now}, 1, ?, 0, 0, '', NULL, NULL)",
+                id,
+                "",
+                0,
+                payload.length,
+                0,
+                0,
+                0,
+                0,
+                new byte[0],
+                payload,
+                me);
+        tx.update("UPDATE {p}batch SET due_at = {now} WHERE batch_id = ?", id);
+        tx.update("DELETE FROM {p}batch WHERE batch_id = ?", id);
     }
 
     private List<Op<?>> withoutDuplicates(List<Op<?>> ops) {

@@ -7,6 +7,7 @@ import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
+import java.security.SecureRandom;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -27,7 +28,8 @@ import org.slf4j.Logger;
  *
  * <p>When another instance finds the lease ended, it says so in the row, and takes the counters away, in one transaction. Whoever
  * has been frozen and wakes up finds no counters to change, so nothing of his is committed, and takes a new number. What he had in
- * flight is given back after that, in parts, by any instance: the row of one that is gone stays for a day for that.
+ * flight is given back after that, in parts, by any instance, as is what belongs to a number without a row. The row of one that is gone
+ * stays for a day, for batches of business transactions that are committed late.
  *
  * <p>Whoever is frozen in the middle of a transaction, or vanishes with its connections, keeps rows locked until the database ends
  * that transaction. Nobody waits for him: what is locked, batches and counters, is left until it is free, and everything else is taken
@@ -71,6 +73,15 @@ final class Instance {
     private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
     private static final int MOST_NUMBERS = 8;
 
+    /**
+     * Numbers are drawn, not counted: a database that was restored from an older dump would hand out once more what it has handed
+     * out since, and two instances that are alive would take each other's batches for their own.
+     */
+    private static final SecureRandom NUMBERS = new SecureRandom();
+
+    /** What is left is exact as a double, too, for those who read it as JSON. */
+    private static final int UNUSED_BITS = 11;
+
     private final Database database;
     private final Books books;
     private final long leaseMillis;
@@ -80,7 +91,9 @@ final class Instance {
     private volatile long number;
 
     private volatile @Nullable Instant lastUsed;
-    private final AtomicLong fences = new AtomicLong();
+    /** Not from 0: a batch that was given back has the fence, but not the number, of the instance that had it. */
+    private final AtomicLong fences = new AtomicLong(NUMBERS.nextLong() >>> 2);
+
     private final AtomicLong parts = new AtomicLong();
     private final Set<Lost> lostClaims = ConcurrentHashMap.newKeySet();
 
@@ -89,6 +102,10 @@ final class Instance {
     private volatile long lastBeat;
     private volatile int alive;
     private volatile long sweepsFrom = Long.MIN_VALUE;
+    /** Whether the last sign of life could be given. */
+    private volatile boolean renewed;
+    /** Whether the thread that looks after others has begun to. */
+    private boolean lookedAfter;
 
     // ---- the threads -----------------------------------------------------------------------------
 
@@ -100,8 +117,6 @@ final class Instance {
     /** The rest. */
     private final Worker upkeep;
 
-    private boolean lookedAfter;
-
     Instance(Database database, Books books) {
         this.database = database;
         this.books = books;
@@ -110,12 +125,12 @@ final class Instance {
                 database.threads(),
                 "batch-persistence-jdbc-lease",
                 this::renewNext,
-                e -> log.debug("A sign of life failed; the next one is soon", e));
+                e -> log.warn("A sign of life failed; the next one is soon", e));
         this.upkeep = new Worker(
                 database.threads(),
                 "batch-persistence-jdbc-upkeep",
                 this::lookAfterNext,
-                e -> log.debug("Looking after other instances failed; it is tried again soon", e));
+                e -> log.warn("Looking after other instances failed; it is tried again soon", e));
     }
 
     /** When any instance was last alive before this one was opened; {@code null} if there was none. */
@@ -274,11 +289,14 @@ final class Instance {
             database.meet();
             Schema.prepare(database);
             database.compareClocks();
+            database.readLimits();
             lastUsed = database.shownOrNull(database.read(
                     tx -> tx.one("SELECT seen_at FROM {p}instance ORDER BY seen_at DESC LIMIT 1", Reader.LONG)));
             takeNewNumber(0);
-            renew();
+            renewed = true;
+            countAlive();
             books.refreshIfOld(); // before anybody asks whether there is room
+            database.ready();
         } catch (SQLException e) {
             database.problem(Dialect.message(e));
         }
@@ -293,16 +311,20 @@ final class Instance {
             if (leaving) {
                 throw new IllegalStateException("the store is closed"); // nobody would give signs of life
             }
-            number = database.write(tx -> tx.insert(
-                    "INSERT INTO {p}instance (name, seen_at, lease_until) VALUES (?, {now}, {now} + ?)",
+            long taken = NUMBERS.nextLong() >>> UNUSED_BITS;
+            database.write(tx -> tx.update(
+                    "INSERT INTO {p}instance (id, name, seen_at, lease_until) VALUES (?, ?, {now}, {now} + ?)",
+                    taken,
                     Texts.escape(database.options().instanceName()),
                     leaseMillis));
+            number = taken;
             lastBeat = database.tick();
             if (old != 0) {
                 books.changed();
                 log.warn(
-                        "The lease of this instance ended while it gave no sign of life: what it had in flight has been given to the"
-                                + " others, marks of it change nothing. It goes on as number {} instead of {}",
+                        "The lease of this instance ended while it gave no sign of life, or its row was deleted: what it had in"
+                                + " flight is given to the others, marks of it change nothing. It goes on as number {} instead of"
+                                + " {}",
                         number,
                         old);
             }
@@ -319,10 +341,11 @@ final class Instance {
             lease.start();
             upkeep.start();
         } else {
-            database.call("looking after other instances", () -> {
+            try {
                 lookAfter();
-                return null;
-            });
+            } catch (SQLException e) {
+                database.problem(Dialect.message(e));
+            }
         }
     }
 
@@ -381,27 +404,45 @@ final class Instance {
             come();
             return;
         }
-        long me = number;
+        boolean done = false;
+        try {
+            renew(number);
+            done = true;
+        } catch (SQLException e) {
+            database.refuses("no sign of life can be given: " + Dialect.message(e));
+            throw e;
+        } catch (RuntimeException | Error e) {
+            database.refuses("no sign of life can be given: " + e);
+            throw e;
+        } finally {
+            renewed = done;
+        }
+    }
+
+    private void renew(long me) throws SQLException {
         long tick = database.tick();
         if (tick - lastBeat > TimeUnit.MILLISECONDS.toNanos(leaseMillis)) {
             // If the database was away, the others' leases have ended like this one's: let them have time to renew
             // them.
             sweepsFrom = tick + TimeUnit.MILLISECONDS.toNanos(leaseMillis);
         }
-        int renewed = database.write(tx -> tx.update(
+        int found = database.write(tx -> tx.update(
                 "UPDATE {p}instance SET seen_at = {now}, lease_until = {now} + ? WHERE id = ? AND gone_at IS NULL",
                 leaseMillis,
                 me));
-        if (renewed == 0) {
+        if (found == 0) {
             takeNewNumber(me);
         }
         lastBeat = tick;
         database.compareClocks();
+        countAlive();
+    }
+
+    private void countAlive() throws SQLException {
         Integer counted = database.read(tx -> tx.one(
                 "SELECT COUNT(*) FROM {p}instance WHERE gone_at IS NULL AND lease_until >= {now}",
                 row -> row.getInt(1)));
         alive = counted == null ? 0 : counted;
-        database.ready();
     }
 
     /** Looks after what others have left, and keeps the books. Stops between two transactions when this instance leaves. */
@@ -409,15 +450,46 @@ final class Instance {
         if (number == 0) {
             return;
         }
+        tryWriting();
+        database.readLimits();
         giveBackLostClaims();
         foldParts();
         if (database.tick() >= sweepsFrom) {
             sweep();
         }
         giveBackOfGone();
-        database.write(tx -> tx.update(
-                "DELETE FROM {p}instance WHERE gone_at < {now} - ? AND id < ?", DAY_MILLIS, number)); // newest stays
+        database.write(tx -> tx.update("DELETE FROM {p}instance WHERE gone_at < {now} - ?", DAY_MILLIS));
         books.refreshIfOld();
+    }
+
+    /**
+     * Finds out whether the database takes what this store writes, with rows that nobody else sees, and that are gone when it is
+     * committed. Whatever is wrong, read-only, no permission, a table that is not there, no room, is then known before a batch is
+     * refused, and that it is over is known without one.
+     */
+    private void tryWriting() throws SQLException {
+        long me = number;
+        try {
+            database.write(tx -> {
+                GroupWriter.tryWriting(tx, me);
+                Books.tryWriting(tx, me);
+                tx.update(
+                        "INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane WHERE paused < 0");
+                tx.update("UPDATE {p}lane SET paused = paused WHERE paused < 0");
+                tx.update(
+                        "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) SELECT collector_type,"
+                                + " since, next_probe_at, probes, last_failure FROM {p}outage WHERE probes < 0");
+                tx.update("UPDATE {p}outage SET probes = probes WHERE probes < 0");
+                tx.update("DELETE FROM {p}outage WHERE probes < 0");
+                return null;
+            });
+        } catch (SQLException e) {
+            database.refuses("nothing can be written: " + Dialect.message(e));
+            throw e;
+        }
+        if (renewed) {
+            database.ready();
+        }
     }
 
     private void giveBackLostClaims() throws SQLException {
@@ -445,9 +517,10 @@ final class Instance {
             } while (folded == AT_ONCE && !leaving);
         }
         List<Long> late = database.read(tx -> tx.all(
-                "SELECT DISTINCT c.instance FROM {p}counter c JOIN {p}instance i ON i.id = c.instance"
-                        + " WHERE i.gone_at IS NOT NULL",
-                Reader.LONG));
+                "SELECT DISTINCT c.instance FROM {p}counter c LEFT JOIN {p}instance i ON i.id = c.instance"
+                        + " WHERE c.instance <> ? AND (i.id IS NULL OR i.gone_at IS NOT NULL)",
+                Reader.LONG,
+                NOBODY));
         for (Long gone : late) {
             foldRestOf(gone, () -> leaving);
         }
@@ -517,15 +590,33 @@ final class Instance {
         return counters.size();
     }
 
+    /** Whoever is gone, and whoever has no row any more: somebody has deleted it, or restored an older dump. */
     private void giveBackOfGone() throws SQLException {
-        // So it is a look into the index for each of those that are gone; as a join it may be one into every batch.
-        List<Long> left = database.read(tx -> tx.all(
-                "SELECT id FROM {p}instance i WHERE gone_at IS NOT NULL AND (SELECT b.seq FROM {p}batch b"
-                        + " WHERE b.state = 1 AND b.owner = i.id ORDER BY b.due_at LIMIT 1) IS NOT NULL",
-                Reader.LONG));
-        for (Long gone : left) {
-            giveBackAllOf(gone, () -> leaving);
+        // First the owners, then the rows: that of a new instance is there before it owns anything.
+        List<Long> owners = owners();
+        Set<Long> alive = Set.copyOf(
+                database.read(tx -> tx.all("SELECT id FROM {p}instance WHERE gone_at IS NULL", Reader.LONG)));
+        for (Long owner : owners) {
+            if (!alive.contains(owner)) {
+                giveBackAllOf(owner, () -> leaving);
+            }
         }
+    }
+
+    /** Who has batches in flight: a look into the index for each of them, however many batches that are. */
+    private List<Long> owners() throws SQLException {
+        List<Long> owners = new ArrayList<>();
+        for (Long next = ownerAfter(NOBODY); next != null; next = ownerAfter(next)) {
+            owners.add(next);
+        }
+        return owners;
+    }
+
+    private @Nullable Long ownerAfter(long owner) throws SQLException {
+        return database.read(tx -> tx.one(
+                "SELECT owner FROM {p}batch WHERE state = 1 AND owner > ? ORDER BY owner, due_at LIMIT 1",
+                Reader.LONG,
+                owner));
     }
 
     private void giveBackAllOf(long gone, BooleanSupplier stops) throws SQLException {

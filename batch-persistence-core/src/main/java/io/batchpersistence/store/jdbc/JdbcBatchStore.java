@@ -86,6 +86,8 @@ public final class JdbcBatchStore implements BatchStore {
     private final ReentrantLock leases = new ReentrantLock();
 
     private Instant earliestLeaseEnd = Instant.MAX;
+    /** When the database was last asked what has timed out. */
+    private long lastAsked;
 
     private final CorruptionReports corruptions = new CorruptionReports();
 
@@ -159,6 +161,7 @@ public final class JdbcBatchStore implements BatchStore {
             if (full != null) {
                 return CompletableFuture.failedFuture(new BatchRejectedException(full));
             }
+            requireRoomInStatement(encoded);
             leaseEnds(batch.leaseUntil());
             GroupWriter.Append append = new GroupWriter.Append(batch, encoded);
             Connection joined = options.transaction().get();
@@ -207,6 +210,17 @@ public final class JdbcBatchStore implements BatchStore {
         return null;
     }
 
+    /** What the server does not take would cost the connection, and say nothing about why. */
+    private void requireRoomInStatement(Encoded encoded) {
+        long most = database.largestStatement();
+        if (encoded.bytes() >= most) {
+            throw new BatchPersistenceException(
+                    "the batch has " + encoded.bytes() + " bytes, but the database takes statements of at most " + most
+                            + "; raise its max_allowed_packet, or persist fewer entries at a time",
+                    null);
+        }
+    }
+
     // ---- for the fallback ------------------------------------------------------------------------
 
     /** Why the store can't be used; {@code null} if it can, as far as is known. Costs nothing. */
@@ -252,23 +266,34 @@ public final class JdbcBatchStore implements BatchStore {
             if (full != null) {
                 return CompletableFuture.failedFuture(new BatchRejectedException(full));
             }
+            requireRoomInStatement(encoded);
             return writer.submit(new GroupWriter.Adopt(kept, encoded));
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
     }
 
-    /** Removes one that was appended although that failed, as if it had never been, unless it is another instance's by now. */
-    void retract(String batchId) {
+    /**
+     * Removes a batch that was appended although that failed, as if it had never been, unless another instance has claimed it by
+     * now. Waits for the transaction that may still append it.
+     */
+    void retract(String batchId, GroupWriter.InDoubtException doubt) {
         database.call(
                 "taking back what was not acknowledged",
                 () -> instance.write((tx, me, changes) -> {
+                    tx.one(
+                            "SELECT part FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
+                            Reader.LONG,
+                            Texts.escape(doubt.collectorType),
+                            doubt.owner,
+                            Books.MAIN);
                     Row row = tx.one(
-                            "SELECT " + Row.COLUMNS
-                                    + " FROM {p}batch WHERE batch_id = ? AND state = 1 AND owner = ? FOR UPDATE",
+                            "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE batch_id = ? AND fence = ?"
+                                    + " AND (state = 1 AND owner = ? OR state = 0) FOR UPDATE",
                             Row::of,
                             Texts.escape(batchId),
-                            me);
+                            doubt.fence,
+                            doubt.owner);
                     if (row != null) {
                         tx.update("DELETE FROM {p}batch WHERE seq = ?", row.seq());
                         changes.withdrawn(row);
@@ -334,9 +359,12 @@ public final class JdbcBatchStore implements BatchStore {
         database.noteNow(now);
         leases.lock();
         try {
-            if (!earliestLeaseEnd.isBefore(now)) {
+            long tick = database.tick();
+            if (!earliestLeaseEnd.isBefore(now)
+                    && tick - lastAsked < options.lease().toNanos()) {
                 return List.of(); // so that most of the time the database is not asked
             }
+            lastAsked = tick; // an older dump may have been restored, in which more is in flight
             earliestLeaseEnd = Instant.MAX; // what comes from now on is not among those that are looked at
         } finally {
             leases.unlock();

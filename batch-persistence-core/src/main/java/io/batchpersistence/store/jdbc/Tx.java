@@ -91,21 +91,6 @@ final class Tx {
         }
     }
 
-    /** Inserts a row, and says which number it was given. */
-    long insert(String sql, @Nullable Object... values) throws SQLException {
-        try (PreparedStatement statement = connection.prepareStatement(database.sql(sql), new String[] {"id"})) {
-            statement.setQueryTimeout(timeoutSeconds);
-            bind(statement, values);
-            statement.executeUpdate();
-            try (ResultSet keys = statement.getGeneratedKeys()) {
-                if (!keys.next()) {
-                    throw new SQLException("the database gave no number");
-                }
-                return keys.getLong(1);
-            }
-        }
-    }
-
     /** A statement without values. */
     void execute(String sql) throws SQLException {
         try (PreparedStatement statement = connection.prepareStatement(database.sql(sql))) {

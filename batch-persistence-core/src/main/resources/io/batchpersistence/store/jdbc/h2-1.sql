@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS {i}batch_owner ON {p}batch (owner, due_at);
 CREATE INDEX IF NOT EXISTS {i}batch_age ON {p}batch (state, collector_type, since);
 
 CREATE TABLE IF NOT EXISTS {p}instance (
-  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id          bigint PRIMARY KEY,              -- drawn at random, never used again
   name        varchar(510) NOT NULL,
   seen_at     bigint NOT NULL,
   lease_until bigint NOT NULL,

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS {p}batch (
 ) ENGINE = InnoDB;
 
 CREATE TABLE IF NOT EXISTS {p}instance (
-  id          bigint AUTO_INCREMENT PRIMARY KEY,
+  id          bigint PRIMARY KEY,              -- drawn at random, never used again
   name        varbinary(765) NOT NULL,
   seen_at     bigint NOT NULL,
   lease_until bigint NOT NULL,

@@ -431,6 +431,86 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().delivered()).isOne();
     }
 
+    /** The commit of an append was lost, and the database is away from then on. */
+    private void appendInDoubt(String id) {
+        source.afterCommit = what -> {
+            source.refuse();
+            throw lost();
+        };
+        append(id);
+        assertThat(local()).contains(id);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void one_whose_commit_nobody_heard_of_and_that_was_delivered_from_here_is_not_sent_again(Kind kind) {
+        begin(kind);
+        append("first");
+        appendInDoubt("a");
+        assertThat(store.delivered("a")).isNotNull();
+        pass(TIMEOUT.plusMillis(1));
+        comeBack();
+        assertThat(state(primary, "a")).as("it was committed, here").isNotNull();
+        // Whoever asks before it has been found out must not get it.
+        assertThat(store.timedOut(clock.instant(), 10)).isEmpty();
+        assertThat(claim()).isEmpty();
+        store.move();
+        assertThat(shared()).containsExactly("first");
+        assertThat(balanced().accepted()).isEqualTo(2);
+        assertThat(balanced().delivered()).isOne();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void nor_is_it_sent_by_another_instance_when_this_one_closes(Kind kind) {
+        begin(kind);
+        append("first");
+        appendInDoubt("a");
+        assertThat(store.delivered("a")).isNotNull();
+        comeBack();
+        store.close();
+        assertThat(claim(open())).containsExactly("first");
+    }
+
+    /** The lease has ended meanwhile, and others have given it back; nobody has claimed it. */
+    @ParameterizedTest
+    @EnumSource
+    void nor_after_it_was_given_back(Kind kind) {
+        begin(kind);
+        append("first");
+        JdbcBatchStore other = open();
+        appendInDoubt("a");
+        assertThat(store.delivered("a")).isNotNull();
+        source.recover();
+        pass(LEASE.plusMillis(1), other);
+        assertThat(state(other, "a")).isEqualTo(BatchState.PENDING);
+        comeBack();
+        store.move();
+        assertThat(claim(other)).containsExactly("first");
+    }
+
+    /** It is another one: what is in doubt was never committed. */
+    @ParameterizedTest
+    @EnumSource
+    void a_later_batch_with_the_id_of_one_in_doubt_is_kept(Kind kind) {
+        begin(kind);
+        append("first");
+        source.beforeCommit = what -> {
+            source.refuse();
+            throw lost();
+        };
+        append("a");
+        assertThat(store.delivered("a")).isNotNull();
+        source.recover();
+        JdbcBatchStore other = open();
+        append(other, "a");
+        pend(other, "a");
+        comeBack();
+        store.move();
+        assertThat(state(other, "a")).isEqualTo(BatchState.PENDING);
+        assertThat(balanced().accepted()).isEqualTo(3);
+    }
+
     @ParameterizedTest
     @EnumSource
     void one_that_another_instance_has_got_meanwhile_is_left_to_it(Kind kind) {
@@ -617,14 +697,14 @@ class FallbackTest extends FallbackTestBase {
     }
 
     @Test
-    void one_that_the_database_refuses_for_reasons_of_its_own_is_kept_here_and_drops_nothing() {
+    void one_that_the_database_refuses_alone_is_kept_here_and_drops_nothing() {
         on(Kind.H2);
         source = new FaultyDataSource(database.pool());
         openFallback(options -> options, options -> options.maxBatches(2));
         append("before");
         source.beforeStatement = sql -> {
             if (sql.startsWith("INSERT INTO") && sql.contains("payload_crc")) {
-                throw new SQLException("the disk is full", "53100");
+                throw new SQLException("the value is too long", "22001");
             }
         };
         append("a", "b");
@@ -632,7 +712,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(failure(store.append(batch("c"))))
                 .as("or the engine would make room in the database, which is of no use")
                 .isExactlyInstanceOf(BatchPersistenceException.class)
-                .hasMessageContaining("the disk is full")
+                .hasMessageContaining("the value is too long")
                 .hasMessageContaining("is full: the store holds 2");
         pend("a", "b");
         store.move();

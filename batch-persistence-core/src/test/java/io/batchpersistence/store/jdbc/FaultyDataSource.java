@@ -9,6 +9,7 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
+import java.sql.Statement;
 import java.util.Random;
 import java.util.concurrent.CountDownLatch;
 import java.util.logging.Logger;
@@ -29,6 +30,8 @@ final class FaultyDataSource implements DataSource {
     volatile Fault beforeCommit = what -> {};
     volatile Fault afterCommit = what -> {};
     volatile Fault afterClose = what -> {};
+    /** A statement with which each transaction begins. */
+    volatile String onTransaction;
 
     FaultyDataSource(DataSource real) {
         this.real = real;
@@ -108,6 +111,12 @@ final class FaultyDataSource implements DataSource {
                 return null;
             }
             Object result = call(connection, method, arguments);
+            String first = onTransaction;
+            if (first != null && method.getName().equals("setAutoCommit") && !connection.getAutoCommit()) {
+                try (Statement statement = connection.createStatement()) {
+                    statement.execute(first);
+                }
+            }
             if (method.getName().equals("close")) {
                 afterClose.at("close");
             }

@@ -112,17 +112,22 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore one = open(database.pool(), options -> options.instanceName("one"));
         JdbcBatchStore other = open(database.pool(), options -> options.instanceName("other"));
         one.beat();
-        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 2));
-        assertThat(other.stats().instance()).isEqualTo(new BatchStats.Instance("other", 2, 2));
+        BatchStats.Instance first = one.stats().instance();
+        BatchStats.Instance second = other.stats().instance();
+        assertThat(first).isEqualTo(new BatchStats.Instance("one", first.number(), 2));
+        assertThat(second).isEqualTo(new BatchStats.Instance("other", second.number(), 2));
+        assertThat(first.number()).isPositive().isNotEqualTo(second.number());
         pass(LEASE.plusMillis(1), one);
-        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 1));
+        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", first.number(), 1));
         other.beat();
         one.beat();
-        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 2));
-        assertThat(other.stats().instance()).isEqualTo(new BatchStats.Instance("other", 3, 2));
+        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", first.number(), 2));
+        BatchStats.Instance third = other.stats().instance();
+        assertThat(third).isEqualTo(new BatchStats.Instance("other", third.number(), 2));
+        assertThat(third.number()).isPositive().isNotIn(first.number(), second.number());
         other.close();
         one.beat();
-        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", 1, 1));
+        assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", first.number(), 1));
     }
 
     @ParameterizedTest

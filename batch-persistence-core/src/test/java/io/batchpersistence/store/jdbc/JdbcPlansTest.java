@@ -55,11 +55,11 @@ class JdbcPlansTest {
             (type, retries) -> new Verdict(false, Instant.now().plusSeconds(3_600), retries + 1);
     private static final FailureDecision NEVER = (type, retries) -> new Verdict(true, null, retries + 1);
 
-    /** Number 1 of the instances is the store's own; the others have nobody behind them. */
+    /** One of the instances is the store itself; those with numbers from 2 to 9 have nobody behind them. */
     private static final String FILL = """
             INSERT INTO {p}batch (batch_id, collector_type, state, owner, fence, created_at, since, due_at, last_attempt,
               retry_count, reason, earlier_failures, entry_count, bytes, format, compression, raw_length, payload_crc, header, payload)
-            SELECT 'b' || n, type, state, CASE state WHEN 1 THEN 1 + n % 9 END, 1, at, at,
+            SELECT 'b' || n, type, state, CASE WHEN state = 1 AND n % 9 = 0 THEN {me} WHEN state = 1 THEN 1 + n % 9 END, 1, at, at,
               CASE WHEN state = 2 THEN NULL WHEN state = 1 THEN now + 300000 WHEN n % 101 = 7 THEN NULL
                 WHEN type = 'backlog' OR type = 'few' AND age < 400 OR type = 'behind' AND age < 2000 THEN at
                 ELSE now + 3600000 + n END,
@@ -89,9 +89,10 @@ class JdbcPlansTest {
                 database.options().maxBatches(2L * ROWS).maxBytes(1L << 40).build(),
                 new Database.Seams(null, System::nanoTime, false));
         append("template", "template");
-        database.update("INSERT INTO {p}instance (name, seen_at, lease_until)"
-                + " SELECT 'other', 0, 9000000000000 FROM generate_series(2, 9)");
-        database.update(FILL.replace("{rows}", String.valueOf(ROWS)));
+        database.update("INSERT INTO {p}instance (id, name, seen_at, lease_until)"
+                + " SELECT n, 'other', 0, 9000000000000 FROM generate_series(2, 9) n");
+        database.update(FILL.replace("{rows}", String.valueOf(ROWS))
+                .replace("{me}", String.valueOf(store.stats().instance().number())));
         assertThat(store.delivered("template")).isNotNull();
         String each = Stream.of(0, 1, 2)
                 .map(state -> ", COUNT(*) FILTER (WHERE state = " + state
