@@ -20,8 +20,16 @@ public enum Compression {
             return compressed;
         }
     },
-    /** Zstandard (RFC 8878), level 1: on log batches higher levels cost more than they save. */
+    /**
+     * Zstandard (RFC 8878), level 1: on log batches higher levels cost more than they save. Needs a native library, which is
+     * loaded when it is first needed.
+     */
     ZSTD(1) {
+        @Override
+        public void requireAvailable() {
+            ZstdLibrary.load();
+        }
+
         @Override
         public byte[] compress(byte[] raw) {
             return ZstdContexts.compress(raw);
@@ -49,11 +57,19 @@ public enum Compression {
     }
 
     /**
+     * Returns if it can be used in this process. To be asked before batches are taken that are to be compressed.
+     *
+     * @throws io.batchpersistence.CompressionUnavailableException if not, with what to do
+     */
+    public void requireAvailable() {}
+
+    /**
      * Compresses.
      *
      * @param raw any bytes
      * @return the compressed bytes; for {@link #NONE} the same array
      * @throws IllegalArgumentException if they are more than can be compressed at once (about 2 GB)
+     * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded
      */
     public abstract byte[] compress(byte[] raw);
 
@@ -65,6 +81,7 @@ public enum Compression {
      * @param rawLength how many bytes they stand for, not negative; checked by the caller
      * @return the raw bytes; for {@link #NONE} the same array
      * @throws DamagedPayloadException if they are not such bytes
+     * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded; the bytes may be good
      */
     public abstract byte[] decompress(byte[] compressed, int rawLength);
 

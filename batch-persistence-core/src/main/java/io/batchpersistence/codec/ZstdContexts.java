@@ -4,6 +4,7 @@ import com.github.luben.zstd.Zstd;
 import com.github.luben.zstd.ZstdCompressCtx;
 import com.github.luben.zstd.ZstdDecompressCtx;
 import com.github.luben.zstd.ZstdException;
+import io.batchpersistence.BatchPersistenceException;
 import java.util.Arrays;
 import java.util.concurrent.ArrayBlockingQueue;
 
@@ -34,6 +35,11 @@ final class ZstdContexts {
     }
 
     static byte[] compress(byte[] raw) {
+        ZstdLibrary.require();
+        return compressLoaded(raw);
+    }
+
+    static byte[] compressLoaded(byte[] raw) {
         Compressor compressor = COMPRESSORS.poll();
         if (compressor == null) {
             compressor = new Compressor();
@@ -51,6 +57,11 @@ final class ZstdContexts {
     }
 
     static byte[] decompress(byte[] compressed, int rawLength) {
+        ZstdLibrary.require();
+        return decompressLoaded(compressed, rawLength);
+    }
+
+    static byte[] decompressLoaded(byte[] compressed, int rawLength) {
         long declared = compressed.length == 0 ? -1 : Zstd.getFrameContentSize(compressed);
         if (declared != rawLength) {
             // Every frame written here declares it, so nothing is allocated for a length that is wrong anyway.
@@ -75,6 +86,9 @@ final class ZstdContexts {
             kept = DECOMPRESSORS.offer(context);
             return raw;
         } catch (ZstdException e) {
+            if (e.getErrorCode() == Zstd.errMemoryAllocation()) {
+                throw new BatchPersistenceException("there is no native memory left to decompress a batch", e);
+            }
             throw new DamagedPayloadException("payload is not valid zstd: " + e.getMessage(), e);
         } finally {
             if (!kept) {

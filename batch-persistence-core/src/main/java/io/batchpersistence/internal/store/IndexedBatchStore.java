@@ -10,6 +10,7 @@ import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailedAttempt;
@@ -93,6 +94,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
     private static final long READ_RETRY_MILLIS = 10_000;
 
+    /** One that can't be decompressed: what that needs mostly comes with a restart, after which it is due at once. */
+    private static final long DECOMPRESS_RETRY_MILLIS = 600_000;
+
+    /** For one claim, if none of them can be read: else they would starve those behind them. */
+    private static final int MAX_LOOKED_AT = 1_000;
+
     /** Characters of a failure reason that are kept: what fits in a frame of the journal. */
     public static final int MAX_REASON = 4_096;
 
@@ -137,6 +144,9 @@ public abstract class IndexedBatchStore implements BatchStore {
             int retries,
             @Nullable String reason,
             List<FailedAttempt> earlierFailures) {}
+
+    /** A batch that is to be claimed, once its bytes have been read. */
+    private record Taken(Row row, long fence, Instant due) {}
 
     /** Makes the payload log, after the directory is locked. */
     @FunctionalInterface
@@ -533,9 +543,49 @@ public abstract class IndexedBatchStore implements BatchStore {
             // No mark could be written: whoever goes on with what is there would send all of it again.
             throw new BatchPersistenceException(notOurs, null);
         }
-        List<Row> taken = new ArrayList<>();
-        List<Long> fencesTaken = new ArrayList<>();
-        List<Instant> dues = new ArrayList<>();
+        List<Claim> claims = new ArrayList<>();
+        BatchPersistenceException unreadable = null;
+        int taken;
+        int looked = 0;
+        do {
+            List<Taken> some = take(collectorType, order, now, leaseUntil, max);
+            taken = some.size();
+            looked += taken;
+            for (int i = 0; i < taken; i++) {
+                try {
+                    Claim claim = read(some.get(i));
+                    if (claim != null) {
+                        claims.add(claim);
+                    }
+                } catch (BatchPersistenceException e) {
+                    unreadable = e;
+                    putBack(
+                            some.subList(i, i + 1),
+                            now,
+                            e instanceof CompressionUnavailableException ? DECOMPRESS_RETRY_MILLIS : READ_RETRY_MILLIS);
+                } catch (RuntimeException | Error e) {
+                    putBack(some.subList(i, taken), now, READ_RETRY_MILLIS);
+                    if (claims.isEmpty()) {
+                        throw e;
+                    }
+                    log.warn(
+                            "A batch could not be read; it is tried again later",
+                            e); // those that could are in flight: hand them out
+                    return claims;
+                }
+            }
+        } while (claims.isEmpty() && taken > 0 && looked < MAX_LOOKED_AT);
+        if (unreadable != null) {
+            if (claims.isEmpty()) {
+                throw unreadable;
+            }
+            log.warn("A batch could not be read; it is tried again later", unreadable);
+        }
+        return claims;
+    }
+
+    private List<Taken> take(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
+        List<Taken> taken = new ArrayList<>();
         lock.lock();
         try {
             writer.requireOpen();
@@ -545,36 +595,18 @@ public abstract class IndexedBatchStore implements BatchStore {
                 if (slot == BatchIndex.NONE) {
                     break;
                 }
-                dues.add(Instant.ofEpochMilli(index.due(slot)));
+                Instant due = Instant.ofEpochMilli(index.due(slot));
                 index.fly(slot, PayloadLog.millis(leaseUntil));
-                taken.add(row(slot));
-                fencesTaken.add(++fences);
+                taken.add(new Taken(row(slot), ++fences, due));
             }
         } finally {
             lock.unlock();
         }
-        List<Claim> claims = new ArrayList<>(taken.size());
-        int done = 0;
-        try {
-            for (; done < taken.size(); done++) {
-                Claim claim = read(taken.get(done), fencesTaken.get(done), dues.get(done));
-                if (claim != null) {
-                    claims.add(claim);
-                }
-            }
-        } catch (RuntimeException | Error e) {
-            putBack(taken.subList(done, taken.size()), now);
-            if (claims.isEmpty()) {
-                throw e;
-            }
-            log.warn(
-                    "A batch could not be read; it is tried again later",
-                    e); // those that could are in flight: hand them out
-        }
-        return claims;
+        return taken;
     }
 
-    private @Nullable Claim read(Row row, long fence, Instant due) {
+    private @Nullable Claim read(Taken taken) {
+        Row row = taken.row();
         PayloadLog.Content content;
         try {
             content = read(row, payload::content);
@@ -592,21 +624,22 @@ public abstract class IndexedBatchStore implements BatchStore {
                     || index.state(row.slot()) != BatchState.IN_FLIGHT) {
                 return null; // a late mark settled it while it was being read
             }
-            fly(batch.id(), row.slot(), fence, row.due());
+            fly(batch.id(), row.slot(), taken.fence(), row.due());
         } finally {
             lock.unlock();
         }
-        return new Claim(batch, fence, due);
+        return new Claim(batch, taken.fence(), taken.due());
     }
 
     /** What could not even be read was no attempt; but it must not stand in the way of those behind it. */
-    private void putBack(List<Row> rows, Instant now) {
+    private void putBack(List<Taken> taken, Instant now, long retryMillis) {
         lock.lock();
         try {
-            for (Row row : rows) {
+            for (Taken each : taken) {
+                Row row = each.row();
                 if (index.holds(row.slot(), row.location().sequence())
                         && index.state(row.slot()) == BatchState.IN_FLIGHT) {
-                    index.pend(row.slot(), PayloadLog.millis(now) + READ_RETRY_MILLIS);
+                    index.pend(row.slot(), PayloadLog.millis(now) + retryMillis);
                 }
             }
         } finally {

@@ -342,16 +342,30 @@ public final class FallbackBatchStore implements BatchStore {
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
         requireOpen();
         List<Claim> claims = new ArrayList<>();
+        BatchPersistenceException unreadable = null;
         if (!spare.isEmpty() && moving.tryLock()) { // what is being moved is claimed in the database
             try {
                 claims.addAll(spare.claim(collectorType, order, now, leaseUntil, max));
+            } catch (BatchPersistenceException e) {
+                unreadable = e;
             } finally {
                 moving.unlock();
             }
         }
-        if (claims.size() >= max || !isShared()) {
-            return claims;
+        if (claims.size() < max && isShared()) {
+            claimInDatabase(collectorType, order, now, leaseUntil, max, claims);
         }
+        if (unreadable != null) {
+            if (claims.isEmpty()) {
+                throw unreadable;
+            }
+            log.debug("Nothing could be claimed in the fallback", unreadable);
+        }
+        return claims;
+    }
+
+    private void claimInDatabase(
+            String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max, List<Claim> claims) {
         try {
             claims.addAll(primary.claim(collectorType, order, now, leaseUntil, max - claims.size()));
         } catch (BatchPersistenceException e) {
@@ -360,7 +374,6 @@ public final class FallbackBatchStore implements BatchStore {
             }
             log.debug("Nothing could be claimed in the database", e);
         }
-        return claims;
     }
 
     @Override

@@ -9,6 +9,7 @@ import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.NewBatch;
@@ -72,6 +73,12 @@ public final class JdbcBatchStore implements BatchStore {
     /** Rows of one look, or one transaction. */
     private static final int AT_ONCE = 500;
 
+    /** When a batch is due again that this process can't decompress. */
+    private static final Duration READ_RETRY = Duration.ofSeconds(10);
+
+    /** For one claim, if none of them can be read: else they would starve those behind them. */
+    private static final int MAX_LOOKED_AT = 100;
+
     private final JdbcStoreOptions options;
     private final Database database;
     private final Books books;
@@ -107,12 +114,15 @@ public final class JdbcBatchStore implements BatchStore {
      * @param dataSource where connections come from; a pool, with at least four of them for the store
      * @param options the options
      * @return the store
+     * @throws io.batchpersistence.CompressionUnavailableException if the options' compression needs a native library that can't
+     *     be loaded
      */
     public static JdbcBatchStore open(DataSource dataSource, JdbcStoreOptions options) {
         return open(dataSource, options, Database.Seams.NONE);
     }
 
     static JdbcBatchStore open(DataSource dataSource, JdbcStoreOptions options, Database.Seams seams) {
+        options.compression().requireAvailable();
         JdbcBatchStore store = new JdbcBatchStore(dataSource, options, seams);
         boolean interrupted = Thread.interrupted();
         boolean started = false;
@@ -311,6 +321,27 @@ public final class JdbcBatchStore implements BatchStore {
         if (max < 1) {
             return List.of();
         }
+        List<Claim> read = new ArrayList<>();
+        CompressionUnavailableException unreadable = null;
+        int taken;
+        int looked = 0;
+        do {
+            List<Taken> some = take(collectorType, order, now, leaseUntil, max);
+            taken = some.size();
+            looked += taken;
+            CompressionUnavailableException failure = read(some, now, read);
+            unreadable = failure == null ? unreadable : failure;
+        } while (read.isEmpty() && taken > 0 && looked < MAX_LOOKED_AT);
+        if (unreadable != null) {
+            if (read.isEmpty()) {
+                throw unreadable;
+            }
+            log.debug("A batch could not be read; it is tried again later", unreadable);
+        }
+        return read;
+    }
+
+    private List<Taken> take(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
         long lease = Database.between(now, leaseUntil);
         List<Taken> taken = null;
         try {
@@ -320,26 +351,35 @@ public final class JdbcBatchStore implements BatchStore {
                 leaseEnds(leaseUntil); // if it failed, it may be done all the same, and late
             }
         }
-        if (taken.isEmpty()) {
-            return List.of();
-        }
-        List<Claim> read = new ArrayList<>(taken.size());
-        boolean all = false;
+        return taken;
+    }
+
+    /** Adds those that can be read, and pushes those back that this process can't decompress. Another instance may be able to. */
+    private @Nullable CompressionUnavailableException read(List<Taken> taken, Instant now, List<Claim> read) {
+        CompressionUnavailableException unreadable = null;
+        int done = 0;
         try {
-            for (Taken each : taken) {
-                Content content = decode(each.row(), each.encoded());
-                if (content != null) {
-                    read.add(new Claim(
-                            each.row().batch(database, content), each.row().fence(), database.shownOrNull(each.due())));
+            for (; done < taken.size(); done++) {
+                Taken each = taken.get(done);
+                try {
+                    Content content = decode(each.row(), each.encoded());
+                    if (content != null) {
+                        read.add(new Claim(
+                                each.row().batch(database, content),
+                                each.row().fence(),
+                                database.shownOrNull(each.due())));
+                    }
+                } catch (CompressionUnavailableException e) {
+                    unreadable = e;
+                    released(each.row().id(), type -> Optional.of(now.plus(READ_RETRY)));
                 }
             }
-            all = true;
         } finally {
-            if (!all) {
+            if (done < taken.size()) {
                 claims.lost(taken);
             }
         }
-        return read;
+        return unreadable;
     }
 
     private void leaseEnds(Instant at) {

@@ -21,6 +21,8 @@ public final class SegmentBatchStore extends IndexedBatchStore {
      * @param options where and how
      * @return the store, to be closed
      * @throws io.batchpersistence.DirectoryLockedException if another store has the directory open
+     * @throws io.batchpersistence.CompressionUnavailableException if the options' compression needs a native library that can't
+     *     be loaded
      * @throws io.batchpersistence.BatchPersistenceException if the directory can't be written or read; damage in it is no
      *     reason
      */
@@ -29,6 +31,7 @@ public final class SegmentBatchStore extends IndexedBatchStore {
     }
 
     static SegmentBatchStore open(DiskStoreOptions options, Disk disk) {
+        options.compression().requireAvailable();
         SegmentBatchStore store = new SegmentBatchStore(options, disk);
         store.logOpened();
         return store;

@@ -4,6 +4,7 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
+import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.Fallback;
@@ -109,7 +110,11 @@ public final class BatchPersistenceJdbcAutoConfiguration {
         private static BatchStore withoutFallback(
                 DataSource dataSource, JdbcStoreOptions options, DiskStoreOptions unused) {
             warnOfBatchesIn(unused.directory());
-            return JdbcBatchStore.open(dataSource, options);
+            try {
+                return JdbcBatchStore.open(dataSource, options);
+            } catch (CompressionUnavailableException e) {
+                throw new StoreNotOpenedException(unused.directory(), e);
+            }
         }
 
         /** Of another store, or a fallback, that this application had before: nobody would notice that they are not sent. */

@@ -1,18 +1,26 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.DirectoryLockedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** The directory can't be used. */
+/** The directory can't be used, or what batches are compressed with. */
 final class StoreNotOpenedException extends BatchPersistenceException implements StartUpFailure {
 
     private final String action;
 
     StoreNotOpenedException(Path directory, BatchPersistenceException cause) {
-        super(cause.getMessage() != null ? cause.getMessage() : cause.toString(), cause);
+        super(message(cause), cause);
         this.action = action(directory, cause);
+    }
+
+    private static String message(BatchPersistenceException cause) {
+        if (cause instanceof CompressionUnavailableException unavailable) {
+            return unavailable.problem();
+        }
+        return cause.getMessage() != null ? cause.getMessage() : cause.toString();
     }
 
     private static String action(Path directory, BatchPersistenceException cause) {
@@ -26,6 +34,10 @@ final class StoreNotOpenedException extends BatchPersistenceException implements
             return "Stop " + locked.holder()
                     + " if it should not run, or give this application a directory of its own with"
                     + " batch_persistence.directory (environment variable BATCH_PERSISTENCE_DIRECTORY).";
+        }
+        if (cause instanceof CompressionUnavailableException unavailable) {
+            return unavailable.remedy() + " For that, set batch_persistence.compression to none (environment variable"
+                    + " BATCH_PERSISTENCE_COMPRESSION).";
         }
         Path existing = directory;
         while (!Files.exists(existing) && existing.getParent() != null) {

@@ -8,6 +8,7 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.BatchStore;
+import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.RecoveryTarget;
@@ -770,6 +771,19 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     /** As SpringApplication does it: the first analyzer that knows the failure. */
+    @Test
+    void aNativeLibraryThatCanNotBeLoadedIsExplained() {
+        CompressionUnavailableException unavailable = new CompressionUnavailableException(
+                "zstd's native library can't be loaded: no",
+                "Start the JVM with -DZstdTempFolder=DIR. Or write without compression.",
+                new UnsatisfiedLinkError("no"));
+        FailureAnalysis analysis = analysis(new StoreNotOpenedException(Path.of("anywhere"), unavailable));
+        assertThat(analysis.getDescription()).isEqualTo("zstd's native library can't be loaded: no");
+        assertThat(analysis.getAction())
+                .startsWith("Start the JVM with -DZstdTempFolder=DIR. Or write without compression.")
+                .contains("set batch_persistence.compression to none", "BATCH_PERSISTENCE_COMPRESSION");
+    }
+
     private FailureAnalysis analysis(Throwable failure) {
         assertThat(failure).isNotNull();
         ArgumentResolver arguments = ArgumentResolver.of(BeanFactory.class, new DefaultListableBeanFactory())
