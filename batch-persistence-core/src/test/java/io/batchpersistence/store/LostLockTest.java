@@ -4,12 +4,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.AppenderBase;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DirectoryLockedException;
+import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.io.File;
 import java.io.IOException;
@@ -26,6 +30,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -34,6 +39,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.slf4j.LoggerFactory;
 
 /**
  * POSIX drops a process's lock on a file with the first descriptor of it that the process closes, whoever opened that. Nothing
@@ -176,6 +182,45 @@ class LostLockTest {
             assertThat(ids(again)).containsAll(acknowledged);
             assertThat(again.stats().total().corrupt()).isZero();
             assertThat(again.stats().problem()).isNull();
+        }
+    }
+
+    /** It is the one who writes that finds out, and an appender may persist what is logged into this very store. */
+    @ParameterizedTest
+    @EnumSource
+    void an_appender_that_persists_what_it_is_told_of_the_loss_does_not_wait_for_itself(StoreKind kind)
+            throws Exception {
+        List<Throwable> refused = new CopyOnWriteArrayList<>();
+        try (BatchStore store = open(kind)) {
+            AppenderBase<ILoggingEvent> appender = new AppenderBase<>() {
+                @Override
+                protected void append(ILoggingEvent event) {
+                    try {
+                        LostLockTest.append(store, "logged");
+                    } catch (RuntimeException e) {
+                        refused.add(e);
+                    }
+                }
+            };
+            appender.start();
+            Logger logger = (Logger) LoggerFactory.getLogger(DirectoryLock.class);
+            logger.addAppender(appender);
+            try {
+                append(store, "a");
+                readAllFiles();
+                try (ChildJvm child = other(kind)) {
+                    assertThat(child.readLine()).as(child::errors).isEqualTo("opened");
+                    assertRefused(store, "b", "was taken over");
+                    store.reclaim();
+                    store.reclaim();
+                    assertThat(refused)
+                            .as("told once")
+                            .singleElement()
+                            .satisfies(e -> assertThat(e).rootCause().hasMessageContaining("was taken over"));
+                }
+            } finally {
+                logger.detachAppender(appender);
+            }
         }
     }
 

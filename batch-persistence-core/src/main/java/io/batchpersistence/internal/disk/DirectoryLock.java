@@ -92,7 +92,7 @@ public final class DirectoryLock implements AutoCloseable {
     private final @Nullable Object fileKey;
     private final @Nullable Instant lastUsed;
 
-    /** Held to use the file, which has one position; never while anything else is waited for. */
+    /** Held to use the file, which has one position; never while anything else is waited for, or logged. */
     private final ReentrantLock using = new ReentrantLock();
 
     private boolean closed;
@@ -101,6 +101,9 @@ public final class DirectoryLock implements AutoCloseable {
     private volatile @Nullable FileTime modified;
 
     private volatile @Nullable String takenOver;
+
+    /** The problem that the last cleanup found, told once. */
+    private volatile @Nullable String logged;
 
     private DirectoryLock(
             Path directory,
@@ -373,8 +376,8 @@ public final class DirectoryLock implements AutoCloseable {
             if (Arrays.equals(found, name)) {
                 modified = before; // if a name is written after that, it is another time
             } else if (takenOver == null) {
+                // Not logged here: whoever writes is asking, and an appender may persist into this very store.
                 takenOver = takenOverBy(new String(found, StandardCharsets.UTF_8));
-                log.error("Nothing is written to {} any more: {}", directory, takenOver);
             }
             return takenOver;
         } finally {
@@ -440,12 +443,19 @@ public final class DirectoryLock implements AutoCloseable {
         lockAgain();
         try {
             // A look at the time of the file is not enough now and then: there are file systems that count in seconds.
-            if (problem() != null || readName() != null) {
+            String problem = problem();
+            if (problem == null) {
+                problem = readName();
+            }
+            if (problem != null) {
+                if (!problem.equals(logged)) {
+                    logged = problem;
+                    log.error("Nothing is written any more: {}", problem);
+                }
                 return;
             }
-            // By its name, as java.io.File does it: java.nio.file.Files opens the file for that, and closing it drops
-            // the
-            // lock.
+            logged = null;
+            // By its name, as java.io.File does it: java.nio.file.Files opens the file, and closing it drops the lock.
             if (!path.toFile().setLastModified(now.toEpochMilli())) {
                 log.debug("The time of {} could not be set", path);
             }
@@ -460,6 +470,7 @@ public final class DirectoryLock implements AutoCloseable {
         if (!using.tryLock()) {
             return; // somebody else looks after it
         }
+        Exception failure = null;
         try {
             for (int i = 0; i < LOCKS && !closed; i++) {
                 FileLock held = locks[i];
@@ -473,9 +484,12 @@ public final class DirectoryLock implements AutoCloseable {
                 }
             }
         } catch (IOException | OverlappingFileLockException e) {
-            log.debug("The file {} could not be locked again", path, e);
+            failure = e;
         } finally {
             using.unlock();
+        }
+        if (failure != null) {
+            log.debug("The file {} could not be locked again; it is tried with the next cleanup", path, failure);
         }
     }
 
@@ -498,7 +512,7 @@ public final class DirectoryLock implements AutoCloseable {
             closed = true;
             file.close(); // and with it the locks
         } catch (IOException e) {
-            log.debug("The process is letting go of {} either way; the operating system has the last word", path, e);
+            // The process is letting go of it either way; the operating system has the last word.
         } finally {
             using.unlock();
             registered.withdraw();
