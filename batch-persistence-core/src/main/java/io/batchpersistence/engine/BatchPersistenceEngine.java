@@ -93,6 +93,10 @@ import org.slf4j.MDC;
  * says no: a sender that hangs holds nothing but its own slot, and idle lanes cost no thread. A batch is claimed by the
  * thread that hands it over, so an executor that refuses work never leaves a batch claimed and forgotten.
  *
+ * <p>Threads are limited, and senders that hang may hold them all. So that no collector type has to wait for another's, each can
+ * have one thread beyond the limit: when the executor refuses a round's task, or has not begun the last round's, while some lane
+ * holds a thread, those lanes that hold none are served by threads of a reserve, one each.
+ *
  * <p>Instances that share a store also share what they know of outages, if the store can tell ({@link SharedOutages}): each
  * round tells what could not be told before, and learns what others have found out; who would send a probe asks for it first.
  * Where that fails, an instance goes by what it knows itself.
@@ -116,6 +120,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private static final double RETRY_AFTER_JITTER = 0.1;
     /** Threads of the engine's own: enough for as many collectors that hang at once, too few to harm the host. */
     private static final int DEFAULT_THREADS = 256;
+    /** Collector types that can have a thread beyond the limit at a time, for the same reasons. */
+    private static final int RESERVE_THREADS = 256;
 
     private static final String MDC_BATCH = "batchId";
     private static final String MDC_COLLECTOR = "collectorType";
@@ -134,6 +140,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Duration shutdownTimeout;
     private final Executor executor;
     private final @Nullable ExecutorService ownExecutor;
+    /** For lanes that hold no thread while others hold all. */
+    private final ExecutorService reserve = ownThreads(RESERVE_THREADS, "reserve-");
+
     private final Executor completions;
     private final @Nullable Completions ownCompletions;
     private final Timekeeper time;
@@ -199,7 +208,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         excluded = excludedGlobs.stream().map(BatchSelector::glob).toList();
         classifier = builder.classifier;
         shutdownTimeout = builder.shutdownTimeout;
-        ownExecutor = builder.executor == null ? ownThreads(builder.threads) : null;
+        ownExecutor = builder.executor == null ? ownThreads(builder.threads, "") : null;
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
         ownCompletions = builder.completions == null ? new Completions(threads("completion-")) : null;
         completions = builder.completions == null ? Objects.requireNonNull(ownCompletions) : builder.completions;
@@ -243,8 +252,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /** Tasks don't queue: what is refused is looked at again in the next round, fairly, and nothing is claimed for it. */
-    private static ExecutorService ownThreads(int most) {
-        return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), threads(""));
+    private static ExecutorService ownThreads(int most, String name) {
+        return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), threads(name));
     }
 
     private static ThreadFactory threads(String name) {
@@ -743,9 +752,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             boolean first = tell(lane);
             announcer.outageClosed(ended(lane.collectorType, outage, now, true, first));
             if (lane.settings().replayAfterOutage()) {
-                execute(() -> guarded(
+                Runnable replay = () -> guarded(
                         "replaying dead letters for collector '" + lane.collectorType + "'",
-                        () -> replayAfterOutage(lane)));
+                        () -> replayAfterOutage(lane));
+                if (!execute(replay)) {
+                    executeOnReserve(replay); // others may hold all threads, and it is not tried again
+                }
             }
         }
     }
@@ -1160,13 +1172,24 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private void scan(List<Lane> serve) {
-        if (!serve.isEmpty() && scanQueued.compareAndSet(false, true)) {
+        if (serve.isEmpty()) {
+            return;
+        }
+        if (scanQueued.compareAndSet(false, true)) {
             boolean accepted = execute(() -> {
                 scanQueued.set(false);
-                work(new ArrayDeque<>(serve));
+                work(new ArrayDeque<>(serve), false);
             });
-            if (!accepted) {
-                scanQueued.set(false);
+            if (accepted) {
+                return;
+            }
+            scanQueued.set(false);
+        }
+        if (lanes.values().stream().anyMatch(Lane::holdsThread)) {
+            Queue<Lane> without = new ArrayDeque<>(
+                    serve.stream().filter(lane -> !lane.holdsThread()).toList());
+            if (!without.isEmpty()) {
+                executeOnReserve(() -> work(without, true));
             }
         }
     }
@@ -1176,7 +1199,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (!closing && lane.workerQueued.compareAndSet(false, true)) {
             boolean accepted = execute(() -> {
                 lane.workerQueued.set(false);
-                work(new ArrayDeque<>(List.of(lane)));
+                work(new ArrayDeque<>(List.of(lane)), false);
             });
             if (!accepted) {
                 lane.workerQueued.set(false);
@@ -1198,10 +1221,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private void work(Queue<Lane> toServe) {
+    private boolean executeOnReserve(Runnable task) {
+        try {
+            reserve.execute(task);
+            return true;
+        } catch (RuntimeException | Error e) { // as many as there may be, or can be
+            return false;
+        }
+    }
+
+    private void work(Queue<Lane> toServe, boolean onReserve) {
         try {
             for (Lane lane = toServe.poll(); lane != null; lane = toServe.poll()) {
-                if (!serve(lane, toServe)) {
+                if (!serve(lane, toServe, onReserve)) {
                     return;
                 }
             }
@@ -1214,22 +1246,26 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * Hands over what is due in one lane.
      *
      * @param others the lanes after it: they must not wait for this one's sender
+     * @param onReserve whether this thread is one of the reserve, for lanes that hold no other
      * @return whether they are still to be served by the caller
      */
-    private boolean serve(Lane lane, Queue<Lane> others) {
+    private boolean serve(Lane lane, Queue<Lane> others, boolean onReserve) {
         boolean mine = true;
         while (enter()) {
             try {
-                HandOver handOver = claim(lane);
+                HandOver handOver = claim(lane, onReserve);
                 if (handOver == null) {
                     return mine;
                 }
                 boolean crowded = false;
                 if (mine && !others.isEmpty()) {
-                    mine = !execute(() -> work(others));
+                    // Not to the executor, in whose queue the tasks of every round would pile up.
+                    mine = onReserve
+                            ? !executeOnReserve(() -> work(others, true))
+                            : !execute(() -> work(others, false));
                     crowded = mine;
                 }
-                if (lane.hasFreeSlot()) {
+                if (!onReserve && lane.hasFreeSlot()) {
                     pump(lane);
                 }
                 handOver(handOver);
@@ -1266,9 +1302,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private @Nullable HandOver claim(Lane lane) {
+    private @Nullable HandOver claim(Lane lane, boolean onReserve) {
         Instant now = time.steady();
-        Lane.Permit permit = mayGet(lane.collectorType) ? lane.tryAcquire(now) : null;
+        Lane.Permit permit = mayGet(lane.collectorType) ? lane.tryAcquire(now, onReserve) : null;
         if (permit == null) {
             return null;
         }
@@ -1791,6 +1827,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (ownExecutor != null) {
                 ownExecutor.shutdown();
             }
+            reserve.shutdown();
             store.close();
             if (ownCompletions != null) {
                 ownCompletions.close(); // only now: closing has written, or refused, what was appended last
@@ -1977,8 +2014,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
          * What runs the hand-overs, what depends on {@code persistBatchAsync} futures, and the listener. Dependents that it
          * refuses run on further daemon threads of the engine, never on one of the store.
          *
-         * @param executor runs every task it does not refuse, each on another thread than the caller's; one that has too few
-         *     threads lets collector types wait for each other. Not shut down by the engine. Default: daemon threads, as
+         * @param executor runs every task it does not refuse, each on another thread than the caller's. Where it has no
+         *     thread for a round's task, a collector type that holds none is served by a daemon thread of the engine's own, one
+         *     batch at a time. Not shut down by the engine. Default: daemon threads, as
          *     many as there are batches being sent, but at most {@link #threads}
          * @return this
          */
@@ -2000,7 +2038,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * How many threads of its own the engine has at most. Where they are all taken, collector types wait for each other.
+         * How many threads of its own the engine has at most, beyond one for each collector type: where they are all taken, a
+         * collector type that holds none is served by such a one, one batch at a time, so that no collector waits for another.
          *
          * @param most at least 1; default 256
          * @return this

@@ -253,12 +253,19 @@ final class Lane {
         this.settings = settings;
     }
 
-    /** A slot and a token, or a probe; {@code null} if there is none now. */
+    /**
+     * A slot and a token, or a probe; {@code null} if there is none now.
+     *
+     * @param onlyThread whether it is for the lane's only thread: not if it has one
+     */
     @Nullable
-    Permit tryAcquire(Instant now) {
+    Permit tryAcquire(Instant now, boolean onlyThread) {
         lock.lock();
         try {
-            if (retired || slots >= settings.concurrency() || executing >= settings.concurrency() + MAX_ABANDONED) {
+            if (retired
+                    || (onlyThread && executing > 0)
+                    || slots >= settings.concurrency()
+                    || executing >= settings.concurrency() + MAX_ABANDONED) {
                 return null;
             }
             ramp(now);
@@ -380,6 +387,16 @@ final class Lane {
             } else {
                 executing--;
             }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Whether it holds a thread of recovery's. */
+    boolean holdsThread() {
+        lock.lock();
+        try {
+            return executing > 0;
         } finally {
             lock.unlock();
         }
@@ -819,6 +836,7 @@ final class Lane {
             boolean idle = slots == 0
                     && executing == 0
                     && firstSends == 0
+                    && !workerQueued.get() // a new lane would queue one more, and so on while the executor is stuck
                     && owed == null
                     && (rate <= 0 || tokens >= capacity(rate));
             boolean calmEnough = state == State.CLOSED

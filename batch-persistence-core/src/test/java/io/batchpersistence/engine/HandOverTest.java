@@ -31,7 +31,7 @@ class HandOverTest {
                             BatchState.IN_FLIGHT),
                     1),
             lane,
-            lane.tryAcquire(Instant.EPOCH),
+            lane.tryAcquire(Instant.EPOCH, false),
             new HandOver.Settling() {
                 @Override
                 public boolean acknowledge(HandOver settled) {
@@ -82,10 +82,10 @@ class HandOverTest {
 
     @Test
     void the_slot_is_freed_once_however_often_the_claim_ends() {
-        assertThat(lane.tryAcquire(Instant.EPOCH)).isNull();
+        assertThat(lane.tryAcquire(Instant.EPOCH, false)).isNull();
         handOver.detach();
         handOver.detach();
-        assertThat(lane.tryAcquire(Instant.EPOCH)).isNotNull();
-        assertThat(lane.tryAcquire(Instant.EPOCH)).as("one slot only").isNull();
+        assertThat(lane.tryAcquire(Instant.EPOCH, false)).isNotNull();
+        assertThat(lane.tryAcquire(Instant.EPOCH, false)).as("one slot only").isNull();
     }
 }

@@ -389,7 +389,8 @@ public record BatchPersistenceProperties(
      * @param maxRetryAfter Longest wait that a collector can ask for. A longer wish is taken as this one, and logged.
      * @param replayAfterOutage Whether dead letters that used up their retries are replayed when an outage of their collector
      *     ends.
-     * @param maxThreads Most threads that send at a time, all collector types together. Not used with virtual threads.
+     * @param maxThreads Most threads that send at a time, all collector types together. Beyond it, a collector type that has none
+     *     gets one. Not used with virtual threads.
      * @param includeCollectorTypes Names of the only collector types that recovery serves. Empty for all.
      * @param excludeCollectorTypes Names of collector types that recovery leaves alone.
      * @param excludeFailureReasons Patterns of failure reasons after which recovery leaves a batch alone until recover() is
