@@ -7,7 +7,7 @@ import java.util.EnumSet;
 import java.util.HashSet;
 import java.util.Objects;
 import java.util.Set;
-import java.util.regex.Pattern;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -61,13 +61,17 @@ public record BatchSelector(
     /**
      * Checks and copies.
      *
-     * @throws IllegalArgumentException if the limit is not positive, a duration is negative, or the retry range is empty
+     * @throws IllegalArgumentException if the limit is not positive, a duration is negative, the retry range is empty, or the glob
+     *     has more than 8,192 characters
      */
     public BatchSelector {
         ids = Set.copyOf(ids);
         collectorTypes = Set.copyOf(collectorTypes);
         states = Set.copyOf(states);
         Objects.requireNonNull(order, "order must not be null");
+        if (failureReason != null) {
+            Glob.checkLength(failureReason);
+        }
         if (limit < 1) {
             throw new IllegalArgumentException("limit must be at least 1, but is " + limit);
         }
@@ -331,31 +335,22 @@ public record BatchSelector(
     }
 
     /**
-     * The failure-reason glob as a pattern to use with {@code matches}.
+     * The failure-reason glob, to be tested against reasons. Quick however long both are: one pass over the reason.
      *
-     * @return the pattern, or {@code null} if any reason is meant
+     * @return what matches, or {@code null} if any reason is meant
      */
-    public @Nullable Pattern failureReasonPattern() {
+    public @Nullable Predicate<String> failureReasonMatcher() {
         return failureReason == null ? null : glob(failureReason);
     }
 
     /**
-     * Compiles a glob.
+     * Prepares a glob.
      *
      * @param glob {@code *} stands for any run of characters, {@code ?} for one; everything else for itself, case ignored
-     * @return a pattern to use with {@code matches}
+     * @return whether all of a text matches; thread-safe
+     * @throws IllegalArgumentException if it has more than 8,192 characters
      */
-    public static Pattern glob(String glob) {
-        StringBuilder regex = new StringBuilder();
-        int literal = 0;
-        for (int i = 0; i < glob.length(); i++) {
-            char c = glob.charAt(i);
-            if (c == '*' || c == '?') {
-                regex.append(Pattern.quote(glob.substring(literal, i))).append(c == '*' ? ".*" : ".");
-                literal = i + 1;
-            }
-        }
-        regex.append(Pattern.quote(glob.substring(literal)));
-        return Pattern.compile(regex.toString(), Pattern.DOTALL | Pattern.CASE_INSENSITIVE | Pattern.UNICODE_CASE);
+    public static Predicate<String> glob(String glob) {
+        return new Glob(glob);
     }
 }

@@ -69,7 +69,6 @@ import java.util.function.Predicate;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 import java.util.random.RandomGenerator;
-import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.MDC;
@@ -134,7 +133,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Duration overflowTimeout;
     private final long maxDeadLetterBytes;
     private final List<String> excludedGlobs;
-    private final List<Pattern> excluded;
+    private final List<Predicate<String>> excluded;
     private final FailureClassifier classifier;
     private final Announcer announcer;
     private final Duration shutdownTimeout;
@@ -824,7 +823,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean isExcluded(String reason) {
-        return excluded.stream().anyMatch(glob -> glob.matcher(reason).matches());
+        return excluded.stream().anyMatch(glob -> glob.test(reason));
     }
 
     /** What becomes of one failed batch, and what its lane learns from it. Called by the store if the batch is in flight. */

@@ -1184,6 +1184,24 @@ public abstract class BatchStoreContractTest {
         assertThat(listed(ALL.order(BatchOrder.NEWEST_FIRST))).containsExactly("d", "c", "b", "a");
     }
 
+    /** Whatever somebody asks for, and whatever a collector answered. */
+    @Test
+    void a_glob_of_many_asterisks_takes_no_longer_than_another() {
+        four();
+        append("e");
+        fail("e", "a".repeat(3_000), counted(now()));
+        for (String glob : List.of("*a".repeat(50) + "*b", "*a?".repeat(500) + "b", "*" + "a".repeat(1_500) + "b*")) {
+            BatchSelector none = ALL.failureReason(glob);
+            assertThat(listed(none)).isEmpty();
+            assertThat(store.count(none, now())).isZero();
+            assertThat(store.failures(none, now())).isEmpty();
+            assertThat(store.replay(none, now(), Duration.ZERO)).isZero();
+            assertThat(store.reschedule(none, now(), now())).isZero();
+            assertThat(store.discard(none, now())).isZero();
+        }
+        assertThat(listed(ALL.failureReason("*a".repeat(1_000) + "*"))).containsExactly("e");
+    }
+
     @Test
     void conditions_are_combined_with_and() {
         four();

@@ -362,11 +362,6 @@ final class BatchIndex {
         return reasons.text(page(slot).reason[slot & PAGE_MASK]);
     }
 
-    /** The number of a reason, the same for equal ones, so that a glob is matched once for each. */
-    int reasonNumber(int slot) {
-        return page(slot).reason[slot & PAGE_MASK];
-    }
-
     // ---- state changes ---------------------------------------------------------------------------
 
     void fly(int slot, long leaseUntil) {

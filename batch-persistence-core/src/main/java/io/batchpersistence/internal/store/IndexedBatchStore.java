@@ -54,7 +54,7 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.IntConsumer;
 import java.util.function.IntPredicate;
-import java.util.regex.Pattern;
+import java.util.function.Predicate;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -804,30 +804,55 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private Selection select(BatchSelector selector, Instant now) {
         Found found = new Found(selector.order(), selector.limit());
+        Matcher matcher = new Matcher(selector, now);
         if (!selector.ids().isEmpty()) {
             for (String id : selector.ids()) {
                 Row row = locate(id);
                 if (row != null) {
-                    lookAt(() -> {
-                        if (index.holds(row.slot(), row.location().sequence())) {
-                            found.addIf(new Matcher(selector, now), row.slot());
-                        }
-                    });
+                    lookAtMatches(
+                            matcher,
+                            look -> {
+                                if (index.holds(row.slot(), row.location().sequence())) {
+                                    look.accept(row.slot());
+                                }
+                            },
+                            found::add);
                 }
             }
         } else {
             // A page at a time: a million batches take a moment, in which everybody else would wait.
             int pages = lookAt(() -> {});
             for (int i = 0; i < pages; i++) {
-                int page = i;
-                lookAt(() -> {
-                    Matcher matcher =
-                            new Matcher(selector, now); // a new one: numbers of reasons hold under one lock only
-                    index.forEachInPage(page, slot -> found.addIf(matcher, slot));
-                });
+                lookAtMatches(matcher, page(i), found::add);
             }
         }
         return found.sorted();
+    }
+
+    /** All slots of a page of the index. */
+    private Consumer<IntConsumer> page(int page) {
+        return look -> index.forEachInPage(page, look);
+    }
+
+    /**
+     * Does something, under the lock, about those of some slots that match. What may take long, matching their reasons, is done
+     * before, without it.
+     */
+    private void lookAtMatches(Matcher matcher, Consumer<IntConsumer> slots, IntConsumer action) {
+        boolean[] done = {false};
+        while (!done[0]) {
+            lookAt(() -> {
+                if (matcher.knowsReasons(slots)) {
+                    slots.accept(slot -> {
+                        if (matcher.matches(slot)) {
+                            action.accept(slot);
+                        }
+                    });
+                    done[0] = true;
+                }
+            });
+            matcher.matchNewReasons();
+        }
     }
 
     /** Returns how many pages there are; they only become more. */
@@ -858,15 +883,13 @@ public abstract class IndexedBatchStore implements BatchStore {
             this.kept = new PriorityQueue<>(this.order.reversed());
         }
 
-        void addIf(Matcher matcher, int slot) {
-            if (matcher.matches(slot)) {
-                Candidate candidate = new Candidate(index.sequence(slot), slot);
-                if (kept.size() < limit) {
-                    kept.add(candidate);
-                } else if (order.compare(candidate, kept.element()) < 0) {
-                    kept.remove();
-                    kept.add(candidate);
-                }
+        void add(int slot) {
+            Candidate candidate = new Candidate(index.sequence(slot), slot);
+            if (kept.size() < limit) {
+                kept.add(candidate);
+            } else if (order.compare(candidate, kept.element()) < 0) {
+                kept.remove();
+                kept.add(candidate);
             }
         }
 
@@ -900,21 +923,44 @@ public abstract class IndexedBatchStore implements BatchStore {
         return rows;
     }
 
-    /** A selector's conditions other than ids. Under the lock. */
+    /** A selector's conditions other than ids. For {@link #lookAtMatches}. */
     private final class Matcher {
         private final BatchSelector selector;
         private final Instant now;
         private final Set<BatchState> states;
-        private final @Nullable Pattern reason;
-        private final Map<Integer, Boolean> reasonMatches = new HashMap<>();
+        private final @Nullable Predicate<String> glob;
+        private final Map<String, Boolean> reasons = new HashMap<>();
+        private final Set<String> newReasons = new HashSet<>();
 
         Matcher(BatchSelector selector, Instant now) {
             this.selector = selector;
             this.now = now;
             this.states = selector.statesOr(EnumSet.allOf(BatchState.class)).states();
-            this.reason = selector.failureReasonPattern();
+            this.glob = selector.failureReasonMatcher();
         }
 
+        /** Under the lock. */
+        boolean knowsReasons(Consumer<IntConsumer> slots) {
+            if (glob != null) {
+                slots.accept(slot -> {
+                    String reason = index.reason(slot);
+                    if (reason != null && !reasons.containsKey(reason)) {
+                        newReasons.add(reason);
+                    }
+                });
+            }
+            return newReasons.isEmpty();
+        }
+
+        /** Without the lock. */
+        void matchNewReasons() {
+            if (glob != null) {
+                newReasons.forEach(reason -> reasons.put(reason, glob.test(reason)));
+                newReasons.clear();
+            }
+        }
+
+        /** Under the lock; the reason is known. */
         boolean matches(int slot) {
             int retries = index.retries(slot);
             return states.contains(index.state(slot))
@@ -924,15 +970,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                     && retries <= selector.maxRetries()
                     && selector.matchesPosition(index.sequence(slot))
                     && selector.matchesAge(Instant.ofEpochMilli(index.createdAt(slot)), now)
-                    && (reason == null || matchesReason(slot, reason));
+                    && (glob == null || matchesReason(slot));
         }
 
-        private boolean matchesReason(int slot, Pattern pattern) {
-            String text = index.reason(slot);
-            return text != null
-                    && reasonMatches.computeIfAbsent(
-                            index.reasonNumber(slot),
-                            number -> pattern.matcher(text).matches());
+        private boolean matchesReason(int slot) {
+            String reason = index.reason(slot);
+            return reason != null && Boolean.TRUE.equals(reasons.get(reason));
         }
     }
 
@@ -947,13 +990,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
         Found held = new Found(BatchOrder.OLDEST_FIRST, Integer.MAX_VALUE);
-        Matcher any = new Matcher(BatchSelector.all(), nextAttemptAt);
         int pages = lookAt(() -> {});
         for (int i = 0; i < pages; i++) {
             int page = i;
             lookAt(() -> index.forEachInPage(page, slot -> {
                 if (index.isHeld(slot)) {
-                    held.addIf(any, slot);
+                    held.add(slot);
                 }
             }));
         }
@@ -1174,13 +1216,10 @@ public abstract class IndexedBatchStore implements BatchStore {
             lookAt(() -> index.types().forEach(type -> count[0] += held(type, selector)));
             return Math.min(count[0], selector.limit());
         }
+        Matcher matcher = new Matcher(selector, now);
         int pages = lookAt(() -> {});
         for (int i = 0; i < pages && count[0] < selector.limit(); i++) {
-            int page = i;
-            lookAt(() -> {
-                Matcher matcher = new Matcher(selector, now);
-                index.forEachInPage(page, slot -> count[0] += matcher.matches(slot) ? 1 : 0);
-            });
+            lookAtMatches(matcher, page(i), slot -> count[0]++);
         }
         return Math.min(count[0], selector.limit());
     }
@@ -1198,17 +1237,10 @@ public abstract class IndexedBatchStore implements BatchStore {
                 }
             });
         } else {
+            Matcher matcher = new Matcher(selector, now);
             int pages = lookAt(() -> {});
             for (int i = 0; i < pages; i++) {
-                int page = i;
-                lookAt(() -> {
-                    Matcher matcher = new Matcher(selector, now);
-                    index.forEachInPage(page, slot -> {
-                        if (matcher.matches(slot)) {
-                            count(slot, byType);
-                        }
-                    });
-                });
+                lookAtMatches(matcher, page(i), slot -> count(slot, byType));
             }
         }
         List<FailureGroup> groups = new ArrayList<>();

@@ -44,7 +44,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
-import java.util.regex.Pattern;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
@@ -547,10 +547,10 @@ public final class JdbcBatchStore implements BatchStore {
     private static final class Conditions {
         private final StringBuilder sql = new StringBuilder("1 = 1");
         private final List<@Nullable Object> values = new ArrayList<>();
-        private final @Nullable Pattern reason;
+        private final @Nullable Predicate<String> reason;
 
         Conditions(BatchSelector selector) {
-            reason = selector.failureReasonPattern();
+            reason = selector.failureReasonMatcher();
             if (reason != null) {
                 sql.append(" AND reason IS NOT NULL");
             }
@@ -617,7 +617,7 @@ public final class JdbcBatchStore implements BatchStore {
         }
 
         boolean matchesReason(@Nullable String text) {
-            return reason == null || (text != null && reason.matcher(text).matches());
+            return reason == null || (text != null && reason.test(text));
         }
     }
 
@@ -1121,10 +1121,10 @@ public final class JdbcBatchStore implements BatchStore {
             }
             return all;
         });
-        Pattern reason = selector.failureReasonPattern();
+        Predicate<String> reason = selector.failureReasonMatcher();
         Map<List<String>, FailureGroup> merged = new HashMap<>(); // ids may have been asked for in parts
         for (FailureGroup group : groups) {
-            if (reason == null || reason.matcher(group.reason()).matches()) {
+            if (reason == null || reason.test(group.reason())) {
                 merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
             }
         }

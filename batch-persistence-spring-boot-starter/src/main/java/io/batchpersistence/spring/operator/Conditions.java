@@ -135,7 +135,7 @@ public final class Conditions {
         BatchSelector selector = BatchSelector.all()
                 .ids(ids().toArray(String[]::new))
                 .collectorTypes(values.getOrDefault(COLLECTOR_TYPE, List.of()).toArray(String[]::new))
-                .failureReason(single(FAILURE_REASON))
+                .failureReason(glob())
                 .olderThan(duration(OLDER_THAN))
                 .youngerThan(duration(YOUNGER_THAN))
                 .after(position());
@@ -161,6 +161,16 @@ public final class Conditions {
             throw OperatorRequestException.bad(name + " must be named once, but is " + texts.size() + " times");
         }
         return texts.isEmpty() ? null : texts.get(0);
+    }
+
+    private @Nullable String glob() {
+        String glob = single(FAILURE_REASON);
+        try {
+            BatchSelector checked = BatchSelector.all().failureReason(glob);
+            return checked.failureReason();
+        } catch (IllegalArgumentException e) {
+            throw OperatorRequestException.bad(FAILURE_REASON + ": " + e.getMessage());
+        }
     }
 
     private @Nullable Duration duration(String name) {
