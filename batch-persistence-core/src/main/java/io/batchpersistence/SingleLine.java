@@ -180,11 +180,15 @@ public final class SingleLine {
                 printed[i] = arguments[i] instanceof Number number ? number : of(arguments[i]);
             }
             Throwable printedThrown = thrown == null ? null : printable(thrown);
-            if (logger instanceof LocationAwareLogger located) {
-                located.log(marker, CALLED, level.toInt(), message, printed, printedThrown);
-            } else {
-                logger.makeLoggingEventBuilder(level).setCause(printedThrown).log(message, printed);
-            }
+            DeferredLog.write(() -> {
+                if (logger instanceof LocationAwareLogger located) {
+                    located.log(marker, CALLED, level.toInt(), message, printed, printedThrown);
+                } else {
+                    logger.makeLoggingEventBuilder(level)
+                            .setCause(printedThrown)
+                            .log(message, printed);
+                }
+            });
         }
 
         @Override

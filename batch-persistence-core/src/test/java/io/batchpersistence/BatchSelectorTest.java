@@ -59,7 +59,9 @@ class BatchSelectorTest {
         for (char c : glob.toCharArray()) {
             boolean[] next = new boolean[row.length];
             for (int i = 0; i < row.length; i++) {
-                next[i] = c == '*' ? row[i] || (i > 0 && next[i - 1]) : i > 0 && row[i - 1] && (c == '?' || c == text.charAt(i - 1));
+                next[i] = c == '*'
+                        ? row[i] || (i > 0 && next[i - 1])
+                        : i > 0 && row[i - 1] && (c == '?' || c == text.charAt(i - 1));
             }
             row = next;
         }
@@ -85,7 +87,8 @@ class BatchSelectorTest {
     @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
     void manyAsterisksTakeNoLongerThanOne() {
         String reason = "a".repeat(4_096);
-        for (String glob : List.of("*a".repeat(1_000) + "*b", "*" + "a".repeat(2_000) + "b*", "*a?".repeat(1_000) + "b")) {
+        for (String glob :
+                List.of("*a".repeat(1_000) + "*b", "*" + "a".repeat(2_000) + "b*", "*a?".repeat(1_000) + "b")) {
             for (int i = 0; i < 100; i++) {
                 assertThat(BatchSelector.glob(glob).test(reason)).isFalse();
             }
@@ -94,7 +97,8 @@ class BatchSelectorTest {
 
     @Test
     void aGlobIsBounded() {
-        assertThat(BatchSelector.glob("x".repeat(8_192)).test("x".repeat(8_192))).isTrue();
+        assertThat(BatchSelector.glob("x".repeat(8_192)).test("x".repeat(8_192)))
+                .isTrue();
         assertThatThrownBy(() -> BatchSelector.glob("x".repeat(8_193))).hasMessageContaining("at most 8192 characters");
         assertThatThrownBy(() -> BatchSelector.all().failureReason("x".repeat(8_193)))
                 .isInstanceOf(IllegalArgumentException.class);

@@ -4,6 +4,7 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DeferredLog;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -233,6 +234,7 @@ final class Announcer {
     /** Waits until the listener has been told everything, but not for long. An interrupt ends the wait, and is kept. */
     void close(Duration patience) {
         flush();
+        boolean begun = DeferredLog.begin();
         lock.lock();
         try {
             long left = Room.nanos(patience);
@@ -247,6 +249,7 @@ final class Announcer {
             Thread.currentThread().interrupt();
         } finally {
             lock.unlock();
+            DeferredLog.end(begun);
         }
     }
 

@@ -18,6 +18,7 @@ import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.DuplicateBatchException;
@@ -460,6 +461,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     /** One thread at a time evicts, or several would make room for one batch; none waits for the disk in here. */
     private CompletableFuture<@Nullable Void> evictAndAppend(NewBatch batch, List<BatchSummary> evicted) {
+        boolean begun = DeferredLog.begin();
         evicting.lock();
         try {
             CompletableFuture<@Nullable Void> durable = tryAppend(batch, false);
@@ -478,6 +480,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return durable;
         } finally {
             evicting.unlock();
+            DeferredLog.end(begun);
         }
     }
 
@@ -1083,6 +1086,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean tell(Lane lane, SharedOutages others) {
+        boolean begun = DeferredLog.begin();
         lane.telling.lock();
         try {
             Lane.Untold untold = lane.untold();
@@ -1102,6 +1106,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return news;
         } finally {
             lane.telling.unlock();
+            DeferredLog.end(begun);
         }
     }
 

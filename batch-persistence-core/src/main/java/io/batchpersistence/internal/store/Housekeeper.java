@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.store.DiskStoreOptions;
@@ -72,6 +73,7 @@ final class Housekeeper {
     }
 
     private void delete(boolean all) {
+        boolean begun = DeferredLog.begin();
         deleting.lock();
         try {
             PayloadLog.Chore deletion = writer.fetchWithPen(() -> {
@@ -89,11 +91,13 @@ final class Housekeeper {
             }
         } finally {
             deleting.unlock();
+            DeferredLog.end(begun);
         }
     }
 
     /** Makes the journal as small as it can be, at once, and has all that is sparse compacted by and by. */
     void cleanUp() {
+        boolean begun = DeferredLog.begin();
         housekeeping.lock();
         try {
             // Twice: the snapshot before the newest is kept, and may be large.
@@ -102,12 +106,14 @@ final class Housekeeper {
             }
         } finally {
             housekeeping.unlock();
+            DeferredLog.end(begun);
         }
         thoroughly = true;
         writer.wakeHousekeeper();
     }
 
     private void run() {
+        DeferredLog.storeThread();
         while (writer.awaitHousework()) {
             boolean all = thoroughly;
             thoroughly = false;

@@ -12,6 +12,7 @@ import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.FailureGroup;
@@ -99,6 +100,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     /** For one claim, if none of them can be read: else they would starve those behind them. */
     private static final int MAX_LOOKED_AT = 1_000;
+
+    /** How long closing waits for what the store's threads had to say. */
+    private static final Duration LAST_LINES = Duration.ofSeconds(1);
 
     /** Characters of a failure reason that are kept: what fits in a frame of the journal. */
     public static final int MAX_REASON = 4_096;
@@ -287,6 +291,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private CompletableFuture<@Nullable Void> append(NewBatch batch, boolean waits) {
+        writer.requireNotWriting();
         int idHash = idHash(batch.id());
         PayloadLog.Encoded encoded;
         try {
@@ -1622,6 +1627,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         interrupted |= writer.finish();
         directoryLock.used(options.clock().instant());
         directoryLock.close();
+        DeferredLog.flush(LAST_LINES);
         if (interrupted) {
             Thread.currentThread().interrupt();
         }

@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.disk.MeasuredDisk;
@@ -86,6 +87,8 @@ final class StoreWriter {
     private long lastStored;
     /** Whether somebody has the pen. */
     private boolean writing;
+    /** Who has it. Only compared with the calling thread, so it need not be read under the lock. */
+    private volatile @Nullable Thread leader;
     /** When the marks in {@link #frames} are to be written at the latest; {@link #NEVER} if there are none. */
     private long marksDueNanos = NEVER;
     /** When the writer thread looks again by itself. */
@@ -171,6 +174,20 @@ final class StoreWriter {
     void requireOpen() {
         if (closing) {
             throw closed();
+        }
+    }
+
+    /**
+     * Refuses what would wait for itself: a call by code that the store runs while it writes or holds its lock.
+     *
+     * @throws IllegalStateException if the calling thread writes, or has the lock
+     */
+    void requireNotWriting() {
+        Thread caller = Thread.currentThread();
+        if (caller == thread || caller == leader || lock.isHeldByCurrentThread()) {
+            throw new IllegalStateException("the store in " + options.directory()
+                    + " was called by code that it runs itself, on its thread " + caller.getName()
+                    + ", while it writes: the call would wait for itself. Make it from another thread");
         }
     }
 
@@ -307,6 +324,7 @@ final class StoreWriter {
         List<PayloadChange> nextChanges = new ArrayList<>();
         List<Task> nextTasks = withTasks ? new ArrayList<>() : tasks;
         writing = true; // from here on nothing can fail
+        leader = Thread.currentThread();
         appends = nextAppends;
         changes = nextChanges;
         tasks = nextTasks;
@@ -317,10 +335,12 @@ final class StoreWriter {
     }
 
     void writeAndLayDownPen(Round round) {
+        boolean begun = DeferredLog.begin();
         try {
             write(round);
         } finally {
             layDownPen();
+            DeferredLog.end(begun);
         }
     }
 
@@ -328,6 +348,7 @@ final class StoreWriter {
         lockWithoutFail();
         try {
             writing = false;
+            leader = null;
             maintenanceDue = payload.isReclaimable();
             if (payload.hasChores() || isDueForSnapshot()) {
                 callHousekeeper();
@@ -359,6 +380,7 @@ final class StoreWriter {
 
     /** The thread. */
     private void run() {
+        DeferredLog.storeThread();
         boolean last = false;
         while (!last) {
             try {
@@ -596,6 +618,7 @@ final class StoreWriter {
 
     /** Runs it on the writer thread, after what is queued now, and waits for it. */
     void withPen(Runnable action) {
+        requireNotWriting();
         CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
         lock.lock();
         try {

@@ -1,6 +1,7 @@
 package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.Connection;
@@ -221,6 +222,7 @@ final class Database {
 
     /** For the thread that calls: an interrupt is put off until it is done, and whatever fails says what was being done. */
     <T extends @Nullable Object> T call(String what, Call<T> call) {
+        boolean begun = DeferredLog.begin(); // it may hold locks and connections that persisting needs
         boolean interrupted = Thread.interrupted();
         try {
             return call.run();
@@ -230,6 +232,7 @@ final class Database {
             if (interrupted) {
                 Thread.currentThread().interrupt();
             }
+            DeferredLog.end(begun);
         }
     }
 

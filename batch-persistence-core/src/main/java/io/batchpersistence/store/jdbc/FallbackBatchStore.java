@@ -10,6 +10,7 @@ import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.NewBatch;
@@ -229,6 +230,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     /** Does something while nothing is moved. Not for the thread that a move waits for. */
     private <T extends @Nullable Object> T unmoved(Supplier<T> action) {
+        boolean begun = DeferredLog.begin();
         boolean locked = primary.isWriting() ? moving.tryLock() : lock();
         try {
             return action.get();
@@ -236,6 +238,7 @@ public final class FallbackBatchStore implements BatchStore {
             if (locked) {
                 moving.unlock();
             }
+            DeferredLog.end(begun);
         }
     }
 
@@ -344,12 +347,14 @@ public final class FallbackBatchStore implements BatchStore {
         List<Claim> claims = new ArrayList<>();
         BatchPersistenceException unreadable = null;
         if (!spare.isEmpty() && moving.tryLock()) { // what is being moved is claimed in the database
+            boolean begun = DeferredLog.begin();
             try {
                 claims.addAll(spare.claim(collectorType, order, now, leaseUntil, max));
             } catch (BatchPersistenceException e) {
                 unreadable = e;
             } finally {
                 moving.unlock();
+                DeferredLog.end(begun);
             }
         }
         if (claims.size() < max && isShared()) {
@@ -640,6 +645,7 @@ public final class FallbackBatchStore implements BatchStore {
         if (!locked) {
             return last == null ? sum(primary.lastStats()) : last;
         }
+        boolean begun = DeferredLog.begin();
         try {
             BatchStats before = primaryBefore;
             if (before != null) {
@@ -651,6 +657,7 @@ public final class FallbackBatchStore implements BatchStore {
             return sum;
         } finally {
             moving.unlock();
+            DeferredLog.end(begun);
         }
     }
 

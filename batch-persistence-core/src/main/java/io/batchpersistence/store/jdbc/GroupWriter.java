@@ -415,6 +415,7 @@ final class GroupWriter {
     private final Worker worker;
 
     // The worker's own. Not from 0, so that another process' tokens are not taken for its own.
+    private boolean inTransaction;
     private long token = ThreadLocalRandom.current().nextLong() | 1;
     private @Nullable Long halvesUntil;
     private volatile Writes writes = Writes.NONE;
@@ -467,6 +468,11 @@ final class GroupWriter {
      * @throws IllegalStateException if the store is closed
      */
     <T extends @Nullable Object> CompletableFuture<T> submit(Op<T> op) {
+        if (isCalling() && inTransaction) {
+            throw new IllegalStateException("the store was called by code that it runs itself, on its thread "
+                    + Thread.currentThread().getName()
+                    + ", within a transaction: the call would wait for itself. Make it from another thread");
+        }
         if (op instanceof Insert) {
             waitingBatches.incrementAndGet();
             waitingBytes.addAndGet(op.bytes());
@@ -631,7 +637,12 @@ final class GroupWriter {
                     changes.token = mine;
                     tried.clear();
                     tried.put(me, changes);
-                    apply(tx, me, ops, changes);
+                    inTransaction = true;
+                    try {
+                        apply(tx, me, ops, changes);
+                    } finally {
+                        inTransaction = false;
+                    }
                     return null;
                 });
                 written = true;

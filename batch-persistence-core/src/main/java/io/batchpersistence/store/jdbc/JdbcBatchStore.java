@@ -11,6 +11,7 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
@@ -78,6 +79,9 @@ public final class JdbcBatchStore implements BatchStore {
 
     /** For one claim, if none of them can be read: else they would starve those behind them. */
     private static final int MAX_LOOKED_AT = 100;
+
+    /** How long closing waits for what the store's threads had to say. */
+    private static final Duration LAST_LINES = Duration.ofSeconds(1);
 
     private final JdbcStoreOptions options;
     private final Database database;
@@ -721,7 +725,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     private long changeEach(BatchSelector selector, ChangeOfRows change) throws SQLException {
         List<String> ids = List.copyOf(selector.ids());
-        String columns = selector.failureReasonPattern() == null ? Row.WITHOUT_FAILURES : Row.COLUMNS;
+        String columns = selector.failureReason() == null ? Row.WITHOUT_FAILURES : Row.COLUMNS;
         List<Long> seqs = new ArrayList<>();
         for (int from = 0; from < ids.size(); from += AT_ONCE) {
             List<String> some = ids.subList(from, Math.min(from + AT_ONCE, ids.size()));
@@ -1239,5 +1243,6 @@ public final class JdbcBatchStore implements BatchStore {
             instance.leave();
             return null;
         });
+        DeferredLog.flush(LAST_LINES);
     }
 }

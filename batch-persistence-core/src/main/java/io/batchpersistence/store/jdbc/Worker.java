@@ -1,5 +1,6 @@
 package io.batchpersistence.store.jdbc;
 
+import io.batchpersistence.DeferredLog;
 import io.batchpersistence.internal.store.Threads;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
@@ -76,6 +77,7 @@ final class Worker {
     }
 
     private void repeat() {
+        DeferredLog.storeThread();
         boolean goesOn = true;
         while (goesOn) {
             try {
