@@ -62,7 +62,7 @@ final class Database {
     }
 
     /** The connection was lost while the transaction committed. */
-    static final class CommitUnknownException extends SQLException {
+    static class CommitUnknownException extends SQLException {
         private static final long serialVersionUID = 1L;
 
         CommitUnknownException(SQLException cause) {

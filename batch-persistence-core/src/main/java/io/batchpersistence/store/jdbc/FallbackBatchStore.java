@@ -287,7 +287,7 @@ public final class FallbackBatchStore implements BatchStore {
             } else if (failure instanceof BatchPersistenceException
                     && !(failure instanceof DuplicateBatchException)
                     && !(failure instanceof BatchRejectedException)) {
-                if (failure instanceof InDoubtException doubt) {
+                if (failure.getCause() instanceof InDoubtException doubt) {
                     if (doubtful.isEmpty()) {
                         beforeDoubts = primary.lastStats();
                     }

@@ -74,14 +74,14 @@ final class GroupWriter {
                     + " be held, and be sent, all the same";
 
     /** Nobody knows whether a batch was persisted. If it was, it can be told from all others, also from later ones with its id. */
-    static final class InDoubtException extends BatchPersistenceException {
+    static final class InDoubtException extends CommitUnknownException {
         private static final long serialVersionUID = 1L;
         final String collectorType;
         final long owner;
         final long fence;
 
         InDoubtException(String collectorType, long owner, long fence, CommitUnknownException cause) {
-            super(IN_DOUBT, cause);
+            super(cause);
             this.collectorType = collectorType;
             this.owner = owner;
             this.fence = fence;
@@ -180,7 +180,7 @@ final class GroupWriter {
 
         @Override
         RuntimeException inDoubt(CommitUnknownException cause) {
-            return new InDoubtException(collectorType, owner, fence, cause);
+            return super.inDoubt(new InDoubtException(collectorType, owner, fence, cause));
         }
 
         @Override

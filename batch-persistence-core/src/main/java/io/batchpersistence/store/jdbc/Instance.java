@@ -122,15 +122,12 @@ final class Instance {
         this.books = books;
         this.leaseMillis = database.options().lease().toMillis();
         this.lease = new Worker(
-                database.threads(),
-                "batch-persistence-jdbc-lease",
-                this::renewNext,
-                e -> log.warn("A sign of life failed; the next one is soon", e));
+                database.threads(), "batch-persistence-jdbc-lease", this::renewNext, e -> failed("A sign of life", e));
         this.upkeep = new Worker(
                 database.threads(),
                 "batch-persistence-jdbc-upkeep",
                 this::lookAfterNext,
-                e -> log.warn("Looking after other instances failed; it is tried again soon", e));
+                e -> failed("Looking after other instances", e));
     }
 
     /** When any instance was last alive before this one was opened; {@code null} if there was none. */
@@ -392,6 +389,15 @@ final class Instance {
         }
     }
 
+    /** Loudly only if it is not known already that the database can't be used: it is tried again every second then. */
+    private void failed(String what, Throwable failure) {
+        if (database.problem() == null) {
+            log.warn("{} failed, and is tried again soon", what, failure);
+        } else {
+            log.debug("{} failed, and is tried again soon", what, failure);
+        }
+    }
+
     /** Gives a sign of life, and looks after those that give none any more. For one thread at a time. */
     void beat() throws SQLException {
         renew();
@@ -473,14 +479,15 @@ final class Instance {
             database.write(tx -> {
                 GroupWriter.tryWriting(tx, me);
                 Books.tryWriting(tx, me);
+                // Looks into a key, for no collector type is empty: nobody who has a row locked is waited for.
+                tx.update("INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane"
+                        + " WHERE collector_type = ''");
+                tx.update("UPDATE {p}lane SET paused = paused WHERE collector_type = ''");
                 tx.update(
-                        "INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane WHERE paused < 0");
-                tx.update("UPDATE {p}lane SET paused = paused WHERE paused < 0");
-                tx.update(
-                        "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) SELECT collector_type,"
-                                + " since, next_probe_at, probes, last_failure FROM {p}outage WHERE probes < 0");
-                tx.update("UPDATE {p}outage SET probes = probes WHERE probes < 0");
-                tx.update("DELETE FROM {p}outage WHERE probes < 0");
+                        "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) SELECT"
+                                + " collector_type, since, next_probe_at, probes, last_failure FROM {p}outage WHERE collector_type = ''");
+                tx.update("UPDATE {p}outage SET probes = probes WHERE collector_type = ''");
+                tx.update("DELETE FROM {p}outage WHERE collector_type = ''");
                 return null;
             });
         } catch (SQLException e) {

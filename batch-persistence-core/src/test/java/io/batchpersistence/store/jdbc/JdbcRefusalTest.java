@@ -6,9 +6,12 @@ import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
+import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.SQLTransientException;
+import java.sql.Statement;
 import java.time.Duration;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -129,6 +132,33 @@ class JdbcRefusalTest extends FallbackTestBase {
         store.move();
         assertThat(shared()).containsExactly("a", "b", "c");
         assertThat(balanced().accepted()).isEqualTo(3);
+    }
+
+    /** Somebody is frozen in the middle of what he does to a lane and an outage. */
+    @ParameterizedTest
+    @EnumSource
+    void rows_that_others_have_locked_are_not_waited_for(Kind kind) throws SQLException {
+        JdbcBatchStore store = openFaulty(kind);
+        store.pause("loki", true);
+        database.update(
+                "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) VALUES ('loki', 1, 1,"
+                        + " 1, '503')");
+        String prefix = database.options().build().tablePrefix();
+        try (Connection frozen = database.pool().getConnection()) {
+            frozen.setAutoCommit(false);
+            try (Statement statement = frozen.createStatement()) {
+                statement.executeUpdate("UPDATE " + prefix + "lane SET paused = 0");
+                statement.executeUpdate("UPDATE " + prefix + "outage SET probes = 2");
+                AtomicInteger committed = new AtomicInteger();
+                source.afterCommit = what -> committed.incrementAndGet();
+                store.beat();
+                assertThat(committed.get()).isPositive();
+                assertThat(store.stats().problem()).isNull();
+            } finally {
+                frozen.rollback();
+                frozen.setAutoCommit(true);
+            }
+        }
     }
 
     // ---- signs of life ---------------------------------------------------------------------------
