@@ -817,6 +817,22 @@ class RecoveryTest {
     }
 
     @Test
+    void dead_letters_are_replayed_after_an_outage_also_when_others_hold_all_threads() {
+        bench.usual = bench.usual()
+                .maxRetries(1)
+                .outageThreshold(1)
+                .replayAfterOutage(true)
+                .get();
+        bench.persist("a");
+        bench.engine.markBatchFailed("a", "down");
+        assertThat(bench.state("a")).isEqualTo(BatchState.DEAD);
+        bench.persist("b");
+        bench.executor.rejectFromNowOn(true);
+        bench.engine.markBatchSuccess("b");
+        Awaitility.await().until(() -> bench.state("a") == BatchState.PENDING);
+    }
+
+    @Test
     void with_concurrency_one_and_no_failures_batches_go_out_as_they_were_persisted_also_across_a_restart() {
         bench.sender("loki", batch -> {});
         bench.usual = bench.usual().maxRate(3).get();
