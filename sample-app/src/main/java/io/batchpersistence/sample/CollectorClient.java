@@ -71,6 +71,8 @@ final class CollectorClient {
         this.http = HttpClient.newBuilder()
                 .version(HttpClient.Version.HTTP_1_1)
                 .connectTimeout(connectTimeout)
+                // A proxy whose session has ended sends everybody to its login page, which answers 200.
+                .followRedirects(HttpClient.Redirect.NEVER)
                 .build();
     }
 
@@ -86,7 +88,7 @@ final class CollectorClient {
      * @param path what comes after the base
      * @param contentType of the body
      * @param body to be sent
-     * @return the body of a 2xx answer
+     * @return the body of a 2xx answer; empty, or JSON
      * @throws PermanentDeliveryException if it will never be taken
      * @throws RetryAfterException if the collector says when to try again
      * @throws IOException if it was not taken now
@@ -131,6 +133,7 @@ final class CollectorClient {
     private void check(HttpResponse<?> response, byte[] answer, URI target) throws IOException {
         int status = response.statusCode();
         if (status / 100 == 2) {
+            checkContent(response, answer, target);
             return;
         }
         String reason = name + " at " + shown(target) + " answered " + status + quote(answer);
@@ -151,6 +154,18 @@ final class CollectorClient {
                 }
                 throw new IOException(reason);
             }
+        }
+    }
+
+    /** Collectors answer in JSON, or not at all. Anything else is somebody in between: a login page, for instance. */
+    private void checkContent(HttpResponse<?> response, byte[] answer, URI target) throws IOException {
+        String type = response.headers().firstValue("Content-Type").orElse("").toLowerCase(Locale.ROOT);
+        String media = type.contains(";") ? type.substring(0, type.indexOf(';')) : type;
+        if (answer.length > 0 && !media.strip().endsWith("json")) {
+            throw new IOException(name + " at " + shown(target) + " answered " + response.statusCode() + ", but with "
+                    + (type.isEmpty() ? "content of no type" : SingleLine.of(type))
+                    + " instead of JSON, so it was not the collector"
+                    + quote(answer));
         }
     }
 

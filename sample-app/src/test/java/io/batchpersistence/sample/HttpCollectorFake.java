@@ -44,6 +44,9 @@ final class HttpCollectorFake implements AutoCloseable {
                     Thread.currentThread().interrupt();
                 }
             }
+            if (!body.isEmpty()) {
+                exchange.getResponseHeaders().set("Content-Type", "application/json");
+            }
             headers.forEach((name, value) -> exchange.getResponseHeaders().set(name, value));
             byte[] answer = body.getBytes(StandardCharsets.UTF_8);
             exchange.sendResponseHeaders(status, answer.length == 0 ? -1 : answer.length);

@@ -98,6 +98,30 @@ class SendersTest {
                 """));
     }
 
+    /** What stands before a collector, and wants somebody to log in, answers with a page. */
+    @Test
+    void aLoginPageIsNoDelivery() {
+        collector.answers(200, "<html>Please log in</html>", Map.of("Content-Type", "text/html; charset=utf-8"));
+        assertThatThrownBy(() -> loki().send(three()))
+                .isInstanceOf(IOException.class)
+                .hasMessageContaining("200")
+                .hasMessageContaining("text/html")
+                .hasMessageContaining("Please log in");
+        assertThatThrownBy(() -> elasticsearch().send(three())).isInstanceOf(IOException.class);
+    }
+
+    @Test
+    void redirectsAreNotFollowed() {
+        for (int status : new int[] {301, 302, 303, 307, 308}) {
+            collector.requests.clear();
+            collector.answers(status, "", Map.of("Location", collector.url() + "/login"));
+            assertThatThrownBy(() -> loki().send(three()))
+                    .isInstanceOf(IOException.class)
+                    .hasMessageContaining(String.valueOf(status));
+            assertThat(collector.requests).hasSize(1);
+        }
+    }
+
     @Test
     void lokiDoesNotTakeEqualLinesForOne() throws Exception {
         PersistedBatch batch = batch(
