@@ -57,6 +57,7 @@ public final class DeferredLog {
                 task -> {
                     Thread thread = new Thread(null, task, "batch-persistence-log", 0, false);
                     thread.setDaemon(true);
+                    thread.setPriority(Thread.NORM_PRIORITY);
                     thread.setContextClassLoader(DeferredLog.class.getClassLoader());
                     return thread;
                 },

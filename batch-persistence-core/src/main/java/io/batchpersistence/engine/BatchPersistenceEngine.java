@@ -33,6 +33,7 @@ import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.SharedOutages;
 import io.batchpersistence.SharedOutages.Outage;
 import io.batchpersistence.SingleLine;
+import io.batchpersistence.internal.store.Threads;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
@@ -141,7 +142,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Executor executor;
     private final @Nullable ExecutorService ownExecutor;
     /** For lanes that hold no thread while others hold all. */
-    private final ExecutorService reserve = ownThreads(RESERVE_THREADS, "reserve-");
+    private final ExecutorService reserve;
 
     private final Executor completions;
     private final @Nullable Completions ownCompletions;
@@ -208,9 +209,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         excluded = excludedGlobs.stream().map(BatchSelector::glob).toList();
         classifier = builder.classifier;
         shutdownTimeout = builder.shutdownTimeout;
-        ownExecutor = builder.executor == null ? ownThreads(builder.threads, "") : null;
+        ClassLoader given = builder.classLoader;
+        ClassLoader classes = given != null ? given : Thread.currentThread().getContextClassLoader();
+        ownExecutor = builder.executor == null ? ownThreads(builder.threads, "", classes) : null;
         executor = builder.executor == null ? Objects.requireNonNull(ownExecutor) : builder.executor;
-        ownCompletions = builder.completions == null ? new Completions(threads("completion-")) : null;
+        reserve = ownThreads(RESERVE_THREADS, "reserve-", classes);
+        ownCompletions = builder.completions == null ? new Completions(threads("completion-", classes)) : null;
         completions = builder.completions == null ? Objects.requireNonNull(ownCompletions) : builder.completions;
         Boolean holding = isHolding(store);
         time = new Timekeeper(
@@ -252,17 +256,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /** Tasks don't queue: what is refused is looked at again in the next round, fairly, and nothing is claimed for it. */
-    private static ExecutorService ownThreads(int most, String name) {
-        return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), threads(name));
+    private static ExecutorService ownThreads(int most, String name, @Nullable ClassLoader classes) {
+        return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), threads(name, classes));
     }
 
-    private static ThreadFactory threads(String name) {
+    private static ThreadFactory threads(String name, @Nullable ClassLoader classes) {
         AtomicInteger number = new AtomicInteger();
-        return task -> {
-            Thread thread = new Thread(task, "batch-persistence-" + name + number.incrementAndGet());
-            thread.setDaemon(true);
-            return thread;
-        };
+        return task -> Threads.of("batch-persistence-" + name + number.incrementAndGet(), classes, task);
     }
 
     int callersWaitingForRoom() {
@@ -1394,7 +1394,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean isInterruptOfOthers(HandOver handOver, @Nullable Throwable thrown) {
-        return thrown instanceof InterruptedException && !handOver.isDetached() && !closed;
+        return thrown instanceof InterruptedException && !handOver.wasInterrupted();
     }
 
     private void run(HandOver handOver, RecoveryTarget target) throws Exception {
@@ -1891,6 +1891,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private BatchListener listener = new BatchListener() {};
         private int threads = DEFAULT_THREADS;
         private Duration shutdownTimeout = Duration.ofSeconds(30);
+        private @Nullable ClassLoader classLoader;
         private @Nullable Executor executor;
         private @Nullable Executor announcements;
         private @Nullable Executor completions;
@@ -2011,6 +2012,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
          */
         public Builder shutdownTimeout(Duration timeout) {
             shutdownTimeout = notNegative(timeout, "shutdown timeout");
+            return this;
+        }
+
+        /**
+         * The context class loader of the engine's own threads, which call senders and listeners. They inherit nothing of the
+         * thread that happens to need them first, neither its class loader nor its {@link InheritableThreadLocal}s.
+         *
+         * @param applicationClasses the application's; default: the context class loader of the thread that builds the engine
+         * @return this
+         */
+        public Builder classLoader(ClassLoader applicationClasses) {
+            classLoader = Objects.requireNonNull(applicationClasses, "class loader must not be null");
             return this;
         }
 

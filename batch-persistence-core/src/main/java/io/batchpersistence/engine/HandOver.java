@@ -182,6 +182,16 @@ final class HandOver implements RecoveredBatch {
         }
     }
 
+    /** Whether {@link #interrupt} has interrupted the target: an interrupt that shows afterwards was meant for it alone. */
+    boolean wasInterrupted() {
+        threadLock.lock();
+        try {
+            return interrupted;
+        } finally {
+            threadLock.unlock();
+        }
+    }
+
     @Override
     public String toString() {
         return "RecoveredBatch['" + SingleLine.of(batch().id()) + "' for " + SingleLine.of(batch().collectorType())

@@ -3,6 +3,9 @@ package io.batchpersistence.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.AppenderBase;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSender;
@@ -33,6 +36,7 @@ import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.slf4j.LoggerFactory;
 
 /** First sends: by the application's thread, through the same lane as recovery's. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -272,6 +276,48 @@ class DeliverTest {
             started.countDown();
             release.await();
         }));
+    }
+
+    /** The sender is interrupted first and its claim ended after that, and in between it may return. */
+    @Test
+    void an_interrupt_that_was_meant_for_a_sender_does_not_stay_with_the_callers_thread() throws Exception {
+        CountDownLatch returned = new CountDownLatch(1);
+        CountDownLatch sending = new CountDownLatch(1);
+        AppenderBase<ILoggingEvent> inBetween = new AppenderBase<>() {
+            @Override
+            protected void append(ILoggingEvent event) {
+                if (event.getFormattedMessage().contains("was interrupted")) {
+                    try {
+                        returned.await();
+                    } catch (InterruptedException e) {
+                        throw new IllegalStateException(e);
+                    }
+                }
+            }
+        };
+        Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+        inBetween.start();
+        logger.addAppender(inBetween);
+        try {
+            AtomicBoolean left = new AtomicBoolean();
+            CompletableFuture<DeliveryResult> result = onItsOwnThread(() -> {
+                DeliveryResult delivered = deliver("a", batch -> {
+                    sending.countDown();
+                    new CountDownLatch(1).await();
+                });
+                left.set(Thread.currentThread().isInterrupted());
+                returned.countDown();
+                return delivered;
+            });
+            sending.await();
+            bench.clock.advance(Duration.ofMinutes(6));
+            bench.engine.recover();
+            assertThat(result.get().failure()).isInstanceOf(InterruptedException.class);
+            assertThat(left).isFalse();
+        } finally {
+            returned.countDown();
+            logger.detachAppender(inBetween);
+        }
     }
 
     @Test

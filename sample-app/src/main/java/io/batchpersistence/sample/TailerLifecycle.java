@@ -37,7 +37,7 @@ final class TailerLifecycle implements SmartLifecycle {
     @Override
     public void start() {
         stopping = false;
-        Thread started = new Thread(this::run, "shipper-tailer");
+        Thread started = new Thread(null, this::run, "shipper-tailer", 0, false); // nothing of who starts it
         started.setDaemon(true);
         thread = started;
         started.start();

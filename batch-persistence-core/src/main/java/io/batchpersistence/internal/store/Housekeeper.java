@@ -29,7 +29,7 @@ final class Housekeeper {
     private final ReentrantLock lock;
     private final StoreWriter writer;
     private final DamageListener damage;
-    private final Thread thread = new Thread(this::run, "batch-persistence-housekeeper");
+    private final Thread thread = Threads.ofStore("batch-persistence-housekeeper", this::run);
     /** Held by whoever writes a snapshot or compacts; taken before the other two. */
     private final ReentrantLock housekeeping = new ReentrantLock();
     /** Held by whoever deletes files: who needs room does not wait for a compaction. Taken before the store's. */
@@ -58,7 +58,6 @@ final class Housekeeper {
     }
 
     void start() {
-        thread.setDaemon(true);
         thread.start();
     }
 

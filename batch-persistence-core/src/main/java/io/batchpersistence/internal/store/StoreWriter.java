@@ -64,7 +64,7 @@ final class StoreWriter {
     private final BatchIndex index;
     private final ReentrantLock lock;
     private final Consumer<PayloadLog.Append> published;
-    private final Thread thread = new Thread(this::run, "batch-persistence-writer");
+    private final Thread thread = Threads.ofStore("batch-persistence-writer", this::run);
 
     /** The writer thread waits for it. */
     private final Condition work;
@@ -165,7 +165,6 @@ final class StoreWriter {
     }
 
     void start() {
-        thread.setDaemon(true);
         thread.start();
     }
 

@@ -52,11 +52,7 @@ final class Database {
     /** Makes threads. */
     @FunctionalInterface
     interface Threads {
-        Threads DAEMONS = (work, name) -> {
-            Thread thread = new Thread(work, name);
-            thread.setDaemon(true);
-            return thread;
-        };
+        Threads DAEMONS = (work, name) -> io.batchpersistence.internal.store.Threads.ofStore(name, work);
 
         Thread make(Runnable work, String name);
     }

@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.springframework.beans.factory.ObjectProvider;
 
@@ -24,12 +25,14 @@ final class BatchAnnouncements {
     private static final int MOST_WAITING = 1_000;
 
     private final ObjectProvider<BatchListener> listeners;
+    private final @Nullable ClassLoader classes;
     private final ReentrantLock lock = new ReentrantLock();
     private final List<Consumer<BatchListener>> waiting = new ArrayList<>();
     private volatile boolean started;
 
-    BatchAnnouncements(ObjectProvider<BatchListener> listeners) {
+    BatchAnnouncements(ObjectProvider<BatchListener> listeners, @Nullable ClassLoader classes) {
         this.listeners = listeners;
+        this.classes = classes;
     }
 
     void start() {
@@ -44,9 +47,8 @@ final class BatchAnnouncements {
         }
         if (!early.isEmpty()) { // not on this thread: a listener that never returns must not keep the application from
             // starting
-            Thread thread = new Thread(() -> early.forEach(this::tellAll), "batch-persistence-announcements");
-            thread.setDaemon(true);
-            thread.start();
+            ApplicationThreads.of("batch-persistence-announcements", classes, () -> early.forEach(this::tellAll))
+                    .start();
         }
     }
 

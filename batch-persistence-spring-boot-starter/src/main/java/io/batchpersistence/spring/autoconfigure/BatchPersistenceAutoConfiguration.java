@@ -27,7 +27,7 @@ import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Conditional;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.core.env.Environment;
-import org.springframework.core.task.VirtualThreadTaskExecutor;
+import org.springframework.core.io.ResourceLoader;
 import org.springframework.scheduling.TaskScheduler;
 import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.util.function.SingletonSupplier;
@@ -92,6 +92,7 @@ public final class BatchPersistenceAutoConfiguration {
                 FailureClassifier classifier,
                 ObjectProvider<ContextAtPersist> contextAtPersist,
                 Environment environment,
+                ResourceLoader application,
                 ObjectProvider<Clock> clock) {
             Supplier<ContextAtPersist> contexts = once(contextAtPersist, ContextAtPersist.NOTHING);
             BatchPersistenceEngine.Builder builder = BatchPersistenceEngine.builder(store)
@@ -109,8 +110,12 @@ public final class BatchPersistenceAutoConfiguration {
                     .shutdownTimeout(properties.shutdownTimeout())
                     .threads(properties.recovery().maxThreads())
                     .clock(clock.getIfUnique(Clock::systemUTC));
+            ClassLoader classes = application.getClassLoader();
+            if (classes != null) {
+                builder.classLoader(classes); // with devtools, the one that is replaced at a restart
+            }
             if (Threading.VIRTUAL.isActive(environment)) {
-                builder.executor(new VirtualThreadTaskExecutor("batch-persistence-"));
+                builder.executor(ApplicationThreads.virtual("batch-persistence-", classes));
             }
             return builder.build();
         }
@@ -130,8 +135,8 @@ public final class BatchPersistenceAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
-        BatchAnnouncements batchAnnouncements(ObjectProvider<BatchListener> listeners) {
-            return new BatchAnnouncements(listeners);
+        BatchAnnouncements batchAnnouncements(ObjectProvider<BatchListener> listeners, ResourceLoader application) {
+            return new BatchAnnouncements(listeners, application.getClassLoader());
         }
 
         @Bean
@@ -165,11 +170,10 @@ public final class BatchPersistenceAutoConfiguration {
          */
         @Bean(name = SCHEDULER, defaultCandidate = false, autowireCandidate = false)
         @ConditionalOnMissingBean(name = SCHEDULER)
-        ThreadPoolTaskScheduler batchPersistenceScheduler() {
+        ThreadPoolTaskScheduler batchPersistenceScheduler(ResourceLoader application) {
             ThreadPoolTaskScheduler scheduler = new ThreadPoolTaskScheduler();
             scheduler.setPoolSize(2); // a long cleanup must not hold up recovery
-            scheduler.setThreadNamePrefix("batch-persistence-");
-            scheduler.setDaemon(true);
+            scheduler.setThreadFactory(ApplicationThreads.factory("batch-persistence-", application.getClassLoader()));
             scheduler.setWaitForTasksToCompleteOnShutdown(true); // never interrupt: a round may be writing
             scheduler.setPhase(BatchPersistenceLifecycle.PHASE);
             return scheduler;

@@ -32,6 +32,8 @@ import io.micrometer.tracing.propagation.Propagator;
 import jakarta.validation.Validator;
 import java.io.File;
 import java.io.IOException;
+import java.lang.annotation.Retention;
+import java.lang.annotation.RetentionPolicy;
 import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.file.Files;
@@ -75,6 +77,7 @@ import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.SmartLifecycle;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
+import org.springframework.context.event.EventListener;
 import org.springframework.context.support.GenericApplicationContext;
 import org.springframework.core.env.ConfigurableEnvironment;
 import org.springframework.core.env.Environment;
@@ -83,11 +86,14 @@ import org.springframework.core.io.support.SpringFactoriesLoader.ArgumentResolve
 import org.springframework.core.task.TaskExecutor;
 import org.springframework.jdbc.datasource.ConnectionHolder;
 import org.springframework.scheduling.TaskScheduler;
+import org.springframework.scheduling.annotation.Async;
+import org.springframework.scheduling.annotation.EnableAsync;
 import org.springframework.scheduling.annotation.EnableScheduling;
 import org.springframework.scheduling.annotation.Scheduled;
 import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.scheduling.config.FixedDelayTask;
 import org.springframework.scheduling.config.ScheduledTask;
+import org.springframework.stereotype.Component;
 import org.springframework.transaction.support.TransactionSynchronization;
 
 class BatchPersistenceAutoConfigurationTest {
@@ -270,7 +276,7 @@ class BatchPersistenceAutoConfigurationTest {
                     set(
                             definition,
                             BatchAnnouncements.class,
-                            () -> new BatchAnnouncements(beans.getBeanProvider(BatchListener.class)));
+                            () -> new BatchAnnouncements(beans.getBeanProvider(BatchListener.class), null));
                 case "batchEventPublisher" ->
                     set(definition, BatchEventPublisher.class, () -> new BatchEventPublisher(event -> {}));
                 case "batchDelivery" ->
@@ -688,6 +694,107 @@ class BatchPersistenceAutoConfigurationTest {
     static class OtherLoki implements BatchSender {
         @Override
         public void send(io.batchpersistence.PersistedBatch batch) {}
+    }
+
+    /** It would return before it has sent anything, which means that the batch is delivered. */
+    @ParameterizedTest
+    @ValueSource(
+            classes = {
+                AsyncSend.class,
+                AsyncClass.class,
+                AsyncInterface.class,
+                AsyncByProxy.class,
+                AsyncByOwnAnnotation.class
+            })
+    void aSenderThatIsAsynchronousIsRefused(Class<?> configuration) {
+        runner().withUserConfiguration(configuration).run(context -> {
+            FailureAnalysis analysis = analysis(context.getStartupFailure());
+            assertThat(analysis.getDescription()).contains("'loki'", "@Async");
+            assertThat(analysis.getAction()).contains("Remove @Async", "RecoveredBatchEvent");
+        });
+    }
+
+    /** What it says to a batch, it says itself, on whatever thread. */
+    @Test
+    void aListenerMayBeAsynchronousAndSoMayAnotherMethodOfASender() {
+        runner().withUserConfiguration(AsyncElsewhere.class)
+                .run(context -> assertThat(context).hasNotFailed());
+    }
+
+    static class AsyncSend {
+        @Bean
+        BatchSender loki() {
+            return new AsyncSender();
+        }
+    }
+
+    static class AsyncSender implements BatchSender {
+        @Async
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {}
+    }
+
+    @Component("loki")
+    @Async
+    static class AsyncClass implements BatchSender {
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {}
+    }
+
+    @Async
+    interface Asynchronous {}
+
+    @Component("loki")
+    static class AsyncInterface implements BatchSender, Asynchronous {
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {}
+    }
+
+    @EnableAsync
+    static class AsyncByProxy {
+        @Bean
+        AsyncSender loki() {
+            return new AsyncSender();
+        }
+    }
+
+    @Retention(RetentionPolicy.RUNTIME)
+    @interface Later {}
+
+    @EnableAsync(annotation = Later.class)
+    static class AsyncByOwnAnnotation {
+        @Bean
+        BatchSender loki() {
+            return new LaterSender();
+        }
+    }
+
+    static class LaterSender implements BatchSender {
+        @Later
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {}
+    }
+
+    @EnableAsync
+    static class AsyncElsewhere {
+        @Bean
+        BatchSender loki() {
+            return new SenderWithAsyncMethod();
+        }
+
+        @Async
+        @EventListener
+        void listen(io.batchpersistence.spring.event.RecoveredBatchEvent event) {
+            event.acknowledge();
+        }
+    }
+
+    static class SenderWithAsyncMethod implements BatchSender {
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {}
+
+        @Async
+        public void refreshCredentials() {}
     }
 
     // ------------------------------------------------------ failures at start

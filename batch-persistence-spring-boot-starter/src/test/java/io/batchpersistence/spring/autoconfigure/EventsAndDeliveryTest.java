@@ -32,6 +32,8 @@ import io.batchpersistence.spring.event.CollectorOutageClosedEvent;
 import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
 import io.batchpersistence.spring.event.RecoveredBatchEvent;
 import java.io.IOException;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Clock;
@@ -39,6 +41,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -57,6 +60,7 @@ import org.springframework.context.annotation.Lazy;
 import org.springframework.context.event.EventListener;
 import org.springframework.http.HttpHeaders;
 import org.springframework.http.HttpStatus;
+import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.web.client.HttpClientErrorException;
 
 class EventsAndDeliveryTest {
@@ -565,6 +569,44 @@ class EventsAndDeliveryTest {
                     // Thread.isVirtual() is of Java 21; all virtual threads are in this group.
                     boolean isVirtual = "VirtualThreads".equals(group.get());
                     assertThat(isVirtual).isEqualTo(virtual && JRE.currentJre().compareTo(JRE.JAVA_21) >= 0);
+                });
+    }
+
+    /** With devtools the application's class loader is another one after each restart, and the threads are not made by its own. */
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void threadsThatSendHaveTheApplicationsClassLoaderAndNothingOfTheRequestThatNeededThemFirst(boolean virtual) {
+        ClassLoader application = new URLClassLoader(new URL[0], getClass().getClassLoader());
+        InheritableThreadLocal<String> user = new InheritableThreadLocal<>();
+        AtomicReference<ClassLoader> loader = new AtomicReference<>();
+        AtomicReference<String> actsFor = new AtomicReference<>();
+        CountDownLatch sent = new CountDownLatch(1);
+        sending(batch -> {
+                    loader.set(Thread.currentThread().getContextClassLoader());
+                    actsFor.set(String.valueOf(user.get()));
+                    sent.countDown();
+                })
+                .withClassLoader(application)
+                .withPropertyValues("spring.threads.virtual.enabled=" + virtual)
+                .run(context -> {
+                    Thread request = Thread.currentThread();
+                    ClassLoader before = request.getContextClassLoader();
+                    user.set("alice");
+                    request.setContextClassLoader(new URLClassLoader(new URL[0]));
+                    try {
+                        context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
+                        assertThat(sent.await(20, TimeUnit.SECONDS)).isTrue();
+                        ThreadPoolTaskScheduler scheduler =
+                                context.getBean("batchPersistenceScheduler", ThreadPoolTaskScheduler.class);
+                        Callable<List<Object>> look = () ->
+                                List.of(Thread.currentThread().getContextClassLoader(), String.valueOf(user.get()));
+                        assertThat(scheduler.submit(look).get()).containsExactly(application, "null");
+                    } finally {
+                        user.remove();
+                        request.setContextClassLoader(before);
+                    }
+                    assertThat(loader.get()).isSameAs(application);
+                    assertThat(actsFor.get()).isEqualTo("null");
                 });
     }
 }
