@@ -50,7 +50,7 @@ public interface BatchPersistence extends AutoCloseable {
      * @param batchId as above
      * @param entries as above
      * @param collectorType as above
-     * @param context free text the application wants back, for instance a tenant
+     * @param context free text the application wants back, for instance a tenant; at most 65,536 characters in all
      */
     void persistBatch(String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
 
@@ -226,6 +226,7 @@ public interface BatchPersistence extends AutoCloseable {
      *
      * @param collectorType its name
      * @return {@code false} if it was paused already
+     * @throws IllegalArgumentException if no batch can have that collector type, see {@link #persistBatch}
      */
     boolean pause(String collectorType);
 
@@ -234,6 +235,7 @@ public interface BatchPersistence extends AutoCloseable {
      *
      * @param collectorType its name
      * @return {@code false} if it was not paused
+     * @throws IllegalArgumentException if no batch can have that collector type, see {@link #persistBatch}
      */
     boolean resume(String collectorType);
 

@@ -18,10 +18,10 @@ import org.jspecify.annotations.Nullable;
  * BatchSelector.all().collectorTypes("loki").failureReason("*429*").limit(1_000)
  * }</pre>
  *
- * @param ids batch ids; empty for any
- * @param collectorTypes names of collectors; empty for any
+ * @param ids batch ids, each such as a batch can have; empty for any
+ * @param collectorTypes names of collectors, likewise; empty for any
  * @param failureReason a glob over the last failure reason, {@code *} for any run of characters and {@code ?} for one, case
- *     ignored; {@code null} for any, a batch that never failed included
+ *     ignored, at most 8,192 characters; {@code null} for any, a batch that never failed included
  * @param states states; empty for the operation's own default
  * @param olderThan only batches persisted at least this long ago; {@code null} for any
  * @param youngerThan only batches persisted less than this long ago; {@code null} for any
@@ -61,13 +61,15 @@ public record BatchSelector(
     /**
      * Checks and copies.
      *
-     * @throws IllegalArgumentException if the limit is not positive, a duration is negative, the retry range is empty, or the glob
-     *     has more than 8,192 characters
+     * @throws IllegalArgumentException if the limit is not positive, a duration is negative, the retry range is empty, no batch
+     *     can have one of the ids or collector types, or the glob has more than 8,192 characters
      */
     public BatchSelector {
         ids = Set.copyOf(ids);
         collectorTypes = Set.copyOf(collectorTypes);
         states = Set.copyOf(states);
+        ids.forEach(id -> Values.name(id, "batch id"));
+        collectorTypes.forEach(type -> Values.name(type, "collector type"));
         Objects.requireNonNull(order, "order must not be null");
         if (failureReason != null) {
             Glob.checkLength(failureReason);

@@ -225,6 +225,7 @@ public interface BatchStore extends AutoCloseable {
      * @param collectorType its name; need not be known
      * @param paused whether it is paused from now on
      * @return whether that was not so before
+     * @throws IllegalArgumentException see {@link NewBatch#checkedCollectorType}
      */
     boolean pause(String collectorType, boolean paused);
 

@@ -12,7 +12,8 @@ import org.jspecify.annotations.Nullable;
  * @param id any non-blank text of at most {@value #MAX_NAME_LENGTH} characters; never becomes a path
  * @param collectorType the destination's name, non-blank, at most {@value #MAX_NAME_LENGTH} characters
  * @param entries at least one
- * @param context free text the application wants back with the batch, for instance a tenant
+ * @param context free text the application wants back with the batch, for instance a tenant; at most
+ *     {@value #MAX_CONTEXT_LENGTH} characters in all
  * @param createdAt now
  * @param leaseUntil how long the caller has to mark it before it counts as timed out
  */
@@ -27,19 +28,56 @@ public record NewBatch(
     /** Most characters of an id or a collector type. */
     public static final int MAX_NAME_LENGTH = 255;
 
+    /** Most characters of all names and values of a context together: it is read whenever the batch is listed. */
+    public static final int MAX_CONTEXT_LENGTH = 65_536;
+
     /**
      * Checks and copies.
      *
-     * @throws IllegalArgumentException if the id or the collector type is blank or too long, or there are no entries, or one
-     *     of them is {@code null}
+     * @throws IllegalArgumentException if the id or the collector type is blank or too long, or the context is too long, or
+     *     there are no entries, or one of them is {@code null}
      */
     public NewBatch {
         id = Values.name(id, "batch id");
         collectorType = Values.name(collectorType, "collector type");
         entries = checked(entries);
-        context = Values.texts(Objects.requireNonNull(context, "context must not be null"), "context entry");
+        context = checkedContext(Objects.requireNonNull(context, "context must not be null"));
         Objects.requireNonNull(createdAt, "createdAt must not be null");
         Objects.requireNonNull(leaseUntil, "leaseUntil must not be null");
+    }
+
+    /**
+     * Checks the name of a collector type where it comes without a batch, for instance to be paused.
+     *
+     * @param name the destination's name
+     * @return the name
+     * @throws IllegalArgumentException if no batch could have it: it is {@code null}, blank, too long, or has half a character
+     */
+    public static String checkedCollectorType(@Nullable String name) {
+        return Values.name(name, "collector type");
+    }
+
+    /**
+     * Whether a batch could have that id.
+     *
+     * @param id any text
+     * @return whether it would be taken
+     */
+    public static boolean isPossibleId(String id) {
+        return Values.isName(id);
+    }
+
+    private static Map<String, String> checkedContext(Map<String, String> context) {
+        Map<String, String> texts = Values.texts(context, "context entry");
+        long length = 0;
+        for (Map.Entry<String, String> entry : texts.entrySet()) {
+            length += (long) entry.getKey().length() + entry.getValue().length();
+        }
+        if (length > MAX_CONTEXT_LENGTH) {
+            throw new IllegalArgumentException("the context has " + length + " characters, but can have at most "
+                    + MAX_CONTEXT_LENGTH + "; what is long belongs into the entries");
+        }
+        return texts;
     }
 
     private static List<LogEntry> checked(@Nullable List<? extends @Nullable LogEntry> entries) {

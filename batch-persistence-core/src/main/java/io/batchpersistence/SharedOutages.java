@@ -49,6 +49,7 @@ public interface SharedOutages {
      * @param untilProbe when it is to be probed
      * @param lastFailure what it failed with
      * @return whether that was not known
+     * @throws IllegalArgumentException see {@link NewBatch#checkedCollectorType}
      */
     boolean began(String collectorType, Duration untilProbe, String lastFailure);
 

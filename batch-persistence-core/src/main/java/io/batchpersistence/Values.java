@@ -43,6 +43,10 @@ final class Values {
         return text;
     }
 
+    static boolean isName(String text) {
+        return !text.isBlank() && text.length() <= NewBatch.MAX_NAME_LENGTH && isWellFormed(text);
+    }
+
     static @Nullable String wellFormedOrNull(@Nullable String text) {
         return text == null ? null : wellFormed(text);
     }

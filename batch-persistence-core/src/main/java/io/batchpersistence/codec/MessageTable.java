@@ -1,5 +1,6 @@
 package io.batchpersistence.codec;
 
+import java.security.SecureRandom;
 import java.util.Arrays;
 
 /**
@@ -7,6 +8,9 @@ import java.util.Arrays;
  * even if the order of their members differs, and the order is kept. Not thread-safe.
  */
 final class MessageTable {
+
+    /** Secret: whoever writes log lines can't choose labels whose hashes are equal. */
+    private static final long KEY = new SecureRandom().nextLong() | 1;
 
     private final ProtobufBuffer data = new ProtobufBuffer();
     private int[] ends = new int[32];
@@ -80,10 +84,11 @@ final class MessageTable {
     }
 
     private static int hash(byte[] bytes, int start, int end) {
-        int hash = 1;
+        long hash = KEY;
         for (int i = start; i < end; i++) {
-            hash = 31 * hash + bytes[i];
+            hash = (hash ^ bytes[i]) * KEY;
+            hash ^= hash >>> 29;
         }
-        return (hash * 0x9E3779B9) >>> 7;
+        return (int) (hash >>> 32);
     }
 }

@@ -1,14 +1,24 @@
 package io.batchpersistence.codec;
 
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** Numbers different texts in the order they come, from 1. Unlike a map, it boxes nothing. Not thread-safe. */
+/**
+ * Numbers different texts in the order they come, from 1. Unlike a map, it boxes nothing, as long as not too many texts share a
+ * hash: log lines may be written by somebody who wants just that. Not thread-safe.
+ */
 final class StringTable {
+
+    /** Slots looked at for one text; with hashes that nobody has chosen it is a few. */
+    private static final int MAX_PROBES = 256;
 
     private @Nullable String[] texts = new @Nullable String[32];
     private int[] slots = new int[128]; // a power of two, at most half full; 0: free, otherwise a reference
     private int size;
+    /** Instead of the slots, once they are too crowded: it copes with equal hashes, since texts have an order. */
+    private @Nullable Map<String, Integer> crowded;
 
     int size() {
         return size;
@@ -33,16 +43,21 @@ final class StringTable {
     }
 
     int reference(String text) {
+        if (crowded != null) {
+            return reference(text, crowded);
+        }
         int slot = slot(text.hashCode());
+        int probes = 0;
         for (int found; (found = slots[slot]) != 0; slot = (slot + 1) & (slots.length - 1)) {
             if (text.equals(texts[found - 1])) {
                 return found;
             }
+            if (++probes == MAX_PROBES) {
+                crowded = byText();
+                return reference(text, crowded);
+            }
         }
-        if (size == texts.length) {
-            texts = Arrays.copyOf(texts, size * 2);
-        }
-        texts[size++] = text;
+        add(text);
         slots[slot] = size;
         if (size * 2 > slots.length) {
             rehash();
@@ -50,11 +65,37 @@ final class StringTable {
         return size;
     }
 
+    private int reference(String text, Map<String, Integer> known) {
+        Integer reference = known.get(text);
+        if (reference == null) {
+            add(text);
+            reference = size;
+            known.put(text, reference);
+        }
+        return reference;
+    }
+
+    private Map<String, Integer> byText() {
+        Map<String, Integer> map = new HashMap<>();
+        for (int reference = 1; reference <= size; reference++) {
+            map.put(text(reference), reference);
+        }
+        return map;
+    }
+
+    private void add(String text) {
+        if (size == texts.length) {
+            texts = Arrays.copyOf(texts, size * 2);
+        }
+        texts[size++] = text;
+    }
+
     void clear() {
         if (size > 0) {
             Arrays.fill(texts, 0, size, null);
             Arrays.fill(slots, 0);
             size = 0;
+            crowded = null;
         }
     }
 

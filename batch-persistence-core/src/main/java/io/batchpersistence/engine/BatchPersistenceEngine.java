@@ -680,9 +680,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     @Override
     public boolean markBatchSuccess(String batchId) {
-        checkId(batchId);
         ensureOpen();
-        return delivered(batchId);
+        return isPossibleId(batchId) && delivered(batchId);
     }
 
     @Override
@@ -696,10 +695,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean markBatchFailed(String batchId, Failure failure) {
-        checkId(batchId);
         ensureOpen();
         HandOver handOver = handOvers.get(batchId);
-        if (!failed(batchId, BatchStore.ANY_FENCE, failure, handOver)) {
+        if (!isPossibleId(batchId) || !failed(batchId, BatchStore.ANY_FENCE, failure, handOver)) {
             return false;
         }
         if (handOver != null) {
@@ -710,8 +708,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     @Override
     public boolean releaseBatch(String batchId) {
-        checkId(batchId);
         ensureOpen();
+        if (!isPossibleId(batchId)) {
+            return false;
+        }
         HandOver handOver = handOvers.get(batchId);
         Instant now = time.steady();
         Settled settled = withLanes(() -> store.released(
@@ -726,8 +726,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return true;
     }
 
-    private static void checkId(String batchId) {
-        Objects.requireNonNull(batchId, "batch id must not be null");
+    /** An id that no batch can have is unknown, whatever the store, or its database, would make of it. */
+    private static boolean isPossibleId(String batchId) {
+        return NewBatch.isPossibleId(Objects.requireNonNull(batchId, "batch id must not be null"));
     }
 
     private boolean delivered(String batchId) {
@@ -1031,7 +1032,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             guarded("collector '" + type + "'", () -> {
                 Lane lane = lane(type);
                 lane.settings(settingsOf(type));
-                makeDue(lane.tick(now), now);
+                makeDue(lane, lane.tick(now), now);
                 if (paused.contains(type)) {
                     return;
                 }
@@ -1149,7 +1150,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (number == SharedOutages.NOTHING_TO_SEND) {
             Set<String> pushed = lane.takeProbed(now); // they were to let others go first, and there are none
             if (!pushed.isEmpty()) {
-                makeDue(pushed, now);
+                makeDue(lane, pushed, now);
                 number = others.takeProbe(lane.collectorType, timeout);
             }
         }
@@ -1169,9 +1170,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private void makeDue(Set<String> ids, Instant now) {
-        if (!ids.isEmpty()) {
+    private void makeDue(Lane lane, Set<String> ids, Instant now) {
+        if (ids.isEmpty()) {
+            return;
+        }
+        boolean done = false;
+        try {
             store.reschedule(BatchSelector.all().states(BatchState.PENDING).ids(ids.toArray(String[]::new)), now, now);
+            done = true;
+        } finally {
+            if (!done) {
+                lane.giveBackProbed(ids, now); // or they would stay pushed back, for an hour perhaps
+            }
         }
     }
 
@@ -1320,7 +1330,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             List<Claim> claims = claim(lane, permit, now);
             if (claims.isEmpty() && permit.isProbe()) {
                 // Those pushed back by earlier probes were to let others go first, and there are none.
-                makeDue(lane.takeProbed(now), now);
+                makeDue(lane, lane.takeProbed(now), now);
                 claims = claim(lane, permit, now);
             }
             if (!claims.isEmpty()) {
@@ -1556,7 +1566,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     @Override
     public boolean pause(String collectorType) {
         ensureOpen();
-        paused.add(checkedType(collectorType)); // at once, should the store take its time
+        paused.add(NewBatch.checkedCollectorType(collectorType)); // at once, should the store take its time
         pausing.lock();
         try {
             paused.add(collectorType); // a round may have looked meanwhile
@@ -1573,7 +1583,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     @Override
     public boolean resume(String collectorType) {
         ensureOpen();
-        checkedType(collectorType);
+        NewBatch.checkedCollectorType(collectorType);
         boolean changed;
         pausing.lock();
         try {
@@ -1586,13 +1596,6 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             recover();
         }
         return changed;
-    }
-
-    private static String checkedType(String collectorType) {
-        if (collectorType.isBlank()) {
-            throw new IllegalArgumentException("collector type must not be blank");
-        }
-        return collectorType;
     }
 
     @Override
@@ -1699,9 +1702,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     @Override
     public Optional<PersistedBatch> find(String batchId) {
-        checkId(batchId);
         ensureOpen();
-        return store.find(batchId);
+        return isPossibleId(batchId) ? store.find(batchId) : Optional.empty();
     }
 
     @Override
@@ -1975,8 +1977,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
          *
          * @param globs with {@code *} and {@code ?}, case ignored; default none
          * @return this
+         * @throws IllegalArgumentException if one is too long, see {@link BatchSelector#failureReason}
          */
         public Builder excludeFailureReasons(List<String> globs) {
+            globs.forEach(BatchSelector.all()::failureReason);
             excludedGlobs = List.copyOf(globs);
             return this;
         }

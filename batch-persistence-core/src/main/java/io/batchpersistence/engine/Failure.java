@@ -26,6 +26,8 @@ record Failure(Kind kind, String reason, Duration delay) {
 
     static final int MAX_REASON = 1_000;
 
+    private static final int MAX_WRAPPERS = 100;
+
     Failure {
         reason = trimmed(reason); // it comes from who knows where, and goes everywhere
     }
@@ -47,13 +49,7 @@ record Failure(Kind kind, String reason, Duration delay) {
 
     /** What a target threw, and means in the eyes of the classifier unless it says so itself. Looks through the wrappers that waiting for a future puts around an exception. */
     static Failure of(Throwable thrown, FailureClassifier classifier) {
-        Throwable cause = thrown;
-        while ((cause instanceof CompletionException
-                        || cause instanceof ExecutionException
-                        || cause instanceof UndeclaredThrowableException)
-                && cause.getCause() != null) {
-            cause = cause.getCause();
-        }
+        Throwable cause = unwrapped(thrown);
         if (cause instanceof PermanentDeliveryException) {
             return new Failure(Kind.PERMANENT, described(cause), Duration.ZERO);
         }
@@ -62,6 +58,22 @@ record Failure(Kind kind, String reason, Duration delay) {
         }
         Classification found = classified(cause, classifier);
         return new Failure(found.kind(), described(cause), found.delay());
+    }
+
+    private static Throwable unwrapped(Throwable thrown) {
+        Throwable cause = thrown;
+        // Causes may go round in a circle, since anybody may set them.
+        for (int wrappers = 0; wrappers < MAX_WRAPPERS; wrappers++) {
+            boolean wrapper = cause instanceof CompletionException
+                    || cause instanceof ExecutionException
+                    || cause instanceof UndeclaredThrowableException;
+            Throwable inner = wrapper ? cause.getCause() : null;
+            if (inner == null) {
+                break;
+            }
+            cause = inner;
+        }
+        return cause;
     }
 
     private static Classification classified(Throwable cause, FailureClassifier classifier) {

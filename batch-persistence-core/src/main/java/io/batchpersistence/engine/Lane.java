@@ -614,6 +614,17 @@ final class Lane {
         }
     }
 
+    /** Those could not be made due: the next call of {@link #takeProbed} has them again. */
+    void giveBackProbed(Set<String> ids, Instant now) {
+        lock.lock();
+        try {
+            Wait over = new Wait(now, Duration.ZERO);
+            ids.forEach(id -> probed.putIfAbsent(id, new Pushed(1, over)));
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /**
      * Lets time pass.
      *

@@ -136,11 +136,13 @@ final class NoOpBatchPersistence implements BatchPersistence {
 
     @Override
     public boolean pause(String collectorType) {
+        NewBatch.checkedCollectorType(collectorType);
         return false;
     }
 
     @Override
     public boolean resume(String collectorType) {
+        NewBatch.checkedCollectorType(collectorType);
         return false;
     }
 

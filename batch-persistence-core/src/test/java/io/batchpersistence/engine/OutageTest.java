@@ -3,6 +3,7 @@ package io.batchpersistence.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchListener;
+import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
@@ -10,6 +11,7 @@ import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
 import java.io.IOException;
 import java.time.Duration;
 import java.time.Instant;
@@ -199,6 +201,43 @@ class OutageTest {
         }
         bench.ticks(15, SECOND);
         assertThat(bench.stats().delivered()).isEqualTo(20);
+    }
+
+    @Test
+    void batches_pushed_back_as_probes_are_sent_also_if_making_them_due_fails_once() {
+        boolean[] failing = {false};
+        int[] failed = {0};
+        InMemoryBatchStore store = new InMemoryBatchStore() {
+            @Override
+            public synchronized long reschedule(BatchSelector selector, Instant now, Instant nextAttemptAt) {
+                if (failing[0]) {
+                    failed[0]++;
+                    throw new BatchPersistenceException("rescheduling failed", null);
+                }
+                return super.reschedule(selector, now, nextAttemptAt);
+            }
+        };
+        try (Bench other = new Bench(store, builder -> builder)) {
+            down = true;
+            other.sender("loki", batch -> {
+                if (down) {
+                    throw new IOException("down");
+                }
+            });
+            other.persistDue(ids("b", 20));
+            other.ticks(3_600, SECOND);
+            down = false;
+            while (other.lane().state() == LaneStatus.State.OPEN) {
+                other.tickAfter(SECOND);
+            }
+            failing[0] = true;
+            while (failed[0] == 0) {
+                other.tickAfter(SECOND);
+            }
+            failing[0] = false;
+            other.ticks(15, SECOND);
+            assertThat(other.stats().delivered()).isEqualTo(20);
+        }
     }
 
     @Test

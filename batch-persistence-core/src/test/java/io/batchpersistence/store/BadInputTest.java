@@ -5,11 +5,13 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,6 +22,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -74,6 +77,41 @@ class BadInputTest {
         assertThatThrownBy(() -> persistence.persistBatch("half \uD83D", ENTRIES, "loki"))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("unpaired surrogate");
+    }
+
+    @Test
+    void names_that_no_batch_can_have_are_refused_everywhere_and_unknown_to_marks() {
+        for (String name : List.of("x".repeat(256), "x".repeat(70_000), " ", "half \uD83D")) {
+            List<ThrowingCallable> refused = List.of(
+                    () -> persistence.pause(name),
+                    () -> persistence.resume(name),
+                    () -> BatchPersistenceEngine.disabled().pause(name),
+                    () -> BatchPersistenceEngine.disabled().resume(name),
+                    () -> BatchSelector.all().ids("a", name),
+                    () -> BatchSelector.all().collectorTypes("loki", name));
+            assertThat(refused)
+                    .allSatisfy(call -> assertThatThrownBy(call).isInstanceOf(IllegalArgumentException.class));
+            assertThat(persistence.markBatchSuccess(name)).isFalse();
+            assertThat(persistence.markBatchFailed(name, "why")).isFalse();
+            assertThat(persistence.releaseBatch(name)).isFalse();
+            assertThat(persistence.find(name)).isEmpty();
+        }
+        assertThat(persistence.pausedCollectorTypes()).isEmpty();
+        persistence.cleanup();
+    }
+
+    @Test
+    void an_overlong_context_or_glob() {
+        assertThatThrownBy(() -> persistence.persistBatch(
+                        "a", ENTRIES, "loki", Map.of("k".repeat(30_000), "v".repeat(35_000), "k", "v".repeat(536))))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("the context has 65537 characters, but can have at most 65536");
+        assertThatThrownBy(() -> BatchSelector.all().failureReason("*".repeat(8_193)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("at most 8192 characters, but has 8193");
+        assertThatThrownBy(() -> BatchPersistenceEngine.builder(new InMemoryBatchStore())
+                        .excludeFailureReasons(List.of("?".repeat(8_193))))
+                .isInstanceOf(IllegalArgumentException.class);
     }
 
     @Test

@@ -2,6 +2,7 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import io.batchpersistence.BatchOrder;
@@ -27,7 +28,6 @@ import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.ManualClock;
-import io.batchpersistence.internal.store.IndexedBatchStore;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.time.Duration;
@@ -67,7 +67,7 @@ public abstract class BatchStoreContractTest {
     private static final Duration LEASE = Duration.ofMinutes(5);
     private static final Duration MINUTE = Duration.ofMinutes(1);
 
-    /** Equal CRC32C, which is the hash that the disk stores find ids by. */
+    /** Equal CRC32C, the checksum that is everywhere on disk. */
     private static final List<List<String>> COLLIDING = List.of(
             List.of("batch-1371838", "batch-2000402"),
             List.of("m6wvjf8i142r", "18hhd16xlzlkw"),
@@ -427,11 +427,10 @@ public abstract class BatchStoreContractTest {
     }
 
     @Test
-    void ids_with_the_same_hash_are_different_batches() {
+    void ids_with_the_same_checksum_are_different_batches() {
         for (List<String> pair : COLLIDING) {
             String first = pair.get(0);
             String second = pair.get(1);
-            assertThat(IndexedBatchStore.idHash(first)).isEqualTo(IndexedBatchStore.idHash(second));
             append(first);
             pend(first);
             assertThat(store.find(second)).isEmpty();
@@ -910,6 +909,46 @@ public abstract class BatchStoreContractTest {
         reopen();
         assertThat(store.pausedCollectorTypes()).containsExactly("never heard of");
         assertThat(store.stats().collector("never heard of").accepted()).isZero();
+    }
+
+    @Test
+    void a_name_that_no_batch_can_have_is_not_paused_and_upkeep_goes_on() {
+        append("a");
+        for (String name : List.of("x".repeat(256), "x".repeat(70_000), "x".repeat(2_000_000), " ", "half \uD83D")) {
+            assertThatIllegalArgumentException().isThrownBy(() -> store.pause(name, true));
+            assertThatIllegalArgumentException().isThrownBy(() -> store.pause(name, false));
+        }
+        assertThat(store.pausedCollectorTypes()).isEmpty();
+        store.reclaim();
+        String longest = "\uD83D\uDE00\\\0".repeat(63) + "\u20ac\u20ac\u20ac";
+        assertThat(store.pause(longest, true)).isTrue();
+        store.reclaim();
+        reopen();
+        assertThat(store.pausedCollectorTypes()).containsExactly(longest);
+    }
+
+    @Test
+    void the_longest_names_reasons_and_contexts_are_kept_and_survive_upkeep_and_opening_again() {
+        String name = "\u20ac".repeat(255);
+        String reason = "\\\u20ac".repeat(50_000);
+        Map<String, String> context = Map.of("k".repeat(30_000), "\u20ac".repeat(35_536));
+        store.append(new NewBatch(name, name, Batches.entries(1), context, now(), in(LEASE)))
+                .join();
+        for (int i = 0; i < 7; i++) {
+            assertThat(fail(name, i + reason, counted(now()))).isNotNull();
+            assertThat(store.claim(name, BatchOrder.OLDEST_FIRST, now(), in(LEASE), 1))
+                    .hasSize(1);
+        }
+        assertThat(store.pause(name, true)).isTrue();
+        store.reclaim();
+        reopen();
+        assertThat(store.find(name)).hasValueSatisfying(batch -> {
+            assertThat(batch.context()).isEqualTo(context);
+            assertThat(batch.earlierFailures()).hasSize(FailedAttempt.MAX_EARLIER);
+        });
+        assertThat(store.list(ALL.ids(name).collectorTypes(name).failureReason("6*"), now()))
+                .hasSize(1);
+        store.reclaim();
     }
 
     @Test

@@ -4,6 +4,7 @@ import com.fasterxml.jackson.annotation.JsonInclude;
 import java.io.ByteArrayOutputStream;
 import java.io.Closeable;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -96,7 +97,9 @@ final class BuiltInCollector implements Closeable {
             .build();
 
     private final ReentrantLock lock = new ReentrantLock();
-    private final FileChannel file;
+    /** Not a channel, which an interrupt of one thread would close under all. */
+    private final RandomAccessFile file;
+
     private final LongSet distinct = new LongSet();
     private final LongSet documents = new LongSet();
     private long pushes;
@@ -115,11 +118,11 @@ final class BuiltInCollector implements Closeable {
         if (directory != null) {
             Files.createDirectories(directory);
         }
-        file = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        file = new RandomAccessFile(path.toFile(), "rw");
         try {
             long end = readAll(path, this::count);
-            file.truncate(end);
-            file.position(end);
+            file.setLength(end);
+            file.seek(end);
         } catch (IOException | RuntimeException e) {
             file.close();
             throw e;
@@ -197,15 +200,12 @@ final class BuiltInCollector implements Closeable {
             lines.writeBytes(JSON.writeValueAsBytes(each));
             lines.write('\n');
         }
-        long before = file.position();
+        long before = file.getFilePointer();
         try {
-            ByteBuffer bytes = ByteBuffer.wrap(lines.toByteArray());
-            while (bytes.hasRemaining()) {
-                file.write(bytes);
-            }
+            file.write(lines.toByteArray());
         } catch (IOException e) {
-            file.truncate(before);
-            file.position(before);
+            file.setLength(before);
+            file.seek(before);
             throw e;
         }
     }

@@ -1,7 +1,12 @@
 package io.batchpersistence.sample;
 
+import java.security.SecureRandom;
+
 /** Hashes in 8 to 16 bytes each. Open addressing; not thread-safe. */
 final class LongSet {
+
+    /** Secret: whoever sends can't choose what meets in one place of the table. */
+    private final long key = new SecureRandom().nextLong() | 1;
 
     private long[] table = new long[1024];
     private int size;
@@ -36,7 +41,7 @@ final class LongSet {
 
     private boolean insert(long value) {
         int mask = table.length - 1;
-        int i = (int) (value ^ (value >>> 32)) & mask;
+        int i = home(value, mask);
         while (table[i] != 0) {
             if (table[i] == value) {
                 return false;
@@ -52,7 +57,7 @@ final class LongSet {
             return hasZero;
         }
         int mask = table.length - 1;
-        int i = (int) (value ^ (value >>> 32)) & mask;
+        int i = home(value, mask);
         while (table[i] != 0) {
             if (table[i] == value) {
                 return true;
@@ -60,6 +65,10 @@ final class LongSet {
             i = (i + 1) & mask;
         }
         return false;
+    }
+
+    private int home(long value, int mask) {
+        return (int) ((value * key) >>> 32) & mask;
     }
 
     int size() {

@@ -141,6 +141,11 @@ class ShipperConfiguration {
     }
 
     @Bean
+    SameOriginFilter sameOriginFilter() {
+        return new SameOriginFilter();
+    }
+
+    @Bean
     Alarms alarms() {
         return new Alarms(CLOCK);
     }

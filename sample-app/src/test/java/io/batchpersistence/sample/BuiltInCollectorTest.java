@@ -113,6 +113,17 @@ class BuiltInCollectorTest {
     }
 
     @Test
+    void goesOnAfterAThreadWasInterrupted() throws Exception {
+        Thread.currentThread().interrupt();
+        push("a").andExpect(status().isNoContent());
+        assertThat(Thread.interrupted()).isTrue();
+
+        push("b").andExpect(status().isNoContent());
+        reopen();
+        assertThat(collector.stats()).isEqualTo(new Stats(2, 2, 2, 0, "up"));
+    }
+
+    @Test
     void createsADocumentOnce() throws Exception {
         bulk("1", "a").andExpect(status().isOk()).andExpect(jsonPath("$.errors").value(false));
         reopen();

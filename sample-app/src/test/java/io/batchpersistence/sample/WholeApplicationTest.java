@@ -107,6 +107,27 @@ class WholeApplicationTest {
     }
 
     @Test
+    void aPageOfAnotherSiteCanNotPost() throws Exception {
+        for (String path : List.of(
+                "/collector/mode/down",
+                "/batches/pause/loki",
+                "/batches/replay",
+                "/logs",
+                "/actuator/batchpersistence/cleanup")) {
+            HttpRequest request = HttpRequest.newBuilder(
+                            URI.create("http://localhost:" + environment.getProperty("local.server.port") + path))
+                    .header("Content-Type", "text/plain")
+                    .header("Sec-Fetch-Site", "cross-site")
+                    .POST(BodyPublishers.ofString("forged"))
+                    .build();
+            assertThat(http.send(request, BodyHandlers.ofString()).statusCode())
+                    .as(path)
+                    .isEqualTo(403);
+        }
+        assertThat(collector.mode()).isEqualTo(BuiltInCollector.Mode.UP);
+    }
+
+    @Test
     void deliversWhatIsWrittenToFiles() throws Exception {
         Path file = Files.createDirectories(home.resolve("in")).resolve("a.log");
         Files.writeString(file, "written 1\nwritten 2\n", StandardOpenOption.CREATE, StandardOpenOption.APPEND);

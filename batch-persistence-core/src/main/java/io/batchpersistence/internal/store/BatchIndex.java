@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.FailedAttempt;
+import java.security.SecureRandom;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -20,7 +21,7 @@ import org.jspecify.annotations.Nullable;
  * <p>A batch has a <em>slot</em>, a number. Slots live in pages, so growing never copies them. A batch is found
  *
  * <ul>
- *   <li>by the hash of its id, in an open-addressing table of slots; the id itself has to be compared on disk,
+ *   <li>by a keyed hash of its id, in an open-addressing table of slots; the id itself has to be compared on disk,
  *   <li>by its turn: per collector type a heap of those waiting, by due time, and one of those that are due, by age;
  *       where the newest are asked for, a second one of those, for 8 bytes more a batch,
  *   <li>by its age: per collector type a list of those alive and one of dead letters, in the order in which they became so.
@@ -176,6 +177,9 @@ final class BatchIndex {
         }
     }
 
+    /** Makes four bytes of eight; see {@link #keyed}. */
+    private final long key;
+
     private Page[] pages = new Page[0];
     private int freeHead = NONE;
     private int untouched;
@@ -191,6 +195,20 @@ final class BatchIndex {
 
     private final ReasonTable reasons = new ReasonTable();
     private final Map<Integer, List<FailedAttempt>> earlierFailures = new HashMap<>();
+
+    BatchIndex() {
+        this(newKey());
+    }
+
+    /** With a key that is known, for tests; 0: all ids share one hash. */
+    BatchIndex(long key) {
+        this.key = key;
+    }
+
+    /** Secret: nobody can choose ids that share a hash here, although it has four bytes only. */
+    static long newKey() {
+        return new SecureRandom().nextLong() | 1;
+    }
 
     // ---- types -----------------------------------------------------------------------------------
 
@@ -227,7 +245,7 @@ final class BatchIndex {
     }
 
     /** Adds a batch in flight. */
-    int add(Location location, int idHash, int entries, Type type, long createdAt, long leaseUntil) {
+    int add(Location location, long idHash, int entries, Type type, long createdAt, long leaseUntil) {
         int slot = insert(location, idHash, entries, type, createdAt, createdAt);
         page(slot).due[slot & PAGE_MASK] = leaseUntil;
         enterState(slot, IN_FLIGHT);
@@ -236,14 +254,14 @@ final class BatchIndex {
     }
 
     /** Adds a batch as it was left by an earlier process; its state must be given next, by pend or bury. */
-    int restore(Location location, int idHash, int entries, Type type, long createdAt, long since) {
+    int restore(Location location, long idHash, int entries, Type type, long createdAt, long since) {
         int slot = insert(location, idHash, entries, type, createdAt, since);
         type.live.append(slot);
         enterState(slot, IN_FLIGHT);
         return slot;
     }
 
-    private int insert(Location location, int idHash, int entries, Type type, long createdAt, long since) {
+    private int insert(Location location, long idHash, int entries, Type type, long createdAt, long since) {
         growTable(); // what may find no memory comes before the first change
         int slot = freeHead;
         if (slot != NONE) {
@@ -267,12 +285,12 @@ final class BatchIndex {
         page.offset[i] = location.offset();
         page.length[i] = location.length();
         page.entries[i] = entries;
-        page.idHash[i] = idHash;
+        page.idHash[i] = keyed(idHash);
         page.type[i] = type.id;
         page.reason[i] = NONE;
         page.retries[i] = 0;
         size++;
-        put(slot, idHash);
+        put(slot, page.idHash[i]);
         return slot;
     }
 
@@ -544,14 +562,15 @@ final class BatchIndex {
         return page(slot).state[slot & PAGE_MASK] == HELD;
     }
 
-    boolean hasCandidates(int idHash) {
+    boolean hasCandidates(long idHash) {
         boolean[] any = new boolean[1];
         candidates(idHash, slot -> any[0] = true);
         return any[0];
     }
 
-    /** Slots whose id has that hash. */
-    void candidates(int idHash, IntConsumer found) {
+    /** Slots whose id has that hash, most likely. */
+    void candidates(long hashOfId, IntConsumer found) {
+        int idHash = keyed(hashOfId);
         int mask = table.length - 1;
         for (int i = home(idHash, mask); table[i] != NONE; i = (i + 1) & mask) {
             int slot = table[i];
@@ -638,6 +657,11 @@ final class BatchIndex {
             }
         }
         table[hole] = NONE;
+    }
+
+    /** Multiply-shift: of two different hashes, chosen without knowing the key, two in 2^32 share it. */
+    private int keyed(long idHash) {
+        return (int) ((key * idHash) >>> 32);
     }
 
     private static int home(int hash, int mask) {

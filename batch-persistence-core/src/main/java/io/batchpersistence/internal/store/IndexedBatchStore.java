@@ -27,9 +27,12 @@ import io.batchpersistence.internal.disk.OpeningDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -56,7 +59,6 @@ import java.util.function.Function;
 import java.util.function.IntConsumer;
 import java.util.function.IntPredicate;
 import java.util.function.Predicate;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.event.Level;
@@ -121,9 +123,11 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- guarded by the lock ---------------------------------------------------------------------
 
-    private final BatchIndex index = new BatchIndex();
+    private final BatchIndex index;
     /** By id; every batch in flight but those whose bytes are being read for a claim. */
     private final Map<String, Flight> flights = new HashMap<>();
+    /** The same the other way round: ids by slot. */
+    private final Map<Integer, String> flying = new HashMap<>();
 
     private final Set<String> appending = new HashSet<>();
     private final CorruptionReports corruptions = new CorruptionReports();
@@ -173,7 +177,20 @@ public abstract class IndexedBatchStore implements BatchStore {
      * @param factory makes the payload log
      */
     protected IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory) {
+        this(options, disk, factory, BatchIndex.newKey());
+    }
+
+    /**
+     * The same, with a key that is known, for tests.
+     *
+     * @param options the options
+     * @param disk the file system
+     * @param factory makes the payload log
+     * @param key of the table by which ids are found in memory, see {@link BatchIndex}; 0: all of them collide
+     */
+    protected IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory, long key) {
         this.openingBegan = System.nanoTime();
+        this.index = new BatchIndex(key);
         this.options = options;
         this.directoryLock =
                 DirectoryLock.acquire(disk, options.directory(), options.clock().instant());
@@ -204,15 +221,19 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * The hash by which ids are found.
+     * The hash by which ids are found, which is also kept on disk. Ids may come from anybody, and those that share it are read
+     * from disk to be compared: so it is one for which nobody can compute many such ids.
      *
      * @param id an id
-     * @return CRC32C of its UTF-8 bytes
+     * @return the first eight bytes, big-endian, of the SHA-256 of its UTF-8 bytes
      */
-    public static int idHash(String id) {
-        CRC32C crc = new CRC32C();
-        crc.update(id.getBytes(StandardCharsets.UTF_8));
-        return (int) crc.getValue();
+    public static long idHash(String id) {
+        try {
+            byte[] hash = MessageDigest.getInstance("SHA-256").digest(id.getBytes(StandardCharsets.UTF_8));
+            return ByteBuffer.wrap(hash).getLong();
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
     }
 
     // ---- opening ---------------------------------------------------------------------------------
@@ -292,7 +313,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private CompletableFuture<@Nullable Void> append(NewBatch batch, boolean waits) {
         writer.requireNotWriting();
-        int idHash = idHash(batch.id());
+        long idHash = idHash(batch.id());
         PayloadLog.Encoded encoded;
         try {
             encoded = payload.encode(batch, idHash);
@@ -307,7 +328,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
             }
             if (index.hasCandidates(idHash)) {
-                sameHash = candidates(batch.id());
+                sameHash = candidates(idHash);
             }
         } finally {
             lock.unlock();
@@ -395,10 +416,10 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- finding ---------------------------------------------------------------------------------
 
-    /** Under the lock: the batches that may have that id. */
-    private List<Row> candidates(String id) {
+    /** Under the lock: the batches that may have the id of that hash. */
+    private List<Row> candidates(long idHash) {
         List<Row> rows = new ArrayList<>(1);
-        index.candidates(idHash(id), slot -> rows.add(row(slot)));
+        index.candidates(idHash, slot -> rows.add(row(slot)));
         return rows;
     }
 
@@ -440,7 +461,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (flight != null) {
                 return row(flight.slot());
             }
-            rows = candidates(id);
+            rows = candidates(idHash(id));
         } finally {
             lock.unlock();
         }
@@ -653,8 +674,17 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void fly(String id, int slot, long fence, long leaseEnd) {
+        flying.put(slot, id); // first: should the other find no memory, this changes nothing
         flights.put(id, new Flight(slot, fence, leaseEnd));
         earliestLeaseEnd = Math.min(earliestLeaseEnd, leaseEnd);
+    }
+
+    /** Under the lock: it is not in flight any more, if it was. */
+    private void landed(String id) {
+        Flight flight = flights.remove(id);
+        if (flight != null) {
+            flying.remove(flight.slot(), id);
+        }
     }
 
     @Override
@@ -698,7 +728,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             Settled settled = new Settled(
                     row.collectorType(), Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), null);
-            flights.remove(batchId);
+            landed(batchId);
             remove(slot, Cause.DELIVERED);
             return settled;
         } finally {
@@ -718,7 +748,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             int slot = flight.slot();
             BatchIndex.Type type = index.typeOf(slot);
             Verdict verdict = decision.decide(type.name, index.retries(slot));
-            flights.remove(batchId);
+            landed(batchId);
             String kept = shortened(reason);
             index.failedAgain(slot, PayloadLog.millis(at), verdict.retryCount(), kept);
             type.counters.failedAttempts++;
@@ -747,7 +777,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             int slot = flight.slot();
             BatchIndex.Type type = index.typeOf(slot);
             Instant nextAttemptAt = due.apply(type.name).orElse(null);
-            flights.remove(batchId);
+            landed(batchId);
             index.pend(slot, millis(nextAttemptAt));
             if (nextAttemptAt == null) {
                 writer.changed(slot); // otherwise it is what a restart makes of it by itself
@@ -776,8 +806,11 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Under the lock: the batch, whose id is not at hand, is gone. */
     private void settle(int slot, Cause cause) {
         if (index.state(slot) == BatchState.IN_FLIGHT) {
-            flights.values()
-                    .removeIf(flight -> flight.slot() == slot); // slow, but rare: discarded or damaged in flight
+            String id = flying.get(slot);
+            Flight flight = id == null ? null : flights.get(id);
+            if (id != null && flight != null && flight.slot() == slot) { // else it is just being read for a claim
+                landed(id);
+            }
         }
         remove(slot, cause);
     }
@@ -1052,6 +1085,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public boolean pause(String collectorType, boolean paused) {
+        NewBatch.checkedCollectorType(collectorType); // it has to fit into the journal
         boolean[] changed = {false};
         lookAt(() -> {
             BatchIndex.Type known = index.knownType(collectorType);

@@ -1,6 +1,7 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.NewBatch;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -293,6 +294,11 @@ final class JournalFrames {
         ByteBuffer view = ByteBuffer.wrap(bytes);
         int length = HEADER + (view.getShort(start + 2) & MAX_BODY);
         return length <= end - start && view.getInt(start + 4) == crc(seed, bytes, start, length) ? length : 0;
+    }
+
+    /** A collector type, which must fit into every kind of frame when it is written again. */
+    static String collectorType(ByteBuffer rest) {
+        return NewBatch.checkedCollectorType(text(rest));
     }
 
     static String text(ByteBuffer rest) {

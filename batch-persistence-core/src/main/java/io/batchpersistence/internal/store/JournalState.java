@@ -62,17 +62,17 @@ final class JournalState {
 
     void apply(byte kind, ByteBuffer body) {
         switch (kind) {
-            case JournalFrames.COLLECTOR_BEFORE -> names.put(body.getInt(), JournalFrames.text(body));
+            case JournalFrames.COLLECTOR_BEFORE -> names.put(body.getInt(), JournalFrames.collectorType(body));
             case JournalFrames.SETTLED -> {
                 long sequence = body.getLong();
                 Cause cause = Cause.of(body.get());
-                settled(sequence, JournalFrames.text(body), cause);
+                settled(sequence, JournalFrames.collectorType(body), cause);
             }
             case JournalFrames.SETTLED_BEFORE ->
                 settled(body.getLong(), names.get(body.getInt()), Cause.of(body.get()));
             case JournalFrames.WITHDRAWN -> {
                 long sequence = body.getLong();
-                withdrawn(sequence, JournalFrames.text(body));
+                withdrawn(sequence, JournalFrames.collectorType(body));
             }
             case JournalFrames.REASON -> reasonNames.put(body.getInt(), shared(JournalFrames.text(body)));
             case JournalFrames.PENDING, JournalFrames.PENDING_V1 -> {
@@ -95,7 +95,7 @@ final class JournalState {
             case JournalFrames.EARLIER -> earlier(seen(body.getLong()), body);
             case JournalFrames.COUNTERS -> {
                 Counters read = counters(body);
-                staged.put(JournalFrames.text(body), read);
+                staged.put(JournalFrames.collectorType(body), read);
             }
             case JournalFrames.COUNTERS_BEFORE -> {
                 String name = names.get(body.getInt());
@@ -121,7 +121,7 @@ final class JournalState {
             }
             case JournalFrames.PAUSED -> {
                 boolean isPaused = body.get() != 0;
-                paused.put(JournalFrames.text(body), isPaused);
+                paused.put(JournalFrames.collectorType(body), isPaused);
             }
             case JournalFrames.PAUSED_BEFORE -> {
                 String name = names.get(body.getInt());

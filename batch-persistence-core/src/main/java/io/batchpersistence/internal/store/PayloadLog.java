@@ -113,7 +113,7 @@ public interface PayloadLog {
          */
         void found(
                 Location location,
-                int idHash,
+                long idHash,
                 String collectorType,
                 long createdAt,
                 int entryCount,
@@ -169,13 +169,13 @@ public interface PayloadLog {
      * @return for {@link #write}
      * @throws IllegalArgumentException if it is larger than a record can be
      */
-    Encoded encode(NewBatch batch, int idHash);
+    Encoded encode(NewBatch batch, long idHash);
 
     /** A batch on its way to the disk. */
     final class Append {
         final String id;
         final String collectorType;
-        final int idHash;
+        final long idHash;
         final long createdAt;
         final long leaseUntil;
         final int entryCount;
@@ -192,7 +192,7 @@ public interface PayloadLog {
         /** Whether the index has been told, so that nothing has to be decided about it any more. */
         boolean published;
 
-        Append(NewBatch batch, long sequence, Encoded encoded, int idHash) {
+        Append(NewBatch batch, long sequence, Encoded encoded, long idHash) {
             this.id = batch.id();
             this.idHash = idHash;
             this.collectorType = batch.collectorType();

@@ -100,7 +100,7 @@ final class StoreLoader implements PayloadLog.Loading {
     @Override
     public void found(
             Location location,
-            int idHash,
+            long idHash,
             String collectorType,
             long createdAt,
             int entryCount,
@@ -131,7 +131,7 @@ final class StoreLoader implements PayloadLog.Loading {
 
     private void restore(
             Location location,
-            int idHash,
+            long idHash,
             String collectorType,
             long createdAt,
             int entryCount,
@@ -152,7 +152,7 @@ final class StoreLoader implements PayloadLog.Loading {
     }
 
     /** The same batch twice: a copy whose original was about to be deleted. */
-    private boolean isKnown(Location location, int idHash) {
+    private boolean isKnown(Location location, long idHash) {
         List<Integer> same = new ArrayList<>(0);
         index.candidates(idHash, same::add);
         for (int slot : same) {
@@ -171,7 +171,7 @@ final class StoreLoader implements PayloadLog.Loading {
      * failed after its bytes were written, and was tried again. The later one counts. Files are not read in that order: the
      * earlier one may have been moved since.
      */
-    private boolean hasSuccessor(Location location, int idHash, BatchIndex.Type type) {
+    private boolean hasSuccessor(Location location, long idHash, BatchIndex.Type type) {
         List<Integer> same = new ArrayList<>(0);
         index.candidates(idHash, same::add);
         for (int slot : same) {

@@ -207,7 +207,7 @@ final class StoreWriter {
     }
 
     /** Waits while there is too much in the queue; the lock is free meanwhile. */
-    PayloadLog.Append append(NewBatch batch, PayloadLog.Encoded encoded, int idHash) {
+    PayloadLog.Append append(NewBatch batch, PayloadLog.Encoded encoded, long idHash) {
         while (queuedBytes > MAX_QUEUED_BYTES && !closing) {
             queueShrank.awaitUninterruptibly();
         }

@@ -300,7 +300,7 @@ final class JsonFileLog implements PayloadLog {
     // ---- writing ---------------------------------------------------------------------------------
 
     @Override
-    public Encoded encode(NewBatch batch, int idHash) {
+    public Encoded encode(NewBatch batch, long idHash) {
         long createdAt = batch.createdAt().toEpochMilli();
         JsonBatchFile document = new JsonBatchFile(
                 batch.id(),

@@ -9,6 +9,7 @@ import java.sql.SQLTransientConnectionException;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /** In what databases differ, and nothing else does. */
@@ -59,6 +60,8 @@ enum Dialect {
     H2("h2", "CAST(FLOOR(EXTRACT(EPOCH FROM CURRENT_TIMESTAMP) * 1000) AS BIGINT)");
 
     /** MariaDB: lock wait timeout, deadlock, record has changed since last read. H2: lock timeout, concurrent update. */
+    private static final int MAX_LINKED = 1_000;
+
     private static final Set<Integer> TRANSIENT_CODES = Set.of(1205, 1213, 1020, 50200, 90131);
 
     /** PostgreSQL's, MariaDB's, and those of H2. */
@@ -165,38 +168,39 @@ enum Dialect {
      * @param failure a failure of a statement, or of a commit
      */
     static boolean isTransient(SQLException failure) {
-        for (SQLException e = failure; e != null; e = e.getNextException()) {
+        return any(failure, e -> {
             String state = state(e);
-            if ((state.startsWith("40") && !state.equals("40003"))
+            return (state.startsWith("40") && !state.equals("40003"))
                     || state.equals("55P03")
-                    || TRANSIENT_CODES.contains(e.getErrorCode())) {
-                return true;
-            }
-        }
-        return false;
+                    || TRANSIENT_CODES.contains(e.getErrorCode());
+        });
     }
 
     /** Whether the connection is of no use any more, or there was none to be had. */
     static boolean isConnectionLost(SQLException failure) {
-        for (SQLException e = failure; e != null; e = e.getNextException()) {
+        return any(failure, e -> {
             String state = state(e);
-            if (e instanceof SQLTransientConnectionException
+            return e instanceof SQLTransientConnectionException
                     || e instanceof SQLNonTransientConnectionException
                     || e instanceof SQLRecoverableException
                     || state.startsWith("08")
                     || LOST_STATES.contains(state)
-                    || LOST_CODES.contains(e.getErrorCode())) {
-                return true;
-            }
-        }
-        return false;
+                    || LOST_CODES.contains(e.getErrorCode());
+        });
     }
 
     static boolean isDuplicate(SQLException failure) {
-        for (SQLException e = failure; e != null; e = e.getNextException()) {
-            if (state(e).equals("23505") || e.getErrorCode() == 1062) {
+        return any(failure, e -> state(e).equals("23505") || e.getErrorCode() == 1062);
+    }
+
+    /** A driver, or a pool around it, may have linked them in a circle. */
+    private static boolean any(SQLException failure, Predicate<SQLException> condition) {
+        SQLException e = failure;
+        for (int looked = 0; e != null && looked < MAX_LINKED; looked++) {
+            if (condition.test(e)) {
                 return true;
             }
+            e = e.getNextException();
         }
         return false;
     }

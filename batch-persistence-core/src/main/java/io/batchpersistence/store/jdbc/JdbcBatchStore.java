@@ -862,6 +862,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     @Override
     public boolean pause(String collectorType, boolean paused) {
+        NewBatch.checkedCollectorType(collectorType); // it has to fit into its column
         requireOpen();
         return database.call("pausing", () -> {
             try {

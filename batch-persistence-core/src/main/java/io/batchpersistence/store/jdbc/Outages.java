@@ -1,5 +1,6 @@
 package io.batchpersistence.store.jdbc;
 
+import io.batchpersistence.NewBatch;
 import io.batchpersistence.SharedOutages;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.SQLException;
@@ -53,7 +54,7 @@ final class Outages implements SharedOutages {
 
     @Override
     public boolean began(String collectorType, Duration untilProbe, String lastFailure) {
-        String type = Texts.escape(collectorType);
+        String type = Texts.escape(NewBatch.checkedCollectorType(collectorType));
         return call("noting an outage", () -> {
             try {
                 return database.write(tx -> {

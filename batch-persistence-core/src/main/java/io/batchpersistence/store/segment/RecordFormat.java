@@ -54,7 +54,7 @@ final class RecordFormat {
     @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
     record EncodedRecord(
             String collectorType,
-            int idHash,
+            long idHash,
             long createdAt,
             int entryCount,
             BatchFormat format,
@@ -71,7 +71,7 @@ final class RecordFormat {
         }
     }
 
-    static EncodedRecord encode(NewBatch batch, BatchFormat format, Compression compression, int idHash) {
+    static EncodedRecord encode(NewBatch batch, BatchFormat format, Compression compression, long idHash) {
         byte[] raw = format.codec().encode(batch.entries());
         if (raw.length > MAX_RAW) {
             throw tooLarge(batch, raw.length, MAX_RAW, "before compression");

@@ -17,23 +17,24 @@ import org.jspecify.annotations.Nullable;
  * say, and a segment without a valid one is scanned. Big-endian.
  *
  * <pre>
- * "BPX\2", u32 number of collector types, each: u16 length, UTF-8 name
- * u32 number of records, each: u64 sequence, u64 created at, u32 offset, u32 length, u32 CRC32C of id, u32 number of entries,
+ * "BPX\3", u32 number of collector types, each: u16 length, UTF-8 name
+ * u32 number of records, each: u64 sequence, u64 created at, u32 offset, u32 length, u64 hash of id, u32 number of entries,
  *          u32 collector type
  * trailer, the last 20 bytes of the file:
  *          u64 offset of the index, u32 segment number, u32 CRC32C of all bytes from the index on up to here, "BPE\1"
  * </pre>
  *
- * <p>Version 1 had no number of entries: such a segment is scanned once, and gets an index of this version.
+ * <p>Version 1 had no number of entries, and version 2 a CRC32C of the id, of which anybody can make as many as he likes that are
+ * equal: such a segment is scanned once, and gets an index of this version.
  */
 final class SegmentIndex {
 
-    static final int VERSION = 2;
+    static final int VERSION = 3;
     static final int MAGIC = 'B' << 24 | 'P' << 16 | 'X' << 8 | VERSION;
     static final int TRAILER = 20;
 
     private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;
-    private static final int ENTRY = 36;
+    private static final int ENTRY = 40;
 
     /** A longer one is not read: the segment is scanned instead. It is no longer than the records, which say the same. */
     private static final int MAX_SIZE = 256 << 20;
@@ -43,7 +44,7 @@ final class SegmentIndex {
 
     /** One record of a sealed segment. */
     record Entry(
-            long sequence, long createdAt, int offset, int length, int idHash, int entryCount, String collectorType) {}
+            long sequence, long createdAt, int offset, int length, long idHash, int entryCount, String collectorType) {}
 
     void add(Entry entry) {
         if (entries.remaining() < ENTRY) {
@@ -58,7 +59,7 @@ final class SegmentIndex {
                 .putLong(entry.createdAt)
                 .putInt(entry.offset)
                 .putInt(entry.length)
-                .putInt(entry.idHash)
+                .putLong(entry.idHash)
                 .putInt(entry.entryCount)
                 .putInt(collector);
     }
@@ -147,7 +148,7 @@ final class SegmentIndex {
             long createdAt = in.getLong();
             int offset = in.getInt();
             int length = in.getInt();
-            int idHash = in.getInt();
+            long idHash = in.getLong();
             int entryCount = in.getInt();
             int collector = in.getInt();
             if (offset < 0

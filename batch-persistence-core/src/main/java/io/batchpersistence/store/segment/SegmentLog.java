@@ -432,7 +432,7 @@ final class SegmentLog implements PayloadLog {
     // ---- writing ---------------------------------------------------------------------------------
 
     @Override
-    public EncodedRecord encode(NewBatch batch, int idHash) {
+    public EncodedRecord encode(NewBatch batch, long idHash) {
         return RecordFormat.encode(batch, options.format(), options.compression(), idHash);
     }
 

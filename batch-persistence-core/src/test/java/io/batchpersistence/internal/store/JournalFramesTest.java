@@ -2,6 +2,7 @@ package io.batchpersistence.internal.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
 import io.batchpersistence.FailedAttempt;
 import java.nio.BufferOverflowException;
@@ -43,6 +44,23 @@ class JournalFramesTest {
         frames.fileEnd(9, new PayloadLog.FileEnd(16, 5));
 
         assertThat(read().lastFile()).isEqualTo(9);
+    }
+
+    @Test
+    void a_collector_type_that_would_not_fit_into_every_frame_makes_no_sense() {
+        BatchIndex.Type huge = index.type("x".repeat(65_000));
+        huge.paused = true;
+        frames.paused(huge);
+        assertThatIllegalArgumentException().isThrownBy(this::read);
+        frames.clear();
+        frames.counters(huge);
+        assertThatIllegalArgumentException().isThrownBy(this::read);
+        frames.clear();
+        frames.settled(1, huge, Cause.DELIVERED);
+        assertThatIllegalArgumentException().isThrownBy(this::read);
+        frames.clear();
+        frames.withdrawn(1, huge);
+        assertThatIllegalArgumentException().isThrownBy(this::read);
     }
 
     private JournalState read() {

@@ -29,6 +29,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The bytes of a small store, as some version once wrote them. They may never change: what is in users' directories does not
@@ -36,8 +37,10 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 class SegmentFormatTest {
 
-    /** Its records are still those of version 1; the index at its end is of version 2, as is the journal. */
-    private static final String SEGMENT = "2/0000000001.segment";
+    /** Its records are still those of version 1; the index at its end is of version 3. */
+    private static final String SEGMENT = "3/0000000001.segment";
+
+    private static final String SEGMENT_V2 = "2/0000000001.segment";
 
     private static final String SEGMENT_V1 = "1/0000000001.segment";
 
@@ -136,7 +139,7 @@ class SegmentFormatTest {
         return Stream.of(
                 List.of(SEGMENT_V1, LOG_V1),
                 List.of(SEGMENT_V1, LOG_BEFORE, SNAPSHOT_BEFORE),
-                List.of(SEGMENT, LOG_BEFORE, SNAPSHOT),
+                List.of(SEGMENT_V2, LOG_BEFORE, SNAPSHOT),
                 List.of(SEGMENT, LOG, SNAPSHOT));
     }
 
@@ -178,10 +181,10 @@ class SegmentFormatTest {
         }
     }
 
-    @Test
-    void a_segment_with_an_index_of_version_1_gets_one_of_version_2() throws IOException {
-        Files.write(
-                inStore(SEGMENT_V1), HexFormat.of().parseHex(golden(SEGMENT_V1).replaceAll("\\s", "")));
+    @ParameterizedTest
+    @ValueSource(strings = {SEGMENT_V1, SEGMENT_V2})
+    void a_segment_with_an_index_of_an_older_version_gets_one_of_this(String older) throws IOException {
+        Files.write(inStore(older), HexFormat.of().parseHex(golden(older).replaceAll("\\s", "")));
         SegmentBatchStore.open(options()).close();
         assertThat(hex(Files.readAllBytes(inStore(SEGMENT)))).isEqualTo(golden(SEGMENT));
     }

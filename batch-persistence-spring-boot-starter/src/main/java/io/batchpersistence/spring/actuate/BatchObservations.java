@@ -41,6 +41,8 @@ public final class BatchObservations {
     /** The name of the observation. */
     public static final String SEND = "batch.persistence.send";
 
+    private static final int MAX_WRAPPERS = 100;
+
     private static final Logger LOG = SingleLine.logger(BatchObservations.class);
 
     private final ObservationRegistry registry;
@@ -161,11 +163,16 @@ public final class BatchObservations {
 
     private Outcome outcome(Throwable thrown) {
         Throwable cause = thrown;
-        while ((cause instanceof CompletionException
-                        || cause instanceof ExecutionException
-                        || cause instanceof UndeclaredThrowableException)
-                && cause.getCause() != null) {
-            cause = cause.getCause();
+        // Causes may go round in a circle, since anybody may set them.
+        for (int wrappers = 0; wrappers < MAX_WRAPPERS; wrappers++) {
+            boolean wrapper = cause instanceof CompletionException
+                    || cause instanceof ExecutionException
+                    || cause instanceof UndeclaredThrowableException;
+            Throwable inner = wrapper ? cause.getCause() : null;
+            if (inner == null) {
+                break;
+            }
+            cause = inner;
         }
         if (cause instanceof PermanentDeliveryException) {
             return Outcome.REJECTED;

@@ -17,6 +17,8 @@ final class BatchPersistenceFailureAnalyzer implements FailureAnalyzer {
 
     private final Environment environment;
 
+    private static final int MAX_DEPTH = 1_000;
+
     BatchPersistenceFailureAnalyzer(Environment environment) {
         this.environment = environment;
     }
@@ -24,7 +26,7 @@ final class BatchPersistenceFailureAnalyzer implements FailureAnalyzer {
     @Override
     public @Nullable FailureAnalysis analyze(Throwable failure) {
         Throwable cause = failure;
-        while (cause != null) {
+        for (int depth = 0; cause != null && depth < MAX_DEPTH; depth++) { // causes may go round in a circle
             if (cause instanceof StartUpFailure known) {
                 String origin = cause instanceof InvalidSettingException invalid ? origin(invalid.key()) : "";
                 return new FailureAnalysis(cause.getMessage() + origin, known.action(), failure);

@@ -1,7 +1,9 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchSelector;
 import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.NewBatch;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.codec.BatchFormat;
@@ -179,6 +181,7 @@ public record BatchPersistenceProperties(
             throw timeoutNotBelowTtl("batch_timeout", batchTimeout, "batch_ttl", batchTtl);
         }
         for (Map.Entry<String, Collector> entry : collectors.entrySet()) {
+            checkCollectorType(entry.getKey(), "collectors");
             entry.getValue().check(entry.getKey(), batchTimeout, batchTtl, recovery);
         }
     }
@@ -424,6 +427,18 @@ public record BatchPersistenceProperties(
             includeCollectorTypes = Set.copyOf(includeCollectorTypes);
             excludeCollectorTypes = Set.copyOf(excludeCollectorTypes);
             excludeFailureReasons = List.copyOf(excludeFailureReasons);
+            includeCollectorTypes.forEach(type -> checkCollectorType(type, "recovery.include_collector_types"));
+            excludeCollectorTypes.forEach(type -> checkCollectorType(type, "recovery.exclude_collector_types"));
+            for (String glob : excludeFailureReasons) {
+                try {
+                    BatchSelector.glob(glob);
+                } catch (IllegalArgumentException e) {
+                    throw new InvalidSettingException(
+                            "recovery.exclude_failure_reasons",
+                            "has a pattern that is too long: " + e.getMessage(),
+                            "Shorten it; * stands for any run of characters.");
+                }
+            }
             positive(interval, "recovery.interval", "1s");
             atLeastOne(maxThreads, "recovery.max_threads", "256");
             checkRecovery(
@@ -661,6 +676,15 @@ public record BatchPersistenceProperties(
 
     private static <T> T or(@Nullable T value, T other) {
         return value != null ? value : other;
+    }
+
+    private static void checkCollectorType(String type, String key) {
+        try {
+            NewBatch.checkedCollectorType(type);
+        } catch (IllegalArgumentException e) {
+            throw new InvalidSettingException(
+                    key, "has a name that no batch can have: " + e.getMessage(), "Set the name of a collector type.");
+        }
     }
 
     private static void checkDirectory(String directory) {

@@ -1,6 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchSender;
+import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.spring.BatchSenders;
 import io.batchpersistence.spring.CollectorType;
@@ -86,6 +87,17 @@ final class BeanBatchSenders implements BatchSenders, SmartInitializingSingleton
         return known;
     }
 
+    private static void checkCollectorType(String type, String beanName) {
+        try {
+            NewBatch.checkedCollectorType(type);
+        } catch (IllegalArgumentException e) {
+            throw new IllegalStateException(
+                    "The BatchSender bean '" + beanName + "' would never get a batch: its " + e.getMessage()
+                            + ". Name another one in its @CollectorType",
+                    e);
+        }
+    }
+
     private Map<String, BatchSender> look() {
         Map<String, String> names = new HashMap<>();
         for (String name : BeanFactoryUtils.beanNamesForTypeIncludingAncestors(beans, BatchSender.class, true, false)) {
@@ -95,6 +107,7 @@ final class BeanBatchSenders implements BatchSenders, SmartInitializingSingleton
             refuseAsync(name);
             CollectorType annotation = beans.findAnnotationOnBean(name, CollectorType.class, false);
             for (String type : annotation != null ? annotation.value() : new String[] {name}) {
+                checkCollectorType(type, name);
                 String other = names.putIfAbsent(type, name);
                 if (other != null) {
                     throw new DuplicateBatchSenderException(type, other, name);

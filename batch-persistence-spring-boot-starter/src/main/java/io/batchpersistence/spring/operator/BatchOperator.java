@@ -123,7 +123,7 @@ public final class BatchOperator {
         if (id == null || id.isBlank()) {
             throw OperatorRequestException.bad("id must be named");
         }
-        BatchSummary summary = persistence.list(BatchSelector.all().ids(id)).stream()
+        BatchSummary summary = persistence.list(Conditions.NONE.with("id", id).selector(1, 1)).stream()
                 .findFirst()
                 .orElseThrow(() -> notHeld(id));
         PersistedBatch content = withContent ? persistence.find(id).orElseThrow(() -> notHeld(id)) : null;

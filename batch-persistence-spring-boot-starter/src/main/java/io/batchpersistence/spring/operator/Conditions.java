@@ -3,6 +3,7 @@ package io.batchpersistence.spring.operator;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.NewBatch;
 import io.batchpersistence.SingleLine;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -16,6 +17,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.SortedSet;
 import java.util.TreeSet;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.convert.DurationStyle;
@@ -45,6 +47,9 @@ public final class Conditions {
     private static final String LIMIT = "limit";
     private static final String ORDER = "order";
     private static final String AFTER = "after";
+
+    /** Characters of anything but a glob: an answer may quote it. */
+    private static final int MAX_LENGTH = 1_000;
 
     private static final Set<String> NARROWING =
             Set.of(ID, COLLECTOR_TYPE, STATE, FAILURE_REASON, OLDER_THAN, YOUNGER_THAN, MIN_RETRIES, MAX_RETRIES);
@@ -117,7 +122,16 @@ public final class Conditions {
         if (names.size() != 1) {
             throw OperatorRequestException.bad("collectorType must be named, exactly one");
         }
-        return names.get(0);
+        return checked(() -> NewBatch.checkedCollectorType(names.get(0)));
+    }
+
+    /** What no batch can have is a mistake in the request. */
+    private static <T> T checked(Supplier<T> part) {
+        try {
+            return part.get();
+        } catch (IllegalArgumentException e) {
+            throw OperatorRequestException.bad(String.valueOf(e.getMessage()));
+        }
     }
 
     Set<BatchState> states() {
@@ -131,10 +145,14 @@ public final class Conditions {
             if (texts.stream().anyMatch(String::isBlank)) {
                 throw OperatorRequestException.bad(name + " must not be blank; leave it out if any is meant");
             }
+            if (!name.equals(FAILURE_REASON) && texts.stream().anyMatch(text -> text.length() > MAX_LENGTH)) {
+                throw OperatorRequestException.bad(name + " must have at most " + MAX_LENGTH + " characters");
+            }
         });
-        BatchSelector selector = BatchSelector.all()
-                .ids(ids().toArray(String[]::new))
-                .collectorTypes(values.getOrDefault(COLLECTOR_TYPE, List.of()).toArray(String[]::new))
+        BatchSelector selector = checked(() -> BatchSelector.all()
+                        .ids(ids().toArray(String[]::new))
+                        .collectorTypes(
+                                values.getOrDefault(COLLECTOR_TYPE, List.of()).toArray(String[]::new)))
                 .failureReason(glob())
                 .olderThan(duration(OLDER_THAN))
                 .youngerThan(duration(YOUNGER_THAN))

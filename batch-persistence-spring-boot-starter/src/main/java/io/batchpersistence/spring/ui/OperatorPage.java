@@ -24,6 +24,7 @@ import java.util.Map;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
 import org.springframework.aot.hint.BindingReflectionHintsRegistrar;
 import org.springframework.aot.hint.RuntimeHints;
 import org.springframework.aot.hint.RuntimeHintsRegistrar;
@@ -53,6 +54,8 @@ import tools.jackson.databind.json.JsonMapper;
  * content, and nothing in it says that it comes from another origin; Spring Security's token comes on top where it is asked for.
  */
 public final class OperatorPage {
+
+    private static final Logger log = SingleLine.logger(OperatorPage.class);
 
     /** A script of another origin can send it only if the application's CORS configuration lets it. */
     static final String REQUEST_HEADER = "X-Batch-Persistence";
@@ -247,13 +250,21 @@ public final class OperatorPage {
     private BatchOperator.Result operate(String operation, byte[] body) {
         Map<String, List<String>> parameters = new HashMap<>();
         try {
-            json.readValue(body, OBJECT).forEach((name, value) -> parameters.put(name, texts(name, value)));
+            Map<String, @Nullable Object> object = json.readValue(body, OBJECT);
+            if (object == null) { // the body is the text "null"
+                throw notAnObject();
+            }
+            object.forEach((name, value) -> parameters.put(name, texts(name, value)));
         } catch (JacksonException e) {
-            throw new RefusedException(HttpStatus.BAD_REQUEST, "the body must be a JSON object");
+            throw notAnObject();
         }
         boolean dryRun = flag("dryRun", parameters.remove("dryRun"));
         Double perSecond = rate("perSecond", parameters.remove("perSecond"));
         return operator.operate(operation, conditions(parameters), dryRun, perSecond);
+    }
+
+    private static RefusedException notAnObject() {
+        return new RefusedException(HttpStatus.BAD_REQUEST, "the body must be a JSON object");
     }
 
     private static List<String> texts(String name, @Nullable Object value) {
@@ -352,6 +363,9 @@ public final class OperatorPage {
             return refusal(HttpStatus.valueOf(e.reason().status()), String.valueOf(e.getMessage()));
         } catch (BatchPersistenceException e) {
             return refusal(HttpStatus.SERVICE_UNAVAILABLE, String.valueOf(e.getMessage()));
+        } catch (RuntimeException e) { // the application's own error page would not have our headers
+            log.error("A request of the operators' page failed", e);
+            return refusal(HttpStatus.INTERNAL_SERVER_ERROR, "the request failed; the application's log says why");
         }
         return written(answer(HttpStatus.OK), value);
     }

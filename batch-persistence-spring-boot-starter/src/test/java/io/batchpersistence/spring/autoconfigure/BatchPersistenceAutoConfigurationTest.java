@@ -690,6 +690,20 @@ class BatchPersistenceAutoConfigurationTest {
                 });
     }
 
+    @Test
+    void aSenderOfACollectorTypeThatNoBatchCanHaveIsRefused() {
+        runner().withBean("nobodys", BlankType.class)
+                .run(context -> assertThat(context.getStartupFailure())
+                        .rootCause()
+                        .hasMessageContaining("collector type must not be blank"));
+    }
+
+    @CollectorType(" ")
+    static class BlankType implements BatchSender {
+        @Override
+        public void send(io.batchpersistence.PersistedBatch batch) {}
+    }
+
     @CollectorType("loki")
     static class OtherLoki implements BatchSender {
         @Override

@@ -356,6 +356,10 @@ class BatchPersistencePropertiesTest {
                 "jdbc.query-timeout=2h;jdbc.lease=3h|batch_persistence.jdbc.query_timeout is 2h: query timeout must be positive, and at most an hour",
                 "jdbc.query-timeout=30s|batch_persistence.jdbc.query_timeout is 30s, but batch_persistence.jdbc.lease is 30s",
                 "recovery.include-collector-types=a,b;recovery.exclude-collector-types=b|both name b",
+                "recovery.include-collector-types=LONG|batch_persistence.recovery.include_collector_types has a name that no batch can have",
+                "recovery.exclude-collector-types=LONG|batch_persistence.recovery.exclude_collector_types has a name that no batch can have",
+                "recovery.exclude-failure-reasons=LONG|batch_persistence.recovery.exclude_failure_reasons has a pattern that is too long: a glob must have at most 8192 characters, but has 9000",
+                "collectors.LONG.batch-timeout=1s|batch_persistence.collectors has a name that no batch can have",
                 "collectors.loki.batch-timeout=-1s|batch_persistence.collectors.loki.batch_timeout is -1s",
                 "collectors.loki.batch-timeout=25h|batch_persistence.collectors.loki.batch_timeout is 25h, but batch_persistence.batch_ttl is 24h",
                 "collectors.loki.batch-ttl=1m|batch_persistence.batch_timeout is 5m, but batch_persistence.collectors.loki.batch_ttl is 1m",
@@ -368,7 +372,7 @@ class BatchPersistencePropertiesTest {
             })
     void whatCannotBeMeantIsRefusedByKey(String settings, String message) {
         Map<String, Object> map = new LinkedHashMap<>();
-        for (String setting : settings.split(";", -1)) {
+        for (String setting : settings.replace("LONG", "x".repeat(9_000)).split(";", -1)) {
             String[] parts = setting.split("=", 2);
             map.put("batch-persistence." + parts[0], parts[1].equals("' '") ? " " : parts[1]);
         }

@@ -398,6 +398,12 @@ class EndpointTest {
             delimiter = '|',
             value = {
                 "pause|{}|400|collectorType must be named, exactly one",
+                "pause|{\"collectorType\":\"LONG\"}|400|collector type must have at most 255 characters",
+                "resume|{\"collectorType\":\"LONG\"}|400|collector type must have at most 255 characters",
+                "pause|{\"collectorType\":\" \"}|400|collector type must not be blank",
+                "recover|{\"collectorType\":\"LONG\"}|400|collectorType must have at most 1000 characters",
+                "replay|{\"id\":\"LONG\"}|400|id must have at most 1000 characters",
+                "discard|{\"failureReason\":\"LONG\"}|400|a glob must have at most 8192 characters",
                 "discard|{\"state\":\"dead\",\"collectorType\":\" \"}|400|collectorType must not be blank",
                 "discard|{\"state\":\"dead\",\"id\":\"\"}|400|id must not be blank",
                 "resume|{\"state\":\"dead\"}|400|collectorType must be named, exactly one",
@@ -413,7 +419,7 @@ class EndpointTest {
     void operationsThatMakeNoSenseAreRefused(String operation, String body, int status, String message)
             throws Exception {
         startUnrestricted();
-        HttpResponse<String> response = post(operation, body);
+        HttpResponse<String> response = post(operation, body.replace("LONG", "x".repeat(70_000)));
         assertThat(response.statusCode()).as(response.body()).isEqualTo(status);
         assertThat(JsonMapper.shared().readTree(response.body()).get("message").asString())
                 .contains(message);

@@ -186,14 +186,22 @@ class OperatorPageTest {
                 "/batches?limit=0",
                 "/batches?olderThan=soon",
                 "/batches?sate=dead",
+                "/batches?collectorType=256+LETTERS",
+                "/batches?after=1001+LETTERS",
+                "/reasons?id=256+LETTERS",
+                "/batch?id=256+LETTERS",
                 "/history?minutes=0",
                 "/history?minutes=1441",
                 "/history?minutes=many"
             })
     void saysWhatIsWrongWithARequest(String path) throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
-            HttpResponse<String> answer = get(context, PATH + "/api" + path);
-            assertThat(answer.statusCode()).isEqualTo(400);
+            HttpResponse<String> answer = get(
+                    context,
+                    PATH + "/api"
+                            + path.replace("1001+LETTERS", "x".repeat(1_001)).replace("256+LETTERS", "x".repeat(256)));
+            assertThat(answer.statusCode()).as(answer.body()).isEqualTo(400);
+            assertThat(answer.body()).hasSizeLessThan(1_000);
             assertThat(JsonMapper.shared()
                             .readTree(answer.body())
                             .get("message")
@@ -244,10 +252,53 @@ class OperatorPageTest {
         }
     }
 
+    @Test
+    void anAnswerToWhatIsNotUnderstoodKeepsThePageToItselfToo() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
+            for (String body : List.of("null", "", "[]", "[".repeat(100_000), "{\"collectorType\":null}")) {
+                for (String operation : List.of("recover", "replay", "discard", "pause", "resume", "cleanup")) {
+                    HttpResponse<String> answer = post(context, operation, body);
+                    assertThat(answer.statusCode()).as(answer.body()).isEqualTo(400);
+                    assertThat(answer.headers().firstValue("Content-Security-Policy"))
+                            .isPresent();
+                }
+            }
+            context.getBean(BatchPersistence.class).close();
+            for (HttpResponse<String> answer : List.of(
+                    get(context, PATH + "/api"),
+                    get(context, PATH + "/api/reasons"),
+                    get(context, PATH + "/api/batches"),
+                    post(context, "cleanup", "{}"))) {
+                assertThat(answer.statusCode()).isEqualTo(500);
+                assertThat(answer.headers().firstValue("Content-Security-Policy"))
+                        .isPresent();
+                assertThat(answer.body()).contains("\"message\"", "log");
+            }
+        }
+    }
+
+    @Test
+    void namesThatNoBatchCanHaveAreRefused() throws Exception {
+        try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
+            String name = "\"collectorType\":\"" + "x".repeat(70_000) + "\"";
+            for (String operation : List.of("recover", "replay", "discard", "pause", "resume")) {
+                for (String more : List.of("", ",\"dryRun\":true")) {
+                    HttpResponse<String> answer = post(context, operation, "{" + name + more + "}");
+                    assertThat(answer.statusCode()).as(answer.body()).isEqualTo(400);
+                    assertThat(answer.body()).hasSizeLessThan(1_000).contains("at most");
+                }
+            }
+            assertThat(context.getBean(BatchPersistence.class).pausedCollectorTypes())
+                    .isEmpty();
+            assertThat(post(context, "cleanup", "{}").statusCode()).isEqualTo(200);
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(
             strings = {
                 "",
+                "null",
                 "[]",
                 "nonsense",
                 "{\"state\":\"dead\",\"colectorType\":\"otlp\"}",

@@ -1,0 +1,63 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** However many are in flight, each is taken away in no time: with work that grows with their square it would be minutes. */
+class DiscardInFlightTest {
+
+    private static final int BATCHES = 80_000;
+
+    @TempDir
+    Path directory;
+
+    @Test
+    void many_batches_in_flight_are_discarded_in_no_time_and_their_ids_are_free_again() {
+        ManualClock clock = new ManualClock();
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .clock(clock)
+                .compression(Compression.NONE)
+                .build();
+        try (BatchStore store = StoreKind.SEGMENT.open(options, new MemoryDisk())) {
+            append(store, clock, BATCHES);
+            BatchSelector inFlight = BatchSelector.all().states(BatchState.IN_FLIGHT);
+            long discarded =
+                    assertTimeoutPreemptively(Duration.ofSeconds(20), () -> store.discard(inFlight, clock.instant()));
+            assertThat(discarded).isEqualTo(BATCHES);
+            append(store, clock, 10);
+            assertThat(store.delivered("1")).isNotNull();
+            assertThat(store.discard(inFlight, clock.instant())).isEqualTo(9);
+            clock.advance(Duration.ofDays(1));
+            assertThat(store.timedOut(clock.instant(), BATCHES)).isEmpty();
+        }
+    }
+
+    private static void append(BatchStore store, ManualClock clock, int batches) {
+        CompletableFuture<?>[] appended = IntStream.range(0, batches)
+                .mapToObj(number -> store.append(new NewBatch(
+                        "" + number,
+                        "loki",
+                        Batches.entries(1),
+                        Map.of(),
+                        clock.instant(),
+                        clock.instant().plusSeconds(60))))
+                .toArray(CompletableFuture[]::new);
+        CompletableFuture.allOf(appended).join();
+    }
+}
