@@ -50,8 +50,12 @@ class IdUsedAgainTest {
     }
 
     private CompletableFuture<Void> persist(BatchStore store, String content) {
+        return persist(store, ID, content);
+    }
+
+    private CompletableFuture<Void> persist(BatchStore store, String id, String content) {
         return store.append(new NewBatch(
-                ID,
+                id,
                 "loki",
                 GeneratedBatch.entries(content),
                 GeneratedBatch.context(content),
@@ -96,6 +100,37 @@ class IdUsedAgainTest {
             assertThat(stats.accepted()).as("%s", stats).isBetween(second ? 2L : 1L, 2L);
         }
         assertThat(reports).allSatisfy(report -> assertThat(report.batches()).isZero());
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void the_first_one_does_not_come_back_when_the_second_one_is_gone_too(StoreKind kind) {
+        MemoryDisk disk = new MemoryDisk();
+        MemoryDisk cut;
+        try (BatchStore store = open(kind, disk)) {
+            persist(store, "stays in the same file", "other").join();
+            persist(store, "first").join();
+        }
+        try (BatchStore store = open(kind, disk)) {
+            assertThat(store.delivered(ID)).isNotNull();
+            persist(store, "second").join();
+            cut = disk.afterPowerCut();
+        }
+        FaultyDisk full = new FaultyDisk(cut);
+        full.fail(Operation.CREATE, "state-", "No space left on device"); // the journal before goes on
+        MemoryDisk killed;
+        try (BatchStore store = open(kind, full)) {
+            assertThat(store.delivered(ID)).isNotNull();
+            store.reclaim();
+            killed = cut.copy();
+        }
+        try (BatchStore store = open(kind, killed)) {
+            assertThat(store.list(ALL, clock.instant()))
+                    .extracting(BatchSummary::id)
+                    .containsExactly("stays in the same file");
+            assertThat(store.stats().total().delivered()).isEqualTo(2);
+            assertThat(store.stats().total().corrupt()).isZero();
+        }
     }
 
     @Test

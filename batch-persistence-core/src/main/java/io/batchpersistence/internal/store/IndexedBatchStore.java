@@ -203,9 +203,9 @@ public abstract class IndexedBatchStore implements BatchStore {
             this.payload = factory.create(guarded, options);
             JournalState state = new JournalState();
             StateJournal journal = StateJournal.read(guarded, options.directory(), state, this::journalDamaged);
-            long sequence = StoreLoader.load(options, payload, index, state, quarantine, this::report);
+            StoreLoader.Loaded loaded = StoreLoader.load(options, payload, index, state, quarantine, this::report);
             guarded.opened();
-            this.writer = new StoreWriter(options, payload, journal, index, lock, sequence, this::published);
+            this.writer = new StoreWriter(options, payload, journal, index, lock, loaded, this::published);
             this.housekeeper = new Housekeeper(options, payload, index, lock, writer, this::damaged);
             writer.start();
             housekeeper.start();

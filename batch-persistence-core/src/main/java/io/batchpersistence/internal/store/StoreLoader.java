@@ -58,11 +58,15 @@ final class StoreLoader implements PayloadLog.Loading {
     }
 
     /**
-     * Fills the index.
+     * What else was found.
      *
-     * @return the highest number of a batch so far
+     * @param sequence the highest number of a batch so far
+     * @param gone batches that are gone, which the journal does not know yet
      */
-    static long load(
+    record Loaded(long sequence, LongList gone) {}
+
+    /** Fills the index. */
+    static Loaded load(
             DiskStoreOptions options,
             PayloadLog payload,
             BatchIndex index,
@@ -72,8 +76,7 @@ final class StoreLoader implements PayloadLog.Loading {
             throws IOException {
         StoreLoader loader = new StoreLoader(options, payload, index, state, quarantine, report);
         payload.load(loader);
-        loader.finish();
-        return loader.sequence;
+        return new Loaded(loader.sequence, loader.finish());
     }
 
     @Override
@@ -239,9 +242,15 @@ final class StoreLoader implements PayloadLog.Loading {
     }
 
     /** What was accepted and is neither held nor known to be gone has been lost, and is said to be. */
-    private void finish() {
-        replaced.forEach(payload::removed);
-        payload.lost(notHeld(damaged));
+    private LongList finish() {
+        LongList gone = new LongList();
+        for (Location location : replaced) {
+            payload.removed(location);
+            gone.add(location.sequence());
+        }
+        long[] lost = notHeld(damaged);
+        payload.lost(lost);
+        Arrays.stream(lost).forEach(gone::add);
         for (BatchIndex.Type type : index.types()) {
             type.live.oldest(); // puts them in order, now that nobody has to wait for it
             type.dead.oldest();
@@ -290,6 +299,7 @@ final class StoreLoader implements PayloadLog.Loading {
             unknown.accepted += lostUnknown;
             unknown.count(Cause.CORRUPT, lostUnknown);
         }
+        return gone;
     }
 
     private long[] notHeld(LongList candidates) {

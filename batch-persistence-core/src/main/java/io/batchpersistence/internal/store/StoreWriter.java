@@ -136,7 +136,7 @@ final class StoreWriter {
      * Begins a generation of the journal; the thread is to be started.
      *
      * @param journal as it was read
-     * @param sequence the highest number of a batch so far
+     * @param loaded what was found
      * @param published told of each batch, under the lock, once it is stored or has failed
      */
     StoreWriter(
@@ -145,20 +145,20 @@ final class StoreWriter {
             StateJournal journal,
             BatchIndex index,
             ReentrantLock lock,
-            long sequence,
+            StoreLoader.Loaded loaded,
             Consumer<PayloadLog.Append> published) {
         this.options = options;
         this.payload = payload;
         this.journal = journal;
         this.index = index;
         this.lock = lock;
-        this.sequence = sequence;
-        this.lastStored = sequence;
+        this.sequence = loaded.sequence();
+        this.lastStored = loaded.sequence();
         this.published = published;
         this.work = lock.newCondition();
         this.housework = lock.newCondition();
         this.queueShrank = lock.newCondition();
-        openJournal();
+        openJournal(loaded.gone());
         if (journal.isOpen()) {
             payload.reclaim(); // only now that the journal, which is forced, knows what is gone
         }
@@ -781,7 +781,7 @@ final class StoreWriter {
      * A new generation, or, where there is no room for one, the newest that was read: its reserve is for exactly that, and
      * without it a store that is opened on a full disk would forget its marks when it is left.
      */
-    private void openJournal() {
+    private void openJournal(LongList gone) {
         try {
             SnapshotHead head = beginGeneration(journal.prepare());
             inForce(takeSnapshot(head, () -> {}), head);
@@ -807,7 +807,11 @@ final class StoreWriter {
         } finally {
             lock.unlock();
         }
-        checkpoint();
+        checkpoint(); // it counts them, so it comes first
+        if (gone.size() > 0) {
+            writeGone(gone);
+        }
+        forceJournal(); // as a snapshot is: what this opening tells of losses, the next one must not tell again
     }
 
     /** Under the lock: what is queued from now on is for that generation. */
@@ -993,7 +997,7 @@ final class StoreWriter {
         }
     }
 
-    /** Frames of batches that are gone although a copy of them is about to appear. With the pen. */
+    /** Frames of batches that are gone although there are bytes of them, or will be. With the pen. */
     void writeGone(LongList gone) {
         JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Reasons());
         marks.gone(gone.toArray());
