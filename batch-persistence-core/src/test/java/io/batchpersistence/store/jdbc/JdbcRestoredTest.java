@@ -140,21 +140,22 @@ class JdbcRestoredTest extends JdbcTestBase {
     void what_the_dump_says_that_an_instance_has_in_flight_times_out(Kind kind) {
         on(kind);
         JdbcBatchStore store = open();
-        append(store, "a", "b");
-        assertThat(store.delivered("b")).isNotNull();
-        String columns =
-                "collector_type, state, owner, fence, created_at, since, due_at, last_attempt, retry_count, reason,"
-                        + " earlier_failures, entry_count, bytes, format, compression, raw_length, payload_crc, header, payload";
-        assertThat(store.delivered("a")).isNotNull();
+        append(store, "waits");
+        pend(store, "waits");
         pass(TIMEOUT.multipliedBy(2), store);
         assertThat(store.timedOut(clock.instant(), 9)).isEmpty(); // nothing is known to be in flight
-        append(store, "c");
-        database.update("INSERT INTO {p}batch (batch_id, " + columns + ") SELECT 'a', " + columns + " FROM {p}batch");
-        assertThat(store.delivered("c")).isNotNull();
+        String columns =
+                "collector_type, fence, created_at, since, last_attempt, retry_count, reason, earlier_failures,"
+                        + " entry_count, bytes, format, compression, raw_length, payload_crc, header, payload";
+        database.update("INSERT INTO {p}batch (batch_id, state, owner, due_at, " + columns + ") SELECT 'a', 1, "
+                + store.stats().instance().number() + ", "
+                + clock.instant().plus(TIMEOUT).toEpochMilli() + ", " + columns + " FROM {p}batch");
         pass(TIMEOUT.plusMillis(1), store);
-        assertThat(store.timedOut(clock.instant(), 9)).hasSize(1);
+        assertThat(store.timedOut(clock.instant(), 9))
+                .extracting(lease -> lease.batchId())
+                .containsExactly("a");
         pend(store, "a");
-        assertThat(claim(store)).containsExactly("a");
+        assertThat(claim(store)).containsExactly("waits", "a");
     }
 
     @ParameterizedTest
