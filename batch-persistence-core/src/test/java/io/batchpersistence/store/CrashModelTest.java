@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
@@ -19,7 +20,9 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Deque;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -337,6 +340,9 @@ class CrashModelTest {
             } else if (noted != null) {
                 cutWhileOpeningWithoutJournal(left.copy(), owedAfterPowerCut);
             }
+            if (!powerCut && !hasFailed && random.nextInt(3) == 0) {
+                loseFile(left);
+            }
             if (random.nextInt(3) == 0) {
                 note("again while opening");
                 campaign.count("crashes while opening", 1);
@@ -386,6 +392,71 @@ class CrashModelTest {
             }
         }
 
+        /** What a store has and says when it is opened. */
+        private record Books(Map<String, Long> positions, CollectorStats total, long reported) {}
+
+        private Books books(MemoryDisk of) {
+            reports.clear();
+            try (BatchStore opened = open(new FaultyDisk(of))) {
+                Map<String, Long> positions = new HashMap<>();
+                opened.list(BatchSelector.all(), clock.instant())
+                        .forEach(batch -> positions.put(batch.id(), batch.position()));
+                CollectorStats total = opened.stats().total();
+                assertThat(total.isBalanced()).isTrue();
+                return new Books(
+                        positions,
+                        total,
+                        reports.stream().mapToLong(Corruption::batches).sum());
+            } finally {
+                reports.clear();
+            }
+        }
+
+        /**
+         * A file is deleted, emptied or cut off: every batch that is lost with it is counted, and told, if a later one is left;
+         * no other batch is.
+         */
+        private void loseFile(MemoryDisk left) {
+            List<Path> payloads = left.files().stream()
+                    .filter(file -> file.toString().endsWith(kind == StoreKind.SEGMENT ? ".segment" : ".json"))
+                    .toList();
+            if (payloads.isEmpty()) {
+                return;
+            }
+            campaign.count("files lost", 1);
+            Path file = pick(payloads.toArray(new Path[0]));
+            MemoryDisk harmed = left.copy();
+            int harm = random.nextInt(3);
+            if (harm == 0) {
+                harmed.delete(file);
+            } else {
+                byte[] bytes = harmed.get(file);
+                harmed.put(file, Arrays.copyOf(bytes, harm == 1 ? 0 : random.nextInt(bytes.length + 1)));
+            }
+            String what = file.getFileName() + (harm == 0 ? " deleted" : harm == 1 ? " emptied" : " cut off");
+            note(what);
+            Books intact = books(left.copy());
+            Books now = books(harmed);
+            // A document has no checksum, so its number is no evidence. One that is emptied may be that of a batch that
+            // has ended, and was about to be deleted: nobody can tell.
+            long last = kind == StoreKind.SEGMENT
+                    ? now.positions().values().stream()
+                            .mapToLong(Long::longValue)
+                            .max()
+                            .orElse(0)
+                    : 0;
+            Map<String, Long> lost = new HashMap<>(intact.positions());
+            lost.keySet().removeAll(now.positions().keySet());
+            long certain =
+                    lost.values().stream().filter(position -> position < last).count();
+            long counted = now.total().corrupt() - intact.total().corrupt();
+            assertThat(counted)
+                    .as("%s: lost %s", what, lost)
+                    .isBetween(certain, lost.size() + (kind == StoreKind.JSON_FILES ? 1L : 0L));
+            assertThat(now.reported() - intact.reported()).as(what).isEqualTo(counted);
+            assertThat(now.total().accepted()).as(what).isEqualTo(intact.total().accepted() - lost.size() + counted);
+        }
+
         private MemoryDisk afterPowerCut(MemoryDisk left) {
             List<MemoryDisk> may = new ArrayList<>();
             left.powerCuts(4, random, may::add);
@@ -396,6 +467,9 @@ class CrashModelTest {
         private void reopen(MemoryDisk found, Owed owed) {
             disk = found;
             faulty = new FaultyDisk(disk);
+            if (random.nextInt(4) == 0) {
+                openUnreadable();
+            }
             boolean starved = random.nextInt(3) == 0;
             if (starved) {
                 note("no journal can be begun");
@@ -425,6 +499,27 @@ class CrashModelTest {
             ids.sort(null);
         }
 
+        /** What can't be read for a while is there once it can: an opening that is given up, or gets through, changes nothing. */
+        private void openUnreadable() {
+            note("can't be read while opening");
+            campaign.count("openings in which reads failed", 1);
+            if (random.nextBoolean()) {
+                faulty.failSome(random.nextDouble() * 0.5, random, Operation::looks);
+            } else {
+                faulty.failLooks(1 + random.nextInt(30), 1 + random.nextInt(8));
+            }
+            BatchStore opened = null;
+            try {
+                opened = open();
+            } catch (BatchPersistenceException e) {
+                campaign.count("openings given up", 1);
+            }
+            faulty.heal();
+            if (opened != null) {
+                opened.close();
+            }
+        }
+
         /**
          * Takes note of moments at which it is easy to be wrong, and which are over too soon to be hit by chance. (Of documents the
          * names are undecided most of the time.)
@@ -445,7 +540,7 @@ class CrashModelTest {
         private Map<String, Standing> check(BatchStore of, String when, Owed owed) {
             campaign.count("checks", 1);
             long mayBeForgotten = hasFailed ? owed.mayHaveEnded() : 0;
-            long mayBeReported = owed.undecided() + mayBeForgotten;
+            long mayBeReported = owed.undecided() + mayBeForgotten + (hasFailed ? owed.refused() : 0);
             Map<String, Standing> held =
                     new Promises(of, calls, clock).check(owed, carried, mayBeReported, mayBeForgotten, when);
             assertThat(reports.stream().mapToLong(Corruption::batches).sum())

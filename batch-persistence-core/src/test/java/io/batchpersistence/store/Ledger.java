@@ -188,6 +188,14 @@ final class Ledger {
         }
 
         /**
+         * Those that were refused. If the journal can't be forced either, it does not say durably that their numbers stand for
+         * nothing; after a power cut they look like batches that are lost with their file, and are reported.
+         */
+        long refused() {
+            return batches.values().stream().filter(Batch::refused).count();
+        }
+
+        /**
          * Those that have ended, as far as their callers know. On a disk that fails their bytes may be deleted, to get room, before
          * it is durable that they have; after a power cut they are reported as lost, or in no counter.
          */

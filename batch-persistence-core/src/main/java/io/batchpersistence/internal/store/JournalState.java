@@ -5,10 +5,12 @@ import java.nio.ByteBuffer;
 import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -43,8 +45,13 @@ final class JournalState {
     private boolean stagedAll = true;
 
     private long checkpoint;
+    /** Whether every change since the checkpoint is known. */
+    private boolean complete;
+
     private long nextSequence = 1;
     private int lastFile;
+    /** The highest number of which something is said; of all up to it is known whether they were accepted. */
+    private long lastNamed;
 
     /** Numbers of collector types and reasons are per file. */
     void beginFile() {
@@ -58,6 +65,11 @@ final class JournalState {
     void damaged() {
         staged.clear();
         stagedAll = false;
+    }
+
+    /** Frames may be missing that files were deleted relying on. */
+    void incomplete() {
+        complete = false;
     }
 
     void apply(byte kind, ByteBuffer body) {
@@ -107,6 +119,7 @@ final class JournalState {
             }
             case JournalFrames.CHECKPOINT -> {
                 checkpoint = seen(body.getLong());
+                complete = true;
                 counters.putAll(staged);
                 staged.clear();
                 if (stagedAll) {
@@ -207,6 +220,7 @@ final class JournalState {
     }
 
     private long seen(long sequence) {
+        lastNamed = Math.max(lastNamed, sequence);
         nextSequence = Math.max(nextSequence, sequence + 1);
         return sequence;
     }
@@ -271,5 +285,20 @@ final class JournalState {
     /** The highest number of a payload file that any frame has named. */
     int lastFile() {
         return lastFile;
+    }
+
+    /** Whether every batch after the checkpoint that is gone, or was refused, is known to be. */
+    boolean isCompleteSinceCheckpoint() {
+        return complete;
+    }
+
+    /** The highest number of a batch of which something is said. */
+    long lastNamed() {
+        return lastNamed;
+    }
+
+    /** The batches after the checkpoint that are known to be gone. */
+    LongStream goneSinceCheckpoint() {
+        return Arrays.stream(gone.toArray()).filter(sequence -> sequence > checkpoint);
     }
 }

@@ -66,6 +66,9 @@ final class StateJournal implements AutoCloseable {
     /** Real bytes kept ready, so that batches can be marked, and space given back, on a disk that is full. */
     static final int RESERVE = 64 << 10;
 
+    /** What is left of a reserve in any log but on a disk that was full for long. */
+    private static final int MIN_RESERVE = 64;
+
     /** What must be left of a reserve to go on in it: a few hundred marks. */
     private static final int MIN_RESUMED = 8 << 10;
 
@@ -158,6 +161,8 @@ final class StateJournal implements AutoCloseable {
             if (entry.getValue().log != null) {
                 journal.readFile(entry.getValue().log, number, state, damage);
                 journal.logsRead.add(entry.getValue().log);
+            } else {
+                state.incomplete(); // each generation has one
             }
         }
         state.finish();
@@ -233,6 +238,7 @@ final class StateJournal implements AutoCloseable {
                         state.apply(frames.kind(), frames.body(length));
                     } catch (RuntimeException e) {
                         damage.found(path, at, length, "a frame that makes no sense: " + e);
+                        state.incomplete();
                     }
                     frames.skip(length);
                     continue;
@@ -243,11 +249,18 @@ final class StateJournal implements AutoCloseable {
                 state.damaged();
                 // At the end it is most likely what was being written when the power went: nobody was promised anything
                 // yet.
+                if (!frames.isAtEnd()) {
+                    state.incomplete();
+                }
                 damage.found(path, at, frames.at() - at, frames.isAtEnd() ? "torn tail" : "damaged frames");
+            }
+            if (path.toString().endsWith(".journal") && frames.size - frames.end < MIN_RESERVE) {
+                state.incomplete(); // it was cut off, most likely: a log has room behind its last frame
             }
         } catch (UnreadableFileException e) {
             throw e;
         } catch (IOException e) {
+            state.incomplete();
             damage.found(path, 0, 0, "can't be read: " + e);
         }
     }

@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 
 /** Turns what the payload log finds, and what the journal says of it, into the index, and settles the accounts. */
@@ -30,6 +31,11 @@ final class StoreLoader implements PayloadLog.Loading {
     private final List<Location> replaced = new ArrayList<>();
     private long sequence;
     private final LongList damaged = new LongList();
+    /** Numbers after the checkpoint that were found. */
+    private final LongList foundSinceCheckpoint = new LongList();
+    /** The highest number found under a checksum. */
+    private long lastWritten;
+
     private long lostUnknown;
     /** Numbers given while opening. */
     private final Set<Long> given = new HashSet<>();
@@ -109,6 +115,12 @@ final class StoreLoader implements PayloadLog.Loading {
             int entryCount,
             @Nullable Standing fromPayload) {
         sequence = Math.max(sequence, location.sequence());
+        if (location.sequence() > state.checkpoint()) {
+            foundSinceCheckpoint.add(location.sequence());
+        }
+        if (fromPayload == null) { // a document, which has no checksum, may say any number
+            lastWritten = Math.max(lastWritten, location.sequence());
+        }
         if (predecessors.containsKey(location.sequence())) {
             replaced.add(location); // another copy of it
             return;
@@ -289,6 +301,7 @@ final class StoreLoader implements PayloadLog.Loading {
                 counters.accepted -= missing;
             }
         }
+        countMissingNumbers();
         for (Cause cause : state.nameless()) { // nobody misses them, since their counters are lost, too
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
             unknown.accepted++;
@@ -300,6 +313,39 @@ final class StoreLoader implements PayloadLog.Loading {
             unknown.count(Cause.CORRUPT, lostUnknown);
         }
         return gone;
+    }
+
+    /**
+     * Numbers are given one after the other, and the journal knows which of them are gone or were refused. So one that is neither
+     * there nor known to be gone, while a later one is, was accepted, and has been lost with its file.
+     */
+    private void countMissingNumbers() {
+        if (!state.isCompleteSinceCheckpoint()) {
+            return; // what was delivered since can't be told from what is lost
+        }
+        long last = Math.max(lastWritten, state.lastNamed());
+        LongStream known = LongStream.concat(
+                LongStream.concat(Arrays.stream(foundSinceCheckpoint.toArray()), Arrays.stream(damaged.toArray())),
+                state.goneSinceCheckpoint());
+        long accounted = known.filter(number -> number > state.checkpoint() && number <= last)
+                .distinct()
+                .count();
+        // Those whose bytes are damaged, number and all, are told and counted already.
+        long missing = last - state.checkpoint() - accounted - lostUnknown;
+        if (missing > 0) {
+            Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
+            unknown.accepted += missing;
+            unknown.count(Cause.CORRUPT, missing);
+            report.accept(new Corruption(
+                    options.directory(),
+                    0,
+                    0,
+                    "batches are missing between others, by their numbers; their file was removed, emptied or cut off",
+                    null,
+                    null,
+                    missing,
+                    null));
+        }
     }
 
     private long[] notHeld(LongList candidates) {

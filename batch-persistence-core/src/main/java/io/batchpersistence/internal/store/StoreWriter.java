@@ -84,7 +84,10 @@ final class StoreWriter {
     private final Set<Integer> declaredFileEnds = new HashSet<>();
     private long queuedBytes;
     private long sequence;
-    private long lastStored;
+    /** Of all batches up to this number it is decided whether they are accepted, and those that are are in the counters. */
+    private long lastDecided;
+    /** Whether batches were refused since the journal said up to which number all is decided. */
+    private boolean refusedBefore;
     /** Whether somebody has the pen. */
     private boolean writing;
     /** Who has it. Only compared with the calling thread, so it need not be read under the lock. */
@@ -112,6 +115,8 @@ final class StoreWriter {
     private long losses = 1;
     /** ... and how many of these times a later snapshot has made up for. */
     private long lossesMadeUpFor;
+    /** Batches being written that are refused. */
+    private long[] refused = {};
 
     private long lastGenerationNanos;
     /** The highest number of a payload file that the journal has been told. */
@@ -153,7 +158,7 @@ final class StoreWriter {
         this.index = index;
         this.lock = lock;
         this.sequence = loaded.sequence();
-        this.lastStored = loaded.sequence();
+        this.lastDecided = loaded.sequence();
         this.published = published;
         this.work = lock.newCondition();
         this.housework = lock.newCondition();
@@ -475,12 +480,40 @@ final class StoreWriter {
             }
             long began = System.nanoTime();
             payload.write(group);
+            sayWhatWasRefused(group);
             written(group, System.nanoTime() - began);
             if (options.sync() == SyncPolicy.INTERVAL) {
                 forceLater();
             }
             publish(group);
         }
+    }
+
+    /**
+     * A number that is missing between two that are found is evidence of a batch lost with its file. One that was refused must not
+     * look like that: the journal says so, durably, before anybody is told that a later one is stored. While all are refused
+     * nothing is written, since on a full disk the journal's reserve is for marks.
+     */
+    private void sayWhatWasRefused(List<PayloadLog.Append> group) {
+        LongList now = new LongList();
+        for (PayloadLog.Append append : group) {
+            if (append.location == null) {
+                now.add(append.sequence);
+            }
+        }
+        if (now.size() == group.size() || (now.size() == 0 && !refusedBefore)) {
+            return;
+        }
+        refused = now.toArray();
+        if (refusedBefore) {
+            checkpoint();
+        }
+        if (now.size() > 0) {
+            writeGone(now);
+        }
+        forceJournal();
+        refused = new long[0];
+        refusedBefore = false;
     }
 
     private void written(List<PayloadLog.Append> group, long nanos) {
@@ -535,12 +568,13 @@ final class StoreWriter {
     /** Under the lock. */
     private void publish(PayloadLog.Append append) {
         Location location = append.location;
+        lastDecided = append.sequence;
         try {
             published.accept(append);
             if (location != null) {
-                lastStored = append.sequence;
                 appendProblem = null;
             } else {
+                refusedBefore = true;
                 appendProblem = "batches can't be written to " + options.directory() + ": " + message(append.failure);
             }
         } catch (RuntimeException | Error e) {
@@ -846,7 +880,7 @@ final class StoreWriter {
             changes = new ArrayList<>();
             newFrames(prepared.generation());
             index.types().forEach(head::counters);
-            head.checkpoint(lastStored);
+            head.checkpoint(lastDecided);
             index.types().stream().filter(type -> type.paused).forEach(head::paused);
             declaredFileEnds.clear();
             payload.fileEnds().forEach((file, end) -> {
@@ -860,6 +894,7 @@ final class StoreWriter {
         applyToPayload(lastChanges);
         head.files(payload.lastFile());
         head.gone(payload.gone());
+        head.gone(refused);
         if (journal.isOpen() && !last.isEmpty()) {
             try {
                 journal.write(last);
@@ -932,7 +967,7 @@ final class StoreWriter {
         lock.lock();
         try {
             index.types().forEach(frames::counters);
-            frames.checkpoint(lastStored);
+            frames.checkpoint(lastDecided);
             namedFile = payload.lastFile();
             frames.files(namedFile);
             marks = frames;

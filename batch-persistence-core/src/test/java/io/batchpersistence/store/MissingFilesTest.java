@@ -1,0 +1,216 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/**
+ * Files that are deleted, emptied or cut off after the process was killed cost batches that no counter on disk knows of yet. That
+ * their numbers are missing between others tells of them.
+ */
+class MissingFilesTest {
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final List<Corruption> reports = new ArrayList<>();
+    private final Set<String> accepted = new HashSet<>();
+
+    private BatchStore open(StoreKind kind, FaultyDisk disk) {
+        BatchStore store = kind.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .compactionRate(1)
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+        return store;
+    }
+
+    private record Seen(Set<String> ids, long accepted, long delivered, long corrupt, long reported) {}
+
+    private Seen seen(StoreKind kind, MemoryDisk disk) {
+        reports.clear();
+        try (BatchStore store = open(kind, new FaultyDisk(disk))) {
+            CollectorStats total = store.stats().total();
+            assertThat(total.isBalanced()).isTrue();
+            return new Seen(
+                    store.list(BatchSelector.all(), clock.instant()).stream()
+                            .map(BatchSummary::id)
+                            .collect(Collectors.toSet()),
+                    total.accepted(),
+                    total.delivered(),
+                    total.corrupt(),
+                    reports.stream().mapToLong(Corruption::batches).sum());
+        }
+    }
+
+    private void append(BatchStore store, String id) {
+        if (store.append(GeneratedBatch.of(id, clock.instant(), clock.instant()))
+                        .handle((nothing, failure) -> failure)
+                        .join()
+                == null) {
+            accepted.add(id);
+        }
+    }
+
+    /** All after the checkpoint of its opening; the last batch is delivered, which the journal says. */
+    private MemoryDisk killedStore(StoreKind kind) {
+        MemoryDisk files = new MemoryDisk();
+        BatchStore store = open(kind, new FaultyDisk(files));
+        for (int i = 0; i < 30; i++) {
+            append(store, "batch " + i);
+            if (i % 5 == 4) {
+                assertThat(store.delivered("batch " + i)).isNotNull();
+            }
+        }
+        store.pause("loki", true); // forces the journal
+        MemoryDisk killed = files.copy();
+        store.close();
+        return killed;
+    }
+
+    private static List<Path> payloads(MemoryDisk disk) {
+        return disk.files().stream()
+                .filter(file -> file.toString().endsWith(".segment")
+                        || file.getFileName().toString().startsWith("batch_"))
+                .toList();
+    }
+
+    private interface Harm {
+        void to(MemoryDisk disk, Path file, byte[] bytes);
+    }
+
+    private void assertCounted(StoreKind kind, Harm harm) {
+        MemoryDisk killed = killedStore(kind);
+        Seen intact = seen(kind, killed.copy());
+        assertThat(intact.accepted()).isEqualTo(30);
+        List<Path> files = payloads(killed);
+        int harmed = 0;
+        // Of the newest segment nothing says that it was written to.
+        for (Path file : kind == StoreKind.SEGMENT ? files.subList(0, files.size() - 1) : files) {
+            MemoryDisk disk = killed.copy();
+            harm.to(disk, file, disk.get(file));
+            Seen now = seen(kind, disk);
+            int lost = intact.ids().size() - now.ids().size();
+            harmed += lost;
+            assertThat(intact.ids()).containsAll(now.ids());
+            assertThat(now.corrupt()).as(file + " corrupt").isEqualTo(lost);
+            assertThat(now.reported()).as(file + " reported").isEqualTo(lost);
+            assertThat(now.accepted()).as(file + " accepted").isEqualTo(intact.accepted());
+            assertThat(now.delivered()).as(file + " delivered").isEqualTo(intact.delivered());
+            Seen again = seen(kind, disk);
+            assertThat(again.reported()).as(file + " told once").isZero();
+            assertThat(again.corrupt()).as(file + " counted once").isEqualTo(lost);
+            assertThat(again.ids()).isEqualTo(now.ids());
+        }
+        assertThat(harmed).isGreaterThan(10);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void batches_in_a_deleted_file_are_counted(StoreKind kind) {
+        assertCounted(kind, (disk, file, bytes) -> disk.delete(file));
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void batches_in_an_emptied_file_are_counted(StoreKind kind) {
+        assertCounted(kind, (disk, file, bytes) -> disk.put(file, new byte[0]));
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void batches_cut_off_from_a_file_are_counted(StoreKind kind) {
+        assertCounted(kind, (disk, file, bytes) -> disk.put(file, Arrays.copyOf(bytes, bytes.length / 3)));
+    }
+
+    /** Whoever was refused still has the batch: it is not missed, however the process ends. */
+    @ParameterizedTest
+    @EnumSource
+    void the_numbers_of_batches_that_were_refused_are_not_missed(StoreKind kind) {
+        for (Operation operation : List.of(Operation.WRITE, Operation.FORCE, Operation.CREATE)) {
+            accepted.clear();
+            MemoryDisk files = new MemoryDisk();
+            FaultyDisk disk = new FaultyDisk(files);
+            BatchStore store = open(kind, disk);
+            append(store, "a");
+            disk.fail(operation, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device")
+                    .times(3);
+            for (int i = 0; accepted.size() < 10; i++) {
+                append(store, "batch " + i);
+            }
+            MemoryDisk killed = files.copy();
+            MemoryDisk cut = files.afterPowerCut();
+            store.close();
+            for (MemoryDisk left : List.of(killed, cut)) {
+                Seen now = seen(kind, left);
+                assertThat(now.ids()).as(operation + " failed").isEqualTo(accepted);
+                assertThat(now.corrupt()).as(operation + " failed").isZero();
+                assertThat(now.accepted()).as(operation + " failed").isEqualTo(10);
+            }
+        }
+    }
+
+    /** The journal's reserve is for marks: refusals, of which there may be thousands a second, must not use it up. */
+    @ParameterizedTest
+    @EnumSource
+    void refusals_do_not_fill_the_journal(StoreKind kind) {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        try (BatchStore store = open(kind, disk)) {
+            append(store, "a");
+            disk.fail(Operation.WRITE, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device");
+            append(store, "refused");
+            store.pause("loki", true); // writes what is queued
+            List<byte[]> before = journals(files);
+            for (int i = 0; i < 20; i++) {
+                append(store, "refused " + i);
+            }
+            store.pause("loki", true);
+            assertThat(journals(files)).usingRecursiveComparison().isEqualTo(before);
+            disk.heal();
+        }
+    }
+
+    private static List<byte[]> journals(MemoryDisk files) {
+        return files.files().stream()
+                .filter(file -> file.toString().endsWith(".journal"))
+                .map(files::get)
+                .toList();
+    }
+
+    /** Without a journal nobody can tell what was delivered from what is lost. */
+    @ParameterizedTest
+    @EnumSource
+    void without_a_journal_nothing_is_missed(StoreKind kind) {
+        MemoryDisk killed = killedStore(kind);
+        killed.files().stream()
+                .filter(file -> file.getFileName().toString().startsWith("state-"))
+                .forEach(killed::delete);
+        killed.delete(payloads(killed).get(1));
+        Seen now = seen(kind, killed);
+        assertThat(now.corrupt()).isZero();
+        assertThat(now.reported()).isZero();
+    }
+}
