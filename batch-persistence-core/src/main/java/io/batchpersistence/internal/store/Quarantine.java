@@ -21,6 +21,7 @@ final class Quarantine {
     private static final int CHUNK = 1 << 20;
 
     private final Disk disk;
+    private final Path storeDirectory;
     private final Path directory;
     private final long maxBytes;
     private long bytes;
@@ -32,6 +33,7 @@ final class Quarantine {
      */
     Quarantine(Disk disk, Path storeDirectory, long maxBytes) {
         this.disk = disk;
+        this.storeDirectory = storeDirectory;
         this.directory = storeDirectory.resolve(DIRECTORY);
         this.maxBytes = maxBytes;
         try {
@@ -78,6 +80,8 @@ final class Quarantine {
                 out.force();
             }
             disk.forceDirectory(directory);
+            disk.forceDirectory(
+                    storeDirectory); // a process that was killed may have made the directory, and not forced it
             bytes += length;
             return copy;
         } catch (IOException e) {

@@ -196,7 +196,7 @@ public final class FaultyDisk implements Disk {
         Fault current = fault;
         if (current == null
                 || current.operation != operation
-                || !current.file.test(file.getFileName().toString())) {
+                || !current.file.test(String.valueOf(file.getFileName()))) {
             return null;
         }
         if (current.skip > 0) {

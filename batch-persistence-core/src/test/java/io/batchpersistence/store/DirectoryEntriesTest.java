@@ -1,0 +1,84 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.io.IOException;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Directories that are found, a process that was killed may have made and not forced. */
+class DirectoryEntriesTest {
+
+    @TempDir
+    Path parent;
+
+    private final ManualClock clock = new ManualClock();
+    private final MemoryDisk files = new MemoryDisk();
+    /** Directories that were forced, and files that were deleted, in that order. */
+    private final List<Path> done = new ArrayList<>();
+
+    private Disk recording() {
+        return (Disk) Proxy.newProxyInstance(
+                Disk.class.getClassLoader(), new Class<?>[] {Disk.class}, (p, method, args) -> {
+                    if (method.getName().equals("forceDirectory")
+                            || method.getName().equals("delete")) {
+                        done.add((Path) args[0]);
+                    }
+                    try {
+                        return method.invoke(files, args);
+                    } catch (InvocationTargetException e) {
+                        throw e.getCause();
+                    }
+                });
+    }
+
+    private BatchStore open(StoreKind kind, Path directory, Disk disk) {
+        return kind.open(DiskStoreOptions.builder(directory).clock(clock).build(), disk);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void that_of_the_store_is_durable_when_it_is_open(StoreKind kind) throws IOException {
+        Path directory = Files.createDirectories(parent.resolve("data/batches"));
+        open(kind, directory, recording()).close();
+        assertThat(done.subList(0, 2)).containsExactly(parent.resolve("data").toRealPath(), parent.toRealPath());
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void and_one_whose_parents_can_not_be_forced_opens_all_the_same(StoreKind kind) throws IOException {
+        Path directory = Files.createDirectories(parent.resolve("data/batches"));
+        FaultyDisk disk = new FaultyDisk(files);
+        disk.fail(Operation.FORCE_DIRECTORY, "data", "Invalid argument");
+        try (BatchStore store = open(kind, directory, disk)) {
+            store.append(GeneratedBatch.of("a", clock.instant(), clock.instant()))
+                    .join();
+            assertThat(store.count(BatchSelector.all(), clock.instant())).isOne();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = "JSON_FILES")
+    void that_of_evidence_is_durable_before_the_damaged_file_is_deleted(StoreKind kind) {
+        Path damaged = parent.resolve("batch_a.json");
+        files.put(damaged, new byte[] {1});
+        open(kind, parent, recording()).close();
+        assertThat(done.subList(0, done.indexOf(damaged)))
+                .contains(parent.resolve("quarantine"))
+                .endsWith(parent);
+    }
+}
