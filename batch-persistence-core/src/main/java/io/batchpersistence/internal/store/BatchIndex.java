@@ -7,9 +7,12 @@ import java.security.SecureRandom;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -32,6 +35,10 @@ import org.jspecify.annotations.Nullable;
 final class BatchIndex {
 
     static final int NONE = -1;
+
+    /** Where what types have counted is kept that were without batches for long, see {@link #forgetIdle}. */
+    static final String OTHER = "other";
+
     static final long NEVER = Long.MAX_VALUE;
 
     /** So many batches at most have failures remembered besides the last; some 200 bytes each. */
@@ -137,8 +144,14 @@ final class BatchIndex {
         final Tally inFlight = new Tally();
         final Tally buried = new Tally();
 
-        /** By an operator. */
+        /** By an operator; see {@link #pause}. */
         boolean paused;
+
+        /** Neighbours among the idle ones. */
+        private @Nullable Type idleBefore;
+
+        private @Nullable Type idleAfter;
+        private boolean idle;
 
         private Type(int id, String name, Counters counters) {
             this.id = id;
@@ -148,6 +161,11 @@ final class BatchIndex {
 
         int held() {
             return live.size + dead.size;
+        }
+
+        /** About what it takes in each journal. */
+        private long bytes() {
+            return 64 + 3L * name.length();
         }
 
         /** When the first one is due; {@link #NEVER} if none is by itself. */
@@ -188,8 +206,17 @@ final class BatchIndex {
     /** Slots by id hash; linear probing, {@code NONE} for empty. Deletion shifts back, so there are no tombstones. */
     private int[] table = filled(1 << 10);
 
-    private final List<Type> types = new ArrayList<>();
-    private final Map<String, Type> typesByName = new HashMap<>();
+    /** By number; {@code null} for one that is free. */
+    private final List<@Nullable Type> types = new ArrayList<>();
+
+    private final List<Integer> freeTypes = new ArrayList<>();
+    private final Map<String, Type> typesByName = new LinkedHashMap<>();
+    /** Types without batches that are not paused: a list, the first one has been so for longest. */
+    private @Nullable Type idleHead;
+
+    private @Nullable Type idleTail;
+    private int idleTypes;
+    private long idleBytes;
     /** Of the dead letters of all types. */
     private long deadBytes;
 
@@ -219,9 +246,86 @@ final class BatchIndex {
 
     /** Adds a type with counters from an earlier process. */
     Type type(String name, Counters counters) {
-        Type type = new Type(types.size(), name, counters);
-        types.add(type);
+        boolean reused = !freeTypes.isEmpty();
+        Type type = new Type(reused ? freeTypes.get(freeTypes.size() - 1) : types.size(), name, counters);
         typesByName.put(name, type);
+        if (reused) {
+            freeTypes.remove(freeTypes.size() - 1);
+            types.set(type.id, type);
+        } else {
+            types.add(type);
+        }
+        noteIfIdle(type);
+        return type;
+    }
+
+    void pause(Type type, boolean paused) {
+        type.paused = paused;
+        notIdle(type);
+        noteIfIdle(type);
+    }
+
+    private void noteIfIdle(Type type) {
+        boolean idle = type.held() == 0
+                && !type.paused
+                && !type.name.equals(OTHER)
+                && !type.name.equals(IndexedBatchStore.UNKNOWN_COLLECTOR);
+        if (idle && !type.idle) {
+            type.idle = true;
+            type.idleBefore = idleTail;
+            if (idleTail == null) {
+                idleHead = type;
+            } else {
+                idleTail.idleAfter = type;
+            }
+            idleTail = type;
+            idleTypes++;
+            idleBytes += type.bytes();
+        }
+    }
+
+    private void notIdle(Type type) {
+        if (type.idle) {
+            Type before = type.idleBefore;
+            Type after = type.idleAfter;
+            if (before == null) {
+                idleHead = after;
+            } else {
+                before.idleAfter = after;
+            }
+            if (after == null) {
+                idleTail = before;
+            } else {
+                after.idleBefore = before;
+            }
+            type.idleBefore = null;
+            type.idleAfter = null;
+            type.idle = false;
+            idleTypes--;
+            idleBytes -= type.bytes();
+        }
+    }
+
+    /**
+     * Forgets the type that has been without batches for longest, if there are too many such types: its counters are part of those
+     * of {@link #OTHER} from now on.
+     *
+     * @param maxTypes how many are kept
+     * @param maxBytes of their names and counters in the journal
+     * @return the type that is forgotten; {@code null} if there are not too many
+     */
+    @Nullable
+    Type forgetIdle(int maxTypes, long maxBytes) {
+        Type type = idleHead;
+        if (type == null || (idleTypes <= maxTypes && idleBytes <= maxBytes)) {
+            return null;
+        }
+        Type other = type(OTHER);
+        freeTypes.add(type.id);
+        other.counters.add(type.counters);
+        notIdle(type);
+        typesByName.remove(type.name);
+        types.set(type.id, null);
         return type;
     }
 
@@ -230,12 +334,12 @@ final class BatchIndex {
         return typesByName.get(name);
     }
 
-    List<Type> types() {
-        return types;
+    Collection<Type> types() {
+        return typesByName.values();
     }
 
     Type typeOf(int slot) {
-        return types.get(page(slot).type[slot & PAGE_MASK]);
+        return Objects.requireNonNull(types.get(page(slot).type[slot & PAGE_MASK]));
     }
 
     // ---- slots -----------------------------------------------------------------------------------
@@ -263,6 +367,7 @@ final class BatchIndex {
 
     private int insert(Location location, long idHash, int entries, Type type, long createdAt, long since) {
         growTable(); // what may find no memory comes before the first change
+        notIdle(type);
         int slot = freeHead;
         if (slot != NONE) {
             freeHead = page(slot).next[slot & PAGE_MASK];
@@ -308,6 +413,7 @@ final class BatchIndex {
         page.next[i] = freeHead;
         freeHead = slot;
         size--;
+        noteIfIdle(type);
     }
 
     /** Whether the slot still holds the batch it held when its location was taken. */
@@ -606,7 +712,7 @@ final class BatchIndex {
     }
 
     void forEach(IntConsumer action) {
-        for (Type type : types) {
+        for (Type type : typesByName.values()) {
             forEach(type, action);
         }
     }

@@ -16,6 +16,15 @@ final class Counters {
         gone[cause.id() - 1] += batches;
     }
 
+    /** Those of another one, which is no more. */
+    void add(Counters other) {
+        accepted += other.accepted;
+        failedAttempts += other.failedAttempts;
+        for (int i = 0; i < gone.length; i++) {
+            gone[i] += other.gone[i];
+        }
+    }
+
     long gone(Cause cause) {
         return gone[cause.id() - 1];
     }

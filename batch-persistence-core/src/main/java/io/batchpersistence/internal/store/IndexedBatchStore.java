@@ -110,6 +110,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Characters of a failure reason that are kept: what fits in a frame of the journal. */
     public static final int MAX_REASON = 4_096;
 
+    /** Collector types without batches that are known by name: the last ones that had some. */
+    static final int MAX_IDLE_TYPES = 1_000;
+
+    /** Their share of the store's bytes is at most one part in that many, in each journal and snapshot. */
+    private static final int IDLE_TYPES_SHARE = 64;
+
     private static final long NEVER = BatchIndex.NEVER;
 
     private final DiskStoreOptions options;
@@ -845,6 +851,15 @@ public abstract class IndexedBatchStore implements BatchStore {
         index.remove(slot);
         type.counters.count(cause, 1);
         writer.settled(location, type, cause);
+        forgetIdleTypes();
+    }
+
+    /** Under the lock: collector types may come and go, a tenant each for instance, and what is known of them has a limit. */
+    private void forgetIdleTypes() {
+        long maxBytes = options.maxDiskUsage() / IDLE_TYPES_SHARE;
+        for (BatchIndex.Type type; (type = index.forgetIdle(MAX_IDLE_TYPES, maxBytes)) != null; ) {
+            writer.forgotten(type);
+        }
     }
 
     // ---- selecting -------------------------------------------------------------------------------
@@ -1114,7 +1129,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             BatchIndex.Type known = index.knownType(collectorType);
             if ((known != null && known.paused) != paused) {
                 BatchIndex.Type type = index.type(collectorType);
-                type.paused = paused;
+                index.pause(type, paused);
                 writer.paused(type);
                 changed[0] = true;
             }
@@ -1621,6 +1636,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             index.remove(slot);
             type.counters.accepted--;
             writer.withdrawn(location, type);
+            forgetIdleTypes();
             return true;
         } finally {
             lock.unlock();
@@ -1668,6 +1684,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         lock.lock();
         try {
             writer.requireOpen();
+            forgetIdleTypes();
         } finally {
             lock.unlock();
         }

@@ -42,6 +42,7 @@ import org.jspecify.annotations.Nullable;
  * 17 PAUSED       u8 1 or 0, UTF-8 collector type            whether an operator has paused the collector type
  * 18 WITHDRAWN    u64 sequence, UTF-8 collector type         the batch is gone, and counts as never accepted
  * 19 FILES        u32 file        payload files have had numbers up to this one, which are not given again
+ * 20 FORGOTTEN   UTF-8 collector type            no batch of it is held; its counters are part of those of "other" from here on
  * </pre>
  *
  * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
@@ -77,6 +78,7 @@ final class JournalFrames {
     static final byte PAUSED = 17;
     static final byte WITHDRAWN = 18;
     static final byte FILES = 19;
+    static final byte FORGOTTEN = 20;
 
     private static final int GONE_PER_FRAME = 4_096;
 
@@ -155,6 +157,14 @@ final class JournalFrames {
         byte[] name = name(type);
         int start = begin(WITHDRAWN, 8 + name.length);
         buffer.putLong(sequence).put(name);
+        end(start);
+    }
+
+    /** Its counters have been added to those of {@link BatchIndex#OTHER}. */
+    void forgotten(BatchIndex.Type type) {
+        byte[] name = name(type);
+        int start = begin(FORGOTTEN, name.length);
+        buffer.put(name);
         end(start);
     }
 

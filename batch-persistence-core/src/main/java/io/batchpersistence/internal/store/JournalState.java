@@ -44,6 +44,9 @@ final class JournalState {
     /** Whether no counters of the next checkpoint are missing. */
     private boolean stagedAll = true;
 
+    /** Whether frames are missing anywhere. */
+    private boolean framesMissing;
+
     private long checkpoint;
     /** Whether every change since the checkpoint is known. */
     private boolean complete;
@@ -63,12 +66,14 @@ final class JournalState {
 
     /** Frames are missing here. Counters without their checkpoint must not be taken for those of the next. */
     void damaged() {
+        framesMissing = true;
         staged.clear();
         stagedAll = false;
     }
 
     /** Frames may be missing that files were deleted relying on. */
     void incomplete() {
+        framesMissing = true;
         complete = false;
     }
 
@@ -145,6 +150,7 @@ final class JournalState {
             case JournalFrames.FILE_END ->
                 fileEnds.put(seenFile(body.getInt()), new PayloadLog.FileEnd(body.getLong(), body.getLong()));
             case JournalFrames.FILES -> seenFile(body.getInt());
+            case JournalFrames.FORGOTTEN -> forgotten(JournalFrames.collectorType(body));
             case JournalFrames.SNAPSHOT_END -> nextSequence = Math.max(nextSequence, body.getLong());
             default -> throw new IllegalArgumentException("unknown kind of frame " + kind);
         }
@@ -176,6 +182,17 @@ final class JournalState {
         gone(sequence);
         if (sequence <= checkpoint) { // else it is in nobody's counters
             counters.computeIfAbsent(name, unknown -> new Counters()).accepted--;
+        }
+    }
+
+    /**
+     * Not if frames before it are missing: batches that they say are gone may be held again, and are counted by their own name. What
+     * that had counted is then counted twice, since it is in the counters of {@link BatchIndex#OTHER}, too.
+     */
+    private void forgotten(String name) {
+        Counters forgotten = framesMissing ? null : counters.remove(name);
+        if (forgotten != null) {
+            counters.computeIfAbsent(BatchIndex.OTHER, other -> new Counters()).add(forgotten);
         }
     }
 

@@ -60,7 +60,7 @@ final class StoreLoader implements PayloadLog.Loading {
         state.counters().forEach((name, counters) -> {
             index.type(name, counters);
         });
-        state.paused().forEach(name -> index.type(name).paused = true);
+        state.paused().forEach(name -> index.pause(index.type(name), true));
     }
 
     /**

@@ -259,6 +259,12 @@ final class StoreWriter {
         marked();
     }
 
+    /** The collector type is no more, and its counters are part of those of {@link BatchIndex#OTHER}. */
+    void forgotten(BatchIndex.Type type) {
+        frames.forgotten(type);
+        marked();
+    }
+
     /** The collector type is paused now, or not any more. */
     void paused(BatchIndex.Type type) {
         frames.paused(type);

@@ -43,6 +43,13 @@ class JournalFrameBytesTest {
     }
 
     @Test
+    void forgotten_is_written_as_ever() {
+        JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
+        frames.forgotten(new BatchIndex().type("c"));
+        assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length())).isEqualTo("b51400017064c33663");
+    }
+
+    @Test
     void earlier_failures_are_written_as_ever() {
         JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
         List<FailedAttempt> earlier = List.of(

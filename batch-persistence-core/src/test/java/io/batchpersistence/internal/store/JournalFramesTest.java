@@ -63,6 +63,46 @@ class JournalFramesTest {
         assertThatIllegalArgumentException().isThrownBy(this::read);
     }
 
+    @Test
+    void what_a_forgotten_collector_type_has_counted_is_added_to_the_others_once() {
+        loki.counters.accepted = 5;
+        loki.counters.count(Cause.DELIVERED, 5);
+        elasticsearch.counters.accepted = 1;
+        frames.counters(loki);
+        frames.counters(elasticsearch);
+        frames.checkpoint(6);
+        frames.settled(7, loki, Cause.EXPIRED);
+        frames.forgotten(loki);
+        frames.forgotten(loki);
+        frames.forgotten(index.type("never heard of"));
+        frames.settled(8, loki, Cause.DISCARDED);
+
+        Map<String, Counters> counters = read().counters();
+        assertThat(counters).containsOnlyKeys("elasticsearch", "loki", BatchIndex.OTHER);
+        Counters other = Objects.requireNonNull(counters.get(BatchIndex.OTHER));
+        assertThat(other.accepted).isEqualTo(6);
+        assertThat(other.gone(Cause.DELIVERED)).isEqualTo(5);
+        assertThat(other.gone(Cause.EXPIRED)).isOne();
+        assertThat(Objects.requireNonNull(counters.get("loki")).accepted).isOne();
+    }
+
+    @Test
+    void a_collector_type_is_not_forgotten_where_frames_of_it_may_be_missing() {
+        loki.counters.accepted = 5;
+        loki.counters.count(Cause.DELIVERED, 4);
+        frames.counters(loki);
+        frames.checkpoint(5);
+        JournalState state = new JournalState();
+        state.beginFile();
+        readInto(state, frames);
+        state.damaged(); // there was the end of the fifth
+        frames.clear();
+        frames.forgotten(loki);
+        readInto(state, frames);
+        state.finish();
+        assertThat(state.counters()).containsOnlyKeys("loki");
+    }
+
     private JournalState read() {
         JournalState state = new JournalState();
         state.beginFile();
