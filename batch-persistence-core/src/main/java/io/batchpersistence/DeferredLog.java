@@ -47,6 +47,8 @@ public final class DeferredLog {
 
     private DeferredLog() {}
 
+    // The priority is not to be that of the thread that happens to log first.
+    @SuppressWarnings("ThreadPriorityCheck")
     private static ThreadPoolExecutor writer() {
         ThreadPoolExecutor writer = new ThreadPoolExecutor(
                 1,

@@ -56,7 +56,8 @@ class BatchSelectorTest {
     private static boolean matches(String glob, String text) {
         boolean[] row = new boolean[text.length() + 1];
         row[0] = true;
-        for (char c : glob.toCharArray()) {
+        for (int at = 0; at < glob.length(); at++) {
+            char c = glob.charAt(at);
             boolean[] next = new boolean[row.length];
             for (int i = 0; i < row.length; i++) {
                 next[i] = c == '*'

@@ -33,6 +33,8 @@ public final class Threads {
      * @param task what it runs
      * @return not yet started
      */
+    // The priority is not to be that of the thread that happens to make it.
+    @SuppressWarnings("ThreadPriorityCheck")
     public static Thread of(String name, @Nullable ClassLoader classes, Runnable task) {
         Thread thread = new Thread(null, task, name, 0, false);
         thread.setDaemon(true);

@@ -13,6 +13,8 @@ final class ApplicationThreads {
 
     private ApplicationThreads() {}
 
+    // The priority is not to be that of the thread that happens to make it.
+    @SuppressWarnings("ThreadPriorityCheck")
     static Thread of(String name, @Nullable ClassLoader classes, Runnable task) {
         Thread thread = new Thread(null, task, name, 0, false);
         thread.setDaemon(true);
