@@ -467,8 +467,6 @@ final class StoreWriter {
             publish(round.appends());
             logIfPossible("Writing batches failed", e);
             forceLater();
-        } finally {
-            round.marks().clear();
         }
     }
 
@@ -476,9 +474,14 @@ final class StoreWriter {
         // What became of older batches comes first: an append of this round may reuse the id of one that is gone.
         // And the payload log learns it before the journal is written: if that fails, the snapshot of the next one
         // must have it.
-        applyToPayload(payloadChanges);
-        if (!marks.isEmpty()) {
-            writeJournal(marks);
+        try {
+            applyToPayload(payloadChanges);
+            if (!marks.isEmpty()) {
+                writeJournal(marks);
+            }
+        } finally {
+            // Not at the end of the round: a checkpoint in the middle of it makes this the buffer for new marks.
+            marks.clear();
         }
         if (!group.isEmpty()) {
             if (payload.needsJournalForced(group)) {

@@ -21,6 +21,7 @@ import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -466,5 +467,33 @@ class SegmentFaultTest {
             }
             store.close();
         }
+    }
+
+    /** The journal is told what was refused in the middle of a round: a mark that comes meanwhile is for the next one. */
+    @Test
+    void a_mark_is_kept_that_comes_while_the_journal_is_told_what_was_refused() {
+        store.close();
+        store = SegmentBatchStore.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .syncInterval(Duration.ofDays(1)) // so that no other force of the journal is waited for
+                        .clock(clock)
+                        .build(),
+                disk);
+        append("delivered", "held");
+        disk.fail(Operation.WRITE, ".segment", FULL);
+        assertRefused("refused", FULL);
+        disk.heal();
+        CountDownLatch gate = new CountDownLatch(1);
+        disk.blockForces(".journal", gate);
+        CompletableFuture<Void> next = persist("next");
+        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        assertThat(store.delivered("delivered")).isNotNull();
+        gate.countDown();
+        next.join();
+        reopen();
+        assertThat(store.list(ALL, clock.instant()))
+                .extracting(BatchSummary::id)
+                .containsExactlyInAnyOrder("held", "next");
     }
 }
