@@ -161,7 +161,7 @@ public final class DirectoryLock implements AutoCloseable {
     }
 
     /**
-     * Creates the directory if absent and locks it.
+     * Creates the directory if absent, locks it and makes sure that it is durable.
      *
      * @param disk the file system
      * @param directory the directory
@@ -191,6 +191,7 @@ public final class DirectoryLock implements AutoCloseable {
             lock.used(now);
             acquired = true;
             warnIfOpenToOthers(real);
+            forceEntries(disk, real);
             return lock;
         } catch (IOException e) {
             throw new BatchPersistenceException(
@@ -264,6 +265,27 @@ public final class DirectoryLock implements AutoCloseable {
             if (!done) {
                 file.close();
             }
+        }
+    }
+
+    /**
+     * The process that made the directory may have been killed before that was durable, and then everything in it would go with a
+     * power cut. It may have made parents of it, too: those that this user can write.
+     */
+    private static void forceEntries(Disk disk, Path directory) {
+        Path parent = directory.getParent();
+        while (parent != null && Files.isReadable(parent) && Files.isWritable(parent)) {
+            try {
+                disk.forceDirectory(parent);
+            } catch (IOException e) {
+                log.warn(
+                        "{} could not be forced: {}. If {} was made just now, a power cut may undo that",
+                        parent,
+                        e.toString(),
+                        directory);
+                return;
+            }
+            parent = parent.getParent();
         }
     }
 

@@ -29,7 +29,6 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.MessageDigest;
@@ -203,7 +202,6 @@ public abstract class IndexedBatchStore implements BatchStore {
                 DirectoryLock.acquire(disk, options.directory(), options.clock().instant());
         boolean opened = false;
         try {
-            forceEntries(disk, options.directory());
             this.measuredDisk = new MeasuredDisk(disk);
             OpeningDisk guarded = new OpeningDisk(directoryLock.guard(measuredDisk));
             this.quarantine =
@@ -225,27 +223,6 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (!opened) {
                 directoryLock.close();
             }
-        }
-    }
-
-    /**
-     * The process that made the directory may have been killed before that was durable, and then everything in it would go with a
-     * power cut. It may have made parents of it, too: those that this user can write.
-     */
-    private static void forceEntries(Disk disk, Path directory) throws IOException {
-        Path parent = directory.toRealPath().getParent();
-        while (parent != null && Files.isReadable(parent) && Files.isWritable(parent)) {
-            try {
-                disk.forceDirectory(parent);
-            } catch (IOException e) {
-                log.warn(
-                        "{} could not be forced: {}. If {} was made just now, a power cut may undo that",
-                        parent,
-                        e.toString(),
-                        directory);
-                return;
-            }
-            parent = parent.getParent();
         }
     }
 
