@@ -90,7 +90,7 @@ public abstract class BatchStoreContractTest {
     }
 
     private void openAgain() {
-        store = open();
+        store = Surroundings.of(open());
         store.onCorruption(damage::add);
     }
 

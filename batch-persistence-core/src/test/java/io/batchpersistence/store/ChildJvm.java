@@ -55,7 +55,10 @@ public final class ChildJvm implements AutoCloseable {
         this.out = process.inputReader(StandardCharsets.UTF_8);
     }
 
-    /** The class path as in an application: reading a class from a directory would take one more file descriptor. */
+    /**
+     * The class path as in an application: reading a class from a directory would take one more file descriptor. All of it can be
+     * read by everybody who may look into the directory.
+     */
     private static String jars(Path into) throws IOException {
         Files.createDirectories(into);
         List<String> entries = new ArrayList<>();
@@ -71,8 +74,15 @@ public final class ChildJvm implements AutoCloseable {
                     }
                 }
                 entries.add(jar.toString());
-            } else {
-                entries.add(entry);
+            } else if (Files.exists(path)) {
+                // A user that is taken on before may not be allowed to look into the build's local repository.
+                Path jar = into.resolve(entries.size() + ".jar");
+                try {
+                    Files.createLink(jar, path);
+                } catch (IOException | UnsupportedOperationException e) {
+                    Files.copy(path, jar);
+                }
+                entries.add(jar.toString());
             }
         }
         return String.join(File.pathSeparator, entries);

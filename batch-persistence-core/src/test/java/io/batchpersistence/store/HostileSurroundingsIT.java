@@ -1,0 +1,139 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * The contract of every store in processes as users have them: other locales, character sets and time zones, no temporary
+ * directory, an unknown user, interrupted threads, a log that is persisted, one processor, busy ones. Combined, since each
+ * combination runs all of the suites.
+ */
+@EnabledOnOs(value = OS.LINUX, disabledReason = "needs umask, taskset, setpriv")
+@Timeout(value = 15, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class HostileSurroundingsIT {
+
+    private static final List<String> STORES = List.of(
+            "io.batchpersistence.store.SegmentProtobufContractTest",
+            "io.batchpersistence.store.JsonFileContractTest",
+            "io.batchpersistence.store.jdbc.JdbcH2ContractTest",
+            "io.batchpersistence.store.jdbc.FallbackAwayContractTest");
+
+    @TempDir
+    Path temp;
+
+    private Path directory;
+    private List<String> options;
+
+    @BeforeEach
+    void directory() throws IOException {
+        directory = Files.createDirectory(temp.resolve("surroundings"));
+        Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxrwxrwx"));
+        Files.setPosixFilePermissions(temp, PosixFilePermissions.fromString("rwxr-xr-x"));
+        options = new ArrayList<>(List.of("-Xmx512m", "-Dsurroundings.directory=" + directory));
+    }
+
+    private void run(String before, List<String> classes) throws Exception {
+        try (ChildJvm child = new ChildJvm(
+                Surroundings.class, temp.resolve("err"), options, before, classes.toArray(String[]::new))) {
+            List<String> lines = child.awaitPassed();
+            assertThat(lines)
+                    .last()
+                    .asString()
+                    .matches("passed [1-9]\\d{1,}, failed 0, skipped 0, log persisted: true");
+            System.out.println("surroundings: " + lines.get(lines.size() - 1));
+        }
+    }
+
+    private static List<String> and(List<String> classes, String... more) {
+        return Stream.concat(classes.stream(), Arrays.stream(more)).toList();
+    }
+
+    @Test
+    void arabic_digits_another_character_set_no_temporary_directory_one_processor_and_a_permissive_umask()
+            throws Exception {
+        Path forLibraries = Files.createDirectory(temp.resolve("libraries"));
+        options.addAll(List.of(
+                "-Dsurroundings.locale=ar-EG",
+                "-Dfile.encoding=ISO-8859-1",
+                "-Duser.timezone=Asia/Kathmandu",
+                "-Djava.io.tmpdir=" + temp.resolve("absent"),
+                "-DZstdTempFolder=" + forLibraries));
+        run("umask 000; set -- taskset -c 0 \"$@\"", and(STORES, "io.batchpersistence.store.PermissionsAndLinksTest"));
+    }
+
+    @Test
+    void thai_digits_and_calendar_interrupted_callers_and_busy_processors() throws Exception {
+        options.addAll(List.of(
+                "-Dsurroundings.locale=th-TH-u-ca-buddhist-nu-thai",
+                "-Duser.timezone=Australia/Lord_Howe",
+                "-Dsurroundings.interrupted=true",
+                "-Dsurroundings.busy=" + Runtime.getRuntime().availableProcessors()));
+        run("", STORES);
+    }
+
+    @Test
+    void turkish_letters_an_unknown_user_a_log_that_is_persisted_and_a_class_loader_that_is_gone() throws Exception {
+        options.addAll(List.of(
+                "-Dsurroundings.locale=tr-TR",
+                "-Duser.timezone=Africa/Monrovia",
+                "-Dsurroundings.logged=true",
+                "-Dsurroundings.classLoaderGone=true"));
+        run(asUnknownUser(), STORES);
+    }
+
+    /** The same suite as the user of the build where nobody else can be taken on. */
+    private static String asUnknownUser() {
+        if (!"root".equals(System.getProperty("user.name")) || !Files.isExecutable(Path.of("/usr/bin/setpriv"))) {
+            System.out.println("surroundings: not tried as an unknown user, which takes root and setpriv");
+            return "true";
+        }
+        return "set -- setpriv --reuid=54321 --regid=54321 --clear-groups \"$@\"";
+    }
+
+    @Test
+    void native_access_that_is_denied_except_where_it_is_allowed() throws Exception {
+        Path java = denyingJava();
+        options.add("--illegal-native-access=deny");
+        options.add("--enable-native-access=ALL-UNNAMED");
+        run("shift; set -- " + java + " \"$@\"", STORES);
+    }
+
+    @Test
+    void native_access_that_is_denied_altogether() throws Exception {
+        Path java = denyingJava();
+        options.add("--illegal-native-access=deny");
+        run("shift; set -- " + java + " \"$@\"", List.of("io.batchpersistence.store.JsonFileContractTest"));
+    }
+
+    private static Path denyingJava() throws IOException {
+        if (Runtime.version().feature() >= 24) {
+            return Path.of(System.getProperty("java.home"), "bin", "java");
+        }
+        try (Stream<Path> homes =
+                Files.exists(Path.of("/usr/lib/jvm")) ? Files.list(Path.of("/usr/lib/jvm")) : Stream.empty()) {
+            Path java = homes.filter(home -> home.getFileName().toString().contains("25"))
+                    .map(home -> home.resolve("bin").resolve("java"))
+                    .filter(Files::isExecutable)
+                    .findFirst()
+                    .orElse(null);
+            assumeTrue(java != null, "there is no JDK 25 in /usr/lib/jvm, and this one can't deny native access");
+            return java;
+        }
+    }
+}
