@@ -136,11 +136,11 @@ public final class DeferredLog {
         }
     }
 
-    /** Writes a line, now or later. */
+    /** Writes a line, now or later. What an appender throws is not thrown: who logs has something to finish. */
     static void write(Runnable line) {
         Lines lines = LINES.get();
         if (lines == null) {
-            writeNow(line);
+            writeSafely(() -> writeNow(line));
         } else if (lines.mode == Mode.COLLECTING) {
             lines.waiting.add(line);
         } else if (lines.mode == Mode.STORE_THREAD) {
@@ -177,7 +177,7 @@ public final class DeferredLog {
     private static void writeSafely(Runnable line) {
         try {
             line.run();
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             // It was about to be logged that something went wrong; there is nothing left to say this with.
         }
     }

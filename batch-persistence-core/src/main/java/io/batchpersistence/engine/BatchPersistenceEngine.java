@@ -542,20 +542,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     /**
      * A future of the caller's own: cancelling it does not reach into the store, and what depends on it (sending the batch, say)
-     * does not run on, and hold up, the thread that syncs everybody's batches. Not even if nothing depends on it yet: somebody may
-     * add a dependent between the look and the completion.
+     * does not run on, and hold up, the thread that syncs everybody's batches. Nor is it left to the executor, which may run it on
+     * the thread that calls, and whose threads are for sending.
      */
     private CompletableFuture<@Nullable Void> detached(CompletableFuture<@Nullable Void> durable) {
         CompletableFuture<@Nullable Void> result = new CompletableFuture<>();
         if (durable.isDone()) {
             complete(result, await(durable));
         } else {
-            var unused = durable.whenComplete((nothing, thrown) -> {
-                Runnable completion = () -> complete(result, thrown == null ? null : unwrapped(thrown));
-                if (result.getNumberOfDependents() == 0 || !execute(completion)) {
-                    completions.execute(completion);
-                }
-            });
+            var unused = durable.whenComplete((nothing, thrown) ->
+                    completions.execute(() -> complete(result, thrown == null ? null : unwrapped(thrown))));
         }
         return result;
     }
@@ -593,7 +589,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         persist(arrival);
         try {
             return sendFirst(arrival.batch, sender);
-        } catch (RuntimeException | Error e) { // thrown on, it would say that the caller still owns the batch
+        } catch (Throwable e) { // thrown on, it would say that the caller still owns the batch
             log.warn(
                     "batch '{}' is persisted, but was not sent; recovery does that after its batch timeout",
                     batchId,
@@ -945,7 +941,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (!closing) {
                 trouble.failed(what, e, time.steady());
             }
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) { // not all languages declare what is thrown
             if (!closing) {
                 log.error("recovery: {} failed; it is tried again in the next round", what, e);
             }
@@ -1225,7 +1221,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             executor.execute(task);
             return true;
-        } catch (RuntimeException | Error e) { // also an OutOfMemoryError because there can be no more threads
+        } catch (Throwable e) { // also an OutOfMemoryError because there can be no more threads
             if (!closing) {
                 log.warn(
                         "the executor refused a recovery task ({}); nothing was claimed, the next round tries again",
@@ -1239,7 +1235,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             reserve.execute(task);
             return true;
-        } catch (RuntimeException | Error e) { // as many as there may be, or can be
+        } catch (Throwable e) { // as many as there may be, or can be
             return false;
         }
     }
@@ -1251,7 +1247,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     return;
                 }
             }
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             log.error("a recovery task failed; the next round goes on", e);
         }
     }
@@ -1343,7 +1339,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 trouble.failed("claiming a batch for collector '" + lane.collectorType + "'", e, now);
             }
             return null;
-        } catch (RuntimeException | Error e) { // whatever it is, the other lanes are served
+        } catch (Throwable e) { // whatever it is, the other lanes are served
             if (!closing) {
                 log.error(
                         "collector '{}': no batch could be claimed; the next round tries again", lane.collectorType, e);
@@ -1500,6 +1496,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         private boolean unlessClosed(HandOver handOver, Supplier<Boolean> action) {
+            StackRoom.require();
             if (closed) {
                 return false;
             }
@@ -1804,6 +1801,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     // ------------------------------------------------------------------ close
 
     private void ensureOpen() {
+        StackRoom.require();
         if (closed) {
             throw new IllegalStateException("the batch persistence is closed");
         }
@@ -2032,8 +2030,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What runs the hand-overs, what depends on {@code persistBatchAsync} futures, and the listener. Dependents that it
-         * refuses run on further daemon threads of the engine, never on one of the store.
+         * What runs the hand-overs, and the listener. What depends on {@code persistBatchAsync} futures runs on daemon threads of
+         * the engine's own.
          *
          * @param executor runs every task it does not refuse, each on another thread than the caller's. Where it has no
          *     thread for a round's task, a collector type that holds none is served by a daemon thread of the engine's own, one
@@ -2052,7 +2050,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return this;
         }
 
-        /** What completes futures on which nothing depends yet, or that the executor refuses, for tests. */
+        /** What completes the futures of callers, for tests. */
         Builder completions(Executor executor) {
             completions = executor;
             return this;

@@ -13,7 +13,7 @@ import java.util.concurrent.TimeUnit;
  */
 final class Completions implements Executor {
 
-    static final int MOST_THREADS = 64;
+    static final int MOST_THREADS = 256;
 
     private final ThreadFactory threads;
     private final Handover queue = new Handover();

@@ -79,7 +79,7 @@ record Failure(Kind kind, String reason, Duration delay) {
     private static Classification classified(Throwable cause, FailureClassifier classifier) {
         try {
             return classifier.classify(cause);
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             log.warn("{} could not classify a failure, which is taken as transient", classifier.getClass(), e);
             return Classification.TRANSIENT;
         }

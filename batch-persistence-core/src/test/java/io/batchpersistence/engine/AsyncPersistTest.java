@@ -130,6 +130,39 @@ class AsyncPersistTest {
         }
     }
 
+    /** An executor with a policy of running on the thread that calls, for instance, when it is saturated. */
+    @ParameterizedTest
+    @EnumSource
+    void what_depends_on_a_batch_runs_on_no_thread_of_the_store_although_the_executor_runs_tasks_on_the_calling_one(
+            Kind kind) {
+        try (BatchPersistenceEngine engine = BatchPersistenceEngine.builder(kind.open(directory))
+                .executor(Runnable::run)
+                .build()) {
+            for (int i = 0; i < 20; i++) {
+                int number = i;
+                CompletableFuture<Void> both = engine.persistBatchAsync("early" + i, Batches.entries(1), "loki")
+                        .thenRun(() -> engine.persistBatch("late" + number, Batches.entries(1), "loki"));
+                assertThat(both).succeedsWithin(PATIENCE);
+            }
+        }
+    }
+
+    @Test
+    void dependents_that_block_take_no_thread_from_those_who_send() {
+        List<Runnable> tasks = new ArrayList<>();
+        CompletableFuture<@Nullable Void> release = new CompletableFuture<>();
+        SlowStore store = new SlowStore();
+        try (BatchPersistenceEngine engine =
+                BatchPersistenceEngine.builder(store).executor(tasks::add).build()) {
+            CompletableFuture<Void> dependent =
+                    engine.persistBatchAsync("a", Batches.entries(1), "loki").thenRun(release::join);
+            store.appended.get(0).complete(null);
+            assertThat(tasks).isEmpty();
+            release.complete(null);
+            assertThat(dependent).succeedsWithin(PATIENCE);
+        }
+    }
+
     @Test
     void dependents_that_block_hold_up_no_others_and_none_is_forgotten_beyond_the_bound_of_threads() {
         CompletableFuture<@Nullable Void> release = new CompletableFuture<>();

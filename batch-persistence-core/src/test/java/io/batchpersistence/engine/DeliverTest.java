@@ -320,6 +320,32 @@ class DeliverTest {
         }
     }
 
+    /** What it throws would tell the caller that the batch is still his. */
+    @Test
+    void an_appender_that_throws_takes_nothing_from_what_the_caller_is_told() {
+        AppenderBase<ILoggingEvent> broken = new AppenderBase<>() {
+            @Override
+            public synchronized void doAppend(ILoggingEvent event) {
+                throw new NoClassDefFoundError("a layout that is not deployed");
+            }
+
+            @Override
+            protected void append(ILoggingEvent event) {}
+        };
+        Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+        broken.start();
+        logger.addAppender(broken);
+        try {
+            DeliveryResult result = deliver("a", batch -> {
+                throw new NoClassDefFoundError("a client that is not deployed");
+            });
+            assertThat(result.outcome()).isEqualTo(Outcome.PENDING);
+            assertThat(bench.summary("a").retryCount()).isOne();
+        } finally {
+            logger.detachAppender(broken);
+        }
+    }
+
     @Test
     void a_sender_that_hangs_is_interrupted_at_the_timeout_and_its_failure_is_not_counted_twice() throws Exception {
         CountDownLatch started = new CountDownLatch(1);

@@ -19,6 +19,7 @@ import io.batchpersistence.NewBatch;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.fixtures.StepExecutor;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -114,13 +115,14 @@ class PersistTest {
             }
         };
         bench.close();
-        bench = new Bench(slow, builder -> builder);
+        StepExecutor completions = new StepExecutor();
+        bench = new Bench(slow, builder -> builder.completions(completions));
         List<String> ran = new ArrayList<>();
         var sent =
                 bench.engine.persistBatchAsync("a", Batches.entries(1), "loki").thenRun(() -> ran.add("a"));
         disk.get(0).complete(null);
         assertThat(ran).isEmpty();
-        bench.executor.runAll();
+        completions.runAll();
         assertThat(ran).containsExactly("a");
         assertThat(sent).isCompleted();
 
@@ -132,6 +134,7 @@ class PersistTest {
 
         var failing = bench.engine.persistBatchAsync("c", Batches.entries(1), "loki");
         disk.get(2).completeExceptionally(new BatchPersistenceException("disk gone", null));
+        completions.runAll();
         assertThat(failure(failing))
                 .isInstanceOf(BatchPersistenceException.class)
                 .hasMessage("disk gone");

@@ -20,6 +20,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
@@ -81,6 +82,38 @@ class ThreadsTest {
         }
         Awaitility.await().until(() -> delivered("loki") == 400);
         assertThat(most).hasValue(4);
+    }
+
+    /** Kotlin and others throw checked exceptions from where Java has none. */
+    @Test
+    void a_checked_exception_from_where_none_is_declared_stops_nothing() {
+        AtomicBoolean well = new AtomicBoolean();
+        try (BatchPersistenceEngine other = BatchPersistenceEngine.builder(new InMemoryBatchStore())
+                .settings(type -> settings)
+                .targets(type -> well.get() ? RecoveryTarget.of(batch -> {}) : undeclared())
+                .executor(task -> {
+                    if (!well.get()) {
+                        undeclared();
+                    }
+                    task.run();
+                })
+                .build()) {
+            other.persistBatch("a", Batches.entries(1), "loki");
+            other.releaseBatch("a");
+            other.recover();
+            well.set(true);
+            other.recover();
+            assertThat(other.stats().collector("loki").delivered()).isEqualTo(1);
+        }
+    }
+
+    private static RecoveryTarget undeclared() {
+        throw ThreadsTest.<RuntimeException>unchecked(new TimeoutException("not declared"));
+    }
+
+    @SuppressWarnings({"unchecked", "TypeParameterUnusedInFormals"})
+    private static <T extends Throwable> T unchecked(Throwable thrown) throws T {
+        throw (T) thrown;
     }
 
     @Test
