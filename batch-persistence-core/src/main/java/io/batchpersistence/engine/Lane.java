@@ -40,6 +40,9 @@ import org.jspecify.annotations.Nullable;
  * <p>First sends, by the application's own threads, wait for nothing: what the lane can't let through now is left to
  * recovery. They need no slot, for their number is the application's, but a token where there is a rate.
  *
+ * <p>A failure counts towards the retries of its batch only if the collector has taken something since the batch failed last: else it
+ * may be the collector that is to blame, and a batch that is alone would pay for an outage.
+ *
  * <p>While the lane is open failures don't count towards the batches' retries. A batch that failed as a probe is pushed
  * behind the next probe, further each time, so that a batch that can't be sent does not keep the lane open for those that
  * can; probes also take turns between the two ends of the queue. When no other batch is due, or when the lane has closed,
@@ -102,6 +105,8 @@ final class Lane {
     private final Map<String, Integer> wishes = new HashMap<>();
     /** Those of them that had not failed before. */
     private int wishesInARow;
+    /** Batches that have failed otherwise since the collector took one; no more than make the lane open. */
+    private final Set<String> failedInARow = new HashSet<>();
     /** Whether one of them was cut, and that has been said. */
     private boolean cutTold;
 
@@ -460,6 +465,7 @@ final class Lane {
 
     private void endRow() {
         failuresInARow = 0;
+        failedInARow.clear();
         wishes.clear();
         wishesInARow = 0;
         cutTold = false;
@@ -507,10 +513,19 @@ final class Lane {
                 alone = endedByOthers >= ALONE_AFTER;
                 owe(Owed.BEGAN, 0);
             }
-            return new Consequence(before == 0, before, null, opens);
+            boolean counts = wish ? before == 0 : failedAnew(batchId);
+            return new Consequence(counts, before, null, opens);
         } finally {
             lock.unlock();
         }
+    }
+
+    /**
+     * Whether the collector has taken something since the batch failed last. If not, the collector may be the one to blame: a batch that
+     * is alone pays for its first failure in a row and for no other.
+     */
+    private boolean failedAnew(String batchId) {
+        return settings.outageThreshold() == 0 || failedInARow.add(batchId);
     }
 
     /** How often it has been before since the collector took a batch. */
