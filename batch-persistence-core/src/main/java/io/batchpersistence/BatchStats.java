@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
  * @param writes what was written since the store was opened
  * @param instance this instance among those that share the store; {@code null} if it is nobody else's
  * @param fallback where batches are kept while they can't be kept where they should be; {@code null} without such a place
+ * @param unreadable batches that were to be sent and could not be read; {@code null} if there are none
  */
 public record BatchStats(
         Map<String, CollectorStats> collectors,
@@ -25,7 +26,23 @@ public record BatchStats(
         @Nullable String problem,
         Writes writes,
         @Nullable Instance instance,
-        @Nullable Fallback fallback) {
+        @Nullable Fallback fallback,
+        @Nullable Unreadable unreadable) {
+
+    /**
+     * Batches that can't be read at the moment, for want of memory or because of an error of the disk. They are not known to be
+     * damaged: they stay, are counted as pending, and are tried again.
+     *
+     * @param batches how many
+     * @param first which was the first, why, and when it is tried again, in words for a person
+     */
+    public record Unreadable(long batches, String first) {
+
+        /** What it says is fit for one line. */
+        public Unreadable {
+            first = SingleLine.of(first);
+        }
+    }
 
     /**
      * A place where batches are kept for a time. They are among those of the statistics.
@@ -108,7 +125,7 @@ public record BatchStats(
             long maxDiskUsage,
             @Nullable String problem,
             Writes writes) {
-        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, writes, null, null);
+        this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, writes, null, null, null);
     }
 
     /** Copies the map. */

@@ -17,6 +17,7 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -169,6 +170,44 @@ class MissingFilesTest {
                 assertThat(now.corrupt()).as(operation + " failed").isZero();
                 assertThat(now.accepted()).as(operation + " failed").isEqualTo(10);
             }
+        }
+    }
+
+    /** What is said of the refused takes with it what is queued; what is queued after that must not be taken for said. */
+    @ParameterizedTest
+    @EnumSource
+    void marks_made_while_the_journal_is_told_what_was_refused_are_kept(StoreKind kind) {
+        for (int moment = 1; ; moment++) {
+            MemoryDisk files = new MemoryDisk();
+            FaultyDisk disk = new FaultyDisk(files);
+            BatchStore store = open(kind, disk);
+            append(store, "a");
+            append(store, "keeps the segment");
+            disk.fail(Operation.WRITE, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device");
+            append(store, "refused");
+            disk.heal();
+            store.pause("loki", true); // writes what is queued
+            AtomicInteger left = new AtomicInteger(moment);
+            files.beforeChange(() -> {
+                if (left.decrementAndGet() == 0) {
+                    assertThat(store.delivered("a")).isNotNull();
+                }
+            });
+            append(store, "b");
+            files.beforeChange(() -> {});
+            boolean delivered = left.get() <= 0;
+            store.pause("loki", false); // writes what is queued
+            MemoryDisk killed = files.copy();
+            store.close();
+            if (!delivered) {
+                assertThat(moment).isGreaterThan(5);
+                return;
+            }
+            Seen now = seen(kind, killed);
+            String what = "delivered before change " + moment;
+            assertThat(now.ids()).as(what).containsExactlyInAnyOrder("keeps the segment", "b");
+            assertThat(now.delivered()).as(what).isOne();
+            assertThat(now.corrupt()).as(what).isZero();
         }
     }
 

@@ -94,11 +94,8 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private static final Logger log = SingleLine.logger(IndexedBatchStore.class);
 
-    /** A batch that can't be read at the moment, because the process has no file descriptor left for instance. */
-    private static final long READ_RETRY_MILLIS = 10_000;
-
     /** One that can't be decompressed: what that needs mostly comes with a restart, after which it is due at once. */
-    private static final long DECOMPRESS_RETRY_MILLIS = 600_000;
+    private static final Duration DECOMPRESS_RETRY = Duration.ofMinutes(10);
 
     /** For one claim, if none of them can be read: else they would starve those behind them. */
     private static final int MAX_LOOKED_AT = 1_000;
@@ -124,6 +121,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     private final PayloadLog payload;
     private final StoreWriter writer;
     private final Housekeeper housekeeper;
+    private final UnreadableBatches unreadableBatches = new UnreadableBatches();
 
     private final ReentrantLock lock = new ReentrantLock();
 
@@ -576,7 +574,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             throw new BatchPersistenceException(notOurs, null);
         }
         List<Claim> claims = new ArrayList<>();
-        BatchPersistenceException unreadable = null;
+        BatchPersistenceException failed = null;
         int taken;
         int looked = 0;
         do {
@@ -589,31 +587,51 @@ public abstract class IndexedBatchStore implements BatchStore {
                     if (claim != null) {
                         claims.add(claim);
                     }
-                } catch (BatchPersistenceException e) {
-                    unreadable = e;
-                    putBack(
-                            some.subList(i, i + 1),
-                            now,
-                            e instanceof CompressionUnavailableException ? DECOMPRESS_RETRY_MILLIS : READ_RETRY_MILLIS);
+                } catch (CompressionUnavailableException e) {
+                    failed = e;
+                    putBack(some.subList(i, i + 1), now, DECOMPRESS_RETRY);
                 } catch (RuntimeException | Error e) {
-                    putBack(some.subList(i, taken), now, READ_RETRY_MILLIS);
-                    if (claims.isEmpty()) {
-                        throw e;
+                    boolean goesOn = e instanceof BatchPersistenceException;
+                    if (!goesOn) { // no memory, most likely: the others are left for the next call
+                        putBack(some.subList(i + 1, taken), now, Duration.ZERO);
                     }
-                    log.warn(
-                            "A batch could not be read; it is tried again later",
-                            e); // those that could are in flight: hand them out
-                    return claims;
+                    failed = unreadable(some.get(i), e, now);
+                    if (!goesOn) {
+                        looked = MAX_LOOKED_AT;
+                        break;
+                    }
                 }
             }
         } while (claims.isEmpty() && taken > 0 && looked < MAX_LOOKED_AT);
-        if (unreadable != null) {
+        if (failed != null) {
             if (claims.isEmpty()) {
-                throw unreadable;
+                throw failed;
             }
-            log.warn("A batch could not be read; it is tried again later", unreadable);
+            log.warn("A batch could not be read; it is tried again later", failed);
         }
         return claims;
+    }
+
+    /** What could not even be read was no attempt; but it must not stand in the way of those behind it, for longer each time. */
+    private BatchPersistenceException unreadable(Taken taken, Throwable why, Instant now) {
+        Location location = taken.row().location();
+        Duration retry = unreadableBatches.retryAfter(location.sequence());
+        putBack(List.of(taken), now, retry); // first: what comes now may find no memory
+        String id;
+        try {
+            id = idAt(location);
+        } catch (OutOfMemoryError e) {
+            id = null; // it can't be found out without reading all of it
+        }
+        return unreadableBatches.failed(
+                taken.row().slot(),
+                location.sequence(),
+                (id == null ? "a batch" : "batch '" + id + "'") + " for collector '"
+                        + taken.row().collectorType() + "', " + location.length() + " bytes in "
+                        + payload.file(location),
+                why,
+                retry,
+                options.clock().millis());
     }
 
     private List<Taken> take(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
@@ -649,6 +667,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             unreadable(row, e);
             return null;
         }
+        unreadableBatches.read(row.location().sequence());
         PersistedBatch batch = batch(row, content);
         lock.lock();
         try {
@@ -663,15 +682,14 @@ public abstract class IndexedBatchStore implements BatchStore {
         return new Claim(batch, taken.fence(), taken.due());
     }
 
-    /** What could not even be read was no attempt; but it must not stand in the way of those behind it. */
-    private void putBack(List<Taken> taken, Instant now, long retryMillis) {
+    private void putBack(List<Taken> taken, Instant now, Duration retry) {
         lock.lock();
         try {
             for (Taken each : taken) {
                 Row row = each.row();
                 if (index.holds(row.slot(), row.location().sequence())
                         && index.state(row.slot()) == BatchState.IN_FLIGHT) {
-                    index.pend(row.slot(), PayloadLog.millis(now) + retryMillis);
+                    index.pend(row.slot(), PayloadLog.millis(now.plus(retry)));
                 }
             }
         } finally {
@@ -1423,7 +1441,10 @@ public abstract class IndexedBatchStore implements BatchStore {
                     diskUsage(),
                     options.maxDiskUsage(),
                     notOurs != null ? notOurs : writer.problem(),
-                    writer.writes(measuredDisk));
+                    writer.writes(measuredDisk),
+                    null,
+                    null,
+                    unreadableBatches.stats(index::holds));
         } finally {
             lock.unlock();
         }

@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  * 4 (version 1)   DEAD, likewise
  * 5 (before)      COUNTERS with the collector type's u32 number, in front
  * 6 CHECKPOINT    u64 sequence    the COUNTERS frames before it hold, for batches up to that sequence
- * 7 GONE          u64 sequences   batches that are gone although their bytes may still be there
+ * 7 GONE          u64 sequences   batches that are gone, or were refused, although their bytes may be there
  * 8 SNAPSHOT_END  u64 sequence    the frames before it are a whole snapshot; the next batch gets that sequence
  * 9 FILE_END      u32 file, u64 offset, u64 sequence      what is in that payload file from there on was never accepted, if it is
  *                                 the file that was meant: no batch in that one has a higher sequence

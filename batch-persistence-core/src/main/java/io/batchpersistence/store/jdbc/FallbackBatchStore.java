@@ -700,7 +700,16 @@ public final class FallbackBatchStore implements BatchStore {
                         local.batches(),
                         local.maxBatches(),
                         local.diskUsage(),
-                        local.maxDiskUsage()));
+                        local.maxDiskUsage()),
+                both(shared.unreadable(), local.unreadable()));
+    }
+
+    private static BatchStats.@Nullable Unreadable both(
+            BatchStats.@Nullable Unreadable shared, BatchStats.@Nullable Unreadable local) {
+        if (shared == null || local == null) {
+            return shared == null ? local : shared;
+        }
+        return new BatchStats.Unreadable(shared.batches() + local.batches(), shared.first());
     }
 
     // ---- times -----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.store.Cause;
 import io.batchpersistence.internal.store.CorruptionReports;
 import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
+import io.batchpersistence.internal.store.UnreadableBatches;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Claims.Taken;
 import io.batchpersistence.store.jdbc.Row.Content;
@@ -77,6 +78,9 @@ public final class JdbcBatchStore implements BatchStore {
     /** When a batch is due again that this process can't decompress. */
     private static final Duration READ_RETRY = Duration.ofSeconds(10);
 
+    /** How long a batch that this process could not read is taken to be unreadable; longer than between two attempts. */
+    private static final Duration UNREADABLE_KNOWN = Duration.ofMinutes(30);
+
     /** For one claim, if none of them can be read: else they would starve those behind them. */
     private static final int MAX_LOOKED_AT = 100;
 
@@ -90,6 +94,7 @@ public final class JdbcBatchStore implements BatchStore {
     private final GroupWriter writer;
     private final Claims claims;
     private final Outages outages;
+    private final UnreadableBatches unreadableBatches = new UnreadableBatches();
 
     private final AtomicBoolean closed = new AtomicBoolean();
 
@@ -326,21 +331,21 @@ public final class JdbcBatchStore implements BatchStore {
             return List.of();
         }
         List<Claim> read = new ArrayList<>();
-        CompressionUnavailableException unreadable = null;
+        BatchPersistenceException failed = null;
         int taken;
         int looked = 0;
         do {
             List<Taken> some = take(collectorType, order, now, leaseUntil, max);
             taken = some.size();
             looked += taken;
-            CompressionUnavailableException failure = read(some, now, read);
-            unreadable = failure == null ? unreadable : failure;
+            BatchPersistenceException failure = read(some, now, read);
+            failed = failure == null ? failed : failure;
         } while (read.isEmpty() && taken > 0 && looked < MAX_LOOKED_AT);
-        if (unreadable != null) {
+        if (failed != null) {
             if (read.isEmpty()) {
-                throw unreadable;
+                throw failed;
             }
-            log.debug("A batch could not be read; it is tried again later", unreadable);
+            log.debug("A batch could not be read; it is tried again later", failed);
         }
         return read;
     }
@@ -358,15 +363,19 @@ public final class JdbcBatchStore implements BatchStore {
         return taken;
     }
 
-    /** Adds those that can be read, and pushes those back that this process can't decompress. Another instance may be able to. */
-    private @Nullable CompressionUnavailableException read(List<Taken> taken, Instant now, List<Claim> read) {
-        CompressionUnavailableException unreadable = null;
+    /**
+     * Adds those that can be read, and pushes those back that this process can't decompress, or has no memory for. Another instance
+     * may be able to.
+     */
+    private @Nullable BatchPersistenceException read(List<Taken> taken, Instant now, List<Claim> read) {
+        BatchPersistenceException failed = null;
         int done = 0;
         try {
             for (; done < taken.size(); done++) {
                 Taken each = taken.get(done);
                 try {
                     Content content = decode(each.row(), each.encoded());
+                    unreadableBatches.read(each.row().seq());
                     if (content != null) {
                         read.add(new Claim(
                                 each.row().batch(database, content),
@@ -374,8 +383,19 @@ public final class JdbcBatchStore implements BatchStore {
                                 database.shownOrNull(each.due())));
                     }
                 } catch (CompressionUnavailableException e) {
-                    unreadable = e;
+                    failed = e;
                     released(each.row().id(), type -> Optional.of(now.plus(READ_RETRY)));
+                } catch (OutOfMemoryError e) {
+                    Duration retry = unreadableBatches.retryAfter(each.row().seq());
+                    released(each.row().id(), type -> Optional.of(now.plus(retry)));
+                    failed = unreadableBatches.failed(
+                            0,
+                            each.row().seq(),
+                            "batch '" + each.row().id() + "' for collector '"
+                                    + each.row().collectorType() + "'",
+                            e,
+                            retry,
+                            options.clock().millis());
                 }
             }
         } finally {
@@ -383,7 +403,7 @@ public final class JdbcBatchStore implements BatchStore {
                 claims.lost(taken);
             }
         }
-        return unreadable;
+        return failed;
     }
 
     private void leaseEnds(Instant at) {
@@ -1185,7 +1205,14 @@ public final class JdbcBatchStore implements BatchStore {
                 problem(),
                 writer.writes(),
                 instance.status(),
-                null);
+                null,
+                unreadable());
+    }
+
+    /** Another instance may have sent one that this one could not read, and does not say so. */
+    private BatchStats.@Nullable Unreadable unreadable() {
+        unreadableBatches.forgetBefore(options.clock().millis() - UNREADABLE_KNOWN.toMillis());
+        return unreadableBatches.stats((slot, seq) -> true);
     }
 
     // ---- times -----------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ public final class FaultyDisk implements Disk {
     private double rate;
     private Predicate<Operation> some = operation -> true;
     private int changes;
+    private volatile int memory = Integer.MAX_VALUE;
     private int failingChange = -1;
     private int looks;
     private int firstFailingLook = Integer.MAX_VALUE;
@@ -116,6 +117,11 @@ public final class FaultyDisk implements Disk {
     public synchronized void failChange(int number) {
         changes = 0;
         failingChange = number;
+    }
+
+    /** From now on there is no memory for reads of more bytes than that. */
+    public void memory(int bytes) {
+        memory = bytes;
     }
 
     /** How many operations have changed something since {@link #failChange}. */
@@ -233,6 +239,9 @@ public final class FaultyDisk implements Disk {
     public byte[] read(Path file, long offset, int length) throws IOException {
         check(Operation.READ, file);
         byte[] bytes = disk.read(file, offset, length);
+        if (bytes.length > memory) {
+            throw new OutOfMemoryError("Java heap space");
+        }
         bytesRead.addAndGet(bytes.length);
         return bytes;
     }

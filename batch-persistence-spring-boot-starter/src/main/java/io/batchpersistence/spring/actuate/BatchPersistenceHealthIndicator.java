@@ -177,6 +177,11 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                             : "; the damaged bytes are kept in "
                                     + SingleLine.of(String.valueOf(damage.what().quarantinedTo())) + "."));
         }
+        BatchStats.Unreadable unreadable = stats.unreadable();
+        if (unreadable != null) {
+            warnings.add(unreadable.batches() + " batches can't be read at the moment and are not sent: "
+                    + unreadable.first());
+        }
         if (!unhandled.isEmpty()) {
             warnings.add("Nobody takes batches of " + SingleLine.of(String.join(", ", unhandled))
                     + ". Add a BatchSender bean with"

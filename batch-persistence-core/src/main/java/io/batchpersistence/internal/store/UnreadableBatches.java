@@ -1,0 +1,138 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.SingleLine;
+import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Batches that were to be sent and can't be read at the moment: the heap is too small for them, no file descriptor is left. They
+ * are whole as far as is known, so they stay, and are tried again less and less often. Bounded. Thread-safe.
+ */
+public final class UnreadableBatches {
+
+    /** Those beyond that are tried again as if for the first time, and are not counted. */
+    private static final int MAX = 10_000;
+
+    private static final long FIRST_RETRY_MILLIS = 10_000;
+    private static final long LONGEST_RETRY_MILLIS = 600_000;
+
+    private final ReentrantLock lock = new ReentrantLock();
+    /** By number, the one that failed first comes first. */
+    private final Map<Long, Failure> failures = new LinkedHashMap<>();
+
+    private record Failure(int slot, int attempts, long atMillis, String message) {}
+
+    /** Says whether a batch is still there. */
+    public interface Held {
+        /**
+         * Asked for each.
+         *
+         * @param slot as it was said when it could not be read
+         * @param sequence its number
+         * @return whether it is there
+         */
+        boolean test(int slot, long sequence);
+    }
+
+    /**
+     * How long to wait before it is tried again. Needs next to no memory.
+     *
+     * @param sequence the batch's number
+     * @return after this failure
+     */
+    public Duration retryAfter(long sequence) {
+        lock.lock();
+        try {
+            Failure before = failures.get(sequence);
+            int doublings = before == null ? 0 : Math.min(before.attempts(), 10);
+            return Duration.ofMillis(Math.min(LONGEST_RETRY_MILLIS, FIRST_RETRY_MILLIS << doublings));
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * It could not be read.
+     *
+     * @param slot for {@link Held}
+     * @param sequence the batch's number
+     * @param name what a person knows it by
+     * @param why what went wrong
+     * @param retryAfter when it is tried again
+     * @param nowMillis the time
+     * @return to be thrown, if nothing else can be handed out
+     */
+    public BatchPersistenceException failed(
+            int slot, long sequence, String name, Throwable why, Duration retryAfter, long nowMillis) {
+        String cause = why instanceof BatchPersistenceException && why.getMessage() != null
+                ? why.getMessage()
+                : why.toString();
+        lock.lock();
+        try {
+            Failure before = failures.get(sequence);
+            int attempts = before == null ? 1 : before.attempts() + 1;
+            String message = SingleLine.of(name + " can't be read: " + cause + ". It stays, and is tried again after "
+                    + retryAfter.toSeconds() + " s; attempts so far: " + attempts
+                    + (why instanceof OutOfMemoryError ? ". If that goes on, give the process more memory" : ""));
+            if (before != null || failures.size() < MAX) {
+                failures.put(sequence, new Failure(slot, attempts, nowMillis, message));
+            }
+            return new BatchPersistenceException(message, why);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * It has been read.
+     *
+     * @param sequence the batch's number
+     */
+    public void read(long sequence) {
+        lock.lock();
+        try {
+            failures.remove(sequence);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Forgets those that failed last before that time: somebody else has read them, or they are gone.
+     *
+     * @param millis a time
+     */
+    public void forgetBefore(long millis) {
+        lock.lock();
+        try {
+            failures.values().removeIf(failure -> failure.atMillis() < millis);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * How many there are.
+     *
+     * @param held whether a batch is still there; others are forgotten
+     * @return {@code null} if there are none
+     */
+    public BatchStats.@Nullable Unreadable stats(Held held) {
+        lock.lock();
+        try {
+            failures.entrySet()
+                    .removeIf(failure -> !held.test(failure.getValue().slot(), failure.getKey()));
+            return failures.isEmpty()
+                    ? null
+                    : new BatchStats.Unreadable(
+                            failures.size(), failures.values().iterator().next().message());
+        } finally {
+            lock.unlock();
+        }
+    }
+}

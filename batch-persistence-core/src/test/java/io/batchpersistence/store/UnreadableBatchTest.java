@@ -1,0 +1,147 @@
+package io.batchpersistence.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStore;
+import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.NewBatch;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** A batch that can't be read, because the heap is too small for it for instance, is named and counted, and does not stand in the way. */
+class UnreadableBatchTest {
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final FaultyDisk disk = new FaultyDisk(new MemoryDisk());
+    private final List<Corruption> reports = new ArrayList<>();
+    private BatchStore store;
+
+    private void open(StoreKind kind) {
+        store = kind.open(
+                DiskStoreOptions.builder(directory)
+                        .compression(Compression.NONE)
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+    }
+
+    @AfterEach
+    void close() {
+        store.close();
+    }
+
+    private void pend(String id, int size) {
+        store.appendAndWait(new NewBatch(
+                        id,
+                        "loki",
+                        List.of(LogEntry.of(clock.instant(), "INFO", "x".repeat(size))),
+                        Map.of(),
+                        clock.instant(),
+                        clock.instant()))
+                .join();
+        assertThat(store.released(id, type -> Optional.of(clock.instant()))).isNotNull();
+    }
+
+    private List<String> claim() {
+        return store
+                .claim(
+                        "loki",
+                        BatchOrder.OLDEST_FIRST,
+                        clock.instant(),
+                        clock.instant().plusSeconds(60),
+                        1)
+                .stream()
+                .map(Claim::batch)
+                .map(batch -> batch.id())
+                .toList();
+    }
+
+    private void assertCantBeRead() {
+        assertThat(catchThrowableOfType(BatchPersistenceException.class, this::claim))
+                .hasMessageContainingAll("batch", "'loki'", "Java heap space", "more memory");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void is_named_and_counted_and_tried_again_less_and_less_often(StoreKind kind) {
+        open(kind);
+        pend("large", 100_000);
+        pend("small", 10);
+        disk.memory(10_000);
+        assertCantBeRead();
+        assertThat(claim()).as("it does not stand in the way").containsExactly("small");
+        BatchStats.Unreadable unreadable = Objects.requireNonNull(store.stats().unreadable());
+        assertThat(unreadable.batches()).isOne();
+        assertThat(unreadable.first()).contains("large", "10 s", "attempts so far: 1");
+        assertThat(store.stats().problem()).as("it can take batches").isNull();
+        int attempts = 1;
+        for (int seconds = 0; seconds < 3_600; seconds += 10) {
+            clock.advance(Duration.ofSeconds(10));
+            try {
+                assertThat(claim()).isEmpty();
+            } catch (BatchPersistenceException e) {
+                attempts++;
+            }
+        }
+        assertThat(attempts).isBetween(8, 14);
+        assertThat(store.stats().total().pending()).isOne();
+        assertThat(store.stats().total().corrupt()).isZero();
+        assertThat(reports).isEmpty();
+
+        disk.memory(Integer.MAX_VALUE);
+        clock.advance(Duration.ofMinutes(10));
+        assertThat(claim()).containsExactly("large");
+        assertThat(store.stats().unreadable()).isNull();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void is_not_counted_any_more_once_it_is_gone(StoreKind kind) {
+        open(kind);
+        pend("large", 100_000);
+        disk.memory(10_000);
+        assertCantBeRead();
+        assertThat(store.discard(BatchSelector.all(), clock.instant())).isOne();
+        assertThat(store.stats().unreadable()).isNull();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void an_error_of_the_disk_is_told_in_the_same_way(StoreKind kind) {
+        open(kind);
+        pend("a", 10);
+        disk.fail(Operation.READ, "", "Input/output error");
+        assertThat(catchThrowableOfType(BatchPersistenceException.class, this::claim))
+                .hasMessageContaining("Input/output error");
+        assertThat(Objects.requireNonNull(store.stats().unreadable()).first()).contains("Input/output error");
+        disk.heal();
+        clock.advance(Duration.ofSeconds(10));
+        assertThat(claim()).containsExactly("a");
+        assertThat(store.stats().unreadable()).isNull();
+    }
+}
