@@ -130,7 +130,7 @@ final class Housekeeper {
                 }
             } catch (StoreWriter.ClosedException e) {
                 log.trace("Left for the next process", e);
-            } catch (RuntimeException | Error e) {
+            } catch (Throwable e) {
                 log.error("Housekeeping in {} failed", options.directory(), e);
             } finally {
                 housekeeping.unlock();

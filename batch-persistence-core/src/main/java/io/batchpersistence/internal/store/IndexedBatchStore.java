@@ -392,7 +392,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             int slot = index.add(location, append.idHash, append.entryCount, type, append.createdAt, append.leaseUntil);
             try {
                 fly(append.id, slot, ++fences, append.leaseUntil);
-            } catch (RuntimeException | Error e) {
+            } catch (Throwable e) {
                 index.remove(slot);
                 throw e;
             }
@@ -590,7 +590,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 } catch (CompressionUnavailableException e) {
                     failed = e;
                     putBack(some.subList(i, i + 1), now, DECOMPRESS_RETRY);
-                } catch (RuntimeException | Error e) {
+                } catch (Throwable e) {
                     boolean goesOn = e instanceof BatchPersistenceException;
                     if (!goesOn) { // no memory, most likely: the others are left for the next call
                         putBack(some.subList(i + 1, taken), now, Duration.ZERO);

@@ -395,8 +395,7 @@ final class StoreWriter {
         while (!last) {
             try {
                 last = runRound();
-            } catch (RuntimeException
-                    | Error e) { // no memory, most likely; without this thread the store would stand still
+            } catch (Throwable e) { // no memory, most likely; without this thread the store would stand still
                 logIfPossible("A round of writing failed", e);
             }
         }
@@ -428,7 +427,7 @@ final class StoreWriter {
     private void logIfPossible(String what, Throwable e) {
         try {
             log.error("{} in {}", what, options.directory(), e);
-        } catch (RuntimeException | Error again) {
+        } catch (Throwable again) {
             // There is nothing left to say it with.
         }
     }
@@ -456,7 +455,7 @@ final class StoreWriter {
     private void write(Round round) {
         try {
             writeRound(round.appends(), round.marks(), round.changes());
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
             losses++; // what the journal lacks now, a snapshot will have
             for (PayloadLog.Append append : round.appends()) {
@@ -586,7 +585,7 @@ final class StoreWriter {
                 refusedBefore = true;
                 appendProblem = "batches can't be written to " + options.directory() + ": " + message(append.failure);
             }
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             append.failed(e);
             if (location != null) {
                 takeBack(append.sequence, location);
@@ -600,7 +599,7 @@ final class StoreWriter {
             payload.removed(location);
             frames.gone(new long[] {number});
             marked();
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             losses++;
         }
     }
@@ -635,7 +634,7 @@ final class StoreWriter {
             try {
                 task.action().run();
                 task.done().complete(null);
-            } catch (RuntimeException | Error e) {
+            } catch (Throwable e) {
                 task.done().completeExceptionally(e);
             }
         }
@@ -653,7 +652,7 @@ final class StoreWriter {
             if (payload.isReclaimable()) {
                 reclaimPayload();
             }
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             log.error("Maintenance of {} failed", options.directory(), e);
         }
     }
@@ -1148,7 +1147,7 @@ final class StoreWriter {
             payload.reclaim();
             payload.close();
             journal.close();
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) {
             log.error("Closing {} failed; what was persisted is safe", options.directory(), e);
         }
     }
