@@ -5,12 +5,17 @@ import io.batchpersistence.DeferredLog;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.time.Clock;
 import java.time.Instant;
+import java.util.HashSet;
+import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
@@ -69,6 +74,9 @@ final class Database {
     private static final Logger log = SingleLine.logger(Database.class);
 
     private static final int ATTEMPTS = 6;
+
+    private static final String PID = "SELECT pg_backend_pid()";
+    private static final int PID_LOOKS = 8;
     private static final long FIRST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(4);
 
     /** Times further off are as good as never; what is added to them still fits. */
@@ -85,6 +93,20 @@ final class Database {
 
     private volatile @Nullable Dialect dialect;
     private volatile boolean setsIsolation;
+    /** PostgreSQL's own driver, where it can be reached. */
+    private volatile @Nullable Pgjdbc driver;
+    /**
+     * Whether something between the driver and the server may give each transaction another server connection. Then nothing is prepared
+     * on the server, and transactions begin and end with statements of this store, as what the driver prepares for that may be executed
+     * as another client's statement of the same name.
+     */
+    private volatile boolean pooled;
+    /** Why nothing can be trusted to such a pooler; {@code null} if all is well. */
+    private volatile @Nullable String unsafe;
+    /** Added to each statement: to the driver, it is another one than what it may have prepared before. */
+    private volatile String suffix = "";
+
+    private final AtomicInteger suffixes = new AtomicInteger();
     private volatile boolean embedded;
     /** The database's clock minus the callers'. */
     private volatile long ahead;
@@ -253,13 +275,19 @@ final class Database {
                     }
                     return result;
                 } catch (CommitUnknownException e) {
+                    if (e.getCause() instanceof SQLException cause) {
+                        prepareAnew(cause);
+                    }
                     problem(Dialect.message(e));
                     throw e;
                 } catch (SQLException e) {
                     boolean cutShort = Thread.interrupted(); // a pool's wait for a connection is
                     interrupted |= cutShort;
                     boolean lost = Dialect.isConnectionLost(e);
-                    boolean again = cutShort || Dialect.isTransient(e) || (lost && !(e instanceof NoConnection));
+                    boolean again = cutShort
+                            || prepareAnew(e)
+                            || Dialect.isTransient(e)
+                            || (lost && !(e instanceof NoConnection));
                     if (!again || attempt == ATTEMPTS) {
                         if (lost || e instanceof NoConnection) {
                             problem(Dialect.message(e));
@@ -316,11 +344,152 @@ final class Database {
             return;
         }
         try (Connection connection = connect()) {
-            // Elsewhere, what another transaction has committed meanwhile would not be seen by the statements after it.
-            setsIsolation = connection.getTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED;
             Dialect met = Dialect.of(connection);
             embedded = met.isEmbedded(String.valueOf(connection.getMetaData().getURL()));
+            boolean autoCommit = withAutoCommit(connection);
+            if (met == Dialect.POSTGRESQL) {
+                findPooler(connection);
+            }
+            // Elsewhere, what another transaction has committed meanwhile would not be seen by the statements after it.
+            setsIsolation = pooled
+                    ? !"read committed".equals(ask(connection, "SELECT current_setting('transaction_isolation')"))
+                    : connection.getTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED;
+            if (!autoCommit) {
+                connection.setAutoCommit(false);
+            }
             dialect = met;
+        }
+    }
+
+    // ---- poolers ---------------------------------------------------------------------------------
+
+    /**
+     * Finds out whether there is a pooler on the way to PostgreSQL. It tells each client a number that is not a server process' own. A
+     * driver that keeps that number to itself still shows it if two connections that are open at the same time have one process, or one
+     * has several.
+     */
+    private void findPooler(Connection connection) throws SQLException {
+        Pgjdbc known = Pgjdbc.of(connection);
+        driver = known;
+        if (known != null) {
+            if (!String.valueOf(known.backendPid(connection)).equals(ask(connection, PID))) {
+                poolerFound();
+            }
+            return;
+        }
+        Set<String> mine = new HashSet<>();
+        Set<String> others = new HashSet<>();
+        try (Connection other = dataSource.getConnection()) {
+            boolean autoCommit = withAutoCommit(other);
+            for (int look = 0; look < PID_LOOKS; look++) {
+                mine.add(ask(connection, PID));
+                others.add(ask(other, PID));
+            }
+            if (!autoCommit) {
+                other.setAutoCommit(false);
+            }
+        } catch (SQLException e) {
+            if (Dialect.isForeignStatement(e)) {
+                poolerFound();
+            }
+            log.debug("It could not be found out whether there is a pooler", e);
+        }
+        if (mine.size() > 1 || others.size() > 1 || mine.equals(others)) {
+            poolerFound();
+        }
+    }
+
+    /** Else all statements would be one transaction, and a pooler would have all of them executed by one process. */
+    private static boolean withAutoCommit(Connection connection) throws SQLException {
+        boolean before = connection.getAutoCommit();
+        if (!before) {
+            connection.setAutoCommit(true);
+        }
+        return before;
+    }
+
+    /** Looks again: what is on the way to the database can change while this runs. */
+    void lookForPooler() throws SQLException {
+        if (dialect != Dialect.POSTGRESQL || pooled || unsafe != null) {
+            return;
+        }
+        try (Connection connection = connect()) {
+            boolean autoCommit = withAutoCommit(connection);
+            findPooler(connection);
+            if (!autoCommit) {
+                connection.setAutoCommit(false);
+            }
+        }
+    }
+
+    private void poolerFound() {
+        if (driver != null) {
+            if (!pooled) {
+                pooled = true;
+                log.info(
+                        "There is a pooler between this application and PostgreSQL: the store prepares nothing on the server. The"
+                                + " application's own transactions need prepareThreshold=0 in the driver's URL if the pooler gives each"
+                                + " transaction another server connection");
+            }
+        } else {
+            unsafe =
+                    "a pooler gives each transaction another server connection, and the driver may prepare statements on them, so that"
+                            + " a commit can be executed as another client's rollback: set prepareThreshold=0 in the driver's URL and let"
+                            + " the DataSource unwrap org.postgresql.PGConnection, or set the pooler's pool_mode to session, and restart the application";
+        }
+    }
+
+    /**
+     * Sees whether something failed because of how it had been prepared: then everything is prepared anew, and more carefully, if it
+     * was not what this connection had prepared.
+     *
+     * @return whether it may do when it is tried again
+     */
+    private boolean prepareAnew(SQLException failure) {
+        if (dialect != Dialect.POSTGRESQL) {
+            return false;
+        }
+        boolean foreign = Dialect.isForeignStatement(failure);
+        if (foreign) {
+            poolerFound();
+        }
+        if (foreign || Dialect.isStalePlan(failure)) {
+            suffix = " /* " + suffixes.incrementAndGet() + " */";
+            return true;
+        }
+        return false;
+    }
+
+    private String ask(Connection connection, String sql) throws SQLException {
+        try (PreparedStatement statement = prepare(connection, sql);
+                ResultSet row = statement.executeQuery()) {
+            row.next();
+            return String.valueOf(row.getString(1));
+        }
+    }
+
+    /** Makes a statement of a text that is complete. */
+    PreparedStatement prepare(Connection connection, String sql) throws SQLException {
+        Pgjdbc known = driver;
+        boolean careful = known != null && (pooled || dialect == null);
+        PreparedStatement statement =
+                connection.prepareStatement(careful ? sql + suffix + " /* not prepared */" : sql + suffix);
+        if (careful) {
+            try {
+                known.neverPrepares(statement);
+            } catch (SQLException | RuntimeException e) {
+                try (statement) {
+                    throw e;
+                }
+            }
+        }
+        return statement;
+    }
+
+    /** Without a limit of time: a commit that waits for a standby would not be undone if it were cancelled. */
+    private void end(Connection connection, String sql) throws SQLException {
+        try (PreparedStatement statement = prepare(connection, sql)) {
+            statement.execute();
         }
     }
 
@@ -334,18 +503,24 @@ final class Database {
     }
 
     private <T extends @Nullable Object> T once(Work<T> work, Mode mode) throws SQLException {
-        boolean transaction = mode == Mode.TRANSACTION;
         var unused = dialect(); // until it has been met, nobody but who tries to meet it waits for a connection
+        requireSafe();
         Connection connection = connect();
+        Way way = new Way(mode == Mode.TRANSACTION, pooled, setsIsolation);
         int isolation = Connection.TRANSACTION_READ_COMMITTED;
+        boolean autoCommit = true;
         boolean done = false;
         try {
-            if (connection.getAutoCommit() == transaction) {
-                connection.setAutoCommit(!transaction);
+            autoCommit = connection.getAutoCommit();
+            if (autoCommit == way.driverBegins()) {
+                connection.setAutoCommit(!way.driverBegins());
             }
-            if (setsIsolation) {
+            if (way.setsLevel()) {
                 isolation = connection.getTransactionIsolation();
                 connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
+            }
+            if (way.begins()) {
+                end(connection, "BEGIN ISOLATION LEVEL READ COMMITTED");
             }
             Tx tx = new Tx(this, connection, timeoutSeconds);
             T result;
@@ -357,20 +532,54 @@ final class Database {
                 }
                 throw e;
             }
-            if (transaction) {
-                commit(connection);
+            if (way.begins() || way.driverBegins()) {
+                commit(connection, way);
             }
             tx.committed();
             done = true;
             return result;
         } finally {
-            leave(connection, transaction, done, isolation);
+            leave(connection, way, done, autoCommit, isolation);
         }
     }
 
-    private static void commit(Connection connection) throws SQLException {
+    /**
+     * How a transaction is made.
+     *
+     * @param transaction whether what is to be run needs one
+     * @param pooled whether the driver must have nothing to do with it
+     * @param otherLevel whether connections come with another isolation level
+     */
+    private record Way(boolean transaction, boolean pooled, boolean otherLevel) {
+        boolean driverBegins() {
+            return transaction && !pooled;
+        }
+
+        boolean begins() {
+            return pooled && (transaction || otherLevel);
+        }
+
+        /** Not behind a pooler: it would be another client's level, too. */
+        boolean setsLevel() {
+            return otherLevel && !pooled;
+        }
+    }
+
+    private void requireSafe() throws SQLException {
+        String why = unsafe;
+        if (why != null) {
+            refuses(why);
+            throw new SQLException(why);
+        }
+    }
+
+    private void commit(Connection connection, Way way) throws SQLException {
         try {
-            connection.commit();
+            if (way.begins()) {
+                end(connection, "COMMIT");
+            } else {
+                connection.commit();
+            }
         } catch (SQLException e) {
             if (Dialect.isTransient(e)) {
                 throw e; // rolled back, and it says so
@@ -382,19 +591,37 @@ final class Database {
     }
 
     /** Gives a connection back as it was. What fails here is the connection's end, and no news about the transaction. */
-    private void leave(Connection connection, boolean transaction, boolean done, int isolation) {
+    private void leave(Connection connection, Way way, boolean done, boolean autoCommit, int isolation) {
         try (connection) {
-            if (transaction) {
-                if (!done) {
-                    connection.rollback();
-                }
-                connection.setAutoCommit(true);
+            if (!done && way.begins()) {
+                rollback(connection);
+            } else if (!done && way.driverBegins()) {
+                connection.rollback();
             }
-            if (setsIsolation) {
+            if (way.setsLevel()) {
+                if (way.driverBegins()) {
+                    connection.setAutoCommit(true);
+                }
                 connection.setTransactionIsolation(isolation);
+            }
+            if (connection.getAutoCommit() != autoCommit) {
+                connection.setAutoCommit(autoCommit);
             }
         } catch (SQLException e) {
             log.debug("A connection could not be left as it was", e);
+        }
+    }
+
+    /** The pool does not know of the transaction: a connection that is still in it must not get to anybody else. */
+    private void rollback(Connection connection) throws SQLException {
+        boolean over = false;
+        try {
+            end(connection, "ROLLBACK");
+            over = true;
+        } finally {
+            if (!over) {
+                connection.abort(Runnable::run);
+            }
         }
     }
 

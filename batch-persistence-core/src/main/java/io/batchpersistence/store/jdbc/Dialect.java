@@ -67,6 +67,9 @@ enum Dialect {
     /** PostgreSQL's, MariaDB's, and those of H2. */
     private static final Set<String> MISSING_STATES = Set.of("42P01", "42S02", "42S03", "42S04");
 
+    /** PostgreSQL: no such prepared statement, there is one already, other values than it has parameters. */
+    private static final Set<String> FOREIGN_STATES = Set.of("26000", "42P05", "08P01");
+
     /** PostgreSQL: shut down, crashed, starting or shutting down. */
     private static final Set<String> LOST_STATES = Set.of("57P01", "57P02", "57P03");
 
@@ -208,6 +211,19 @@ enum Dialect {
     /** Whether a statement has made itself fail, by dividing by zero, because something was not there. */
     static boolean isGuard(SQLException failure) {
         return state(failure).equals("22012");
+    }
+
+    /**
+     * Whether a prepared statement was not there, or was another one than what this connection had prepared, or its name was taken: a
+     * pooler had it executed by a server process that it had not been prepared by.
+     */
+    static boolean isForeignStatement(SQLException failure) {
+        return any(failure, e -> FOREIGN_STATES.contains(state(e)));
+    }
+
+    /** Whether a statement needs to be prepared anew, because somebody has changed a table since. */
+    static boolean isStalePlan(SQLException failure) {
+        return any(failure, e -> state(e).equals("0A000"));
     }
 
     static boolean isMissingTable(SQLException failure) {

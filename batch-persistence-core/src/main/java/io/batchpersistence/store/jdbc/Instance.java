@@ -456,6 +456,7 @@ final class Instance {
         if (number == 0) {
             return;
         }
+        database.lookForPooler();
         tryWriting();
         database.readLimits();
         giveBackLostClaims();

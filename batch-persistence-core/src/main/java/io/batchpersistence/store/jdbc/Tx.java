@@ -81,7 +81,7 @@ final class Tx {
             update(sql, rows.get(0));
             return;
         }
-        try (PreparedStatement statement = connection.prepareStatement(database.sql(sql))) {
+        try (PreparedStatement statement = database.prepare(connection, database.sql(sql))) {
             statement.setQueryTimeout(timeoutSeconds);
             for (@Nullable Object[] values : rows) {
                 bind(statement, values);
@@ -93,14 +93,14 @@ final class Tx {
 
     /** A statement without values. */
     void execute(String sql) throws SQLException {
-        try (PreparedStatement statement = connection.prepareStatement(database.sql(sql))) {
+        try (PreparedStatement statement = database.prepare(connection, database.sql(sql))) {
             statement.setQueryTimeout(timeoutSeconds);
             statement.execute();
         }
     }
 
     private PreparedStatement prepare(String sql, @Nullable Object... values) throws SQLException {
-        PreparedStatement statement = connection.prepareStatement(database.sql(sql));
+        PreparedStatement statement = database.prepare(connection, database.sql(sql));
         try {
             statement.setQueryTimeout(timeoutSeconds);
             bind(statement, values);
