@@ -17,25 +17,36 @@ class JdbcPreparedStatementsTest extends JdbcTestBase {
     @Test
     void marks_go_on_when_somebody_has_altered_the_table_that_their_statements_were_prepared_for() {
         on(TestDatabase.Kind.POSTGRESQL);
-        JdbcBatchStore store = open();
-        for (int i = 0; i < 10; i++) {
-            append(store, "b" + i);
-            assertThat(store.delivered("b" + i)).isNotNull();
-        }
-        database.update("ALTER TABLE {p}batch ALTER COLUMN entry_count TYPE bigint");
+        try (HikariDataSource pool = new HikariDataSource(config(1))) {
+            JdbcBatchStore store = open(pool, options -> options);
+            for (int i = 0; i < 10; i++) {
+                append(store, "a" + i, "b" + i);
+                assertThat(store.delivered("a" + i)).isNotNull();
+                pend(store, "b" + i);
+            }
+            database.update("ALTER TABLE {p}batch ALTER COLUMN entry_count TYPE bigint");
 
-        append(store, "after");
-        assertThat(store.delivered("after")).isNotNull();
-        assertThat(balanced(store).delivered()).isEqualTo(11);
+            append(store, "a", "b");
+            assertThat(store.delivered("a")).isNotNull();
+            pend(store, "b");
+            assertThat(balanced(store).delivered()).isEqualTo(11);
+            store.close();
+            opened.remove(store);
+        }
+    }
+
+    private HikariConfig config(int connections) {
+        HikariConfig config = new HikariConfig();
+        config.setJdbcUrl(database.pool().getJdbcUrl());
+        config.setMaximumPoolSize(connections);
+        return config;
     }
 
     @ParameterizedTest
     @EnumSource(TestDatabase.Kind.class)
     void connections_without_autocommit_come_back_without_it(TestDatabase.Kind kind) {
         on(kind);
-        HikariConfig config = new HikariConfig();
-        config.setJdbcUrl(database.pool().getJdbcUrl());
-        config.setMaximumPoolSize(2);
+        HikariConfig config = config(2);
         config.setAutoCommit(false);
         try (HikariDataSource pool = new HikariDataSource(config)) {
             AtomicInteger otherwise = new AtomicInteger();
