@@ -82,6 +82,30 @@ public interface BatchPersistence extends AutoCloseable {
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
 
     /**
+     * Persists a batch and leaves sending it to recovery. It does not time out, since nobody has it in hand. In a transaction that the
+     * batch becomes part of, recovery sees it when that is committed, and looks for it in its next round, or when
+     * {@link #recoverSoon} is called.
+     *
+     * @param batchId as above
+     * @param entries as above
+     * @param collectorType as above
+     * @param context as above
+     */
+    default void persistUnsent(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        persistBatch(batchId, entries, collectorType, context);
+        releaseBatch(batchId);
+    }
+
+    /**
+     * Has recovery look for what is due for a collector type now rather than in its next round. Waits for nothing, and may be called
+     * as often as one likes.
+     *
+     * @param collectorType the destination's name
+     */
+    default void recoverSoon(String collectorType) {}
+
+    /**
      * Persist, send, mark in one call: the batch is persisted and then sent on this thread, unless its collector is taken to
      * be down, has asked to come back later, or has had as many batches as it may get at the moment; then recovery sends it.
      *

@@ -64,6 +64,18 @@ public interface BatchStore extends AutoCloseable {
     }
 
     /**
+     * Takes a batch that nobody sends before recovery does, as a part of the calling thread's transaction: when that is committed, the
+     * batch is pending. Called only if {@link #joinsTransaction} says so.
+     *
+     * @param batch the batch; its lease means nothing
+     * @param nextAttemptAt when it is due; {@code null} if not before somebody says so
+     * @return done, as {@link #append} says
+     */
+    default CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
+        throw new UnsupportedOperationException("this store joins no transaction");
+    }
+
+    /**
      * Takes due batches of one collector type: pending ones whose next attempt is not after {@code now} become in flight.
      *
      * @param collectorType whose

@@ -184,6 +184,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final LongAdder refusedError = new LongAdder();
     private final LongAdder replayed = new LongAdder();
     private final LongAdder timedOut = new LongAdder();
+    /** In flight, but in nobody's hands: giving them to recovery failed. */
+    private final Set<String> unreleased = ConcurrentHashMap.newKeySet();
 
     /** Whether what the last process left has been taken over, see {@link #takeOver}; as much of it as could be reached. */
     private volatile boolean started;
@@ -345,12 +347,41 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
+    @Override
+    public void persistUnsent(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        ensureOpen();
+        if (store.joinsTransaction()) { // nobody else sees it before the commit, and it may never be
+            persist(new Arrival(newBatch(batchId, entries, collectorType, context), true));
+            return;
+        }
+        persistBatch(batchId, entries, collectorType, context);
+        try {
+            releaseBatch(batchId);
+        } catch (RuntimeException e) { // it is held: thrown on, this would say that the caller still owns it
+            log.warn("batch '{}' could not be handed to recovery yet; it is after its batch timeout", batchId, e);
+        }
+    }
+
+    @Override
+    public void recoverSoon(String collectorType) {
+        ensureOpen();
+        pump(lane(NewBatch.checkedCollectorType(collectorType)));
+    }
+
     /** A batch to be persisted; as it was in the end, if it had to wait for room. */
     private static final class Arrival {
         NewBatch batch;
+        /** Whether recovery is to send it, as soon as the transaction is committed that it is part of. */
+        final boolean unsent;
 
         Arrival(NewBatch batch) {
+            this(batch, false);
+        }
+
+        Arrival(NewBatch batch, boolean unsent) {
             this.batch = batch;
+            this.unsent = unsent;
         }
     }
 
@@ -397,7 +428,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      */
     private CompletableFuture<@Nullable Void> append(Arrival arrival, boolean waits) {
         long removals = room.removals();
-        CompletableFuture<@Nullable Void> durable = tryAppend(arrival.batch, waits);
+        CompletableFuture<@Nullable Void> durable = tryAppend(arrival, waits);
         BatchRejectedException full = rejection(durable, waits);
         if (full == null) {
             return durable;
@@ -405,7 +436,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return switch (overflowPolicy) {
             case REJECT -> durable;
             case BLOCK -> appendWhenRoom(arrival, full, removals, waits);
-            case DROP_OLDEST -> appendEvicting(arrival.batch, waits);
+            case DROP_OLDEST -> appendEvicting(arrival, waits);
         };
     }
 
@@ -432,7 +463,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             ensureOpen();
             removals = room.removals();
             arrival.batch = leased(arrival.batch);
-            CompletableFuture<@Nullable Void> durable = tryAppend(arrival.batch, waits);
+            CompletableFuture<@Nullable Void> durable = tryAppend(arrival, waits);
             BatchRejectedException again = rejection(durable, waits);
             if (again == null) {
                 return durable;
@@ -441,12 +472,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private CompletableFuture<@Nullable Void> appendEvicting(NewBatch batch, boolean waits) {
+    private CompletableFuture<@Nullable Void> appendEvicting(Arrival arrival, boolean waits) {
         while (true) {
             List<BatchSummary> evicted = new ArrayList<>();
             CompletableFuture<@Nullable Void> durable;
             try {
-                durable = evictAndAppend(batch, evicted);
+                durable = evictAndAppend(arrival, evicted);
             } finally {
                 if (!evicted.isEmpty()) {
                     evicted.forEach(announcer::evicted);
@@ -460,21 +491,21 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /** One thread at a time evicts, or several would make room for one batch; none waits for the disk in here. */
-    private CompletableFuture<@Nullable Void> evictAndAppend(NewBatch batch, List<BatchSummary> evicted) {
+    private CompletableFuture<@Nullable Void> evictAndAppend(Arrival arrival, List<BatchSummary> evicted) {
         boolean begun = DeferredLog.begin();
         evicting.lock();
         try {
-            CompletableFuture<@Nullable Void> durable = tryAppend(batch, false);
+            CompletableFuture<@Nullable Void> durable = tryAppend(arrival, false);
             for (int count = 1; rejection(durable, false) != null; count = Math.min(2 * count, MAX_EVICTED_AT_ONCE)) {
                 List<BatchSummary> gone = store.evictOldest(count);
                 if (gone.isEmpty()) {
                     return durable;
                 }
                 evicted.addAll(gone);
-                durable = tryAppend(batch, false);
+                durable = tryAppend(arrival, false);
                 if (rejection(durable, false) != null) {
                     store.reclaim(); // what was evicted may still be on disk
-                    durable = tryAppend(batch, false);
+                    durable = tryAppend(arrival, false);
                 }
             }
             return durable;
@@ -484,8 +515,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private CompletableFuture<@Nullable Void> tryAppend(NewBatch batch, boolean waits) {
+    private CompletableFuture<@Nullable Void> tryAppend(Arrival arrival, boolean waits) {
+        NewBatch batch = arrival.batch;
         try {
+            unreleased.remove(batch.id());
+            if (arrival.unsent) {
+                boolean sends = lane(batch.collectorType()).settings().recovery();
+                return store.appendUnsent(batch, sends ? time.steady() : null);
+            }
             return waits ? store.appendAndWait(batch) : store.append(batch);
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
@@ -710,8 +747,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         HandOver handOver = handOvers.get(batchId);
         Instant now = time.steady();
-        Settled settled = withLanes(() -> store.released(
-                batchId, type -> knownLane(type).settings().recovery() ? Optional.of(now) : Optional.empty()));
+        Settled settled;
+        try {
+            settled = withLanes(() -> store.released(
+                    batchId, type -> knownLane(type).settings().recovery() ? Optional.of(now) : Optional.empty()));
+            unreleased.remove(batchId);
+        } catch (BatchPersistenceException e) {
+            unreleased.add(batchId);
+            throw e;
+        }
         if (settled == null) {
             return false;
         }
@@ -987,6 +1031,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private void timedOut(Lease lease) {
         HandOver found = handOvers.get(lease.batchId());
         HandOver handOver = found != null && (found.isFirstSend() || found.fence() == lease.fence()) ? found : null;
+        if (handOver == null && unreleased.contains(lease.batchId())) {
+            releaseBatch(lease.batchId()); // nobody has had it in hand, so nobody has failed
+            return;
+        }
         Duration timeout = lane(lease.collectorType()).settings().batchTimeout();
         if (failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), handOver)) {
             timedOut.increment();

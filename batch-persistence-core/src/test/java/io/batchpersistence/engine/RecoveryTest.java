@@ -24,9 +24,12 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
@@ -488,6 +491,30 @@ class RecoveryTest {
         broken.clear();
         assertThat(held.get(0).acknowledge()).isTrue();
         assertThat(held.get(0).isSettled()).isTrue();
+    }
+
+    @Test
+    void what_nobody_could_hand_to_recovery_is_handed_to_it_later_and_charged_nothing() {
+        AtomicBoolean broken = new AtomicBoolean(true);
+        InMemoryBatchStore store = new InMemoryBatchStore() {
+            @Override
+            public synchronized BatchStore.Settled released(String batchId, Function<String, Optional<Instant>> due) {
+                if (broken.get()) {
+                    throw new BatchPersistenceException("disk gone", null);
+                }
+                return super.released(batchId, due);
+            }
+        };
+        rebuild(new Bench(store, builder -> builder));
+        bench.engine.persistUnsent("a", Batches.entries(1), "loki", Map.of()); // held, so nothing is thrown
+        bench.ticks(20, Duration.ofMinutes(1));
+        assertThat(bench.summary("a").state()).isEqualTo(BatchState.IN_FLIGHT);
+        broken.set(false);
+        bench.tick();
+        assertThat(bench.summary("a").state()).isEqualTo(BatchState.PENDING);
+        assertThat(bench.summary("a").retryCount()).isZero();
+        assertThat(bench.summary("a").lastAttempt()).isNull();
+        assertThat(bench.stats().failedAttempts()).isZero();
     }
 
     @ParameterizedTest

@@ -260,6 +260,14 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     @Override
+    public CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
+        requireOpen();
+        return isHere(batch.id())
+                ? CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()))
+                : primary.appendUnsent(batch, nextAttemptAt);
+    }
+
+    @Override
     public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
         CompletableFuture<@Nullable Void> done = append(batch, spare::appendAndWait);
         done.exceptionally(failure -> null).join();

@@ -196,6 +196,38 @@ final class GroupWriter {
         }
     }
 
+    /** A new one that nobody sends before recovery does. */
+    static final class Unsent extends Insert {
+        private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, 0, NULL, 0, 0, '', NULL, NULL)";
+
+        private final NewBatch batch;
+        private final @Nullable Instant due;
+
+        Unsent(NewBatch batch, @Nullable Instant due, Row.Encoded encoded) {
+            super(batch.id(), batch.collectorType(), encoded);
+            this.batch = batch;
+            this.due = due;
+        }
+
+        @Override
+        BatchState state() {
+            return BatchState.PENDING;
+        }
+
+        @Override
+        String row() {
+            return ROW;
+        }
+
+        @Override
+        void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
+            long created = database.until(batch.createdAt());
+            values.add(created);
+            values.add(created);
+            values.add(due == null ? null : (Long) database.untilWait(due));
+        }
+    }
+
     /** One that was held elsewhere, as it was there: pending or dead. */
     static final class Adopt extends Insert {
         private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, ?, NULL, 0, ?, ?, ?, ";
@@ -954,7 +986,7 @@ final class GroupWriter {
      *
      * @throws DuplicateBatchException if a batch with that id is held; his transaction goes on without it
      */
-    void join(Tx tx, Append append) throws SQLException {
+    void join(Tx tx, Insert append) throws SQLException {
         long me = instance.number();
         Changes changes = new Changes();
         try {

@@ -168,6 +168,15 @@ public final class JdbcBatchStore implements BatchStore {
 
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
+        return append(batch, encoded -> new GroupWriter.Append(batch, encoded));
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
+        return append(batch, encoded -> new GroupWriter.Unsent(batch, nextAttemptAt, encoded));
+    }
+
+    private CompletableFuture<@Nullable Void> append(NewBatch batch, Function<Encoded, GroupWriter.Insert> insert) {
         requireOpen();
         Encoded encoded;
         try {
@@ -181,8 +190,10 @@ public final class JdbcBatchStore implements BatchStore {
                 return CompletableFuture.failedFuture(new BatchRejectedException(full));
             }
             requireRoomInStatement(encoded);
-            leaseEnds(batch.leaseUntil());
-            GroupWriter.Append append = new GroupWriter.Append(batch, encoded);
+            GroupWriter.Insert append = insert.apply(encoded);
+            if (append.state() == BatchState.IN_FLIGHT) {
+                leaseEnds(batch.leaseUntil());
+            }
             Connection joined = options.transaction().get();
             if (joined == null) {
                 return writer.submit(append);

@@ -11,7 +11,7 @@ interface BusinessTransactions {
         }
 
         @Override
-        public void afterCommit(Runnable task) {
+        public void afterCommit(String what, Runnable task) {
             throw new IllegalStateException("there is no transaction");
         }
     };
@@ -24,9 +24,11 @@ interface BusinessTransactions {
     boolean isJoined();
 
     /**
-     * Has something done when the calling thread's transaction has been committed; not if it is rolled back.
+     * Has something done when the calling thread's transaction has been committed; not if it is rolled back. Done once for all that are
+     * committed before it begins, however many they are.
      *
+     * @param what tells it from others
      * @param task done on another thread: this one still holds its connection, and the store needs one, too
      */
-    void afterCommit(Runnable task);
+    void afterCommit(String what, Runnable task);
 }

@@ -54,22 +54,17 @@ final class DefaultBatchDelivery implements BatchDelivery {
     public void deliverAsync(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         boolean joined = transactions.isJoined();
-        persistence.persistBatch(batchId, entries, collectorType, context);
-        if (joined) {
-            transactions.afterCommit(() -> release(batchId)); // nobody else sees it before, and it may never be
-        } else {
-            release(batchId);
+        persistence.persistUnsent(batchId, entries, collectorType, context);
+        if (joined) { // until the commit there is nothing to be found
+            transactions.afterCommit(collectorType, () -> lookFor(collectorType));
         }
     }
 
-    private void release(String batchId) {
+    private void lookFor(String collectorType) {
         try {
-            persistence.releaseBatch(batchId);
-        } catch (RuntimeException e) {
-            LOG.warn(
-                    "Batch {} could not be handed to recovery; it is sent after its batch_timeout, or after a restart",
-                    batchId,
-                    e);
+            persistence.recoverSoon(collectorType);
+        } catch (IllegalStateException e) {
+            LOG.debug("Closed meanwhile; what is pending is sent by another instance, or after a restart", e);
         }
     }
 

@@ -4,6 +4,8 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.SingleLine;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
@@ -20,6 +22,8 @@ final class SpringTransactions implements BusinessTransactions {
     private final DataSource dataSource;
     private final boolean joins;
     private final Executor executor;
+    /** What is to be done, and has not begun. */
+    private final Set<String> waiting = ConcurrentHashMap.newKeySet();
 
     /**
      * On one DataSource.
@@ -70,25 +74,30 @@ final class SpringTransactions implements BusinessTransactions {
     }
 
     @Override
-    public void afterCommit(Runnable task) {
+    public void afterCommit(String what, Runnable task) {
         TransactionSynchronizationManager.registerSynchronization(new TransactionSynchronization() {
             @Override
             public void afterCompletion(int status) {
                 if (status != STATUS_ROLLED_BACK) { // if nobody knows, what was rolled back is not found
-                    execute(task);
+                    execute(what, task);
                 }
             }
         });
     }
 
     /** The transaction is committed: what fails here must not look to its caller as if it were not. */
-    private void execute(Runnable task) {
+    private void execute(String what, Runnable task) {
+        if (!waiting.add(what)) {
+            return;
+        }
         try {
-            executor.execute(task);
+            executor.execute(() -> {
+                waiting.remove(what); // first: what is committed from now on may not be seen
+                task.run();
+            });
         } catch (RuntimeException e) {
-            LOG.warn(
-                    "A batch could not be handed to recovery; it is sent after its batch_timeout, or by another instance",
-                    e);
+            waiting.remove(what);
+            LOG.warn("Recovery could not be told of a batch; it sends it in its next round", e);
         }
     }
 }

@@ -36,6 +36,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import javax.sql.DataSource;
 import org.assertj.core.api.InstanceOfAssertFactories;
@@ -71,6 +72,7 @@ import org.springframework.jdbc.core.JdbcTemplate;
 import org.springframework.jdbc.datasource.AbstractDataSource;
 import org.springframework.jdbc.datasource.DataSourceTransactionManager;
 import org.springframework.jdbc.datasource.TransactionAwareDataSourceProxy;
+import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.transaction.PlatformTransactionManager;
 import org.springframework.transaction.TransactionDefinition;
 import org.springframework.transaction.support.TransactionSynchronization;
@@ -737,6 +739,47 @@ class JdbcStoreTest {
             await().untilAsserted(() -> assertThat(sender.sent).containsExactlyInAnyOrder("1", "2"));
             await().untilAsserted(() ->
                     assertThat(persistence(context).stats().total().delivered()).isEqualTo(2));
+        });
+    }
+
+    /** However busy the threads are that would tell recovery: what waits for them is one task, and no batch is in anybody's hands. */
+    @Test
+    void whatIsDeliveredInManyTransactionsWaitsForNobodyToBeHandedToRecovery() {
+        joining().run(context -> {
+            ThreadPoolTaskScheduler scheduler =
+                    context.getBean(BatchPersistenceAutoConfiguration.SCHEDULER, ThreadPoolTaskScheduler.class);
+            CountDownLatch free = new CountDownLatch(1);
+            CountDownLatch busy = new CountDownLatch(2);
+            try {
+                for (int thread = 0; thread < 2; thread++) {
+                    scheduler.execute(() -> {
+                        busy.countDown();
+                        try {
+                            free.await();
+                        } catch (InterruptedException e) {
+                            Thread.currentThread().interrupt();
+                        }
+                    });
+                }
+                busy.await();
+                int queued =
+                        scheduler.getScheduledThreadPoolExecutor().getQueue().size();
+                BatchDelivery delivery = context.getBean(BatchDelivery.class);
+                for (int i = 0; i < 50; i++) {
+                    String id = String.valueOf(i);
+                    context.getBean(TransactionTemplate.class)
+                            .executeWithoutResult(status -> delivery.deliverAsync(id, ENTRIES, "loki"));
+                }
+                assertThat(scheduler.getScheduledThreadPoolExecutor().getQueue())
+                        .hasSize(queued + 1);
+                assertThat(persistence(context).stats().total().inFlight()).isZero();
+                assertThat(persistence(context).stats().total().pending()).isEqualTo(50);
+            } finally {
+                free.countDown();
+            }
+            await().untilAsserted(() ->
+                    assertThat(persistence(context).stats().total().delivered()).isEqualTo(50));
+            assertThat(persistence(context).stats().total().failedAttempts()).isZero();
         });
     }
 
