@@ -220,6 +220,78 @@ final class Books {
         return counts;
     }
 
+    // ---- recounting ------------------------------------------------------------------------------
+
+    /**
+     * What is there minus what the counters say, in one look: every transaction changes both, so what differs now differs until it is
+     * corrected, whatever is done meanwhile. Then by how much more were accepted than are accounted for.
+     */
+    private static final String DIFFERENCES = differences();
+
+    private static String differences() {
+        List<String> held = COLUMNS.subList(FIRST_STATE, COLUMNS.size());
+        StringBuilder counted = new StringBuilder("SELECT collector_type");
+        StringBuilder said = new StringBuilder("SELECT collector_type");
+        StringBuilder sums = new StringBuilder("SELECT collector_type");
+        StringBuilder any = new StringBuilder("SUM(imbalance) <> 0");
+        String[] values = {"1", "entry_count", "bytes"};
+        for (int i = 0; i < held.size(); i++) {
+            String column = held.get(i);
+            counted.append(", SUM(CASE WHEN state = ")
+                    .append(i / 3)
+                    .append(" THEN ")
+                    .append(values[i % 3]);
+            counted.append(" ELSE 0 END) AS ").append(column);
+            said.append(", -SUM(").append(column).append(") AS ").append(column);
+            sums.append(", SUM(").append(column).append(") AS ").append(column);
+            any.append(" OR SUM(").append(column).append(") <> 0");
+        }
+        String unaccounted =
+                "SUM(accepted - delivered - expired - evicted - discarded - corrupt - pending - in_flight - dead)";
+        return sums + ", SUM(imbalance) AS imbalance FROM (" + counted
+                + ", 0 AS imbalance FROM {p}batch GROUP BY collector_type UNION ALL " + said + ", " + unaccounted
+                + " AS imbalance FROM {p}counter GROUP BY collector_type) both_sides GROUP BY collector_type HAVING "
+                + any;
+    }
+
+    /**
+     * Batches that are gone, and nobody has accounted for.
+     *
+     * @param bytes as far as the counters knew
+     */
+    record Missing(String collectorType, long batches, long bytes) {}
+
+    /**
+     * Finds out in which way the counters are wrong, and corrects that in the transaction's changes: what is missing counts as corrupt,
+     * what nobody had counted as accepted. For one at a time.
+     *
+     * @return what is missing
+     */
+    static List<Missing> recount(Tx tx, Changes changes) throws SQLException {
+        List<Missing> missing = new ArrayList<>();
+        tx.all(DIFFERENCES, row -> {
+            String type = Texts.unescape(row.getString("collector_type"));
+            long[] counts = new long[COLUMNS.size()];
+            long batches = 0;
+            long bytes = 0;
+            for (int i = FIRST_STATE; i < counts.length; i++) {
+                counts[i] = row.getLong(COLUMNS.get(i));
+                batches += (i - FIRST_STATE) % 3 == 0 ? counts[i] : 0;
+                bytes += (i - FIRST_STATE) % 3 == 2 ? counts[i] : 0;
+            }
+            long lost = row.getLong("imbalance") - batches;
+            if (lost > 0) {
+                counts[column(Cause.CORRUPT)] = lost;
+                missing.add(new Missing(type, lost, Math.max(0, -bytes)));
+            } else {
+                counts[ACCEPTED] = -lost;
+            }
+            changes.add(type, counts);
+            return type;
+        });
+        return missing;
+    }
+
     // ---- what is known of them -------------------------------------------------------------------
 
     private static final long FRESH_NANOS = TimeUnit.SECONDS.toNanos(1);
@@ -270,6 +342,21 @@ final class Books {
     /** Something may be different now. */
     void changed() {
         version.incrementAndGet();
+    }
+
+    /** Whether something is counted that can't be, as of the last look. */
+    boolean areImpossible() {
+        for (CollectorStats stats : known.collectors().values()) {
+            if (stats.pending() < 0
+                    || stats.inFlight() < 0
+                    || stats.dead() < 0
+                    || (stats.dead() > 0) == (stats.oldestDead() == null)
+                    || (stats.pending() + stats.inFlight() > 0) == (stats.oldestPending() == null)
+                    || !stats.isBalanced()) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** About: what other instances did in the last second may be missing. */

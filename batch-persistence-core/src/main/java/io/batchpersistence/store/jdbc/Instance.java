@@ -19,6 +19,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
@@ -72,6 +73,8 @@ final class Instance {
     private static final long DAY_MILLIS = TimeUnit.DAYS.toMillis(1);
     private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
     private static final int MOST_NUMBERS = 8;
+    private static final long RECOUNT_NANOS = TimeUnit.HOURS.toNanos(1);
+    private static final long RECOUNT_DOUBTED_NANOS = TimeUnit.MINUTES.toNanos(1);
 
     /**
      * Numbers are drawn, not counted: a database that was restored from an older dump would hand out once more what it has handed
@@ -104,6 +107,14 @@ final class Instance {
     private volatile long sweepsFrom = Long.MIN_VALUE;
     /** Whether the last sign of life could be given. */
     private volatile boolean renewed;
+    /** When the counters were last compared with what is there. */
+    private long recounted;
+
+    private boolean everRecounted;
+    /** Whether there is a reason to compare them: the store is said to be full, or a counter is negative. */
+    private volatile boolean doubted;
+
+    private volatile Consumer<Books.Missing> ifMissing = missing -> {};
     /** Whether the thread that looks after others has begun to. */
     private boolean lookedAfter;
 
@@ -467,6 +478,7 @@ final class Instance {
         giveBackOfGone();
         database.write(tx -> tx.update("DELETE FROM {p}instance WHERE gone_at < {now} - ?", DAY_MILLIS));
         books.refreshIfOld();
+        recountIfDue();
     }
 
     /**
@@ -497,6 +509,42 @@ final class Instance {
         }
         if (renewed) {
             database.ready();
+        }
+    }
+
+    /** Who is told of batches that are gone, and that nobody has accounted for. */
+    void ifMissing(Consumer<Books.Missing> listener) {
+        ifMissing = listener;
+    }
+
+    /** The counters may be wrong: they are compared with what is there soon. */
+    void doubtCounters() {
+        doubted = true;
+    }
+
+    /**
+     * Compares the counters with what is there: now and then, since it is a look at every batch, or a little later than somebody has
+     * doubted them. Somebody may have deleted batches, or counters.
+     */
+    private void recountIfDue() throws SQLException {
+        long tick = database.tick();
+        long wait = doubted || books.areImpossible() ? RECOUNT_DOUBTED_NANOS : RECOUNT_NANOS;
+        if (everRecounted && tick - recounted < wait) {
+            return;
+        }
+        everRecounted = true;
+        recounted = tick;
+        doubted = false;
+        List<Books.Missing> found = new ArrayList<>();
+        asNobody((tx, changes) -> {
+            found.clear();
+            // One at a time: two would correct the same difference twice.
+            tx.all("SELECT version FROM {p}schema_version FOR UPDATE", Reader.LONG);
+            found.addAll(Books.recount(tx, changes));
+            return found.size();
+        });
+        for (Books.Missing missing : found) {
+            ifMissing.accept(missing);
         }
     }
 

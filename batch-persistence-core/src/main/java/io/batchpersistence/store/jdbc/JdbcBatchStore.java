@@ -114,6 +114,7 @@ public final class JdbcBatchStore implements BatchStore {
         this.instance = new Instance(database, books);
         this.writer = new GroupWriter(database, instance, books);
         this.claims = new Claims(database, instance);
+        this.instance.ifMissing(this::report);
         this.outages = new Outages(database, instance, this::requireOpen);
     }
 
@@ -223,7 +224,11 @@ public final class JdbcBatchStore implements BatchStore {
                 || 2 * (books.heldBytes() + writer.waitingBytes() + bytes) >= options.maxBytes()) {
             books.refreshIfOld();
         }
-        return fullByNow(bytes);
+        String full = fullByNow(bytes);
+        if (full != null) {
+            instance.doubtCounters();
+        }
+        return full;
     }
 
     private @Nullable String fullByNow(long bytes) {
@@ -565,6 +570,24 @@ public final class JdbcBatchStore implements BatchStore {
                 corruption.collectorType(),
                 corruption.quarantinedTo());
         corruptions.report(corruption);
+    }
+
+    private void report(Books.Missing missing) {
+        String why = "somebody else has removed rows of the table";
+        log.error(
+                "Lost: {} batches of {} that this store had accepted are not in table {} any more. They count as corrupt",
+                missing.batches(),
+                missing.collectorType(),
+                database.sql("{p}batch"));
+        corruptions.report(new Corruption(
+                Path.of(database.sql("{p}batch")),
+                0,
+                missing.bytes(),
+                why,
+                null,
+                missing.collectorType(),
+                missing.batches(),
+                null));
     }
 
     @Override
