@@ -385,11 +385,15 @@ final class Books {
 
     /**
      * By collector type, with everything that this instance did, and what the others did until a second ago; the last ones
-     * known, if the database can't be asked.
+     * known, if the database can't be asked, or does not answer soon.
      */
     Map<String, CollectorStats> lastKnownOrNow() {
+        Known looked = known;
+        if (isUpToDate(looked) || database.waiting() != null) {
+            return looked.collectors();
+        }
         try {
-            return collectors();
+            return refresh(database::look);
         } catch (SQLException | BatchPersistenceException e) {
             return lastKnown();
         }
@@ -402,13 +406,26 @@ final class Books {
 
     Map<String, CollectorStats> collectors() throws SQLException {
         Known looked = known;
-        return !isOld(looked) && looked.version() == version.get() ? looked.collectors() : refresh();
+        return isUpToDate(looked) ? looked.collectors() : refresh();
+    }
+
+    private boolean isUpToDate(Known looked) {
+        return !isOld(looked) && looked.version() == version.get();
     }
 
     private Map<String, CollectorStats> refresh() throws SQLException {
+        return refresh(database::read);
+    }
+
+    @FunctionalInterface
+    private interface Look {
+        Map<String, CollectorStats> run(Database.Work<Map<String, CollectorStats>> work) throws SQLException;
+    }
+
+    private Map<String, CollectorStats> refresh(Look look) throws SQLException {
         long before = version.get();
         long at = database.tick();
-        Map<String, CollectorStats> collectors = database.read(tx -> {
+        Map<String, CollectorStats> collectors = look.run(tx -> {
             Map<String, CollectorStats> read = new HashMap<>();
             for (Map.Entry<String, CollectorStats> each : tx.all(STATS, this::stats)) {
                 read.put(each.getKey(), each.getValue());

@@ -12,7 +12,9 @@ import java.sql.SQLNonTransientConnectionException;
 import java.time.Clock;
 import java.time.Instant;
 import java.util.HashSet;
+import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -75,6 +77,12 @@ final class Database {
 
     private static final int ATTEMPTS = 6;
 
+    /** For a look that somebody waits for who wants to know how things are, and not to wait. */
+    private static final int LOOK_SECONDS = 1;
+
+    /** A transaction that takes longer is a problem. */
+    private static final long PATIENCE_NANOS = TimeUnit.SECONDS.toNanos(3);
+
     private static final String PID = "SELECT pg_backend_pid()";
     private static final int PID_LOOKS = 8;
     private static final long FIRST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(4);
@@ -116,6 +124,9 @@ final class Database {
     /** The most bytes that a statement can have, with its values. */
     private volatile long largestStatement = Long.MAX_VALUE;
 
+    /** Which threads have a transaction under way, and since when. */
+    private final Map<Thread, Long> waits = new ConcurrentHashMap<>();
+
     private volatile @Nullable String problem;
     /** Whether that was more than a lost connection: then only {@link #ready} ends it, since other statements may well succeed. */
     private volatile boolean refuses;
@@ -155,6 +166,27 @@ final class Database {
     @Nullable
     String problem() {
         return problem;
+    }
+
+    /** The transaction of the calling thread takes long by itself: that is no sign of anything. */
+    void takesLong() {
+        waits.remove(Thread.currentThread());
+    }
+
+    /** That something is waited for longer than usual, which may well end by itself; {@code null} if nothing is. */
+    @Nullable
+    String waiting() {
+        long now = tick();
+        long longest = 0;
+        for (long since : waits.values()) {
+            longest = Math.max(longest, now - since);
+        }
+        return longest < PATIENCE_NANOS
+                ? null
+                : "a transaction of this store has waited for a connection, or for the database, for "
+                        + TimeUnit.NANOSECONDS.toSeconds(longest)
+                        + " s: somebody may have locked the tables (PostgreSQL: pg_stat_activity and pg_blocking_pids; MariaDB: SHOW"
+                        + " PROCESSLIST), the pool may be too small, or the database too slow";
     }
 
     void problem(@Nullable String words) {
@@ -219,6 +251,7 @@ final class Database {
 
     private enum Mode {
         READ,
+        LOOK,
         TRANSACTION,
         STATEMENT
     }
@@ -226,6 +259,11 @@ final class Database {
     /** Runs statements each of which is a transaction of its own, and changes nothing. */
     <T extends @Nullable Object> T read(Work<T> work) throws SQLException {
         return repeat(work, Mode.READ);
+    }
+
+    /** The same, but soon over: it fails if there is no answer within a second. */
+    <T extends @Nullable Object> T look(Work<T> work) throws SQLException {
+        return once(work, Mode.LOOK);
     }
 
     /** Runs a transaction. */
@@ -505,7 +543,16 @@ final class Database {
     private <T extends @Nullable Object> T once(Work<T> work, Mode mode) throws SQLException {
         var unused = dialect(); // until it has been met, nobody but who tries to meet it waits for a connection
         requireSafe();
-        Connection connection = connect();
+        Thread thread = Thread.currentThread();
+        waits.put(thread, tick());
+        try {
+            return once(work, mode, connect());
+        } finally {
+            waits.remove(thread);
+        }
+    }
+
+    private <T extends @Nullable Object> T once(Work<T> work, Mode mode, Connection connection) throws SQLException {
         Way way = new Way(mode == Mode.TRANSACTION, pooled, setsIsolation);
         int isolation = Connection.TRANSACTION_READ_COMMITTED;
         boolean autoCommit = true;
@@ -522,7 +569,7 @@ final class Database {
             if (way.begins()) {
                 end(connection, "BEGIN ISOLATION LEVEL READ COMMITTED");
             }
-            Tx tx = new Tx(this, connection, timeoutSeconds);
+            Tx tx = new Tx(this, connection, mode == Mode.LOOK ? LOOK_SECONDS : timeoutSeconds);
             T result;
             try {
                 result = work.run(tx);

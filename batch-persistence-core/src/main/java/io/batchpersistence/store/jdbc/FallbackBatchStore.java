@@ -686,7 +686,7 @@ public final class FallbackBatchStore implements BatchStore {
                 collectors.merge(type, stats, CollectorStats::plus);
             }
         });
-        String away = primary.problem();
+        String away = primary.problemToShow();
         String problem = local.problem();
         String gone = mover.problem();
         return new BatchStats(

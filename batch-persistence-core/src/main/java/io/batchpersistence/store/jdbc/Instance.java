@@ -540,6 +540,7 @@ final class Instance {
             found.clear();
             // One at a time: two would correct the same difference twice.
             tx.all("SELECT version FROM {p}schema_version FOR UPDATE", Reader.LONG);
+            database.takesLong();
             found.addAll(Books.recount(tx, changes));
             return found.size();
         });

@@ -268,6 +268,13 @@ public final class JdbcBatchStore implements BatchStore {
         return gone == null ? database.problem() : gone;
     }
 
+    /** The same, or what may well end by itself: that something is waited for longer than usual. */
+    @Nullable
+    String problemToShow() {
+        String problem = problem();
+        return problem == null ? database.waiting() : problem;
+    }
+
     /** Whether the calling thread is the one that writes, which must not wait for {@link #adopt}. */
     boolean isWriting() {
         return writer.isCalling();
@@ -1236,7 +1243,7 @@ public final class JdbcBatchStore implements BatchStore {
                 options.maxBatches(),
                 bytes,
                 options.maxBytes(),
-                problem(),
+                problemToShow(),
                 writer.writes(),
                 instance.status(),
                 null,

@@ -64,6 +64,11 @@ final class TestDatabase implements AutoCloseable {
         return pool;
     }
 
+    /** What the names of its tables begin with. */
+    String prefix() {
+        return prefix;
+    }
+
     JdbcStoreOptions.Builder options() {
         return JdbcStoreOptions.builder().tablePrefix(prefix);
     }
