@@ -508,17 +508,16 @@ final class Database {
 
     /** Makes a statement of a text that is complete. */
     PreparedStatement prepare(Connection connection, String sql) throws SQLException {
-        Pgjdbc known = driver;
-        boolean careful = known != null && (pooled || dialect == null);
-        PreparedStatement statement =
-                connection.prepareStatement(careful ? sql + suffix + " /* not prepared */" : sql + suffix);
-        if (careful) {
-            try {
-                known.neverPrepares(statement);
-            } catch (SQLException | RuntimeException e) {
-                try (statement) {
-                    throw e;
-                }
+        Pgjdbc careful = pooled || dialect == null ? driver : null;
+        if (careful == null) {
+            return connection.prepareStatement(sql + suffix);
+        }
+        PreparedStatement statement = connection.prepareStatement(sql + suffix + " /* not prepared */");
+        try {
+            careful.neverPrepares(statement);
+        } catch (SQLException | RuntimeException e) {
+            try (statement) {
+                throw e;
             }
         }
         return statement;
