@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.BatchSummary;
@@ -194,6 +195,10 @@ class NativeLibraryTest {
             } catch (BatchPersistenceException | LinkageError e) {
                 System.out.println("RESULT not found: " + e);
             }
+            BatchStats.Unreadable unreadable = store.stats().unreadable();
+            if (unreadable != null) {
+                System.out.println("RESULT unreadable: " + unreadable.batches() + ": " + unreadable.first());
+            }
             System.out.println(
                     "RESULT held: " + store.list(BatchSelector.all(), NOW).size() + ", corrupt: "
                             + store.stats().total().corrupt() + ", damage: " + damage);
@@ -266,7 +271,12 @@ class NativeLibraryTest {
         Kind.close(before);
 
         List<String> results = results(inChild(Hindrance.NOT_THE_LIBRARY, kind, Compression.NONE));
-        assertThat(results).hasSize(3).contains("claimed: new", "held: " + HELD + ", corrupt: 0, damage: []");
+        assertThat(results).hasSize(4).contains("claimed: new", "held: " + HELD + ", corrupt: 0, damage: []");
+        assertThat(results)
+                .filteredOn(line -> line.startsWith("unreadable: " + HELD + ": "))
+                .singleElement()
+                .asString()
+                .contains("'held 0'", "native library can't be loaded");
         assertThat(results)
                 .filteredOn(line -> line.startsWith("not found: "))
                 .singleElement()

@@ -587,9 +587,6 @@ public abstract class IndexedBatchStore implements BatchStore {
                     if (claim != null) {
                         claims.add(claim);
                     }
-                } catch (CompressionUnavailableException e) {
-                    failed = e;
-                    putBack(some.subList(i, i + 1), now, DECOMPRESS_RETRY);
                 } catch (Throwable e) {
                     boolean goesOn = e instanceof BatchPersistenceException;
                     if (!goesOn) { // no memory, most likely: the others are left for the next call
@@ -615,7 +612,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** What could not even be read was no attempt; but it must not stand in the way of those behind it, for longer each time. */
     private BatchPersistenceException unreadable(Taken taken, Throwable why, Instant now) {
         Location location = taken.row().location();
-        Duration retry = unreadableBatches.retryAfter(location.sequence());
+        Duration retry = why instanceof CompressionUnavailableException
+                ? DECOMPRESS_RETRY
+                : unreadableBatches.retryAfter(location.sequence());
         putBack(List.of(taken), now, retry); // first: what comes now may find no memory
         String id;
         try {

@@ -10,7 +10,7 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Batches that were to be sent and can't be read at the moment: the heap is too small for them, no file descriptor is left. They
+ * Batches that were to be sent and can't be read at the moment: the heap is too small for them, no file descriptor is left, a library is missing. They
  * are whole as far as is known, so they stay, and are tried again less and less often. Bounded. Thread-safe.
  */
 public final class UnreadableBatches {

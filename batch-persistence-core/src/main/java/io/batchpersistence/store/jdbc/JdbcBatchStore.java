@@ -405,11 +405,11 @@ public final class JdbcBatchStore implements BatchStore {
                                 each.row().fence(),
                                 database.shownOrNull(each.due())));
                     }
-                } catch (CompressionUnavailableException e) {
-                    failed = e;
-                    released(each.row().id(), type -> Optional.of(now.plus(READ_RETRY)));
-                } catch (OutOfMemoryError e) {
-                    Duration retry = unreadableBatches.retryAfter(each.row().seq());
+                } catch (CompressionUnavailableException | OutOfMemoryError e) {
+                    // Another instance may be able to decompress it, so that is not put off for longer each time.
+                    Duration retry = e instanceof OutOfMemoryError
+                            ? unreadableBatches.retryAfter(each.row().seq())
+                            : READ_RETRY;
                     released(each.row().id(), type -> Optional.of(now.plus(retry)));
                     failed = unreadableBatches.failed(
                             0,
