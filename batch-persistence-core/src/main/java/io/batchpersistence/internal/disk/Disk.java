@@ -3,7 +3,9 @@ package io.batchpersistence.internal.disk;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * All that the stores ask of a file system. Files it opens are regular ones: symbolic links in the store's directory are not
@@ -124,6 +126,15 @@ public interface Disk {
             open.write(at, bytes, 0, bytes.length);
             at += bytes.length;
         }
+    }
+
+    /**
+     * Lets time pass before something is tried again that has failed. A simulated disk has no need to.
+     *
+     * @param pause how long
+     */
+    default void pause(Duration pause) {
+        LockSupport.parkNanos(pause.toNanos());
     }
 
     /** A file open for writing. For one thread at a time. */

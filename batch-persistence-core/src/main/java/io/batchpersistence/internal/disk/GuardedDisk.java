@@ -3,6 +3,7 @@ package io.batchpersistence.internal.disk;
 import java.io.IOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -91,6 +92,11 @@ final class GuardedDisk implements Disk {
     public void forceDirectory(Path path) throws IOException {
         check();
         disk.forceDirectory(path);
+    }
+
+    @Override
+    public void pause(Duration pause) {
+        disk.pause(pause);
     }
 
     private final class GuardedFile implements DiskFile {

@@ -2,6 +2,7 @@ package io.batchpersistence.internal.disk;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.atomic.LongAdder;
 
@@ -92,6 +93,11 @@ public final class MeasuredDisk implements Disk {
         } finally {
             forced(began);
         }
+    }
+
+    @Override
+    public void pause(Duration pause) {
+        disk.pause(pause);
     }
 
     private final class MeasuredFile implements DiskFile {

@@ -4,9 +4,8 @@ import io.batchpersistence.SingleLine;
 import java.io.IOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.LockSupport;
 import org.slf4j.Logger;
 
 /**
@@ -56,7 +55,7 @@ public final class OpeningDisk implements Disk {
                     throw new UnreadableFileException(file, e);
                 }
                 log.warn("{} can't be read: {}; it is tried again", file, e.toString());
-                LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(PAUSES_MILLIS[attempt]));
+                disk.pause(Duration.ofMillis(PAUSES_MILLIS[attempt]));
             }
         }
     }

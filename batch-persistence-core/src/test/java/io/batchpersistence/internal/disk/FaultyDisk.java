@@ -2,6 +2,7 @@ package io.batchpersistence.internal.disk;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CountDownLatch;
@@ -279,6 +280,11 @@ public final class FaultyDisk implements Disk {
     public void forceDirectory(Path directory) throws IOException {
         check(Operation.FORCE_DIRECTORY, directory);
         disk.forceDirectory(directory);
+    }
+
+    @Override
+    public void pause(Duration pause) {
+        disk.pause(pause);
     }
 
     private void passGate(Path file) {

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -516,6 +517,11 @@ public final class MemoryDisk implements Disk {
             }
             return false;
         });
+    }
+
+    @Override
+    public void pause(Duration pause) {
+        // Nothing here gets better by waiting.
     }
 
     /** An open file; what it is about is {@link Disk}'s. */
