@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -35,7 +36,8 @@ final class Housekeeper {
     /** Held by whoever deletes files: who needs room does not wait for a compaction. Taken before the store's. */
     private final ReentrantLock deleting = new ReentrantLock();
 
-    private volatile boolean thoroughly;
+    /** Whether somebody has asked for more than what is due. */
+    private final AtomicBoolean thoroughly = new AtomicBoolean();
 
     /** Told of a batch whose bytes are damaged. */
     interface DamageListener {
@@ -107,15 +109,14 @@ final class Housekeeper {
             housekeeping.unlock();
             DeferredLog.end(begun);
         }
-        thoroughly = true;
+        thoroughly.set(true);
         writer.wakeHousekeeper();
     }
 
     private void run() {
         DeferredLog.storeThread();
         while (writer.awaitHousework()) {
-            boolean all = thoroughly;
-            thoroughly = false;
+            boolean all = thoroughly.getAndSet(false);
             housekeeping.lock();
             try {
                 writer.forceIfWanted();

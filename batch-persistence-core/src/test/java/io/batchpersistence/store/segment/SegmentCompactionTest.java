@@ -715,13 +715,13 @@ class SegmentCompactionTest {
             while (!append(store, id(accepted)).isCompletedExceptionally()) {
                 accepted++;
             }
-            assertThat(store.stats().diskUsage()).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
+            long full = store.stats().diskUsage(); // before anything is delivered: compaction may begin right then
+            assertThat(full).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
             for (int i = 0; i < accepted; i++) {
                 if (i % 5 != 0) {
                     store.delivered(id(i));
                 }
             }
-            long full = store.stats().diskUsage();
             store.reclaim();
             Awaitility.await().until(() -> {
                 assertThat(store.stats().diskUsage()).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
