@@ -849,8 +849,9 @@ final class StoreWriter {
         } finally {
             lock.unlock();
         }
-        checkpoint(); // it counts them, so it comes first
+        checkpoint();
         if (gone.size() > 0) {
+            forceJournal(); // it counts them: a power cut must not take it, and leave only that they are gone
             writeGone(gone);
         }
         forceJournal(); // as a snapshot is: what this opening tells of losses, the next one must not tell again
