@@ -133,6 +133,48 @@ class IdUsedAgainTest {
         }
     }
 
+    /** An opening that goes on with the last journal writes counters that fill several sectors, and then that the first one is gone. */
+    @Test
+    void an_opening_counts_the_first_one_before_it_says_that_it_is_gone() {
+        MemoryDisk disk = new MemoryDisk();
+        int types = 20;
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
+            persist(store, "first").join();
+            for (int i = 0; i < types; i++) {
+                String id = "other " + i;
+                store.append(new NewBatch(
+                                id,
+                                "t".repeat(200) + i,
+                                GeneratedBatch.entries(id),
+                                GeneratedBatch.context(id),
+                                clock.instant(),
+                                clock.instant().plusSeconds(60)))
+                        .join();
+            }
+        }
+        MemoryDisk cut;
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
+            assertThat(store.delivered(ID)).isNotNull();
+            persist(store, "second").join();
+            cut = disk.afterPowerCut();
+        }
+        List<MemoryDisk> moments = new ArrayList<>();
+        cut.beforeChange(() -> moments.add(cut.copy()));
+        FaultyDisk full = new FaultyDisk(cut);
+        full.fail(Operation.CREATE, "state-", "No space left on device");
+        open(StoreKind.SEGMENT, full).close();
+        Random random = new Random(1);
+        for (MemoryDisk moment : moments) {
+            moment.powerCuts(20, random, left -> {
+                try (BatchStore store = open(StoreKind.SEGMENT, left)) {
+                    CollectorStats stats = store.stats().total();
+                    assertThat(stats.corrupt()).as("%s", stats).isZero();
+                    assertThat(stats.accepted()).as("%s", stats).isEqualTo(types + 2);
+                }
+            });
+        }
+    }
+
     @Test
     void in_a_document_of_its_own_it_is_refused_while_the_mark_can_not_be_made_durable() {
         FaultyDisk disk = new FaultyDisk(new MemoryDisk());

@@ -43,6 +43,8 @@ final class JournalState {
     private final Deque<Cause> nameless = new ArrayDeque<>();
     /** Whether no counters of the next checkpoint are missing. */
     private boolean stagedAll = true;
+    /** Whether frames are missing before the next checkpoint, in this file. */
+    private boolean torn;
 
     /** Whether frames are missing anywhere. */
     private boolean framesMissing;
@@ -62,6 +64,7 @@ final class JournalState {
         reasonNames.clear();
         staged.clear();
         stagedAll = true;
+        torn = false;
     }
 
     /** Frames are missing here. Counters without their checkpoint must not be taken for those of the next. */
@@ -69,6 +72,7 @@ final class JournalState {
         framesMissing = true;
         staged.clear();
         stagedAll = false;
+        torn = true;
     }
 
     /** Frames may be missing that files were deleted relying on. */
@@ -123,14 +127,18 @@ final class JournalState {
                 }
             }
             case JournalFrames.CHECKPOINT -> {
-                checkpoint = seen(body.getLong());
-                complete = true;
-                counters.putAll(staged);
-                staged.clear();
-                if (stagedAll) {
-                    ends.clear(); // they are in these counters
+                long upTo = seen(body.getLong());
+                if (!torn) { // else some of its counters may be missing, and the one before it is the better one
+                    checkpoint = upTo;
+                    complete = true;
+                    counters.putAll(staged);
+                    if (stagedAll) {
+                        ends.clear(); // they are in these counters
+                    }
                 }
+                staged.clear();
                 stagedAll = true;
+                torn = false;
             }
             case JournalFrames.GONE -> {
                 while (body.remaining() >= 8) {
