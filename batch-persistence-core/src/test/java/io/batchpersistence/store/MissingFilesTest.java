@@ -146,6 +146,35 @@ class MissingFilesTest {
         assertCounted(kind, (disk, file, bytes) -> disk.put(file, Arrays.copyOf(bytes, bytes.length / 3)));
     }
 
+    /** Then nothing tells batches that were delivered from those that are lost. */
+    @ParameterizedTest
+    @EnumSource
+    void no_numbers_are_missed_if_the_journal_was_overwritten_with_zeros(StoreKind kind) {
+        MemoryDisk files = new MemoryDisk();
+        BatchStore store = open(kind, new FaultyDisk(files));
+        for (int i = 0; i < 30; i++) {
+            append(store, "batch " + i);
+        }
+        for (int i = 0; i < 20; i++) {
+            assertThat(store.delivered("batch " + i)).isNotNull();
+        }
+        store.reclaim();
+        store.pause("loki", true); // forces the journal
+        MemoryDisk killed = files.copy();
+        store.close();
+        for (Path file : killed.files()) {
+            if (file.toString().endsWith(".journal")) {
+                killed.put(file, new byte[killed.get(file).length]);
+            }
+        }
+        Seen now = seen(kind, killed);
+        for (int i = 20; i < 30; i++) {
+            assertThat(now.ids()).contains("batch " + i);
+        }
+        assertThat(now.reported()).isZero();
+        assertThat(now.corrupt()).isZero();
+    }
+
     /** Whoever was refused still has the batch: it is not missed, however the process ends. */
     @ParameterizedTest
     @EnumSource

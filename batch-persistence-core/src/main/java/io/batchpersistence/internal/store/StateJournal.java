@@ -191,8 +191,9 @@ final class StateJournal implements AutoCloseable {
                         path,
                         0,
                         0,
-                        "it looks like a state journal, but its name is not one that this store gives (state-, sixteen"
-                                + " ASCII digits, and .journal, .snapshot or .tmp), so it is not read; left as it is");
+                        "it looks like a state journal, but its name is not one that this store gives (state-, a number of"
+                                + " sixteen ASCII digits up to " + MAX_NUMBER
+                                + ", and .journal, .snapshot or .tmp), so it is not read; left as it is");
             }
         }
         return generations;
@@ -230,6 +231,11 @@ final class StateJournal implements AutoCloseable {
         state.beginFile();
         try {
             Frames frames = new Frames(path, number, usedEnd(path));
+            if (path.toString().endsWith(".journal")
+                    && !frames.startsWith(header(LOG, number))
+                    && !frames.startsWith(header(LOG_V1, number))) {
+                state.incomplete(); // overwritten, perhaps with nothing but zeros, which look like a log without frames
+            }
             while (!frames.isAtEnd()) {
                 long at = frames.at();
                 int length = frames.length();

@@ -209,8 +209,8 @@ final class SegmentLog implements PayloadLog {
                         path,
                         0,
                         0,
-                        "it looks like a segment, but its name is not one that this store gives (ten ASCII digits and"
-                                + " .segment), so it is not read; left as it is",
+                        "it looks like a segment, but its name is not one that this store gives (a number of ten ASCII digits up"
+                                + " to " + MAX_NUMBER + ", and .segment), so it is not read; left as it is",
                         null,
                         null,
                         new long[0]);
