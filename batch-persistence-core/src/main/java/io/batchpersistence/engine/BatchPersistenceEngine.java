@@ -119,6 +119,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private static final int TIMED_OUT_AT_ONCE = 1_000;
     private static final int EXPIRED_AT_ONCE = 1_000;
     private static final double RETRY_AFTER_JITTER = 0.1;
+
+    /** For a store that does not answer. */
+    private static final Duration LEAVES_OUTAGES_WITHIN = Duration.ofSeconds(2);
+
     /** Threads of the engine's own: enough for as many collectors that hang at once, too few to harm the host. */
     private static final int DEFAULT_THREADS = 256;
     /** Collector types that can have a thread beyond the limit at a time, for the same reasons. */
@@ -1889,14 +1893,24 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
+    /** What they are not told in time they find out when a probe is given up. */
     private void leaveOutages() {
         SharedOutages others = outages;
-        if (others != null) {
+        if (others == null || lanes.isEmpty()) {
+            return;
+        }
+        boolean told = Threads.within(LEAVES_OUTAGES_WITHIN, "batch-persistence-leaving", () -> {
             Instant now = time.steady();
             for (Lane lane : lanes.values()) {
                 lane.leave(now);
                 tell(lane, others);
             }
+        });
+        if (!told) {
+            log.warn(
+                    "Other instances could not be told within {} ms that this one probes nothing any more; they probe by themselves when"
+                            + " that is known to have timed out",
+                    LEAVES_OUTAGES_WITHIN.toMillis());
         }
     }
 

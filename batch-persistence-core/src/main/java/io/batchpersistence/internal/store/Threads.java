@@ -1,6 +1,8 @@
 package io.batchpersistence.internal.store;
 
+import java.time.Duration;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -41,6 +43,64 @@ public final class Threads {
         thread.setPriority(Thread.NORM_PRIORITY);
         thread.setContextClassLoader(classes);
         return thread;
+    }
+
+    /**
+     * Does something on a daemon thread of its own, for it may wait for what never comes, and can't be interrupted: a connection, for
+     * instance. What is not done in time is left to that thread.
+     *
+     * @param patience how long to wait for it at most; an interrupt does not cut that short
+     * @param name the thread's name
+     * @param task what to do; what it throws in time is thrown
+     * @return whether it is done
+     */
+    public static boolean within(Duration patience, String name, Runnable task) {
+        AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
+        Thread thread = ofStore(name, () -> {
+            try {
+                task.run();
+            } catch (Throwable e) {
+                failure.set(e);
+            }
+        });
+        try {
+            thread.start();
+        } catch (OutOfMemoryError e) { // for a thread
+            task.run();
+            return true;
+        }
+        if (!join(thread, patience)) {
+            return false;
+        }
+        if (failure.get() instanceof RuntimeException e) {
+            throw e;
+        } else if (failure.get() instanceof Error e) {
+            throw e;
+        }
+        return true;
+    }
+
+    private static boolean join(Thread thread, Duration patience) {
+        long start = System.nanoTime();
+        boolean interrupted = false;
+        try {
+            while (thread.isAlive()) {
+                long left = patience.toNanos() - (System.nanoTime() - start);
+                if (left <= 0) {
+                    return false;
+                }
+                try {
+                    TimeUnit.NANOSECONDS.timedJoin(thread, left);
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                }
+            }
+            return true;
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
     }
 
     /**

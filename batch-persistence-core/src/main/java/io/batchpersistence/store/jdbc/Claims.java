@@ -87,6 +87,11 @@ final class Claims {
         private final ReentrantLock lock = new ReentrantLock();
         // guarded by the lock
         private int withoutLook;
+        /**
+         * The last number that was taken. Claims without a look begin there: in front of it is what has been taken, which the database
+         * goes through again and again as long as somebody holds a transaction open that might still see it.
+         */
+        private long reached;
 
         Line(End end) {
             collectorType = Texts.escape(end.collectorType());
@@ -148,7 +153,7 @@ final class Claims {
         private List<Taken> take(long lease, int max) throws SQLException {
             if (withoutLook > 0) {
                 withoutLook--;
-                List<Taken> taken = takeOfMany(lease, max);
+                List<Taken> taken = takeOfMany(reached, lease, max);
                 if (taken.size() < max) {
                     withoutLook = 0;
                 }
@@ -163,16 +168,21 @@ final class Claims {
                     collectorType));
             if (due.size() > FEW) {
                 withoutLook = WITHOUT_LOOK;
-                return takeOfMany(lease, max);
+                return takeOfMany(oldestFirst ? 0 : Long.MAX_VALUE, lease, max);
             }
             return due.isEmpty()
                     ? List.of()
                     : takeOfFew(due.stream().sorted(first).toList(), lease, max);
         }
 
-        private List<Taken> takeOfMany(long lease, int max) throws SQLException {
+        private List<Taken> takeOfMany(long from, long lease, int max) throws SQLException {
             Dialect dialect = database.dialect();
-            return takeAtOnce(dialect.firstOfMany(oldestFirst), dialect.typeOfMany(collectorType), lease, max);
+            List<Taken> taken =
+                    takeAtOnce(dialect.firstOfMany(oldestFirst), dialect.valuesOfMany(collectorType, from), lease, max);
+            if (!taken.isEmpty()) {
+                reached = taken.get(taken.size() - 1).row().seq();
+            }
+            return taken;
         }
 
         private List<Taken> takeOfFew(List<Long> candidates, long lease, int max) throws SQLException {

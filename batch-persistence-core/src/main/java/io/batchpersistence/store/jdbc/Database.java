@@ -96,11 +96,12 @@ final class Database {
     private final DataSource dataSource;
     private final JdbcStoreOptions options;
     private final Seams seams;
-    private final String prefix;
     private final int timeoutSeconds;
 
     private volatile @Nullable Dialect dialect;
     private volatile boolean setsIsolation;
+    /** Whether connections come read-only, as a pool may have been told. */
+    private volatile boolean comesReadOnly;
     /** PostgreSQL's own driver, where it can be reached. */
     private volatile @Nullable Pgjdbc driver;
     /**
@@ -137,7 +138,6 @@ final class Database {
         this.dataSource = dataSource;
         this.options = options;
         this.seams = seams;
-        this.prefix = (options.schema() == null ? "" : options.schema() + ".") + options.tablePrefix();
         this.timeoutSeconds =
                 (int) Math.max(1, options.queryTimeout().plusMillis(999).toSeconds());
     }
@@ -231,11 +231,19 @@ final class Database {
 
     /** Fills in the names of tables, and the time. */
     String sql(String text) {
+        Dialect known = dialect();
         Supplier<String> replaced = seams.now();
-        String filled = text.replace("{p}", prefix).replace("{i}", options.tablePrefix());
-        return filled.contains("{now}")
-                ? filled.replace("{now}", replaced == null ? dialect().now() : replaced.get())
-                : filled;
+        String filled = text.replace("{i}", options.tablePrefix());
+        if (filled.contains("{now}")) {
+            filled = filled.replace("{now}", replaced == null ? known.now() : replaced.get());
+        }
+        String schema = options.schema();
+        return filled.replace("{p}", (schema == null ? "" : known.quoted(schema) + ".") + options.tablePrefix());
+    }
+
+    /** What the names of all tables begin with, for people: not quoted. */
+    String tables() {
+        return (options.schema() == null ? "" : options.schema() + ".") + options.tablePrefix();
     }
 
     /** Tells of a failure that changes nothing any more, if it can be told. */
@@ -392,6 +400,8 @@ final class Database {
             setsIsolation = pooled
                     ? !"read committed".equals(ask(connection, "SELECT current_setting('transaction_isolation')"))
                     : connection.getTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED;
+            comesReadOnly =
+                    connection.isReadOnly() && met != Dialect.H2; // H2 says that of a database, and knows no other
             if (!autoCommit) {
                 connection.setAutoCommit(false);
             }
@@ -552,7 +562,7 @@ final class Database {
     }
 
     private <T extends @Nullable Object> T once(Work<T> work, Mode mode, Connection connection) throws SQLException {
-        Way way = new Way(mode == Mode.TRANSACTION, pooled, setsIsolation);
+        Way way = new Way(mode == Mode.TRANSACTION, pooled, setsIsolation, comesReadOnly);
         int isolation = Connection.TRANSACTION_READ_COMMITTED;
         boolean autoCommit = true;
         boolean done = false;
@@ -561,12 +571,15 @@ final class Database {
             if (autoCommit == way.driverBegins()) {
                 connection.setAutoCommit(!way.driverBegins());
             }
+            if (way.setsWritable()) {
+                connection.setReadOnly(false);
+            }
             if (way.setsLevel()) {
                 isolation = connection.getTransactionIsolation();
                 connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
             }
             if (way.begins()) {
-                end(connection, "BEGIN ISOLATION LEVEL READ COMMITTED");
+                end(connection, way.begin());
             }
             Tx tx = new Tx(this, connection, mode == Mode.LOOK ? LOOK_SECONDS : timeoutSeconds);
             T result;
@@ -595,19 +608,30 @@ final class Database {
      * @param transaction whether what is to be run needs one
      * @param pooled whether the driver must have nothing to do with it
      * @param otherLevel whether connections come with another isolation level
+     * @param readOnly whether they come read-only
      */
-    private record Way(boolean transaction, boolean pooled, boolean otherLevel) {
+    private record Way(boolean transaction, boolean pooled, boolean otherLevel, boolean readOnly) {
         boolean driverBegins() {
             return transaction && !pooled;
         }
 
         boolean begins() {
-            return pooled && (transaction || otherLevel);
+            return pooled && (transaction || otherLevel || readOnly);
+        }
+
+        /** Not more than is needed: a standby refuses to begin what writes in a way that says nothing about that. */
+        String begin() {
+            return "BEGIN ISOLATION LEVEL READ COMMITTED" + (readOnly ? ", READ WRITE" : "");
         }
 
         /** Not behind a pooler: it would be another client's level, too. */
         boolean setsLevel() {
             return otherLevel && !pooled;
+        }
+
+        /** For the same reason. */
+        boolean setsWritable() {
+            return readOnly && !pooled;
         }
     }
 
@@ -649,6 +673,9 @@ final class Database {
                     connection.setAutoCommit(true);
                 }
                 connection.setTransactionIsolation(isolation);
+            }
+            if (way.setsWritable()) {
+                connection.setReadOnly(true);
             }
             if (connection.getAutoCommit() != autoCommit) {
                 connection.setAutoCommit(autoCommit);

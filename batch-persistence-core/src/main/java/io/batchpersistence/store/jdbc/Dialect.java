@@ -22,6 +22,11 @@ enum Dialect {
         }
 
         @Override
+        String schemas() {
+            return "SELECT nspname FROM pg_namespace"; // also those that the user may not use
+        }
+
+        @Override
         boolean claimsInOneStatement() {
             return true;
         }
@@ -36,13 +41,16 @@ enum Dialect {
             // Were the type a constant, the primary key would give the same order, and with it go all batches of other
             // types.
             String direction = oldestFirst ? "" : " DESC";
-            return "FROM {p}batch WHERE collector_type >= ? AND collector_type <= ? AND state = 0 AND due_at <= {now}"
-                    + " ORDER BY collector_type" + direction + ", seq" + direction;
+            return "FROM {p}batch WHERE (collector_type, seq) " + (oldestFirst ? ">=" : "<=")
+                    + " (?, ?) AND collector_type "
+                    + (oldestFirst ? "<=" : ">=") + " ? AND state = 0 AND due_at <= {now} ORDER BY collector_type"
+                    + direction
+                    + ", seq" + direction;
         }
 
         @Override
-        List<String> typeOfMany(String collectorType) {
-            return List.of(collectorType, collectorType);
+        List<Object> valuesOfMany(String collectorType, long from) {
+            return List.of(collectorType, from, collectorType);
         }
     },
     /** MySQL, too. */
@@ -50,6 +58,11 @@ enum Dialect {
         @Override
         String firstOfMany(boolean oldestFirst) {
             return super.firstOfMany(oldestFirst).replace("{p}batch", "{p}batch FORCE INDEX (seq)");
+        }
+
+        @Override
+        String quoted(String name) {
+            return '`' + name.replace("`", "``") + '`';
         }
 
         @Override
@@ -66,6 +79,11 @@ enum Dialect {
 
     /** PostgreSQL's, MariaDB's, and those of H2. */
     private static final Set<String> MISSING_STATES = Set.of("42P01", "42S02", "42S03", "42S04");
+
+    /** PostgreSQL's, and that of H2. */
+    private static final Set<String> MISSING_SCHEMA_STATES = Set.of("3F000", "90079");
+
+    private static final int MARIADB_MISSING_SCHEMA = 1049;
 
     /** PostgreSQL: no such prepared statement, there is one already, other values than it has parameters. */
     private static final Set<String> FOREIGN_STATES = Set.of("26000", "42P05", "08P01");
@@ -118,6 +136,16 @@ enum Dialect {
         return this == H2 && url.startsWith("jdbc:h2:mem:");
     }
 
+    /** A name as a part of a statement, whatever it consists of. */
+    String quoted(String name) {
+        return '"' + name.replace("\"", "\"\"") + '"';
+    }
+
+    /** A query for the names of all schemas. */
+    String schemas() {
+        return "SELECT schema_name FROM information_schema.schemata";
+    }
+
     /** What its scripts are called by. */
     String id() {
         return id;
@@ -140,13 +168,17 @@ enum Dialect {
      * From where, and in what order, to take the first ones of many that are due, along an index of those that are pending.
      */
     String firstOfMany(boolean oldestFirst) {
-        return "FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at <= {now} ORDER BY seq"
-                + (oldestFirst ? "" : " DESC");
+        return "FROM {p}batch WHERE collector_type = ? AND seq " + (oldestFirst ? ">=" : "<=")
+                + " ? AND state = 0 AND due_at <= {now} ORDER BY seq" + (oldestFirst ? "" : " DESC");
     }
 
-    /** The values for that. */
-    List<String> typeOfMany(String collectorType) {
-        return List.of(collectorType);
+    /**
+     * The values for that.
+     *
+     * @param from the number to begin with
+     */
+    List<Object> valuesOfMany(String collectorType, long from) {
+        return List.of(collectorType, from);
     }
 
     /** Whether one statement can select for update, update what that found, and something else, and return it. */
@@ -228,6 +260,10 @@ enum Dialect {
 
     static boolean isMissingTable(SQLException failure) {
         return MISSING_STATES.contains(state(failure));
+    }
+
+    static boolean isMissingSchema(SQLException failure) {
+        return MISSING_SCHEMA_STATES.contains(state(failure)) || failure.getErrorCode() == MARIADB_MISSING_SCHEMA;
     }
 
     /**

@@ -20,6 +20,7 @@ import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
 import io.batchpersistence.internal.store.IndexedBatchStore.Waiting;
+import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.GroupWriter.InDoubtException;
@@ -88,6 +89,9 @@ public final class FallbackBatchStore implements BatchStore {
     private static final int AT_ONCE = 100;
 
     private static final long BYTES_AT_ONCE = 4 << 20;
+
+    /** How long closing waits until nothing is moved any more. */
+    private static final Duration CLOSES_WITHIN = Duration.ofSeconds(2);
 
     private static final long MOVE_NANOS = TimeUnit.SECONDS.toNanos(1);
     private static final long STATS_WAIT_NANOS = TimeUnit.SECONDS.toNanos(2);
@@ -1023,9 +1027,17 @@ public final class FallbackBatchStore implements BatchStore {
         primary.reclaim();
     }
 
-    /** The store in the database first: what it can't write any more goes to the fallback. */
+    /** The store in the database first: what it can't write any more goes to the fallback. Takes seconds, whether it answers or not. */
     @Override
     public void close() {
+        close(CLOSES_WITHIN, primary::close);
+    }
+
+    void close(Duration patience) {
+        close(patience, () -> primary.close(patience));
+    }
+
+    private void close(Duration patience, Runnable closePrimary) {
         if (!closed.compareAndSet(false, true)) {
             return;
         }
@@ -1035,14 +1047,18 @@ public final class FallbackBatchStore implements BatchStore {
         } finally {
             waiting.unlock();
         }
-        boolean interrupted = !mover.isCalling() && mover.join();
+        boolean isMover = mover.isCalling();
         try {
-            resolveDoubts();
-            primary.close();
+            // What is not done in time is as if this process had been killed in the middle of it.
+            boolean unused = Threads.within(patience, "batch-persistence-jdbc-fallback-closing", () -> {
+                if (!isMover) {
+                    mover.join();
+                }
+                resolveDoubts();
+            });
         } finally {
-            spare.close();
-            if (interrupted) {
-                Thread.currentThread().interrupt();
+            try (spare) {
+                closePrimary.run();
             }
         }
     }

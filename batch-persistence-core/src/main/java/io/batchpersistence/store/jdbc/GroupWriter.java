@@ -70,8 +70,11 @@ final class GroupWriter {
     private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
     private static final String IN_DOUBT =
-            "the connection was lost while the transaction committed, and what became of it could not be found out: the batch may"
-                    + " be held, and be sent, all the same";
+            "the connection was lost while the transaction committed, and what became of it could not be found out";
+
+    private static final String MAY_BE_HELD = ": the batch may be held, and be sent, all the same";
+
+    private static final String NO_ANSWER = "the store was closed while the database did not answer";
 
     /** Nobody knows whether a batch was persisted. If it was, it can be told from all others, also from later ones with its id. */
     static final class InDoubtException extends CommitUnknownException {
@@ -107,8 +110,8 @@ final class GroupWriter {
         }
 
         /** What to fail with when nobody knows whether it was written. */
-        RuntimeException inDoubt(CommitUnknownException cause) {
-            return new BatchPersistenceException(IN_DOUBT, cause);
+        RuntimeException inDoubt(String why, CommitUnknownException cause) {
+            return new BatchPersistenceException(why + MAY_BE_HELD, cause);
         }
 
         abstract void complete();
@@ -179,8 +182,8 @@ final class GroupWriter {
         }
 
         @Override
-        RuntimeException inDoubt(CommitUnknownException cause) {
-            return super.inDoubt(new InDoubtException(collectorType, owner, fence, cause));
+        RuntimeException inDoubt(String why, CommitUnknownException cause) {
+            return super.inDoubt(why, new InDoubtException(collectorType, owner, fence, cause));
         }
 
         @Override
@@ -440,7 +443,13 @@ final class GroupWriter {
     private final Condition changed = lock.newCondition();
     // guarded by the lock
     private final Queue<Op<?>> queue = new ArrayDeque<>();
+    /** What has been taken from it, until it is done. */
+    private final List<Op<?>> writing = new ArrayList<>();
+
     private boolean closing;
+
+    /** Whether callers have been told that nothing is written any more. */
+    private volatile boolean givenUp;
 
     private final AtomicLong waitingBatches = new AtomicLong();
     private final AtomicLong waitingBytes = new AtomicLong();
@@ -510,6 +519,7 @@ final class GroupWriter {
             waitingBytes.addAndGet(op.bytes());
         }
         if (isCalling()) {
+            begin(op);
             write(List.of(op)); // somebody's reaction to what has just been written: nobody else would do it
             return op.done;
         }
@@ -545,6 +555,15 @@ final class GroupWriter {
         }
     }
 
+    private void begin(Op<?> op) {
+        lock.lock();
+        try {
+            writing.add(op);
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** It waits no more. */
     private void written(Op<?> op) {
         if (op instanceof Insert) {
@@ -574,8 +593,19 @@ final class GroupWriter {
         } catch (RuntimeException | Error e) {
             fail(group, e);
             throw e; // to be logged, now that nobody waits for that
+        } finally {
+            ended();
         }
         return !group.isEmpty();
+    }
+
+    private void ended() {
+        lock.lock();
+        try {
+            writing.clear();
+        } finally {
+            lock.unlock();
+        }
     }
 
     /** Those that are done stay so. */
@@ -613,6 +643,7 @@ final class GroupWriter {
             for (Op<?> next = queue.peek();
                     next != null && group.size() < MOST && (group.isEmpty() || bytes + next.statementBytes() <= most);
                     next = queue.peek()) {
+                writing.add(next); // first: it must not be in neither
                 group.add(queue.remove());
                 bytes += next.statementBytes();
             }
@@ -621,7 +652,7 @@ final class GroupWriter {
         }
     }
 
-    /** Writes what waits, and takes nothing more. */
+    /** Takes nothing more. What waits is written. */
     void close() {
         lock.lock();
         try {
@@ -630,8 +661,41 @@ final class GroupWriter {
         } finally {
             lock.unlock();
         }
-        if (!isCalling() && worker.join()) {
+    }
+
+    /** Waits until what waits is written, once it is closed. */
+    void join() {
+        if (worker.join()) {
             Thread.currentThread().interrupt();
+        }
+    }
+
+    /** The database does not answer: nobody waits any longer for what is not written, and it is not written any more. */
+    void giveUp() {
+        givenUp = true;
+        List<Op<?>> waiting = new ArrayList<>();
+        List<Op<?>> begun;
+        lock.lock();
+        try {
+            begun = List.copyOf(writing);
+            waiting.addAll(queue);
+            queue.clear();
+        } finally {
+            lock.unlock();
+        }
+        for (Op<?> op : begun) {
+            CommitUnknownException unknown = new CommitUnknownException(new SQLException(NO_ANSWER));
+            end(op, () -> op.fail(op.inDoubt(NO_ANSWER, unknown)));
+        }
+        for (Op<?> op : waiting) {
+            written(op);
+            end(op, () -> op.fail(new BatchPersistenceException(NO_ANSWER + ": nothing was written", null)));
+        }
+    }
+
+    private void requireWanted() {
+        if (givenUp) {
+            throw new BatchPersistenceException(NO_ANSWER, null);
         }
     }
 
@@ -665,6 +729,7 @@ final class GroupWriter {
             List<Op<?>> ops = left;
             boolean written = false;
             try {
+                requireWanted();
                 instance.write((tx, me, changes) -> {
                     changes.token = mine;
                     tried.clear();
@@ -675,6 +740,7 @@ final class GroupWriter {
                     } finally {
                         inTransaction = false;
                     }
+                    requireWanted();
                     return null;
                 });
                 written = true;
@@ -690,7 +756,7 @@ final class GroupWriter {
                                 : committed ? "it had been committed" : "it had not been, and is written again");
                 if (committed == null) {
                     for (Op<?> op : ops) {
-                        op.fail(op.inDoubt(e));
+                        op.fail(op.inDoubt(IN_DOUBT, e));
                     }
                     left = List.of();
                 } else if (committed) {

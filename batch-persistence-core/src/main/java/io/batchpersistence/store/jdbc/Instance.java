@@ -742,8 +742,8 @@ final class Instance {
 
     // ---- leaving ---------------------------------------------------------------------------------
 
-    /** Gives back what is in flight. If the database is not there, the lease does it. */
-    void leave() {
+    /** Gives no signs of life any more. */
+    void stop() {
         lock.lock();
         try {
             leaving = true;
@@ -751,6 +751,11 @@ final class Instance {
         } finally {
             lock.unlock();
         }
+    }
+
+    /** Gives back what is in flight. If the database is not there, the lease does it. */
+    void leave() {
+        stop();
         joinThreads();
         long me = number;
         if (me == 0) {

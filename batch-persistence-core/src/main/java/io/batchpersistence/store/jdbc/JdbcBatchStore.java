@@ -22,6 +22,7 @@ import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.store.Cause;
 import io.batchpersistence.internal.store.CorruptionReports;
 import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
+import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.internal.store.UnreadableBatches;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Claims.Taken;
@@ -83,6 +84,9 @@ public final class JdbcBatchStore implements BatchStore {
 
     /** For one claim, if none of them can be read: else they would starve those behind them. */
     private static final int MAX_LOOKED_AT = 100;
+
+    /** How long closing waits for the database: the pool's limits, and the driver's, may be longer than a process has to end. */
+    private static final Duration CLOSES_WITHIN = Duration.ofSeconds(5);
 
     /** How long closing waits for what the store's threads had to say. */
     private static final Duration LAST_LINES = Duration.ofSeconds(1);
@@ -201,6 +205,12 @@ public final class JdbcBatchStore implements BatchStore {
             }
             instance.number();
             database.call("persisting in the caller's transaction", () -> {
+                if (joined.isReadOnly()) { // before a statement fails, and the transaction with it
+                    throw new BatchPersistenceException(
+                            "the batch was to become part of the caller's transaction, but that is read-only: persist before or after"
+                                    + " it, or make it one that may write",
+                            null);
+                }
                 writer.join(new Tx(database, joined, database.timeoutSeconds()), append);
                 return null;
             });
@@ -555,14 +565,14 @@ public final class JdbcBatchStore implements BatchStore {
                 }));
         if (gone != null) {
             report(new Corruption(
-                    Path.of(database.sql("{p}batch")),
+                    Path.of(database.tables() + "batch"),
                     gone.seq(),
                     gone.bytes(),
                     why,
                     gone.id(),
                     gone.collectorType(),
                     1,
-                    Path.of(database.sql("{p}corrupt"))));
+                    Path.of(database.tables() + "corrupt")));
         }
     }
 
@@ -585,9 +595,9 @@ public final class JdbcBatchStore implements BatchStore {
                 "Lost: {} batches of {} that this store had accepted are not in table {} any more. They count as corrupt",
                 missing.batches(),
                 missing.collectorType(),
-                database.sql("{p}batch"));
+                database.tables() + "batch");
         corruptions.report(new Corruption(
-                Path.of(database.sql("{p}batch")),
+                Path.of(database.tables() + "batch"),
                 0,
                 missing.bytes(),
                 why,
@@ -1301,17 +1311,38 @@ public final class JdbcBatchStore implements BatchStore {
         requireOpen();
     }
 
-    /** Writes what waits and gives back what is in flight, if the database is there; it is given back later if it is not. */
+    /**
+     * Writes what waits and gives back what is in flight, if the database answers within five seconds. Else callers that wait are told
+     * that their batches are not, or may be, held, and what is in flight is given back when the lease has ended.
+     */
     @Override
     public void close() {
+        close(CLOSES_WITHIN);
+    }
+
+    void close(Duration patience) {
         if (!closed.compareAndSet(false, true)) {
             return;
         }
         writer.close();
-        database.call("closing", () -> {
-            instance.leave();
-            return null;
+        boolean isWriter = writer.isCalling();
+        boolean done = Threads.within(patience, "batch-persistence-jdbc-closing", () -> {
+            if (!isWriter) {
+                writer.join();
+            }
+            database.call("closing", () -> {
+                instance.leave();
+                return null;
+            });
         });
+        if (!done) {
+            instance.stop(); // or the lease would be renewed for ever
+            writer.giveUp();
+            log.warn(
+                    "The store is closed although the database has not answered within {} ms: what is in flight is given to the others"
+                            + " when the lease has ended",
+                    patience.toMillis());
+        }
         DeferredLog.flush(LAST_LINES);
     }
 }

@@ -14,7 +14,8 @@ import org.jspecify.annotations.Nullable;
  * Options of the store in a database. Immutable.
  *
  * @param tablePrefix what the names of all tables begin with: letters, digits and underscores, at most 30
- * @param schema the schema that the tables are in; {@code null} for the connection's own
+ * @param schema the schema that the tables are in, by its very name: it is quoted, so that the case of letters counts; {@code null}
+ *     for the connection's own
  * @param initializeSchema when tables that are missing are created, and those of an earlier version upgraded
  * @param instanceName what operators know this instance by; need not be unique
  * @param lease how long after its last sign of life what this instance has in flight is given to the others
@@ -42,7 +43,8 @@ public record JdbcStoreOptions(
         Supplier<? extends @Nullable Connection> transaction) {
 
     private static final Pattern PREFIX = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,29}");
-    private static final Pattern SCHEMA = Pattern.compile("[A-Za-z_][A-Za-z0-9_]{0,62}");
+    private static final Pattern SCHEMA =
+            Pattern.compile("[\\p{L}\\p{N}_$-](?:[\\p{L}\\p{N}_$. -]{0,61}[\\p{L}\\p{N}_$-])?");
 
     /** Most characters of an instance's name. */
     public static final int MAX_INSTANCE_NAME = 255;
@@ -75,7 +77,8 @@ public record JdbcStoreOptions(
         }
         if (schema != null && !SCHEMA.matcher(schema).matches()) {
             throw new IllegalArgumentException(
-                    "schema must be 1 to 63 letters, digits and underscores, and not begin with a digit");
+                    "schema must be 1 to 63 letters, digits, underscores, hyphens, dollar signs, dots and spaces, and neither begin"
+                            + " nor end with a dot or a space");
         }
         if (instanceName.isBlank() || instanceName.length() > MAX_INSTANCE_NAME) {
             throw new IllegalArgumentException(
@@ -135,7 +138,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Sets the schema that the tables are in. It must exist.
+         * Sets the schema that the tables are in. It must exist, under that very name: the case of letters counts.
          *
          * @param schema its name; {@code null} for the connection's own
          * @return this

@@ -28,6 +28,9 @@ final class Schema {
     private static final Pattern COMMENT = Pattern.compile("--[^\n]*");
     private static final Pattern END = Pattern.compile(";");
 
+    /** MariaDB's. */
+    private static final int MAX_LOCK_NAME = 64;
+
     private Schema() {}
 
     /**
@@ -37,8 +40,11 @@ final class Schema {
      */
     static void prepare(Database database) throws SQLException {
         int version = version(database);
+        if (version == 0) {
+            requireSchema(database);
+        }
         if (version < VERSION && database.makesTables()) {
-            log.info("Making the tables {}… of version {} from version {}", database.sql("{p}"), VERSION, version);
+            log.info("Making the tables {}… of version {} from version {}", database.tables(), VERSION, version);
             try {
                 upgrade(database);
             } catch (SQLException e) {
@@ -49,7 +55,7 @@ final class Schema {
             version = version(database);
         }
         if (version != VERSION) {
-            throw new SQLException("the tables " + database.sql("{p}") + "… are "
+            throw new SQLException("the tables " + database.tables() + "… are "
                     + (version == 0 ? "missing" : "of version " + version) + ", but this software needs version "
                     + VERSION
                     + (version > VERSION
@@ -57,6 +63,47 @@ final class Schema {
                             : "; let it make them (initialize_schema), or run what is shipped with it: "
                                     + scripts(database.dialect(), version)));
         }
+    }
+
+    /** A database says of a schema that is not there no more than that its tables are missing, or that it can't make them. */
+    private static void requireSchema(Database database) throws SQLException {
+        String wanted = database.options().schema();
+        if (wanted == null) {
+            return;
+        }
+        List<String> names = database.read(tx -> tx.all(database.dialect().schemas(), row -> row.getString(1)));
+        List<String> alike =
+                names.stream().filter(name -> isAlike(name, wanted)).sorted().toList();
+        if (names.contains(wanted) || (names.stream().anyMatch(wanted::equalsIgnoreCase) && foldsCase(database))) {
+            return;
+        }
+        throw new SQLException(
+                "there is no schema '" + wanted + "', or this user does not see it"
+                        + (alike.isEmpty()
+                                ? ""
+                                : "; there is "
+                                        + alike.stream()
+                                                .map(name -> "'" + name + "'")
+                                                .collect(Collectors.joining(", "))
+                                        + ": a schema's name is quoted, so upper and lower case are not the same"),
+                "3F000");
+    }
+
+    private static boolean isAlike(String one, String other) {
+        return letters(one).equalsIgnoreCase(letters(other));
+    }
+
+    private static String letters(String name) {
+        return name.replaceAll("[^\\p{L}\\p{N}]", "");
+    }
+
+    /** Some of MariaDB's file systems do not tell upper from lower case. */
+    private static boolean foldsCase(Database database) throws SQLException {
+        if (database.dialect() != Dialect.MARIADB) {
+            return false;
+        }
+        Integer folds = database.read(tx -> tx.one("SELECT @@lower_case_table_names", row -> row.getInt(1)));
+        return folds != null && folds != 0;
     }
 
     private static String scripts(Dialect dialect, int from) {
@@ -75,7 +122,7 @@ final class Schema {
                     tx -> tx.one("SELECT COALESCE(MAX(version), 0) FROM {p}schema_version", row -> row.getInt(1)));
             return version == null ? 0 : version;
         } catch (SQLException e) {
-            if (Dialect.isMissingTable(e)) {
+            if (Dialect.isMissingTable(e) || Dialect.isMissingSchema(e)) {
                 return 0;
             }
             throw e;
@@ -89,7 +136,7 @@ final class Schema {
                 case POSTGRESQL -> // until the transaction ends
                     tx.all("SELECT 1 FROM (SELECT pg_advisory_xact_lock(?)) AS locked", row -> 1, lockNumber(database));
                 case MARIADB -> // DDL ends a transaction here, so this lock is the connection's
-                    tx.all("SELECT GET_LOCK(?, 60)", row -> row.getInt(1), database.sql("{p}schema"));
+                    tx.all("SELECT GET_LOCK(?, 60)", row -> row.getInt(1), lockName(database));
                 case H2 -> {} // whoever comes second finds everything there, or fails and looks again
             }
             try {
@@ -103,15 +150,20 @@ final class Schema {
                 }
             } finally {
                 if (dialect == Dialect.MARIADB) {
-                    tx.all("SELECT RELEASE_LOCK(?)", row -> row.getInt(1), database.sql("{p}schema"));
+                    tx.all("SELECT RELEASE_LOCK(?)", row -> row.getInt(1), lockName(database));
                 }
             }
             return null;
         });
     }
 
+    private static String lockName(Database database) {
+        String name = database.tables() + "schema";
+        return name.length() <= MAX_LOCK_NAME ? name : Long.toHexString(lockNumber(database));
+    }
+
     private static long lockNumber(Database database) {
-        return 0x6261_7463_6800_0000L + (database.sql("{p}").hashCode() & 0xFF_FFFFL); // "batch"
+        return 0x6261_7463_6800_0000L + (database.tables().hashCode() & 0xFF_FFFFL); // "batch"
     }
 
     /** A script's statements. None of them has a semicolon, or two hyphens, in a text. */

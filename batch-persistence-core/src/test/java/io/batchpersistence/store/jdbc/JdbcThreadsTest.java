@@ -158,12 +158,19 @@ class JdbcThreadsTest extends JdbcTestBase {
         awaitGone(arrived);
         Thread closing = new Thread(alive::close);
         closing.start();
-        await().until(() -> closing.getState() == Thread.State.TIMED_WAITING
-                && Stream.of(closing.getStackTrace())
-                        .anyMatch(frame -> frame.getClassName().equals(Instance.class.getName())));
+        await().until(JdbcThreadsTest::isLeaving);
         goOn.countDown();
         closing.join();
         assertThat(given).hasValue(1);
+    }
+
+    /** Some store's thread that closes it waits for the instance's own threads. */
+    private static boolean isLeaving() {
+        return Thread.getAllStackTraces().entrySet().stream()
+                .anyMatch(thread -> thread.getKey().getName().equals("batch-persistence-jdbc-closing")
+                        && thread.getKey().getState() == Thread.State.TIMED_WAITING
+                        && Stream.of(thread.getValue())
+                                .anyMatch(frame -> frame.getClassName().equals(Instance.class.getName())));
     }
 
     @ParameterizedTest
