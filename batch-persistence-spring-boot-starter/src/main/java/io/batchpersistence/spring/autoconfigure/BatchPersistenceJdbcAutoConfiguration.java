@@ -89,9 +89,10 @@ public final class BatchPersistenceJdbcAutoConfiguration {
             JdbcStoreOptions options =
                     properties.jdbcStoreOptions(clock.getIfUnique(Clock::systemUTC), transactions::connection);
             DiskStoreOptions onDisk = properties.storeOptions(options.clock());
+            DataSource own = new OwnConnections(transactions.dataSource());
             BatchStore store = properties.jdbc().fallback() == Fallback.NONE
-                    ? withoutFallback(transactions.dataSource(), options, onDisk)
-                    : withFallback(transactions.dataSource(), options, onDisk);
+                    ? withoutFallback(own, options, onDisk)
+                    : withFallback(own, options, onDisk);
             BatchStats stats = store.stats();
             LOG.info(
                     "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}, fallback: {}",

@@ -11,6 +11,7 @@ import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStore;
@@ -71,7 +72,9 @@ import org.springframework.jdbc.BadSqlGrammarException;
 import org.springframework.jdbc.core.JdbcTemplate;
 import org.springframework.jdbc.datasource.AbstractDataSource;
 import org.springframework.jdbc.datasource.DataSourceTransactionManager;
+import org.springframework.jdbc.datasource.LazyConnectionDataSourceProxy;
 import org.springframework.jdbc.datasource.TransactionAwareDataSourceProxy;
+import org.springframework.jdbc.datasource.lookup.AbstractRoutingDataSource;
 import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.transaction.PlatformTransactionManager;
 import org.springframework.transaction.TransactionDefinition;
@@ -914,6 +917,70 @@ class JdbcStoreTest {
             assertThat(sender.sent).containsExactly("3");
             assertThat(persistence(context).stats().batches()).isLessThanOrEqualTo(1);
         });
+    }
+
+    // ---------------------------------------------------------- replicas
+
+    private enum Routing {
+        BY_TRANSACTION {
+            @Override
+            DataSource of(DataSource primary, DataSource replica) {
+                AbstractRoutingDataSource routing = new AbstractRoutingDataSource() {
+                    @Override
+                    protected Object determineCurrentLookupKey() {
+                        return TransactionSynchronizationManager.isCurrentTransactionReadOnly();
+                    }
+                };
+                routing.setTargetDataSources(Map.of(false, primary, true, replica));
+                routing.afterPropertiesSet();
+                return routing;
+            }
+        },
+        LAZILY_BY_TRANSACTION {
+            @Override
+            DataSource of(DataSource primary, DataSource replica) {
+                return new LazyConnectionDataSourceProxy(BY_TRANSACTION.of(primary, replica));
+            }
+        },
+        BY_CONNECTION {
+            @Override
+            DataSource of(DataSource primary, DataSource replica) {
+                LazyConnectionDataSourceProxy routing = new LazyConnectionDataSourceProxy(primary);
+                routing.setReadOnlyDataSource(replica);
+                return routing;
+            }
+        };
+
+        abstract DataSource of(DataSource primary, DataSource replica);
+    }
+
+    /** The replica has none of the tables here. */
+    @ParameterizedTest
+    @EnumSource
+    void whatTheStoreDoesWithinATransactionThatOnlyReadsIsDoneOnThePrimary(Routing routing) {
+        bare().withBean("dataSource", DataSource.class, () -> routing.of(database, newDatabase()))
+                .withUserConfiguration(Business.class)
+                .withPropertyValues("batch-persistence.jdbc.join-transaction=true")
+                .run(context -> {
+                    BatchPersistence persistence = persistence(context);
+                    TransactionTemplate reading =
+                            new TransactionTemplate(context.getBean(PlatformTransactionManager.class));
+                    reading.setReadOnly(true);
+                    reading.executeWithoutResult(status -> {
+                        persistence.persistBatch("1", ENTRIES, "loki");
+                        assertThat(persistence.find("1")).isPresent();
+                        assertThat(persistence.list(BatchSelector.all())).hasSize(1);
+                        assertThat(persistence.markBatchFailed("1", "503")).isTrue();
+                        assertThat(persistence.stats().total().pending()).isOne();
+                        assertThat(persistence.stats().problem()).isNull();
+                        assertThat(TransactionSynchronizationManager.isCurrentTransactionReadOnly())
+                                .as("it goes on as before")
+                                .isTrue();
+                        assertThat(TransactionSynchronizationManager.isActualTransactionActive())
+                                .isTrue();
+                    });
+                    assertThat(persistence.find("1")).isPresent();
+                });
     }
 
     @Test
