@@ -37,7 +37,7 @@ final class BatchIndex {
     static final int NONE = -1;
 
     /** Where what types have counted is kept that were without batches for long, see {@link #forgetIdle}. */
-    static final String OTHER = "other";
+    static final String OTHER = IndexedBatchStore.OTHER_TYPES;
 
     static final long NEVER = Long.MAX_VALUE;
 

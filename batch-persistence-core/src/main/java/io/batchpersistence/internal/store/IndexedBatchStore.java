@@ -107,7 +107,10 @@ public abstract class IndexedBatchStore implements BatchStore {
     public static final int MAX_REASON = 4_096;
 
     /** Collector types without batches that are known by name: the last ones that had some. */
-    static final int MAX_IDLE_TYPES = 1_000;
+    public static final int MAX_IDLE_TYPES = 1_000;
+
+    /** Where what the others have counted is kept. */
+    public static final String OTHER_TYPES = "other";
 
     /** Their share of the store's bytes is at most one part in that many, in each journal and snapshot. */
     private static final int IDLE_TYPES_SHARE = 64;

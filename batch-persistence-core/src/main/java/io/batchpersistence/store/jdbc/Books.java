@@ -5,21 +5,23 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.internal.store.Cause;
+import io.batchpersistence.internal.store.IndexedBatchStore;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.atomic.LongAdder;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -60,6 +62,17 @@ final class Books {
     static final String SUMS =
             COLUMNS.stream().map(column -> "SUM(" + column + ") AS " + column).collect(Collectors.joining(", "));
 
+    private static final String UNACCOUNTED =
+            "SUM(accepted - delivered - expired - evicted - discarded - corrupt - pending - in_flight - dead)";
+
+    /** Of the rows of a collector type: that they hold nothing, and are balanced. */
+    static final String HELD_NOTHING = COLUMNS.subList(FIRST_STATE, COLUMNS.size()).stream()
+            .map(column -> "SUM(" + column + ") = 0 AND ")
+            .collect(Collectors.joining("", "", UNACCOUNTED + " = 0"));
+
+    /** The instance whose counters are those of instances that are gone. */
+    static final long NOBODY = 0;
+
     /** The part of the counters of an instance that nearly everything is added to. */
     static final long MAIN = 0;
 
@@ -69,6 +82,23 @@ final class Books {
     private static final String UPDATE =
             "UPDATE {p}counter SET " + ADD + " WHERE collector_type = ? AND instance = ? AND part = ?";
     private static final String UPDATE_WITH_TOKEN = UPDATE.replace("SET ", "SET token = ?, ");
+
+    /** A token is a time in milliseconds, of the database's clock, and so many bits to tell groups of the same millisecond apart. */
+    private static final int TOKEN_BITS = 20;
+
+    private static final long LAST_TOKEN_MILLIS = 1L << 42;
+    private static final String UPDATE_WITH_LAST_USE =
+            UPDATE.replace("SET ", "SET token = GREATEST(token, LEAST(?, {now} * " + (1 << TOKEN_BITS) + ")), ");
+
+    /**
+     * The token after another one. It says when the group was written, too: a row's token is the time of its last use.
+     *
+     * @param previous the last one of this process
+     * @param millis now, on the database's clock
+     */
+    static long token(long previous, long millis) {
+        return Math.max(previous + 1, Math.min(millis, LAST_TOKEN_MILLIS) << TOKEN_BITS);
+    }
 
     private static final String INSERT = "INSERT INTO {p}counter (collector_type, instance, part, token, "
             + String.join(", ", COLUMNS) + ") VALUES (?, ?, ?, 0" + ", ?".repeat(COLUMNS.size()) + ")";
@@ -81,6 +111,9 @@ final class Books {
 
         /** Written to the counters, so that it can be told whether the transaction was committed; 0 for none. */
         long token;
+
+        /** Tokens of rows that were added. */
+        private final Map<String, Long> lastUses = new HashMap<>();
 
         private long[] of(String collectorType) {
             return byType.computeIfAbsent(collectorType, type -> new long[COLUMNS.size()]);
@@ -128,12 +161,17 @@ final class Books {
             counts[at + 2] += bytes;
         }
 
-        /** Counters that were another row's. */
         void add(String collectorType, long[] more) {
             long[] counts = of(collectorType);
             for (int i = 0; i < counts.length; i++) {
                 counts[i] += more[i];
             }
+        }
+
+        /** Counters of another row. */
+        void add(String collectorType, Counter counter) {
+            add(collectorType, counter.counts());
+            lastUses.merge(collectorType, counter.token(), Math::max);
         }
 
         boolean isEmpty() {
@@ -162,16 +200,22 @@ final class Books {
         }
 
         /**
-         * Writes them.
+         * Writes them. If a collector type has no row, the transaction must not be committed.
          *
-         * @return the first collector type without a row; {@code null} if all have one
+         * @return the collector types without a row
          */
-        @Nullable
-        String write(Tx tx, long instance, long part) throws SQLException {
+        List<String> write(Tx tx, long instance, long part) throws SQLException {
+            List<String> missing = new ArrayList<>();
             for (Map.Entry<String, long[]> type : byType.entrySet()) {
                 List<@Nullable Object> values = new ArrayList<>(COLUMNS.size() + 4);
-                if (token != 0) { // else the token of another transaction, about which somebody may want to know, stays
+                // Else the token of another transaction, about which somebody may want to know, stays.
+                String update = UPDATE;
+                if (token != 0) {
+                    update = UPDATE_WITH_TOKEN;
                     values.add(token);
+                } else if (instance == NOBODY) { // whose tokens say nothing but when
+                    update = UPDATE_WITH_LAST_USE;
+                    values.add(lastUses.getOrDefault(type.getKey(), 0L));
                 }
                 for (long count : type.getValue()) {
                     values.add(count);
@@ -179,17 +223,32 @@ final class Books {
                 values.add(Texts.escape(type.getKey()));
                 values.add(instance);
                 values.add(part);
-                if (tx.update(token == 0 ? UPDATE : UPDATE_WITH_TOKEN, values.toArray()) == 0) {
-                    return type.getKey();
+                if (tx.update(update, values.toArray()) == 0) {
+                    missing.add(type.getKey());
                 }
             }
-            return null;
+            return missing;
         }
 
         /** Writes them as rows of their own, which nobody else waits for. */
         void insert(Tx tx, long instance, long part) throws SQLException {
             for (Map.Entry<String, long[]> type : byType.entrySet()) {
                 insertRow(tx, type.getKey(), instance, part, type.getValue());
+            }
+        }
+    }
+
+    /** Makes rows that nothing is counted in, where there are none. */
+    static void insertMissing(Tx tx, Collection<String> collectorTypes, long instance, long part) throws SQLException {
+        List<String> types = collectorTypes.stream().map(Texts::escape).sorted().toList();
+        Set<String> there = Set.copyOf(tx.all(
+                "SELECT collector_type FROM {p}counter WHERE instance = ? AND part = ? AND collector_type IN "
+                        + Tx.in(types),
+                row -> row.getString(1),
+                Tx.values(instance, part, types)));
+        for (String type : types) {
+            if (!there.contains(type)) {
+                insertRow(tx, Texts.unescape(type), instance, part, new long[COLUMNS.size()]);
             }
         }
     }
@@ -212,12 +271,52 @@ final class Books {
         tx.update("DELETE FROM {p}counter WHERE collector_type = ? AND instance = ?", "", -me);
     }
 
-    static long[] counts(ResultSet row) throws SQLException {
+    private static long[] counts(ResultSet row) throws SQLException {
         long[] counts = new long[COLUMNS.size()];
         for (int i = 0; i < counts.length; i++) {
             counts[i] = row.getLong(COLUMNS.get(i));
         }
         return counts;
+    }
+
+    /** A row; the name is as it is there. */
+    @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
+    record Counter(String collectorType, long part, long token, long[] counts) {
+
+        /** Whether nothing is held by it, and everything it has accepted is accounted for. */
+        boolean isIdle() {
+            long gone = 0;
+            for (int i = ACCEPTED + 1; i < FIRST_STATE; i++) {
+                gone += counts[i];
+            }
+            for (int i = FIRST_STATE; i < counts.length; i++) {
+                if (counts[i] != 0) {
+                    return false;
+                }
+            }
+            return counts[ACCEPTED] == gone;
+        }
+    }
+
+    /**
+     * Locks some rows of one instance, but for those that others have locked: nobody waits for them.
+     *
+     * @param which conditions, and perhaps an order
+     */
+    static List<Counter> lock(Tx tx, long instance, String which, @Nullable Object... values) throws SQLException {
+        return tx.all(
+                "SELECT * FROM {p}counter WHERE instance = ? AND " + which + " FOR UPDATE SKIP LOCKED",
+                row -> new Counter(
+                        row.getString("collector_type"), row.getLong("part"), row.getLong("token"), counts(row)),
+                Tx.values(instance, List.of(values)));
+    }
+
+    static void delete(Tx tx, long instance, List<Counter> counters) throws SQLException {
+        List<@Nullable Object[]> keys = new ArrayList<>(counters.size());
+        for (Counter counter : counters) {
+            keys.add(new @Nullable Object[] {instance, counter.collectorType(), counter.part()});
+        }
+        tx.updates("DELETE FROM {p}counter WHERE instance = ? AND collector_type = ? AND part = ?", keys);
     }
 
     // ---- recounting ------------------------------------------------------------------------------
@@ -246,10 +345,8 @@ final class Books {
             sums.append(", SUM(").append(column).append(") AS ").append(column);
             any.append(" OR SUM(").append(column).append(") <> 0");
         }
-        String unaccounted =
-                "SUM(accepted - delivered - expired - evicted - discarded - corrupt - pending - in_flight - dead)";
         return sums + ", SUM(imbalance) AS imbalance FROM (" + counted
-                + ", 0 AS imbalance FROM {p}batch GROUP BY collector_type UNION ALL " + said + ", " + unaccounted
+                + ", 0 AS imbalance FROM {p}batch GROUP BY collector_type UNION ALL " + said + ", " + UNACCOUNTED
                 + " AS imbalance FROM {p}counter GROUP BY collector_type) both_sides GROUP BY collector_type HAVING "
                 + any;
     }
@@ -318,7 +415,9 @@ final class Books {
     private final AtomicLong heldBatches = new AtomicLong();
     private final AtomicLong heldBytes = new AtomicLong();
     /** Failed attempts belong to this process. */
-    private final Map<String, LongAdder> failedAttempts = new ConcurrentHashMap<>();
+    private final Map<String, Long> failedAttempts = new ConcurrentHashMap<>();
+    /** The token of the group of which it is not known yet whether it is committed. */
+    private volatile long unresolved;
 
     private final AtomicBoolean looking = new AtomicBoolean();
     private volatile Known known = new Known(Map.of(), -1, 0);
@@ -328,8 +427,32 @@ final class Books {
     }
 
     void failed(String collectorType) {
-        failedAttempts.computeIfAbsent(collectorType, type -> new LongAdder()).increment();
+        failedAttempts.merge(collectorType, 1L, Long::sum);
         changed();
+    }
+
+    /** From before a group is written until its fate is known; 0 for none. The row with that token must not vanish. */
+    void unresolved(long token) {
+        unresolved = token;
+    }
+
+    long unresolved() {
+        return unresolved;
+    }
+
+    /** How many collector types hold nothing, as of the last look. */
+    int idleTypes() {
+        int idle = 0;
+        for (Map.Entry<String, CollectorStats> each : known.collectors().entrySet()) {
+            CollectorStats stats = each.getValue();
+            if (stats.pending() == 0
+                    && stats.inFlight() == 0
+                    && stats.dead() == 0
+                    && !each.getKey().equals(IndexedBatchStore.OTHER_TYPES)) {
+                idle++;
+            }
+        }
+        return idle;
     }
 
     /** Those of this instance are known at once. */
@@ -425,6 +548,7 @@ final class Books {
     private Map<String, CollectorStats> refresh(Look look) throws SQLException {
         long before = version.get();
         long at = database.tick();
+        Set<String> failed = Set.copyOf(failedAttempts.keySet());
         Map<String, CollectorStats> collectors = look.run(tx -> {
             Map<String, CollectorStats> read = new HashMap<>();
             for (Map.Entry<String, CollectorStats> each : tx.all(STATS, this::stats)) {
@@ -433,6 +557,20 @@ final class Books {
             return read;
         });
         known = new Known(collectors, before, at);
+        boolean forgotten = false;
+        for (String type : failed) {
+            // It had counters before the look.
+            Long count = collectors.containsKey(type) || type.equals(IndexedBatchStore.OTHER_TYPES)
+                    ? null
+                    : failedAttempts.remove(type);
+            if (count != null) {
+                failedAttempts.merge(IndexedBatchStore.OTHER_TYPES, count, Long::sum);
+                forgotten = true;
+            }
+        }
+        if (forgotten) {
+            return refresh(look); // in which they are among the others
+        }
         long batches = 0;
         long bytes = 0;
         for (CollectorStats stats : collectors.values()) {
@@ -448,7 +586,6 @@ final class Books {
     private Map.Entry<String, CollectorStats> stats(ResultSet row) throws SQLException {
         String type = Texts.unescape(row.getString("collector_type"));
         long[] counts = counts(row);
-        LongAdder failed = failedAttempts.get(type);
         return Map.entry(
                 type,
                 new CollectorStats(
@@ -461,7 +598,7 @@ final class Books {
                         counts[column(Cause.EVICTED)],
                         counts[column(Cause.DISCARDED)],
                         counts[column(Cause.CORRUPT)],
-                        failed == null ? 0 : failed.sum(),
+                        failedAttempts.getOrDefault(type, 0L),
                         new BatchVolume(counts[FIRST_STATE + 1], counts[FIRST_STATE + 2]),
                         new BatchVolume(counts[FIRST_STATE + 4], counts[FIRST_STATE + 5]),
                         new BatchVolume(counts[FIRST_STATE + 7], counts[FIRST_STATE + 8]),

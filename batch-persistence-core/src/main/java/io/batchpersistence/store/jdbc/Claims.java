@@ -2,6 +2,7 @@ package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Row.Encoded;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -11,6 +12,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.locks.ReentrantLock;
@@ -247,11 +249,15 @@ final class Claims {
 
     private final Database database;
     private final Instance instance;
+    private final Books books;
     private final Map<End, Line> lines = new ConcurrentHashMap<>();
+    /** From so many lines on it is looked for those that can go. */
+    private volatile int many = 2 * IndexedBatchStore.MAX_IDLE_TYPES;
 
-    Claims(Database database, Instance instance) {
+    Claims(Database database, Instance instance, Books books) {
         this.database = database;
         this.instance = instance;
+        this.books = books;
     }
 
     /**
@@ -265,7 +271,17 @@ final class Claims {
      * @throws BatchPersistenceException if this instance has no number yet
      */
     List<Taken> take(String collectorType, BatchOrder order, long lease, int max) throws SQLException {
+        if (lines.size() > many) {
+            forgetLines();
+        }
         return lines.computeIfAbsent(new End(collectorType, order), Line::new).take(new Wish(lease, max));
+    }
+
+    /** Those of collector types that are forgotten. If somebody still stands in one, he is served: he has it, and so it goes on. */
+    private void forgetLines() {
+        Set<String> known = books.lastKnown().keySet();
+        lines.keySet().removeIf(end -> !known.contains(end.collectorType()));
+        many = 2 * Math.max(IndexedBatchStore.MAX_IDLE_TYPES, lines.size());
     }
 
     /** Nobody gets to see them: no attempt was made. */

@@ -32,7 +32,6 @@ import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
-import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.Condition;
@@ -455,9 +454,9 @@ final class GroupWriter {
     private final AtomicLong waitingBytes = new AtomicLong();
     private final Worker worker;
 
-    // The worker's own. Not from 0, so that another process' tokens are not taken for its own.
+    // The worker's own.
     private boolean inTransaction;
-    private long token = ThreadLocalRandom.current().nextLong() | 1;
+    private long token;
     private @Nullable Long halvesUntil;
     private volatile Writes writes = Writes.NONE;
 
@@ -721,11 +720,21 @@ final class GroupWriter {
     }
 
     private void writeDistinct(List<Op<?>> group) {
+        try {
+            writeUntilResolved(group);
+        } finally {
+            books.unresolved(0);
+        }
+    }
+
+    private void writeUntilResolved(List<Op<?>> group) {
         List<Op<?>> left = group;
         for (int tries = 1; !left.isEmpty(); tries++) {
             long start = System.nanoTime();
             Map<Long, Changes> tried = new HashMap<>(2);
-            long mine = token += 2;
+            token = Books.token(token, database.kept(database.options().clock().instant()));
+            long mine = token;
+            books.unresolved(mine);
             List<Op<?>> ops = left;
             boolean written = false;
             try {

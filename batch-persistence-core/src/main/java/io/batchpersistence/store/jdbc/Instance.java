@@ -5,6 +5,7 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.jdbc.Books.Changes;
+import io.batchpersistence.store.jdbc.Books.Counter;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.security.SecureRandom;
@@ -51,23 +52,20 @@ final class Instance {
         T run(Tx tx, long me, Changes changes) throws SQLException;
     }
 
-    /** There are no counters to change: a new collector type, or this instance is gone. */
+    /** There are no counters to change: of a collector type that is new or was forgotten, or this instance is gone. */
     private static final class NoCounterException extends SQLException {
         private static final long serialVersionUID = 1L;
-        private final transient String collectorType;
+        private final transient List<String> collectorTypes;
 
-        NoCounterException(String collectorType) {
+        NoCounterException(List<String> collectorTypes) {
             super("there are no counters");
-            this.collectorType = collectorType;
+            this.collectorTypes = collectorTypes;
         }
     }
 
     private record Lost(long fence, @Nullable Long seq) {}
 
     private static final Logger log = SingleLine.logger(Instance.class);
-
-    /** Of instances that are gone. */
-    private static final long NOBODY = 0;
 
     private static final int AT_ONCE = 1_000;
     private static final long DAY_MILLIS = TimeUnit.DAYS.toMillis(1);
@@ -87,6 +85,7 @@ final class Instance {
 
     private final Database database;
     private final Books books;
+    private final IdleTypes idleTypes;
     private final long leaseMillis;
 
     private final ReentrantLock taking = new ReentrantLock();
@@ -131,6 +130,7 @@ final class Instance {
     Instance(Database database, Books books) {
         this.database = database;
         this.books = books;
+        this.idleTypes = new IdleTypes(database, books);
         this.leaseMillis = database.options().lease().toMillis();
         this.lease = new Worker(
                 database.threads(), "batch-persistence-jdbc-lease", this::renewNext, e -> failed("A sign of life", e));
@@ -218,7 +218,7 @@ final class Instance {
                 return result;
             } catch (SQLException e) {
                 if (Dialect.isGuard(e)) {
-                    throw new NoCounterException(collectorType);
+                    throw new NoCounterException(List.of(collectorType));
                 }
                 throw e;
             }
@@ -231,8 +231,8 @@ final class Instance {
                 me -> database.write(tx -> {
                     Changes changes = new Changes();
                     T result = work.run(tx, me, changes);
-                    String missing = changes.write(tx, me, part);
-                    if (missing != null) {
+                    List<String> missing = changes.write(tx, me, part);
+                    if (!missing.isEmpty()) {
                         throw new NoCounterException(missing);
                     }
                     tx.afterCommit(() -> books.committed(changes));
@@ -255,7 +255,7 @@ final class Instance {
                     throw e;
                 }
                 try {
-                    makeCounter(me, part, e.collectorType);
+                    makeCounters(me, part, e.collectorTypes);
                 } catch (CommitUnknownException unknown) {
                     log.debug("Whether there are counters now is seen at the next try", unknown);
                 }
@@ -263,22 +263,17 @@ final class Instance {
         }
     }
 
-    /** In a transaction of its own, so that a row that is missing later means that this instance is gone. */
-    private void makeCounter(long me, long part, String collectorType) throws SQLException {
+    /**
+     * In a transaction of its own, which looks whether this instance is gone: rows can be missing for other reasons, too, see
+     * {@link IdleTypes}.
+     */
+    private void makeCounters(long me, long part, List<String> collectorTypes) throws SQLException {
         Boolean made = database.write(tx -> {
             if (tx.one("SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL FOR UPDATE", Reader.LONG, me)
                     == null) {
                 return false;
             }
-            if (tx.one(
-                            "SELECT part FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ?",
-                            Reader.LONG,
-                            Texts.escape(collectorType),
-                            me,
-                            part)
-                    == null) {
-                Books.insertRow(tx, collectorType, me, part, new long[Books.COLUMNS.size()]);
-            }
+            Books.insertMissing(tx, collectorTypes, me, part);
             return true;
         });
         if (!made) {
@@ -478,6 +473,7 @@ final class Instance {
         giveBackOfGone();
         database.write(tx -> tx.update("DELETE FROM {p}instance WHERE gone_at < {now} - ?", DAY_MILLIS));
         books.refreshIfOld();
+        idleTypes.forget(number, () -> leaving);
         recountIfDue();
     }
 
@@ -496,6 +492,7 @@ final class Instance {
                 tx.update("INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane"
                         + " WHERE collector_type = ''");
                 tx.update("UPDATE {p}lane SET paused = paused WHERE collector_type = ''");
+                tx.update("DELETE FROM {p}lane WHERE collector_type = ''");
                 tx.update(
                         "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) SELECT"
                                 + " collector_type, since, next_probe_at, probes, last_failure FROM {p}outage WHERE collector_type = ''");
@@ -577,7 +574,7 @@ final class Instance {
                 "SELECT DISTINCT c.instance FROM {p}counter c LEFT JOIN {p}instance i ON i.id = c.instance"
                         + " WHERE c.instance <> ? AND (i.id IS NULL OR i.gone_at IS NOT NULL)",
                 Reader.LONG,
-                NOBODY));
+                Books.NOBODY));
         for (Long gone : late) {
             foldRestOf(gone, () -> leaving);
         }
@@ -617,9 +614,6 @@ final class Instance {
         }
     }
 
-    @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
-    private record Counter(String collectorType, long part, long[] counts) {}
-
     /** Without these an instance writes nothing any more. Those of business transactions are left for later: they may be many. */
     private static void foldMain(Tx tx, Changes changes, long instance) throws SQLException {
         fold(tx, changes, "part <= 0", instance, Integer.MAX_VALUE);
@@ -632,18 +626,11 @@ final class Instance {
      * @return how many
      */
     private static int fold(Tx tx, Changes changes, String which, long instance, int max) throws SQLException {
-        List<Counter> counters = tx.all(
-                "SELECT * FROM {p}counter WHERE instance = ? AND " + which
-                        + " ORDER BY part, collector_type LIMIT ? FOR UPDATE SKIP LOCKED",
-                row -> new Counter(row.getString("collector_type"), row.getLong("part"), Books.counts(row)),
-                instance,
-                max);
-        List<@Nullable Object[]> keys = new ArrayList<>(counters.size());
+        List<Counter> counters = Books.lock(tx, instance, which + " ORDER BY part, collector_type LIMIT ?", max);
         for (Counter counter : counters) {
-            changes.add(Texts.unescape(counter.collectorType()), counter.counts());
-            keys.add(new @Nullable Object[] {instance, counter.collectorType(), counter.part()});
+            changes.add(Texts.unescape(counter.collectorType()), counter);
         }
-        tx.updates("DELETE FROM {p}counter WHERE instance = ? AND collector_type = ? AND part = ?", keys);
+        Books.delete(tx, instance, counters);
         return counters.size();
     }
 
@@ -663,7 +650,7 @@ final class Instance {
     /** Who has batches in flight: a look into the index for each of them, however many batches that are. */
     private List<Long> owners() throws SQLException {
         List<Long> owners = new ArrayList<>();
-        for (Long next = ownerAfter(NOBODY); next != null; next = ownerAfter(next)) {
+        for (Long next = ownerAfter(Books.NOBODY); next != null; next = ownerAfter(next)) {
             owners.add(next);
         }
         return owners;
@@ -715,8 +702,8 @@ final class Instance {
                 return database.write(tx -> {
                     Changes changes = new Changes();
                     int result = work.run(tx, changes);
-                    String missing = changes.write(tx, NOBODY, Books.MAIN);
-                    if (missing != null) {
+                    List<String> missing = changes.write(tx, Books.NOBODY, Books.MAIN);
+                    if (!missing.isEmpty()) {
                         throw new NoCounterException(missing);
                     }
                     tx.afterCommit(books::changed);
@@ -728,7 +715,7 @@ final class Instance {
                 }
                 try {
                     database.write(tx -> {
-                        Books.insertRow(tx, e.collectorType, NOBODY, Books.MAIN, new long[Books.COLUMNS.size()]);
+                        Books.insertMissing(tx, e.collectorTypes, Books.NOBODY, Books.MAIN);
                         return null;
                     });
                 } catch (SQLException duplicate) {

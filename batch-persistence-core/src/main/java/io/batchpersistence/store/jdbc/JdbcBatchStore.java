@@ -117,7 +117,7 @@ public final class JdbcBatchStore implements BatchStore {
         this.books = new Books(database);
         this.instance = new Instance(database, books);
         this.writer = new GroupWriter(database, instance, books);
-        this.claims = new Claims(database, instance);
+        this.claims = new Claims(database, instance, books);
         this.instance.ifMissing(this::report);
         this.outages = new Outages(database, instance, this::requireOpen);
     }
@@ -962,7 +962,11 @@ public final class JdbcBatchStore implements BatchStore {
             if (now == wanted) {
                 return false;
             }
-            tx.update("UPDATE {p}lane SET paused = ? WHERE collector_type = ?", wanted, type);
+            if (paused) {
+                tx.update("UPDATE {p}lane SET paused = 1 WHERE collector_type = ?", type);
+            } else {
+                tx.update("DELETE FROM {p}lane WHERE collector_type = ?", type);
+            }
             return true;
         });
     }
