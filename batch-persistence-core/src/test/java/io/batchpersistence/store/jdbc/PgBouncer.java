@@ -4,10 +4,14 @@ import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assertions.fail;
 import static org.junit.jupiter.api.Assumptions.abort;
 
+import java.io.DataInputStream;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.Socket;
 import java.net.URI;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -24,12 +28,21 @@ final class PgBouncer implements AutoCloseable {
     /** Fewer than clients have, so that clients share them. */
     private static final int SERVER_CONNECTIONS = 4;
 
-    private final Process process;
-    private final String url;
+    /** Of PostgreSQL, version 3.0. */
+    private static final int PROTOCOL = 3 << 16;
 
-    private PgBouncer(Process process, String url) {
-        this.process = process;
+    private static final String ADMINISTRATOR = "administrator";
+
+    private final List<String> command;
+    private final int port;
+    private final String url;
+    private Process process;
+
+    private PgBouncer(List<String> command, int port, String url) throws IOException {
+        this.command = command;
+        this.port = port;
         this.url = url;
+        this.process = run();
     }
 
     /**
@@ -39,7 +52,16 @@ final class PgBouncer implements AutoCloseable {
      * @param directory an empty one
      */
     static PgBouncer start(String mode, Path directory) throws IOException {
-        URI server = URI.create(TestServers.url(TestDatabase.Kind.POSTGRESQL).substring("jdbc:".length()));
+        return start(mode, directory, TestServers.url(TestDatabase.Kind.POSTGRESQL));
+    }
+
+    /**
+     * The same, for another user or database of that server.
+     *
+     * @param to the server's URL; all clients are its user
+     */
+    static PgBouncer start(String mode, Path directory, String to) throws IOException {
+        URI server = URI.create(to.substring("jdbc:".length()));
         String program = program();
         int port;
         try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
@@ -57,6 +79,7 @@ final class PgBouncer implements AutoCloseable {
                         "listen_port = " + port,
                         "unix_socket_dir =",
                         "auth_type = any",
+                        "admin_users = " + ADMINISTRATOR,
                         "pool_mode = " + mode,
                         "default_pool_size = " + (mode.equals("session") ? 60 : SERVER_CONNECTIONS),
                         "max_client_conn = 200",
@@ -68,19 +91,77 @@ final class PgBouncer implements AutoCloseable {
             command.addAll(List.of("runuser", "-u", "nobody", "--"));
         }
         command.addAll(List.of(program, settings.toString()));
-        Process process = new ProcessBuilder(command)
+        PgBouncer bouncer = new PgBouncer(
+                command, port, "jdbc:postgresql://127.0.0.1:" + port + server.getPath() + "?" + server.getQuery());
+        bouncer.awaitAnswer();
+        return bouncer;
+    }
+
+    private Process run() throws IOException {
+        return new ProcessBuilder(command)
                 .redirectErrorStream(true)
                 .redirectOutput(ProcessBuilder.Redirect.DISCARD)
                 .start();
-        PgBouncer bouncer = new PgBouncer(
-                process, "jdbc:postgresql://127.0.0.1:" + port + server.getPath() + "?" + server.getQuery());
+    }
+
+    private void awaitAnswer() {
         await().atMost(Duration.ofMinutes(1))
                 .ignoreExceptionsInstanceOf(SQLException.class)
                 .until(() -> {
-                    DriverManager.getConnection(bouncer.url).close();
+                    DriverManager.getConnection(url).close();
                     return true;
                 });
-        return bouncer;
+    }
+
+    /** As its console calls the only one that clients use. */
+    String database() {
+        return URI.create(url.substring("jdbc:".length())).getPath().substring(1);
+    }
+
+    /** Ends it, with all connections, and starts it again in the same place. */
+    void restart() throws IOException {
+        close();
+        process = run();
+        awaitAnswer();
+    }
+
+    /**
+     * Tells its console something. PostgreSQL's driver can't: it sets parameters that the console does not know.
+     *
+     * @param command as {@code PAUSE}
+     */
+    void console(String command) throws IOException {
+        try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
+            socket.setSoTimeout(20_000);
+            DataInputStream in = new DataInputStream(socket.getInputStream());
+            byte[] who = ("user\0" + ADMINISTRATOR + "\0database\0pgbouncer\0\0").getBytes(StandardCharsets.US_ASCII);
+            byte[] query = (command + "\0").getBytes(StandardCharsets.US_ASCII);
+            // Each message in one piece: it does not wait for the rest of the first one.
+            socket.getOutputStream()
+                    .write(ByteBuffer.allocate(8 + who.length)
+                            .putInt(8 + who.length)
+                            .putInt(PROTOCOL)
+                            .put(who)
+                            .array());
+            awaitReady(in);
+            socket.getOutputStream()
+                    .write(ByteBuffer.allocate(5 + query.length)
+                            .put((byte) 'Q')
+                            .putInt(4 + query.length)
+                            .put(query)
+                            .array());
+            awaitReady(in);
+        }
+    }
+
+    private static void awaitReady(DataInputStream in) throws IOException {
+        for (int type = in.readByte(); type != 'Z'; type = in.readByte()) {
+            byte[] content = in.readNBytes(in.readInt() - 4);
+            if (type == 'E') {
+                throw new IOException(new String(content, StandardCharsets.UTF_8).replace('\0', ' '));
+            }
+        }
+        in.readNBytes(in.readInt() - 4);
     }
 
     private static String credentials(URI server) {

@@ -27,8 +27,17 @@ final class RecommendedPool {
      * @param url has parameters already
      */
     static HikariDataSource open(String url) {
+        return pool(url + "&" + (url.startsWith("jdbc:postgresql:") ? postgresql() + postgresqlIdle() : mariadb()));
+    }
+
+    /** The same for PostgreSQL behind a pooler: the server's limit for idle transactions does not get through it. */
+    static HikariDataSource openPooled(String url) {
+        return pool(url + "&" + postgresql());
+    }
+
+    private static HikariDataSource pool(String url) {
         HikariConfig config = new HikariConfig();
-        config.setJdbcUrl(url + "&" + (url.startsWith("jdbc:postgresql:") ? postgresql() : mariadb()));
+        config.setJdbcUrl(url);
         config.setConnectionTimeout(CONNECTION_TIMEOUT.toMillis());
         config.setValidationTimeout(CONNECTION_TIMEOUT.toMillis() / 2);
         config.setMaximumPoolSize(8);
@@ -36,9 +45,11 @@ final class RecommendedPool {
     }
 
     private static String postgresql() {
-        return "connectTimeout=" + CONNECT_TIMEOUT.toSeconds()
-                + "&socketTimeout=" + SOCKET_TIMEOUT.toSeconds()
-                + "&options=-c%20idle_in_transaction_session_timeout=" + IDLE_TRANSACTION_TIMEOUT.toMillis();
+        return "connectTimeout=" + CONNECT_TIMEOUT.toSeconds() + "&socketTimeout=" + SOCKET_TIMEOUT.toSeconds();
+    }
+
+    private static String postgresqlIdle() {
+        return "&options=-c%20idle_in_transaction_session_timeout=" + IDLE_TRANSACTION_TIMEOUT.toMillis();
     }
 
     private static String mariadb() {
