@@ -83,6 +83,7 @@ final class PgBouncer implements AutoCloseable {
                         "pool_mode = " + mode,
                         "default_pool_size = " + (mode.equals("session") ? 60 : SERVER_CONNECTIONS),
                         "max_client_conn = 200",
+                        "server_login_retry = 1",
                         "ignore_startup_parameters = extra_float_digits",
                         ""));
         List<String> command = new ArrayList<>();
