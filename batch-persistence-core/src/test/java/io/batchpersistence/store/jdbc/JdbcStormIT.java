@@ -109,8 +109,8 @@ class JdbcStormIT {
     /** Who asks how the store is waits for one attempt. */
     private static final Duration LONGEST_LOOK = ATTEMPT.plus(SLACK);
 
-    /** After the end, what is in flight times out, failures are tried again, leases end, and everything is sent. */
-    private static final Duration UNTIL_DRAINED = Duration.ofMinutes(2);
+    /** After the end, what is in flight times out, failures are tried again, leases end, and everything is sent, past outages. */
+    private static final Duration UNTIL_DRAINED = Duration.ofMinutes(5);
 
     // ---- an instance of an application -----------------------------------------------------------
 
