@@ -290,6 +290,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private void start() {
         store.onCorruption(announcer::corrupted);
+        store.useSettings(type -> lane(type).settings());
         try {
             takeOver();
         } catch (BatchPersistenceException e) {

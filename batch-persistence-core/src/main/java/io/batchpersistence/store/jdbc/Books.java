@@ -87,8 +87,10 @@ final class Books {
     private static final int TOKEN_BITS = 20;
 
     private static final long LAST_TOKEN_MILLIS = 1L << 42;
-    private static final String UPDATE_WITH_LAST_USE =
-            UPDATE.replace("SET ", "SET token = GREATEST(token, LEAST(?, {now} * " + (1 << TOKEN_BITS) + ")), ");
+    private static final String UPDATE_WITH_LAST_USE = UPDATE.replace(
+            "SET ",
+            "SET token = GREATEST(token, LEAST(?, LEAST({now}, " + LAST_TOKEN_MILLIS + ") * " + (1 << TOKEN_BITS)
+                    + ")), ");
 
     /**
      * The token after another one. It says when the group was written, too: a row's token is the time of its last use.

@@ -238,7 +238,7 @@ final class Claims {
                 throws SQLException {
             return tx.all(
                     "WITH due AS (SELECT seq AS due_seq, due_at AS was_due" + select
-                            + "), claimed AS (UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = {now} + ? FROM due"
+                            + "), claimed AS (UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = {time} + ? FROM due"
                             + " WHERE seq = due_seq RETURNING was_due, " + Row.WITH_PAYLOAD + "), " + COUNTED
                             + " SELECT claimed.*, 1 / (SELECT COUNT(*) FROM counted) AS guard,"
                             + " set_config('synchronous_commit', 'off', true) FROM claimed",
@@ -292,7 +292,7 @@ final class Claims {
     private static List<Taken> inTwoStatements(Tx tx, String select, List<?> values, long me, long fence, long lease)
             throws SQLException {
         List<Taken> taken = tx.all(
-                "SELECT {now} + ? AS lease_until, " + Row.WITH_PAYLOAD + select,
+                "SELECT {time} + ? AS lease_until, " + Row.WITH_PAYLOAD + select,
                 row -> {
                     Row before = Row.of(row);
                     return new Taken(

@@ -10,6 +10,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.time.Clock;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.HashSet;
 import java.util.Map;
@@ -95,6 +96,7 @@ final class Database {
 
     private final DataSource dataSource;
     private final JdbcStoreOptions options;
+    private final DatabaseClock clock;
     private final Seams seams;
     private final int timeoutSeconds;
 
@@ -138,6 +140,7 @@ final class Database {
         this.dataSource = dataSource;
         this.options = options;
         this.seams = seams;
+        this.clock = new DatabaseClock(options.lease().toNanos());
         this.timeoutSeconds =
                 (int) Math.max(1, options.queryTimeout().plusMillis(999).toSeconds());
     }
@@ -760,6 +763,11 @@ final class Database {
         return within(millis(to) - millis(from));
     }
 
+    /** As milliseconds; those that are as good as endless as the longest that can be added to any time. */
+    static long millis(Duration duration) {
+        return duration.toSeconds() >= FARTHEST / 1_000 ? FARTHEST : within(duration.toMillis());
+    }
+
     private static long millis(Instant time) {
         if (time.getEpochSecond() >= FARTHEST / 1_000) {
             return FARTHEST;
@@ -797,16 +805,55 @@ final class Database {
     }
 
     /**
-     * Compares the clocks. A small difference counts as none, and one that is known goes on counting while it is about the same:
-     * else the time at which a batch was persisted would be another one at each look.
+     * Reads the database's clock and compares it with the callers'. A small difference counts as none, and one that is known goes on
+     * counting while it is about the same: else the time at which a batch was persisted would be another one at each look.
      */
-    void compareClocks() throws SQLException {
-        Clock clock = options.clock();
-        long before = clock.millis();
-        Long now = read(tx -> tx.one("SELECT {now}", Reader.LONG));
-        long measured = now == null ? 0 : now - before - (clock.millis() - before) / 2;
-        if (Math.abs(measured - ahead) > TOLERATED_MILLIS) {
-            ahead = Math.abs(measured) > TOLERATED_MILLIS ? measured : 0;
+    void readClock() throws SQLException {
+        read(tx -> {
+            readClock(tx);
+            return null;
+        });
+    }
+
+    private void readClock(Tx tx) throws SQLException {
+        Clock callers = options.clock();
+        long tickBefore = tick();
+        long before = callers.millis();
+        Long now = tx.one("SELECT {now}", Reader.LONG);
+        if (now != null && clock.read(tickBefore, now, tick(), before)) {
+            long measured = now - before - (callers.millis() - before) / 2;
+            if (Math.abs(measured - ahead) > TOLERATED_MILLIS) {
+                ahead = Math.abs(measured) > TOLERATED_MILLIS ? measured : 0;
+            }
         }
+    }
+
+    /** The same, to compare with what others have written. */
+    long time() throws SQLException {
+        if (clock.isDoubtful(tick(), options.clock().millis())) {
+            readClock();
+        }
+        return clock.now(tick());
+    }
+
+    /** Whether the database's clock shows what the callers' does, about. */
+    boolean agreesWithCallers() {
+        return ahead == 0;
+    }
+
+    /**
+     * The time to write: the database's clock as this instance has followed it. It is read again, in the same transaction, if this
+     * machine has been suspended since, or its clock was set.
+     */
+    long time(Tx tx) throws SQLException {
+        if (clock.isDoubtful(tick(), options.clock().millis())) {
+            readClock(tx);
+        }
+        return clock.now(tick());
+    }
+
+    /** The database's clock, as far as this instance has followed it. */
+    DatabaseClock clock() {
+        return clock;
     }
 }

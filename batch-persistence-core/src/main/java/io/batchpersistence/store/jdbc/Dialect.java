@@ -159,6 +159,11 @@ enum Dialect {
         return now;
     }
 
+    /** A value that is a number, where nothing else says so. */
+    String number() {
+        return this == H2 ? "CAST(? AS BIGINT)" : "?";
+    }
+
     /** How to end an insert of batches so that what is held already is left out; it fails if that is empty. */
     String insertEnd() {
         return "";

@@ -8,6 +8,7 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DeferredLog;
@@ -741,6 +742,12 @@ public final class FallbackBatchStore implements BatchStore {
     public void correctAges(Instant now) {
         requireOpen();
         inEach(store -> store.correctAges(now));
+    }
+
+    @Override
+    public void useSettings(Function<String, CollectorSettings> settings) {
+        primary.useSettings(settings);
+        spare.useSettings(settings);
     }
 
     @Override

@@ -7,6 +7,7 @@ import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchStore.FailureDecision;
 import io.batchpersistence.BatchStore.Settled;
 import io.batchpersistence.BatchStore.Verdict;
+import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.NewBatch;
@@ -64,9 +65,23 @@ final class GroupWriter {
 
     private static final String INSERT =
             "INSERT INTO {p}batch (batch_id, collector_type, entry_count, bytes, format, compression, raw_length,"
-                    + " payload_crc, header, payload, created_at, since, due_at, state, owner, fence, retry_count,"
+                    + " payload_crc, header, payload, batch_ttl, dead_letter_ttl, created_at, since, due_at, state, owner, fence, retry_count,"
                     + " earlier_failures, last_attempt, reason) VALUES ";
-    private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
+    private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
+
+    /**
+     * How long a batch is held at least, in milliseconds, as the application that persisted it was configured then.
+     *
+     * @param batchTtl while it is pending
+     * @param deadLetterTtl as a dead letter
+     */
+    record Promise(long batchTtl, long deadLetterTtl) {
+        static final Promise NONE = new Promise(0, 0);
+
+        static Promise of(CollectorSettings settings) {
+            return new Promise(Database.millis(settings.batchTtl()), Database.millis(settings.deadLetterTtl()));
+        }
+    }
 
     private static final String IN_DOUBT =
             "the connection was lost while the transaction committed, and what became of it could not be found out";
@@ -124,11 +139,13 @@ final class GroupWriter {
     abstract static class Insert extends Op<@Nullable Void> {
         final String collectorType;
         final Row.Encoded encoded;
+        final Promise promise;
 
-        Insert(String id, String collectorType, Row.Encoded encoded) {
+        Insert(String id, String collectorType, Row.Encoded encoded, Promise promise) {
             super(id);
             this.collectorType = collectorType;
             this.encoded = encoded;
+            this.promise = promise;
         }
 
         @Override
@@ -157,7 +174,7 @@ final class GroupWriter {
 
     /** A new one, in flight. */
     static final class Append extends Insert {
-        private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, 1, ?, ?, 0, '', NULL, NULL)";
+        private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, 1, ?, ?, 0, '', NULL, NULL)";
 
         private final NewBatch batch;
         /** As of the last try. */
@@ -165,8 +182,8 @@ final class GroupWriter {
 
         private long fence;
 
-        Append(NewBatch batch, Row.Encoded encoded) {
-            super(batch.id(), batch.collectorType(), encoded);
+        Append(NewBatch batch, Row.Encoded encoded, Promise promise) {
+            super(batch.id(), batch.collectorType(), encoded, promise);
             this.batch = batch;
         }
 
@@ -200,13 +217,13 @@ final class GroupWriter {
 
     /** A new one that nobody sends before recovery does. */
     static final class Unsent extends Insert {
-        private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, 0, NULL, 0, 0, '', NULL, NULL)";
+        private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, 0, NULL, 0, 0, '', NULL, NULL)";
 
         private final NewBatch batch;
         private final @Nullable Instant due;
 
-        Unsent(NewBatch batch, @Nullable Instant due, Row.Encoded encoded) {
-            super(batch.id(), batch.collectorType(), encoded);
+        Unsent(NewBatch batch, @Nullable Instant due, Row.Encoded encoded, Promise promise) {
+            super(batch.id(), batch.collectorType(), encoded, promise);
             this.batch = batch;
             this.due = due;
         }
@@ -232,12 +249,12 @@ final class GroupWriter {
 
     /** One that was held elsewhere, as it was there: pending or dead. */
     static final class Adopt extends Insert {
-        private static final String ROW = BYTES + "{now} + ?, {now} + ?, {now} + ?, ?, NULL, 0, ?, ?, ?, ";
+        private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, ?, NULL, 0, ?, ?, ?, ";
 
         private final Kept kept;
 
-        Adopt(Kept kept, Row.Encoded encoded) {
-            super(kept.batch().id(), kept.batch().collectorType(), encoded);
+        Adopt(Kept kept, Row.Encoded encoded, Promise promise) {
+            super(kept.batch().id(), kept.batch().collectorType(), encoded, promise);
             this.kept = kept;
         }
 
@@ -335,11 +352,11 @@ final class GroupWriter {
     }
 
     static final class Failed extends Mark {
-        private static final String PEND = "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {now} + ?,"
-                + " last_attempt = {now} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
+        private static final String PEND = "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} + ?,"
+                + " last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
         private static final String BURY =
-                "UPDATE {p}batch SET state = 2, owner = NULL, due_at = NULL, since = {now} + ?,"
-                        + " last_attempt = {now} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
+                "UPDATE {p}batch SET state = 2, owner = NULL, due_at = NULL, since = {time} + ?,"
+                        + " last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
 
         private final long fence;
         private final String reason;
@@ -396,7 +413,7 @@ final class GroupWriter {
 
     static final class Released extends Mark {
         private static final String RELEASE =
-                "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {now} + ? WHERE seq = ?";
+                "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} + ? WHERE seq = ?";
 
         private final Function<String, Optional<Instant>> due;
         private boolean answered;
@@ -989,6 +1006,8 @@ final class GroupWriter {
             values.add(encoded.crc());
             values.add(encoded.header());
             values.add(encoded.payload());
+            values.add(insert.promise.batchTtl());
+            values.add(insert.promise.deadLetterTtl());
             insert.addValues(values, me, fence, database);
             changes.accepted(insert.collectorType);
             changes.entered(insert.collectorType, insert.state(), encoded.entryCount(), encoded.bytes());
@@ -1024,6 +1043,8 @@ final class GroupWriter {
                 0,
                 new byte[0],
                 payload,
+                0,
+                0,
                 me);
         tx.update("UPDATE {p}batch SET due_at = {now} WHERE batch_id = ?", id);
         tx.update("DELETE FROM {p}batch WHERE batch_id = ?", id);

@@ -3,6 +3,7 @@ package io.batchpersistence.store.jdbc;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
+import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.SingleLine;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Books.Counter;
@@ -21,6 +22,8 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
@@ -69,6 +72,7 @@ final class Instance {
 
     private static final int AT_ONCE = 1_000;
     private static final long DAY_MILLIS = TimeUnit.DAYS.toMillis(1);
+    private static final long LONGEST_PROBE_WAIT_MILLIS = TimeUnit.HOURS.toMillis(1);
     private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
     private static final int MOST_NUMBERS = 8;
     private static final long RECOUNT_NANOS = TimeUnit.HOURS.toNanos(1);
@@ -127,10 +131,21 @@ final class Instance {
     /** The rest. */
     private final Worker upkeep;
 
-    Instance(Database database, Books books) {
+    private final TimeCorrections corrections;
+    private final LongSupplier longestLease;
+    private volatile Function<String, CollectorSettings> settings = type -> CollectorSettings.DEFAULT;
+
+    /**
+     * Makes it.
+     *
+     * @param longestLease the longest time in flight that anything was given, milliseconds
+     */
+    Instance(Database database, Books books, TimeCorrections corrections, LongSupplier longestLease) {
         this.database = database;
         this.books = books;
         this.idleTypes = new IdleTypes(database, books);
+        this.corrections = corrections;
+        this.longestLease = longestLease;
         this.leaseMillis = database.options().lease().toMillis();
         this.lease = new Worker(
                 database.threads(), "batch-persistence-jdbc-lease", this::renewNext, e -> failed("A sign of life", e));
@@ -145,6 +160,11 @@ final class Instance {
     @Nullable
     Instant lastUsed() {
         return lastUsed;
+    }
+
+    /** By which settings batches wait. */
+    void useSettings(Function<String, CollectorSettings> settings) {
+        this.settings = settings;
     }
 
     /** A fence that this process has never used. */
@@ -291,17 +311,47 @@ final class Instance {
         try {
             database.meet();
             Schema.prepare(database);
-            database.compareClocks();
+            database.readClock();
             database.readLimits();
-            lastUsed = database.shownOrNull(database.read(
-                    tx -> tx.one("SELECT seen_at FROM {p}instance ORDER BY seen_at DESC LIMIT 1", Reader.LONG)));
+            lookAtThoseBefore();
             takeNewNumber(0);
+            warnOfOtherApplications();
             renewed = true;
             countAlive();
             books.refreshIfOld(); // before anybody asks whether there is room
             database.ready();
         } catch (SQLException e) {
             database.problem(Dialect.message(e));
+        }
+    }
+
+    private void lookAtThoseBefore() throws SQLException {
+        Long seen = database.read(
+                tx -> tx.one("SELECT seen_at FROM {p}instance ORDER BY seen_at DESC LIMIT 1", Reader.LONG));
+        lastUsed = database.shownOrNull(seen);
+        if (seen != null) {
+            database.clock().beginsAt(seen);
+        }
+    }
+
+    /** Two applications with one prefix send, retry and expire each other's batches, and share their limits. */
+    private void warnOfOtherApplications() throws SQLException {
+        String mine = database.options().application();
+        if (mine.isEmpty()) {
+            return;
+        }
+        List<String> others = database.read(tx -> tx.all(
+                "SELECT DISTINCT application FROM {p}instance WHERE gone_at IS NULL AND lease_until >= {now}"
+                        + " AND application <> '' AND application <> ? ORDER BY application LIMIT 10",
+                row -> Texts.unescape(row.getString(1)),
+                Texts.escape(mine)));
+        if (!others.isEmpty()) {
+            log.warn(
+                    "Other applications keep their batches in the same tables {}…: {}. Each sends, retries and counts the others'"
+                            + " batches, and they share their limits. If that is not intended, give each application a table prefix or"
+                            + " a schema of its own",
+                    database.sql("{p}"),
+                    String.join(", ", others));
         }
     }
 
@@ -316,9 +366,12 @@ final class Instance {
             }
             long taken = NUMBERS.nextLong() >>> UNUSED_BITS;
             database.write(tx -> tx.update(
-                    "INSERT INTO {p}instance (id, name, seen_at, lease_until) VALUES (?, ?, {now}, {now} + ?)",
+                    "INSERT INTO {p}instance (id, name, application, lease_millis, seen_at, lease_until)"
+                            + " VALUES (?, ?, ?, ?, {time}, {time} + ?)",
                     taken,
                     Texts.escape(database.options().instanceName()),
+                    Texts.escape(database.options().application()),
+                    leaseMillis,
                     leaseMillis));
             number = taken;
             lastBeat = database.tick();
@@ -438,15 +491,15 @@ final class Instance {
             // them.
             sweepsFrom = tick + TimeUnit.MILLISECONDS.toNanos(leaseMillis);
         }
+        database.readClock(); // also while nothing can be written
         int found = database.write(tx -> tx.update(
-                "UPDATE {p}instance SET seen_at = {now}, lease_until = {now} + ? WHERE id = ? AND gone_at IS NULL",
+                "UPDATE {p}instance SET seen_at = {time}, lease_until = {time} + ? WHERE id = ? AND gone_at IS NULL",
                 leaseMillis,
                 me));
         if (found == 0) {
             takeNewNumber(me);
         }
         lastBeat = tick;
-        database.compareClocks();
         countAlive();
     }
 
@@ -465,9 +518,11 @@ final class Instance {
         database.lookForPooler();
         tryWriting();
         database.readLimits();
+        correctTimes();
         giveBackLostClaims();
         foldParts();
-        if (database.tick() >= sweepsFrom) {
+        if (database.tick() >= sweepsFrom
+                && !database.clock().steppedAheadWithin(TimeUnit.MILLISECONDS.toNanos(leaseMillis), database.tick())) {
             sweep();
         }
         giveBackOfGone();
@@ -475,6 +530,26 @@ final class Instance {
         books.refreshIfOld();
         idleTypes.forget(number, () -> leaving);
         recountIfDue();
+    }
+
+    /** If the database's clock was set back, what was written before lies in the future. */
+    private void correctTimes() throws SQLException {
+        Long from = database.clock().setBackFrom();
+        if (from == null) {
+            return;
+        }
+        log.warn("The database's clock was set back: batches that would wait for it to catch up are due now");
+        if (corrections.afterSetBack(from, number, this::longestWait, longestLease.getAsLong())) {
+            database.clock().corrected(from);
+        }
+    }
+
+    /** Longer than a failure, a collector's wish or a probe can put a batch off. */
+    private long longestWait(String collectorType) {
+        CollectorSettings known = settings.apply(collectorType);
+        return Math.max(
+                Database.millis(known.retry().max()),
+                Math.max(Database.millis(known.maxRetryAfter()), LONGEST_PROBE_WAIT_MILLIS));
     }
 
     /**
@@ -588,22 +663,26 @@ final class Instance {
     }
 
     private void sweep() throws SQLException {
+        // What the clock skipped since it was last read ends no lease: the others have had no time to renew theirs.
+        long followed = database.time();
         List<Long> silent = database.read(tx -> tx.all(
-                "SELECT id FROM {p}instance WHERE gone_at IS NULL AND lease_until < {now} AND id <> ?",
+                "SELECT id FROM {p}instance WHERE gone_at IS NULL AND lease_until < {now} AND lease_until < ? AND id <> ?",
                 Reader.LONG,
+                followed,
                 number));
         for (Long id : silent) {
             asNobody((tx, changes) -> {
                 // If he was frozen in the middle of a sign of life, he has the row locked: nobody waits for him.
                 if (tx.one(
                                 "SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL AND lease_until < {now}"
-                                        + " FOR UPDATE SKIP LOCKED",
+                                        + " AND lease_until < ? FOR UPDATE SKIP LOCKED",
                                 Reader.LONG,
-                                id)
+                                id,
+                                followed)
                         == null) {
                     return 0;
                 }
-                tx.update("UPDATE {p}instance SET gone_at = {now} WHERE id = ?", id);
+                tx.update("UPDATE {p}instance SET gone_at = {time} WHERE id = ?", id);
                 foldMain(tx, changes, id);
                 tx.afterCommit(() -> log.warn(
                         "Instance {} has given no sign of life for {} ms: what it had in flight is given back",
@@ -683,7 +762,7 @@ final class Instance {
         if (!rows.isEmpty()) {
             List<Long> seqs = rows.stream().map(Row::seq).toList();
             tx.update(
-                    "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {now} WHERE seq IN " + Tx.in(seqs),
+                    "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} WHERE seq IN " + Tx.in(seqs),
                     Tx.values(seqs));
             rows.forEach(row -> changes.moved(row, BatchState.PENDING));
         }
@@ -751,7 +830,8 @@ final class Instance {
         try {
             asNobody((tx, changes) -> {
                 int ended = tx.update(
-                        "UPDATE {p}instance SET gone_at = {now}, seen_at = {now} WHERE id = ? AND gone_at IS NULL", me);
+                        "UPDATE {p}instance SET gone_at = {time}, seen_at = {time} WHERE id = ? AND gone_at IS NULL",
+                        me);
                 if (ended > 0) {
                     foldMain(tx, changes, me);
                 }

@@ -8,6 +8,7 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
@@ -26,6 +27,7 @@ import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.internal.store.UnreadableBatches;
 import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Claims.Taken;
+import io.batchpersistence.store.jdbc.GroupWriter.Promise;
 import io.batchpersistence.store.jdbc.Row.Content;
 import io.batchpersistence.store.jdbc.Row.Encoded;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -44,7 +46,9 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BiFunction;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.Predicate;
@@ -106,6 +110,11 @@ public final class JdbcBatchStore implements BatchStore {
     private final ReentrantLock leases = new ReentrantLock();
 
     private Instant earliestLeaseEnd = Instant.MAX;
+    /** The longest time in flight that anything was given, milliseconds. */
+    private final AtomicLong longestLease = new AtomicLong();
+
+    private volatile @Nullable Function<String, CollectorSettings> settings;
+    private final TimeCorrections corrections;
     /** When the database was last asked what has timed out. */
     private long lastAsked;
 
@@ -115,7 +124,8 @@ public final class JdbcBatchStore implements BatchStore {
         this.options = options;
         this.database = new Database(dataSource, options, seams);
         this.books = new Books(database);
-        this.instance = new Instance(database, books);
+        this.corrections = new TimeCorrections(database, books, closed::get);
+        this.instance = new Instance(database, books, corrections, longestLease::get);
         this.writer = new GroupWriter(database, instance, books);
         this.claims = new Claims(database, instance, books);
         this.instance.ifMissing(this::report);
@@ -173,19 +183,22 @@ public final class JdbcBatchStore implements BatchStore {
 
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
-        return append(batch, encoded -> new GroupWriter.Append(batch, encoded));
+        return append(batch, (encoded, promise) -> new GroupWriter.Append(batch, encoded, promise));
     }
 
     @Override
     public CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
-        return append(batch, encoded -> new GroupWriter.Unsent(batch, nextAttemptAt, encoded));
+        return append(batch, (encoded, promise) -> new GroupWriter.Unsent(batch, nextAttemptAt, encoded, promise));
     }
 
-    private CompletableFuture<@Nullable Void> append(NewBatch batch, Function<Encoded, GroupWriter.Insert> insert) {
+    private CompletableFuture<@Nullable Void> append(
+            NewBatch batch, BiFunction<Encoded, Promise, GroupWriter.Insert> insert) {
         requireOpen();
         Encoded encoded;
+        Promise promise;
         try {
             encoded = Encoded.of(batch.id(), batch.collectorType(), batch.entries(), batch.context(), options);
+            promise = promise(batch.collectorType());
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
@@ -195,9 +208,10 @@ public final class JdbcBatchStore implements BatchStore {
                 return CompletableFuture.failedFuture(new BatchRejectedException(full));
             }
             requireRoomInStatement(encoded);
-            GroupWriter.Insert append = insert.apply(encoded);
+            GroupWriter.Insert append = insert.apply(encoded, promise);
             if (append.state() == BatchState.IN_FLIGHT) {
                 leaseEnds(batch.leaseUntil());
+                longestLease(Database.between(batch.createdAt(), batch.leaseUntil()));
             }
             Connection joined = options.transaction().get();
             if (joined == null) {
@@ -219,6 +233,11 @@ public final class JdbcBatchStore implements BatchStore {
         } catch (BatchPersistenceException e) {
             return CompletableFuture.failedFuture(e);
         }
+    }
+
+    private Promise promise(String collectorType) {
+        Function<String, CollectorSettings> known = settings;
+        return known == null ? Promise.NONE : Promise.of(known.apply(collectorType));
     }
 
     @Override
@@ -319,7 +338,7 @@ public final class JdbcBatchStore implements BatchStore {
                 return CompletableFuture.failedFuture(new BatchRejectedException(full));
             }
             requireRoomInStatement(encoded);
-            return writer.submit(new GroupWriter.Adopt(kept, encoded));
+            return writer.submit(new GroupWriter.Adopt(kept, encoded, promise(batch.collectorType())));
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
@@ -391,6 +410,7 @@ public final class JdbcBatchStore implements BatchStore {
         } finally {
             if (taken == null || !taken.isEmpty()) {
                 leaseEnds(leaseUntil); // if it failed, it may be done all the same, and late
+                longestLease(Database.between(now, leaseUntil));
             }
         }
         return taken;
@@ -439,6 +459,10 @@ public final class JdbcBatchStore implements BatchStore {
         return failed;
     }
 
+    private void longestLease(long millis) {
+        longestLease.accumulateAndGet(millis, Math::max);
+    }
+
     private void leaseEnds(Instant at) {
         leases.lock();
         try {
@@ -480,11 +504,13 @@ public final class JdbcBatchStore implements BatchStore {
 
     private List<Lease> lookForTimedOut(Instant now, int max) throws SQLException {
         long me = instance.number();
+        var unused = database.time();
         List<Lease> ended = database.read(tx -> tx.all(
                 "SELECT batch_id, collector_type, fence FROM {p}batch WHERE state = 1 AND owner = ? AND due_at < {now}"
-                        + " ORDER BY due_at LIMIT ?",
+                        + " AND due_at < ? ORDER BY due_at LIMIT ?",
                 row -> new Lease(Texts.unescape(row.getString(1)), Texts.unescape(row.getString(2)), row.getLong(3)),
                 me,
+                database.clock().withoutStepsDuring(longestLease.get(), database.tick()),
                 max));
         if (!ended.isEmpty()) {
             leaseEnds(Instant.MIN); // until they are settled, they are still to be reported
@@ -554,7 +580,7 @@ public final class JdbcBatchStore implements BatchStore {
                         tx.update(
                                 "INSERT INTO {p}corrupt (seq, batch_id, collector_type, created_at, found_at, why, format,"
                                         + " compression, raw_length, payload_crc, header, payload) SELECT seq, batch_id,"
-                                        + " collector_type, created_at, {now}, ?, format, compression, raw_length, payload_crc,"
+                                        + " collector_type, created_at, {time}, ?, format, compression, raw_length, payload_crc,"
                                         + " header, payload FROM {p}batch WHERE seq = ?",
                                 Row.kept(why),
                                 row.seq());
@@ -860,7 +886,7 @@ public final class JdbcBatchStore implements BatchStore {
     private long reschedule(BatchSelector pending, @Nullable Long due) throws SQLException {
         return changeAll(pending, (tx, rows, changes, before) -> {
             List<Long> seqs = seqs(rows);
-            tx.update("UPDATE {p}batch SET due_at = {now} + ? WHERE seq IN " + Tx.in(seqs), Tx.values(due, seqs));
+            tx.update("UPDATE {p}batch SET due_at = {time} + ? WHERE seq IN " + Tx.in(seqs), Tx.values(due, seqs));
         });
     }
 
@@ -883,7 +909,7 @@ public final class JdbcBatchStore implements BatchStore {
                         return seqs.isEmpty()
                                 ? 0
                                 : tx.update(
-                                        "UPDATE {p}batch SET due_at = {now} + ? WHERE seq IN " + Tx.in(seqs),
+                                        "UPDATE {p}batch SET due_at = {time} + ? WHERE seq IN " + Tx.in(seqs),
                                         Tx.values(due, seqs));
                     });
                     released += some;
@@ -910,7 +936,7 @@ public final class JdbcBatchStore implements BatchStore {
                         changes.moved(row, BatchState.PENDING);
                     }
                     tx.updates(
-                            "UPDATE {p}batch SET state = 0, due_at = {now} + ?, since = {now}, retry_count = 0 WHERE seq = ?",
+                            "UPDATE {p}batch SET state = 0, due_at = {time} + ?, since = {time}, retry_count = 0 WHERE seq = ?",
                             each);
                 }));
     }
@@ -993,20 +1019,36 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
         requireOpen();
-        String type = Texts.escape(collectorType);
-        String old = "collector_type = ? AND since < {now} + ? AND state = ";
         return database.call("expiring", () -> {
-            List<BatchSummary> gone = new ArrayList<>(removeFirst(
-                    old + "0 ORDER BY since", Cause.EXPIRED, max, rows -> rows, type, database.until(pendingBefore)));
-            gone.addAll(removeFirst(
-                    old + "2 ORDER BY since",
-                    Cause.EXPIRED,
-                    max - gone.size(),
-                    rows -> rows,
-                    type,
-                    database.until(deadBefore)));
+            List<BatchSummary> gone =
+                    new ArrayList<>(expire(collectorType, BatchState.PENDING, "batch_ttl", pendingBefore, max));
+            gone.addAll(expire(collectorType, BatchState.DEAD, "dead_letter_ttl", deadBefore, max - gone.size()));
             return gone;
         });
+    }
+
+    /**
+     * Removes what is older than callers want, and than it was promised to be kept by the application that persisted it. Old is only
+     * what is so by the clock that this instance has followed and by what the clock says now.
+     */
+    private List<BatchSummary> expire(String collectorType, BatchState state, String promised, Instant before, int max)
+            throws SQLException {
+        long age = -database.until(before);
+        long now = database.time();
+        long tick = database.tick();
+        DatabaseClock clock = database.clock();
+        return removeFirst(
+                "collector_type = ? AND since < ? AND since < {now} - ? AND state = " + Row.number(state) + " AND ("
+                        + promised + " <= ? OR since < ? - " + promised + " AND since < {now} - " + promised
+                        + ") ORDER BY since",
+                Cause.EXPIRED,
+                max,
+                rows -> rows,
+                Texts.escape(collectorType),
+                clock.cutoff(age, tick),
+                age,
+                Math.max(0, age),
+                now - clock.skipped());
     }
 
     @Override
@@ -1281,30 +1323,26 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public void correctAges(Instant now) {
         requireOpen();
-        correct(
-                "UPDATE {p}batch SET since = {now} WHERE state IN (0, 1, 2) AND collector_type = ? AND since > {now} + ?",
-                type -> 0L);
+        database.call("correcting ages", () -> {
+            corrections.ages();
+            return null;
+        });
     }
 
     /** The same with waits. */
     @Override
     public void correctWaits(Instant now, Function<String, Duration> longest) {
         requireOpen();
-        correct(
-                "UPDATE {p}batch SET due_at = {now} WHERE state = 0 AND collector_type = ? AND due_at > {now} + ?",
-                type -> Database.between(Instant.EPOCH, Conditions.after(longest.apply(type))));
-    }
-
-    private void correct(String sql, Function<String, Long> most) {
-        database.call("correcting times", () -> {
-            for (String type : books.collectors().keySet()) {
-                long ahead = most.apply(type);
-                if (database.write(tx -> tx.update(sql, Texts.escape(type), ahead)) > 0) {
-                    books.changed();
-                }
-            }
+        database.call("correcting waits", () -> {
+            corrections.waits(type -> Database.millis(longest.apply(type)));
             return null;
         });
+    }
+
+    @Override
+    public void useSettings(Function<String, CollectorSettings> settings) {
+        this.settings = settings;
+        instance.useSettings(settings);
     }
 
     // ---- cleaning up and closing -----------------------------------------------------------------

@@ -18,6 +18,8 @@ import org.jspecify.annotations.Nullable;
  *     for the connection's own
  * @param initializeSchema when tables that are missing are created, and those of an earlier version upgraded
  * @param instanceName what operators know this instance by; need not be unique
+ * @param application what the application is called, the same for all its instances; empty if it has no name. If others keep
+ *     batches in the same tables, that is logged at start
  * @param lease how long after its last sign of life what this instance has in flight is given to the others
  * @param maxBatches most batches held by all instances together, dead letters included
  * @param maxBytes most bytes of all payloads together
@@ -33,6 +35,7 @@ public record JdbcStoreOptions(
         @Nullable String schema,
         InitializeSchema initializeSchema,
         String instanceName,
+        String application,
         Duration lease,
         long maxBatches,
         long maxBytes,
@@ -46,7 +49,7 @@ public record JdbcStoreOptions(
     private static final Pattern SCHEMA =
             Pattern.compile("[\\p{L}\\p{N}_$-](?:[\\p{L}\\p{N}_$. -]{0,61}[\\p{L}\\p{N}_$-])?");
 
-    /** Most characters of an instance's name. */
+    /** Most characters of an instance's and an application's name. */
     public static final int MAX_INSTANCE_NAME = 255;
 
     /** When tables are created and upgraded. */
@@ -84,6 +87,10 @@ public record JdbcStoreOptions(
             throw new IllegalArgumentException(
                     "instance name must not be blank, and have at most " + MAX_INSTANCE_NAME + " characters");
         }
+        if (application.length() > MAX_INSTANCE_NAME) {
+            throw new IllegalArgumentException(
+                    "the application's name must have at most " + MAX_INSTANCE_NAME + " characters");
+        }
         if (lease.compareTo(Duration.ofSeconds(1)) < 0 || lease.compareTo(Duration.ofDays(1)) > 0) {
             throw new IllegalArgumentException("lease must be between 1 second and 1 day");
         }
@@ -115,6 +122,7 @@ public record JdbcStoreOptions(
         private @Nullable String schema;
         private InitializeSchema initializeSchema = InitializeSchema.ALWAYS;
         private String instanceName = "instance";
+        private String application = "";
         private Duration lease = Duration.ofSeconds(30);
         private long maxBatches = 1_000_000;
         private long maxBytes = 1L << 30;
@@ -177,6 +185,17 @@ public record JdbcStoreOptions(
          */
         public Builder instanceName(String instanceName) {
             this.instanceName = instanceName;
+            return this;
+        }
+
+        /**
+         * Sets what the application is called, so that applications that share tables by mistake are told so.
+         *
+         * @param application its name, the same for all its instances; empty if it has none
+         * @return this
+         */
+        public Builder application(String application) {
+            this.application = application;
             return this;
         }
 
@@ -280,6 +299,7 @@ public record JdbcStoreOptions(
                     schema,
                     initializeSchema,
                     instanceName,
+                    application,
                     lease,
                     maxBatches,
                     maxBytes,

@@ -63,7 +63,7 @@ final class Outages implements SharedOutages {
                     }
                     tx.update(
                             "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure)"
-                                    + " VALUES (?, {now}, {now} + ?, 0, ?)",
+                                    + " VALUES (?, {time}, {time} + ?, 0, ?)",
                             type,
                             untilProbe.toMillis(),
                             Row.kept(lastFailure));
@@ -105,7 +105,7 @@ final class Outages implements SharedOutages {
             }
             int number = probes.taken() + 1;
             int taken = database.write(tx -> tx.update(
-                    "UPDATE {p}outage SET probes = ?, next_probe_at = {now} + ? WHERE collector_type = ? AND probes = ?"
+                    "UPDATE {p}outage SET probes = ?, next_probe_at = {time} + ? WHERE collector_type = ? AND probes = ?"
                             + " AND next_probe_at <= {now}",
                     number,
                     timeout.toMillis(),
@@ -118,7 +118,7 @@ final class Outages implements SharedOutages {
     @Override
     public void nextProbe(String collectorType, int probe, Duration untilProbe) {
         String type = Texts.escape(collectorType);
-        String next = "UPDATE {p}outage SET next_probe_at = {now} + ? WHERE collector_type = ?";
+        String next = "UPDATE {p}outage SET next_probe_at = {time} + ? WHERE collector_type = ?";
         call(
                 "noting when a collector is probed next",
                 () -> database.write(tx -> probe == ANY_PROBE

@@ -81,10 +81,10 @@ final class Tx {
             update(sql, rows.get(0));
             return;
         }
-        try (PreparedStatement statement = database.prepare(connection, database.sql(sql))) {
+        try (PreparedStatement statement = database.prepare(connection, database.sql(timeAsValue(sql)))) {
             statement.setQueryTimeout(timeoutSeconds);
             for (@Nullable Object[] values : rows) {
-                bind(statement, values);
+                bind(statement, withTime(sql, values));
                 statement.addBatch();
             }
             statement.executeBatch();
@@ -99,11 +99,36 @@ final class Tx {
         }
     }
 
+    private static final String TIME = "{time}";
+
+    /** A placeholder for the time becomes a value: else a text for each moment would have to be prepared. */
+    private String timeAsValue(String sql) {
+        return sql.contains(TIME) ? sql.replace(TIME, database.dialect().number()) : sql;
+    }
+
+    private @Nullable Object[] withTime(String sql, @Nullable Object... values) throws SQLException {
+        if (!sql.contains(TIME)) {
+            return values;
+        }
+        long time = database.time(this);
+        List<@Nullable Object> all = new ArrayList<>(values.length + 3);
+        int given = 0;
+        for (int at = 0; at < sql.length(); at++) {
+            if (sql.charAt(at) == '?') {
+                all.add(values[given++]);
+            } else if (sql.startsWith(TIME, at)) {
+                all.add(time);
+            }
+        }
+        return all.toArray();
+    }
+
     private PreparedStatement prepare(String sql, @Nullable Object... values) throws SQLException {
-        PreparedStatement statement = database.prepare(connection, database.sql(sql));
+        @Nullable Object[] all = withTime(sql, values);
+        PreparedStatement statement = database.prepare(connection, database.sql(timeAsValue(sql)));
         try {
             statement.setQueryTimeout(timeoutSeconds);
-            bind(statement, values);
+            bind(statement, all);
             return statement;
         } catch (SQLException | RuntimeException e) {
             try (statement) {

@@ -10,6 +10,8 @@ CREATE TABLE IF NOT EXISTS {p}batch (
   fence            bigint NOT NULL,            -- the claim with which that instance has it
   created_at       bigint NOT NULL,
   since            bigint NOT NULL,            -- its age begins: persisted, replayed or given up
+  batch_ttl        bigint DEFAULT 0 NOT NULL,  -- kept at least so long after 'since', as its application was configured
+  dead_letter_ttl  bigint DEFAULT 0 NOT NULL,  -- the same as a dead letter
   due_at           bigint,                     -- next attempt, or end of the lease; null: never by itself
   last_attempt     bigint,
   retry_count      integer NOT NULL,
@@ -34,6 +36,8 @@ CREATE INDEX IF NOT EXISTS {i}batch_age ON {p}batch (state, collector_type, sinc
 CREATE TABLE IF NOT EXISTS {p}instance (
   id          bigint PRIMARY KEY,              -- drawn at random, never used again
   name        varchar(510) NOT NULL,
+  application varchar(510) DEFAULT '' NOT NULL,     -- what all its instances are called; empty: unknown
+  lease_millis bigint DEFAULT 30000 NOT NULL,
   seen_at     bigint NOT NULL,
   lease_until bigint NOT NULL,
   gone_at     bigint                           -- closed, or its lease ended: what it had in flight is given back

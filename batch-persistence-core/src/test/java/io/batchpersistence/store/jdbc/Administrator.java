@@ -31,7 +31,7 @@ final class Administrator implements AutoCloseable {
     /** What can happen, and how often by default. */
     enum Accident {
         /** The database's clock is set, and set right some accidents later. */
-        CLOCK(0),
+        CLOCK(3),
         /** One row of {@code instance} is deleted. */
         INSTANCE(2),
         /** All of them are. */

@@ -217,10 +217,10 @@ class FallbackTest extends FallbackTestBase {
         append("fresh", "failed", "never by itself", "dead", "dead at once", "replayed", "released");
         append("Grüße, 'quoted' \\ \0 \n ☃");
         pend("fresh", "Grüße, 'quoted' \\ \0 \n ☃");
-        clock.advance(Duration.ofMinutes(1));
+        pass(Duration.ofMinutes(1));
         for (int i = 0; i < 7; i++) {
             int retry = i + 1;
-            clock.advance(Duration.ofSeconds(1));
+            pass(Duration.ofSeconds(1));
             store.failed(
                     "failed",
                     0,
@@ -239,11 +239,11 @@ class FallbackTest extends FallbackTestBase {
                 (type, retries) -> new Verdict(false, clock.instant().plusSeconds(77), 9));
         store.failed("never by itself", 0, "x", clock.instant(), (type, retries) -> new Verdict(false, null, 1));
         bury("dead", "replayed");
-        clock.advance(Duration.ofMinutes(3));
+        pass(Duration.ofMinutes(3));
         bury("dead at once");
         assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne();
         store.released("released", type -> Optional.empty());
-        clock.advance(Duration.ofMinutes(10));
+        pass(Duration.ofMinutes(10));
 
         List<PersistedBatch> before =
                 local().stream().map(id -> spare.find(id).orElseThrow()).toList();

@@ -4,6 +4,8 @@ import io.batchpersistence.BatchStore;
 import io.batchpersistence.store.BatchStoreContractTest;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterAll;
 
 /** The contract of every store, kept by one in a database. Each test has tables of its own. */
@@ -12,6 +14,7 @@ abstract class JdbcContract extends BatchStoreContractTest {
     private static final Queue<TestDatabase> USED = new ConcurrentLinkedQueue<>();
 
     private final TestDatabase.Kind kind;
+    private final AtomicLong ticks = new AtomicLong();
     private TestDatabase database;
 
     JdbcContract(TestDatabase.Kind kind) {
@@ -27,7 +30,12 @@ abstract class JdbcContract extends BatchStoreContractTest {
         return JdbcBatchStore.open(
                 database.pool(),
                 database.options().maxBatches(maxBatches).clock(clock).build(),
-                new Database.Seams(() -> String.valueOf(clock.millis()), System::nanoTime, true));
+                new Database.Seams(() -> String.valueOf(clock.millis()), this::tick, false));
+    }
+
+    /** Time goes by as the suite says, and the database's clock with it: it is not stepped. */
+    private long tick() {
+        return ticks.accumulateAndGet(TimeUnit.MILLISECONDS.toNanos(clock.millis()), Math::max);
     }
 
     /** Not after each: the suite still looks at what a test has left. */

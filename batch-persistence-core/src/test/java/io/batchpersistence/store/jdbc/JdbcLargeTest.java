@@ -122,7 +122,7 @@ class JdbcLargeTest extends JdbcTestBase {
         append(store, "before");
         AtomicInteger lost = new AtomicInteger();
         List<CompletableFuture<Void>> all = appendAtOnce(store, 8, 1_000, sql -> {
-            if (sql.startsWith("INSERT INTO") && sql.contains("payload_crc") && sql.split("\\(\\?", -1).length > 4) {
+            if (sql.startsWith("INSERT INTO") && sql.contains("payload_crc") && sql.split("\\), \\(", -1).length > 3) {
                 lost.incrementAndGet();
                 throw FaultyDataSource.lost();
             }

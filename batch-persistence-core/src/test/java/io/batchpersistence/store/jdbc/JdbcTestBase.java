@@ -39,6 +39,10 @@ abstract class JdbcTestBase {
     final ManualClock clock = new ManualClock();
 
     final AtomicLong ticker = new AtomicLong();
+
+    /** By how much the database's clock is ahead of {@link #clock}. */
+    volatile Duration databaseAhead = Duration.ZERO;
+
     TestDatabase database;
 
     /** What a store opened with {@link #openFaulty} goes through. */
@@ -79,7 +83,8 @@ abstract class JdbcTestBase {
         JdbcBatchStore store = JdbcBatchStore.open(
                 source,
                 more.apply(database.options().lease(LEASE).clock(clock)).build(),
-                new Database.Seams(() -> String.valueOf(clock.millis()), ticker::get, false));
+                new Database.Seams(
+                        () -> String.valueOf(clock.millis() + databaseAhead.toMillis()), ticker::get, false));
         opened.add(store);
         return store;
     }

@@ -12,6 +12,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 
 /**
@@ -75,7 +76,8 @@ final class TestDatabase implements AutoCloseable {
 
     /** The database's clock shows what that one does; the store's own thread does not run. */
     static Database.Seams seams(Supplier<Long> millis) {
-        return new Database.Seams(() -> String.valueOf(millis.get()), () -> 0L, false);
+        return new Database.Seams(
+                () -> String.valueOf(millis.get()), () -> TimeUnit.MILLISECONDS.toNanos(millis.get()), false);
     }
 
     int update(String sql) {

@@ -40,6 +40,7 @@ import org.springframework.context.annotation.Conditional;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Import;
 import org.springframework.context.annotation.ImportRuntimeHints;
+import org.springframework.core.env.Environment;
 import org.springframework.jdbc.datasource.ConnectionHolder;
 import org.springframework.jdbc.datasource.TransactionAwareDataSourceProxy;
 import org.springframework.scheduling.TaskScheduler;
@@ -85,9 +86,14 @@ public final class BatchPersistenceJdbcAutoConfiguration {
         @Bean
         @DependsOnDatabaseInitialization
         BatchStore batchStore(
-                BatchPersistenceProperties properties, SpringTransactions transactions, ObjectProvider<Clock> clock) {
-            JdbcStoreOptions options =
-                    properties.jdbcStoreOptions(clock.getIfUnique(Clock::systemUTC), transactions::connection);
+                BatchPersistenceProperties properties,
+                SpringTransactions transactions,
+                Environment environment,
+                ObjectProvider<Clock> clock) {
+            JdbcStoreOptions options = properties.jdbcStoreOptions(
+                    environment.getProperty("spring.application.name", ""),
+                    clock.getIfUnique(Clock::systemUTC),
+                    transactions::connection);
             DiskStoreOptions onDisk = properties.storeOptions(options.clock());
             DataSource own = new OwnConnections(transactions.dataSource());
             BatchStore store = properties.jdbc().fallback() == Fallback.NONE

@@ -248,16 +248,19 @@ public record BatchPersistenceProperties(
     /**
      * How the store in a database is set up.
      *
+     * @param application what the application is called; empty if it has no name
      * @param clock tells the time
      * @param transaction the connection of the transaction that the calling thread is in
      * @return options, with this host's name where there is no name
      */
-    JdbcStoreOptions jdbcStoreOptions(Clock clock, Supplier<? extends @Nullable Connection> transaction) {
+    JdbcStoreOptions jdbcStoreOptions(
+            String application, Clock clock, Supplier<? extends @Nullable Connection> transaction) {
         return JdbcStoreOptions.builder()
                 .tablePrefix(jdbc.tablePrefix())
                 .schema(jdbc.schema())
                 .initializeSchema(jdbc.initializeSchema())
                 .instanceName(or(jdbc.instanceName(), Jdbc.hostName()))
+                .application(shortened(application))
                 .lease(jdbc.lease())
                 .queryTimeout(jdbc.queryTimeout())
                 .maxBatches(maxPendingBatches)
@@ -267,6 +270,10 @@ public record BatchPersistenceProperties(
                 .clock(clock)
                 .transaction(transaction)
                 .build();
+    }
+
+    private static String shortened(String name) {
+        return name.substring(0, Math.min(name.length(), JdbcStoreOptions.MAX_INSTANCE_NAME));
     }
 
     /**
@@ -371,7 +378,7 @@ public record BatchPersistenceProperties(
                 }
             }
             String known = name.isBlank() ? "instance" : name;
-            return known.substring(0, Math.min(known.length(), JdbcStoreOptions.MAX_INSTANCE_NAME));
+            return shortened(known);
         }
     }
 

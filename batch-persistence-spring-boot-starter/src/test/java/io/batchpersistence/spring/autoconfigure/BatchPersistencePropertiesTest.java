@@ -273,7 +273,9 @@ class BatchPersistencePropertiesTest {
         JdbcStoreOptions defaults = bind(yaml(
                         "batch_persistence: { store: jdbc, jdbc: { instance_name: instance, initialize_schema: always } }\n"))
                 .jdbcStoreOptions(
-                        Clock.systemUTC(), JdbcStoreOptions.builder().build().transaction());
+                        "",
+                        Clock.systemUTC(),
+                        JdbcStoreOptions.builder().build().transaction());
         assertThat(defaults)
                 .usingRecursiveComparison()
                 .ignoringFields("transaction")
@@ -286,7 +288,7 @@ class BatchPersistencePropertiesTest {
                   format: json
                   compression: none
                   jdbc: { table_prefix: logs_, schema: shipping, lease: 20s, query_timeout: 5s, join_transaction: true, fallback: segment }
-                """)).jdbcStoreOptions(Clock.systemUTC(), () -> null);
+                """)).jdbcStoreOptions("shop", Clock.systemUTC(), () -> null);
         assertThat(options.tablePrefix()).isEqualTo("logs_");
         assertThat(options.schema()).isEqualTo("shipping");
         assertThat(options.initializeSchema()).isEqualTo(InitializeSchema.EMBEDDED);
@@ -297,6 +299,7 @@ class BatchPersistencePropertiesTest {
         assertThat(options.format()).isEqualTo(BatchFormat.JSON);
         assertThat(options.compression()).isEqualTo(Compression.NONE);
         assertThat(options.instanceName()).isNotBlank();
+        assertThat(options.application()).isEqualTo("shop");
     }
 
     @Test

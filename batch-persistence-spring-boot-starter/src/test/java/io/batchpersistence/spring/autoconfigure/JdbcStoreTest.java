@@ -540,6 +540,25 @@ class JdbcStoreTest {
         });
     }
 
+    @Test
+    void anApplicationThatSharesItsTablesWithAnotherIsToldSo() {
+        ListAppender<ILoggingEvent> logged = new ListAppender<>();
+        logged.start();
+        Logger logger = (Logger) LoggerFactory.getLogger("io.batchpersistence");
+        logger.addAppender(logged);
+        try {
+            runner().withPropertyValues("spring.application.name=shop")
+                    .run(shop -> runner().withPropertyValues("spring.application.name=billing")
+                            .run(billing -> assertThat(logged.list)
+                                    .extracting(ILoggingEvent::getFormattedMessage)
+                                    .filteredOn(line -> line.startsWith("Other applications"))
+                                    .singleElement(InstanceOfAssertFactories.STRING)
+                                    .contains(": shop.", "batch_persistence_")));
+        } finally {
+            logger.detachAppender(logged);
+        }
+    }
+
     /** Who changes the store finds what waits in the one before: it says so, and the fallback moves it. */
     @Test
     void batchesOfAnEarlierStoreOnDiskAreNotForgotten() {

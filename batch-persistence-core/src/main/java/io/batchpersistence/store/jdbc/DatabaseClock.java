@@ -1,0 +1,300 @@
+package io.batchpersistence.store.jdbc;
+
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Compares the database's clock, which an administrator, NTP or a fail-over can step, with this process's ticker, which nothing can
+ * step. Thread-safe.
+ *
+ * <p>Each heartbeat reads the clock. Between two readings, {@link #now} goes on as the ticker does: times are written by it, so that a
+ * step of the clock that is undone before anyone reads it changes nothing. What is compared with both this time and the statement's own
+ * ("is it over?") is not fooled by a step either. If a reading differs from what the ticker lets expect by more than a second, and the
+ * clock of this machine does not agree with it, then it is believed only when it has lasted for a while: instances that see a step and
+ * those that do not would write times that the others take for very old. Then the clock was stepped:
+ *
+ * <ul>
+ *   <li>Ahead, or this process was suspended: the time that was skipped makes nothing older ({@link #cutoff}), ends no lease that was
+ *       taken before ({@link #withoutStepsDuring}), and other instances get the time to renew theirs ({@link #steppedAheadWithin}).
+ *   <li>Back: what was written before lies in the future now, and has to be corrected; see {@link #setBackFrom}.
+ * </ul>
+ */
+final class DatabaseClock {
+
+    private static final long TOLERANCE_MILLIS = 1_000;
+
+    /** With more of them, the oldest count as time again. */
+    private static final int MAX_STEPS = 1_000;
+
+    /** Time that the clock skipped. */
+    private record Step(long from, long to) {}
+
+    /**
+     * The clock's time.
+     *
+     * @param before the ticker before it was asked for
+     * @param after the ticker when the answer was there
+     * @param wall this machine's clock at that time, milliseconds
+     */
+    private record Reading(long before, long millis, long after, long wall) {}
+
+    /**
+     * A difference between the clock and the ticker that is not believed yet.
+     *
+     * @param millis by how much the clock is ahead of what was expected; negative if it is behind
+     * @param since the ticker when it was seen first
+     */
+    private record Suspicion(long millis, long since) {}
+
+    private final ReentrantLock lock = new ReentrantLock();
+
+    private final long confirmedAfter;
+
+    private @Nullable Reading last;
+    private @Nullable Suspicion suspicion;
+
+    /** The latest first. */
+    private final Deque<Step> stepsAhead = new ArrayDeque<>();
+
+    private boolean everSteppedAhead;
+    private long lastStepTick;
+    private @Nullable Long setBackFrom;
+
+    /**
+     * Makes one that has not been read yet.
+     *
+     * @param confirmedAfter nanoseconds after which a step is believed
+     */
+    DatabaseClock(long confirmedAfter) {
+        this.confirmedAfter = confirmedAfter;
+    }
+
+    /**
+     * Takes note of what the clock shows.
+     *
+     * @param before the ticker before the database was asked, nanoseconds
+     * @param millis what it said
+     * @param after the ticker when it had answered
+     * @param wall this machine's clock, milliseconds
+     * @return whether it is believed
+     */
+    boolean read(long before, long millis, long after, long wall) {
+        lock.lock();
+        try {
+            Reading previous = last;
+            if (previous != null && previous.before() - before > 0) {
+                return false; // two threads read it, and this one was overtaken
+            }
+            if (previous != null) {
+                long earliest = previous.millis() + TimeUnit.NANOSECONDS.toMillis(before - previous.after());
+                long latest = previous.millis() + TimeUnit.NANOSECONDS.toMillis(after - previous.before());
+                long difference = millis > latest + TOLERANCE_MILLIS
+                        ? millis - latest
+                        : millis < earliest - TOLERANCE_MILLIS ? millis - earliest : 0;
+                if (difference != 0 && !isConfirmed(difference, previous, millis, wall, after)) {
+                    return false;
+                }
+                if (difference > 0) {
+                    stepAhead(new Step(latest, millis), after);
+                } else if (difference < 0) {
+                    stepBack(earliest, millis);
+                }
+            }
+            suspicion = null;
+            last = new Reading(before, millis, after, wall);
+            return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** If this machine's clock went on as the database's did, it was the ticker that stood still, in a suspended machine. */
+    private boolean isConfirmed(long difference, Reading previous, long millis, long wall, long tick) {
+        if (Math.abs((millis - previous.millis()) - (wall - previous.wall())) <= TOLERANCE_MILLIS) {
+            return true;
+        }
+        Suspicion before = suspicion;
+        if (before == null || Math.abs(difference - before.millis()) > TOLERANCE_MILLIS) {
+            suspicion = new Suspicion(difference, tick);
+            return false;
+        }
+        return tick - before.since() >= confirmedAfter;
+    }
+
+    /**
+     * Whether this machine's clocks do not agree on how long ago the database's was read: then it is to be read again before
+     * {@link #now} is relied on.
+     *
+     * @param tick the ticker
+     * @param wall this machine's clock, milliseconds
+     */
+    boolean isDoubtful(long tick, long wall) {
+        lock.lock();
+        try {
+            Reading reading = last;
+            return reading == null
+                    || Math.abs((wall - reading.wall()) - TimeUnit.NANOSECONDS.toMillis(tick - reading.after()))
+                            > TOLERANCE_MILLIS;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Another instance has seen a later time than the first one that was read here: until that is confirmed, its time counts.
+     *
+     * @param millis that time
+     */
+    void beginsAt(long millis) {
+        lock.lock();
+        try {
+            Reading first = last;
+            if (first != null && millis > first.millis() + TOLERANCE_MILLIS) {
+                last = new Reading(first.before(), millis, first.after(), first.wall());
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void stepAhead(Step step, long tick) {
+        stepsAhead.addFirst(step);
+        if (stepsAhead.size() > MAX_STEPS) {
+            stepsAhead.removeLast();
+        }
+        everSteppedAhead = true;
+        lastStepTick = tick;
+    }
+
+    private void stepBack(long from, long to) {
+        setBackFrom = setBackFrom == null ? from : (Long) Math.max(setBackFrom, from);
+        while (!stepsAhead.isEmpty() && stepsAhead.getFirst().from() >= to) {
+            stepsAhead.removeFirst();
+        }
+        if (!stepsAhead.isEmpty() && stepsAhead.getFirst().to() > to) {
+            stepsAhead.addFirst(new Step(stepsAhead.removeFirst().from(), to));
+        }
+    }
+
+    /** The latest time that the clock has shown before it was set back; {@code null} if nothing is to be corrected. */
+    @Nullable
+    Long setBackFrom() {
+        lock.lock();
+        try {
+            return setBackFrom;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** What was written before the clock was set back from that time has been corrected. */
+    void corrected(long from) {
+        lock.lock();
+        try {
+            if (setBackFrom != null && setBackFrom <= from) {
+                setBackFrom = null;
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * The clock's time, as far as is known.
+     *
+     * @param tick the ticker
+     * @return milliseconds; the distant past if it has never been read
+     */
+    long now(long tick) {
+        lock.lock();
+        try {
+            Reading reading = last;
+            return reading == null
+                    ? Long.MIN_VALUE / 4
+                    : reading.millis() + TimeUnit.NANOSECONDS.toMillis(Math.max(0, tick - reading.after()));
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * What began before that time is older than an age, if time that was skipped does not count.
+     *
+     * @param age milliseconds
+     * @param tick the ticker
+     * @return milliseconds on the database's clock
+     */
+    long cutoff(long age, long tick) {
+        lock.lock();
+        try {
+            long left = age;
+            long at = now(tick);
+            for (Step step : stepsAhead) {
+                long since = at - step.to();
+                if (since >= left) {
+                    break;
+                }
+                left -= since;
+                at = step.from();
+            }
+            return at - left;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** All the time that was skipped, as far as is known: milliseconds. */
+    long skipped() {
+        lock.lock();
+        try {
+            return stepsAhead.stream()
+                    .mapToLong(step -> step.to() - step.from())
+                    .sum();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Now, without what was skipped lately: what was to end at a time before this one, and was begun no earlier than a period ago, has
+     * ended, whether it was begun before or after the clock was stepped.
+     *
+     * @param period milliseconds
+     * @param tick the ticker
+     * @return milliseconds on the database's clock
+     */
+    long withoutStepsDuring(long period, long tick) {
+        lock.lock();
+        try {
+            long now = now(tick);
+            long end = now;
+            for (Step step : stepsAhead) {
+                if (step.to() <= now - period) {
+                    break;
+                }
+                end -= step.to() - step.from();
+            }
+            return end;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Whether the clock was stepped ahead a short while ago.
+     *
+     * @param nanos how long ago at most
+     * @param tick the ticker
+     */
+    boolean steppedAheadWithin(long nanos, long tick) {
+        lock.lock();
+        try {
+            return everSteppedAhead && tick - lastStepTick < nanos;
+        } finally {
+            lock.unlock();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+package io.batchpersistence.store.jdbc;
+
+import io.batchpersistence.store.jdbc.Tx.Reader;
+import java.sql.SQLException;
+import java.util.List;
+import java.util.function.BooleanSupplier;
+import java.util.function.ToLongFunction;
+
+/**
+ * Corrects times that lie further ahead of the database's clock than anything can have put them, because the clock was set back.
+ * Each correction can be repeated, and done by many instances at once: what one has corrected, the next one does not find. Rows that
+ * are locked are left out: whoever has them locked gives them a new time.
+ */
+final class TimeCorrections {
+
+    private static final int CHUNK_SIZE = 500;
+
+    private final Database database;
+    private final Books books;
+    private final BooleanSupplier stops;
+
+    /**
+     * Makes them.
+     *
+     * @param stops asked between two transactions
+     */
+    TimeCorrections(Database database, Books books, BooleanSupplier stops) {
+        this.database = database;
+        this.books = books;
+        this.stops = stops;
+    }
+
+    /**
+     * Ages that would begin in the future begin now; unless this machine's clock shows something else than the database's: if that is
+     * wrong, and put right later, everything would seem to be as old as it is wrong. Then they are held for longer.
+     */
+    void ages() throws SQLException {
+        if (!database.agreesWithCallers()) {
+            return;
+        }
+        for (String type : books.collectors().keySet()) {
+            for (int state = 0; state <= 2; state++) {
+                inChunks(
+                        "since",
+                        "state = ? AND collector_type = ? AND since > {time}",
+                        List.<Object>of(state, escaped(type)),
+                        "{time}");
+            }
+        }
+    }
+
+    /**
+     * Waits that are longer than they can have been meant to be end now.
+     *
+     * @param longest milliseconds by collector type
+     */
+    void waits(ToLongFunction<String> longest) throws SQLException {
+        for (String type : books.collectors().keySet()) {
+            pending(type, "due_at > {time} + ?", "{time}", longest.applyAsLong(type));
+        }
+    }
+
+    /**
+     * Corrects what was written before the clock was set back. What was due then is due now; what waits, waits no longer than anything
+     * can; leases end no later than if they began now.
+     *
+     * @param from the latest time that the clock had shown
+     * @param me this instance
+     * @param longestWait of a pending batch, milliseconds by collector type
+     * @param longestTimeout of a batch in flight, milliseconds
+     * @return whether all has been corrected
+     */
+    boolean afterSetBack(long from, long me, ToLongFunction<String> longestWait, long longestTimeout)
+            throws SQLException {
+        database.write(tx -> tx.update("UPDATE {p}instance SET seen_at = {time}, lease_until = {time} + lease_millis"
+                + " WHERE lease_until > {time} + lease_millis AND gone_at IS NULL"));
+        database.write(tx -> tx.update("UPDATE {p}instance SET seen_at = {time} WHERE seen_at > {time}"));
+        inChunks(
+                "due_at",
+                "state = 1 AND owner = ? AND due_at > {time} + ?",
+                List.of(me, longestTimeout),
+                "{time} + ?",
+                longestTimeout);
+        for (String type : books.collectors().keySet()) {
+            long longest = longestWait.applyAsLong(type);
+            database.write(tx -> tx.update(
+                    "UPDATE {p}outage SET next_probe_at = {time} WHERE collector_type = ? AND next_probe_at > {time}"
+                            + " AND (next_probe_at <= ? OR next_probe_at > {time} + ?)",
+                    escaped(type),
+                    from,
+                    Math.max(longest, longestTimeout)));
+            pending(type, "due_at > {time} AND due_at <= ?", "{time}", from);
+            // They wait as long as they would have had to by then.
+            pending(type, "due_at > {time} + ?", "{time} + LEAST(?, GREATEST(0, due_at - ?))", longest, longest, from);
+        }
+        ages();
+        return !stops.getAsBoolean();
+    }
+
+    private void pending(String type, String condition, String time, long value, Object... newTime)
+            throws SQLException {
+        inChunks(
+                "due_at",
+                "state = 0 AND collector_type = ? AND " + condition,
+                List.<Object>of(escaped(type), value),
+                time,
+                newTime);
+    }
+
+    private void inChunks(String column, String condition, List<?> values, String time, Object... newTime)
+            throws SQLException {
+        int corrected;
+        do {
+            corrected = database.write(tx -> {
+                List<Long> seqs = tx.all(
+                        "SELECT seq FROM {p}batch WHERE " + condition + " ORDER BY " + column
+                                + " LIMIT ? FOR UPDATE SKIP LOCKED",
+                        Reader.LONG,
+                        Tx.values(values, CHUNK_SIZE));
+                if (!seqs.isEmpty()) {
+                    tx.update(
+                            "UPDATE {p}batch SET " + column + " = " + time + " WHERE seq IN " + Tx.in(seqs),
+                            Tx.values(List.of(newTime), seqs));
+                    tx.afterCommit(books::changed);
+                }
+                return seqs.size();
+            });
+        } while (corrected == CHUNK_SIZE && !stops.getAsBoolean());
+    }
+
+    private static String escaped(String type) {
+        return Texts.escape(type);
+    }
+}
