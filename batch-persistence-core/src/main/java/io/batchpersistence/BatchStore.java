@@ -348,7 +348,7 @@ public interface BatchStore extends AutoCloseable {
     }
 
     /**
-     * Tells the store by which settings it is used, once, before anything is appended. A store that several applications can share
+     * Tells the store by which settings it is used, once, before anything is appended. Needs nothing of the store, and does not fail. A store that several applications can share
      * keeps with each batch how long it was promised to be held, so that another application's shorter TTL does not remove it.
      *
      * @param settings by collector type; may be asked on any thread, but under no lock of the store, since it can be the

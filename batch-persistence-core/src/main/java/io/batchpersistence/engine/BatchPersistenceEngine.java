@@ -290,7 +290,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private void start() {
         store.onCorruption(announcer::corrupted);
-        store.useSettings(type -> lane(type).settings());
+        store.useSettings(this::settingsFor);
         try {
             takeOver();
         } catch (BatchPersistenceException e) {
@@ -1845,6 +1845,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 var unused = lane(e.collectorType);
             }
         }
+    }
+
+    /** For the store. Makes no lane: the store may only pass a collector type by. */
+    private CollectorSettings settingsFor(String collectorType) {
+        Lane lane = lanes.get(collectorType);
+        return lane == null ? settingsOf(collectorType) : lane.settings();
     }
 
     private CollectorSettings settingsOf(String collectorType) {

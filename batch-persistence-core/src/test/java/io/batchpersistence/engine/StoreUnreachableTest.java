@@ -48,7 +48,8 @@ class StoreUnreachableTest {
 
     private final BatchStore store = (BatchStore) Proxy.newProxyInstance(
             getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
-                boolean answersAnyway = List.of("close", "onCorruption", "reclaim", "sharedOutages", "stats")
+                boolean answersAnyway = List.of(
+                                "close", "onCorruption", "reclaim", "sharedOutages", "stats", "useSettings")
                         .contains(method.getName());
                 if (down && !answersAnyway && !method.getName().equals("lastUsed")) {
                     throw new BatchPersistenceException("looking failed in the database: it is down", null);
