@@ -4,12 +4,16 @@ import java.nio.channels.UnresolvedAddressException;
 import java.nio.channels.UnsupportedAddressTypeException;
 import java.util.Set;
 
-/** Which exceptions come from a batch that can't be turned into a request, so that the collector is not to blame. */
+/**
+ * Recognizes exceptions that mean that a batch could not be turned into a request, so that the collector is not the
+ * cause.
+ */
 final class BatchFaults {
 
     /**
-     * Simple names, for the core knows none of these libraries: Kafka, Spring and others; Jackson; Spring's HTTP clients. What they
-     * throw when an answer can't be read has other names, and is no fault of the batch.
+     * Simple class names, because the core depends on none of these libraries: Kafka, Spring and others; Jackson;
+     * Spring's HTTP clients. The exceptions that they throw when a response can't be read have other names, and are not
+     * the batch's fault.
      */
     private static final Set<String> NAMES = Set.of(
             "SerializationException",
@@ -23,10 +27,11 @@ final class BatchFaults {
 
     private BatchFaults() {}
 
-    /** Looks at the exception itself and not at its causes: who has wrapped it may have sent something already. */
+    /** Checks the exception itself and not its causes: the code that wrapped it may have sent something already. */
     static boolean isOne(Throwable failure) {
         if (failure instanceof UnresolvedAddressException || failure instanceof UnsupportedAddressTypeException) {
-            return false; // an IllegalArgumentException by ancestry only: the network's fault
+            // An IllegalArgumentException by inheritance only: the cause is the network.
+            return false;
         }
         if (failure instanceof NullPointerException || failure instanceof IllegalArgumentException) {
             return true;

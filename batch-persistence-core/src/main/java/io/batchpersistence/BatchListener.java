@@ -1,51 +1,53 @@
 package io.batchpersistence;
 
 /**
- * Is told when batches are given up, and when collectors go and come back, soon after the fact. Called by one thread at a time,
- * which does nothing else meanwhile, in the order in which it happened; what it throws is logged and goes no further. While a
- * call does not return up to 10,000 announcements wait; more are only logged.
+ * Is notified when batches are given up and when collectors go down and come back, shortly after it happened. Called by
+ * one thread at a time, which does nothing else in the meantime, in the order of the events; what it throws is logged
+ * and not propagated. While a call does not return, up to 10,000 announcements are queued; further ones are only
+ * logged.
  */
 public interface BatchListener {
 
     /**
      * A batch became a dead letter.
      *
-     * @param batch with the reason
+     * @param batch the batch, with the reason
      */
     default void onDeadLettered(BatchSummary batch) {}
 
     /**
      * A batch outlived its TTL and is gone.
      *
-     * @param batch as it was
+     * @param batch the batch before its removal
      */
     default void onExpired(BatchSummary batch) {}
 
     /**
-     * A batch was dropped for new ones, to make room or because dead letters have a bound of their own, and is gone.
+     * A batch was dropped in favour of newer ones, to make room or because dead letters have a limit of their own, and
+     * is gone.
      *
-     * @param batch as it was
+     * @param batch the batch before its removal
      */
     default void onEvicted(BatchSummary batch) {}
 
     /**
      * Bytes on disk were damaged and have been set aside.
      *
-     * @param damage where, why, and what is known of the batches in it
+     * @param damage where and why, and what is known about the batches in it
      */
     default void onCorrupted(Corruption damage) {}
 
     /**
-     * A collector is taken to be down: it is only probed from now on.
+     * A collector was marked down: it is only probed from now on.
      *
-     * @param outage with the reason
+     * @param outage the outage, with the reason
      */
     default void onOutageOpened(CollectorOutage outage) {}
 
     /**
-     * That is over, see {@link CollectorOutage#answered()}.
+     * An outage is over, see {@link CollectorOutage#answered()}.
      *
-     * @param outage how long it was
+     * @param outage the outage, with its duration
      */
     default void onOutageClosed(CollectorOutage outage) {}
 }

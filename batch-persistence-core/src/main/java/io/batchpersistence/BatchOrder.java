@@ -1,9 +1,9 @@
 package io.batchpersistence;
 
-/** In which order batches of one collector type are taken, by the time they were persisted. */
+/** The order in which batches of one collector type are taken, by the time they were persisted. */
 public enum BatchOrder {
     /** First in, first out. */
     OLDEST_FIRST,
-    /** Fresh batches before old ones: what is happening now is seen first after an outage. */
+    /** Newest batches first: after an outage, current events are seen first. */
     NEWEST_FIRST
 }

@@ -4,8 +4,8 @@ import java.io.Serial;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The batch, or the operation, was not taken; the caller still owns the batch. Subclasses say why. Thrown itself when the
- * store failed, for instance because the disk did.
+ * The batch or operation was not accepted; the caller still owns the batch. Subclasses say why. This class itself is
+ * thrown when the store failed, for instance because of a disk error.
  */
 public class BatchPersistenceException extends RuntimeException {
 
@@ -13,10 +13,10 @@ public class BatchPersistenceException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
     /**
-     * With a cause.
+     * Creates an exception with a cause.
      *
      * @param message what happened and what to do
-     * @param cause what it came from, or {@code null}
+     * @param cause the underlying cause, or {@code null}
      */
     public BatchPersistenceException(String message, @Nullable Throwable cause) {
         super(SingleLine.of(message), cause);

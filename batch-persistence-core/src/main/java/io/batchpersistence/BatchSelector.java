@@ -11,26 +11,26 @@ import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Which batches are meant: all conditions must hold, an empty or absent one always holds. An immutable value, so that every
- * store can push it down.
+ * Selects batches: all conditions must hold, and an empty or absent condition always holds. An immutable value, so that
+ * every store can evaluate it itself.
  *
  * <pre>{@code
  * BatchSelector.all().collectorTypes("loki").failureReason("*429*").limit(1_000)
  * }</pre>
  *
- * @param ids batch ids, each such as a batch can have; empty for any
- * @param collectorTypes names of collectors, likewise; empty for any
- * @param failureReason a glob over the last failure reason, {@code *} for any run of characters and {@code ?} for one, case
- *     ignored, at most 8,192 characters; {@code null} for any, a batch that never failed included
+ * @param ids valid batch ids; empty for any
+ * @param collectorTypes valid collector types; empty for any
+ * @param failureReason a glob over the last failure reason, {@code *} for any run of characters and {@code ?} for one,
+ *     case ignored, at most 8,192 characters; {@code null} for any, a batch that never failed included
  * @param states states; empty for the operation's own default
  * @param olderThan only batches persisted at least this long ago; {@code null} for any
  * @param youngerThan only batches persisted less than this long ago; {@code null} for any
  * @param minRetries only batches with at least that many counted failures
  * @param maxRetries only batches with at most that many counted failures
  * @param limit at most that many; {@link Integer#MAX_VALUE} for no limit
- * @param order which come first when the limit cuts
- * @param after only batches behind the one with this {@linkplain BatchSummary#position position}, in the order meant;
- *     {@code null} for any
+ * @param order which batches come first if there are more than the limit
+ * @param after only batches after the one with this {@linkplain BatchSummary#position position}, in the selector's
+ *     order; {@code null} for any
  */
 public record BatchSelector(
         Set<String> ids,
@@ -59,10 +59,10 @@ public record BatchSelector(
             null);
 
     /**
-     * Checks and copies.
+     * Checks the values and copies the sets.
      *
-     * @throws IllegalArgumentException if the limit is not positive, a duration is negative, the retry range is empty, no batch
-     *     can have one of the ids or collector types, or the glob has more than 8,192 characters
+     * @throws IllegalArgumentException if the limit is not positive, a duration is negative, the retry range is empty,
+     *     no batch can have one of the ids or collector types, or the glob has more than 8,192 characters
      */
     public BatchSelector {
         ids = Set.copyOf(ids);
@@ -90,7 +90,7 @@ public record BatchSelector(
     }
 
     /**
-     * Everything, oldest first.
+     * Selects everything, oldest first.
      *
      * @return the selector to narrow down from
      */
@@ -174,7 +174,7 @@ public record BatchSelector(
     }
 
     /**
-     * Narrows down to old batches.
+     * Narrows down to batches of a minimum age.
      *
      * @param age persisted at least this long ago; {@code null} for any
      * @return a new selector
@@ -195,7 +195,7 @@ public record BatchSelector(
     }
 
     /**
-     * Narrows down to young batches.
+     * Narrows down to batches below an age.
      *
      * @param age persisted less than this long ago; {@code null} for any
      * @return a new selector
@@ -249,7 +249,7 @@ public record BatchSelector(
     }
 
     /**
-     * Sets which come first.
+     * Sets which batches come first.
      *
      * @param order by the time they were persisted
      * @return a new selector
@@ -270,8 +270,8 @@ public record BatchSelector(
     }
 
     /**
-     * Goes on behind a batch, for instance with the next page of a list. What comes and goes meanwhile makes no other batch be
-     * skipped, or come twice.
+     * Continues after a batch, for instance with the next page of a list. Batches added or removed in the meantime
+     * cause no other batch to be skipped or returned twice.
      *
      * @param position the last batch's {@link BatchSummary#position}; {@code null} to begin
      * @return a new selector
@@ -292,7 +292,7 @@ public record BatchSelector(
     }
 
     /**
-     * Whether a batch is behind the one to go on from.
+     * Whether a batch comes after the one to continue from.
      *
      * @param position the batch's {@link BatchSummary#position}
      * @return whether it is, in this selector's order
@@ -302,10 +302,10 @@ public record BatchSelector(
     }
 
     /**
-     * The states meant, given what the operation takes when none are named.
+     * Fills in the states that an operation uses when none are named.
      *
      * @param whenNone the operation's own default
-     * @return this selector if it names states, else one that names those
+     * @return this selector if it names states, otherwise one that names the default
      */
     public BatchSelector statesOr(Set<BatchState> whenNone) {
         return states.isEmpty()
@@ -325,11 +325,11 @@ public record BatchSelector(
     }
 
     /**
-     * Whether a batch of that age is meant.
+     * Whether the selector's age conditions hold for a batch.
      *
      * @param createdAt when it was persisted
      * @param now the time to measure from
-     * @return whether the age conditions hold
+     * @return whether they hold
      */
     public boolean matchesAge(Instant createdAt, Instant now) {
         return (olderThan == null || !createdAt.isAfter(now.minus(olderThan)))
@@ -337,19 +337,21 @@ public record BatchSelector(
     }
 
     /**
-     * The failure-reason glob, to be tested against reasons. Quick however long both are: one pass over the reason.
+     * Returns the failure-reason glob as a predicate on reasons. It takes one pass over the reason, however long both
+     * are.
      *
-     * @return what matches, or {@code null} if any reason is meant
+     * @return the predicate, or {@code null} if any reason matches
      */
     public @Nullable Predicate<String> failureReasonMatcher() {
         return failureReason == null ? null : glob(failureReason);
     }
 
     /**
-     * Prepares a glob.
+     * Compiles a glob.
      *
-     * @param glob {@code *} stands for any run of characters, {@code ?} for one; everything else for itself, case ignored
-     * @return whether all of a text matches; thread-safe
+     * @param glob {@code *} stands for any run of characters, {@code ?} for one; everything else for itself, case
+     *     ignored
+     * @return a predicate that tests whether a whole text matches; thread-safe
      * @throws IllegalArgumentException if it has more than 8,192 characters
      */
     public static Predicate<String> glob(String glob) {

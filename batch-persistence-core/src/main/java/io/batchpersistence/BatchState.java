@@ -1,8 +1,8 @@
 package io.batchpersistence;
 
-/** Where an undelivered batch is on its way. */
+/** The state of an undelivered batch. */
 public enum BatchState {
-    /** Somebody is sending it now; ends by a mark, or after the batch timeout, which counts as a failed attempt. */
+    /** Being sent now; ends with a mark, or after the batch timeout, which counts as a failed attempt. */
     IN_FLIGHT,
     /** Waits for its next attempt. */
     PENDING,

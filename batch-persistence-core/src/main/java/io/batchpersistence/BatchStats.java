@@ -4,18 +4,18 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a store holds and has seen. Immutable; the numbers of one collector type belong to one moment.
+ * What a store holds and has processed. Immutable; the numbers of one collector type are from the same moment.
  *
  * @param collectors by collector type
  * @param batches batches held, dead letters included
- * @param maxBatches their bound
+ * @param maxBatches limit of batches
  * @param diskUsage bytes of all files of the store
- * @param maxDiskUsage their bound
- * @param problem why the store cannot take batches at the moment, in words for a person; {@code null} if it can
+ * @param maxDiskUsage limit of these bytes
+ * @param problem why the store cannot take batches at the moment, in words for humans; {@code null} if it can
  * @param writes what was written since the store was opened
- * @param instance this instance among those that share the store; {@code null} if it is nobody else's
- * @param fallback where batches are kept while they can't be kept where they should be; {@code null} without such a place
- * @param unreadable batches that were to be sent and could not be read; {@code null} if there are none
+ * @param instance this instance among those that share the store; {@code null} if the store is not shared
+ * @param fallback the place where batches are kept while the store proper is unavailable; {@code null} if there is none
+ * @param unreadable batches that were due but could not be read; {@code null} if there are none
  */
 public record BatchStats(
         Map<String, CollectorStats> collectors,
@@ -30,30 +30,30 @@ public record BatchStats(
         @Nullable Unreadable unreadable) {
 
     /**
-     * Batches that can't be read at the moment, for want of memory or because of an error of the disk. They are not known to be
+     * Batches that can't be read at the moment, because of a lack of memory or a disk error. They are not known to be
      * damaged: they stay, are counted as pending, and are tried again.
      *
      * @param batches how many
-     * @param first which was the first, why, and when it is tried again, in words for a person
+     * @param first which batch was the first, why, and when it is tried again, in words for humans
      */
     public record Unreadable(long batches, String first) {
 
-        /** What it says is fit for one line. */
+        /** Makes the text fit for one line. */
         public Unreadable {
             first = SingleLine.of(first);
         }
     }
 
     /**
-     * A place where batches are kept for a time. They are among those of the statistics.
+     * A place where batches are kept temporarily. The statistics include them.
      *
-     * @param place where that is
-     * @param reason why new batches are kept there at the moment, in words for a person; {@code null} if they are not
-     * @param problem why it can't take any; {@code null} if it can
+     * @param place its location
+     * @param reason why new batches are kept there at the moment, in words for humans; {@code null} if they are not
+     * @param problem why it can't accept batches; {@code null} if it can
      * @param batches batches that are still there, dead letters included
-     * @param maxBatches their bound
+     * @param maxBatches limit of batches
      * @param diskUsage bytes of all files there
-     * @param maxDiskUsage their bound
+     * @param maxDiskUsage limit of these bytes
      */
     public record Fallback(
             String place,
@@ -64,7 +64,7 @@ public record BatchStats(
             long diskUsage,
             long maxDiskUsage) {
 
-        /** What it says is fit for one line. */
+        /** Makes the texts fit for one line. */
         public Fallback {
             reason = reason == null ? null : SingleLine.of(reason);
             problem = problem == null ? null : SingleLine.of(problem);
@@ -73,7 +73,7 @@ public record BatchStats(
         /**
          * How full it is.
          *
-         * @return as {@link BatchStats#fillLevel}
+         * @return the larger of the shares of batches and of bytes in use, 0 to 1 (more if a limit was lowered)
          */
         public double fillLevel() {
             return BatchStats.fillLevel(batches, maxBatches, diskUsage, maxDiskUsage);
@@ -81,31 +81,34 @@ public record BatchStats(
     }
 
     /**
-     * How a store has written since it was opened. All are sums that only grow.
+     * What a store has written since it was opened. All values are sums that only grow.
      *
-     * @param groups groups of batches, each written in one go, and where batches are forced, forced together (group commit)
-     * @param groupNanos how long writing them took, forces included
-     * @param batches batches in them that were stored
-     * @param bytes of these batches' payloads
+     * @param groups groups of batches, each written at once and, if forced, forced together (group commit)
+     * @param groupNanos how long writing the groups took, forces included
+     * @param batches batches in these groups that were stored
+     * @param bytes payload bytes of these batches
      * @param forces how often anything was forced to the device: groups, journals, directories
-     * @param forceNanos how long that took
+     * @param forceNanos how long forcing took
      */
     public record Writes(long groups, long groupNanos, long batches, long bytes, long forces, long forceNanos) {
 
-        /** Nothing, or not known. */
+        /** Nothing was written, or it is not known. */
         public static final Writes NONE = new Writes(0, 0, 0, 0, 0, 0);
     }
 
     /**
      * One of the instances of an application that share a store.
      *
-     * @param name what operators know it by; need not be unique
-     * @param number by which the store tells it from the others; 0 while it has none
-     * @param alive how many give signs of life, this one included, as of its last one
+     * @param name its name for operators; need not be unique
+     * @param number identifies it in the store; 0 while it has none
+     * @param alive how many instances are alive, this one included, as of its last heartbeat
      */
     public record Instance(String name, long number, int alive) {}
 
-    /** Of a store of one instance that does not count what it writes; for the parameters see the record. */
+    /**
+     * Creates the statistics of a store of one instance that does not count what it writes; for the parameters see the
+     * record.
+     */
     public BatchStats(
             Map<String, CollectorStats> collectors,
             long batches,
@@ -116,7 +119,7 @@ public record BatchStats(
         this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, Writes.NONE);
     }
 
-    /** Of a store that keeps batches in one place; for the parameters see the record. */
+    /** Creates the statistics of a store that keeps batches in one place; for the parameters see the record. */
     public BatchStats(
             Map<String, CollectorStats> collectors,
             long batches,
@@ -128,14 +131,15 @@ public record BatchStats(
         this(collectors, batches, maxBatches, diskUsage, maxDiskUsage, problem, writes, null, null, null);
     }
 
-    /** Copies the map. */
+    /** Copies the map, and makes the problem fit for one line. */
     public BatchStats {
         collectors = Map.copyOf(collectors);
-        problem = problem == null ? null : SingleLine.of(problem); // it may quote a path
+        // It may quote a path.
+        problem = problem == null ? null : SingleLine.of(problem);
     }
 
     /**
-     * One collector type's numbers.
+     * Returns one collector type's numbers.
      *
      * @param collectorType its name
      * @return its numbers, all zero if it is not known
@@ -145,7 +149,7 @@ public record BatchStats(
     }
 
     /**
-     * All collector types together.
+     * Returns the numbers of all collector types together.
      *
      * @return the sum
      */
@@ -156,7 +160,7 @@ public record BatchStats(
     /**
      * How full the store is.
      *
-     * @return the larger of the shares of batches and of bytes in use, 0 to 1 (more if a bound was lowered)
+     * @return the larger of the shares of batches and of bytes in use, 0 to 1 (more if a limit was lowered)
      */
     public double fillLevel() {
         return fillLevel(batches, maxBatches, diskUsage, maxDiskUsage);

@@ -11,8 +11,8 @@ import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Where batches are kept: the SPI below {@link BatchPersistence}. A store knows states, times and bounds, but makes no
- * decisions: how long a lease is, when the next attempt is due, what is given up is told to it.
+ * Stores batches: the SPI below {@link BatchPersistence}. A store knows states, times and limits, but makes no
+ * decisions: its caller decides how long a lease is, when the next attempt is due and what is given up.
  *
  * <p>Contract, for every store:
  *
@@ -20,32 +20,33 @@ import org.jspecify.annotations.Nullable;
  *   <li>When the future of {@link #append} completes normally, the batch is durable (as its settings promise); when it
  *       completes exceptionally, the batch is not held.
  *   <li>A batch is in exactly one state. Each method is atomic for each batch.
- *   <li>What was in flight when a store was left is pending and due at once when it is opened again.
+ *   <li>Batches that were in flight when a store was last used are pending and due at once when it is opened again.
  *   <li>Counters keep the accounting identity of {@link CollectorStats#isBalanced()}, across restarts.
- *   <li>Damage is reported once, and costs only the batches it hit.
- *   <li>Thread-safe; an interrupt of a calling thread harms nobody else.
+ *   <li>Damage is reported once, and only the damaged batches are lost.
+ *   <li>Thread-safe; interrupting a calling thread does not affect other callers.
  * </ul>
  *
- * <p>Methods throw {@link BatchPersistenceException} when the store fails and {@link IllegalStateException} once closed.
+ * <p>Methods throw {@link BatchPersistenceException} when the store fails and {@link IllegalStateException} once
+ * closed.
  */
 public interface BatchStore extends AutoCloseable {
 
     /**
-     * Takes a batch, in flight until its lease ends. May be called with many appends under way.
+     * Stores a batch, in flight until its lease ends. May be called while many other appends are in progress.
      *
      * @param batch the batch
-     * @return completed when durable; exceptionally with {@link DuplicateBatchException}, {@link BatchRejectedException} (a
-     *     bound was met), {@link IllegalArgumentException} (too large for a record) or {@link BatchPersistenceException}. It may
-     *     be completed by the thread on which all appends wait: what depends on it must neither block nor call the store, and
-     *     passes an application's code on to another thread
+     * @return completed when durable; exceptionally with {@link DuplicateBatchException}, {@link
+     *     BatchRejectedException} (a limit is reached), {@link IllegalArgumentException} (too large for a record) or
+     *     {@link BatchPersistenceException}. It may be completed by the thread that all appends wait for: dependent
+     *     stages must neither block nor call the store, and must run the application's code on another thread
      */
     CompletableFuture<@Nullable Void> append(NewBatch batch);
 
     /**
-     * The same for a caller who has nothing to do until the batch is durable: a store may do the work on his thread.
+     * Stores a batch and waits until it is durable: a store may do the work on the calling thread.
      *
      * @param batch the batch
-     * @return done, as {@link #append} says
+     * @return a completed future, as {@link #append} describes
      */
     default CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
         CompletableFuture<@Nullable Void> done = append(batch);
@@ -54,62 +55,63 @@ public interface BatchStore extends AutoCloseable {
     }
 
     /**
-     * Whether what the calling thread appends now is part of a transaction of its own, which it may yet roll back: then it is not
-     * to be sent before.
+     * Whether what the calling thread appends now becomes part of that thread's transaction, which may still be rolled
+     * back: it must not be sent before the commit.
      *
-     * @return {@code false} unless the store is in a database, and set up for that
+     * @return {@code false} unless the store is in a database and configured for that
      */
     default boolean joinsTransaction() {
         return false;
     }
 
     /**
-     * Takes a batch that nobody sends before recovery does, as a part of the calling thread's transaction: when that is committed, the
-     * batch is pending. Called only if {@link #joinsTransaction} says so.
+     * Stores a batch that only recovery sends, as a part of the calling thread's transaction: after the commit the
+     * batch is pending. Called only if {@link #joinsTransaction} returns {@code true}.
      *
-     * @param batch the batch; its lease means nothing
-     * @param nextAttemptAt when it is due; {@code null} if not before somebody says so
-     * @return done, as {@link #append} says
+     * @param batch the batch; its lease is ignored
+     * @param nextAttemptAt when it is due; {@code null}: not until it is rescheduled
+     * @return a completed future, as {@link #append} describes
      */
     default CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
         throw new UnsupportedOperationException("this store joins no transaction");
     }
 
     /**
-     * Takes due batches of one collector type: pending ones whose next attempt is not after {@code now} become in flight.
+     * Claims due batches of one collector type: pending ones whose next attempt is not after {@code now} become in
+     * flight.
      *
-     * @param collectorType whose
-     * @param order which of the due ones first
+     * @param collectorType their collector type
+     * @param order which of the due batches come first
      * @param now the time
      * @param leaseUntil until when they are in flight
-     * @param max how many at most
-     * @return the claims; a batch found damaged is reported and left out
+     * @param max maximum number
+     * @return the claims; a batch found to be damaged is reported and left out
      */
     List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max);
 
     /**
-     * A batch handed out.
+     * A claimed batch.
      *
      * @param batch the batch
-     * @param fence identifies this claim: settling with another fence changes nothing
-     * @param due since when it could have been handed out; {@code null} if that is not known
+     * @param fence identifies this claim; settling with another fence has no effect (stale claims are fenced)
+     * @param due since when it has been due; {@code null} if that is not known
      */
     record Claim(PersistedBatch batch, long fence, @Nullable Instant due) {
 
-        /** Not known since when it was due. */
+        /** Creates a claim for which it is not known since when it was due. */
         public Claim(PersistedBatch batch, long fence) {
             this(batch, fence, null);
         }
     }
 
-    /** The fence to settle with when the claim is not known: whoever holds it. */
+    /** The fence to settle with when the claim is not known: matches any holder. */
     long ANY_FENCE = 0;
 
     /**
-     * In flight for too long.
+     * Returns batches in flight whose lease has ended.
      *
      * @param now the time
-     * @param max how many at most
+     * @param max maximum number
      * @return ids and fences of batches whose lease ended before {@code now}; they stay in flight until settled
      */
     List<Lease> timedOut(Instant now, int max);
@@ -127,7 +129,7 @@ public interface BatchStore extends AutoCloseable {
      * Removes a batch as delivered, whatever its state.
      *
      * @param batchId its id
-     * @return what it was, or {@code null} if it is not held
+     * @return the batch as it was, or {@code null} if it is not held
      */
     @Nullable
     Settled delivered(String batchId);
@@ -139,31 +141,32 @@ public interface BatchStore extends AutoCloseable {
      * @param fence the claim, or {@link #ANY_FENCE}
      * @param reason why
      * @param at when
-     * @param decision says what becomes of it; called once at most, must be quick and call nothing
-     * @return what it is now, or {@code null} if it is not in flight with that fence
+     * @param decision decides what becomes of it; called at most once, must be quick and must not call other components
+     * @return the batch as it is now, or {@code null} if it is not in flight with that fence
      */
     @Nullable
     Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision);
 
     /**
-     * Gives back a batch that was not sent: it becomes pending, and no attempt is noted.
+     * Returns a batch that was not sent: it becomes pending, and no attempt is recorded.
      *
      * @param batchId its id
-     * @param due by collector type, when it is due; empty: never by itself; must be quick and call nothing
-     * @return what it is now, or {@code null} if it is not in flight
+     * @param due when it is due, by collector type; empty: not until it is rescheduled; must be quick and must not call
+     *     other components
+     * @return the batch as it is now, or {@code null} if it is not in flight
      */
     @Nullable
     Settled released(String batchId, Function<String, Optional<Instant>> due);
 
-    /** Says what becomes of a batch whose attempt failed. */
+    /** Decides what becomes of a batch whose attempt failed. */
     @FunctionalInterface
     interface FailureDecision {
         /**
          * Decides.
          *
-         * @param collectorType its collector type
+         * @param collectorType the batch's collector type
          * @param retryCount counted failures before this one
-         * @return what becomes of it
+         * @return what becomes of the batch
          */
         Verdict decide(String collectorType, int retryCount);
     }
@@ -172,18 +175,18 @@ public interface BatchStore extends AutoCloseable {
      * What becomes of a batch whose attempt failed.
      *
      * @param dead whether it becomes a dead letter
-     * @param nextAttemptAt when it is due if not dead; {@code null}: never by itself
+     * @param nextAttemptAt when it is due if not dead; {@code null}: not until it is rescheduled
      * @param retryCount counted failures from now on
      */
     record Verdict(boolean dead, @Nullable Instant nextAttemptAt, int retryCount) {}
 
     /**
-     * What settling changed.
+     * A batch after it was settled.
      *
      * @param collectorType the batch's collector type
      * @param createdAt when it was persisted
      * @param retryCount counted failures
-     * @param state where it is now; {@code null} if it is gone
+     * @param state its state now; {@code null} if it is gone
      */
     record Settled(
             String collectorType,
@@ -194,55 +197,57 @@ public interface BatchStore extends AutoCloseable {
     /**
      * Changes when pending batches are due.
      *
-     * @param selector which of the pending ones
+     * @param selector which of the pending batches
      * @param now the time ages are measured from
-     * @param nextAttemptAt when they are due; {@code null}: never by themselves
-     * @return how many
+     * @param nextAttemptAt when they are due; {@code null}: not until they are rescheduled again
+     * @return how many were changed
      */
     long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt);
 
     /**
-     * Makes pending batches that are due never by themselves due at that time.
+     * Makes pending batches without a due time (held back from automatic recovery) due at that time.
      *
      * @param nextAttemptAt when
-     * @return how many
+     * @return how many were changed
      */
     long releaseHeld(Instant nextAttemptAt);
 
     /**
-     * Makes dead letters pending, with no failures counted and their age beginning anew.
+     * Makes dead letters pending, resetting their failure count and their age.
      *
      * @param selector which of the dead letters
      * @param now the time; they are due at once
-     * @return how many
+     * @return how many were changed
      */
     default long replay(BatchSelector selector, Instant now) {
         return replay(selector, now, Duration.ZERO);
     }
 
     /**
-     * The same, one after the other.
+     * Makes dead letters pending, resetting their failure count and their age, so that they become due one after the
+     * other.
      *
      * @param selector which of the dead letters
      * @param now the time
-     * @param apart the first is due at once, each other that long after the one before it, in the selector's order
-     * @return how many
+     * @param apart the interval: the first is due at once, each other this long after the one before it, in the
+     *     selector's order
+     * @return how many were changed
      */
     long replay(BatchSelector selector, Instant now, Duration apart);
 
     /**
-     * Remembers, also across restarts, whether an operator has paused a collector type. The store does nothing about it. Durable
-     * when it returns.
+     * Stores, across restarts, whether an operator has paused a collector type. This does not change how the store
+     * behaves. Durable when it returns.
      *
      * @param collectorType its name; need not be known
      * @param paused whether it is paused from now on
-     * @return whether that was not so before
+     * @return whether this changed anything
      * @throws IllegalArgumentException see {@link NewBatch#checkedCollectorType}
      */
     boolean pause(String collectorType, boolean paused);
 
     /**
-     * The collector types that are paused.
+     * Returns the collector types that are paused.
      *
      * @return a copy
      */
@@ -251,43 +256,43 @@ public interface BatchStore extends AutoCloseable {
     /**
      * Removes batches, counted as discarded.
      *
-     * @param selector which; names its states
+     * @param selector which batches; names its states
      * @param now the time ages are measured from
-     * @return how many
+     * @return how many were removed
      */
     long discard(BatchSelector selector, Instant now);
 
     /**
      * Removes pending batches and dead letters of one collector type that are too old, counted as expired.
      *
-     * @param collectorType whose
+     * @param collectorType their collector type
      * @param pendingBefore pending batches persisted (or replayed) before this
      * @param deadBefore dead letters given up before this
-     * @param max how many at most
-     * @return what they were
+     * @param max maximum number
+     * @return the batches before their removal
      */
     List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max);
 
     /**
      * Removes the oldest batches that are not in flight, counted as evicted, to make room.
      *
-     * @param max how many at most
-     * @return what they were; empty if all that is held is in flight
+     * @param max maximum number
+     * @return the batches before their removal; empty if everything held is in flight
      */
     List<BatchSummary> evictOldest(int max);
 
     /**
-     * Removes those dead letters that were given up first, counted as evicted, as long as all dead letters together have more
-     * bytes than that. Costs nothing while they have not.
+     * Removes the dead letters that were given up first, counted as evicted, while all dead letters together exceed a
+     * limit. Costs nothing while they don't.
      *
-     * @param mostBytes what they may have
-     * @param max how many to remove at most
-     * @return what they were
+     * @param mostBytes the limit, in bytes
+     * @param max maximum number to remove
+     * @return the batches before their removal
      */
     List<BatchSummary> evictDeadLetters(long mostBytes, int max);
 
     /**
-     * One batch with its entries.
+     * Returns one batch with its entries.
      *
      * @param batchId its id
      * @return the batch
@@ -295,111 +300,114 @@ public interface BatchStore extends AutoCloseable {
     Optional<PersistedBatch> find(String batchId);
 
     /**
-     * Batches without entries.
+     * Lists batches without their entries.
      *
-     * @param selector which; no states named means all
+     * @param selector which batches; no states named means all
      * @param now the time ages are measured from
      * @return a copy, in the selector's order
      */
     List<BatchSummary> list(BatchSelector selector, Instant now);
 
     /**
-     * Counts.
+     * Counts batches.
      *
-     * @param selector which; no states named means all
+     * @param selector which batches; no states named means all
      * @param now the time ages are measured from
      * @return how many, at most the selector's limit
      */
     long count(BatchSelector selector, Instant now);
 
     /**
-     * Batches that have failed, grouped by collector type and reason.
+     * Returns batches that have failed, grouped by collector type and reason.
      *
-     * @param selector which, its order aside; its limit is one for the groups; no states named means all
+     * @param selector which batches; its order is ignored, its limit applies to the groups; no states named means all
      * @param now the time ages are measured from
-     * @return a copy, those with most batches first
+     * @return a copy, groups with the most batches first
      */
     List<FailureGroup> failures(BatchSelector selector, Instant now);
 
     /**
-     * The collector types of which something is pending, in flight or dead.
+     * Returns the collector types that have pending batches, batches in flight or dead letters.
      *
      * @return a copy
      */
     Set<String> collectorTypes();
 
     /**
-     * Whether everything that is held can be reached. A store that keeps batches in two places may go on with one of them alone:
-     * until then, what is claimed, rescheduled or given up is only there.
+     * Whether everything that is held can be reached. A store that keeps batches in two places may continue with only
+     * one of them: until the other can be reached again, batches are claimed, rescheduled and given up in that one
+     * only.
      *
-     * @return whether that is so, as far as is known; must be quick
+     * @return whether it can be, as far as is known; must be quick
      */
     default boolean isWhole() {
         return true;
     }
 
     /**
-     * When the store was last in use before it was opened, about: tells how long nobody has had a chance to send what is in it.
+     * Returns approximately when the store was last in use before it was opened: since then nothing in it could have
+     * been sent.
      *
-     * @return {@code null} if that is not known
+     * @return the time; {@code null} if it is not known
      */
     default @Nullable Instant lastUsed() {
         return null;
     }
 
     /**
-     * Tells the store by which settings it is used, once, before anything is appended. Needs nothing of the store, and does not fail. A store that several applications can share
-     * keeps with each batch how long it was promised to be held, so that another application's shorter TTL does not remove it.
+     * Passes the settings to the store, once, before anything is appended. A store that several applications can share
+     * records with each batch the TTL that it was promised, so that another application's shorter TTL does not remove
+     * it.
      *
-     * @param settings by collector type; may be asked on any thread, but under no lock of the store, since it can be the
-     *     application's code
+     * @param settings by collector type; may be called on any thread, but not under a lock of the store, because it may
+     *     be the application's code
      */
     default void useSettings(Function<String, CollectorSettings> settings) {}
 
     /**
-     * Lets ages that would begin in the future begin now: the clock was ahead when they were taken.
+     * Resets ages that begin in the future to begin now: the clock was ahead when they were recorded.
      *
      * @param now the time
      */
     default void correctAges(Instant now) {}
 
     /**
-     * Shortens waits that are longer than they can have been meant to be, because another clock was used when they began. For the
-     * time before anything else is asked of the store.
+     * Shortens waits that are longer than they can have been intended, because another clock was used when they began.
+     * To be called before the store is used otherwise.
      *
      * @param now the time
-     * @param longest the longest wait by collector type; must be quick and call nothing
+     * @param longest the longest wait by collector type; must be quick and must not call other components
      */
     default void correctWaits(Instant now, Function<String, Duration> longest) {}
 
     /**
-     * What the instances that share this store know together of collectors that are down. Asked once, needs nothing of the store,
-     * and does not fail.
+     * Returns what the instances that share this store know about collectors that are down. Called once, does not
+     * access the store, and does not fail.
      *
-     * @return {@code null} if nobody else can use this store
+     * @return the shared knowledge; {@code null} if no other instance can use this store
      */
     default @Nullable SharedOutages sharedOutages() {
         return null;
     }
 
-    /** Gives back disk space that nothing held needs. */
+    /** Releases disk space that no held batch needs. */
     void reclaim();
 
     /**
-     * The accounting.
+     * Returns the accounting.
      *
      * @return a snapshot
      */
     BatchStats stats();
 
     /**
-     * Registers who is told about damage; what was found so far is told at once.
+     * Registers the listener for damage; damage found so far is reported immediately.
      *
-     * @param listener called on the thread that found it
+     * @param listener called on the thread that found the damage
      */
     void onCorruption(Consumer<Corruption> listener);
 
-    /** Writes out what is not yet written and closes the files. Closing twice does nothing. */
+    /** Writes out what is not yet written and closes the files. Closing twice has no effect. */
     @Override
     void close();
 }

@@ -10,21 +10,21 @@ import org.jspecify.annotations.Nullable;
  *
  * @param id its id, unique among the batches held
  * @param collectorType the destination's name
- * @param state where it is on its way
+ * @param state its state
  * @param createdAt when it was persisted
  * @param lastAttempt when the last attempt to send it failed or timed out; {@code null} if none has
- * @param nextAttemptAt when it will be attempted next (pending), or when it times out (in flight); {@code null} for a dead
- *     letter, and for a pending batch that automatic recovery leaves alone
+ * @param nextAttemptAt when it will be attempted next (pending), or when it times out (in flight); {@code null} for a
+ *     dead letter, and for a pending batch that automatic recovery leaves alone
  * @param retryCount failed attempts that count towards the limit
  * @param failureReason why the last attempt failed; {@code null} if none has
- * @param earlierFailures what failed before the last attempt, oldest first: the first one ever and the latest of the others, at
- *     most {@value FailedAttempt#MAX_EARLIER} in all; attempts before a replay and probes count too. Empty where more than 65,536
- *     batches have some
- * @param context what the caller gave along
+ * @param earlierFailures failed attempts before the last one, oldest first: the very first and the latest of the
+ *     others, at most {@value FailedAttempt#MAX_EARLIER} in all; attempts before a replay and probes count too. Empty
+ *     if more than 65,536 batches in the store have some
+ * @param context what the caller passed
  * @param entryCount number of entries
  * @param bytes size on disk
- * @param position its place among the batches of its store by the time they were persisted, to go on from with
- *     {@link BatchSelector#after}: larger than those of all batches before it
+ * @param position its place among the batches of its store by the time they were persisted, to continue from with
+ *     {@link BatchSelector#after}: larger than those of all earlier batches
  */
 public record BatchSummary(
         String id,
@@ -41,7 +41,7 @@ public record BatchSummary(
         long bytes,
         long position) {
 
-    /** What it is about, not what is in it: the context is the application's, and may be a secret of somebody's. */
+    /** Describes the batch without its content: the context belongs to the application and may contain secrets. */
     @Override
     public String toString() {
         return "BatchSummary['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + state + ", "

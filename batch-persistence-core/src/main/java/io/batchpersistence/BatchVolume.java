@@ -1,14 +1,14 @@
 package io.batchpersistence;
 
 /**
- * How much there is in some batches. Immutable.
+ * The volume of a set of batches. Immutable.
  *
  * @param entries log entries in them
- * @param bytes of their payloads on disk
+ * @param bytes bytes of their payloads on disk
  */
 public record BatchVolume(long entries, long bytes) {
 
-    /** Nothing at all. */
+    /** No entries and no bytes. */
     public static final BatchVolume NONE = new BatchVolume(0, 0);
 
     /**

@@ -4,17 +4,19 @@ import java.time.Instant;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A collector that is, or was, taken to be down. Immutable.
+ * An outage: a collector that is, or was, marked down. Immutable.
  *
  * @param collectorType its name
- * @param since when it was taken to be down
- * @param until when that ended; {@code null} while it lasts
- * @param answered whether it ended because the collector answered; otherwise because nothing waits for it any more
- * @param probes batches sent meanwhile to see whether it is back
+ * @param since when it was marked down
+ * @param until when the outage ended; {@code null} while it lasts
+ * @param answered whether the outage ended because the collector answered; otherwise because no batch waits for it any
+ *     more
+ * @param probes batches sent as probes during the outage
  * @param lastFailure the last failure's reason; {@code null} once it has answered
- * @param foundHere whether this instance was the first to find out that it began, or ended; {@code false} if it learned so from
- *     another one that shares its store. Of what all instances announce, one has {@code true}: the one to send a message for.
- *     While the store can't be reached, or if nobody shares it, always {@code true}
+ * @param foundHere whether this instance was the first to find out that the outage began or ended; {@code false} if it
+ *     learned so from another instance that shares its store. Of the announcements of all instances, one has {@code
+ *     true}: use that one to send an alert. Always {@code true} while the store can't be reached, or if it is not
+ *     shared
  */
 public record CollectorOutage(
         String collectorType,
@@ -25,7 +27,7 @@ public record CollectorOutage(
         @Nullable String lastFailure,
         boolean foundHere) {
 
-    /** Found out by this instance. */
+    /** Creates an outage that this instance found out about. */
     public CollectorOutage(
             String collectorType,
             Instant since,

@@ -4,25 +4,25 @@ import java.time.Duration;
 import java.util.Objects;
 
 /**
- * What holds for the batches of one collector type. Immutable.
+ * Settings for the batches of one collector type. Immutable.
  *
  * @param batchTimeout in flight longer than this counts as a failed attempt
  * @param batchTtl a batch older than this is removed, counted and announced
- * @param deadLetterTtl the same for dead letters, from the moment they were given up
+ * @param deadLetterTtl the TTL of dead letters, counted from when they were given up
  * @param retry when and how often to try again
- * @param recovery whether recovery runs for this collector type by itself; {@link BatchPersistence#recover(BatchSelector)}
- *     works all the same
- * @param concurrency batches handed over and not settled at a time, at least 1
- * @param maxRate batches handed over a second; 0 for no limit
- * @param order which of the due batches goes first
- * @param freshShare share of the batches handed over that are the newest of those due instead of the oldest, 0 to 1: what
- *     happens now is seen although a backlog drains; 0 with {@link BatchOrder#NEWEST_FIRST}
- * @param outageThreshold transient failures in a row after which the collector is taken to be down, and only probed; 0 for
+ * @param recovery whether recovery runs for this collector type by itself; {@link
+ *     BatchPersistence#recover(BatchSelector)} works all the same
+ * @param concurrency maximum number of batches handed over and not yet settled, at least 1
+ * @param maxRate maximum number of batches handed over per second; 0 for no limit
+ * @param order which of the due batches go first
+ * @param freshShare share of the batches handed over that are the newest due ones instead of the oldest, 0 to 1, so
+ *     that current events are seen while a backlog drains; must be 0 with {@link BatchOrder#NEWEST_FIRST}
+ * @param outageThreshold transient failures in a row after which the collector is marked down, and only probed; 0 for
  *     never
- * @param maxRetryAfter longest wait that a collector can ask for ({@link RetryAfterException}); a longer wish is taken as this
- *     one, and logged
- * @param replayAfterOutage whether dead letters that used up their retries are replayed when an outage of the collector ends;
- *     those that it rejected are not
+ * @param maxRetryAfter longest wait that a collector can ask for ({@link RetryAfterException}); a longer one is reduced
+ *     to this, and logged
+ * @param replayAfterOutage whether dead letters that used up their retries are replayed when an outage of the collector
+ *     ends; those that the collector rejected are not
  */
 public record CollectorSettings(
         Duration batchTimeout,
@@ -38,7 +38,10 @@ public record CollectorSettings(
         Duration maxRetryAfter,
         boolean replayAfterOutage) {
 
-    /** 5 minutes, 24 hours, 7 days, one at a time, no rate limit, oldest first, outage after 3 failures, waits of up to an hour. */
+    /**
+     * The defaults: 5 minutes, 24 hours, 7 days, one at a time, no rate limit, oldest first, outage after 3 failures,
+     * waits of up to 1 hour.
+     */
     public static final CollectorSettings DEFAULT = new CollectorSettings(
             Duration.ofMinutes(5),
             Duration.ofHours(24),

@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The accounting of one collector type. Immutable. The counters survive restarts.
  *
- * @param accepted batches that {@code persistBatch} took
+ * @param accepted batches that {@code persistBatch} accepted
  * @param delivered marked delivered
  * @param pending waiting for their next attempt
  * @param inFlight being sent
@@ -15,15 +15,15 @@ import org.jspecify.annotations.Nullable;
  * @param evicted dropped to make room
  * @param discarded removed on request
  * @param corrupt lost to damage on disk
- * @param failedAttempts attempts that failed since this process started; not part of the identity
- * @param pendingVolume how much is in the pending ones
- * @param inFlightVolume how much is in those in flight
- * @param deadVolume how much is in the dead letters
- * @param oldestPending when the oldest batch that is not a dead letter was persisted (or replayed); {@code null} if there is
- *     none
+ * @param failedAttempts attempts that failed since this process started; not part of the accounting identity
+ * @param pendingVolume volume of the pending batches
+ * @param inFlightVolume volume of the batches in flight
+ * @param deadVolume volume of the dead letters
+ * @param oldestPending when the oldest batch that is not a dead letter was persisted (or replayed); {@code null} if
+ *     there is none
  * @param oldestDead when the first of the dead letters was given up; {@code null} if there are none
- * @param nextAttemptAt when the first of the pending batches is due; any time in the past if some are due already; {@code null}
- *     if none is due by itself
+ * @param nextAttemptAt when the first of the pending batches is due; any time in the past if some are due already;
+ *     {@code null} if none has a due time
  */
 public record CollectorStats(
         long accepted,
@@ -43,14 +43,15 @@ public record CollectorStats(
         @Nullable Instant oldestDead,
         @Nullable Instant nextAttemptAt) {
 
-    /** Nothing at all. */
+    /** All numbers zero. */
     public static final CollectorStats NONE = new CollectorStats(
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, BatchVolume.NONE, BatchVolume.NONE, BatchVolume.NONE, null, null, null);
 
     /**
-     * The accounting identity: every accepted batch is somewhere.
+     * Checks the accounting identity: every accepted batch is accounted for.
      *
-     * @return whether {@code accepted = delivered + pending + in flight + dead + expired + evicted + discarded + corrupt}
+     * @return whether {@code accepted = delivered + pending + in flight + dead + expired + evicted + discarded +
+     *     corrupt}
      */
     public boolean isBalanced() {
         return accepted == delivered + pending + inFlight + dead + expired + evicted + discarded + corrupt;
@@ -60,7 +61,7 @@ public record CollectorStats(
      * Adds up.
      *
      * @param other another collector type's
-     * @return the sum; of two times the earlier
+     * @return the sum; of two times, the earlier one
      */
     public CollectorStats plus(CollectorStats other) {
         return new CollectorStats(
@@ -92,7 +93,7 @@ public record CollectorStats(
     /**
      * Payload bytes on disk of all that is held.
      *
-     * @return of what is pending, in flight and dead
+     * @return the bytes of pending batches, batches in flight and dead letters
      */
     public long bytes() {
         return pendingVolume.plus(inFlightVolume).plus(deadVolume).bytes();

@@ -3,8 +3,8 @@ package io.batchpersistence;
 import java.io.Serial;
 
 /**
- * Payloads can't be compressed or decompressed in this process, because a native library can't be loaded. That is no damage:
- * batches that are held stay, and can be read once the library can be loaded.
+ * Payloads can't be compressed or decompressed in this process, because a native library can't be loaded. Nothing is
+ * damaged: batches that are held stay, and can be read once the library can be loaded.
  */
 public final class CompressionUnavailableException extends BatchPersistenceException {
 
@@ -15,7 +15,7 @@ public final class CompressionUnavailableException extends BatchPersistenceExcep
     private final String remedy;
 
     /**
-     * With what to do.
+     * Creates an exception with a remedy.
      *
      * @param problem what is wrong
      * @param remedy how the JVM has to be started, in a sentence
@@ -28,16 +28,16 @@ public final class CompressionUnavailableException extends BatchPersistenceExcep
     }
 
     /**
-     * What is wrong, without the remedy.
+     * Returns what is wrong, without the remedy.
      *
-     * @return for a person to read
+     * @return a text for humans to read
      */
     public String problem() {
         return problem;
     }
 
     /**
-     * How the JVM has to be started.
+     * Returns how the JVM has to be started.
      *
      * @return a sentence
      */

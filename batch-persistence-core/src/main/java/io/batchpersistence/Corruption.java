@@ -7,12 +7,12 @@ import org.jspecify.annotations.Nullable;
  * Damage found on disk. Immutable.
  *
  * @param file the damaged file
- * @param offset where in it, in bytes
- * @param length how many bytes
- * @param reason what is wrong with them
+ * @param offset where the damage begins in the file, in bytes
+ * @param length length of the damage, in bytes
+ * @param reason what is wrong
  * @param batchId the id of the batch lost, if it could still be read
  * @param collectorType its collector type, if known
- * @param batches how many accepted batches were lost in it; 0 if nothing accepted was
+ * @param batches how many accepted batches were lost; 0 if none
  * @param quarantinedTo where the damaged bytes were copied; {@code null} if there was nothing to copy or no room
  */
 public record Corruption(
@@ -25,7 +25,7 @@ public record Corruption(
         long batches,
         @Nullable Path quarantinedTo) {
 
-    /** Makes one line of the reason. */
+    /** Makes the reason fit for one line. */
     public Corruption {
         reason = SingleLine.of(reason);
     }

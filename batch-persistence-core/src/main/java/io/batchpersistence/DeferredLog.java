@@ -11,20 +11,20 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Keeps lines of log back while the calling thread must not run an application's code. A line may end in an appender that
- * persists and waits, or that waits for a lock of somebody who persists: called while its thread writes for all, or holds a lock
- * that persisting needs, it would wait for itself.
+ * Defers log lines while the calling thread must not run the application's code. A log line may reach an appender that
+ * persists and waits, or that waits for a lock of another thread that persists: if it were called while its thread
+ * writes for all threads, or holds a lock that persisting needs, it would wait for itself.
  *
  * <ul>
  *   <li>Between {@link #begin} and {@link #end} lines are collected; the outermost end writes them, on the same thread.
- *   <li>Threads of a store never write lines themselves, see {@link #storeThread}; a thread that does nothing else does.
- *   <li>What this library has to say in the course of writing one of its lines is left out: an appender that persists on a full disk
- *       would be told of its own failure for ever.
+ *   <li>Threads of a store never write lines themselves, see {@link #storeThread}; a dedicated thread writes them.
+ *   <li>What this library logs while it writes one of its own lines is dropped: an appender that persists on a full
+ *       disk would otherwise log its own failure for ever.
  * </ul>
  */
 public final class DeferredLog {
 
-    /** Lines that wait for the thread that writes those of store threads; more are counted only. */
+    /** Maximum number of lines of store threads that wait for the writing thread; further ones are only counted. */
     private static final int MOST_WAITING = 10_000;
 
     private static final ThreadLocal<@Nullable Lines> LINES = new ThreadLocal<>();
@@ -38,7 +38,7 @@ public final class DeferredLog {
         STORE_THREAD
     }
 
-    /** Those of one thread. */
+    /** The deferred lines of one thread. */
     private static final class Lines {
         Mode mode = Mode.COLLECTING;
         int depth;
@@ -47,7 +47,7 @@ public final class DeferredLog {
 
     private DeferredLog() {}
 
-    // The priority is not to be that of the thread that happens to log first.
+    // Sets the priority explicitly, because it must not depend on the thread that happens to log first.
     @SuppressWarnings("ThreadPriorityCheck")
     private static ThreadPoolExecutor writer() {
         ThreadPoolExecutor writer = new ThreadPoolExecutor(
@@ -69,9 +69,9 @@ public final class DeferredLog {
     }
 
     /**
-     * From now on this thread's lines wait. Throws nothing.
+     * Defers this thread's lines from now on. Throws nothing.
      *
-     * @return for {@link #end}, which must follow
+     * @return to be passed to {@link #end}, which must follow
      */
     public static boolean begin() {
         try {
@@ -83,14 +83,15 @@ public final class DeferredLog {
             lines.depth++;
             return true;
         } catch (OutOfMemoryError e) {
-            return false; // the work that follows matters more
+            // Not enough memory: the work that follows is more important than its log lines.
+            return false;
         }
     }
 
     /**
-     * Writes what waits, unless an outer call has begun, too. Throws nothing.
+     * Writes the deferred lines, unless an outer {@link #begin} is still open. Throws nothing.
      *
-     * @param begun what {@link #begin} has returned
+     * @param begun what {@link #begin} returned
      */
     public static void end(boolean begun) {
         Lines lines = begun ? LINES.get() : null;
@@ -111,7 +112,7 @@ public final class DeferredLog {
         }
     }
 
-    /** From now on, and for good, the calling thread leaves its lines to another thread. */
+    /** Makes the calling thread leave its lines to another thread, permanently. */
     public static void storeThread() {
         Lines lines = new Lines();
         lines.mode = Mode.STORE_THREAD;
@@ -119,9 +120,10 @@ public final class DeferredLog {
     }
 
     /**
-     * Waits for the lines of store threads, but not for long: an appender may hang. An interrupt ends the wait, and is kept.
+     * Waits a limited time for the lines of store threads, because an appender may hang. An interrupt ends the wait and
+     * is kept.
      *
-     * @param patience how long at most
+     * @param patience maximum time to wait
      */
     public static void flush(Duration patience) {
         if (LINES.get() != null || (WRITER.getQueue().isEmpty() && WRITER.getActiveCount() == 0)) {
@@ -136,7 +138,9 @@ public final class DeferredLog {
         }
     }
 
-    /** Writes a line, now or later. What an appender throws is not thrown: who logs has something to finish. */
+    /**
+     * Writes a line, now or later. What an appender throws is not propagated: the code that logs has work to finish.
+     */
     static void write(Runnable line) {
         Lines lines = LINES.get();
         if (lines == null) {
@@ -169,7 +173,8 @@ public final class DeferredLog {
                 }
                 writeSafely(() -> writeNow(line));
             });
-        } catch (RuntimeException | Error e) { // no memory for a thread: the store must go on
+        } catch (RuntimeException | Error e) {
+            // There is no memory for a thread: the store must go on.
             LEFT_OUT.incrementAndGet();
         }
     }
@@ -178,7 +183,7 @@ public final class DeferredLog {
         try {
             line.run();
         } catch (Throwable e) {
-            // It was about to be logged that something went wrong; there is nothing left to say this with.
+            // The failed line was to report a problem; there is no other way left to report it.
         }
     }
 }

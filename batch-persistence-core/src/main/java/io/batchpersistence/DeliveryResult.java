@@ -5,12 +5,12 @@ import org.jspecify.annotations.Nullable;
 /**
  * What became of a batch that was durably accepted. Immutable.
  *
- * @param outcome where the batch is now
+ * @param outcome what became of the batch
  * @param failure what the sender threw; {@code null} if it threw nothing or was not called
  */
 public record DeliveryResult(Outcome outcome, @Nullable Throwable failure) {
 
-    /** Where the batch is. */
+    /** What became of the batch. */
     public enum Outcome {
         /** The collector has it. */
         DELIVERED,
@@ -21,7 +21,7 @@ public record DeliveryResult(Outcome outcome, @Nullable Throwable failure) {
     }
 
     /**
-     * Whether the collector has it.
+     * Whether the collector has the batch.
      *
      * @return whether the outcome is {@link Outcome#DELIVERED}
      */

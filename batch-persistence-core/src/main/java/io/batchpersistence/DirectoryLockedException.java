@@ -14,10 +14,10 @@ public final class DirectoryLockedException extends BatchPersistenceException {
     private final boolean heldByThisProcess;
 
     /**
-     * Names the holder.
+     * Creates an exception for a holder in another process.
      *
      * @param directory the directory
-     * @param holder who holds it: process id, host, since when
+     * @param holder the holder: process id, host, since when
      */
     public DirectoryLockedException(Path directory, String holder) {
         super(
@@ -25,7 +25,8 @@ public final class DirectoryLockedException extends BatchPersistenceException {
                         + "; every application needs a directory of its own",
                 null);
         this.directory = directory.toString();
-        this.holder = SingleLine.of(holder); // read from a file
+        // It was read from a file.
+        this.holder = SingleLine.of(holder);
         this.heldByThisProcess = false;
     }
 
@@ -40,12 +41,12 @@ public final class DirectoryLockedException extends BatchPersistenceException {
     }
 
     /**
-     * Names a holder in the same process: another application context, another web application of the same container, a store
-     * that was not closed.
+     * Creates an exception for a holder in the same process: another application context, another web application of
+     * the same container, a store that was not closed.
      *
      * @param directory the directory
      * @param description process id, host, since when; may be empty
-     * @return an exception that says so
+     * @return the exception
      */
     public static DirectoryLockedException heldByThisProcess(Path directory, String description) {
         return new DirectoryLockedException(
@@ -55,7 +56,7 @@ public final class DirectoryLockedException extends BatchPersistenceException {
     }
 
     /**
-     * The directory.
+     * Returns the directory.
      *
      * @return its path
      */
@@ -64,16 +65,16 @@ public final class DirectoryLockedException extends BatchPersistenceException {
     }
 
     /**
-     * Who holds it.
+     * Returns the holder.
      *
-     * @return process id, host and since when, for a person to read
+     * @return process id, host and since when, for humans to read
      */
     public String holder() {
         return holder;
     }
 
     /**
-     * Whether the holder is in this very process.
+     * Whether the holder is in this process.
      *
      * @return {@code false} if it is another process
      */

@@ -2,14 +2,14 @@ package io.batchpersistence;
 
 import java.io.Serial;
 
-/** A batch with that id is already held. The one held is unchanged. */
+/** A batch with that id is already held. The held batch is unchanged. */
 public final class DuplicateBatchException extends BatchPersistenceException {
 
     @Serial
     private static final long serialVersionUID = 1L;
 
     /**
-     * For one id.
+     * Creates an exception for one id.
      *
      * @param batchId the id
      */

@@ -8,20 +8,20 @@ import java.util.Comparator;
  *
  * @param collectorType the destination's name
  * @param reason why the last attempt of each failed
- * @param batches how many there are
+ * @param batches number of batches
  * @param firstFailure the earliest of their last attempts
  * @param lastFailure the latest of their last attempts
  */
 public record FailureGroup(
         String collectorType, String reason, long batches, Instant firstFailure, Instant lastFailure) {
 
-    /** Those with most batches first; equal ones by collector type and reason. */
+    /** Orders groups by their number of batches, largest first; equal ones by collector type and reason. */
     public static final Comparator<FailureGroup> MOST_BATCHES_FIRST = Comparator.comparingLong(FailureGroup::batches)
             .reversed()
             .thenComparing(FailureGroup::collectorType)
             .thenComparing(FailureGroup::reason);
 
-    /** What it is about; the reason is the collector's text, so it is kept to one line. */
+    /** Describes the group in one line; the reason is the collector's text and may contain line breaks. */
     @Override
     public String toString() {
         return "FailureGroup[" + batches + " batches for " + SingleLine.of(collectorType) + ": " + SingleLine.of(reason)

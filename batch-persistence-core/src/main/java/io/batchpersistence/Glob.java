@@ -5,22 +5,24 @@ import java.util.Map;
 import java.util.function.Predicate;
 
 /**
- * A glob, matched in one pass over the text, whatever both say: each character advances the set of all positions of the glob that
- * may have been reached, 64 of them in one machine word. A regular expression would try one after the other, and go back.
+ * A glob, matched in one pass over the text, whatever the glob and the text are: each character advances the set of all
+ * positions in the glob that may have been reached, 64 of them per machine word. A regular expression would try one
+ * after the other and backtrack.
  *
- * <p>Position {@code i} is reached when the first {@code i} characters of the glob, asterisks not counted, have been matched. An
- * asterisk before character {@code i} lets position {@code i} stay reached whatever comes. Immutable.
+ * <p>Position {@code i} is reached when the first {@code i} characters of the glob, asterisks not counted, have been
+ * matched. An asterisk before character {@code i} lets position {@code i} stay reached whatever character follows.
+ * Immutable.
  */
 final class Glob implements Predicate<String> {
 
-    /** Characters of a glob: what is kept of a reason has fewer. */
+    /** Maximum number of characters of a glob: stored reasons are shorter. */
     static final int MAX_LENGTH = 8_192;
 
-    /** By character: at which positions it may come next. */
+    /** By character: the positions at which it may come next. */
     private final Map<Integer, long[]> next = new HashMap<>();
-    /** The same for all other characters: where there is a question mark. */
+    /** The same for characters that are not in the glob: the positions with a question mark. */
     private final long[] nextOfOthers;
-    /** Where there is an asterisk. */
+    /** The positions with an asterisk. */
     private final long[] staying;
     /** The position at the end. */
     private final int end;
@@ -60,7 +62,8 @@ final class Glob implements Predicate<String> {
     }
 
     private static void set(long[] positions, int position) {
-        positions[position / Long.SIZE] |= 1L << position; // shifts by the rest
+        // The shift uses only the lower six bits of the position.
+        positions[position / Long.SIZE] |= 1L << position;
     }
 
     @Override

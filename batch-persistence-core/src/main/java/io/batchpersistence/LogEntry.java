@@ -9,18 +9,19 @@ import org.jspecify.annotations.Nullable;
 /**
  * One log entry. Immutable.
  *
- * <p>Texts are kept as well-formed Unicode: an unpaired surrogate, which no wire format can carry, becomes U+FFFD here, at
+ * <p>Texts are stored as well-formed Unicode: an unpaired surrogate, which no wire format can carry, becomes U+FFFD at
  * construction, so that what a caller sees is what will be delivered. Control characters are kept as they are.
  *
- * @param timestamp when it happened, to the nanosecond; between 1677-09-21T00:12:43.145224192Z and
+ * @param timestamp when it happened, with nanosecond precision; between 1677-09-21T00:12:43.145224192Z and
  *     2262-04-11T23:47:16.854775807Z (what fits 64-bit nanoseconds since 1970, as in OTLP)
  * @param level the severity as the source wrote it, for instance {@code INFO}; {@code null} if unknown
  * @param message the text; may be empty
  * @param labels low-cardinality tags such as {@code app=shop}; may be empty
  * @param fields structured data, values as in JSON: {@code null}, {@link Boolean}, {@link Number}, {@link String},
- *     {@link java.util.List} and {@link Map} of the same; may be empty. Integral numbers are kept as {@link Long} where they
- *     fit and {@link java.math.BigInteger} where not, {@code float} as {@link Double}; NaN and infinities are refused, since
- *     JSON has no word for them, and so are numbers of more than 100,000 digits and nesting deeper than 200
+ *     {@link java.util.List} and {@link Map} of the same; may be empty. Integral numbers are kept as {@link Long} where
+ *     they fit and {@link java.math.BigInteger} where not, {@code float} as {@link Double}; NaN and infinities are
+ *     refused, because JSON can't express them, and so are numbers of more than 100,000 digits and nesting deeper than
+ *     200
  * @param sourceType what kind of source it came from, for instance {@code file}
  * @param sourceId which source and where in it, for instance {@code /var/log/app.log:1042}
  * @param traceId W3C trace id in hex
@@ -65,7 +66,10 @@ public record LogEntry(
         spanId = Values.wellFormedOrNull(spanId);
     }
 
-    /** When, and how much, but not what: an entry that is printed by accident must tell no secret, and forge no line. */
+    /**
+     * Describes the entry without its content: an entry that is logged by accident must neither reveal a secret nor
+     * forge a log line.
+     */
     @Override
     public String toString() {
         return "LogEntry[" + timestamp + ", message of " + message.length() + " characters, " + labels.size()
@@ -73,7 +77,7 @@ public record LogEntry(
     }
 
     /**
-     * An entry with nothing but the essentials.
+     * Creates an entry with only the essential parts.
      *
      * @param timestamp when it happened
      * @param level the severity, or {@code null}
@@ -89,7 +93,7 @@ public record LogEntry(
      *
      * @param timestamp when it happened
      * @param message the text
-     * @return a builder, for one thread
+     * @return a builder, not thread-safe
      */
     public static Builder builder(Instant timestamp, String message) {
         return new Builder(timestamp, message);
@@ -197,10 +201,10 @@ public record LogEntry(
         }
 
         /**
-         * Makes the entry.
+         * Builds the entry.
          *
          * @return the entry
-         * @throws IllegalArgumentException as {@link LogEntry} says
+         * @throws IllegalArgumentException as described at {@link LogEntry}
          */
         public LogEntry build() {
             return new LogEntry(timestamp, level, message, labels, fields, sourceType, sourceId, traceId, spanId);

@@ -7,15 +7,15 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A batch about to be stored. Immutable; checked here, once, for every store.
+ * A batch to be stored. Immutable; validated here, once, for every store.
  *
- * @param id any non-blank text of at most {@value #MAX_NAME_LENGTH} characters; never becomes a path
+ * @param id any non-blank text of at most {@value #MAX_NAME_LENGTH} characters; never used as a path
  * @param collectorType the destination's name, non-blank, at most {@value #MAX_NAME_LENGTH} characters
  * @param entries at least one
- * @param context free text the application wants back with the batch, for instance a tenant; at most
- *     {@value #MAX_CONTEXT_LENGTH} characters in all
- * @param createdAt now
- * @param leaseUntil how long the caller has to mark it before it counts as timed out
+ * @param context free text the application wants back with the batch, for instance a tenant; at most {@value
+ *     #MAX_CONTEXT_LENGTH} characters in all
+ * @param createdAt the current time
+ * @param leaseUntil until when the caller has to mark it before it times out
  */
 public record NewBatch(
         String id,
@@ -25,17 +25,20 @@ public record NewBatch(
         Instant createdAt,
         Instant leaseUntil) {
 
-    /** Most characters of an id or a collector type. */
+    /** Maximum number of characters of an id or a collector type. */
     public static final int MAX_NAME_LENGTH = 255;
 
-    /** Most characters of all names and values of a context together: it is read whenever the batch is listed. */
+    /**
+     * Maximum number of characters of all names and values of a context together: the context is read whenever the
+     * batch is listed.
+     */
     public static final int MAX_CONTEXT_LENGTH = 65_536;
 
     /**
-     * Checks and copies.
+     * Checks the values and copies the collections.
      *
-     * @throws IllegalArgumentException if the id or the collector type is blank or too long, or the context is too long, or
-     *     there are no entries, or one of them is {@code null}
+     * @throws IllegalArgumentException if the id or the collector type is blank or too long, or the context is too
+     *     long, or there are no entries, or one of them is {@code null}
      */
     public NewBatch {
         id = Values.name(id, "batch id");
@@ -47,21 +50,22 @@ public record NewBatch(
     }
 
     /**
-     * Checks the name of a collector type where it comes without a batch, for instance to be paused.
+     * Checks the name of a collector type without a batch, for instance one that is to be paused.
      *
      * @param name the destination's name
      * @return the name
-     * @throws IllegalArgumentException if no batch could have it: it is {@code null}, blank, too long, or has half a character
+     * @throws IllegalArgumentException if no batch could have it: it is {@code null}, blank, too long, or contains an
+     *     unpaired surrogate
      */
     public static String checkedCollectorType(@Nullable String name) {
         return Values.name(name, "collector type");
     }
 
     /**
-     * Whether a batch could have that id.
+     * Whether a batch could have this id.
      *
      * @param id any text
-     * @return whether it would be taken
+     * @return whether it would be accepted
      */
     public static boolean isPossibleId(String id) {
         return Values.isName(id);
@@ -93,7 +97,7 @@ public record NewBatch(
         return List.copyOf(entries);
     }
 
-    /** What it is about, not what is in it. */
+    /** Describes the batch without its content. */
     @Override
     public String toString() {
         return "NewBatch['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + entries.size()

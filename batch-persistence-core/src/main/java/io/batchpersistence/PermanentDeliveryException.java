@@ -10,7 +10,7 @@ public class PermanentDeliveryException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
     /**
-     * With a reason.
+     * Creates an exception with a reason.
      *
      * @param reason why, as the operator will read it
      */
@@ -19,10 +19,10 @@ public class PermanentDeliveryException extends RuntimeException {
     }
 
     /**
-     * With a reason and a cause.
+     * Creates an exception with a reason and a cause.
      *
      * @param reason why, as the operator will read it
-     * @param cause what it came from, or {@code null}
+     * @param cause the underlying cause, or {@code null}
      */
     public PermanentDeliveryException(String reason, @Nullable Throwable cause) {
         super(reason, cause);

@@ -6,22 +6,22 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A batch as it is kept, with its entries. Immutable.
+ * A stored batch with its entries. Immutable.
  *
  * @param id its id, unique among the batches held
- * @param entries what is to be delivered, in the order given
+ * @param entries the entries to deliver, in their original order
  * @param collectorType the destination's name
  * @param createdAt when it was persisted
  * @param lastAttempt when the last attempt to send it failed or timed out; {@code null} if none has
- * @param nextAttemptAt when it will be attempted next (pending), or when it times out (in flight); {@code null} for a dead
- *     letter, and for a pending batch that automatic recovery leaves alone
+ * @param nextAttemptAt when it will be attempted next (pending), or when it times out (in flight); {@code null} for a
+ *     dead letter, and for a pending batch that automatic recovery leaves alone
  * @param retryCount failed attempts that count towards the limit
  * @param failureReason why the last attempt failed; {@code null} if none has
- * @param earlierFailures what failed before the last attempt, oldest first: the first one ever and the latest of the others, at
- *     most {@value FailedAttempt#MAX_EARLIER} in all; attempts before a replay and probes count too. Empty where more than 65,536
- *     batches have some
- * @param context what the caller gave along
- * @param state where it is on its way
+ * @param earlierFailures failed attempts before the last one, oldest first: the very first and the latest of the
+ *     others, at most {@value FailedAttempt#MAX_EARLIER} in all; attempts before a replay and probes count too. Empty
+ *     if more than 65,536 batches in the store have some
+ * @param context what the caller passed
+ * @param state its state
  */
 public record PersistedBatch(
         String id,
@@ -41,7 +41,7 @@ public record PersistedBatch(
         entries = List.copyOf(entries);
     }
 
-    /** A batch that has failed once at most; for the parameters see the record. */
+    /** Creates a batch that has failed at most once; for the parameters see the record. */
     public PersistedBatch(
             String id,
             List<LogEntry> entries,
@@ -68,15 +68,15 @@ public record PersistedBatch(
     }
 
     /**
-     * The number of the attempt this batch is handed out for: 1 for the first.
+     * Returns the number of the attempt this batch is handed out for: 1 for the first.
      *
-     * @return the number of attempts counted so far, and one
+     * @return the number of counted attempts so far, plus one
      */
     public int attempt() {
         return retryCount + 1;
     }
 
-    /** What it is about, not what is in it: neither entries nor context belong into a log. */
+    /** Describes the batch without its content: neither entries nor context belong in a log. */
     @Override
     public String toString() {
         return "PersistedBatch['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + state + ", "

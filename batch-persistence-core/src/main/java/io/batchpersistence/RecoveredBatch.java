@@ -3,38 +3,38 @@ package io.batchpersistence;
 import java.time.Duration;
 
 /**
- * A batch handed out for an attempt, to be settled exactly once, by any thread: the first settling wins, later ones return
- * {@code false} and change nothing. Not settling it leaves it in flight until the batch timeout, which counts as a failed
- * attempt. Thread-safe.
+ * A batch handed out for an attempt, to be settled exactly once, by any thread: the first settling call wins, later
+ * ones return {@code false} and change nothing. If it is not settled, it stays in flight until the batch timeout, which
+ * counts as a failed attempt. Thread-safe.
  */
 public interface RecoveredBatch {
 
     /**
-     * The batch.
+     * Returns the batch.
      *
-     * @return with its entries
+     * @return the batch with its entries
      */
     PersistedBatch batch();
 
     /**
-     * How long it had been due when it was handed out: the lag of its lane. Time in which the application did not run does not
-     * count.
+     * Returns how long the batch had been due when it was handed out: the lag of its lane. Time during which the
+     * application did not run does not count.
      *
-     * @return not negative; zero where that is not known
+     * @return the lag, not negative; zero if it is not known
      */
     default Duration overdue() {
         return Duration.ZERO;
     }
 
     /**
-     * The collector has it.
+     * Reports that the collector has the batch.
      *
      * @return whether this settled it
      */
     boolean acknowledge();
 
     /**
-     * It could not be sent now.
+     * Reports that the batch could not be sent now.
      *
      * @param reason why
      * @return whether this settled it
@@ -42,7 +42,7 @@ public interface RecoveredBatch {
     boolean fail(String reason);
 
     /**
-     * The collector asked to come back later.
+     * Reports that the collector asked to come back later.
      *
      * @param delay how long to wait, not negative
      * @param reason why
@@ -51,7 +51,7 @@ public interface RecoveredBatch {
     boolean retryAfter(Duration delay, String reason);
 
     /**
-     * The collector will never take it: a dead letter at once.
+     * Reports that the collector will never take the batch: it becomes a dead letter at once.
      *
      * @param reason why
      * @return whether this settled it
@@ -59,9 +59,9 @@ public interface RecoveredBatch {
     boolean reject(String reason);
 
     /**
-     * Whether it has been settled through this object.
+     * Whether the batch has been settled through this object.
      *
-     * @return whether a settling call has won
+     * @return whether a settling call succeeded
      */
     boolean isSettled();
 }

@@ -7,10 +7,10 @@ import java.util.random.RandomGenerator;
 /**
  * When a failed batch is tried again, and how often. Immutable.
  *
- * <p>The delay after the {@code n}th failure in a row is {@code min(max, base × multiplier^(n-1))}, shortened by a random
- * part of up to {@code jitter} of it, so that many batches, or many instances, that failed together do not return
- * together. With jitter 1 this is the "full jitter" of Marc Brooker's <em>Exponential Backoff And Jitter</em> (AWS
- * Architecture Blog, 2015), with 0.5 the "equal jitter" of the same text.
+ * <p>The delay after the {@code n}th failure in a row is {@code min(max, base × multiplier^(n-1))}, shortened by a
+ * random part of up to {@code jitter} of it, so that many batches, or many instances, that failed together do not
+ * return together. With jitter 1 this is the "full jitter" of Marc Brooker's <em>Exponential Backoff And Jitter</em>
+ * (AWS Architecture Blog, 2015), with 0.5 the "equal jitter" of the same text.
  *
  * @param base delay after the first failure, positive
  * @param multiplier growth from failure to failure, at least 1
@@ -20,7 +20,7 @@ import java.util.random.RandomGenerator;
  */
 public record RecoveryPolicy(Duration base, double multiplier, Duration max, double jitter, int maxRetries) {
 
-    /** 1 s, doubling up to 5 minutes, half of it random, 10 attempts. */
+    /** The defaults: 1 s, doubling up to 5 minutes, half of it random, 10 attempts. */
     public static final RecoveryPolicy DEFAULT =
             new RecoveryPolicy(Duration.ofSeconds(1), 2, Duration.ofMinutes(5), 0.5, 10);
 
@@ -48,10 +48,10 @@ public record RecoveryPolicy(Duration base, double multiplier, Duration max, dou
     }
 
     /**
-     * The delay before the next attempt. To be computed once, at the failure, and stored.
+     * Computes the delay before the next attempt. Call it once per failure and store the result.
      *
      * @param failures failures so far, at least 1
-     * @param random where the jitter comes from
+     * @param random source of the jitter
      * @return between {@code (1 - jitter)} of the full delay and all of it, in whole milliseconds
      */
     public Duration delayAfter(int failures, RandomGenerator random) {

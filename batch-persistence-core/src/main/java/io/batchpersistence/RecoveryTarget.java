@@ -1,22 +1,22 @@
 package io.batchpersistence;
 
 /**
- * Where recovery hands a batch to. A target that returns without settling the batch leaves it in flight: somebody may settle
- * it later. One that throws fails the attempt.
+ * Receives batches from recovery. A target that returns without settling the batch leaves it in flight, to be settled
+ * later. A target that throws fails the attempt.
  */
 @FunctionalInterface
 public interface RecoveryTarget {
 
     /**
-     * Takes the batch.
+     * Receives a batch.
      *
-     * @param batch to be settled now or later
+     * @param batch the batch, to be settled now or later
      * @throws Exception if the attempt failed, see {@link BatchSender}
      */
     void handOver(RecoveredBatch batch) throws Exception;
 
     /**
-     * A target that sends and acknowledges.
+     * Creates a target that sends and acknowledges.
      *
      * @param sender sends a batch
      * @return the target

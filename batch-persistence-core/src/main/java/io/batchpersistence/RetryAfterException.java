@@ -4,8 +4,8 @@ import java.io.Serial;
 import java.time.Duration;
 
 /**
- * The collector asked to come back later, as with HTTP 429 or 503 and {@code Retry-After}. That delays this batch; as many in a
- * row as make an outage, each of another batch, delay all of the collector type.
+ * The collector asked to come back later, as with HTTP 429 or 503 and {@code Retry-After}. This delays only this batch;
+ * if as many different batches in a row get it as make an outage, all batches of the collector type are delayed.
  */
 public class RetryAfterException extends RuntimeException {
 
@@ -15,7 +15,7 @@ public class RetryAfterException extends RuntimeException {
     private final Duration delay;
 
     /**
-     * With the collector's wish.
+     * Creates an exception with the delay that the collector asked for.
      *
      * @param delay how long to wait, not negative
      * @param reason why, as the operator will read it
@@ -30,7 +30,7 @@ public class RetryAfterException extends RuntimeException {
     }
 
     /**
-     * How long to wait.
+     * Returns how long to wait.
      *
      * @return the delay, not negative
      */

@@ -13,26 +13,25 @@ import org.slf4j.helpers.LegacyAbstractLogger;
 import org.slf4j.spi.LocationAwareLogger;
 
 /**
- * Text from elsewhere (ids, reasons, what a collector answered, names of files) made fit to stand in a line of log, an exception's
- * message or on a screen: nobody can begin a line of their own with it, turn the order of characters around or colour a
- * terminal.
+ * Sanitizes untrusted text (ids, reasons, responses of collectors, file names) for a log line, an exception message or
+ * a screen: it can't start a new line, reverse the order of characters or colour a terminal.
  *
- * <p>Thread-safe. Costs a look at each character where there is nothing to replace.
+ * <p>Thread-safe. If there is nothing to replace, it costs one look at each character.
  */
 public final class SingleLine {
 
-    /** Longer texts are cut off. */
+    /** Maximum number of characters; longer texts are truncated. */
     private static final int MAX_LENGTH = 4_096;
 
     private SingleLine() {}
 
     /**
-     * Replaces what is not to be printed as it is by its number, as in {@code \}{@code u000A}: control characters, line and
-     * paragraph separators, characters without a shape that change how others are shown, and half characters. What is longer
-     * than 4,096 characters is cut off.
+     * Replaces characters that must not be printed by their code, as in {@code \}{@code u000A}: control characters,
+     * line and paragraph separators, invisible formatting characters, unpaired surrogates, and private-use and
+     * unassigned characters. Texts of more than 4,096 characters are truncated.
      *
-     * @param text anything; its {@code toString} is taken
-     * @return one line; the very text if there is nothing to replace
+     * @param text any object; its {@code toString} is used
+     * @return one line; the same string if there is nothing to replace
      */
     public static String of(@Nullable Object text) {
         String given = String.valueOf(text);
@@ -63,7 +62,8 @@ public final class SingleLine {
         if (at < text.length()) {
             return line.append('…').toString();
         }
-        return line.length() == text.length() ? text : line.toString(); // what is replaced gets longer
+        // Replacements are longer than what they replace, so equal lengths mean that nothing was replaced.
+        return line.length() == text.length() ? text : line.toString();
     }
 
     private static boolean isPrintable(int character) {
@@ -80,16 +80,19 @@ public final class SingleLine {
     }
 
     /**
-     * A logger that prints every argument, and every exception's message, in this way.
+     * Creates a logger that sanitizes every argument and every exception's message in this way.
      *
      * @param name the class that logs
-     * @return a logger that passes everything on to the one of that name
+     * @return a logger that delegates to the logger of that class
      */
     public static Logger logger(Class<?> name) {
         return new SingleLineLogger(LoggerFactory.getLogger(name));
     }
 
-    /** The same, if none of its messages contains anything that has to be replaced; else one that prints alike, but safely. */
+    /**
+     * Returns the exception itself if none of its messages contains anything to replace, otherwise one that prints
+     * alike, but sanitized.
+     */
     static Throwable printable(Throwable thrown) {
         return isPrintable(thrown, Collections.newSetFromMap(new IdentityHashMap<>()))
                 ? thrown
@@ -112,7 +115,7 @@ public final class SingleLine {
         return true;
     }
 
-    /** What it says of itself; {@code null} if it can't. */
+    /** The exception's own description; {@code null} if {@code toString} fails. */
     private static @Nullable String described(Throwable thrown) {
         try {
             return thrown.toString();
@@ -121,7 +124,7 @@ public final class SingleLine {
         }
     }
 
-    /** Stands for another in a log: its text, its stack, its causes. */
+    /** Stands in for another exception in a log: its text, stack trace and causes. */
     private static final class PrintableThrowable extends Throwable {
 
         private static final long serialVersionUID = 1L;
@@ -152,7 +155,7 @@ public final class SingleLine {
 
         private static final long serialVersionUID = 1L;
 
-        /** The class whose method the logging code calls: with it a log can tell where that was. */
+        /** The class whose method the logging code calls, with which a log can determine the location of the call. */
         private static final String CALLED = "org.slf4j.helpers.AbstractLogger";
 
         private final transient Logger logger;
@@ -168,7 +171,8 @@ public final class SingleLine {
         }
 
         @Override
-        @SuppressWarnings("NullAway") // slf4j says nothing about nulls; all but level and message may be null
+        // slf4j has no nullness annotations; everything but level and message may be null.
+        @SuppressWarnings("NullAway")
         protected void handleNormalizedLoggingCall(
                 Level level,
                 @Nullable Marker marker,

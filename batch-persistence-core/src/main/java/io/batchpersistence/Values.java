@@ -14,13 +14,13 @@ import java.util.Set;
 import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
-/** Brings texts and JSON values into the one form in which they are kept. */
+/** Normalizes texts and JSON values to the form in which they are stored. */
 final class Values {
 
     /** Deeper than any sane log field, shallow enough for every JSON library's default limit (Jackson's is 500). */
     private static final int MAX_DEPTH = 200;
 
-    /** 100,000 digits. */
+    /** The number of bits of 100,000 decimal digits. */
     private static final int MAX_BITS = 332_193;
 
     private static final BigInteger MIN_LONG = BigInteger.valueOf(Long.MIN_VALUE);
@@ -37,7 +37,7 @@ final class Values {
                     + " characters, but has " + text.length() + ": " + SingleLine.of(text.substring(0, 40)) + "…");
         }
         if (!isWellFormed(text)) {
-            // Two ids that differ only in a broken character would become one: better to refuse than to merge.
+            // Two ids that differ only in a broken character would become one: refuse rather than merge them.
             throw new IllegalArgumentException(what + " contains an unpaired surrogate, which is not a character");
         }
         return text;
@@ -75,7 +75,8 @@ final class Values {
             seen |= text.charAt(i);
         }
         if (seen < Character.MIN_SURROGATE) {
-            return true; // the common case, in a loop the JIT can unroll
+            // The common case, in a loop that the JIT can unroll.
+            return true;
         }
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
@@ -167,14 +168,14 @@ final class Values {
                         + ", but must be null, Boolean, Number, String, List or Map; convert it first");
     }
 
-    /** Beyond that, turning a number into digits takes longer than anybody waits. */
+    /** Refuses larger numbers, because converting them to digits would take too long. */
     private static void checkDigits(BigInteger number, String path) {
         if (number.bitLength() > MAX_BITS) {
             throw new IllegalArgumentException(SingleLine.of(path) + " is a number of more than 100,000 digits");
         }
     }
 
-    /** Labels that are checked and that nobody can change: entries may share them, which spares a copy for each. */
+    /** Checked labels that can't be changed: entries may share them, which saves a copy for each. */
     private static final class Texts extends Frozen<String> {
 
         Texts(Map<String, String> checked) {
@@ -182,7 +183,7 @@ final class Values {
         }
     }
 
-    /** The same for the fields of an entry. */
+    /** Checked fields of an entry that can't be changed: entries may share them as well. */
     private static final class JsonObject extends Frozen<@Nullable Object> {
 
         JsonObject(Map<String, @Nullable Object> checked) {
@@ -190,7 +191,10 @@ final class Values {
         }
     }
 
-    /** As {@link Collections#unmodifiableMap}, but recognizable: of that one nobody knows who else holds what is inside. */
+    /**
+     * Like {@link Collections#unmodifiableMap}, but recognizable as our own: behind any other unmodifiable map the
+     * original may still be changed by its owner.
+     */
     private abstract static class Frozen<V extends @Nullable Object> extends AbstractMap<String, V> {
 
         private final Map<String, V> map;

@@ -7,20 +7,20 @@ import java.util.List;
 public interface BatchCodec {
 
     /**
-     * Encodes.
+     * Encodes entries.
      *
      * @param entries at least one
-     * @return the bytes
-     * @throws IllegalArgumentException if they are more than an array can hold
+     * @return the encoded bytes
+     * @throws IllegalArgumentException if the encoding is larger than an array can be
      */
     byte[] encode(List<LogEntry> entries);
 
     /**
-     * Decodes what {@link #encode} made, now or in any earlier version. What it doesn't know, it skips.
+     * Decodes what {@link #encode} of this or any earlier version returned. Skips what it does not know.
      *
-     * @param bytes exactly the bytes
+     * @param bytes exactly the encoded bytes
      * @return entries equal to those encoded
-     * @throws DamagedPayloadException if they are not such bytes; never another exception
+     * @throws DamagedPayloadException if the bytes are not a valid encoding; no other exception is thrown
      */
     List<LogEntry> decode(byte[] bytes);
 }

@@ -1,10 +1,10 @@
 package io.batchpersistence.codec;
 
-/** How entries are written. The number is part of the storage format and never changes its meaning. */
+/** The encoding of entries. The number is part of the storage format and never changes its meaning. */
 public enum BatchFormat {
-    /** Protobuf, laid out by column; the schema is shipped as {@code batch_payload.proto}. Small and fast. */
+    /** Protobuf in columnar layout; the schema is shipped as {@code batch_payload.proto}. Compact and fast. */
     PROTOBUF(1),
-    /** A JSON array of entries, readable by a person. */
+    /** A JSON array of entries, readable by humans. */
     JSON(2);
 
     private final int id;
@@ -14,7 +14,7 @@ public enum BatchFormat {
     }
 
     /**
-     * Its number in a record.
+     * Returns its number in a record.
      *
      * @return 1 to 127
      */
@@ -23,7 +23,7 @@ public enum BatchFormat {
     }
 
     /**
-     * What writes and reads it.
+     * Returns the codec of this format.
      *
      * @return a codec, thread-safe
      */
@@ -35,7 +35,7 @@ public enum BatchFormat {
     }
 
     /**
-     * By number.
+     * Finds a format by its number.
      *
      * @param id the number in a record
      * @return the format

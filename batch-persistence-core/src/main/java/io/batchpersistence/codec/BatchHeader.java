@@ -9,12 +9,12 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * What a store writes about a batch beside its payload: the message {@code BatchHeader} of {@code batch_payload.proto}.
- * Immutable.
+ * What a store writes about a batch in addition to its payload: the message {@code BatchHeader} of {@code
+ * batch_payload.proto}. Immutable.
  *
  * @param id the batch's id
  * @param collectorType the destination's name
- * @param context free text of the application, in its order
+ * @param context free text of the application, in its original order
  */
 public record BatchHeader(String id, String collectorType, Map<String, String> context) {
 
@@ -23,7 +23,7 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
      *
      * @param id the batch's id
      * @param collectorType the destination's name
-     * @param context free text of the application, in its order
+     * @param context free text of the application, in its original order
      */
     public BatchHeader {
         context = context.isEmpty() ? Map.of() : Collections.unmodifiableMap(new LinkedHashMap<>(context));
@@ -35,9 +35,9 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
     }
 
     /**
-     * Encodes.
+     * Encodes the header.
      *
-     * @return the bytes
+     * @return the encoded bytes
      */
     public byte[] encode() {
         ProtobufBuffer header = new ProtobufBuffer();
@@ -53,11 +53,12 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
     }
 
     /**
-     * Decodes what {@link #encode} made, now or in any earlier version. What it doesn't know, it skips.
+     * Decodes what {@link #encode} of this or any earlier version returned. Skips what it does not know.
      *
-     * @param bytes exactly the bytes
+     * @param bytes exactly the encoded bytes
      * @return a header equal to the one encoded
-     * @throws DamagedPayloadException if they are not such bytes, or have no id or collector type; never another exception
+     * @throws DamagedPayloadException if the bytes are not a valid encoding, or have no id or collector type; no other
+     *     exception is thrown
      */
     public static BatchHeader decode(byte[] bytes) {
         CodedInputStream in = CodedInputStream.newInstance(bytes);

@@ -7,38 +7,39 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How large a batch may be, which is the same for whoever writes and whoever reads one: what was accepted can always be read,
- * and bytes from who knows where can't make their reader allocate without bound. A value that
- * takes two bytes in a payload takes a hundred in memory, and once compressed next to none on disk.
+ * The maximum size of a batch, which is the same for writers and readers: what was accepted can always be read, and
+ * untrusted bytes can't make their reader allocate without limit. A value that takes two bytes in a payload takes about
+ * a hundred in memory, and compressed next to none on disk.
  */
 public final class BatchLimits {
 
-    /** Entries. */
+    /** Maximum number of entries. */
     public static final int MAX_ENTRIES = 1 << 20;
 
-    /** Labels, fields, and values within fields, of all entries. */
+    /** Maximum number of labels, fields, and values within fields, of all entries together. */
     public static final int MAX_VALUES = 1 << 23;
 
-    /** Bytes of the payload before compression, and of a JSON document: 256 MiB. */
+    /** Maximum number of bytes of the payload before compression, and of a JSON document: 256 MiB. */
     public static final int MAX_BYTES = 256 << 20;
 
-    /** Characters of a number in JSON. */
+    /** Maximum number of characters of a number in JSON. */
     static final int MAX_NUMBER_LENGTH = 100_100;
 
-    /** Texts of an entry that are shared in a payload: level, source type, source id, trace id, span id. */
+    /** Number of texts of an entry that a payload can share: level, source type, source id, trace id, span id. */
     private static final int TEXTS = 5;
 
-    /** An encoded value takes at least that many bytes. */
+    /** Minimum number of bytes that an encoded value takes. */
     private static final int MIN_BYTES_A_VALUE = 2;
 
     private BatchLimits() {}
 
     /**
-     * Refuses what could not be read again.
+     * Refuses a batch that could not be read again.
      *
-     * @param entries what was encoded
-     * @param encodedLength the bytes it took, by which nearly every batch is known to have few enough values
-     * @throws IllegalArgumentException if they are too many, or too large
+     * @param entries the encoded entries
+     * @param encodedLength the bytes that the encoding took, which for nearly every batch show that it has few enough
+     *     values
+     * @throws IllegalArgumentException if there are too many entries or values, or they are too large
      */
     public static void check(List<LogEntry> entries, int encodedLength) {
         if (entries.size() > MAX_ENTRIES) {
@@ -88,12 +89,13 @@ public final class BatchLimits {
                 count += 1 + values(element);
             }
         } else if (value instanceof BigDecimal) {
-            count++; // an object around a text, in JSON
+            // In JSON, an object around a text.
+            count++;
         }
         return count;
     }
 
-    /** What one payload has used up of the limits while it is read. Not thread-safe. */
+    /** Tracks how much of the limits one payload has used while it is read. Not thread-safe. */
     static final class Budget {
 
         private int entries;
@@ -113,7 +115,7 @@ public final class BatchLimits {
             }
         }
 
-        /** A text that an entry has, and that others may share: each of them looks at all of it. */
+        /** Counts a text that entries may share, once for each entry, because each entry checks all of it. */
         void text(@Nullable String text) {
             characters += length(text);
             if (characters > MAX_BYTES) {

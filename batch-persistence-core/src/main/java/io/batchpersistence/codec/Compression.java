@@ -1,10 +1,11 @@
 package io.batchpersistence.codec;
 
 /**
- * How encoded bytes are made smaller. The number is part of the storage format and never changes its meaning. Thread-safe.
+ * The compression of encoded bytes. The number is part of the storage format and never changes its meaning.
+ * Thread-safe.
  */
 public enum Compression {
-    /** As they are. */
+    /** No compression. */
     NONE(0) {
         @Override
         public byte[] compress(byte[] raw) {
@@ -21,8 +22,8 @@ public enum Compression {
         }
     },
     /**
-     * Zstandard (RFC 8878), level 1: on log batches higher levels cost more than they save. Needs a native library, which is
-     * loaded when it is first needed.
+     * Zstandard (RFC 8878), level 1: on log batches higher levels cost more than they save. Needs a native library,
+     * which is loaded on first use.
      */
     ZSTD(1) {
         @Override
@@ -48,7 +49,7 @@ public enum Compression {
     }
 
     /**
-     * Its number in a record.
+     * Returns its number in a record.
      *
      * @return 0 to 127
      */
@@ -57,36 +58,38 @@ public enum Compression {
     }
 
     /**
-     * Returns if it can be used in this process. To be asked before batches are taken that are to be compressed.
+     * Returns normally if the compression can be used in this process. To be called before accepting batches that will
+     * be compressed.
      *
-     * @throws io.batchpersistence.CompressionUnavailableException if not, with what to do
+     * @throws io.batchpersistence.CompressionUnavailableException if it can't be used, with a remedy
      */
     public void requireAvailable() {}
 
     /**
-     * Compresses.
+     * Compresses bytes.
      *
      * @param raw any bytes
      * @return the compressed bytes; for {@link #NONE} the same array
-     * @throws IllegalArgumentException if they are more than can be compressed at once (about 2 GB)
+     * @throws IllegalArgumentException if there are more bytes than can be compressed at once (about 2 GB)
      * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded
      */
     public abstract byte[] compress(byte[] raw);
 
     /**
-     * Decompresses. Allocates at most {@code rawLength} bytes, and none if the compressed bytes say they stand for another
-     * number.
+     * Decompresses bytes. Allocates at most {@code rawLength} bytes, and none if the compressed bytes declare another
+     * length.
      *
      * @param compressed exactly the compressed bytes
-     * @param rawLength how many bytes they stand for, not negative; checked by the caller
+     * @param rawLength the length after decompression, not negative; checked by the caller
      * @return the raw bytes; for {@link #NONE} the same array
-     * @throws DamagedPayloadException if they are not such bytes
-     * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded; the bytes may be good
+     * @throws DamagedPayloadException if the bytes are not valid
+     * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded; the bytes may be
+     *     valid
      */
     public abstract byte[] decompress(byte[] compressed, int rawLength);
 
     /**
-     * By number.
+     * Finds a compression by its number.
      *
      * @param id the number in a record
      * @return the compression

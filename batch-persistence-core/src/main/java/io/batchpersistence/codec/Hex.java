@@ -2,7 +2,7 @@ package io.batchpersistence.codec;
 
 import java.nio.charset.StandardCharsets;
 
-/** Trace and span ids as bytes. */
+/** Converts trace and span ids between hex and bytes. */
 final class Hex {
 
     private static final byte[] DIGITS = "0123456789abcdef".getBytes(StandardCharsets.US_ASCII);
@@ -10,10 +10,10 @@ final class Hex {
     private Hex() {}
 
     /**
-     * Appends what a text stands for, if the text can be got back from it.
+     * Appends the bytes of a hex text, if the text can be restored from them.
      *
-     * @return whether the text has two lower-case digits for each of {@code count} bytes; what was appended is to be thrown
-     *     away if not
+     * @return whether the text has two lower-case digits for each of {@code count} bytes; if not, the caller must
+     *     discard what was appended
      */
     static boolean append(String text, int count, ProtobufBuffer to) {
         if (text.length() != 2 * count) {

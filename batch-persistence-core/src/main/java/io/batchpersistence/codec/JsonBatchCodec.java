@@ -33,7 +33,7 @@ import tools.jackson.core.io.NumberInput;
 import tools.jackson.core.json.JsonFactory;
 
 /**
- * Reads and writes entries as a JSON array that a person can read and edit. Thread-safe.
+ * Reads and writes entries as a JSON array that humans can read and edit. Thread-safe.
  *
  * <pre>{@code
  * [ { "timestamp": "2026-01-02T03:04:05.678901234Z", "level": "WARN", "message": "slow", "labels": { "app": "shop" },
@@ -42,19 +42,18 @@ import tools.jackson.core.json.JsonFactory;
  *     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7" } ]
  * }</pre>
  *
- * <p>What is null is left out, and so are empty labels and fields. Everything comes back as it was:
+ * <p>Nulls, empty labels and empty fields are omitted. Everything is restored exactly:
  *
  * <ul>
- *   <li>A number without point and exponent is a {@link Long}, or a {@link BigInteger} if it does not fit one. A number with
- *       either is a {@link Double}. That is what a person who edits the file expects, so the rare {@link BigDecimal} is the
- *       one that is marked, in the way of MongoDB's Extended JSON: <code>{"$numberDecimal": "1.50"}</code>.
- *   <li>An object of the application's own that happens to look like that, with a single member
- *       <code>$numberDecimal</code>, is written with one more <code>$</code> in front of the name, which is taken away again
- *       when read.
+ *   <li>A number without point and exponent is a {@link Long}, or a {@link BigInteger} if it does not fit one. A number
+ *       with either is a {@link Double}. This is what someone who edits the file expects, so it is the rare {@link
+ *       BigDecimal} that is marked, in the style of MongoDB's Extended JSON: <code>{"$numberDecimal": "1.50"}</code>.
+ *   <li>An object of the application that happens to look like that, with a single member <code>$numberDecimal</code>,
+ *       is written with one more <code>$</code> in front of the name, which is removed again when read.
  * </ul>
  *
- * <p>Reading forgives what editing by hand does: properties it does not know are skipped, {@code null} is the same as
- * absent, a number or a boolean where a text should be is taken as its text, and see {@link #parseTimestamp}. An entry
+ * <p>Reading is lenient, because files are edited by hand: unknown properties are skipped, {@code null} is the same as
+ * absent, and a number or boolean in place of a text is read as its text; see also {@link #parseTimestamp}. An entry
  * without timestamp or message, however, is damaged.
  */
 public final class JsonBatchCodec implements BatchCodec {
@@ -68,8 +67,8 @@ public final class JsonBatchCodec implements BatchCodec {
     private static final BigInteger MAX_LONG = BigInteger.valueOf(Long.MAX_VALUE);
 
     private static final JsonFactory FACTORY = JsonFactory.builder()
-            // A message may be as long as an array can be. The depth stays limited (to 500): fields are at most 200
-            // deep.
+            // A message may be as long as an array can be. The depth stays limited (to 500); fields are at most 200
+            // levels deep.
             .streamReadConstraints(StreamReadConstraints.builder()
                     .maxStringLength(Integer.MAX_VALUE)
                     .maxNameLength(Integer.MAX_VALUE)
@@ -93,10 +92,10 @@ public final class JsonBatchCodec implements BatchCodec {
     private JsonBatchCodec() {}
 
     /**
-     * What makes generators and parsers for files that contain entries: with limits that let everything through that an entry
-     * may contain.
+     * Returns the factory of generators and parsers for files that contain entries. Its limits permit everything that
+     * an entry may contain.
      *
-     * @return a factory, thread-safe
+     * @return the factory, thread-safe
      */
     public static JsonFactory factory() {
         return FACTORY;
@@ -112,7 +111,8 @@ public final class JsonBatchCodec implements BatchCodec {
             writeEntries(generator, entries);
         } catch (OutOfMemoryError e) {
             if (bytes.size() < Integer.MAX_VALUE / 2) {
-                throw e; // really out of memory
+                // The JVM is really out of memory.
+                throw e;
             }
             throw new IllegalArgumentException(
                     "the entries are too large: as JSON they take more than 2 GB; send them in smaller batches", e);
@@ -139,11 +139,11 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     /**
-     * What to throw for bytes that are not JSON: with the place, but without the parser's own words, which quote what it has
-     * found there.
+     * Creates the exception for bytes that are not JSON: with the location, but without the parser's message, which
+     * quotes the content.
      *
      * @param e what the parser threw
-     * @return says where
+     * @return the exception, with the location
      */
     public static DamagedPayloadException invalid(JacksonException e) {
         TokenStreamLocation at = e.getLocation();
@@ -154,7 +154,7 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     /**
-     * Writes entries as one JSON array, where the generator stands.
+     * Writes entries as one JSON array at the generator's current position.
      *
      * @param generator any open generator, not closed here
      * @param entries the entries
@@ -173,7 +173,8 @@ public final class JsonBatchCodec implements BatchCodec {
             }
             if (!entry.fields().isEmpty()) {
                 generator.writeName("fields");
-                writeMembers(generator, entry.fields()); // the outermost object is never a marked decimal
+                // The outermost object is never a marked decimal.
+                writeMembers(generator, entry.fields());
             }
             writeOptional(generator, "source_type", entry.sourceType());
             writeOptional(generator, "source_id", entry.sourceId());
@@ -185,11 +186,11 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     /**
-     * Reads a JSON array of entries. Afterwards the parser is at the array's end.
+     * Reads a JSON array of entries. Leaves the parser at the array's end.
      *
      * @param parser at the array's start, not closed here
      * @return the entries; empty if the array is
-     * @throws DamagedPayloadException if they are not entries
+     * @throws DamagedPayloadException if the elements are not entries
      * @throws JacksonException if it is not JSON, or the parser can't read
      */
     public static List<LogEntry> readEntries(JsonParser parser) {
@@ -210,7 +211,7 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     /**
-     * Writes a map of texts as a JSON object, where the generator stands.
+     * Writes a map of texts as a JSON object at the generator's current position.
      *
      * @param generator any open generator, not closed here
      * @param texts names and values
@@ -223,11 +224,10 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     /**
-     * Reads a JSON object as a map of texts. Members that are null are left out. Afterwards the parser is at the object's
-     * end.
+     * Reads a JSON object as a map of texts. Omits members that are null. Leaves the parser at the object's end.
      *
      * @param parser at the object's start, or at a null, which is an empty map; not closed here
-     * @return names and values, in their order
+     * @return names and values, in their original order
      * @throws DamagedPayloadException if it is neither, or a member is an object or an array
      * @throws JacksonException if it is not JSON, or the parser can't read
      */
@@ -254,10 +254,10 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     /**
-     * Reads a text, forgiving: a number or a boolean is taken as its text.
+     * Reads a text leniently: a number or boolean is read as its text.
      *
      * @param parser at a value, not closed here
-     * @param name what to call it in an error
+     * @param name the name to use in an error message
      * @return the text; {@code null} for a null
      * @throws DamagedPayloadException if it is an object or an array
      * @throws JacksonException if it is not JSON, or the parser can't read
@@ -274,8 +274,8 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     /**
-     * Reads a point in time in ISO-8601, forgiving: with or without seconds and fraction; with any offset, or none, which
-     * means UTC; with a space instead of the T.
+     * Reads a point in time in ISO-8601 leniently: with or without seconds and fraction; with any offset, or none,
+     * which means UTC; with a space instead of the T.
      *
      * @param text for instance {@code 2026-01-02T03:04:05.678Z}
      * @return the point in time
@@ -292,7 +292,7 @@ public final class JsonBatchCodec implements BatchCodec {
                     ? withOffset.toInstant()
                     : ((LocalDateTime) parsed).toInstant(ZoneOffset.UTC);
         } catch (DateTimeException e) {
-            // Without the cause, which quotes the text.
+            // Omits the cause, because it quotes the text.
             throw new DamagedPayloadException(
                     "a text of " + text.length() + " characters is not a timestamp such as 2026-01-02T03:04:05.678Z",
                     null);
@@ -322,7 +322,8 @@ public final class JsonBatchCodec implements BatchCodec {
         } else if (value instanceof Long number) {
             generator.writeNumber(number);
         } else if (value instanceof Double number) {
-            generator.writeNumber(number); // always with a point
+            // Always written with a decimal point.
+            generator.writeNumber(number);
         } else if (value instanceof Boolean flag) {
             generator.writeBoolean(flag);
         } else if (value instanceof BigInteger number) {
@@ -444,7 +445,9 @@ public final class JsonBatchCodec implements BatchCodec {
                 : number;
     }
 
-    /** Beyond a double only if somebody wrote it by hand: kept as it is rather than refused. */
+    /**
+     * A number outside the range of a double can only have been edited by hand: keep it as it is rather than refuse it.
+     */
     private static Object decimal(JsonParser parser) {
         String text = bounded(parser.getString());
         double number = Double.parseDouble(text);

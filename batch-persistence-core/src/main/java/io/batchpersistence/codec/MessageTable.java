@@ -4,30 +4,31 @@ import java.security.SecureRandom;
 import java.util.Arrays;
 
 /**
- * Numbers different encoded messages in the order they come, from 1. Compares bytes rather than maps, since maps are equal
- * even if the order of their members differs, and the order is kept. Not thread-safe.
+ * Numbers distinct encoded messages in order of appearance, from 1. Compares bytes rather than maps, because maps are
+ * equal even if the order of their members differs, and the order has to be kept. Not thread-safe.
  */
 final class MessageTable {
 
-    /** Secret: whoever writes log lines can't choose labels whose hashes are equal. */
+    /** Random and secret, so that the authors of log lines can't choose labels with colliding hashes. */
     private static final long KEY = new SecureRandom().nextLong() | 1;
 
     private final ProtobufBuffer data = new ProtobufBuffer();
     private int[] ends = new int[32];
     private int[] hashes = new int[32];
-    private int[] slots = new int[64]; // a power of two, at most half full; 0: free, otherwise a reference
+    // The length is a power of two, at most half of the slots are used; 0: free, otherwise a reference.
+    private int[] slots = new int[64];
     private int size;
 
     int capacity() {
         return Math.max(data.capacity(), ends.length);
     }
 
-    /** Where to write a message before calling {@link #reference}. */
+    /** The buffer to write a message to before calling {@link #reference}. */
     ProtobufBuffer data() {
         return data;
     }
 
-    /** The reference of the message just written to {@link #data}. */
+    /** Returns the reference of the message just written to {@link #data}. */
     int reference() {
         byte[] bytes = data.bytes();
         int start = start(size);

@@ -1,6 +1,6 @@
 package io.batchpersistence.codec;
 
-/** The field numbers of {@code batch_payload.proto}, where all of this is explained. */
+/** The field numbers of {@code batch_payload.proto}, which documents them. */
 final class PayloadSchema {
 
     static final int MESSAGES = 1;
@@ -53,12 +53,12 @@ final class PayloadSchema {
     static final int SPAN_ID_BYTES = 8;
 
     /**
-     * Longer source ids are not taken apart: otherwise a damaged payload of a few megabytes could stand for terabytes, a
-     * long text once and a number for each entry.
+     * Longer source ids are not split: otherwise a damaged payload of a few megabytes could expand to terabytes, with
+     * one long text and a number for each entry.
      */
     static final int MAX_SPLIT_SOURCE_ID = 1024;
 
-    /** A number of more digits might not fit a {@code long}. */
+    /** A number with more digits might not fit into a {@code long}. */
     static final int MAX_SOURCE_DIGITS = 18;
 
     private PayloadSchema() {}

@@ -6,14 +6,17 @@ import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 
 /**
- * Reads and writes {@code batch_payload.proto} without generated classes, which would make an object for everything on the
- * way. The schema's comments are the description of the format.
+ * Reads and writes {@code batch_payload.proto} without generated classes, which would allocate an object for every
+ * message. The comments of the schema describe the format.
  */
 final class ProtobufBatchCodec implements BatchCodec {
 
     static final ProtobufBatchCodec INSTANCE = new ProtobufBatchCodec();
 
-    /** Not thread-local: there may be very many (virtual) threads, and no more encoders than processors are of use. */
+    /**
+     * Not thread-local: there may be a large number of (virtual) threads, and more encoders than processors are
+     * useless.
+     */
     private final ArrayBlockingQueue<ProtobufEncoder> encoders =
             new ArrayBlockingQueue<>(Runtime.getRuntime().availableProcessors());
 
@@ -40,8 +43,8 @@ final class ProtobufBatchCodec implements BatchCodec {
         } catch (DamagedPayloadException e) {
             throw e;
         } catch (IOException | RuntimeException e) {
-            // RuntimeException: what LogEntry or a number refuses. Nothing a payload contains may surface as something
-            // else, since the caller sets it aside and goes on.
+            // RuntimeException: thrown by LogEntry or a number for an invalid value. Invalid content must not surface
+            // as any other exception, because the caller sets the payload aside and goes on.
             throw new DamagedPayloadException("payload is not valid protobuf: " + e.getMessage(), e);
         }
     }

@@ -4,10 +4,10 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * Growing bytes in protobuf's wire format.
+ * A growing buffer in protobuf's wire format.
  *
- * <p>Protobuf's own {@code CodedOutputStream} wants to know the size of everything beforehand, which would take a second
- * pass over the entries. Here a message's length is put in front of it once the message is there. Not thread-safe.
+ * <p>Protobuf's own {@code CodedOutputStream} needs to know all sizes beforehand, which would take a second pass over
+ * the entries. This class inserts a message's length in front of it after the message was written. Not thread-safe.
  */
 final class ProtobufBuffer {
 
@@ -17,7 +17,7 @@ final class ProtobufBuffer {
     static final int GROUP_START = 3;
     static final int GROUP_END = 4;
 
-    /** The longest array any JVM allocates. */
+    /** The length of the longest array that any JVM allocates. */
     private static final int MAX_LENGTH = Integer.MAX_VALUE - 8;
 
     private byte[] bytes = new byte[1024];
@@ -39,7 +39,7 @@ final class ProtobufBuffer {
         length = 0;
     }
 
-    /** Forgets what was written after {@code newLength}. */
+    /** Discards what was written after {@code newLength}. */
     void truncate(int newLength) {
         length = newLength;
     }
@@ -78,7 +78,7 @@ final class ProtobufBuffer {
         length = at;
     }
 
-    /** Small for numbers near zero, negative ones too. */
+    /** Writes numbers near zero in few bytes, negative ones too. */
     void zigZag(long value) {
         varint((value << 1) ^ (value >> 63));
     }
@@ -111,14 +111,14 @@ final class ProtobufBuffer {
     }
 
     void string(int field, String value) {
-        // For an ASCII text, and most are, this is a check and a copy, both vectorized by the JIT.
+        // For ASCII texts, which most are, this is a check and a copy, both vectorized by the JIT.
         bytes(field, value.getBytes(StandardCharsets.UTF_8));
     }
 
     /**
      * Begins a nested message.
      *
-     * @return what {@link #endMessage} wants
+     * @return the position to pass to {@link #endMessage}
      */
     int beginMessage(int field) {
         tag(field, LENGTH_DELIMITED);
@@ -126,7 +126,9 @@ final class ProtobufBuffer {
         return ++length;
     }
 
-    /** Puts the length in front of the message, moving it if the length takes more than the one byte kept free. */
+    /**
+     * Inserts the length in front of the message, moving it if the length takes more than the one byte reserved for it.
+     */
     void endMessage(int start) {
         int size = length - start;
         int extra = (31 - Integer.numberOfLeadingZeros(size | 1)) / 7;

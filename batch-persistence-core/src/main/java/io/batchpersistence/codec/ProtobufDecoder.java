@@ -20,14 +20,15 @@ import org.jspecify.annotations.Nullable;
 /**
  * Reads {@code batch_payload.proto}. For one payload and one thread.
  *
- * <p>Trusts nothing: memory is allocated for what is there, never for what a number promises, and within {@link BatchLimits}.
+ * <p>Does not trust its input: memory is allocated for bytes that exist, never for a declared number, and within {@link
+ * BatchLimits}.
  */
 final class ProtobufDecoder {
 
-    /** Somewhat more than a {@link LogEntry} allows, which then says what is wrong. */
+    /** Slightly more than a {@link LogEntry} allows, whose own check then gives the error message. */
     private static final int MAX_DEPTH = 220;
 
-    /** Names and values of labels, names of fields; levels, source types and source ids. */
+    /** Limit of shared texts: names and values of labels, names of fields; levels, source types and source ids. */
     private static final int MAX_STRINGS = 2 * MAX_VALUES + 3 * MAX_ENTRIES;
 
     private final CodedInputStream in;
@@ -106,7 +107,7 @@ final class ProtobufDecoder {
         if (timestampDeltas.size() >= count) {
             throw damaged("more timestamps than entries");
         }
-        // Tables once resolved: all entries that refer to an element share it.
+        // The tables with their references resolved: entries that refer to the same element share it.
         int[] levelOf = levels.references(count, strings.size());
         int[] sourceTypeOf = sourceTypes.references(count, strings.size());
         int[] labelSetOf = entryLabelSets.references(count, labelSets.size());
@@ -114,10 +115,12 @@ final class ProtobufDecoder {
         @Nullable String[] sourceIds = sourceIds(count);
         @Nullable String[] traceIdOf = ids(traceIds, traceIdTexts, PayloadSchema.TRACE_ID_BYTES, entryTraceIds, count);
         @Nullable String[] spanIdOf = ids(spanIds, spanIdTexts, PayloadSchema.SPAN_ID_BYTES, entrySpanIds, count);
-        @SuppressWarnings({"unchecked", "rawtypes"}) // arrays of a generic type can't be made otherwise
+        // Generic arrays can't be created otherwise.
+        @SuppressWarnings({"unchecked", "rawtypes"})
         @Nullable
         Map<String, String>[] labels = new Map[labelSets.size()];
-        @SuppressWarnings({"unchecked", "rawtypes"}) // as above
+        // Generic arrays can't be created otherwise.
+        @SuppressWarnings({"unchecked", "rawtypes"})
         @Nullable
         Map<String, @Nullable Object>[] fields = new Map[fieldSets.size()];
 
@@ -148,7 +151,8 @@ final class ProtobufDecoder {
                     sourceIds[i],
                     traceIdOf[i],
                     spanIdOf[i]);
-            // The entry's own maps rather than those given to it: LogEntry knows them and shares instead of copying.
+            // Keep the entry's own maps rather than those passed to it: LogEntry recognizes them and shares them
+            // instead of copying.
             if (entryLabels == null) {
                 labels[labelSet] = entry.labels();
             }
@@ -242,7 +246,7 @@ final class ProtobufDecoder {
         return strings.get(reference - 1);
     }
 
-    /** Only now, since the texts may come after the fields. */
+    /** Decodes a field set. Called only at the end, because texts may come after the fields. */
     private Map<String, @Nullable Object> fields(byte[] encoded) throws IOException {
         Map<String, @Nullable Object> fields = object(CodedInputStream.newInstance(encoded), 1);
         if (fields.isEmpty()) {
@@ -355,7 +359,7 @@ final class ProtobufDecoder {
         return from.readByteArray();
     }
 
-    /** Begins a nested message; ended by giving the result to {@link CodedInputStream#popLimit}. */
+    /** Begins a nested message, which ends when the result is passed to {@link CodedInputStream#popLimit}. */
     static int begin(CodedInputStream from, int tag) throws IOException {
         expect(tag, ProtobufBuffer.LENGTH_DELIMITED);
         return from.pushLimit(from.readRawVarint32());
@@ -367,7 +371,9 @@ final class ProtobufDecoder {
         }
     }
 
-    /** Skips a field, and a group in a loop: protobuf does so by recursion, and its limit is for other stacks. */
+    /**
+     * Skips a field, and groups in a loop: protobuf skips them by recursion, and its depth limit assumes larger stacks.
+     */
     static void skip(CodedInputStream from, int firstTag) throws IOException {
         int groups = 0;
         int tag = firstTag;
@@ -389,7 +395,7 @@ final class ProtobufDecoder {
         return new DamagedPayloadException("not valid protobuf: " + what, null);
     }
 
-    /** Numbers as they come, packed or not. */
+    /** A growing list of numbers, packed or not. */
     private static final class Column {
 
         private final int max;
@@ -404,7 +410,7 @@ final class ProtobufDecoder {
             return size;
         }
 
-        /** The number at an index, 0 if it is missing at the end. */
+        /** Returns the number at an index, or 0 if it was omitted at the end. */
         long get(int index) {
             return index < size ? numbers[index] : 0;
         }
@@ -441,7 +447,7 @@ final class ProtobufDecoder {
             }
         }
 
-        /** Adds the differences up, to references to a table. */
+        /** Sums up the differences to references into a table. */
         int[] references(int entryCount, int tableSize) {
             checkSize(entryCount);
             int[] references = new int[entryCount];
@@ -465,7 +471,10 @@ final class ProtobufDecoder {
             return ints;
         }
 
-        /** The bytes are there: a limit beyond the end has been refused. Each number takes at least one. */
+        /**
+         * Allocates for bytes that exist: a limit beyond the end has been refused before. Each number takes at least
+         * one byte.
+         */
         private void reserve(int bytes) {
             if (size == 0) {
                 numbers = new long[Math.min(bytes, max)];

@@ -16,15 +16,15 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Writes the columns of {@code batch_payload.proto}, one after the other. Not thread-safe; can be used again and again,
- * which saves allocating the buffers, but not after an exception.
+ * Writes the columns of {@code batch_payload.proto}, one after the other. Not thread-safe. Reusable, which saves
+ * allocating the buffers, but not after an exception.
  */
 final class ProtobufEncoder {
 
-    /** A larger one is not kept for the next batch, so that one huge batch does not hold memory for ever. */
+    /** A larger buffer is not kept for the next batch, so that one huge batch does not occupy memory for ever. */
     private static final int MAX_REUSED_BYTES = 1 << 20;
 
-    /** The same for tables and columns, whose elements take 8 to 16 bytes. */
+    /** The same limit for tables and columns, whose elements take 8 to 16 bytes. */
     private static final int MAX_REUSED_ELEMENTS = 1 << 16;
 
     private final ProtobufBuffer payload = new ProtobufBuffer();
@@ -35,7 +35,8 @@ final class ProtobufEncoder {
     private final StringTable ids = new StringTable();
     private final MessageTable sets = new MessageTable();
     private long[] column = new long[128];
-    private long[] lastSourceNumbers = new long[32]; // by reference to the text
+    // Indexed by the reference of the text.
+    private long[] lastSourceNumbers = new long[32];
 
     byte[] encode(List<LogEntry> list) {
         LogEntry[] entries = list.toArray(new LogEntry[0]);
@@ -51,7 +52,7 @@ final class ProtobufEncoder {
         for (LogEntry entry : entries) {
             payload.string(PayloadSchema.MESSAGES, entry.message());
         }
-        // Everything that refers to the table of texts comes before it is written, but goes behind it.
+        // Everything that refers to the table of texts is encoded before the table is written, but placed after it.
         timestamps(entries);
         levelsAndSourceTypes(entries);
         labels(entries);
@@ -64,7 +65,8 @@ final class ProtobufEncoder {
         }
         payload.raw(columns.bytes(), 0, columns.length());
         byte[] encoded = payload.toByteArray();
-        strings.clear(); // not to keep the texts from being collected
+        // So that the texts can be garbage collected.
+        strings.clear();
         return encoded;
     }
 
@@ -87,7 +89,8 @@ final class ProtobufEncoder {
             long now = nanos(entries[i].timestamp());
             long delta = now - before;
             if (((now ^ before) & (now ^ delta)) < 0) {
-                unit = 1; // overflow: only with unit 1 does the sum modulo 2^64 give the timestamp back
+                // Overflow: only with unit 1 does the sum modulo 2^64 restore the timestamp.
+                unit = 1;
             }
             while (delta % unit != 0) {
                 unit /= 1000;
@@ -115,7 +118,7 @@ final class ProtobufEncoder {
         columns.bytes(PayloadSchema.TIMESTAMP_DELTAS, deltas);
     }
 
-    /** May overflow on the way, but the range of timestamps is such that the result does not. */
+    /** May overflow in an intermediate step, but the range of timestamps is such that the result does not. */
     private static long nanos(Instant instant) {
         return instant.getEpochSecond() * 1_000_000_000 + instant.getNano();
     }
@@ -162,7 +165,7 @@ final class ProtobufEncoder {
         column(PayloadSchema.ENTRY_LABEL_SETS, entries.length);
     }
 
-    /** Are they the same labels in the same order? Usually they are, from entry to entry. */
+    /** Whether the labels are the same and in the same order, which is usual for consecutive entries. */
     private static boolean isSame(Map<String, String> labels, Map<String, String> others) {
         if (labels == others) {
             return true;
@@ -263,7 +266,8 @@ final class ProtobufEncoder {
     }
 
     private void sourceIds(LogEntry[] entries) {
-        String text = null; // of the last id taken apart: usually the next one begins the same
+        // The text part of the last source id that was split: the next id usually begins with it.
+        String text = null;
         int reference = 0;
         long[] numbers = new long[entries.length];
         boolean anyNumber = false;
@@ -313,7 +317,7 @@ final class ProtobufEncoder {
         columns.bytes(PayloadSchema.SOURCE_NUMBERS, deltas);
     }
 
-    /** Where the number at the end of a source id begins; its length if there is none. */
+    /** Returns where the number at the end of a source id begins; the length of the id if there is none. */
     private static int numberStart(String id) {
         int length = id.length();
         if (length > PayloadSchema.MAX_SPLIT_SOURCE_ID) {

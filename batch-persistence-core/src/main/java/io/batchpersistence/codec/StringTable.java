@@ -6,18 +6,19 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Numbers different texts in the order they come, from 1. Unlike a map, it boxes nothing, as long as not too many texts share a
- * hash: log lines may be written by somebody who wants just that. Not thread-safe.
+ * Numbers distinct texts in order of appearance, from 1. Unlike a map, it boxes nothing, as long as not too many texts
+ * share a hash, which an attacker may provoke with crafted log lines. Not thread-safe.
  */
 final class StringTable {
 
-    /** Slots looked at for one text; with hashes that nobody has chosen it is a few. */
+    /** Maximum number of slots inspected for one text; with hashes that were not chosen on purpose it is a few. */
     private static final int MAX_PROBES = 256;
 
     private @Nullable String[] texts = new @Nullable String[32];
-    private int[] slots = new int[128]; // a power of two, at most half full; 0: free, otherwise a reference
+    // The length is a power of two, at most half of the slots are used; 0: free, otherwise a reference.
+    private int[] slots = new int[128];
     private int size;
-    /** Instead of the slots, once they are too crowded: it copes with equal hashes, since texts have an order. */
+    /** Replaces the slots when too many texts collide: it copes with equal hashes, because texts are comparable. */
     private @Nullable Map<String, Integer> crowded;
 
     int size() {
@@ -28,7 +29,7 @@ final class StringTable {
         return texts.length;
     }
 
-    /** The text with this reference, which must be one that {@link #reference} has returned. */
+    /** Returns the text with this reference, which must be one that {@link #reference} returned. */
     String text(int reference) {
         String text = texts[reference - 1];
         if (text == null) {
@@ -37,7 +38,7 @@ final class StringTable {
         return text;
     }
 
-    /** The reference of a text that may be absent: 0 if it is. */
+    /** Returns the reference of a text, or 0 if the text is absent. */
     int referenceOrZero(@Nullable String text) {
         return text == null ? 0 : reference(text);
     }
@@ -111,7 +112,7 @@ final class StringTable {
     }
 
     private int slot(int hash) {
-        // The upper bits of the product, as many as number the slots.
+        // The upper bits of the product, as many as it takes to number the slots.
         return ((hash ^ (hash >>> 16)) * 0x9E3779B9) >>> (Integer.numberOfLeadingZeros(slots.length) + 1);
     }
 }

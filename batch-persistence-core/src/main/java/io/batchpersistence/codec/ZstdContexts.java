@@ -9,20 +9,23 @@ import java.util.Arrays;
 import java.util.concurrent.ArrayBlockingQueue;
 
 /**
- * Zstandard with contexts that are used again, since making one allocates and clears some hundred kilobytes of native
- * memory, which for a batch costs more than the work itself. Thread-safe.
+ * Zstandard with pooled contexts, because creating one allocates and clears a few hundred kilobytes of native memory,
+ * which for a batch costs more than the compression itself. Thread-safe.
  *
- * <p>At most as many contexts are kept as there are processors; they are not thread-local, because there may be very many
- * (virtual) threads and native memory is not collected.
+ * <p>At most as many contexts are kept as there are processors; they are not thread-local, because there may be a large
+ * number of (virtual) threads and native memory is not garbage collected.
  */
 final class ZstdContexts {
 
     private static final int LEVEL = 1;
 
-    /** A larger output buffer is not kept, so that one huge batch does not hold memory for ever. */
+    /** A larger output buffer is not kept, so that one huge batch does not occupy memory for ever. */
     private static final int MAX_REUSED_BYTES = 1 << 20;
 
-    /** A block has at least four bytes and stands for at most 128 KiB (RFC 8878, 3.1.1.2): nothing is compressed further. */
+    /**
+     * A block has at least 4 bytes and represents at most 128 KiB (RFC 8878, 3.1.1.2), which limits the compression
+     * ratio.
+     */
     private static final long MAX_RATIO = (128 << 10) / 4;
 
     private static final ArrayBlockingQueue<Compressor> COMPRESSORS = pool();
@@ -64,7 +67,7 @@ final class ZstdContexts {
     static byte[] decompressLoaded(byte[] compressed, int rawLength) {
         long declared = compressed.length == 0 ? -1 : Zstd.getFrameContentSize(compressed);
         if (declared != rawLength) {
-            // Every frame written here declares it, so nothing is allocated for a length that is wrong anyway.
+            // Every frame written here declares its length, so nothing is allocated for a length that is wrong anyway.
             throw new DamagedPayloadException(
                     "payload is not a zstd frame of " + rawLength + " bytes (it declares " + declared + ")", null);
         }
@@ -99,7 +102,7 @@ final class ZstdContexts {
 
     private static final class Compressor {
 
-        // No checksum: what is stored has its own.
+        // No checksum: stored records have their own.
         private final ZstdCompressCtx context =
                 new ZstdCompressCtx().setLevel(LEVEL).setChecksum(false).setContentSize(true);
         private byte[] output = {};

@@ -7,32 +7,33 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The native library of zstd-jni, which unpacks it into a temporary directory and loads it from there. Thread-safe.
+ * Loads the native library of zstd-jni, which is unpacked into a temporary directory and loaded from there.
+ * Thread-safe.
  *
- * <p>It is loaded before any other class of zstd-jni is used: a class whose initializer has failed stays unusable until the
- * process ends, while a library that was not loaded can be tried again.
+ * <p>It is loaded before any other class of zstd-jni is used: a class whose initializer has failed stays unusable until
+ * the process ends, while a library that was not loaded can be tried again.
  */
 final class ZstdLibrary {
 
-    /** Each attempt may write a file of a megabyte. */
+    /** Minimum time between attempts, because each one may write a file of a megabyte. */
     private static final long RETRY_NANOS = TimeUnit.MINUTES.toNanos(1);
 
     private static final ReentrantLock LOCK = new ReentrantLock();
 
     private static volatile boolean loaded;
-    // guarded by the lock
+    // Guarded by the lock.
     private static @Nullable Failure failure;
 
     private record Failure(Throwable cause, long at) {}
 
     private ZstdLibrary() {}
 
-    /** Returns if it is loaded. Tries again in any case. */
+    /** Returns normally if the library is loaded. Always tries again after a failure. */
     static void load() {
         require(true);
     }
 
-    /** Returns if it is loaded. After a failure it is not tried again for a minute. */
+    /** Returns normally if the library is loaded. After a failure it is not tried again for a minute. */
     static void require() {
         require(false);
     }
@@ -61,12 +62,13 @@ final class ZstdLibrary {
     private static @Nullable Throwable tryToLoad() {
         try {
             Native.load();
-            // A library of another version, or of another architecture, is found out only by calling it.
+            // A library of another version or architecture is detected only by calling it.
             byte[] raw = {1, 2, 3};
             ZstdContexts.decompressLoaded(ZstdContexts.compressLoaded(raw), raw.length);
             return null;
         } catch (RuntimeException | LinkageError e) {
-            return e; // a LinkageError also where an initializer failed; denied access is an IllegalCallerException
+            // A LinkageError also means that an initializer failed; denied native access is an IllegalCallerException.
+            return e;
         }
     }
 
@@ -75,7 +77,7 @@ final class ZstdLibrary {
         while (cause instanceof ExceptionInInitializerError && cause.getCause() != null) {
             cause = cause.getCause();
         }
-        // zstd-jni appends why it was not in java.library.path either, in a second line.
+        // zstd-jni appends, in a second line, why the library was not found in java.library.path either.
         String why = String.valueOf(cause.getMessage()).lines().findFirst().orElse("");
         String path = System.getProperty("ZstdNativePath");
         String remedy;

@@ -1,4 +1,4 @@
-/** How entries become bytes and back: the published protobuf schema laid out by column, or JSON; then zstd. */
+/** Encodes entries to bytes and back: the published protobuf schema in columnar layout, or JSON; then zstd. */
 @NullMarked
 package io.batchpersistence.codec;
 

@@ -18,11 +18,11 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Announces what is given up: to the listener one by one, to the log in one line per kind, collector type and round, since a
- * full store or an expired backlog gives up thousands at a time.
+ * Announces batches that are given up: to the listener one by one, and to the log in one line per kind, collector type
+ * and round, because a full store or an expired backlog gives up thousands at a time.
  *
- * <p>The listener is called by a task of its own, one call at a time and in order, so that one that is slow, or never returns,
- * holds up nothing but what it would be told next. What waits for it is bounded.
+ * <p>The listener is called in a task of its own, one call at a time and in order, so that a listener that is slow or
+ * never returns delays only its own later calls. The queue of waiting calls is limited to {@link #MOST_WAITING}.
  */
 final class Announcer {
 
@@ -43,14 +43,14 @@ final class Announcer {
     private record Tally(
             long count, String lastId, @Nullable String lastReason) {}
 
-    /** Announcements that wait for the listener; about a megabyte and a half. */
+    /** Maximum number of announcements queued for the listener; about 1.5 MB. */
     static final int MOST_WAITING = 10_000;
 
     private record Call(String method, Runnable action) {}
 
     private final BatchListener listener;
     private final Logger log;
-    /** Runs a task, or returns false. */
+    /** Runs a task, or returns {@code false} if it can't. */
     private final Predicate<Runnable> executor;
 
     private final Map<Subject, Tally> untold = new ConcurrentHashMap<>();
@@ -131,7 +131,8 @@ final class Announcer {
 
     /** Writes the log lines that are due. */
     void flush() {
-        startTelling(); // should the executor have refused it the last time
+        // Retries if the executor refused the task the last time.
+        startTelling();
         long lost = takeDropped();
         if (lost > 0) {
             log.error(
@@ -231,14 +232,18 @@ final class Announcer {
         }
     }
 
-    /** Waits until the listener has been told everything, but not for long. An interrupt ends the wait, and is kept. */
+    /**
+     * Waits at most {@code patience} until the listener has received everything. An interrupt ends the wait and is
+     * kept.
+     */
     void close(Duration patience) {
         flush();
         boolean begun = DeferredLog.begin();
         lock.lock();
         try {
             long left = Room.nanos(patience);
-            while (telling && left > 0 && teller != Thread.currentThread()) { // should the listener be who closes
+            // If the listener itself closes the engine, this thread must not wait for itself.
+            while (telling && left > 0 && teller != Thread.currentThread()) {
                 left = idle.awaitNanos(left);
             }
             if (!waiting.isEmpty()) {
@@ -253,7 +258,9 @@ final class Announcer {
         }
     }
 
-    /** It has happened already, whatever the listener throws: even an error must not spread from here. */
+    /**
+     * The announced event has already happened, so nothing that the listener throws, not even an error, may propagate.
+     */
     private void guarded(Call call) {
         try {
             call.action.run();

@@ -76,8 +76,8 @@ import org.slf4j.Logger;
 import org.slf4j.MDC;
 
 /**
- * Makes the decisions over a {@link BatchStore}: how long a batch may be in flight, when it is tried again, when it is given
- * up, what happens when the store is full, and how fast each collector type is served. Thread-safe.
+ * Makes the decisions on top of a {@link BatchStore}: how long a batch may be in flight, when it is tried again, when
+ * it is given up, what happens when the store is full, and how fast each collector type is served. Thread-safe.
  *
  * <pre>{@code
  * BatchPersistence persistence = BatchPersistenceEngine.builder(store)
@@ -89,18 +89,21 @@ import org.slf4j.MDC;
  *
  * <h2>How recovery works</h2>
  *
- * {@link #recover()} starts one task that looks at every collector type's lane in turn. The first that gets a batch passes the
- * rest of the lanes on to a new task before it hands its batch over, and stays with its lane until nothing is due or the lane
- * says no: a sender that hangs holds nothing but its own slot, and idle lanes cost no thread. A batch is claimed by the
- * thread that hands it over, so an executor that refuses work never leaves a batch claimed and forgotten.
+ * {@link #recover()} starts one task that looks at every collector type's lane in turn. When the task gets a batch from
+ * a lane, it passes the remaining lanes to a new task before it hands the batch over, and stays with its lane until
+ * nothing is due or the lane refuses: a sender that hangs blocks only its own slot, and idle lanes cost no thread. A
+ * batch is claimed by the thread that hands it over, so an executor that refuses work never leaves a claimed batch
+ * unsent.
  *
- * <p>Threads are limited, and senders that hang may hold them all. So that no collector type has to wait for another's, each can
- * have one thread beyond the limit: when the executor refuses a round's task, or has not begun the last round's, while some lane
- * holds a thread, those lanes that hold none are served by threads of a reserve, one each.
+ * <p>Threads are limited, and senders that hang may occupy all of them. So that no collector type has to wait for
+ * another one's senders, each can have one thread beyond the limit: when the executor refuses a round's task, or has
+ * not started the previous round's task, while some lane holds a thread, the lanes that hold none are served by reserve
+ * threads, one each.
  *
- * <p>Instances that share a store also share what they know of outages, if the store can tell ({@link SharedOutages}): each
- * round tells what could not be told before, and learns what others have found out; who would send a probe asks for it first.
- * Where that fails, an instance goes by what it knows itself.
+ * <p>Instances that share a store also share their knowledge of outages, if the store supports that ({@link
+ * SharedOutages}): each round publishes what could not be published before and reads what other instances have found
+ * out, and an instance asks for permission before it sends a probe. If that fails, an instance relies on its own
+ * observations.
  *
  * <p>While a target runs, the SLF4J MDC has {@code batchId} and {@code collectorType}.
  *
@@ -110,22 +113,28 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private static final Logger log = SingleLine.logger(BatchPersistenceEngine.class);
 
-    /** Space may come back otherwise than through this engine's removals, for instance by a file freed late. */
+    /** Space may become free without a removal by this engine, for instance when a file is released late. */
     private static final long ROOM_RECHECK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
 
-    /** Evictions double from one up to this, so that room for a large batch does not take thousands of rounds. */
+    /**
+     * The number of evictions doubles from 1 up to this, so that making room for a large batch does not take thousands
+     * of rounds.
+     */
     private static final int MAX_EVICTED_AT_ONCE = 256;
 
     private static final int TIMED_OUT_AT_ONCE = 1_000;
     private static final int EXPIRED_AT_ONCE = 1_000;
     private static final double RETRY_AFTER_JITTER = 0.1;
 
-    /** For a store that does not answer. */
+    /** Limits how long {@link #close()} tries to notify other instances through a store that does not answer. */
     private static final Duration LEAVES_OUTAGES_WITHIN = Duration.ofSeconds(2);
 
-    /** Threads of the engine's own: enough for as many collectors that hang at once, too few to harm the host. */
+    /**
+     * Maximum number of the engine's own threads: enough for as many collectors to hang at the same time, too few to
+     * harm the host.
+     */
     private static final int DEFAULT_THREADS = 256;
-    /** Collector types that can have a thread beyond the limit at a time, for the same reasons. */
+    /** Maximum number of collector types that have a reserve thread at a time; chosen like {@link #DEFAULT_THREADS}. */
     private static final int RESERVE_THREADS = 256;
 
     private static final String MDC_BATCH = "batchId";
@@ -145,7 +154,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Duration shutdownTimeout;
     private final Executor executor;
     private final @Nullable ExecutorService ownExecutor;
-    /** For lanes that hold no thread while others hold all. */
+    /** Serves lanes that hold no thread while other lanes hold all threads. */
     private final ExecutorService reserve;
 
     private final Executor completions;
@@ -154,20 +163,22 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final Instant began;
     private final RandomGenerator random;
 
-    /** {@code null} if nobody else uses the store. */
+    /** {@code null} if no other instance uses the store. */
     private final @Nullable SharedOutages outages;
     /** See {@link Lane#learn}. */
     private final @Nullable AtomicLong outageChanges;
 
     private final ConcurrentMap<String, Lane> lanes = new ConcurrentHashMap<>();
-    /** The claims that are out, by batch id. */
+    /** The claims that are not over yet, by batch id. */
     private final ConcurrentMap<String, HandOver> handOvers = new ConcurrentHashMap<>();
-    /** The hand-overs whose target runs. */
+    /** The hand-overs whose target is running. */
     private final Set<HandOver> executing = ConcurrentHashMap.newKeySet();
 
-    /** By an operator. What the store knows, to be asked quickly. */
+    /** The collector types that an operator has paused: a copy of what the store knows, for quick look-ups. */
     private final Set<String> paused = ConcurrentHashMap.newKeySet();
-    /** Held while the two are made the same, so that what was asked earlier is not believed later. */
+    /**
+     * Held while {@link #paused} is synchronized with the store, so that an older answer does not replace a newer one.
+     */
     private final ReentrantLock pausing = new ReentrantLock();
 
     private final StoreTrouble trouble = new StoreTrouble(log);
@@ -180,22 +191,29 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final ReentrantLock closeLock = new ReentrantLock();
     private final ReentrantLock workersLock = new ReentrantLock();
     private final Condition workerLeft = workersLock.newCondition();
-    /** The threads between asking for a batch and having handed it over; more than once if nested. */
+    /**
+     * The threads that are claiming a batch or handing one over; a thread is in here more than once if calls are
+     * nested.
+     */
     private final List<Thread> workers = new ArrayList<>();
 
-    // ---- see EngineCounters
+    // ---- counters, see EngineCounters
     private final LongAdder refusedFull = new LongAdder();
     private final LongAdder refusedError = new LongAdder();
     private final LongAdder replayed = new LongAdder();
     private final LongAdder timedOut = new LongAdder();
-    /** In flight, but in nobody's hands: giving them to recovery failed. */
+    /**
+     * Ids of batches that are in flight although no thread is sending them, because releasing them to recovery failed.
+     */
     private final Set<String> unreleased = ConcurrentHashMap.newKeySet();
 
-    /** Whether what the last process left has been taken over, see {@link #takeOver}; as much of it as could be reached. */
+    /**
+     * Whether what the previous process left has been taken over, see {@link #takeOver}, as far as it could be reached.
+     */
     private volatile boolean started;
     /** Whether all of it could be reached. */
     private volatile boolean startedWhole;
-    /** Whether that was not possible when the engine was built. */
+    /** Whether the store could not be reached when the engine was built. */
     private volatile boolean late;
 
     private volatile boolean closing;
@@ -241,7 +259,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * Begins to build an engine.
+     * Starts building an engine.
      *
      * @param store where batches are kept; owned and closed by the engine once built
      * @return the builder
@@ -251,9 +269,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * One that keeps nothing, so that application code stays as it is where persistence is switched off. Arguments are checked
-     * as ever; {@code persistBatch} returns normally, marks return {@code false}, everything else is empty or zero, and
-     * {@code close} does nothing.
+     * An implementation that stores nothing, so that application code need not change where persistence is switched
+     * off. Arguments are checked as usual; {@code persistBatch} returns normally, marks return {@code false},
+     * everything else is empty or zero, and {@code close} does nothing.
      *
      * @return stateless, thread-safe
      */
@@ -261,7 +279,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return new NoOpBatchPersistence();
     }
 
-    /** Tasks don't queue: what is refused is looked at again in the next round, fairly, and nothing is claimed for it. */
+    /**
+     * Tasks are not queued: what is refused is looked at again in the next round, fairly, and nothing is claimed for
+     * it.
+     */
     private static ExecutorService ownThreads(int most, String name, @Nullable ClassLoader classes) {
         return new ThreadPoolExecutor(0, most, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), threads(name, classes));
     }
@@ -279,7 +300,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return closing;
     }
 
-    /** Whether there is anything that may expire; {@code null} if the store can't be reached, or not all of it. */
+    /**
+     * Whether the store holds anything that may expire; {@code null} if the store, or a part of it, can't be reached.
+     */
     private static @Nullable Boolean isHolding(BatchStore store) {
         try {
             return !store.isWhole() ? null : (Boolean) !store.collectorTypes().isEmpty();
@@ -300,13 +323,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * What the last process left: who was held back, and by which rules, is decided anew. Until that has been done nothing is
-     * handed out, for it is not known what is paused, and nothing expires. Done again if it failed half way, it does no harm.
+     * Takes over what the previous process left: decides anew which batches recovery leaves alone, by the current
+     * rules. Until that is done nothing is handed out, because it is not known what is paused, and nothing expires.
+     * Safe to repeat if it failed half way.
      */
     private void takeOver() {
         boolean whole = store.isWhole();
         if (late) {
-            // The time in which the store could not be reached is none in which anything could have been sent.
+            // While the store could not be reached nothing could have been sent, so that time does not count towards
+            // any TTL.
             time.opened(store.lastUsed());
         }
         refreshPaused();
@@ -330,7 +355,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         started = true;
     }
 
-    /** Not while something can be reached that has not been taken over yet: that is done first. */
+    /**
+     * Whether everything that can be reached has been taken over: if more has become reachable since, that is taken
+     * over first.
+     */
     private boolean hasTakenOver() {
         return started && (startedWhole || !store.isWhole());
     }
@@ -356,14 +384,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public void persistUnsent(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         ensureOpen();
-        if (store.joinsTransaction()) { // nobody else sees it before the commit, and it may never be
+        // The batch is invisible to others until the commit, and may never be committed.
+        if (store.joinsTransaction()) {
             persist(new Arrival(newBatch(batchId, entries, collectorType, context), true));
             return;
         }
         persistBatch(batchId, entries, collectorType, context);
         try {
             releaseBatch(batchId);
-        } catch (RuntimeException e) { // it is held: thrown on, this would say that the caller still owns it
+        } catch (RuntimeException e) {
+            // The batch is held: throwing would tell the caller that it still owns the batch.
             log.warn("batch '{}' could not be handed to recovery yet; it is after its batch timeout", batchId, e);
         }
     }
@@ -374,10 +404,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         pump(lane(NewBatch.checkedCollectorType(collectorType)));
     }
 
-    /** A batch to be persisted; as it was in the end, if it had to wait for room. */
+    /** A batch to be persisted; its last version, with a new lease, if it had to wait for room. */
     private static final class Arrival {
         NewBatch batch;
-        /** Whether recovery is to send it, as soon as the transaction is committed that it is part of. */
+        /** Whether recovery sends the batch, as soon as the transaction that it is part of is committed. */
         final boolean unsent;
 
         Arrival(NewBatch batch) {
@@ -427,9 +457,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * Appends, and does about a full store what the overflow policy says.
+     * Appends a batch, and applies the overflow policy if the store is full.
      *
-     * @param waits whether to wait for the disk, so that being full is also handled if the store finds out late
+     * @param waits whether to wait for the disk, so that the policy also applies if the store finds out late that it is
+     *     full
      */
     private CompletableFuture<@Nullable Void> append(Arrival arrival, boolean waits) {
         long removals = room.removals();
@@ -495,7 +526,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** One thread at a time evicts, or several would make room for one batch; none waits for the disk in here. */
+    /**
+     * Only one thread evicts at a time, because several would otherwise evict for the same batch. Does not wait for the
+     * disk.
+     */
     private CompletableFuture<@Nullable Void> evictAndAppend(Arrival arrival, List<BatchSummary> evicted) {
         boolean begun = DeferredLog.begin();
         evicting.lock();
@@ -509,7 +543,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 evicted.addAll(gone);
                 durable = tryAppend(arrival, false);
                 if (rejection(durable, false) != null) {
-                    store.reclaim(); // what was evicted may still be on disk
+                    // Evicted batches may still take space on disk.
+                    store.reclaim();
                     durable = tryAppend(arrival, false);
                 }
             }
@@ -542,7 +577,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * Waits however long it takes, since giving up would leave nobody knowing whether the batch is held; an interrupt is kept
+     * Waits as long as it takes: giving up would leave it unknown whether the batch is held. An interrupt is restored
      * for the caller.
      */
     private static @Nullable Throwable await(CompletableFuture<?> future) {
@@ -583,9 +618,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * A future of the caller's own: cancelling it does not reach into the store, and what depends on it (sending the batch, say)
-     * does not run on, and hold up, the thread that syncs everybody's batches. Nor is it left to the executor, which may run it on
-     * the thread that calls, and whose threads are for sending.
+     * Returns a future of the caller's own: cancelling it does not reach into the store, and dependent stages (for
+     * instance sending the batch) do not run on the thread that syncs all batches, which they would block. They do not
+     * run on the executor either: it may run them on the calling thread, and its threads are for sending.
      */
     private CompletableFuture<@Nullable Void> detached(CompletableFuture<@Nullable Void> durable) {
         CompletableFuture<@Nullable Void> result = new CompletableFuture<>();
@@ -620,8 +655,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         ensureOpen();
         NewBatch batch = newBatch(batchId, entries, collectorType, context);
         if (store.joinsTransaction()) {
-            // Sent now, it would be sent although the transaction may be rolled back, marks would not find it, and the
-            // transaction's connection would wait for the collector.
+            // If it were sent now, it would be sent even if the transaction is rolled back, marks would not find the
+            // batch, and the transaction would hold its connection while it waits for the collector.
             throw new IllegalStateException("batch '" + batchId
                     + "' can't be delivered within a transaction that batches are part of: it must not be sent before the commit."
                     + " Persist it and send it after the commit, or call deliver outside of the transaction; with Spring,"
@@ -631,7 +666,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         persist(arrival);
         try {
             return sendFirst(arrival.batch, sender);
-        } catch (Throwable e) { // thrown on, it would say that the caller still owns the batch
+        } catch (Throwable e) {
+            // Throwing would tell the caller that it still owns the batch.
             log.warn(
                     "batch '{}' is persisted, but was not sent; recovery does that after its batch timeout",
                     batchId,
@@ -640,7 +676,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** On the caller's thread, if the lane lets it; as long as it takes, close() waits for it like for any other. */
+    /**
+     * Sends on the caller's thread if the lane permits it. Takes as long as the sender does; {@link #close()} waits for
+     * it as for any other hand-over.
+     */
     private DeliveryResult sendFirst(NewBatch batch, BatchSender sender) {
         boolean entered = enter();
         try {
@@ -681,7 +720,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 sender.send(recovered.batch());
                 sent.set(true);
             });
-        } catch (Throwable t) { // whatever it is, the batch is ours to settle
+        } catch (Throwable t) {
+            // Whatever was thrown, this engine has to settle the batch.
             failure = t;
         }
         boolean interruptedByOthers = isInterruptOfOthers(handOver, failure);
@@ -710,7 +750,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             return store.count(BatchSelector.all().ids(handOver.batch().id()).states(BatchState.DEAD), time.wall()) > 0;
         } catch (RuntimeException e) {
-            return false; // it is held at any rate
+            // The batch is held in any case.
+            return false;
         }
     }
 
@@ -771,7 +812,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return true;
     }
 
-    /** An id that no batch can have is unknown, whatever the store, or its database, would make of it. */
+    /**
+     * Ids that no batch can have are treated as unknown here, because a store or its database might interpret them
+     * differently.
+     */
     private static boolean isPossibleId(String batchId) {
         return NewBatch.isPossibleId(Objects.requireNonNull(batchId, "batch id must not be null"));
     }
@@ -804,13 +848,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         "replaying dead letters for collector '" + lane.collectorType + "'",
                         () -> replayAfterOutage(lane));
                 if (!execute(replay)) {
-                    executeOnReserve(replay); // others may hold all threads, and it is not tried again
+                    // Other lanes may hold all threads, and the replay is not tried again.
+                    executeOnReserve(replay);
                 }
             }
         }
     }
 
-    /** Those that the collector has rejected have retries left. */
+    /** Replays the dead letters that used up their retries; those that the collector rejected have retries left. */
     private void replayAfterOutage(Lane lane) {
         if (closing) {
             return;
@@ -875,7 +920,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return excluded.stream().anyMatch(glob -> glob.test(reason));
     }
 
-    /** What becomes of one failed batch, and what its lane learns from it. Called by the store if the batch is in flight. */
+    /** Decides what becomes of a failed batch, and updates its lane. The store calls it if the batch is in flight. */
     private final class Decision implements FailureDecision {
         private final String batchId;
         private final Failure failure;
@@ -898,8 +943,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             Lane lane = knownLane(collectorType);
             this.lane = lane;
             if (failure.kind() == Kind.PERMANENT) {
+                // The retry count does not change, because it was not what made this batch a dead letter, see
+                // replayAfterOutage.
                 return new Verdict(
-                        true, null, retryCount); // see replayAfterOutage: its retries are not what it died of
+                        true, null, retryCount);
             }
             CollectorSettings settings = lane.settings();
             Lane.Consequence consequence = failure.kind() == Kind.BATCH
@@ -925,7 +972,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return new Verdict(false, due, retries);
         }
 
-        /** Outside of the store's locks. */
+        /** Called outside of the store's locks. */
         void report() {
             Lane lane = this.lane;
             if (lane == null) {
@@ -982,7 +1029,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** A part of a round that fails is the next round's to repeat; nothing of it may reach the scheduler. */
+    /** Runs a part of a round. If it fails, the next round repeats it; nothing may propagate to the scheduler. */
     private void guarded(String what, Runnable part) {
         try {
             part.run();
@@ -990,7 +1037,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (!closing) {
                 trouble.failed(what, e, time.steady());
             }
-        } catch (Throwable e) { // not all languages declare what is thrown
+        } catch (Throwable e) {
+            // Throwable, because languages other than Java throw undeclared checked exceptions.
             if (!closing) {
                 log.error("recovery: {} failed; it is tried again in the next round", what, e);
             }
@@ -1024,7 +1072,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 }
             }
         } while (leases.size() == TIMED_OUT_AT_ONCE && settled > 0);
-        // Claims the store knows nothing of any more, however that came about: no slot may be lost for good.
+        // Detaches claims that the store no longer knows, for whatever reason, so that no slot is lost for good.
         for (HandOver handOver : handOvers.values()) {
             Instant leaseEnd = handOver.batch().nextAttemptAt();
             if (leaseEnd != null && leaseEnd.isBefore(now)) {
@@ -1037,7 +1085,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         HandOver found = handOvers.get(lease.batchId());
         HandOver handOver = found != null && (found.isFirstSend() || found.fence() == lease.fence()) ? found : null;
         if (handOver == null && unreleased.contains(lease.batchId())) {
-            releaseBatch(lease.batchId()); // nobody has had it in hand, so nobody has failed
+            // No thread was sending it, so no attempt has failed.
+            releaseBatch(lease.batchId());
             return;
         }
         Duration timeout = lane(lease.collectorType()).settings().batchTimeout();
@@ -1062,7 +1111,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Map<String, Lane.Ended> forgotten = new TreeMap<>();
         lanes.forEach((type, lane) -> {
             if (!types.contains(type)) {
-                lane.unhandled(false); // nothing of it waits any more
+                // Nothing waits for this collector type any more.
+                lane.unhandled(false);
                 lanes.computeIfPresent(
                         type,
                         (same, current) -> current.retire(now, outage -> forgotten.put(type, outage)) ? null : current);
@@ -1073,7 +1123,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         SharedOutages others = outages;
         AtomicLong changes = outageChanges;
         if (others != null
-                && changes != null) { // not before: an outage that all forget at once is not one that is over
+                && changes != null) {
+            // Only after lanes have been retired, because an outage that all instances forget at the same time must not
+            // be learned as one that is over.
             guarded("looking for outages that other instances know of", () -> learn(others, changes, types));
         }
         List<Lane> serve = new ArrayList<>();
@@ -1121,15 +1173,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             Duration unprobed = outage.untilProbe().negated();
             if (!lanes.containsKey(type)
                     && unprobed.compareTo(settingsOf(type).retry().max()) >= 0) {
-                others.ended(type); // there is nothing to probe with, nor an instance that remembers it
+                // No batch is left to probe with, and no instance remembers the outage.
+                others.ended(type);
             }
         });
     }
 
     /**
-     * Tells the others what they have not been told yet. What fails is told in the next round.
+     * Publishes to other instances what they have not been told yet. If that fails, the next round tries again.
      *
-     * @return whether they did not know it; also if there are none, or if they can't be told
+     * @return whether it was new to them; also {@code true} if there are no other instances or they can't be told
      */
     private boolean tell(Lane lane) {
         return isNews(lane.collectorType, others -> tell(lane, others));
@@ -1171,13 +1224,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return news[0];
     }
 
-    /** Whether it is for this instance to find out whether the collector is back. */
+    /** Whether this instance is to find out whether the collector is back. */
     private boolean mayProbe(Lane lane, Lane.Permit permit) {
         SharedOutages others = outages;
         if (others == null || !permit.isProbe() || lane.isAlone()) {
             return true;
         }
-        int[] answer = {SharedOutages.NOT_DOWN}; // should they not be there to be asked
+        // The answer if other instances can't be asked.
+        int[] answer = {SharedOutages.NOT_DOWN};
         guarded(
                 "asking other instances about collector '" + lane.collectorType + "'",
                 () -> answer[0] = takeProbe(lane, others));
@@ -1197,7 +1251,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 Duration.between(now, Times.after(now, lane.settings().batchTimeout()));
         int number = others.takeProbe(lane.collectorType, timeout);
         if (number == SharedOutages.NOTHING_TO_SEND) {
-            Set<String> pushed = lane.takeProbed(now); // they were to let others go first, and there are none
+            // They were pushed back to let other batches go first, but there are none.
+            Set<String> pushed = lane.takeProbed(now);
             if (!pushed.isEmpty()) {
                 makeDue(lane, pushed, now);
                 number = others.takeProbe(lane.collectorType, timeout);
@@ -1229,7 +1284,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             done = true;
         } finally {
             if (!done) {
-                lane.giveBackProbed(ids, now); // or they would stay pushed back, for an hour perhaps
+                // Otherwise they would stay pushed back, possibly for an hour.
+                lane.giveBackProbed(ids, now);
             }
         }
     }
@@ -1257,7 +1313,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** Lets a lane with a slot become free go on without waiting for the next round. */
+    /** Lets a lane with a free slot continue without waiting for the next round. */
     private void pump(Lane lane) {
         if (!closing && lane.workerQueued.compareAndSet(false, true)) {
             boolean accepted = execute(() -> {
@@ -1274,7 +1330,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             executor.execute(task);
             return true;
-        } catch (Throwable e) { // also an OutOfMemoryError because there can be no more threads
+        } catch (Throwable e) {
+            // Also an OutOfMemoryError, because no more threads can be created.
             if (!closing) {
                 log.warn(
                         "the executor refused a recovery task ({}); nothing was claimed, the next round tries again",
@@ -1288,7 +1345,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             reserve.execute(task);
             return true;
-        } catch (Throwable e) { // as many as there may be, or can be
+        } catch (Throwable e) {
+            // The limit of reserve threads is reached, or no more threads can be created.
             return false;
         }
     }
@@ -1306,11 +1364,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * Hands over what is due in one lane.
+     * Hands over due batches of one lane.
      *
-     * @param others the lanes after it: they must not wait for this one's sender
-     * @param onReserve whether this thread is one of the reserve, for lanes that hold no other
-     * @return whether they are still to be served by the caller
+     * @param others the remaining lanes, which must not wait for this lane's sender
+     * @param onReserve whether this is a reserve thread, for lanes that hold no other thread
+     * @return whether the caller still has to serve the remaining lanes
      */
     private boolean serve(Lane lane, Queue<Lane> others, boolean onReserve) {
         boolean mine = true;
@@ -1322,7 +1380,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 }
                 boolean crowded = false;
                 if (mine && !others.isEmpty()) {
-                    // Not to the executor, in whose queue the tasks of every round would pile up.
+                    // A reserve thread does not use the executor, in whose queue the tasks of every round would
+                    // accumulate.
                     mine = onReserve
                             ? !executeOnReserve(() -> work(others, true))
                             : !execute(() -> work(others, false));
@@ -1334,13 +1393,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 handOver(handOver);
                 if (crowded) {
                     others.add(lane);
-                    return true; // too few threads for all: everybody gets his turn, one batch at a time
+                    // Too few threads for all lanes: serve them round-robin, one batch at a time.
+                    return true;
                 }
             } finally {
                 leave();
             }
             if (Thread.currentThread().isInterrupted()) {
-                return false; // the executor wants its thread back
+                // The executor wants its thread back.
+                return false;
             }
         }
         return false;
@@ -1378,7 +1439,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             }
             List<Claim> claims = claim(lane, permit, now);
             if (claims.isEmpty() && permit.isProbe()) {
-                // Those pushed back by earlier probes were to let others go first, and there are none.
+                // Batches pushed back by earlier probes were to let others go first, but there are none.
                 makeDue(lane, lane.takeProbed(now), now);
                 claims = claim(lane, permit, now);
             }
@@ -1392,7 +1453,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 trouble.failed("claiming a batch for collector '" + lane.collectorType + "'", e, now);
             }
             return null;
-        } catch (Throwable e) { // whatever it is, the other lanes are served
+        } catch (Throwable e) {
+            // Whatever was thrown, the other lanes must be served.
             if (!closing) {
                 log.error(
                         "collector '{}': no batch could be claimed; the next round tries again", lane.collectorType, e);
@@ -1405,7 +1467,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** The time in which the application did not run does not count. */
+    /** Time during which the application did not run does not count. */
     private Duration overdue(Claim claim, Instant now) {
         Instant due = claim.due();
         if (due == null || !due.isBefore(now)) {
@@ -1436,7 +1498,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 }
                 target.handOver(recovered);
             });
-        } catch (Throwable t) { // whatever it is, the batch is ours to settle
+        } catch (Throwable t) {
+            // Whatever was thrown, this engine has to settle the batch.
             thrown = t;
         }
         boolean interruptedByOthers = isInterruptOfOthers(handOver, thrown);
@@ -1465,7 +1528,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             MDC.put(MDC_BATCH, SingleLine.of(handOver.batch().id()));
             MDC.put(MDC_COLLECTOR, SingleLine.of(type));
-            if (!handOver.isDetached()) { // or the time for it is over before it began
+            // Not if its batch timeout has ended before the target was called.
+            if (!handOver.isDetached()) {
                 target.handOver(handOver);
             }
         } finally {
@@ -1511,7 +1575,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return targets.apply(collectorType);
     }
 
-    /** The claim is over. Frees the slot, and lets another worker use it unless the one that holds it goes on by itself. */
+    /**
+     * Ends the claim: frees the slot, and starts another worker for it unless the worker that holds the batch will go
+     * on by itself.
+     */
     private void detach(HandOver handOver) {
         handOvers.remove(handOver.batch().id(), handOver);
         handOver.detach();
@@ -1520,7 +1587,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** Settling by whoever was handed the batch. */
+    /** Settling by the target that was handed the batch. */
     private final class ClaimSettling implements HandOver.Settling {
 
         @Override
@@ -1534,12 +1601,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         @Override
         public boolean fail(HandOver handOver, Failure failure) {
             if (handOver.isFirstSend() && handOver.isDetached()) {
-                return false; // without a fence it would be the failure of whoever has the batch now
+                // Without a fence, this would fail the attempt of the current holder of the batch.
+                return false;
             }
             return unlessClosed(handOver, () -> failed(handOver.batch().id(), handOver.fence(), failure, handOver));
         }
 
-        /** After its claim ended the id may have been given to another batch, which must not be taken for this one. */
+        /**
+         * After the claim ended the id may have been reused for another batch, which must not be mistaken for this one.
+         */
         private boolean isStillHeld(HandOver handOver) {
             PersistedBatch batch = handOver.batch();
             return store.list(BatchSelector.all().ids(batch.id()), time.wall()).stream()
@@ -1575,7 +1645,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return 0;
         }
         BatchSelector pending = selector.states(BatchState.PENDING);
-        Instant wall = time.wall(); // ages are the wall clock's
+        // Ages are measured by the wall clock.
+        Instant wall = time.wall();
         Instant now = time.steady();
         Collection<Lane> waiting = lanes.values().stream()
                 .filter(lane -> lane.isWaiting() && selects(pending, lane.collectorType, wall))
@@ -1616,10 +1687,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     @Override
     public boolean pause(String collectorType) {
         ensureOpen();
-        paused.add(NewBatch.checkedCollectorType(collectorType)); // at once, should the store take its time
+        // Immediately, because the store may take some time.
+        paused.add(NewBatch.checkedCollectorType(collectorType));
         pausing.lock();
         try {
-            paused.add(collectorType); // a round may have looked meanwhile
+            // A round may have refreshed the set in the meantime.
+            paused.add(collectorType);
             try {
                 return store.pause(collectorType, true);
             } finally {
@@ -1665,9 +1738,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** Another instance that shares the store may have paused or resumed something. */
+    /** Picks up what another instance that shares the store has paused or resumed. */
     private void refreshPausedUnlessBusy() {
-        if (pausing.tryLock()) { // whoever has it looks himself
+        // If the lock is taken, its holder refreshes the set itself.
+        if (pausing.tryLock()) {
             try {
                 refreshPaused();
             } finally {
@@ -1690,7 +1764,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return count;
     }
 
-    /** Hand-overs whose batch was taken away under them. */
+    /** Detaches hand-overs whose batch was removed while it was in flight. */
     private void detachGone() {
         Instant now = time.wall();
         for (HandOver handOver : handOvers.values()) {
@@ -1728,7 +1802,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return expired[0];
     }
 
-    /** The clock was ahead when they were persisted: they are as old as it is known that they are. */
+    /** Limits the age of batches that were persisted while the clock was ahead to what is known for certain. */
     private void correctAges() {
         Instant now = time.wall();
         if (!now.isBefore(Timekeeper.FIRST_PLAUSIBLE)) {
@@ -1781,7 +1855,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * What has been done.
+     * Returns counters of what the engine has done.
      *
      * @return a snapshot
      */
@@ -1791,9 +1865,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * How the lanes are doing.
+     * Returns the state of the lanes.
      *
-     * @return a snapshot by collector type, in alphabetical order; only those that hold batches or have lately, or are paused
+     * @return a snapshot by collector type, in alphabetical order; only those that hold batches, held some recently, or
+     *     are paused
      */
     public Map<String, LaneStatus> lanes() {
         Map<String, LaneStatus> statuses = new TreeMap<>();
@@ -1808,12 +1883,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (lane != null) {
             return lane;
         }
-        CollectorSettings fresh = settingsOf(collectorType); // the application's code, so not under the map's lock
+        // This calls the application's code, which must not run under the map's lock.
+        CollectorSettings fresh = settingsOf(collectorType);
         return lanes.computeIfAbsent(
                 collectorType, type -> new Lane(type, fresh, random, time.steady(), outageChanges));
     }
 
-    /** Thrown into the store, which changes nothing then. */
+    /** Thrown through the store, which then changes nothing. */
     private static final class UnknownLaneException extends RuntimeException {
         private static final long serialVersionUID = 1L;
         private final String collectorType;
@@ -1825,8 +1901,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * For what the store asks under its lock, or in a transaction: there the application's function for settings, which may do
-     * anything, must not be called. To be used within {@link #withLanes}.
+     * Returns a lane that exists already. For callbacks that the store calls under its lock or in a transaction, where
+     * the application's settings function must not be called because it may do anything. To be used within {@link
+     * #withLanes}.
      */
     private Lane knownLane(String collectorType) {
         Lane lane = lanes.get(collectorType);
@@ -1836,7 +1913,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return lane;
     }
 
-    /** Calls the store, once more for each lane that it asks for and that is not there. */
+    /** Calls the store, and repeats the call after creating each lane that {@link #knownLane} misses. */
     private <T extends @Nullable Object> T withLanes(Supplier<T> call) {
         while (true) {
             try {
@@ -1868,7 +1945,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     @Override
     public void close() {
-        closeLock.lock(); // a second caller returns when the first is done
+        // A second caller returns when the first one has finished.
+        closeLock.lock();
         try {
             if (closed) {
                 return;
@@ -1876,7 +1954,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             stopHandingOut();
             awaitWorkers();
             closed = true;
-            room.made(); // wakes those waiting for it
+            // Wakes the callers that wait for room.
+            room.made();
             long cutOff = executing.stream().filter(HandOver::interrupt).count();
             if (cutOff > 0) {
                 log.warn(
@@ -1893,14 +1972,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             reserve.shutdown();
             store.close();
             if (ownCompletions != null) {
-                ownCompletions.close(); // only now: closing has written, or refused, what was appended last
+                // Only after the store is closed: closing has written or refused what was appended last.
+                ownCompletions.close();
             }
         } finally {
             closeLock.unlock();
         }
     }
 
-    /** What they are not told in time they find out when a probe is given up. */
+    /**
+     * Publishes what other instances don't know yet. What does not reach them in time, they find out when the probe
+     * times out.
+     */
     private void leaveOutages() {
         SharedOutages others = outages;
         if (others == null || lanes.isEmpty()) {
@@ -1930,7 +2013,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    /** Not for the thread that calls, should a sender close what called it. */
+    /** Does not wait for the calling thread, in case a sender closes the engine that called it. */
     private void awaitWorkers() {
         workersLock.lock();
         try {
@@ -1939,7 +2022,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 left = workerLeft.awaitNanos(left);
             }
         } catch (InterruptedException e) {
-            Thread.currentThread().interrupt(); // told to hurry: go on with cutting off
+            // An interrupt means to hurry: go on with cutting off.
+            Thread.currentThread().interrupt();
         } finally {
             workersLock.unlock();
         }
@@ -1973,10 +2057,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What holds for each collector type.
+         * Sets the function that returns the settings of each collector type.
          *
-         * @param byCollectorType quick, thread-safe, never {@code null}; asked again at every round of recovery. Default:
-         *     {@link CollectorSettings#DEFAULT} for all
+         * @param byCollectorType quick, thread-safe, never {@code null}; called again in every round of recovery.
+         *     Default: {@link CollectorSettings#DEFAULT} for all
          * @return this
          */
         public Builder settings(Function<String, CollectorSettings> byCollectorType) {
@@ -1985,7 +2069,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What happens to a new batch when the store is full.
+         * Sets what happens to a new batch when the store is full.
          *
          * @param policy default {@link OverflowPolicy#REJECT}
          * @param timeout how long {@link OverflowPolicy#BLOCK} waits, not negative; default 5 s
@@ -1999,10 +2083,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Bounds dead letters on their own, so that they can't take the room of what is still to be sent: those that were given
-         * up first are dropped for newer ones, counted as evicted and announced.
+         * Sets a separate limit for dead letters, so that they can't take the space of batches that are still to be
+         * sent: the dead letters that were given up first are dropped for newer ones, counted as evicted and announced.
          *
-         * @param bytes of all dead letters together, positive; default: as many as the store holds
+         * @param bytes the limit for all dead letters together, positive; default: no limit but the store's
          * @return this
          * @throws IllegalArgumentException if it is not positive
          */
@@ -2015,10 +2099,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Whom recovery hands batches to.
+         * Sets the targets that recovery hands batches to.
          *
-         * @param byCollectorType quick and thread-safe; {@code null} as a result: nobody, such batches wait and nothing is
-         *     attempted. Default: nobody
+         * @param byCollectorType quick and thread-safe; if it returns {@code null}, no target handles the collector
+         *     type: its batches wait and nothing is attempted. Default: {@code null} for all
          * @return this
          */
         public Builder targets(Function<String, @Nullable RecoveryTarget> byCollectorType) {
@@ -2027,10 +2111,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What else is kept in the context of a batch, for instance the trace in which it is persisted.
+         * Adds to the context that is kept with a batch, for instance the trace in which it is persisted.
          *
-         * @param contexts gets the context that the caller gave, which it must not change, and returns the one that is kept.
-         *     Called by the thread that persists; what it throws, that thread gets, and the batch is not taken. Default: as given
+         * @param contexts receives the caller's context, which it must not change, and returns the one to keep. Called
+         *     on the thread that persists; what it throws is thrown to that thread, and the batch is not accepted.
+         *     Default: keeps the caller's context
          * @return this
          */
         public Builder contexts(UnaryOperator<Map<String, String>> contexts) {
@@ -2039,8 +2124,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Batches that recovery leaves alone: those whose last failure matches one of these. They wait for
-         * {@link BatchPersistence#recover(BatchSelector)}, {@code discard} or their TTL.
+         * Sets which batches recovery leaves alone: those whose last failure reason matches one of these globs. They
+         * wait for {@link BatchPersistence#recover(BatchSelector)}, {@code discard} or their TTL.
          *
          * @param globs with {@code *} and {@code ?}, case ignored; default none
          * @return this
@@ -2053,7 +2138,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What exceptions mean.
+         * Sets how exceptions are classified.
          *
          * @param classifier default {@link FailureClassifier#DEFAULT}
          * @return this
@@ -2064,9 +2149,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Who is told about batches given up, and about outages.
+         * Sets the listener for batches that are given up, and for outages.
          *
-         * @param listener default: nobody
+         * @param listener default: none
          * @return this
          */
         public Builder listener(BatchListener listener) {
@@ -2075,7 +2160,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * How long {@link #close()} waits for targets that run.
+         * Sets how long {@link #close()} waits for running targets.
          *
          * @param timeout not negative; default 30 s
          * @return this
@@ -2087,10 +2172,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * The context class loader of the engine's own threads, which call senders and listeners. They inherit nothing of the
-         * thread that happens to need them first, neither its class loader nor its {@link InheritableThreadLocal}s.
+         * Sets the context class loader of the engine's own threads, which call senders and listeners. These threads
+         * inherit nothing from the thread that happens to start them, neither its class loader nor its {@link
+         * InheritableThreadLocal}s.
          *
-         * @param applicationClasses the application's; default: the context class loader of the thread that builds the engine
+         * @param applicationClasses the application's; default: the context class loader of the thread that builds the
+         *     engine
          * @return this
          */
         public Builder classLoader(ClassLoader applicationClasses) {
@@ -2099,13 +2186,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What runs the hand-overs, and the listener. What depends on {@code persistBatchAsync} futures runs on daemon threads of
-         * the engine's own.
+         * Sets the executor that runs hand-overs and calls the listener. Dependent stages of {@code persistBatchAsync}
+         * futures run on the engine's own daemon threads instead.
          *
-         * @param executor runs every task it does not refuse, each on another thread than the caller's. Where it has no
-         *     thread for a round's task, a collector type that holds none is served by a daemon thread of the engine's own, one
-         *     batch at a time. Not shut down by the engine. Default: daemon threads, as
-         *     many as there are batches being sent, but at most {@link #threads}
+         * @param executor must run every task that it does not refuse, each on a thread other than the caller's. When
+         *     it has no thread for a round's task, a collector type that holds no thread is served by one of the
+         *     engine's own daemon threads, one batch at a time. Not shut down by the engine. Default: daemon threads,
+         *     as many as there are batches being sent, but at most {@link #threads}
          * @return this
          */
         public Builder executor(Executor executor) {
@@ -2113,25 +2200,26 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return this;
         }
 
-        /** What calls the listener, for tests. Default: what runs the hand-overs. */
+        /** Sets the executor that calls the listener, for tests. Default: the executor that runs hand-overs. */
         Builder announcements(Executor executor) {
             announcements = executor;
             return this;
         }
 
-        /** What completes the futures of callers, for tests. */
+        /** Sets the executor that completes the futures of callers, for tests. */
         Builder completions(Executor executor) {
             completions = executor;
             return this;
         }
 
         /**
-         * How many threads of its own the engine has at most, beyond one for each collector type: where they are all taken, a
-         * collector type that holds none is served by such a one, one batch at a time, so that no collector waits for another.
+         * Sets the maximum number of the engine's own threads, not counting one reserve thread for each collector type:
+         * when all threads are in use, a collector type that holds none is served by its reserve thread, one batch at a
+         * time, so that no collector waits for another.
          *
          * @param most at least 1; default 256
          * @return this
-         * @throws IllegalArgumentException if there are none
+         * @throws IllegalArgumentException if {@code most} is less than 1
          */
         public Builder threads(int most) {
             if (most < 1) {
@@ -2142,11 +2230,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * The time.
+         * Sets the clock.
          *
-         * @param clock default: the system's. The system's is checked against {@link System#nanoTime()}, so that its jumps make
-         *     nothing expire, time out or wait for long; any other is taken at its word unless there is a
-         *     {@linkplain #ticker ticker}
+         * @param clock default: the system clock, which is checked against {@link System#nanoTime()}, so that a jump
+         *     makes nothing expire, time out or wait for long; any other clock is trusted unless a {@linkplain #ticker
+         *     ticker} is set
          * @return this
          */
         public Builder clock(Clock clock) {
@@ -2155,9 +2243,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * What the clock is checked against.
+         * Sets the monotonic time source that the clock is checked against.
          *
-         * @param nanos nanoseconds from an arbitrary point on, which pass as time does and never jump; default: see
+         * @param nanos nanoseconds since an arbitrary origin, which advance with real time and never jump; default: see
          *     {@link #clock}
          * @return this
          */
@@ -2172,7 +2260,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Where jitter comes from.
+         * Sets the source of jitter.
          *
          * @param random thread-safe; default: {@link ThreadLocalRandom}
          * @return this
@@ -2183,8 +2271,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
 
         /**
-         * Builds the engine and decides anew which batches are left alone. If the store can't be reached, rounds of recovery do
-         * that as soon as it can; nothing is sent or expires before.
+         * Builds the engine and decides anew which batches are left alone. If the store can't be reached, a later round
+         * of recovery does that as soon as it can be; until then nothing is sent and nothing expires.
          *
          * @return ready to use
          */

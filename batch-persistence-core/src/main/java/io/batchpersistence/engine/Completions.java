@@ -7,9 +7,9 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Completes the futures of callers. Whatever depends on such a future then runs on this thread, and may block for as long as it
- * likes: so it must be neither a thread of the store, on which every batch waits, nor one that others need. Never refuses a
- * task. Beyond the bound of threads, tasks wait in a queue.
+ * Completes the futures of callers. Dependent stages then run on the completing thread and may block for as long as
+ * they like, so it must be neither a thread of the store, which all batches depend on, nor one that other work needs.
+ * Never refuses a task. When all threads are in use, tasks wait in a queue.
  */
 final class Completions implements Executor {
 
@@ -25,7 +25,10 @@ final class Completions implements Executor {
                 0, MOST_THREADS, 30, TimeUnit.SECONDS, queue, threads, (task, full) -> queueOrStart(task));
     }
 
-    /** Takes a task only if a thread waits for one, so that the pool starts another thread before it queues anything. */
+    /**
+     * Accepts a task only if a thread is waiting for one, so that the pool starts another thread before it queues
+     * anything.
+     */
     private static final class Handover extends LinkedTransferQueue<Runnable> {
         private static final long serialVersionUID = 1L;
 
@@ -40,12 +43,13 @@ final class Completions implements Executor {
         try {
             pool.execute(task);
         } catch (RuntimeException | Error e) {
-            // No memory for another thread. The future must be completed all the same, by the next thread there is.
+            // There is no memory for another thread. The future must still be completed, by the next thread that
+            // becomes available.
             queue.put(task);
         }
     }
 
-    /** Starts a thread if tasks wait and there is none, because there was no memory for one. */
+    /** Starts a thread if tasks are waiting and no thread is running, because there was no memory for one. */
     void prod() {
         if (!queue.isEmpty() && pool.getPoolSize() == 0) {
             execute(() -> {});
@@ -60,7 +64,7 @@ final class Completions implements Executor {
         }
     }
 
-    /** What waits is still run. */
+    /** Shuts the pool down. Tasks that are waiting still run, and later ones get a thread of their own. */
     void close() {
         pool.shutdown();
     }

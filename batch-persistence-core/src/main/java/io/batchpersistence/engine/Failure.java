@@ -14,11 +14,11 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * An attempt that failed: how, and why in words for a person.
+ * A failed attempt: its kind, and a reason for humans to read.
  *
- * @param kind how
+ * @param kind what kind of failure it is
  * @param reason one line of at most {@link #MAX_REASON} characters, never blank
- * @param delay what the collector asked for; zero if it did not, or did not say how long
+ * @param delay how long the collector asked to wait; zero if it did not ask, or did not say how long
  */
 record Failure(Kind kind, String reason, Duration delay) {
 
@@ -29,7 +29,8 @@ record Failure(Kind kind, String reason, Duration delay) {
     private static final int MAX_WRAPPERS = 100;
 
     Failure {
-        reason = trimmed(reason); // it comes from who knows where, and goes everywhere
+        // The text comes from an unknown source, and ends up in the store, in logs and in events.
+        reason = trimmed(reason);
     }
 
     static Failure transientFailure(@Nullable String reason) {
@@ -47,7 +48,10 @@ record Failure(Kind kind, String reason, Duration delay) {
         return new Failure(Kind.RETRY_AFTER, given(reason), delay);
     }
 
-    /** What a target threw, and means in the eyes of the classifier unless it says so itself. Looks through the wrappers that waiting for a future puts around an exception. */
+    /**
+     * Classifies what a target threw: by the exception itself if its type says what it means, otherwise by the
+     * classifier. Unwraps the exceptions that waiting for a future adds.
+     */
     static Failure of(Throwable thrown, FailureClassifier classifier) {
         Throwable cause = unwrapped(thrown);
         if (cause instanceof PermanentDeliveryException) {
@@ -62,7 +66,7 @@ record Failure(Kind kind, String reason, Duration delay) {
 
     private static Throwable unwrapped(Throwable thrown) {
         Throwable cause = thrown;
-        // Causes may go round in a circle, since anybody may set them.
+        // Causes may be cyclic, since any code can set them.
         for (int wrappers = 0; wrappers < MAX_WRAPPERS; wrappers++) {
             boolean wrapper = cause instanceof CompletionException
                     || cause instanceof ExecutionException
@@ -100,7 +104,7 @@ record Failure(Kind kind, String reason, Duration delay) {
                 return message;
             }
         } catch (RuntimeException | StackOverflowError e) {
-            // An exception that can't describe itself: its class still says something.
+            // The exception can't describe itself; its class name is still informative.
         }
         return cause.getClass().getName();
     }

@@ -11,13 +11,14 @@ import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One claimed batch on its way to the target and back. It ends in two independent ways: it is <em>settled</em> by whoever got
- * the batch, and <em>detached</em> when its claim is over (settled, timed out, marked or removed by somebody else), which
- * frees the lane's slot. Detached but not settled, only an acknowledgement still means something.
+ * One claimed batch on its way to the target and back. It ends in two independent ways: it is <em>settled</em> by the
+ * target that was handed the batch, and <em>detached</em> when its claim is over (settled, timed out, or marked or
+ * removed by another caller), which frees the lane's slot. If it is detached but not settled, only an acknowledgement
+ * still has an effect.
  */
 final class HandOver implements RecoveredBatch {
 
-    /** What the engine does about it. Each returns whether the store changed. */
+    /** Applies a settling call to the engine. Each method returns whether the store changed. */
     interface Settling {
         boolean acknowledge(HandOver handOver);
 
@@ -26,7 +27,7 @@ final class HandOver implements RecoveredBatch {
 
     private enum Settled {
         NO,
-        /** Somebody's call is under way; goes back if the store fails. */
+        /** A settling call is in progress; reset to {@link #NO} if it fails or changes nothing. */
         UNDER_WAY,
         YES
     }
@@ -103,7 +104,10 @@ final class HandOver implements RecoveredBatch {
         return settled.get() == Settled.YES;
     }
 
-    /** A call that changed nothing, or failed, has not settled it: a later acknowledgement must still get through. */
+    /**
+     * A call that changed nothing, or failed, does not settle the batch: a later acknowledgement must still be
+     * possible.
+     */
     private boolean settle(BooleanSupplier action) {
         if (!settled.compareAndSet(Settled.NO, Settled.UNDER_WAY)) {
             return false;
@@ -117,7 +121,7 @@ final class HandOver implements RecoveredBatch {
         }
     }
 
-    /** Whether the application sends it itself: then it was never claimed, and has no fence. */
+    /** Whether the application sends the batch itself: then it was never claimed and has no fence. */
     boolean isFirstSend() {
         return permit.isFirstSend();
     }
@@ -140,7 +144,7 @@ final class HandOver implements RecoveredBatch {
         }
     }
 
-    /** After this no interrupt of ours can reach the thread, nor has one been left behind on it. */
+    /** From here on no interrupt of {@link #interrupt} can reach the thread, and none is left pending on it. */
     void executionEnded() {
         threadLock.lock();
         try {
@@ -153,7 +157,7 @@ final class HandOver implements RecoveredBatch {
         }
     }
 
-    /** The worker that handed it over looks for the next batch from now on. */
+    /** The worker that handed the batch over is free to look for the next one. */
     void workerWentOn() {
         workerWentOn = true;
         lane.threadFreed(permit);
@@ -164,9 +168,9 @@ final class HandOver implements RecoveredBatch {
     }
 
     /**
-     * Interrupts the target if it still runs.
+     * Interrupts the target if it is still running.
      *
-     * @return whether it did
+     * @return whether it was running
      */
     boolean interrupt() {
         threadLock.lock();
@@ -182,7 +186,10 @@ final class HandOver implements RecoveredBatch {
         }
     }
 
-    /** Whether {@link #interrupt} has interrupted the target: an interrupt that shows afterwards was meant for it alone. */
+    /**
+     * Whether {@link #interrupt} has interrupted the target: an interrupt seen afterwards was meant only for the
+     * target.
+     */
     boolean wasInterrupted() {
         threadLock.lock();
         try {

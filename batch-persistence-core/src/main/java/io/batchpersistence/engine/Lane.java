@@ -19,7 +19,9 @@ import java.util.random.RandomGenerator;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Who may go, and how fast, for one collector type. Knows no batches and no store; is told the time. Thread-safe.
+ * Decides whether, and how fast, batches of one collector type may be handed over: a circuit breaker (closed, open,
+ * with probes while it is open), a ramp and a token bucket. Knows neither batches nor a store; the current time is
+ * passed in. Thread-safe.
  *
  * <pre>
  *             outageThreshold transient failures in a row
@@ -30,84 +32,100 @@ import org.jspecify.annotations.Nullable;
  *      └────────────────────────────────────────────────  RAMPING: 1, 2, 4, … a second, halved by each failure
  * </pre>
  *
- * <p>A collector that asks to come back later says so of one batch, and only that batch waits: it may limit a tenant or a
- * stream, and others must not pay for it. Only when it says so of {@code outageThreshold} different batches in a row does the
- * lane open, and then no probe goes out before the collector wants it; the second in a row halves what it has been given lately. A
- * batch that has failed before says nothing new about the collector, so batches that are limited again and again keep nobody
- * waiting. A wish counts as a retry of its batch unless the collector has taken nothing since the batch's last one: then it may
- * be limiting everything.
+ * <p>A collector that asks to come back later (retry-after) says so about one batch, and only that batch waits: the
+ * collector may limit a tenant or a stream, and others must not be delayed by it. The lane opens only when the
+ * collector asks this for {@code outageThreshold} different batches in a row, and then no probe is sent before the time
+ * the collector asked for; the second in a row halves the recent rate. A batch that has failed before says nothing new
+ * about the collector, so batches that are limited again and again don't delay others. A retry-after counts as a retry
+ * of its batch unless the collector has accepted nothing since the batch's last one: then it may be limiting
+ * everything.
  *
- * <p>First sends, by the application's own threads, wait for nothing: what the lane can't let through now is left to
- * recovery. They need no slot, for their number is the application's, but a token where there is a rate.
+ * <p>First sends, on the application's own threads, never wait: what the lane can't let through now is left to
+ * recovery. They need no slot, because the application controls how many there are, but they need a token if there is a
+ * rate.
  *
- * <p>A failure counts towards the retries of its batch only if the collector has taken something since the batch failed last: else it
- * may be the collector that is to blame, and a batch that is alone would pay for an outage.
+ * <p>A failure counts towards the retries of its batch only if the collector has accepted something since the batch
+ * failed last: otherwise the collector may be the cause, and the retries of a batch that is alone would be used up by
+ * an outage.
  *
- * <p>While the lane is open failures don't count towards the batches' retries. A batch that failed as a probe is pushed
- * behind the next probe, further each time, so that a batch that can't be sent does not keep the lane open for those that
- * can; probes also take turns between the two ends of the queue. When no other batch is due, or when the lane has closed,
- * the pushed ones are due again at once (see {@link #takeProbed}).
+ * <p>While the lane is open, failures don't count towards the batches' retries. A batch that failed as a probe is
+ * pushed back behind the next probe, further each time, so that a batch that can't be sent does not keep the lane open
+ * for those that can; probes also alternate between the two ends of the queue. When no other batch is due, or when the
+ * lane has closed, the pushed batches become due again at once (see {@link #takeProbed}).
  *
- * <p>Where several instances share a store, a lane also opens when another one has found the collector down, and begins to ramp
- * when another one has found it back ({@link #learn}, {@link #learnEnd}); and it owes the others what it finds out itself
- * ({@link #untold}). It goes by what it sees itself if that is newer: while the collector answers here, the lane stays closed; and
- * if it fails on here although others have found it back again and again, the lane opens for itself alone.
+ * <p>Where several instances share a store, a lane also opens when another instance has found the collector down, and
+ * begins to ramp when another one has found it back ({@link #learn}, {@link #learnEnd}); and it keeps a notice of its
+ * own findings for the others ({@link #untold}). Its own observations take precedence if they are newer: while the
+ * collector answers here, the lane stays closed; and if the collector keeps failing here although others have
+ * repeatedly found it back, the lane opens for this instance alone.
  *
- * <p>No step depends on the clock being right: time that runs backwards counts as none, a jump forward as one step of the
- * ramp and one second's worth of rate, and no wait ever gets longer than it was when it began.
+ * <p>Nothing depends on a correct clock: time that runs backwards counts as no time, a jump forward counts as one step
+ * of the ramp and one second's worth of tokens, and no wait ever becomes longer than it was when it began.
  */
 final class Lane {
 
-    /** From here on a ramp no longer limits anything a sender can do, and ends. */
+    /** Above this rate a ramp no longer limits what a sender can do, so it ends. */
     private static final double RAMP_END = 1_024;
 
     private static final Duration RAMP_STEP = Duration.ofSeconds(1);
 
-    /** Pushed at most that many probe intervals: bounds the wait after a restart, which forgets what was a probe. */
+    /**
+     * Maximum number of probe intervals by which a batch is pushed back: limits the wait after a restart, which forgets
+     * which batches were probes.
+     */
     private static final int MAX_PUSH = 12;
 
-    /** Ids remembered of an outage's probes; at one probe in five minutes more than a month. */
+    /**
+     * Maximum number of batch ids remembered from an outage's probes; at one probe every five minutes this is enough
+     * for more than a month.
+     */
     private static final int MAX_PROBED = 10_000;
 
     /**
-     * Senders that ignore both time and interrupt may keep that many threads of a lane beyond its concurrency. Enough to go on
-     * working when now and then one hangs for good, few enough not to harm the host.
+     * Maximum number of threads that senders which ignore both timeout and interrupt may hold beyond the lane's
+     * concurrency. Enough to continue when one occasionally hangs for good, few enough not to harm the host.
      */
     private static final int MAX_ABANDONED = 32;
 
-    /** After that many outages that were found here, and ended by others, it is this instance that can't reach the collector. */
+    /**
+     * After this many outages that were found here and ended by other instances, this instance is the one that can't
+     * reach the collector.
+     */
     private static final int ALONE_AFTER = 3;
 
     final String collectorType;
 
-    /** Set while a worker for this lane alone is waiting to run, so that no second one is queued. */
+    /** Set while a worker for this lane alone is queued, so that no second one is queued. */
     final AtomicBoolean workerQueued = new AtomicBoolean();
 
-    /** Held while the others are told, so that they are told in the order in which it happened. */
+    /** Held while other instances are notified, so that they are notified in the order in which things happened. */
     final ReentrantLock telling = new ReentrantLock();
 
     private final RandomGenerator random;
-    /** Counts what changes that the others are to know; {@code null}: there are no others. */
+    /** Counts the changes that other instances must learn about; {@code null} if there are no other instances. */
     private final @Nullable AtomicLong changes;
 
     private final ReentrantLock lock = new ReentrantLock();
     private volatile CollectorSettings settings;
 
     private State state = State.CLOSED;
-    private volatile boolean calm = true; // CLOSED and no failures: what a success need not lock to find out
+    // CLOSED and no failures: lets a success find out without the lock that there is nothing to do.
+    private volatile boolean calm = true;
     private boolean retired;
     private int slots;
     private int executing;
     private int firstSends;
     private double freshCredit;
     private int failuresInARow;
-    /** Batches of which the collector has asked to come back later since it took one, and how often. */
+    /** Batches for which the collector has asked to come back later since it last accepted one, and how often. */
     private final Map<String, Integer> wishes = new HashMap<>();
-    /** Those of them that had not failed before. */
+    /** The number of batches in {@link #wishes} that had not failed before. */
     private int wishesInARow;
-    /** Batches that have failed otherwise since the collector took one; no more than make the lane open. */
+    /**
+     * Batches that have failed otherwise since the collector last accepted one; no more than it takes to open the lane.
+     */
     private final Set<String> failedInARow = new HashSet<>();
-    /** Whether one of them was cut, and that has been said. */
+    /** Whether a retry-after was shortened to the limit and that has been logged. */
     private boolean cutTold;
 
     private @Nullable String lastFailure;
@@ -130,26 +148,32 @@ final class Lane {
     private double rampRate;
     private Instant rampAt = Instant.EPOCH;
 
-    // ---- for those who share the store
+    // ---- state shared with other instances
     private @Nullable Owed owed;
     private int owedProbe;
     private long changedAt;
     private volatile Instant lastAnswer = Instant.EPOCH;
-    /** The last probe of the outage that this instance has sent, unless an operator is in a hurry. */
+    /**
+     * Number of the last probe of this outage that this instance sent; 0 after an operator asked for an immediate
+     * probe.
+     */
     private int ownProbe;
-    /** Whether the next probe is due by what is known here, for the others could not be asked. */
+    /**
+     * Whether the next probe is scheduled by this instance's own backoff, because other instances could not be asked.
+     */
     private boolean ownPace;
-    /** Whether it was opened by failures here. */
+    /** Whether failures observed by this instance opened the lane. */
     private boolean foundHere;
-    /** How often others have ended such an outage since this lane's last success. */
+    /** How often other instances have ended such an outage since this lane's last success. */
     private int endedByOthers;
-    /** Whether the lane is open and that is nobody else's business. */
+    /** Whether the lane is open for this instance only, without involving other instances. */
     private boolean alone;
 
     /**
-     * A closed lane.
+     * Creates a closed lane.
      *
-     * @param changes counts for all lanes what changes that other instances are to know; {@code null} if there are none
+     * @param changes counter, shared by all lanes, of changes that other instances must learn about; {@code null} if
+     *     there are no other instances
      */
     Lane(
             String collectorType,
@@ -168,8 +192,8 @@ final class Lane {
     }
 
     /**
-     * The right to hand over one batch. Holds one of the lane's slots until released, and counts a thread until that is freed:
-     * a batch that timed out has no slot any more, but its sender may still run.
+     * The right to hand over one batch. It holds one of the lane's slots until released, and counts as a thread until
+     * that is freed: a batch that timed out no longer has a slot, but its sender may still be running.
      */
     static final class Permit {
         private enum Kind {
@@ -180,9 +204,9 @@ final class Lane {
         }
 
         private final Kind kind;
-        /** Of the probe, in its outage; 0 if it is none. */
+        /** The number of the probe in its outage; 0 if it is not a probe. */
         private int number;
-        /** Whether the others wait for what becomes of it. */
+        /** Whether other instances wait for the result of this probe. */
         private boolean granted;
 
         private boolean released;
@@ -200,19 +224,20 @@ final class Lane {
             return kind == Kind.FIRST_SEND;
         }
 
-        /** Whether to take the batch from the end of the queue that is not the usual one. */
+        /** Whether to take the batch from the opposite end of the queue. */
         boolean otherEnd() {
             return kind == Kind.FRESH || (kind == Kind.PROBE && number % 2 == 0);
         }
     }
 
     /**
-     * What a failure means for the batch.
+     * What a failure means for its batch.
      *
-     * @param counts whether it counts towards its retries
-     * @param inARow how many wishes of its collector it has had in a row that did not count, for its own backoff to grow
-     * @param pushedTo when it is due if it was a probe; {@code null} if it was none
-     * @param opened whether the lane opened by it
+     * @param counts whether it counts towards the batch's retries
+     * @param inARow how many retry-after responses in a row the batch had before this one, so that its backoff grows
+     *     although they did not count
+     * @param pushedTo when the batch is due if it was a probe; {@code null} if it was not
+     * @param opened whether this failure opened the lane
      */
     record Consequence(boolean counts, int inARow, @Nullable Instant pushedTo, boolean opened) {}
 
@@ -220,7 +245,7 @@ final class Lane {
      * A batch pushed back by failed probes.
      *
      * @param times how often
-     * @param wish until when its collector does not want it
+     * @param wish until when the collector asked not to get it
      */
     private record Pushed(int times, Wait wish) {}
 
@@ -232,7 +257,7 @@ final class Lane {
      */
     record Ended(Instant since, int probes) {}
 
-    /** What the others are to be told. */
+    /** The kind of notice that other instances are to be sent. */
     enum Owed {
         BEGAN,
         NEXT_PROBE,
@@ -240,13 +265,13 @@ final class Lane {
     }
 
     /**
-     * What the others have not been told yet.
+     * A notice that other instances have not been sent yet.
      *
-     * @param what which of the calls of {@link SharedOutages} it takes
+     * @param what which method of {@link SharedOutages} to call
      * @param probe the number of the probe after which the next one is due
      * @param nextProbe when it is due
      * @param lastFailure the last failure's reason
-     * @param at identifies it
+     * @param at identifies the change that the notice is about
      */
     record Untold(Owed what, int probe, Instant nextProbe, String lastFailure, long at) {}
 
@@ -259,9 +284,9 @@ final class Lane {
     }
 
     /**
-     * A slot and a token, or a probe; {@code null} if there is none now.
+     * Acquires a slot and a token, or the right to a probe; returns {@code null} if that is not possible now.
      *
-     * @param onlyThread whether it is for the lane's only thread: not if it has one
+     * @param onlyThread whether the thread would be the lane's only one: refused if the lane already has a thread
      */
     @Nullable
     Permit tryAcquire(Instant now, boolean onlyThread) {
@@ -294,7 +319,10 @@ final class Lane {
         }
     }
 
-    /** For the batch that somebody has just persisted and would send at once; {@code null} if it has to wait. */
+    /**
+     * Acquires the right to send a batch that a caller has just persisted; returns {@code null} if the batch has to
+     * wait.
+     */
     @Nullable
     Permit tryAcquireFirstSend(Instant now) {
         lock.lock();
@@ -314,7 +342,8 @@ final class Lane {
         double rate = rate();
         if (rate > 0) {
             refill(now, rate);
-            if (tokens < 1 - 1e-9) { // tenths don't add up to exactly one
+            // Tolerance for rounding: tenths don't add up to exactly one.
+            if (tokens < 1 - 1e-9) {
                 return false;
             }
             tokens -= 1;
@@ -332,7 +361,7 @@ final class Lane {
         return new Permit(Permit.Kind.FRESH, 0);
     }
 
-    /** How many are let through a second, for a throttling collector's sake. */
+    /** Counts how many batches are let through per second, to slow down from when a collector throttles. */
     private void count(Instant now) {
         Duration elapsed = Duration.between(secondBegan, now);
         if (elapsed.isNegative() || elapsed.compareTo(RAMP_STEP) >= 0) {
@@ -343,7 +372,7 @@ final class Lane {
         inSecond++;
     }
 
-    /** Nothing was due: as if the permit had never been given. */
+    /** Returns a permit for which nothing was due, as if it had never been acquired. */
     void giveBack(Permit permit) {
         lock.lock();
         try {
@@ -372,7 +401,8 @@ final class Lane {
                 permit.released = true;
                 slots -= permit.isFirstSend() ? 0 : 1;
                 if (probe == permit) {
-                    probe = null; // neither answered nor failed: the next one is due when this one was
+                    // The probe neither succeeded nor failed: the next one is due when this one was.
+                    probe = null;
                     if (permit.granted) {
                         owe(Owed.NEXT_PROBE, permit.number);
                     }
@@ -383,7 +413,7 @@ final class Lane {
         }
     }
 
-    /** The thread that got the permit is done with the batch, settled or not. */
+    /** Reports that the thread that got the permit has finished with the batch, settled or not. */
     void threadFreed(Permit permit) {
         lock.lock();
         try {
@@ -397,7 +427,7 @@ final class Lane {
         }
     }
 
-    /** Whether it holds a thread of recovery's. */
+    /** Whether the lane holds a thread of recovery. */
     boolean holdsThread() {
         lock.lock();
         try {
@@ -417,9 +447,9 @@ final class Lane {
     }
 
     /**
-     * The collector took a batch, or answered for good that it will not.
+     * Records that the collector accepted a batch, or rejected one permanently: either way it is up.
      *
-     * @return the outage, if this ended one; else {@code null}
+     * @return the outage that this ended; {@code null} if there was none
      */
     @Nullable
     Ended answered(Instant now) {
@@ -452,12 +482,15 @@ final class Lane {
         alone = false;
         rampRate = 1;
         rampAt = now;
-        tokens = 0; // the probe was this second's one
+        // The probe used this second's token.
+        tokens = 0;
         tokensAt = now;
         return new Ended(outageSince, probesStarted);
     }
 
-    /** A batch could not be sent, which is its own fault: that says nothing about the collector, and costs it a retry. */
+    /**
+     * Records a failure caused by the batch itself: it says nothing about the collector and costs the batch a retry.
+     */
     Consequence failedByItself(String batchId) {
         forgetProbed(batchId);
         return new Consequence(true, 0, null, false);
@@ -473,9 +506,9 @@ final class Lane {
     }
 
     /**
-     * A batch could not be sent.
+     * Records that a batch could not be sent.
      *
-     * @param retryCount its failures so far
+     * @param retryCount counted failures of the batch so far
      */
     Consequence failed(@Nullable Permit permit, String batchId, int retryCount, Failure failure, Instant now) {
         lock.lock();
@@ -494,7 +527,8 @@ final class Lane {
                         permit != null && permit == probe ? probeFailed(permit, batchId, wish, delay, now) : null;
                 return new Consequence(false, before, pushedTo, false);
             }
-            probed.remove(batchId); // from now on it waits for its own backoff
+            // From now on the batch waits for its own backoff.
+            probed.remove(batchId);
             if (state == State.RAMPING && !wish) {
                 slowDown(rampRate / 2, now);
             } else if (told && failuresInARow > 1) {
@@ -521,14 +555,17 @@ final class Lane {
     }
 
     /**
-     * Whether the collector has taken something since the batch failed last. If not, the collector may be the one to blame: a batch that
-     * is alone pays for its first failure in a row and for no other.
+     * Whether the collector has accepted something since the batch failed last. If not, the collector may be the cause:
+     * a batch that is alone pays only for the first failure in a row.
      */
     private boolean failedAnew(String batchId) {
         return settings.outageThreshold() == 0 || failedInARow.add(batchId);
     }
 
-    /** How often it has been before since the collector took a batch. */
+    /**
+     * Records a retry-after for a batch, and returns how many it has had before since the collector last accepted a
+     * batch.
+     */
     private int wished(String batchId, int retryCount) {
         Integer known = wishes.get(batchId);
         int before = known == null ? 0 : known;
@@ -542,7 +579,7 @@ final class Lane {
         return before;
     }
 
-    /** What the collector wishes for one batch holds for the lane only when it wishes so for many. */
+    /** A retry-after for one batch delays the whole lane only when the collector has sent one for many batches. */
     private Duration untilProbe(Duration backoff, boolean wish, Duration delay) {
         boolean forAll = wish && wishesInARow >= settings.outageThreshold();
         return forAll && delay.compareTo(backoff) > 0 ? delay : backoff;
@@ -562,14 +599,14 @@ final class Lane {
         tokens = Math.min(tokens, capacity(rampRate));
     }
 
-    /** A collector's wish; cut so that no reply can stop a lane for good. */
+    /** The retry-after to honour: limited, so that no response can stop a lane for good. */
     Duration honoured(Duration wish) {
         Duration longest = settings.maxRetryAfter();
         return wish.compareTo(longest) <= 0 ? wish : longest;
     }
 
     /**
-     * Whether a collector's wish is longer than what is {@link #honoured}, and that is to be said: once until the collector takes a
+     * Whether to log that a retry-after is longer than what is {@link #honoured}: once until the collector accepts a
      * batch.
      */
     boolean tellsCut(Duration wish) {
@@ -602,7 +639,10 @@ final class Lane {
         return own.until.isAfter(pushedTo) ? own.until : pushedTo;
     }
 
-    /** The batch waits for something else than its turn: {@link #takeProbed} must not bring it back. */
+    /**
+     * Forgets that the batch was a probe: it now waits for something other than its turn, so {@link #takeProbed} must
+     * not make it due.
+     */
     void forgetProbed(String batchId) {
         lock.lock();
         try {
@@ -612,7 +652,10 @@ final class Lane {
         }
     }
 
-    /** Ids of the batches pushed back by failed probes that their collector does not want later; they are forgotten. */
+    /**
+     * Takes the ids of batches pushed back by failed probes, except those whose retry-after has not elapsed. The lane
+     * forgets the ids that it returns.
+     */
     Set<String> takeProbed(Instant now) {
         lock.lock();
         try {
@@ -629,7 +672,7 @@ final class Lane {
         }
     }
 
-    /** Those could not be made due: the next call of {@link #takeProbed} has them again. */
+    /** Restores ids that could not be made due: the next call of {@link #takeProbed} returns them again. */
     void giveBackProbed(Set<String> ids, Instant now) {
         lock.lock();
         try {
@@ -641,7 +684,7 @@ final class Lane {
     }
 
     /**
-     * Lets time pass.
+     * Updates the ramp to the current time.
      *
      * @return ids of batches that need no longer wait, see {@link #takeProbed}
      */
@@ -655,7 +698,7 @@ final class Lane {
         }
     }
 
-    /** An operator's wish: waits end. */
+    /** Ends all waits, on an operator's request. */
     void hurry(Instant now) {
         lock.lock();
         try {
@@ -669,11 +712,12 @@ final class Lane {
         }
     }
 
-    // ---- several instances -----------------------------------------------------------------------
+    // ---- notices between instances ----------------------------------------------------------------
 
     private void owe(Owed what, int probe) {
         if (changes != null && !alone) {
-            if (what != Owed.NEXT_PROBE || owed != Owed.BEGAN) { // that brings its next probe with it
+            // BEGAN already includes the time of the next probe.
+            if (what != Owed.NEXT_PROBE || owed != Owed.BEGAN) {
                 owed = what;
             }
             owedProbe = probe;
@@ -681,7 +725,10 @@ final class Lane {
         }
     }
 
-    /** What the others are still to be told; {@code null} if there is nothing. For one thread at a time, see {@link #telling}. */
+    /**
+     * The notice to send to other instances; {@code null} if there is none. Only for the thread that holds {@link
+     * #telling}.
+     */
     @Nullable
     Untold untold() {
         lock.lock();
@@ -694,20 +741,21 @@ final class Lane {
         }
     }
 
-    /** They have been told that. */
+    /** Records that the notice has been sent. */
     void told(Untold what) {
         lock.lock();
         try {
             if (changedAt == what.at() && changes != null) {
                 owed = null;
-                changedAt = changes.incrementAndGet(); // who has looked before this may not have seen it
+                // A round that read the shared state before this may have missed it.
+                changedAt = changes.incrementAndGet();
             }
         } finally {
             lock.unlock();
         }
     }
 
-    /** Whether others are not asked before a probe, for the collector answers them. */
+    /** Whether probes need no permission from other instances, because the collector answers those. */
     boolean isAlone() {
         lock.lock();
         try {
@@ -717,7 +765,7 @@ final class Lane {
         }
     }
 
-    /** The probe is this instance's to send, and has that number. */
+    /** Records that this instance may send the probe, and its number. */
     void granted(Permit permit, int number) {
         lock.lock();
         try {
@@ -731,7 +779,10 @@ final class Lane {
         }
     }
 
-    /** The others know better when the next probe is due: what they know is learned in the next round. */
+    /**
+     * Records that the probe was refused: other instances know when the next one is due, and the next round learns it
+     * from them.
+     */
     void denied(Instant now) {
         lock.lock();
         try {
@@ -742,12 +793,12 @@ final class Lane {
     }
 
     /**
-     * The others know that the collector is down.
+     * Records that other instances know the collector to be down.
      *
      * @param outage what they know of it
-     * @param looked what {@link #changes} was before they were asked: what has changed here since is newer
+     * @param looked the value of {@link #changes} before they were asked: changes made here since then are newer
      * @param now the time
-     * @return whether the lane opened by that
+     * @return whether this opened the lane
      */
     boolean learn(Outage outage, long looked, Instant now) {
         lock.lock();
@@ -773,7 +824,7 @@ final class Lane {
                 probesStarted = Math.max(probesStarted, outage.probes());
                 failedProbes = Math.max(failedProbes, outage.probes());
                 if (!ownPace || !nextProbe.isOn(now)) {
-                    // Whoever was the last to fail lets others go first: it may be himself who is the problem.
+                    // The instance whose probe failed last lets others go first: the problem may be its own.
                     boolean last = ownProbe > 0 && ownProbe == outage.probes();
                     nextProbe = new Wait(now, last ? outage.untilProbe().plus(RAMP_STEP) : outage.untilProbe());
                 }
@@ -785,11 +836,11 @@ final class Lane {
     }
 
     /**
-     * The others don't take the collector to be down.
+     * Records that other instances do not consider the collector to be down.
      *
      * @param looked see {@link #learn}
      * @param now the time
-     * @return the outage, if this ended one; else {@code null}
+     * @return the outage that this ended; {@code null} if there was none
      */
     @Nullable
     Ended learnEnd(long looked, Instant now) {
@@ -806,7 +857,9 @@ final class Lane {
         }
     }
 
-    /** This instance sends nothing any more: a probe that is out is for others to repeat. */
+    /**
+     * Records that this instance sends nothing any more: if it has a probe under way, another instance is to repeat it.
+     */
     void leave(Instant now) {
         lock.lock();
         try {
@@ -830,7 +883,7 @@ final class Lane {
     }
 
     /**
-     * Whether recovery has batches but nobody to hand them to.
+     * Records whether recovery has batches but no target to hand them to.
      *
      * @return whether that is new
      */
@@ -846,10 +899,10 @@ final class Lane {
     }
 
     /**
-     * Gives the lane up if it knows nothing that a new one would not, given that the type holds no batches. A lane that is
-     * open has then nothing to probe with, and is given up as well when nobody has reported a failure for long.
+     * Retires the lane if it knows nothing that a new one would not, given that the collector type holds no batches. An
+     * open lane then has nothing to probe with, and is retired as well once no failure has been reported for long.
      *
-     * @param forgotten told of the outage that is given up with it
+     * @param forgotten receives the outage that is given up with the lane
      */
     boolean retire(Instant now, Consumer<Ended> forgotten) {
         lock.lock();
@@ -862,7 +915,8 @@ final class Lane {
             boolean idle = slots == 0
                     && executing == 0
                     && firstSends == 0
-                    && !workerQueued.get() // a new lane would queue one more, and so on while the executor is stuck
+                    // Otherwise a new lane would queue one more worker, and so on while the executor is stuck.
+                    && !workerQueued.get()
                     && owed == null
                     && (rate <= 0 || tokens >= capacity(rate));
             boolean calmEnough = state == State.CLOSED
@@ -918,7 +972,7 @@ final class Lane {
         return Math.max(1, rate);
     }
 
-    /** Doubles at most once a look: the rate should not grow further than somebody has made use of it. */
+    /** Doubles at most once per call: the rate must not grow further than it has been used. */
     private void ramp(Instant now) {
         if (state != State.RAMPING) {
             return;
@@ -936,7 +990,7 @@ final class Lane {
         }
     }
 
-    /** A wait that a clock set back does not prolong. */
+    /** A wait that a clock set back does not extend. */
     private static final class Wait {
         private final Duration length;
         private Instant until;

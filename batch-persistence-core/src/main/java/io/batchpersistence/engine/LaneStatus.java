@@ -4,14 +4,14 @@ import java.time.Instant;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How one collector type's lane is doing. Immutable.
+ * The state of one collector type's lane. Immutable.
  *
  * @param state open, closed or in between
  * @param failuresInARow transient failures since the last success
- * @param outageSince when the collector was taken to be down; {@code null} if it is not
- * @param nextProbeAt when it is tried next; {@code null} if it is not down
- * @param probes sent since it was taken to be down; 0 if it is not
- * @param rate batches handed over a second at most at the moment; 0 for no limit
+ * @param outageSince when the collector was marked down; {@code null} if it is not down
+ * @param nextProbeAt when it is probed next; {@code null} if it is not down
+ * @param probes probes sent since the collector was marked down; 0 if it is not down
+ * @param rate current limit of batches handed over per second; 0 for no limit
  * @param unhandled whether recovery has batches for it but neither a sender nor a listener to hand them to
  * @param paused whether an operator has paused it: nothing is handed over until it is resumed
  * @param lastFailure the last failure's reason; {@code null} if there was none since the last success
@@ -27,7 +27,7 @@ public record LaneStatus(
         boolean paused,
         @Nullable String lastFailure) {
 
-    /** Of a collector type about which nothing is known. */
+    /** The status of a collector type that has no lane. */
     static final LaneStatus UNKNOWN = new LaneStatus(State.CLOSED, 0, null, null, 0, 0, false, false, null);
 
     LaneStatus withPaused() {
@@ -39,7 +39,7 @@ public record LaneStatus(
     public enum State {
         /** The collector is up: due batches go out. */
         CLOSED,
-        /** The collector is taken to be down: one probe at a time. */
+        /** The collector is marked down: one probe at a time. */
         OPEN,
         /** The collector came back: the rate doubles every second. */
         RAMPING

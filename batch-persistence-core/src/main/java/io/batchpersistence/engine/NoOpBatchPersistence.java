@@ -21,7 +21,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
-/** See {@link BatchPersistenceEngine#disabled()}. */
+/** Stores nothing, see {@link BatchPersistenceEngine#disabled()}. */
 final class NoOpBatchPersistence implements BatchPersistence {
 
     private static final BatchStats NOTHING = new BatchStats(Map.of(), 0, 0, 0, 0, null);

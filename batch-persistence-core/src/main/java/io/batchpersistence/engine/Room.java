@@ -8,8 +8,8 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Lets callers wait until something has been removed from the store. Nothing is missed: {@link #await} returns at once if
- * room was made since {@link #removals} was read. Costs those who make room no lock while nobody waits.
+ * Lets callers wait until something has been removed from the store. No signal is missed: {@link #await} returns at
+ * once if {@link #made} was called since {@link #removals} was read. {@link #made} takes no lock while no caller waits.
  */
 final class Room {
 
@@ -18,7 +18,7 @@ final class Room {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition made = lock.newCondition();
 
-    /** How often room has been made; to be read before trying. */
+    /** How often room has been made; read it before trying to append. */
     long removals() {
         return removals.get();
     }
@@ -28,7 +28,8 @@ final class Room {
     }
 
     void made() {
-        removals.incrementAndGet(); // before looking for waiters, who count themselves before looking at this
+        // Must come before the check for waiters, which register themselves before they read this counter.
+        removals.incrementAndGet();
         if (waiting.get() > 0) {
             lock.lock();
             try {
@@ -56,7 +57,7 @@ final class Room {
         }
     }
 
-    /** As many as fit into a {@code long}. */
+    /** The duration in nanoseconds, limited to what fits into a {@code long}. */
     static long nanos(Duration duration) {
         return TimeUnit.NANOSECONDS.convert(duration);
     }

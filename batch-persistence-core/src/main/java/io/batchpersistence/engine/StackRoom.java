@@ -1,21 +1,21 @@
 package io.batchpersistence.engine;
 
 /**
- * Lets a call run out of stack before it has begun, not in the middle: there a {@link StackOverflowError} can leave a lock locked
- * for good, or a batch taken and its caller told otherwise. Applications call with hardly any stack left when they persist what
- * they log of a {@link StackOverflowError} of their own.
+ * Makes a call run out of stack before it begins rather than half way: there a {@link StackOverflowError} could leave a
+ * lock locked for good, or a batch accepted although its caller was told otherwise. Applications call with hardly any
+ * stack left when they persist what they log about a {@link StackOverflowError} of their own.
  */
 final class StackRoom {
 
-    /** More than any call needs: each takes about as much as a usual method with many variables. */
+    /** More than any call needs: each of these frames takes about as much as a usual method with many variables. */
     private static final int FRAMES = 400;
 
     private StackRoom() {}
 
     /**
-     * Uses that much stack, and gives it back.
+     * Uses that much stack, and releases it.
      *
-     * @throws StackOverflowError if there is less
+     * @throws StackOverflowError if less is left
      */
     static void require() {
         long unused = use(FRAMES, 1, 2, 3, 4, 5, 6);

@@ -8,8 +8,9 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Tells of a store that can't be reached: when that begins, once a minute while it lasts, and when it is over. A round comes every
- * second and asks it several things, which would fill the log with the same stack trace. Thread-safe.
+ * Logs that a store can't be reached: when that begins, once a minute while it lasts, and when it is over. Rounds run
+ * every second and call the store several times, which would otherwise fill the log with the same stack trace.
+ * Thread-safe.
  */
 final class StoreTrouble {
 
@@ -18,20 +19,20 @@ final class StoreTrouble {
     private final Logger log;
 
     private final ReentrantLock lock = new ReentrantLock();
-    // guarded by the lock
+    // Guarded by the lock.
     private @Nullable Instant told;
     private long failures;
 
     /**
-     * Begins without trouble.
+     * Starts without failures.
      *
-     * @param log where it is told
+     * @param log where to log
      */
     StoreTrouble(Logger log) {
         this.log = log;
     }
 
-    /** How often the store has failed so far; the same after a round as before it means that it works. */
+    /** How often the store has failed so far; if a round does not change this, the store works. */
     long failures() {
         lock.lock();
         try {
@@ -42,10 +43,10 @@ final class StoreTrouble {
     }
 
     /**
-     * The store has failed.
+     * Records that the store failed.
      *
-     * @param what was being done
-     * @param failure what the store said
+     * @param what the operation that failed
+     * @param failure the store's exception
      * @param now the time, on a clock that does not jump
      */
     void failed(String what, BatchPersistenceException failure, Instant now) {
@@ -64,9 +65,9 @@ final class StoreTrouble {
     }
 
     /**
-     * A round is over.
+     * Records the end of a round.
      *
-     * @param before the failures before it
+     * @param before {@link #failures()} before the round
      */
     void roundEnded(long before) {
         lock.lock();

@@ -10,39 +10,45 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes times that can be relied on out of a wall clock that can't: it may be wrong when a machine boots, is set by NTP, and
- * jumps when a virtual machine goes on after a pause. Thread-safe.
+ * Derives a monotonic, slew-limited time from an untrusted wall clock, which may be wrong when a machine boots, is set
+ * by NTP, and jumps when a virtual machine resumes after a pause. Thread-safe.
  *
  * <ul>
- *   <li>{@link #wall()} is what the wall clock says. For what people read, and what ages are measured from.
- *   <li>{@link #steady()} is for waits: leases, backoff, lanes. It begins as the wall clock's time and goes on as the ticker
- *       does, never backwards. Where the two differ it approaches the wall clock by an eighth of the time that passes, so a wait
- *       is at most that much shorter or longer than it should be, whatever the wall clock does.
- *   <li>{@link #before} is for TTLs. Only time counts during which the store was open and the wall clock went as the ticker did:
- *       what it jumped ahead, and what lies between the last use of the store and its opening, makes nothing older. And after an
- *       opening everything gets a chance to be sent before it may expire, see {@link #CHANCE}.
+ *   <li>{@link #wall()} is the wall clock's time. For what people read, and as the reference for ages.
+ *   <li>{@link #steady()} is for waits: leases, backoff, lanes. It starts at the wall clock's time and advances with
+ *       the ticker, never backwards. If the two differ, it is slewed towards the wall clock by at most an eighth of the
+ *       time that passes, so a wait is at most that much shorter or longer than it should be, whatever the wall clock
+ *       does.
+ *   <li>{@link #before} is for TTLs. Only time during which the store was open and the wall clock advanced with the
+ *       ticker counts: neither a jump forward nor the time between the last use of the store and its opening makes
+ *       anything older. After an opening everything gets a chance to be sent before it may expire, see {@link #CHANCE}.
  * </ul>
  */
 final class Timekeeper {
 
-    /** After an opening nothing expires for that long, or for its TTL if that is shorter. */
+    /** After an opening nothing expires for this long, or for its TTL if that is shorter. */
     static final Duration CHANCE = Duration.ofHours(1);
 
-    /** This software is no older: a clock before that is wrong, and nothing is concluded from it. */
+    /** This software is not older than this: an earlier wall clock is wrong, and no conclusions are drawn from it. */
     static final Instant FIRST_PLAUSIBLE = Instant.parse("2026-01-01T00:00:00Z");
 
-    /** By less than that a clock is corrected all the time. */
+    /** Smaller corrections of the clock are normal and do not count as jumps. */
     private static final Duration JUMP = Duration.ofSeconds(1);
 
     private static final int STEADY_CATCHES_UP = 8;
 
-    /** More of them within a TTL, and the oldest count as time again. */
+    /**
+     * Maximum number of jumps remembered; if there are more within a TTL, the oldest ones count as time that passed.
+     */
     private static final int MOST_JUMPS = 1_000;
 
-    /** Two looks at the ticker with more between them say nothing about the wall clock's look between. */
+    /**
+     * If two readings of the ticker are further apart than this (100 ms), the wall clock reading between them can't be
+     * compared with them.
+     */
     private static final long LOOK_NANOS = 100_000_000;
 
-    /** Wall clock time that did not pass. */
+    /** A span of wall clock time that did not really pass. */
     private record Jump(Instant from, Instant to) {}
 
     private final Clock clock;
@@ -59,11 +65,11 @@ final class Timekeeper {
     private final Deque<Jump> jumps = new ArrayDeque<>();
 
     /**
-     * Begins.
+     * Starts at the wall clock's current time.
      *
-     * @param ticker nanoseconds that pass as time does; {@code null} to take the clock at its word
+     * @param ticker nanoseconds that advance with real time; {@code null} to trust the clock
      * @param holding whether there is anything that may expire
-     * @param lastUsed when the store was last in use, if that is known
+     * @param lastUsed when the store was last in use; {@code null} if that is not known
      */
     Timekeeper(Clock clock, @Nullable LongSupplier ticker, boolean holding, @Nullable Instant lastUsed) {
         this.clock = clock;
@@ -79,9 +85,10 @@ final class Timekeeper {
     }
 
     /**
-     * The store could not be reached before, so that what passed until now is no time in which anything could have been sent.
+     * Records that the store could not be reached until now, so the time until now does not count: nothing could have
+     * been sent.
      *
-     * @param lastUsed when the store was last in use, by whomever, if that is known
+     * @param lastUsed when the store was last in use, by any instance; {@code null} if that is not known
      */
     void opened(@Nullable Instant lastUsed) {
         lock.lock();
@@ -117,7 +124,7 @@ final class Timekeeper {
         }
     }
 
-    /** What began before that time has outlived its TTL. */
+    /** The time limit of a TTL: what began before the result has outlived it. */
     Instant before(Duration ttl) {
         lock.lock();
         try {
@@ -144,8 +151,8 @@ final class Timekeeper {
     }
 
     /**
-     * Whether times that were taken of the wall clock may lie in its future now: it has been set back since the last question, or
-     * waits still go by a later time.
+     * Whether times taken from the wall clock may now be in its future: it has been set back since the last call, or
+     * {@link #steady()} is still ahead of it.
      */
     boolean isBehind() {
         lock.lock();
@@ -173,7 +180,8 @@ final class Timekeeper {
             before = ticker.getAsLong();
             now = clock.instant();
             after = ticker.getAsLong();
-        } while (after - before > LOOK_NANOS && ++looks < 3); // this thread was stopped in between
+            // Repeats if this thread was suspended between the readings.
+        } while (after - before > LOOK_NANOS && ++looks < 3);
         Duration passed = Duration.ofNanos(Math.max(0, after - tick));
         Instant expected = wall.plus(passed);
         Duration off = Duration.between(expected, now);
@@ -191,7 +199,7 @@ final class Timekeeper {
         steady = caughtUp(steady.plus(passed), passed.dividedBy(STEADY_CATCHES_UP));
     }
 
-    /** Of a time that is yet to come again, or that counts as one jump. */
+    /** Forgets jumps after a time to which the clock has been set back, or that become part of one larger jump. */
     private void forgetJumpsAfter(Instant now) {
         while (!jumps.isEmpty() && jumps.getFirst().to.isAfter(now)) {
             Jump jump = jumps.removeFirst();

@@ -3,7 +3,10 @@ package io.batchpersistence.engine;
 import java.time.Duration;
 import java.time.Instant;
 
-/** Instants that stay in a range every store can write down, however long a duration was configured. */
+/**
+ * Arithmetic on instants that keeps results in a range every store can represent, however long a configured duration
+ * is.
+ */
 final class Times {
 
     private static final Instant FIRST = Instant.EPOCH;

@@ -1,4 +1,7 @@
-/** The decisions: retries, lanes, timeouts, TTL, overflow. Knows a {@link io.batchpersistence.BatchStore}, but none in particular. */
+/**
+ * Makes the decisions: retries, lanes, timeouts, TTL, overflow. Depends on {@link io.batchpersistence.BatchStore}, but
+ * on no implementation of it.
+ */
 @NullMarked
 package io.batchpersistence.engine;
 
