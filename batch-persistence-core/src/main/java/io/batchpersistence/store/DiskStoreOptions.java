@@ -15,10 +15,11 @@ import java.util.Objects;
  * @param compression how payloads are compressed; every one is always read
  * @param sync when bytes are forced to the device
  * @param syncInterval the longest time a mark stays unforced, and with {@link SyncPolicy#INTERVAL} a batch
- * @param maxBatches most batches held, dead letters included
- * @param maxDiskUsage most bytes of all files together
+ * @param maxBatches limit on the batches held, dead letters included
+ * @param maxDiskUsage limit on the bytes of all files together
  * @param segmentSize bytes after which a segment is sealed and a new one begun
- * @param compactionRate bytes a second that are copied at most to give back the space between batches that are held
+ * @param compactionRate limit on the bytes per second that are copied to reclaim the space between batches that are
+ *     held
  * @param clock tells the time
  */
 public record DiskStoreOptions(
@@ -33,7 +34,10 @@ public record DiskStoreOptions(
         long compactionRate,
         Clock clock) {
 
-    /** Least {@code maxDiskUsage}: a store needs room for a segment, its journal and what keeps marks possible. */
+    /**
+     * Minimum of {@code maxDiskUsage}, in bytes: a store needs room for a segment, its journal and the reserve for
+     * marks.
+     */
     public static final long MIN_DISK_USAGE = 1 << 20;
 
     /**
@@ -68,8 +72,8 @@ public record DiskStoreOptions(
     }
 
     /**
-     * Starts options with the defaults: protobuf, zstd, sync always, 200 ms, 1,000,000 batches, 1 GB, segments of 16 MiB (or
-     * less where the disk bound is small), compaction at 32 MiB a second.
+     * Starts options with the defaults: protobuf, zstd, sync always, 200 ms, 1,000,000 batches, 1 GB, segments of 16
+     * MiB (or less where the disk limit is small), compaction at 32 MiB per second.
      *
      * @param directory where batches are kept
      * @return a builder, for one thread
@@ -144,7 +148,7 @@ public record DiskStoreOptions(
         }
 
         /**
-         * Bounds the number of batches.
+         * Limits the number of batches.
          *
          * @param maxBatches dead letters included
          * @return this
@@ -155,7 +159,7 @@ public record DiskStoreOptions(
         }
 
         /**
-         * Bounds the bytes.
+         * Limits the bytes.
          *
          * @param maxDiskUsage of all files together
          * @return this
@@ -168,7 +172,7 @@ public record DiskStoreOptions(
         /**
          * Sets the size of a segment.
          *
-         * @param segmentSize bytes; 0 to derive it from the disk bound
+         * @param segmentSize bytes; 0 to derive it from the disk limit
          * @return this
          */
         public Builder segmentSize(long segmentSize) {
@@ -177,9 +181,9 @@ public record DiskStoreOptions(
         }
 
         /**
-         * Bounds what compaction takes of the disk.
+         * Limits how much of the disk's bandwidth compaction takes.
          *
-         * @param compactionRate bytes a second, positive
+         * @param compactionRate bytes per second, positive
          * @return this
          */
         public Builder compactionRate(long compactionRate) {
@@ -199,13 +203,14 @@ public record DiskStoreOptions(
         }
 
         /**
-         * Makes the options.
+         * Creates the options.
          *
          * @return the options
          * @throws IllegalArgumentException if a value is out of its range
          */
         public DiskStoreOptions build() {
-            // A segment is given back whole: with fewer than about 32 of them a full store would free space in leaps.
+            // A segment is reclaimed as a whole: with fewer than about 32 of them a full store would free space in
+            // leaps.
             long size = segmentSize != 0
                     ? segmentSize
                     : Math.max(1 << 14, Math.min(DEFAULT_SEGMENT_SIZE, maxDiskUsage / 32));

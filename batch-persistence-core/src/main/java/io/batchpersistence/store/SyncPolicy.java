@@ -6,6 +6,6 @@ public enum SyncPolicy {
     ALWAYS,
     /** Every {@code sync_interval}: a power cut loses up to that much; a killed process loses nothing. */
     INTERVAL,
-    /** When the operating system likes to: a power cut loses what it likes; a killed process loses nothing. */
+    /** When the operating system decides to: a power cut may lose any amount; a killed process loses nothing. */
     NEVER
 }

@@ -1,4 +1,4 @@
-/** What the stores on disk have in common for their users: the options. */
+/** The options that the stores on disk have in common. */
 @NullMarked
 package io.batchpersistence.store;
 

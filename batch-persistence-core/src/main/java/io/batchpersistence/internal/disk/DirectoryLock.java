@@ -38,14 +38,15 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Keeps a directory for one store. The lock is the operating system's, on a file {@code lock}, so it is gone with the process
- * that held it, however that ended. On network file systems it is as good as their locks are.
+ * Locks a directory for one store. The lock is an operating system lock on the file {@code lock}, so it ends with the
+ * process that held it, however that process ended. On network file systems it is only as reliable as their locks.
  *
- * <p>POSIX drops a process's locks on a file when that process closes any descriptor of it, also one that other code has opened
- * only to read. So this class never closes a descriptor of a lock file that this JVM may hold: it asks a registry of the JVM
- * first. Other code can't be kept from it, a backup for instance. Therefore the holder takes the lock again now and then
- * ({@link #used}), and the text in the file, which names the holder, is a fence: whoever gets the lock writes his name there
- * before he reads anything else, and a holder that finds another name stops for good ({@link #problem}).
+ * <p>POSIX drops all of a process's locks on a file when the process closes any descriptor of that file, even one that
+ * other code opened only for reading. So this class never closes a descriptor of a lock file that this JVM may hold: it
+ * asks a JVM-wide registry first. It can't keep other code, such as a backup, from doing so. Therefore the holder takes
+ * the lock again periodically ({@link #used}), and the text in the file, which names the holder, is a fence: a process
+ * that gets the lock writes its name there before it reads anything else, and a holder that finds another name stops
+ * for good ({@link #problem}).
  */
 public final class DirectoryLock implements AutoCloseable {
 
@@ -55,26 +56,26 @@ public final class DirectoryLock implements AutoCloseable {
     public static final String FILE = "lock";
 
     /**
-     * Begins the names of the system properties that say what this JVM holds. System properties, because all class loaders see
+     * Prefix of the system properties that record what this JVM holds. System properties, because all class loaders see
      * them: two web applications of one container may each have this library, and share a directory by mistake.
      */
     private static final String HELD = "io.batchpersistence.lock.";
 
     /**
-     * Two bytes far behind the text are locked, not the text: locked bytes can't be read on Windows. Two, so that one is held
-     * while the other is taken again.
+     * Position of the locked bytes, far behind the text: locked bytes can't be read on Windows. Two bytes are locked,
+     * so that one stays locked while the other is locked again.
      */
     private static final long LOCKED_AT = 1L << 30;
 
     private static final int LOCKS = 2;
 
     /**
-     * Lock files of which another copy of this class in this JVM turned out to have the lock, although the registry did not
-     * say so: closing them would drop it.
+     * Lock files that another copy of this class in this JVM turned out to have locked, although the registry did not
+     * say so: closing them would drop its lock.
      */
     private static final ConcurrentMap<Object, RandomAccessFile> NEVER_CLOSED = new ConcurrentHashMap<>();
 
-    /** Those of a group may be meant: containers share volumes so. */
+    /** The permissions of other users. Those of the group may be intended: containers share volumes that way. */
     private static final Set<PosixFilePermission> OTHERS = EnumSet.of(
             PosixFilePermission.OTHERS_READ, PosixFilePermission.OTHERS_WRITE, PosixFilePermission.OTHERS_EXECUTE);
 
@@ -86,23 +87,28 @@ public final class DirectoryLock implements AutoCloseable {
     private final RandomAccessFile file;
     private final @Nullable FileLock[] locks;
     private final byte[] name;
-    /** What tells directory and lock file from any others that may have their names later; {@code null} where files have no such thing. */
+    /**
+     * Distinguish the directory and the lock file from others that may have their names later; {@code null} where the
+     * file system has no file keys.
+     */
     private final @Nullable Object directoryKey;
 
     private final @Nullable Object fileKey;
     private final @Nullable Instant lastUsed;
 
-    /** Held to use the file, which has one position; never while anything else is waited for, or logged. */
+    /** Guards the file, which has one position. Never held while waiting for anything else, or while logging. */
     private final ReentrantLock using = new ReentrantLock();
 
     private boolean closed;
 
-    /** When the lock file was last changed, by us: a look at it tells whether another one has written his name. */
+    /**
+     * When this process last changed the lock file: another time means that another process may have written its name.
+     */
     private volatile @Nullable FileTime modified;
 
     private volatile @Nullable String takenOver;
 
-    /** The problem that the last cleanup found, told once. */
+    /** The problem that the last cleanup found, so that it is logged once. */
     private volatile @Nullable String logged;
 
     private DirectoryLock(
@@ -126,7 +132,7 @@ public final class DirectoryLock implements AutoCloseable {
         this.lastUsed = lastUsed;
     }
 
-    /** What one holder has registered, and withdraws. */
+    /** The registry entries of one holder. */
     private static final class InThisJvm {
         private final Map<String, String> registered = new LinkedHashMap<>();
         private final Path directory;
@@ -165,10 +171,10 @@ public final class DirectoryLock implements AutoCloseable {
      *
      * @param disk the file system
      * @param directory the directory
-     * @param now goes into the file
+     * @param now the current time, which goes into the file
      * @return the lock, to be closed
-     * @throws DirectoryLockedException if somebody else has it
-     * @throws BatchPersistenceException if the directory is none or can't be written
+     * @throws DirectoryLockedException if another process or another store has it
+     * @throws BatchPersistenceException if the path is not a directory or can't be written
      */
     public static DirectoryLock acquire(Disk disk, Path directory, Instant now) {
         if (Files.exists(directory) && !Files.isDirectory(directory)) {
@@ -180,7 +186,8 @@ public final class DirectoryLock implements AutoCloseable {
         InThisJvm registered = null;
         boolean acquired = false;
         try {
-            if (!Files.isDirectory(directory)) { // which may be a link to one
+            // A symbolic link to a directory is accepted.
+            if (!Files.isDirectory(directory)) {
                 disk.createDirectories(directory);
             }
             Path real = directory.toRealPath();
@@ -221,17 +228,19 @@ public final class DirectoryLock implements AutoCloseable {
         }
         BasicFileAttributes attributes = attributes(path);
         if (!attributes.isRegularFile()) {
-            // Not replaced: two processes that did so at once would both believe to have the lock.
+            // Not replaced: two processes that did so at the same time would both believe that they have the lock.
             throw new FileSystemException(path.toString(), null, "is not a regular file; remove it");
         }
         Object key = attributes.fileKey();
         if (key != null) {
-            registered.register(key); // the same file by another name: a hard link in a copy of the directory, a mount
+            // The same file may have another name: a hard link in a copy of the directory, or a mount.
+            registered.register(key);
         }
         Object neverClosed = key != null ? key : path;
         RandomAccessFile file = NEVER_CLOSED.remove(neverClosed);
         if (file == null) {
-            file = new RandomAccessFile(path.toFile(), "rw"); // not a channel, which an interrupt would close
+            // Not a channel, which an interrupt would close.
+            file = new RandomAccessFile(path.toFile(), "rw");
         }
         @Nullable FileLock[] locks = new FileLock[LOCKS];
         boolean done = false;
@@ -269,8 +278,9 @@ public final class DirectoryLock implements AutoCloseable {
     }
 
     /**
-     * The process that made the directory may have been killed before that was durable, and then everything in it would go with a
-     * power cut. It may have made parents of it, too: those that this user can write.
+     * Makes the directory itself durable. The process that created it may have been killed before that, and a power cut
+     * would then remove everything in it. That process may have created parents, too: those that this user can write
+     * are forced as well.
      */
     private static void forceEntries(Disk disk, Path directory) {
         Path parent = directory.getParent();
@@ -289,7 +299,7 @@ public final class DirectoryLock implements AutoCloseable {
         }
     }
 
-    /** A directory that was there before us keeps its permissions: somebody may have given them on purpose. */
+    /** Warns about an existing directory that others can access. Its permissions stay: they may be intended. */
     private static void warnIfOpenToOthers(Path directory) {
         try {
             PosixFileAttributeView view = Files.getFileAttributeView(directory, PosixFileAttributeView.class);
@@ -308,7 +318,10 @@ public final class DirectoryLock implements AutoCloseable {
         }
     }
 
-    /** Written over what is there, for which there is room also on a full disk. If not, the store has to open all the same, to be emptied. */
+    /**
+     * Overwrites the existing text, for which there is room even on a full disk. A failure is only logged: the store
+     * has to open all the same, so that it can be emptied.
+     */
     private static void describe(RandomAccessFile file, String description) {
         try {
             byte[] text = description.getBytes(StandardCharsets.UTF_8);
@@ -338,7 +351,7 @@ public final class DirectoryLock implements AutoCloseable {
         return e instanceof AccessDeniedException ? "access denied" : String.valueOf(e.getMessage());
     }
 
-    /** The second line makes it unlike any other. */
+    /** Describes the holder. The second line makes the description unique. */
     private static String description(Instant now) {
         return "process " + ProcessHandle.current().pid() + " on " + host() + " since " + now + "\n" + UUID.randomUUID()
                 + "\n";
@@ -353,10 +366,10 @@ public final class DirectoryLock implements AutoCloseable {
     }
 
     /**
-     * Why nothing may be written: the directory is no longer where it was locked (deleted, moved away, another in its place), or
-     * no longer ours. Cheap: one look at the lock file, as a rule.
+     * Returns why nothing may be written: the directory is no longer where it was locked (deleted, moved away,
+     * replaced), or another process has taken it over. Cheap: usually one look at the lock file.
      *
-     * @return in words for a person, with what to do; {@code null} if there is no reason, or it can't be found out
+     * @return the reason in plain words, with what to do; {@code null} if there is none, or it can't be determined
      */
     public @Nullable String problem() {
         String forGood = takenOver;
@@ -372,21 +385,22 @@ public final class DirectoryLock implements AutoCloseable {
         } catch (NoSuchFileException e) {
             return isSameDirectory() ? lockDeleted() : notInPlace();
         } catch (IOException e) {
-            return null; // whoever is about to use it will learn what is wrong
+            // The next use of the directory reports what is wrong.
+            return null;
         }
     }
 
     /**
-     * Whether it is known that nothing may be written here any more, whatever happens.
+     * Returns why nothing may ever be written here again, once another process has taken the directory over.
      *
-     * @return the {@link #problem}
+     * @return the {@link #problem}; {@code null} if that has not happened
      */
     @Nullable
     String takenOver() {
         return takenOver;
     }
 
-    /** Reads who is named in the file. */
+    /** Reads the holder's name from the file and compares it with ours. */
     private @Nullable String readName() throws IOException {
         using.lock();
         try {
@@ -396,9 +410,10 @@ public final class DirectoryLock implements AutoCloseable {
             FileTime before = attributes(path).lastModifiedTime();
             byte[] found = bytes(file);
             if (Arrays.equals(found, name)) {
-                modified = before; // if a name is written after that, it is another time
+                // A name written after that changes the time.
+                modified = before;
             } else if (takenOver == null) {
-                // Not logged here: whoever writes is asking, and an appender may persist into this very store.
+                // Not logged here: the caller may be writing, and an appender may persist into this very store.
                 takenOver = takenOverBy(new String(found, StandardCharsets.UTF_8));
             }
             return takenOver;
@@ -447,24 +462,24 @@ public final class DirectoryLock implements AutoCloseable {
     }
 
     /**
-     * When the holder before this one last said that it was {@linkplain #used using} the directory.
+     * Returns when the previous holder last reported that it was {@linkplain #used using} the directory.
      *
-     * @return {@code null} if there was none
+     * @return {@code null} if there was no previous holder
      */
     public @Nullable Instant lastUsed() {
         return lastUsed;
     }
 
     /**
-     * Leaves word that the directory is in use, for the next holder, and makes sure that it is still this one. Kept as the time
-     * of the lock file's last change; what fails is no reason to fail.
+     * Records that the directory is in use, for the next holder, and checks that it is still ours. Recorded as the
+     * modification time of the lock file. Failures are only logged.
      *
-     * @param now the time
+     * @param now the current time
      */
     public void used(Instant now) {
         lockAgain();
         try {
-            // A look at the time of the file is not enough now and then: there are file systems that count in seconds.
+            // Checking the time of the file is not enough once in a while: some file systems count in seconds.
             String problem = problem();
             if (problem == null) {
                 problem = readName();
@@ -477,7 +492,7 @@ public final class DirectoryLock implements AutoCloseable {
                 return;
             }
             logged = null;
-            // By its name, as java.io.File does it: java.nio.file.Files opens the file, and closing it drops the lock.
+            // By name, through java.io.File: java.nio.file.Files opens the file, and closing it drops the lock.
             if (!path.toFile().setLastModified(now.toEpochMilli())) {
                 log.debug("The time of {} could not be set", path);
             }
@@ -487,10 +502,14 @@ public final class DirectoryLock implements AutoCloseable {
         }
     }
 
-    /** Takes the lock once more, in case the operating system has dropped it; one half stays held. What another has stays his. */
+    /**
+     * Takes the lock again, in case the operating system has dropped it; one of the two bytes stays locked meanwhile. A
+     * lock that another process has by now is left alone.
+     */
     private void lockAgain() {
         if (!using.tryLock()) {
-            return; // somebody else looks after it
+            // Another thread is using the file.
+            return;
         }
         Exception failure = null;
         try {
@@ -502,7 +521,8 @@ public final class DirectoryLock implements AutoCloseable {
                 }
                 locks[i] = file.getChannel().tryLock(LOCKED_AT + i, 1, false);
                 if (locks[i] == null) {
-                    return; // somebody tries to get it; if he does, his name is in the file
+                    // Another process is trying to take the lock. If it succeeds, its name will be in the file.
+                    return;
                 }
             }
         } catch (IOException | OverlappingFileLockException e) {
@@ -516,25 +536,27 @@ public final class DirectoryLock implements AutoCloseable {
     }
 
     /**
-     * Something like a file system, limited to a directory that is in place and ours.
+     * Restricts a file system to this directory while it is in place and ours.
      *
      * @param disk the file system
-     * @return refuses what would go by the name of the directory to another one than was locked, pretend to be durable in one
-     *     that is deleted, or write to one that another process has
+     * @return a disk that refuses operations whose path would lead to a directory other than the locked one, forces
+     *     that would report durability in a deleted directory, and writes to a directory that another process has taken
+     *     over
      */
     public Disk guard(Disk disk) {
         return new GuardedDisk(disk, this);
     }
 
-    /** Gives the directory back. */
+    /** Releases the directory. */
     @Override
     public void close() {
         using.lock();
         try {
             closed = true;
-            file.close(); // and with it the locks
+            // This also releases the locks.
+            file.close();
         } catch (IOException e) {
-            // The process is letting go of it either way; the operating system has the last word.
+            // Ignored: this process gives the lock up either way; the rest is up to the operating system.
         } finally {
             using.unlock();
             registered.withdraw();

@@ -8,17 +8,17 @@ import java.util.List;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * All that the stores ask of a file system. Files it opens are regular ones: symbolic links in the store's directory are not
- * followed, only removed or renamed. What it creates only its owner can read.
+ * All that the stores ask of a file system. It opens only regular files: symbolic links in the store's directory are
+ * not followed, only removed or renamed. Only the owner can read what it creates.
  *
- * <p>What it promises is no more than POSIX does:
+ * <p>It promises no more than POSIX does:
  *
  * <ul>
  *   <li>Bytes written survive a power cut only after {@link DiskFile#force}; until then any 512-byte piece of them may
  *       survive or vanish alone.
- *   <li>A file created, moved or deleted is so after a power cut only after {@link #forceDirectory}.
- *   <li>A write that fails may have written a part.
- *   <li>After a force that failed nothing is known about the bytes it was for, and a later force that succeeds says nothing
+ *   <li>Creating, moving or deleting a file survives a power cut only after {@link #forceDirectory}.
+ *   <li>A failed write may have written a part.
+ *   <li>After a failed force nothing is known about the bytes it was for, and a later force that succeeds says nothing
  *       about them.
  *   <li>{@link #move} replaces the target atomically.
  * </ul>
@@ -77,7 +77,7 @@ public interface Disk {
     /**
      * Creates a directory and its parents where absent, and forces their entries.
      *
-     * @param directory the directory; no symbolic link, though its parents may be
+     * @param directory the directory; must not be a symbolic link, though its parents may be
      * @throws IOException if that fails
      */
     void createDirectories(Path directory) throws IOException;
@@ -108,9 +108,9 @@ public interface Disk {
     void forceDirectory(Path directory) throws IOException;
 
     /**
-     * Writes the beginning of a file again as it is read, so that the next {@link DiskFile#force} makes it durable. For what
-     * another process has written: it may not have forced it, or seen a force fail. Then the bytes can be read as long as the
-     * system runs, and another force does not write them, only another write does.
+     * Writes the beginning of a file again as it is read, so that the next {@link DiskFile#force} makes it durable. For
+     * bytes that another process has written: it may not have forced them, or its force may have failed. Such bytes can
+     * be read as long as the system runs, but another force does not write them; only another write does.
      *
      * @param open the file, open for writing
      * @param file where it is
@@ -129,7 +129,7 @@ public interface Disk {
     }
 
     /**
-     * Lets time pass before something is tried again that has failed. A simulated disk has no need to.
+     * Pauses before a failed operation is tried again. A simulated disk need not wait.
      *
      * @param pause how long
      */
@@ -154,12 +154,12 @@ public interface Disk {
         /**
          * Makes what was written durable.
          *
-         * @throws IOException if that failed; the bytes must then be taken for lost
+         * @throws IOException if that failed; the bytes must then be considered lost
          */
         void force() throws IOException;
 
         /**
-         * Cuts the file off.
+         * Truncates the file.
          *
          * @param size its new size
          * @throws IOException if that fails

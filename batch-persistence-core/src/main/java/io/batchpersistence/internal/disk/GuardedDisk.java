@@ -8,8 +8,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A disk for as long as a directory is in place and ours. Names lead elsewhere when it is not, so nothing is created, renamed or deleted
- * then; open files have no names any more, so a force, which would succeed, fails; and what can't be found may only be away.
+ * A disk that works only while a directory is in place and ours. Otherwise paths lead elsewhere, so nothing is created,
+ * renamed or deleted; open files no longer have names, so a force, which would succeed, fails; and a file that can't be
+ * found may only have been moved away.
  */
 final class GuardedDisk implements Disk {
 
@@ -45,7 +46,8 @@ final class GuardedDisk implements Disk {
 
     @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
-        refuse(directory.takenOver()); // another one changes these files: what looks like damage is none
+        // Another process changes these files: apparent damage is none.
+        refuse(directory.takenOver());
         try {
             return disk.read(file, offset, length);
         } catch (NoSuchFileException e) {
@@ -109,14 +111,16 @@ final class GuardedDisk implements Disk {
 
         @Override
         public void write(long offset, byte[] bytes, int from, int length) throws IOException {
-            check(); // another process may have the directory, and this file
+            // Another process may have taken over the directory, and this file.
+            check();
             file.write(offset, bytes, from, length);
         }
 
         @Override
         public void force() throws IOException {
             file.force();
-            check(); // after it: the directory was there when the bytes were durable
+            // Checked after the force: the directory was in place when the bytes became durable.
+            check();
         }
 
         @Override

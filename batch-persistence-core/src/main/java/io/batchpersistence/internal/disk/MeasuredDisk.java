@@ -6,7 +6,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.atomic.LongAdder;
 
-/** A disk that knows how often it was asked to force something, and how long that took, failures included. */
+/** Counts the forces of a disk and measures how long they take, failures included. */
 public final class MeasuredDisk implements Disk {
 
     private final Disk disk;
@@ -14,7 +14,7 @@ public final class MeasuredDisk implements Disk {
     private final LongAdder nanos = new LongAdder();
 
     /**
-     * Measures one.
+     * Wraps a disk.
      *
      * @param disk does all the work
      */
@@ -23,7 +23,7 @@ public final class MeasuredDisk implements Disk {
     }
 
     /**
-     * How often.
+     * Returns how many forces there were.
      *
      * @return forces of files and of directories that have ended
      */
@@ -32,7 +32,7 @@ public final class MeasuredDisk implements Disk {
     }
 
     /**
-     * How long.
+     * Returns how long they took.
      *
      * @return nanoseconds of all forces together
      */

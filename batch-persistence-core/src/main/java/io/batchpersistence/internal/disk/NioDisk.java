@@ -23,12 +23,13 @@ import java.util.stream.Stream;
 /**
  * The real file system.
  *
- * <p>Files are read and written through {@link RandomAccessFile}, not {@link java.nio.channels.FileChannel}: a channel is closed by the
- * interrupt of any thread that is using it, under everybody else who does.
+ * <p>Files are read and written through {@link RandomAccessFile}, not {@link java.nio.channels.FileChannel}:
+ * interrupting any thread that is using a channel closes the channel for all its users.
  *
- * <p>What it creates is its owner's alone, where the file system knows owners: log entries are nobody else's business. What it
- * opens is a regular file: a symbolic link would lead out of the store's directory, and opening a pipe might never return. The
- * check and the opening are two steps, so this is no defence against somebody who can write the directory while we do.
+ * <p>Where the file system knows owners, only the owner can access what it creates: log entries are confidential. It
+ * opens only regular files: a symbolic link would lead out of the store's directory, and opening a pipe might never
+ * return. Checking and opening are two steps, so this is no defence against an attacker who can write the directory at
+ * the same time.
  */
 public final class NioDisk implements Disk {
 
@@ -60,14 +61,18 @@ public final class NioDisk implements Disk {
                 : new FileAttribute<?>[0];
     }
 
-    /** What a file only its owner may read and write is created with; nothing where there are no such permissions. */
+    /**
+     * Attributes for creating a file that only its owner may read and write; none where the file system has no such
+     * permissions.
+     */
     static FileAttribute<?>[] ownersFile() {
         return owners(POSIX, "rw-------");
     }
 
     @Override
     public DiskFile create(Path file) throws IOException {
-        Files.createFile(file, ownersFile); // fails where there is anything, be it a link to nowhere
+        // Fails if anything has that name, even a dangling symbolic link.
+        Files.createFile(file, ownersFile);
         return new RandomAccessDiskFile(new RandomAccessFile(file.toFile(), "rw"));
     }
 
@@ -136,7 +141,8 @@ public final class NioDisk implements Disk {
         }
         Path parent = absolute.getParent();
         if (parent != null) {
-            makeDirectories(parent); // not ours alone: others may have their directories there
+            // Parents are not ours alone: other users may have their directories there.
+            makeDirectories(parent);
         }
         try {
             Files.createDirectory(absolute, attributes);
@@ -169,9 +175,9 @@ public final class NioDisk implements Disk {
         if (!DIRECTORIES_CAN_BE_FORCED) {
             return;
         }
-        // A FileChannel would be closed by an interrupt of this thread, in the middle of the force if need be, and all
-        // who wait
-        // for it would be told that it failed. This one knows no interrupts, and forces on this thread all the same.
+        // Interrupting this thread would close a FileChannel, possibly in the middle of the force, and all callers
+        // waiting for the force would see it fail. An AsynchronousFileChannel ignores interrupts, and forces on this
+        // thread all the same.
         try (AsynchronousFileChannel channel = AsynchronousFileChannel.open(directory, StandardOpenOption.READ)) {
             channel.force(true);
         }

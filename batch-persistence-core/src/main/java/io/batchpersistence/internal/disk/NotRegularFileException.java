@@ -3,7 +3,10 @@ package io.batchpersistence.internal.disk;
 import java.nio.file.FileSystemException;
 import java.nio.file.Path;
 
-/** A link, a directory or a pipe has the name of a file: it is none of ours, and is not followed or opened. */
+/**
+ * Thrown when a link, a directory or a pipe has the name of a file: it does not belong to the store, and is not
+ * followed or opened.
+ */
 final class NotRegularFileException extends FileSystemException {
 
     NotRegularFileException(Path file) {

@@ -9,9 +9,10 @@ import java.util.List;
 import org.slf4j.Logger;
 
 /**
- * A disk for a store that is being opened: what it decides then, it decides for good, so a read that fails is tried again for a
- * moment, and ends the opening with an {@link UnreadableFileException} if it goes on failing. A file that is not there, or that
- * is no file, is neither: that is known, not unknown. After {@link #opened} every call goes straight through.
+ * A disk for a store that is being opened. Decisions made then are final, so a failed read is tried again for a moment,
+ * and ends the opening with an {@link UnreadableFileException} if it keeps failing. A file that does not exist, or is
+ * not a regular file, is not such a failure: its state is known. After {@link #opened} every call goes straight
+ * through.
  */
 public final class OpeningDisk implements Disk {
 
@@ -24,7 +25,7 @@ public final class OpeningDisk implements Disk {
     private volatile boolean opening = true;
 
     /**
-     * For one opening.
+     * Wraps a disk for one opening.
      *
      * @param disk does all the work
      */
@@ -32,7 +33,7 @@ public final class OpeningDisk implements Disk {
         this.disk = disk;
     }
 
-    /** The store is open: who reads from now on can wait, and try again. */
+    /** Ends the opening: from now on callers can wait after a failed read, and try again. */
     public void opened() {
         opening = false;
     }

@@ -4,8 +4,8 @@ import java.io.IOException;
 import java.nio.file.Path;
 
 /**
- * A file that may be whole can't be read: no file descriptor is left, the device reports an error, somebody has taken the right
- * to read it away. What is in it is unknown, so nothing may be decided without it.
+ * Thrown when a file that may be intact can't be read: no file descriptor is left, the device reports an error, or read
+ * permission was removed. Its content is unknown, so nothing may be decided without it.
  */
 public final class UnreadableFileException extends IOException {
 

@@ -17,17 +17,18 @@ import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Who is where: the state of every batch held, without its id, its context or its entries, which stay on disk. 69 bytes a
- * batch that has never failed and 85 for one that has, and 10 to 20 for finding them, all in primitive arrays, so that a
- * million of them neither fills the heap nor slows the collector.
+ * The state of every batch held, without its id, its context or its entries, which stay on disk. A batch that has never
+ * failed takes 69 bytes, one that has failed 85, and finding it another 10 to 20, all in primitive arrays, so that a
+ * million batches neither fill the heap nor slow the garbage collector.
  *
- * <p>A batch has a <em>slot</em>, a number. Slots live in pages, so growing never copies them. A batch is found
+ * <p>A batch has a <em>slot</em>, a number. Slots are in pages, so growing never copies them. A batch is found
  *
  * <ul>
  *   <li>by a keyed hash of its id, in an open-addressing table of slots; the id itself has to be compared on disk,
- *   <li>by its turn: per collector type a heap of those waiting, by due time, and one of those that are due, by age;
- *       where the newest are asked for, a second one of those, for 8 bytes more a batch,
- *   <li>by its age: per collector type a list of those alive and one of dead letters, in the order in which they became so.
+ *   <li>by its turn: per collector type a heap of the waiting batches, by due time, and one of the due ones, by age; if
+ *       the newest are requested first, a second heap of the due ones, for another 8 bytes a batch,
+ *   <li>by its age: per collector type a list of the live batches and one of the dead letters, in the order in which
+ *       they became so.
  * </ul>
  *
  * <p>Not thread-safe: the store's lock guards it.
@@ -36,12 +37,12 @@ final class BatchIndex {
 
     static final int NONE = -1;
 
-    /** Where what types have counted is kept that were without batches for long, see {@link #forgetIdle}. */
+    /** Collects the counters of types that had no batches for long, see {@link #forgetIdle}. */
     static final String OTHER = IndexedBatchStore.OTHER_TYPES;
 
     static final long NEVER = Long.MAX_VALUE;
 
-    /** So many batches at most have failures remembered besides the last; some 200 bytes each. */
+    /** Limit on the batches whose failures before the last one are remembered; some 200 bytes each. */
     static final int MAX_HISTORIES = 1 << 16;
 
     private static final int PAGE_BITS = 12;
@@ -62,24 +63,24 @@ final class BatchIndex {
         /** Next attempt; the end of the lease while in flight. */
         final long[] due = new long[PAGE_SIZE];
 
-        /** What the TTL is measured from. Made for the first one of a page that is replayed or given up. */
+        /** Start of the TTL. Allocated when the first batch of a page is replayed or becomes a dead letter. */
         private long @Nullable [] since;
-        /** Made for the first one of a page that fails: most of a backlog has never been tried. */
+        /** Allocated when the first batch of a page fails: most of a backlog has never been tried. */
         private long @Nullable [] lastAttempt;
 
         final int[] file = new int[PAGE_SIZE];
         final int[] offset = new int[PAGE_SIZE];
         final int[] length = new int[PAGE_SIZE];
-        /** How many log entries are in it. */
+        /** Number of log entries. */
         final int[] entries = new int[PAGE_SIZE];
 
         final int[] idHash = new int[PAGE_SIZE];
         final int[] type = new int[PAGE_SIZE];
         final int[] reason = new int[PAGE_SIZE];
         final int[] retries = new int[PAGE_SIZE];
-        /** Position in the heap it is in. */
+        /** Position in the batch's heap. */
         final int[] heapPosition = new int[PAGE_SIZE];
-        /** The same in the heap of the newest, if there is one. */
+        /** Position in the newest-first heap, if there is one. */
         private int @Nullable [] newestPosition;
 
         /** Neighbours in the list by age; {@code next} also chains free slots. */
@@ -128,7 +129,7 @@ final class BatchIndex {
         }
     }
 
-    /** What is known of one collector type. */
+    /** The state of one collector type. */
     final class Type {
         final int id;
         final String name;
@@ -137,17 +138,17 @@ final class BatchIndex {
         final SlotList dead = new SlotList();
         private final Heap waiting = new Heap(Heap.BY_DUE);
         private final Heap ready = new Heap(Heap.OLDEST);
-        /** The same batches by the other end; made when somebody asks for it, until none is ready. */
+        /** The same batches, newest first. Created on demand, and kept until no batch is ready. */
         private @Nullable Heap newest;
 
         final Tally pending = new Tally();
         final Tally inFlight = new Tally();
         final Tally buried = new Tally();
 
-        /** By an operator; see {@link #pause}. */
+        /** Paused by an operator; see {@link #pause}. */
         boolean paused;
 
-        /** Neighbours among the idle ones. */
+        /** Neighbours in the list of idle types. */
         private @Nullable Type idleBefore;
 
         private @Nullable Type idleAfter;
@@ -163,12 +164,12 @@ final class BatchIndex {
             return live.size + dead.size;
         }
 
-        /** About what it takes in each journal. */
+        /** Approximate size in each journal. */
         private long bytes() {
             return 64 + 3L * name.length();
         }
 
-        /** When the first one is due; {@link #NEVER} if none is by itself. */
+        /** Due time of the next batch; {@link #NEVER} if none becomes due by itself. */
         long nextDue() {
             return ready.size > 0 ? due(ready.head()) : waiting.size > 0 ? due(waiting.head()) : NEVER;
         }
@@ -182,7 +183,7 @@ final class BatchIndex {
         }
     }
 
-    /** What there is in one state. */
+    /** Totals of the batches in one state. */
     static final class Tally {
         int batches;
         long entries;
@@ -195,7 +196,7 @@ final class BatchIndex {
         }
     }
 
-    /** Makes four bytes of eight; see {@link #keyed}. */
+    /** Key of the hash that reduces eight bytes to four; see {@link #keyed}. */
     private final long key;
 
     private Page[] pages = new Page[0];
@@ -206,18 +207,18 @@ final class BatchIndex {
     /** Slots by id hash; linear probing, {@code NONE} for empty. Deletion shifts back, so there are no tombstones. */
     private int[] table = filled(1 << 10);
 
-    /** By number; {@code null} for one that is free. */
+    /** Types by number; {@code null} for a free number. */
     private final List<@Nullable Type> types = new ArrayList<>();
 
     private final List<Integer> freeTypes = new ArrayList<>();
     private final Map<String, Type> typesByName = new LinkedHashMap<>();
-    /** Types without batches that are not paused: a list, the first one has been so for longest. */
+    /** Types without batches that are not paused, as a list: the first has been idle for longest. */
     private @Nullable Type idleHead;
 
     private @Nullable Type idleTail;
     private int idleTypes;
     private long idleBytes;
-    /** Of the dead letters of all types. */
+    /** Bytes of the dead letters of all types. */
     private long deadBytes;
 
     private final ReasonTable reasons = new ReasonTable();
@@ -227,12 +228,12 @@ final class BatchIndex {
         this(newKey());
     }
 
-    /** With a key that is known, for tests; 0: all ids share one hash. */
+    /** With a given key, for tests; with key 0 all ids share one hash. */
     BatchIndex(long key) {
         this.key = key;
     }
 
-    /** Secret: nobody can choose ids that share a hash here, although it has four bytes only. */
+    /** Random and secret: an attacker can't choose ids that collide here, although the hash has only four bytes. */
     static long newKey() {
         return new SecureRandom().nextLong() | 1;
     }
@@ -307,8 +308,8 @@ final class BatchIndex {
     }
 
     /**
-     * Forgets the type that has been without batches for longest, if there are too many such types: its counters are part of those
-     * of {@link #OTHER} from now on.
+     * Forgets the type that has been without batches for longest, if there are too many such types: from now on its
+     * counters are part of those of {@link #OTHER}.
      *
      * @param maxTypes how many are kept
      * @param maxBytes of their names and counters in the journal
@@ -357,7 +358,7 @@ final class BatchIndex {
         return slot;
     }
 
-    /** Adds a batch as it was left by an earlier process; its state must be given next, by pend or bury. */
+    /** Adds a batch as an earlier process left it; its state must be set next, with {@code pend} or {@code bury}. */
     int restore(Location location, long idHash, int entries, Type type, long createdAt, long since) {
         int slot = insert(location, idHash, entries, type, createdAt, since);
         type.live.append(slot);
@@ -366,7 +367,8 @@ final class BatchIndex {
     }
 
     private int insert(Location location, long idHash, int entries, Type type, long createdAt, long since) {
-        growTable(); // what may find no memory comes before the first change
+        // Allocations, which may fail, come before the first change.
+        growTable();
         notIdle(type);
         int slot = freeHead;
         if (slot != NONE) {
@@ -430,7 +432,7 @@ final class BatchIndex {
                 && page.offset[i] == location.offset();
     }
 
-    /** The batch's bytes are somewhere else now, as many as before. */
+    /** The batch's bytes have moved; their length is the same. */
     void relocate(int slot, Location location) {
         Page page = page(slot);
         page.file[slot & PAGE_MASK] = location.file();
@@ -463,12 +465,12 @@ final class BatchIndex {
         return page(slot).since(slot & PAGE_MASK);
     }
 
-    /** Next attempt or end of lease; {@link #NEVER} if held. */
+    /** Time of the next attempt, or end of the lease; {@link #NEVER} if held back. */
     long due(int slot) {
         return page(slot).due[slot & PAGE_MASK];
     }
 
-    /** {@link #NEVER} if no attempt has failed. */
+    /** Time of the last failed attempt; {@link #NEVER} if none has failed. */
     long lastAttempt(int slot) {
         return page(slot).lastAttempt(slot & PAGE_MASK);
     }
@@ -495,19 +497,22 @@ final class BatchIndex {
         enterState(slot, IN_FLIGHT);
     }
 
-    /** What failed before the last attempt, oldest first. */
+    /** The failures before the last failed attempt, oldest first. */
     List<FailedAttempt> earlierFailures(int slot) {
         return earlierFailures.getOrDefault(slot, List.of());
     }
 
-    /** Few batches fail more than once, since an outage is not their failure: what most don't have costs nothing. */
+    /**
+     * Remembers the earlier failures. Few batches fail more than once, since an outage does not count as their failure,
+     * so batches without earlier failures cost nothing.
+     */
     void earlierFailures(int slot, List<FailedAttempt> failures) {
         if (!failures.isEmpty() && (earlierFailures.size() < MAX_HISTORIES || earlierFailures.containsKey(slot))) {
             earlierFailures.put(slot, failures);
         }
     }
 
-    /** Another attempt failed. */
+    /** Records another failed attempt. */
     void failedAgain(int slot, long at, int retries, String reason) {
         String lastReason = reason(slot);
         long last = lastAttempt(slot);
@@ -515,7 +520,8 @@ final class BatchIndex {
             List<FailedAttempt> earlier = new ArrayList<>(earlierFailures(slot));
             earlier.add(new FailedAttempt(Instant.ofEpochMilli(last), lastReason));
             if (earlier.size() > FailedAttempt.MAX_EARLIER) {
-                earlier.remove(1); // the first stays
+                // Keep the first failure.
+                earlier.remove(1);
             }
             earlierFailures(slot, List.copyOf(earlier));
         }
@@ -532,7 +538,7 @@ final class BatchIndex {
         reasons.release(before);
     }
 
-    /** Makes it pending; due at {@link #NEVER} holds it back from automatic recovery. */
+    /** Makes it pending; a due time of {@link #NEVER} holds it back from automatic recovery. */
     void pend(int slot, long due) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
@@ -565,7 +571,7 @@ final class BatchIndex {
         type.dead.append(slot);
     }
 
-    /** A dead letter gets a second life. */
+    /** Makes a dead letter pending again. */
     void replay(int slot, long now, long due) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
@@ -574,7 +580,7 @@ final class BatchIndex {
         pend(slot, due);
     }
 
-    /** An age that would begin in the future begins now. Returns whether that was so. */
+    /** Makes an age that begins in the future begin now. Returns whether it changed anything. */
     boolean correctAge(int slot, long now) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
@@ -587,8 +593,8 @@ final class BatchIndex {
     }
 
     /**
-     * A wait that began in the future begins now, and one that is longer than any can be has begun by another clock and ends.
-     * Returns whether that was so.
+     * Corrects a wait after a clock change: one that began in the future begins now, and one longer than the longest
+     * possible was computed from another clock and ends. Returns whether it changed anything.
      */
     boolean correctWait(int slot, long now, long longest) {
         Page page = page(slot);
@@ -641,7 +647,10 @@ final class BatchIndex {
 
     // ---- searching -------------------------------------------------------------------------------
 
-    /** Takes the next due batch of a type out of its heap's head position, without changing its state; NONE if none is due. */
+    /**
+     * Finds the next due batch of a type, the head of its heap, without claiming it; {@code NONE} if none is due. Moves
+     * batches that have become due to the heap of the ready ones.
+     */
     int nextDue(Type type, BatchOrder order, long now) {
         while (type.waiting.size > 0 && due(type.waiting.head()) <= now) {
             int slot = type.waiting.head();
@@ -690,7 +699,7 @@ final class BatchIndex {
         return pages.length;
     }
 
-    /** The slots in use of one page, so that all can be visited without holding the lock all the time. */
+    /** Visits the slots in use of one page, so that all can be visited without holding the lock throughout. */
     void forEachInPage(int page, IntConsumer action) {
         byte[] state = pages[page].state;
         for (int i = 0; i < PAGE_SIZE; i++) {
@@ -704,7 +713,7 @@ final class BatchIndex {
         return page(slot).file[slot & PAGE_MASK];
     }
 
-    /** In no order; cheaper than by type. */
+    /** Visits all slots in use, in no order; cheaper than by type. */
     void forEachSlot(IntConsumer action) {
         for (int page = 0; page < pages.length; page++) {
             forEachInPage(page, action);
@@ -724,7 +733,7 @@ final class BatchIndex {
 
     // ---- hash table ------------------------------------------------------------------------------
 
-    /** So that there is room for one more. */
+    /** Makes room for one more. */
     private void growTable() {
         if ((size + 1) * 3L > table.length * 2L) {
             int[] old = table;
@@ -765,7 +774,9 @@ final class BatchIndex {
         table[hole] = NONE;
     }
 
-    /** Multiply-shift: of two different hashes, chosen without knowing the key, two in 2^32 share it. */
+    /**
+     * Multiply-shift: two different hashes, chosen without knowing the key, collide with a probability of 2 in 2^32.
+     */
     private int keyed(long idHash) {
         return (int) ((key * idHash) >>> 32);
     }
@@ -808,7 +819,10 @@ final class BatchIndex {
             size++;
         }
 
-        /** The oldest, after putting the list in order if it is not: a clock was set back, or files were read out of order. */
+        /**
+         * Returns the oldest. Sorts the list first if it is out of order, because a clock was set back or files were
+         * read out of order.
+         */
         int oldest() {
             if (!sorted) {
                 sort();
@@ -816,9 +830,13 @@ final class BatchIndex {
             return head;
         }
 
-        /** Natural merge sort of the links: without other memory, and quick if there are few runs. Of one age: as they came. */
+        /**
+         * Natural merge sort of the links: needs no other memory, and is fast if there are few runs. Batches of one age
+         * are ordered by sequence.
+         */
         private void sort() {
-            int[] runs = new int[64]; // runs[i], if any, was merged from 2^i runs
+            // runs[i], if any, was merged from 2^i runs
+            int[] runs = new int[64];
             Arrays.fill(runs, NONE);
             for (int slot = head; slot != NONE; ) {
                 int run = slot;
@@ -848,7 +866,7 @@ final class BatchIndex {
             sorted = true;
         }
 
-        /** Of two runs, the first of which is from further ahead. */
+        /** Merges two runs, the first of which comes earlier in the list. */
         private int merge(int first, int second) {
             int a = first;
             int b = second;
@@ -905,14 +923,15 @@ final class BatchIndex {
 
         void forEach(IntConsumer action) {
             for (int slot = head; slot != NONE; ) {
-                int next = after(slot); // taken first: the action may unlink the slot
+                // Read first: the action may unlink the slot.
+                int next = after(slot);
                 action.accept(slot);
                 slot = next;
             }
         }
     }
 
-    /** A binary heap that knows where each slot is, so that any can be taken out. */
+    /** A binary heap that knows the position of each slot, so that any slot can be removed. */
     private final class Heap {
         static final int BY_DUE = 0;
         static final int OLDEST = 1;
@@ -949,7 +968,8 @@ final class BatchIndex {
                 }
             }
             if (slots.length > 1024 && size < slots.length / 4) {
-                slots = Arrays.copyOf(slots, slots.length / 2); // a backlog that is gone gives its memory back
+                // Release the memory of a past backlog.
+                slots = Arrays.copyOf(slots, slots.length / 2);
             }
         }
 

@@ -1,6 +1,6 @@
 package io.batchpersistence.internal.store;
 
-/** How a batch came to its end. The number is part of the journal's format and never changes its meaning. */
+/** Why a batch was removed. The number is part of the journal's format and never changes its meaning. */
 public enum Cause {
     /** The collector has it. */
     DELIVERED(1),

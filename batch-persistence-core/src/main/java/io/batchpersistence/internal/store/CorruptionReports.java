@@ -7,18 +7,18 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
-/** What a store has found damaged: told to whoever listens, and kept for him until there is one. Thread-safe. */
+/** Delivers a store's corruption reports to the listener, and keeps them until there is one. Thread-safe. */
 public final class CorruptionReports {
 
     private final ReentrantLock lock = new ReentrantLock();
     private final List<Corruption> untold = new ArrayList<>();
     private @Nullable Consumer<Corruption> listener;
 
-    /** None so far. */
+    /** Starts without reports. */
     public CorruptionReports() {}
 
     /**
-     * Tells of it, on this thread.
+     * Delivers a report, on this thread.
      *
      * @param corruption what was found
      */
@@ -39,9 +39,9 @@ public final class CorruptionReports {
     }
 
     /**
-     * Registers who is told from now on; what was found before anybody listened is told at once.
+     * Registers the listener. It immediately gets the reports made before there was one.
      *
-     * @param newListener called on the thread that found it
+     * @param newListener called on the thread that found the corruption
      */
     public void listen(Consumer<Corruption> newListener) {
         List<Corruption> soFar;
@@ -56,7 +56,7 @@ public final class CorruptionReports {
         soFar.forEach(newListener);
     }
 
-    /** What nobody has been told yet. */
+    /** The reports not delivered yet. */
     List<Corruption> untold() {
         lock.lock();
         try {

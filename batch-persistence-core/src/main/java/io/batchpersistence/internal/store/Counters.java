@@ -1,8 +1,8 @@
 package io.batchpersistence.internal.store;
 
 /**
- * What has become of the batches of one collector type: the part of the accounting identity that can't be counted from what
- * is held. Not thread-safe.
+ * Counts what became of the batches of one collector type: the part of the accounting identity that can't be derived
+ * from the batches held. Not thread-safe.
  */
 final class Counters {
 
@@ -16,7 +16,7 @@ final class Counters {
         gone[cause.id() - 1] += batches;
     }
 
-    /** Those of another one, which is no more. */
+    /** Adds the counters of another type, which is forgotten. */
     void add(Counters other) {
         accepted += other.accepted;
         failedAttempts += other.failedAttempts;

@@ -6,10 +6,10 @@ public final class FileNumbers {
     private FileNumbers() {}
 
     /**
-     * A number with leading zeros. Cheap: a name is made for each read.
+     * Pads a number with leading zeros. Cheap, because each read builds a name.
      *
      * @param number not negative
-     * @param digits how many at least
+     * @param digits minimum number of digits
      * @return ASCII digits
      */
     public static String padded(long number, int digits) {

@@ -14,14 +14,14 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Does what takes long and nobody waits for: forces the journal in its interval, ends files, writes snapshots,
- * compacts. It works on files that nobody needs yet, and takes the pen only to put the result in force.
+ * Does slow work in the background: forces the journal at its interval, seals files, writes snapshots, compacts. It
+ * works on files that are not in use yet, and needs the commit leader only to put the result into effect.
  */
 final class Housekeeper {
 
     private static final Logger log = SingleLine.logger(Housekeeper.class);
 
-    /** Pages of the index that are looked through for a compaction under one lock. */
+    /** Index pages scanned for a compaction while holding the lock once. */
     private static final int PAGES_AT_ONCE = 16;
 
     private final DiskStoreOptions options;
@@ -31,15 +31,18 @@ final class Housekeeper {
     private final StoreWriter writer;
     private final DamageListener damage;
     private final Thread thread = Threads.ofStore("batch-persistence-housekeeper", this::run);
-    /** Held by whoever writes a snapshot or compacts; taken before the other two. */
+    /** Held while writing a snapshot or compacting; acquired before the other two locks. */
     private final ReentrantLock housekeeping = new ReentrantLock();
-    /** Held by whoever deletes files: who needs room does not wait for a compaction. Taken before the store's. */
+    /**
+     * Held while deleting files: a caller that needs room does not wait for a compaction. Acquired before the store's
+     * lock.
+     */
     private final ReentrantLock deleting = new ReentrantLock();
 
-    /** Whether somebody has asked for more than what is due. */
+    /** Whether more was requested than is due. */
     private final AtomicBoolean thoroughly = new AtomicBoolean();
 
-    /** Told of a batch whose bytes are damaged. */
+    /** Notified of a batch whose bytes are damaged. */
     interface DamageListener {
         void found(int slot, Location location, @Nullable String reason);
     }
@@ -63,12 +66,12 @@ final class Housekeeper {
         thread.start();
     }
 
-    /** Returns whether this thread was interrupted meanwhile. */
+    /** Waits for the thread to end. Returns whether this thread was interrupted meanwhile. */
     boolean join() {
         return Threads.join(thread);
     }
 
-    /** Deletes files in which nothing is held, also the one being written. */
+    /** Deletes files that hold no batches, including the one being written. */
     void giveBack() {
         delete(true);
     }
@@ -96,12 +99,12 @@ final class Housekeeper {
         }
     }
 
-    /** Makes the journal as small as it can be, at once, and has all that is sparse compacted by and by. */
+    /** Shrinks the journal as far as possible at once, and schedules the compaction of everything sparse. */
     void cleanUp() {
         boolean begun = DeferredLog.begin();
         housekeeping.lock();
         try {
-            // Twice: the snapshot before the newest is kept, and may be large.
+            // Twice, because the snapshot before the newest is kept, and may be large.
             for (int i = 0; i < 2 && writer.isJournalOversized(); i++) {
                 takeSnapshot();
             }
@@ -167,10 +170,10 @@ final class Housekeeper {
     private record Moved(int slot, Location from, Location to) {}
 
     /**
-     * Copies what is held in sparse files into a new one, which replaces them.
+     * Copies the batches held in sparse files into a new one, which replaces them.
      *
-     * @param all also where little is to be gained
-     * @return whether there may be more
+     * @param all whether to compact even where little is gained
+     * @return whether there may be more to compact
      */
     private boolean compact(boolean all) {
         PayloadLog.Compaction compaction = writer.fetchWithPen(() -> payload.nextCompaction(all));
@@ -191,20 +194,20 @@ final class Housekeeper {
                     if (isHeld(held)) {
                         throw e;
                     }
-                    continue; // delivered meanwhile, as were all others in its file
+                    // Delivered meanwhile, like all others in its file.
+                    continue;
                 }
-                // Held or not: a force that failed has dropped what was copied before, too.
+                // A failed copy aborts the compaction, whether or not the batch is still held: a failed force has lost
+                // the earlier copies, too.
                 Location to = compaction.copy(held.location(), bytes);
                 moved.add(new Moved(held.slot(), held.location(), to));
                 writer.forceIfWanted();
                 throttle.await(held.location().length(), writer::forceIfWanted);
             }
             compaction.finish();
-            // Should it be in an older snapshot only that they are gone, their copies would come back to life. And what
-            // is
-            // missing in the gaps between them, should they be damaged, was counted before.
-            // How they ended comes first, and has to stay: of what is only gone nobody would know what has become of
-            // it.
+            // If only an older snapshot said that they are gone, compaction would resurrect them. And the checkpoint
+            // covers the sequences missing between the copies: should those gaps be damaged, they were counted before.
+            // Force how they ended first: frames that only say that they are gone do not tell what became of them.
             LongList gone = writer.fetchWithPen(() -> saidToBeGone(moved));
             forceJournal();
             if (gone.size() > 0) {
@@ -260,7 +263,10 @@ final class Housekeeper {
         }
     }
 
-    /** With the pen: what is gone although a copy of it is about to appear; the journal has been told how each of them ended. */
+    /**
+     * Commit leader only: returns the batches that are gone although a copy of them is about to appear; the journal
+     * already says how each of them ended.
+     */
     private LongList saidToBeGone(List<Moved> moved) {
         LongList gone = new LongList();
         lock.lock();
@@ -277,7 +283,7 @@ final class Housekeeper {
         return gone;
     }
 
-    /** With the pen. Returns whether the copies are in force; if not, the originals still are. */
+    /** Commit leader only. Returns whether the copies are in effect; if not, the originals still are. */
     private boolean install(PayloadLog.Compaction compaction, List<Moved> moved) {
         try {
             compaction.install();

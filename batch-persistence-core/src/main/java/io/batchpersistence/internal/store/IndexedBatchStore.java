@@ -64,55 +64,62 @@ import org.slf4j.Logger;
 import org.slf4j.event.Level;
 
 /**
- * A store on a local disk: an index in memory of who is where, a journal on disk of what became of whom, and a
- * {@link PayloadLog} with the bytes. What is common to all such stores is here; a subclass only chooses the payload log.
+ * A store on a local disk: an index in memory of where each batch is and in what state, a journal on disk of what
+ * became of the batches, and a {@link PayloadLog} with their bytes. What all such stores share is here; a subclass only
+ * chooses the payload log.
  *
  * <h2>Invariants</h2>
  *
  * <ul>
- *   <li>Files are written by one thread at a time, the one that has <em>the pen</em>. Everybody else encodes, changes the
- *       index under the lock, and leaves what is to be written in a queue. What one round finds there shares one force: that
- *       is the group commit. A caller who waits for his batch anyway and finds the pen free takes it for one round, so that a
- *       lone caller waits for no other thread; otherwise it is the private writer thread's.
- *   <li>What takes long happens beside that, in files that nobody needs yet: the housekeeper writes snapshots, compacts
- *       sparse payload files and ends full ones. It takes the pen only to put the result in force.
+ *   <li>Files are written by one thread at a time, the <em>commit leader</em>. All other threads encode, change the
+ *       index under the lock, and queue what is to be written. All that one round finds in the queue shares one force:
+ *       that is the group commit. A caller that waits for its batch anyway becomes leader for one round if there is no
+ *       leader, so that a lone caller waits for no other thread; otherwise the private writer thread is the leader.
+ *   <li>Slow work happens in the background, in files that are not in use yet: the housekeeper writes snapshots,
+ *       compacts sparse payload files and seals full ones. It needs the commit leader only to put the result into
+ *       effect.
  *   <li>A batch enters the index after its bytes are durable, and its future completes after that.
  *   <li>Changes enter the journal's queue under the same lock that changes the index, so the journal has them in order.
- *   <li>A payload is given up only after the journal says that its batch is gone, and a file with payloads is deleted only
- *       after the journal has been forced: else a power cut would make delivered batches look lost. A payload that is copied
- *       is durable at its new place before the old one is given up; a batch found twice, with one number, is one batch.
- *   <li>Marks are not forced one by one but within the sync interval. What a power cut takes of them is sent again.
+ *   <li>A payload is given up only after the journal says that its batch is gone, and a file with payloads is deleted
+ *       only after the journal has been forced: otherwise a power cut would make delivered batches look lost. A payload
+ *       that is copied is durable at its new location before the old one is given up; a batch found twice, with the
+ *       same number, is one batch.
+ *   <li>Marks are not forced one by one but within the sync interval. Batches whose marks are lost in a power cut are
+ *       sent again.
  *   <li>State can be derived from what was forced: without any journal, every payload is a pending batch.
- *   <li>Nothing is read from disk under the lock. Whoever reads checks afterwards, by sequence, that the batch is still the
- *       one that he wanted to read.
+ *   <li>Nothing is read from disk under the lock. Readers check afterwards, by sequence, that the slot still holds the
+ *       batch that they wanted to read.
  * </ul>
  */
 public abstract class IndexedBatchStore implements BatchStore {
 
-    /** Where batches are counted whose collector type was lost with them. */
+    /** Collector type under which batches are counted whose own type was lost with them. */
     static final String UNKNOWN_COLLECTOR = "unknown";
 
     private static final Logger log = SingleLine.logger(IndexedBatchStore.class);
 
-    /** One that can't be decompressed: what that needs mostly comes with a restart, after which it is due at once. */
+    /**
+     * Delay before a batch that can't be decompressed is tried again. What is missing mostly comes with a restart,
+     * after which the batch is due at once.
+     */
     private static final Duration DECOMPRESS_RETRY = Duration.ofMinutes(10);
 
-    /** For one claim, if none of them can be read: else they would starve those behind them. */
+    /** Batches one claim looks at if it can read none of them: with fewer, they would starve those behind them. */
     private static final int MAX_LOOKED_AT = 1_000;
 
-    /** How long closing waits for what the store's threads had to say. */
+    /** How long closing waits for the last log lines of the store's threads. */
     private static final Duration LAST_LINES = Duration.ofSeconds(1);
 
     /** Characters of a failure reason that are kept: what fits in a frame of the journal. */
     public static final int MAX_REASON = 4_096;
 
-    /** Collector types without batches that are known by name: the last ones that had some. */
+    /** Limit on the collector types without batches that are known by name: those that had some most recently. */
     public static final int MAX_IDLE_TYPES = 1_000;
 
-    /** Where what the others have counted is kept. */
+    /** Collector type that collects the counters of the forgotten ones. */
     public static final String OTHER_TYPES = "other";
 
-    /** Their share of the store's bytes is at most one part in that many, in each journal and snapshot. */
+    /** Limit on their share of the store's bytes, in each journal and snapshot: one part in that many. */
     private static final int IDLE_TYPES_SHARE = 64;
 
     private static final long NEVER = BatchIndex.NEVER;
@@ -131,14 +138,14 @@ public abstract class IndexedBatchStore implements BatchStore {
     // ---- guarded by the lock ---------------------------------------------------------------------
 
     private final BatchIndex index;
-    /** By id; every batch in flight but those whose bytes are being read for a claim. */
+    /** By id; every batch in flight except those whose bytes are being read for a claim. */
     private final Map<String, Flight> flights = new HashMap<>();
-    /** The same the other way round: ids by slot. */
+    /** The reverse: ids by slot. */
     private final Map<Integer, String> flying = new HashMap<>();
 
     private final Set<String> appending = new HashSet<>();
     private final CorruptionReports corruptions = new CorruptionReports();
-    /** While opening. */
+    /** Damages found while opening. */
     private int journalDamages;
 
     private final long openingBegan;
@@ -163,11 +170,11 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** A batch that is to be claimed, once its bytes have been read. */
     private record Taken(Row row, long fence, Instant due) {}
 
-    /** Makes the payload log, after the directory is locked. */
+    /** Creates the payload log, after the directory is locked. */
     @FunctionalInterface
     protected interface PayloadLogFactory {
         /**
-         * Makes it.
+         * Creates the payload log.
          *
          * @param disk the file system
          * @param options the store's options
@@ -188,7 +195,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * The same, with a key that is known, for tests.
+     * Locks the directory, loads what is there and starts the writer, with a given hash key, for tests.
      *
      * @param options the options
      * @param disk the file system
@@ -228,8 +235,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * The hash by which ids are found, which is also kept on disk. Ids may come from anybody, and those that share it are read
-     * from disk to be compared: so it is one for which nobody can compute many such ids.
+     * Hashes an id. Ids are found by this hash, which is also stored on disk. Ids may come from anyone, and ids with
+     * the same hash are read from disk to be compared: so it must be infeasible to compute many ids with the same hash.
      *
      * @param id an id
      * @return the first eight bytes, big-endian, of the SHA-256 of its UTF-8 bytes
@@ -245,7 +252,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- opening ---------------------------------------------------------------------------------
 
-    /** To be called once the store is made. */
+    /** Logs that the store is open; called once it is created. */
     protected final void logOpened() {
         long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - openingBegan);
         CollectorStats total = stats().total();
@@ -274,7 +281,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     private void journalDamaged(Path file, long offset, long length, String reason) {
         journalDamages++;
         Path kept = quarantine.keep(file, offset, length);
-        // No batch is lost with it: what it no longer says is sent once more. So it is a log line, not an event.
+        // No batch is lost with it: batches whose marks are lost are sent once more. So it is a log line, not an event.
         log.warn(
                 "State journal {} has {} bytes at {} that can't be used: {}. Batches marked there may be sent once more. {}",
                 file,
@@ -292,7 +299,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         try {
             return payload.header(location).id();
         } catch (IOException | DamagedPayloadException e) {
-            return null; // whoever reads its content will find out
+            // Reading its content reports the problem.
+            return null;
         }
     }
 
@@ -308,11 +316,13 @@ public abstract class IndexedBatchStore implements BatchStore {
         CompletableFuture<@Nullable Void> done = append(batch, true);
         while (!done.isDone()) {
             try {
-                done.join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
+                // Not cut short by an interrupt, and keeps the thread's interrupt flag.
+                done.join();
             } catch (CompletionException | CancellationException e) {
                 break;
             } catch (OutOfMemoryError e) {
-                Thread.onSpinWait(); // whether the batch is held is not known yet, so this is no time to leave
+                // Whether the batch is held is not known yet, so keep waiting.
+                Thread.onSpinWait();
             }
         }
         return done;
@@ -377,7 +387,10 @@ public abstract class IndexedBatchStore implements BatchStore {
         return append.done;
     }
 
-    /** The batch is in the queue, so from here on it is no use to throw: somebody else writes it. */
+    /**
+     * Tries to become commit leader. Does not throw, because the batch is in the queue already: another thread writes
+     * it.
+     */
     private StoreWriter.@Nullable Round takePen() {
         try {
             return writer.tryTakePen();
@@ -386,7 +399,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** Under the lock: it enters the index, or not; not if this throws. */
+    /** Under the lock: adds the batch to the index if it was stored. It does not enter the index if this throws. */
     private void published(PayloadLog.Append append) {
         appending.remove(append.id);
         Location location = append.location;
@@ -423,7 +436,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- finding ---------------------------------------------------------------------------------
 
-    /** Under the lock: the batches that may have the id of that hash. */
+    /** Under the lock: the batches whose id may have that hash. */
     private List<Row> candidates(long idHash) {
         List<Row> rows = new ArrayList<>(1);
         index.candidates(idHash, slot -> rows.add(row(slot)));
@@ -443,7 +456,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 index.earlierFailures(slot));
     }
 
-    /** Without the lock: which of them has it; {@code null} if none. */
+    /** Without the lock: the candidate that has the id; {@code null} if none. */
     private @Nullable Row locate(String id, List<Row> candidates) {
         for (Row row : candidates) {
             try {
@@ -479,7 +492,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         T read(Location location) throws IOException;
     }
 
-    /** Reads a batch's bytes where they are, also if they are moved meanwhile. */
+    /** Reads a batch's bytes, even if they are moved meanwhile. */
     private <T> T read(Row row, Reader<T> reader) throws IOException {
         Location at = row.location();
         while (true) {
@@ -503,7 +516,10 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** A file that could not be read: gone with its batch, gone without (that is damage), or busy (then tell the caller). */
+    /**
+     * Handles a file that could not be read: gone with its batch, gone without it (that is damage), or busy (then the
+     * caller gets an exception).
+     */
     private void unreadable(Row row, IOException e) {
         if (!(e instanceof NoSuchFileException)) {
             throw new BatchPersistenceException(
@@ -526,7 +542,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         lock.lock();
         try {
             if (!index.holds(slot, location.sequence())) {
-                return; // settled meanwhile; its file may be gone for good reason
+                // Settled meanwhile; its file may be gone for good reason.
+                return;
             }
             at = index.location(slot);
             collectorType = index.typeOf(slot).name;
@@ -573,7 +590,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
         String notOurs = directoryLock.problem();
         if (notOurs != null) {
-            // No mark could be written: whoever goes on with what is there would send all of it again.
+            // No mark could be written: the process that goes on with this directory would send all of it again.
             throw new BatchPersistenceException(notOurs, null);
         }
         List<Claim> claims = new ArrayList<>();
@@ -592,7 +609,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                     }
                 } catch (Throwable e) {
                     boolean goesOn = e instanceof BatchPersistenceException;
-                    if (!goesOn) { // no memory, most likely: the others are left for the next call
+                    // Out of memory, most likely: leave the others for the next call.
+                    if (!goesOn) {
                         putBack(some.subList(i + 1, taken), now, Duration.ZERO);
                     }
                     failed = unreadable(some.get(i), e, now);
@@ -612,18 +630,23 @@ public abstract class IndexedBatchStore implements BatchStore {
         return claims;
     }
 
-    /** What could not even be read was no attempt; but it must not stand in the way of those behind it, for longer each time. */
+    /**
+     * Puts back a batch that could not be read. That was no attempt, but the batch must not block those behind it, so
+     * the delay grows each time.
+     */
     private BatchPersistenceException unreadable(Taken taken, Throwable why, Instant now) {
         Location location = taken.row().location();
         Duration retry = why instanceof CompressionUnavailableException
                 ? DECOMPRESS_RETRY
                 : unreadableBatches.retryAfter(location.sequence());
-        putBack(List.of(taken), now, retry); // first: what comes now may find no memory
+        // First, because what follows may run out of memory.
+        putBack(List.of(taken), now, retry);
         String id;
         try {
             id = idAt(location);
         } catch (OutOfMemoryError e) {
-            id = null; // it can't be found out without reading all of it
+            // The id can't be determined without reading the whole batch.
+            id = null;
         }
         return unreadableBatches.failed(
                 taken.row().slot(),
@@ -675,7 +698,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         try {
             if (!index.holds(row.slot(), row.location().sequence())
                     || index.state(row.slot()) != BatchState.IN_FLIGHT) {
-                return null; // a late mark settled it while it was being read
+                // A late mark settled it while it was being read.
+                return null;
             }
             fly(batch.id(), row.slot(), taken.fence(), row.due());
         } finally {
@@ -700,12 +724,13 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private void fly(String id, int slot, long fence, long leaseEnd) {
-        flying.put(slot, id); // first: should the other find no memory, this changes nothing
+        // First: should the second call run out of memory, this one changes nothing.
+        flying.put(slot, id);
         flights.put(id, new Flight(slot, fence, leaseEnd));
         earliestLeaseEnd = Math.min(earliestLeaseEnd, leaseEnd);
     }
 
-    /** Under the lock: it is not in flight any more, if it was. */
+    /** Under the lock: removes the batch from those in flight, if it is one of them. */
     private void landed(String id) {
         Flight flight = flights.remove(id);
         if (flight != null) {
@@ -720,7 +745,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         try {
             writer.requireOpen();
             if (earliestLeaseEnd >= time) {
-                return List.of(); // so that a tick with a hundred thousand in flight costs nothing
+                // Makes a tick with a hundred thousand batches in flight cost nothing.
+                return List.of();
             }
             List<Lease> leases = new ArrayList<>();
             long earliest = NEVER;
@@ -729,7 +755,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 if (flight.leaseEnd() < time && leases.size() < max) {
                     leases.add(new Lease(entry.getKey(), index.typeOf(flight.slot()).name, flight.fence()));
                 }
-                // Those reported count too: until they are settled, they are still to be reported.
+                // Reported leases count, too: until they are settled, they must be reported again.
                 earliest = Math.min(earliest, flight.leaseEnd());
             }
             earliestLeaseEnd = earliest;
@@ -806,7 +832,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             landed(batchId);
             index.pend(slot, millis(nextAttemptAt));
             if (nextAttemptAt == null) {
-                writer.changed(slot); // otherwise it is what a restart makes of it by itself
+                // Otherwise a restart produces this state by itself.
+                writer.changed(slot);
             }
             return new Settled(
                     type.name, Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), BatchState.PENDING);
@@ -816,7 +843,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * A reason is kept in memory and has to fit in a journal frame; whoever wants all of it finds it in the log.
+     * Shortens a failure reason, which is kept in memory and has to fit in a journal frame. The log has all of it.
      *
      * @param reason a failure's reason
      * @return at most {@link #MAX_REASON} characters of it
@@ -829,19 +856,20 @@ public abstract class IndexedBatchStore implements BatchStore {
         return time == null ? NEVER : PayloadLog.millis(time);
     }
 
-    /** Under the lock: the batch, whose id is not at hand, is gone. */
+    /** Under the lock: removes a batch whose id is not at hand. */
     private void settle(int slot, Cause cause) {
         if (index.state(slot) == BatchState.IN_FLIGHT) {
             String id = flying.get(slot);
             Flight flight = id == null ? null : flights.get(id);
-            if (id != null && flight != null && flight.slot() == slot) { // else it is just being read for a claim
+            // A batch without a flight is being read for a claim.
+            if (id != null && flight != null && flight.slot() == slot) {
                 landed(id);
             }
         }
         remove(slot, cause);
     }
 
-    /** Under the lock: the batch, which is not among the flights any more, is gone. */
+    /** Under the lock: removes a batch that is no longer among the flights. */
     private void remove(int slot, Cause cause) {
         BatchIndex.Type type = index.typeOf(slot);
         Location location = index.location(slot);
@@ -851,7 +879,10 @@ public abstract class IndexedBatchStore implements BatchStore {
         forgetIdleTypes();
     }
 
-    /** Under the lock: collector types may come and go, a tenant each for instance, and what is known of them has a limit. */
+    /**
+     * Under the lock: forgets idle collector types. Types may come and go, one per tenant for instance, and what is
+     * known of them has a limit.
+     */
     private void forgetIdleTypes() {
         long maxBytes = options.maxDiskUsage() / IDLE_TYPES_SHARE;
         for (BatchIndex.Type type; (type = index.forgetIdle(MAX_IDLE_TYPES, maxBytes)) != null; ) {
@@ -861,10 +892,10 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- selecting -------------------------------------------------------------------------------
 
-    /** Batches looked at, or changed, before others get the lock. */
+    /** Batches looked at, or changed, while holding the lock once. */
     private static final int AT_ONCE = 1_024;
 
-    /** The batches meant, as they were when they were looked at, in the selector's order: slots and sequences. */
+    /** The selected batches, as they were when they were looked at, in the selector's order: slots and sequences. */
     private static final class Selection {
         private final int[] slots;
         private final long[] sequences;
@@ -893,7 +924,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                 }
             }
         } else {
-            // A page at a time: a million batches take a moment, in which everybody else would wait.
+            // A page at a time: a million batches take a moment, during which all other callers would wait.
             int pages = lookAt(() -> {});
             for (int i = 0; i < pages; i++) {
                 lookAtMatches(matcher, page(i), found::add);
@@ -908,8 +939,8 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * Does something, under the lock, about those of some slots that match. What may take long, matching their reasons, is done
-     * before, without it.
+     * Runs an action, under the lock, for those of some slots that match. Matching reasons may take long, so it is done
+     * before, without the lock.
      */
     private void lookAtMatches(Matcher matcher, Consumer<IntConsumer> slots, IntConsumer action) {
         boolean[] done = {false};
@@ -928,7 +959,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** Returns how many pages there are; they only become more. */
+    /** Runs an action under the lock. Returns the number of pages, which never shrinks. */
     private int lookAt(Runnable look) {
         lock.lock();
         try {
@@ -940,11 +971,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** What has been found so far, and comes first: a page of a list needs no memory for the million behind it. */
+    /** The first results so far: a page of a list needs no memory for the million batches behind it. */
     private final class Found {
         private final int limit;
         private final Comparator<Candidate> order;
-        /** The last one of those kept first. */
+        /** The results kept; the head is the last of them in order. */
         private final PriorityQueue<Candidate> kept;
 
         private record Candidate(long sequence, int slot) {}
@@ -978,7 +1009,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** The rows of those that are still held, a part at a time. */
+    /** The rows of the selected batches that are still held, one chunk at a time. */
     private List<Row> rows(Selection selection, int from) {
         List<Row> rows = new ArrayList<>();
         int to = Math.min(from + AT_ONCE, selection.slots.length);
@@ -1096,7 +1127,10 @@ public abstract class IndexedBatchStore implements BatchStore {
         return changeAll(select(selector, now), states, slot -> settle(slot, Cause.DISCARDED));
     }
 
-    /** Does it to those that are still there in such a state; durable when it returns, since a person asked for it. */
+    /**
+     * Changes the batches that are still held and in one of the states. Durable when it returns, since an operator
+     * asked for it.
+     */
     private long changeAll(Selection selection, Set<BatchState> states, IntConsumer change) {
         long[] changed = {0};
         for (int i = 0; i < selection.slots.length; i += AT_ONCE) {
@@ -1120,7 +1154,8 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public boolean pause(String collectorType, boolean paused) {
-        NewBatch.checkedCollectorType(collectorType); // it has to fit into the journal
+        // It has to fit into the journal.
+        NewBatch.checkedCollectorType(collectorType);
         boolean[] changed = {false};
         lookAt(() -> {
             BatchIndex.Type known = index.knownType(collectorType);
@@ -1131,7 +1166,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                 changed[0] = true;
             }
         });
-        writer.withPen(writer::forceJournal); // also for who comes second: it is durable when he knows
+        // Force even if nothing changed: a concurrent caller may have queued it.
+        writer.withPen(writer::forceJournal);
         return changed[0];
     }
 
@@ -1187,7 +1223,8 @@ public abstract class IndexedBatchStore implements BatchStore {
         rows.sort(Comparator.comparingLong(row -> row.location().sequence()));
         List<BatchSummary> evicted = removeAll(rows.subList(0, Math.min(max, rows.size())), Cause.EVICTED);
         if (!evicted.isEmpty()) {
-            housekeeper.giveBack(); // the caller wants the room now
+            // The caller needs the room now.
+            housekeeper.giveBack();
         }
         return evicted;
     }
@@ -1222,7 +1259,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         return removeAll(rows, Cause.EVICTED);
     }
 
-    /** Reads what they are, then removes those that nobody has taken meanwhile. */
+    /** Reads the summaries, then removes the batches that were not claimed meanwhile. */
     private List<BatchSummary> removeAll(List<Row> rows, Cause cause) {
         List<BatchSummary> removed = new ArrayList<>(rows.size());
         for (Row row : rows) {
@@ -1351,7 +1388,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /** Of one collector type, by state only: that is counted already. */
+    /** The number of batches of one collector type, filtered by state only: these are counted already. */
     private static long held(BatchIndex.Type type, BatchSelector selector) {
         if (!selector.collectorTypes().isEmpty() && !selector.collectorTypes().contains(type.name)) {
             return 0;
@@ -1484,7 +1521,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     // ---- moving batches elsewhere ----------------------------------------------------------------
 
     /**
-     * Whether a batch is held, or is about to be.
+     * Whether a batch is held, or is being appended.
      *
      * @param batchId its id
      * @return whether one with that id would be refused
@@ -1503,7 +1540,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * Whether nothing is held, nor about to be.
+     * Whether no batch is held or being appended.
      *
      * @return whether that is so
      */
@@ -1518,7 +1555,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * A batch that nobody is sending.
+     * A batch that is not in flight.
      *
      * @param slot for this store
      * @param sequence greater than those of the batches persisted before it
@@ -1526,7 +1563,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public record Waiting(int slot, long sequence) {}
 
     /**
-     * All that is known of a batch.
+     * Everything known about a batch.
      *
      * @param batch as it is; pending or a dead letter
      * @param since what its age is measured from
@@ -1535,9 +1572,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     public record Kept(PersistedBatch batch, Instant since, long bytes) {}
 
     /**
-     * Pending batches and dead letters, the oldest first.
+     * Lists pending batches and dead letters, the oldest first.
      *
-     * @param after the last one's sequence; 0 to begin
+     * @param after the sequence of the last one listed; 0 to begin
      * @param max how many at most
      * @return where they are, for {@link #read(Waiting)}, {@link #bury} and {@link #withdraw}
      */
@@ -1556,10 +1593,10 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * Reads one.
+     * Reads a batch.
      *
-     * @param waiting which
-     * @return the batch; {@code null} if it is not there any more, or somebody is sending it; one that is damaged is reported
+     * @param waiting which batch
+     * @return the batch; {@code null} if it is gone or in flight; a damaged batch is reported
      */
     public @Nullable Kept read(Waiting waiting) {
         Row row;
@@ -1594,9 +1631,9 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * Makes it a dead letter, if it is still pending.
+     * Makes a batch a dead letter, if it is still pending.
      *
-     * @param waiting which
+     * @param waiting which batch
      * @param reason why
      * @param at when
      * @return whether it was pending
@@ -1618,10 +1655,10 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /**
-     * Removes it as if it had never been accepted, since it is held and counted elsewhere now; if nobody is sending it. As durable
-     * as a mark.
+     * Removes a batch as if it had never been accepted, since it is held and counted elsewhere now; not while it is in
+     * flight. As durable as a mark.
      *
-     * @param waiting which
+     * @param waiting which batch
      * @return whether it was removed
      */
     public boolean withdraw(Waiting waiting) {

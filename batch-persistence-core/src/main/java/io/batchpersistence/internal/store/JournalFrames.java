@@ -31,27 +31,28 @@ import org.jspecify.annotations.Nullable;
  * 7 GONE          u64 sequences   batches that are gone, or were refused, although their bytes may be there
  * 8 SNAPSHOT_END  u64 sequence    the frames before it are a whole snapshot; the next batch gets that sequence
  * 9 FILE_END      u32 file, u64 offset, u64 sequence      what is in that payload file from there on was never accepted, if it is
- *                                 the file that was meant: no batch in that one has a higher sequence
+ *                                 the same file: no batch in it has a higher sequence
  * 10 REASON       u32 number, UTF-8 text    names a reason for this file, until the number is given to another one
  * 11 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
  * 12 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
  * 13 (before)     PAUSED with the collector type's u32 number, in front
- * 14 EARLIER      u64 sequence, up to four times: u64 time, u32 reason      what failed before the last attempt
+ * 14 EARLIER      u64 sequence, up to four times: u64 time, u32 reason      the failures before the last attempt
  * 15 SETTLED      u64 sequence, u8 cause, UTF-8 collector type               the batch is gone
  * 16 COUNTERS     u64 accepted, delivered, expired, evicted, discarded, corrupt, UTF-8 collector type
  * 17 PAUSED       u8 1 or 0, UTF-8 collector type            whether an operator has paused the collector type
  * 18 WITHDRAWN    u64 sequence, UTF-8 collector type         the batch is gone, and counts as never accepted
- * 19 FILES        u32 file        payload files have had numbers up to this one, which are not given again
+ * 19 FILES        u32 file        payload files have had numbers up to this one, which are not assigned again
  * 20 FORGOTTEN   UTF-8 collector type            no batch of it is held; its counters are part of those of "other" from here on
  * </pre>
  *
- * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not by itself. Reason 0: none.
+ * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not automatically. Reason 0:
+ * none.
  *
- * <p>A collector type is written out wherever it counts: a power cut may take any frame that was not forced and leave those
- * behind it, and what is left must not be counted for another.
+ * <p>A collector type is written out in every frame that affects counters: a power cut may destroy any frame that was
+ * not forced and leave those behind it, and what is left must not be counted for another type.
  *
- * <p>A reason is written once for all batches that share it: in an outage a million of them may have failed with the same
- * page of HTML.
+ * <p>A reason is written once for all batches that share it: in an outage a million batches may have failed with the
+ * same page of HTML.
  */
 final class JournalFrames {
 
@@ -86,15 +87,21 @@ final class JournalFrames {
     private final Reasons reasons;
     private ByteBuffer buffer = ByteBuffer.allocate(1 << 12);
 
-    /** The numbers that a file's reasons have. Shared by all frames that go into one file, in the order in which they are written. */
+    /**
+     * The numbers of a file's reasons. Shared by all frames that go into one file, in the order in which they are
+     * written.
+     */
     static final class Reasons {
 
-        /** Of one file that are known at a time. A number is four bytes, but whoever reads has to remember them. */
+        /**
+         * Limit on the reasons of one file that are known at a time. A number is four bytes, but readers have to
+         * remember the reasons.
+         */
         static final int MAX = 4_096;
 
         private final Map<String, Integer> numbers = new HashMap<>();
 
-        /** Forgets everything: what is written from here on may be read without what was written before. */
+        /** Forgets all numbers: what is written from here on may be read without what was written before. */
         void clear() {
             numbers.clear();
         }
@@ -124,7 +131,7 @@ final class JournalFrames {
         buffer.clear();
     }
 
-    /** The number of a reason, which is named first if it has not been. */
+    /** The number of a reason. Writes a frame that names the reason first, if there is none yet. */
     private int reason(@Nullable String reason) {
         if (reason == null || reason.isEmpty()) {
             return 0;
@@ -152,7 +159,7 @@ final class JournalFrames {
         end(start);
     }
 
-    /** Somebody else has it now, and counts it. */
+    /** The batch is gone: another store holds and counts it now. */
     void withdrawn(long sequence, BatchIndex.Type type) {
         byte[] name = name(type);
         int start = begin(WITHDRAWN, 8 + name.length);
@@ -160,7 +167,7 @@ final class JournalFrames {
         end(start);
     }
 
-    /** Its counters have been added to those of {@link BatchIndex#OTHER}. */
+    /** The type is forgotten: its counters have been added to those of {@link BatchIndex#OTHER}. */
     void forgotten(BatchIndex.Type type) {
         byte[] name = name(type);
         int start = begin(FORGOTTEN, name.length);
@@ -172,10 +179,11 @@ final class JournalFrames {
         return type.name.getBytes(StandardCharsets.UTF_8);
     }
 
-    /** What failed before the last attempt; the frame of its standing follows. */
+    /** The failures before the last attempt; the frame with the batch's state follows. */
     private void earlier(long sequence, List<FailedAttempt> failures) {
         if (reasons.numbers.size() + failures.size() > Reasons.MAX) {
-            reasons.numbers.clear(); // or naming one of them would give another's number away
+            // Otherwise, naming one of them could give the number of another away.
+            reasons.numbers.clear();
         }
         int[] numbers =
                 failures.stream().mapToInt(failure -> reason(failure.reason())).toArray();
@@ -187,7 +195,7 @@ final class JournalFrames {
         end(start);
     }
 
-    /** How a batch stands now. */
+    /** The state of a batch now. */
     void standing(long sequence, Standing standing) {
         if (!standing.earlier().isEmpty()) {
             earlier(sequence, standing.earlier());
@@ -252,7 +260,8 @@ final class JournalFrames {
 
     /** The highest number that a payload file has had. */
     void files(int lastFile) {
-        if (lastFile > 0) { // else they have none
+        // 0 if payload files have no numbers.
+        if (lastFile > 0) {
             int start = begin(FILES, 4);
             buffer.putInt(lastFile);
             end(start);
@@ -267,7 +276,8 @@ final class JournalFrames {
 
     private int begin(byte kind, int bodyLength) {
         if (bodyLength > MAX_BODY) {
-            throw new BufferOverflowException(); // names and reasons are bounded where they come in
+            // Names and reasons are limited where they enter the store.
+            throw new BufferOverflowException();
         }
         int needed = buffer.position() + HEADER + bodyLength;
         if (needed > buffer.capacity()) {
@@ -283,7 +293,7 @@ final class JournalFrames {
         buffer.putInt(start + 4, crc(generation, buffer.array(), start, buffer.position() - start));
     }
 
-    /** What the checksum of every frame of a file begins with, so that a frame of another file is none here. */
+    /** What the checksum of every frame of a file begins with, so that a frame of another file is invalid here. */
     static byte[] seed(long generation) {
         return ByteBuffer.allocate(8).putLong(generation).array();
     }

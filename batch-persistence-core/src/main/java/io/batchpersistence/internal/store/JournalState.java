@@ -14,16 +14,17 @@ import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What state journals say, frame by frame. A snapshot replaces everything said before it. Not thread-safe.
+ * The state that the journals describe, read frame by frame. A snapshot replaces everything said before it. Not
+ * thread-safe.
  *
- * <p>Frames are absolute ("is pending, due then"), never relative, so reading one twice, or one that repeats what a snapshot
- * already holds, changes nothing; the counters are guarded by the sequence of their checkpoint.
+ * <p>Frames are absolute ("is pending, due then"), never relative, so reading one twice, or one that repeats what a
+ * snapshot already holds, changes nothing; the counters are guarded by the sequence of their checkpoint.
  */
 final class JournalState {
 
     private static final String LOST_REASON = "(the reason was in a damaged part of the journal)";
 
-    /** Numbers of collector types, in files in which they have numbers. */
+    /** Collector types by number, for files in which they have numbers. */
     private final Map<Integer, String> names = new HashMap<>();
 
     private final Map<Integer, String> reasonNames = new HashMap<>();
@@ -34,10 +35,10 @@ final class JournalState {
     private final StandingTable standings = new StandingTable();
     private final LongList gone = new LongList();
     private final Map<Integer, PayloadLog.FileEnd> fileEnds = new HashMap<>();
-    /** By sequence. */
+    /** Earlier failures by sequence. */
     private final Map<Long, List<FailedAttempt>> earlier = new HashMap<>();
 
-    /** Of batches whose collector type was named in another frame, which is damaged; by sequence. */
+    /** Why batches were removed whose collector type was named in another frame, which is damaged; by sequence. */
     private final Map<Long, Cause> ends = new HashMap<>();
 
     private final Deque<Cause> nameless = new ArrayDeque<>();
@@ -55,10 +56,10 @@ final class JournalState {
 
     private long nextSequence = 1;
     private int lastFile;
-    /** The highest number of which something is said; of all up to it is known whether they were accepted. */
+    /** The highest sequence mentioned; for all up to it, it is known whether they were accepted. */
     private long lastNamed;
 
-    /** Numbers of collector types and reasons are per file. */
+    /** Begins a file: numbers of collector types and reasons are per file. */
     void beginFile() {
         names.clear();
         reasonNames.clear();
@@ -67,7 +68,7 @@ final class JournalState {
         torn = false;
     }
 
-    /** Frames are missing here. Counters without their checkpoint must not be taken for those of the next. */
+    /** Frames are missing here. Counters whose checkpoint is missing must not be attributed to the next one. */
     void damaged() {
         framesMissing = true;
         staged.clear();
@@ -75,7 +76,7 @@ final class JournalState {
         torn = true;
     }
 
-    /** Frames may be missing that files were deleted relying on. */
+    /** Frames may be missing that the deletion of files relied on. */
     void incomplete() {
         framesMissing = true;
         complete = false;
@@ -121,19 +122,22 @@ final class JournalState {
             case JournalFrames.COUNTERS_BEFORE -> {
                 String name = names.get(body.getInt());
                 if (name == null) {
-                    stagedAll = false; // the frame with it is damaged: older counters are better than those of nobody
+                    // The frame with the name is damaged: older counters are better than counters without a type.
+                    stagedAll = false;
                 } else {
                     staged.put(name, counters(body));
                 }
             }
             case JournalFrames.CHECKPOINT -> {
                 long upTo = seen(body.getLong());
-                if (!torn) { // else some of its counters may be missing, and the one before it is the better one
+                // If frames are missing, some of its counters may be, too, and the previous checkpoint is better.
+                if (!torn) {
                     checkpoint = upTo;
                     complete = true;
                     counters.putAll(staged);
                     if (stagedAll) {
-                        ends.clear(); // they are in these counters
+                        // These counters include them.
+                        ends.clear();
                     }
                 }
                 staged.clear();
@@ -188,14 +192,16 @@ final class JournalState {
 
     private void withdrawn(long sequence, String name) {
         gone(sequence);
-        if (sequence <= checkpoint) { // else it is in nobody's counters
+        // Batches after the checkpoint are in no counters yet.
+        if (sequence <= checkpoint) {
             counters.computeIfAbsent(name, unknown -> new Counters()).accepted--;
         }
     }
 
     /**
-     * Not if frames before it are missing: batches that they say are gone may be held again, and are counted by their own name. What
-     * that had counted is then counted twice, since it is in the counters of {@link BatchIndex#OTHER}, too.
+     * Moves a forgotten type's counters. Not if frames before it are missing: batches that those frames remove may be
+     * held again, and are counted under their own type. The type's counters are then counted twice, since they are also
+     * in those of {@link BatchIndex#OTHER}.
      */
     private void forgotten(String name) {
         Counters forgotten = framesMissing ? null : counters.remove(name);
@@ -230,7 +236,7 @@ final class JournalState {
         return number == 0 ? null : reasonNames.getOrDefault(number, LOST_REASON);
     }
 
-    /** In an outage a million batches share one reason. */
+    /** Shares equal reasons: in an outage a million batches have the same one. */
     private String shared(String reason) {
         String known = reasons.get(reason);
         if (known == null && reasons.size() < ReasonTable.MAX) {
@@ -239,7 +245,10 @@ final class JournalState {
         return known == null ? reason : known;
     }
 
-    /** The ends of batches that some collector type has accepted, but it is not known which: for whoever misses one. */
+    /**
+     * Why batches were removed that some collector type has accepted, when it is not known which: for the types that
+     * miss batches.
+     */
     Deque<Cause> nameless() {
         return nameless;
     }
@@ -255,13 +264,14 @@ final class JournalState {
         return file;
     }
 
-    /** To be called when everything has been applied, before {@link #isGone}. */
+    /** Completes the state; called when everything has been applied, before {@link #isGone}. */
     void finish() {
         gone.sort();
         ends.forEach((sequence, cause) -> {
             if (sequence <= checkpoint) {
                 nameless.add(cause);
-            } else { // in nobody's counters yet
+            } else {
+                // In no counters yet.
                 Counters unknown =
                         counters.computeIfAbsent(IndexedBatchStore.UNKNOWN_COLLECTOR, name -> new Counters());
                 unknown.accepted++;
@@ -275,7 +285,7 @@ final class JournalState {
         return gone.contains(sequence);
     }
 
-    /** How the batch stood, if that is not how it was persisted. */
+    /** The state of a batch, if it differs from how it was persisted. */
     @Nullable
     Standing standing(long sequence) {
         Standing standing = standings.get(sequence);
@@ -294,7 +304,7 @@ final class JournalState {
                 .toList();
     }
 
-    /** Batches up to this one are in the counters as accepted. */
+    /** The counters include the batches up to this sequence as accepted. */
     long checkpoint() {
         return checkpoint;
     }
@@ -312,12 +322,12 @@ final class JournalState {
         return lastFile;
     }
 
-    /** Whether every batch after the checkpoint that is gone, or was refused, is known to be. */
+    /** Whether all batches after the checkpoint that are gone, or were refused, are known. */
     boolean isCompleteSinceCheckpoint() {
         return complete;
     }
 
-    /** The highest number of a batch of which something is said. */
+    /** The highest sequence mentioned. */
     long lastNamed() {
         return lastNamed;
     }

@@ -20,7 +20,7 @@ public final class LongList {
         values[size++] = value;
     }
 
-    /** Puts them in ascending order, as {@link #contains} needs it. */
+    /** Sorts them in ascending order, as {@link #contains} needs it. */
     void sort() {
         Arrays.sort(values, 0, size);
     }
@@ -30,7 +30,7 @@ public final class LongList {
     }
 
     /**
-     * How many there are.
+     * Returns how many there are.
      *
      * @return not negative
      */
@@ -39,7 +39,7 @@ public final class LongList {
     }
 
     /**
-     * Copies them.
+     * Copies the numbers.
      *
      * @return in order
      */

@@ -13,31 +13,30 @@ import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Where a store keeps the bytes of its batches. {@link IndexedBatchStore} does everything else: which batch is in what
- * state, the accounting, the journal.
+ * Stores the bytes of a store's batches. {@link IndexedBatchStore} does everything else: which batch is in what state,
+ * the accounting, the journal.
  *
- * <p>{@link #encode}, {@link #header}, {@link #content}, {@link #diskUsage}, {@link #room} and {@link #compactionRoom} are
- * called by any thread, {@link Chore#run} and the copying of a {@link Compaction} by the housekeeper, everything else by one
- * thread at a time: the opening one first, whoever has the store's pen after that.
+ * <p>{@link #encode}, {@link #header}, {@link #content}, {@link #diskUsage}, {@link #room} and {@link #compactionRoom}
+ * are called by any thread, {@link Chore#run} and the copying of a {@link Compaction} by the housekeeper, everything
+ * else by one thread at a time: first the thread that opens the store, then the commit leader.
  */
 public interface PayloadLog {
 
     /**
-     * Reads what is there.
+     * Reads the existing files.
      *
-     * @param loading is told
-     * @throws IOException if the directory can't be read, or holds {@linkplain #refuseOther another store's} batches; damage is no
-     *     reason
+     * @param loading receives what is found
+     * @throws IOException if the directory can't be read, or holds {@linkplain #refuseOther another store's} batches;
+     *     damage does not fail it
      */
     void load(Loading loading) throws IOException;
 
     /**
-     * Fails: a directory is not opened that another kind of store has written batches into, which would be passed over and counted
-     * as lost.
+     * Fails if another kind of store has written batches into the directory: they would be ignored and counted as lost.
      *
      * @param disk the file system
-     * @param file one of its files; what is no file, such as a link, is nobody's
-     * @param store the value of {@code batch_persistence.store} with which it is read
+     * @param file a file of that store; what is not a regular file, such as a link, is ignored
+     * @param store the value of {@code batch_persistence.store} that reads it
      * @throws IOException says what to do
      */
     static void refuseOther(Disk disk, Path file, String store) throws IOException {
@@ -55,7 +54,8 @@ public interface PayloadLog {
     }
 
     /**
-     * A time as it is kept. Times that do not fit, such as {@link Instant#MAX} for never, become the nearest that does.
+     * Converts a time to its stored form. Times that do not fit, such as {@link Instant#MAX} for never, become the
+     * nearest that does.
      *
      * @param time a time
      * @return milliseconds since 1970; never {@link Long#MAX_VALUE}, which stands for no time at all
@@ -71,10 +71,10 @@ public interface PayloadLog {
     interface Loading {
 
         /**
-         * Whether a batch's bytes are only left over.
+         * Whether a batch's bytes are only a remnant.
          *
          * @param sequence its number
-         * @return whether it is delivered, expired or otherwise gone
+         * @return whether the batch is delivered, expired or otherwise gone
          */
         boolean isGone(long sequence);
 
@@ -88,28 +88,29 @@ public interface PayloadLog {
         FileEnd fileEnd(int file);
 
         /**
-         * The highest number of a file that is known to have been given, whether there is such a file or not. None is given twice.
+         * The highest file number known to have been assigned, whether there is such a file or not. No number is
+         * assigned twice.
          *
          * @return 0 if there was none
          */
         int lastFile();
 
         /**
-         * A number for a batch that somebody put there.
+         * Assigns a number to a batch that was put there by hand.
          *
          * @return one never used before
          */
         long newSequence();
 
         /**
-         * A batch that is held.
+         * Reports a batch that is held.
          *
          * @param location where it is
          * @param idHash {@link IndexedBatchStore#idHash} of its id
          * @param collectorType its collector type
          * @param createdAt when it was persisted, milliseconds since 1970
          * @param entryCount how many entries it has
-         * @param standing how it stands, if the payload knows better than the journal
+         * @param standing its state, if the payload knows it better than the journal
          */
         void found(
                 Location location,
@@ -120,7 +121,7 @@ public interface PayloadLog {
                 @Nullable Standing standing);
 
         /**
-         * Bytes that are not what they should be.
+         * Reports damaged bytes.
          *
          * @param file the file
          * @param offset where
@@ -128,9 +129,9 @@ public interface PayloadLog {
          * @param reason what is wrong
          * @param id the id of the batch in them, if it could be read
          * @param collectorType its collector type, if it could be read
-         * @param lost the numbers of the batches lost in them, or that may be if they are not held elsewhere; 0 for a batch
-         *     whose number is lost too
-         * @return whether the bytes have been copied to a place for a person to look at
+         * @param lost the numbers of the batches lost in them, or possibly lost, unless they are held elsewhere; 0 for
+         *     a batch whose number is lost, too
+         * @return whether the bytes have been copied to a place where a person can inspect them
          */
         boolean damaged(
                 Path file,
@@ -146,8 +147,8 @@ public interface PayloadLog {
      * Where the accepted content of a file ends.
      *
      * @param offset from there on nothing was accepted
-     * @param lastSequence the highest number of a batch that was ever written to the file: by it the file is known, should there be
-     *     another one under its number
+     * @param lastSequence the highest number of a batch that was ever written to the file: it identifies the file, in
+     *     case there is another one under its number
      */
     record FileEnd(long offset, long lastSequence) {}
 
@@ -189,7 +190,7 @@ public interface PayloadLog {
         @Nullable
         Throwable failure;
 
-        /** Whether the index has been told, so that nothing has to be decided about it any more. */
+        /** Whether the result has reached the index, so that nothing has to be decided about it any more. */
         boolean published;
 
         Append(NewBatch batch, long sequence, Encoded encoded, long idHash) {
@@ -222,7 +223,7 @@ public interface PayloadLog {
         }
 
         /**
-         * It is as durable as the settings promise.
+         * Reports that it is as durable as the settings promise.
          *
          * @param where where it is
          */
@@ -231,7 +232,7 @@ public interface PayloadLog {
         }
 
         /**
-         * It is not stored, and will not turn up later.
+         * Reports that it is not stored, and will not turn up later.
          *
          * @param why what went wrong
          */
@@ -242,8 +243,9 @@ public interface PayloadLog {
     }
 
     /**
-     * Whether files of batches that are gone are in the way of these. They are deleted with {@link #journalForced}: if it is not
-     * durable how a batch has ended, its bytes must stay, or a power cut makes it a missing one.
+     * Whether files of removed batches are in the way of these appends. Such files are deleted in
+     * {@link #journalForced}: until it is durable how a batch has ended, its bytes must stay, or a power cut makes it a
+     * missing one.
      *
      * @param group what is written next
      */
@@ -252,7 +254,7 @@ public interface PayloadLog {
     }
 
     /**
-     * Writes batches, with one force for all of them; each is told its fate. Throws nothing.
+     * Writes batches, with one force for all of them, and reports the result to each append. Throws nothing.
      *
      * @param group in order of their numbers
      */
@@ -313,22 +315,23 @@ public interface PayloadLog {
     Path file(Location location);
 
     /**
-     * A batch stands differently now. The journal is told next.
+     * The state of a batch has changed. The journal is written next.
      *
      * @param location where its bytes are
-     * @param standing how it stands
+     * @param standing its new state
      */
     void changed(Location location, Standing standing);
 
     /**
-     * A batch is gone. The journal is told next; its bytes must stay until {@link #journalForced} or {@link #reclaim}.
+     * A batch is gone. The journal is written next; the bytes must stay until {@link #journalForced} or
+     * {@link #reclaim}.
      *
      * @param location where its bytes are
      */
     void removed(Location location);
 
     /**
-     * Bytes that were found to be a copy, or the original, of a batch that is held elsewhere: they are not needed.
+     * Bytes have turned out to be a copy, or the original, of a batch that is held elsewhere: they are not needed.
      *
      * @param location where they are
      */
@@ -337,7 +340,7 @@ public interface PayloadLog {
     }
 
     /**
-     * Whether {@link #reclaim} has so much to delete that it pays to force the journal for it.
+     * Whether {@link #reclaim} has so much to delete that forcing the journal for it pays off.
      *
      * @return always false if the housekeeper deletes files, see {@link #nextDeletion}
      */
@@ -346,24 +349,26 @@ public interface PayloadLog {
     }
 
     /**
-     * Deletes files that nothing held needs, also the one being written if it is not empty. The journal is forced already.
+     * Deletes files that hold no batches, including the one being written if it is not empty. The journal has been
+     * forced already.
      */
     void reclaim();
 
     /**
-     * All that the journal said up to now has been forced.
+     * Everything that the journal contains up to now has been forced.
      *
-     * @throws IOException if what {@link #changed} was told can't be made as durable; it is asked again later
+     * @throws IOException if the changes reported to {@link #changed} can't be made durable, too; this is called again
+     *     later
      */
     default void journalForced() throws IOException {}
 
-    /** Why what {@link #changed} was told is not with the payloads yet, if that failed. Needs no lock. */
+    /** Why the changes reported to {@link #changed} are not in the payload files yet, if that failed. Needs no lock. */
     default @Nullable IOException markFailure() {
         return null;
     }
 
     /**
-     * Whether it wants to be told by {@link #journalForced}.
+     * Whether it needs the calls of {@link #journalForced}.
      *
      * @return always the same
      */
@@ -371,61 +376,61 @@ public interface PayloadLog {
         return false;
     }
 
-    /** Work on files that nobody waits for. */
+    /** A maintenance task: work on files that no caller waits for. */
     interface Chore {
-        /** Does it; not with the pen. Throws nothing. */
+        /** Does the work; not as commit leader. Throws nothing. */
         void run();
 
-        /** Puts the result in force, with the pen. */
+        /** Puts the result into effect; commit leader only. */
         void finish();
     }
 
     /**
-     * Whether the housekeeper should have a look: at {@link #nextChore}, then at {@link #nextCompaction}.
+     * Whether the housekeeper should call {@link #nextChore}, then {@link #nextCompaction}.
      *
-     * @return cheap to ask
+     * @return whether there may be work; cheap to call
      */
     default boolean hasChores() {
         return false;
     }
 
     /**
-     * What there is to do.
+     * The next maintenance task.
      *
-     * @return {@code null} if nothing
+     * @return {@code null} if there is none
      */
     default @Nullable Chore nextChore() {
         return null;
     }
 
     /**
-     * The deletion of files in which nothing is held. The journal is forced before it is run.
+     * The deletion of files that hold no batches. The journal is forced before it is run.
      *
-     * @param all also the file being written
+     * @param all whether to include the file being written
      * @return {@code null} if there are none, or if {@link #reclaim} has to be called for it
      */
     default @Nullable Chore nextDeletion(boolean all) {
         return null;
     }
 
-    /** Copies what is held in some sparse files into a new one. */
+    /** Copies the batches held in some sparse files into a new one. */
     interface Compaction extends AutoCloseable {
 
         /**
-         * Which files it replaces.
+         * Whether it replaces a file.
          *
          * @param file a file's number
-         * @return whether that is one
+         * @return whether that file is replaced
          */
         boolean replaces(int file);
 
         /**
-         * Reads a batch that is to be copied. Not with the pen, as {@link #copy} and {@link #finish}.
+         * Reads a batch that is to be copied. Not called as commit leader; nor are {@link #copy} and {@link #finish}.
          *
          * @param from where it is
          * @return its bytes
          * @throws io.batchpersistence.codec.DamagedPayloadException if they are damaged
-         * @throws IOException if they can't be read; no other batch is concerned
+         * @throws IOException if they can't be read; no other batch is affected
          */
         byte[] read(Location from) throws IOException;
 
@@ -433,10 +438,10 @@ public interface PayloadLog {
          * Copies a batch.
          *
          * @param from where it is
-         * @param bytes what has been read there; changed
+         * @param bytes the bytes read there; modified
          * @return where its copy is
-         * @throws IOException if it can't be written. Then all of it has failed: copies made before may not become durable
-         *     either, whatever {@link #finish} says.
+         * @throws IOException if it can't be written. Then the whole compaction has failed: earlier copies may not
+         *     become durable either, whatever {@link #finish} reports.
          */
         Location copy(Location from, byte[] bytes) throws IOException;
 
@@ -448,14 +453,14 @@ public interface PayloadLog {
         void finish() throws IOException;
 
         /**
-         * Puts the new file beside those it replaces. With the pen, as {@link #moved}.
+         * Puts the new file beside those it replaces. Commit leader only, like {@link #moved}.
          *
          * @throws IOException if that failed; then nothing has changed
          */
         void install() throws IOException;
 
         /**
-         * What has become of a batch that was copied.
+         * Reports what has become of a batch that was copied.
          *
          * @param from where it was
          * @param to where its copy is
@@ -463,23 +468,23 @@ public interface PayloadLog {
          */
         void moved(Location from, Location to, boolean held);
 
-        /** Removes what was copied if it has not been installed. */
+        /** Removes the copies if they have not been installed. */
         @Override
         void close();
     }
 
     /**
-     * Begins a compaction if it pays.
+     * Begins a compaction if it pays off.
      *
-     * @param all also if little is to be gained
-     * @return {@code null} if it does not pay
+     * @param all whether to compact even if little is gained
+     * @return {@code null} if it does not pay off
      */
     default @Nullable Compaction nextCompaction(boolean all) {
         return null;
     }
 
     /**
-     * What must stay free for compaction, so that a full store can give back what is garbage in its files.
+     * The space that must stay free for compaction, so that a full store can reclaim the garbage in its files.
      *
      * @return bytes
      */
@@ -488,8 +493,8 @@ public interface PayloadLog {
     }
 
     /**
-     * After {@link #load}: batches that were reported as damaged and are not held elsewhere. They belong to {@link #gone}, so
-     * that the loss is not counted again.
+     * Called after {@link #load} with the batches that were reported as damaged and are not held elsewhere. They belong
+     * to {@link #gone}, so that the loss is not counted again.
      *
      * @param sequences their numbers
      */
@@ -528,7 +533,7 @@ public interface PayloadLog {
     /**
      * How much of {@link #diskUsage} is reserved for batches to come.
      *
-     * @return bytes; negative if those taken so far will need more than they use now
+     * @return bytes; negative if those accepted so far will need more than they use now
      */
     long room();
 

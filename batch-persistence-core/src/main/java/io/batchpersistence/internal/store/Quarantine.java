@@ -9,8 +9,8 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Keeps damaged bytes as evidence: a copy a damage, in the directory {@value #DIRECTORY}, named after the file and the offset
- * they come from. Bounded; for a person to look at and delete.
+ * Keeps damaged bytes as evidence: one copy per damage, in the directory {@value #DIRECTORY}, named after the file and
+ * the offset they come from. Limited in size; for a person to inspect and delete.
  */
 final class Quarantine {
 
@@ -27,9 +27,9 @@ final class Quarantine {
     private long bytes;
 
     /**
-     * Looks what is there.
+     * Measures the existing evidence.
      *
-     * @param maxBytes evidence kept at most
+     * @param maxBytes limit on the evidence kept
      */
     Quarantine(Disk disk, Path storeDirectory, long maxBytes) {
         this.disk = disk;
@@ -39,7 +39,8 @@ final class Quarantine {
         try {
             for (Path path : disk.list(storeDirectory)) {
                 if (path.equals(directory)) {
-                    disk.createDirectories(directory); // fails if it is none
+                    // Fails if it is not a directory.
+                    disk.createDirectories(directory);
                     for (Path kept : disk.list(directory)) {
                         bytes += disk.size(kept);
                     }
@@ -55,9 +56,9 @@ final class Quarantine {
     }
 
     /**
-     * Copies bytes.
+     * Copies damaged bytes.
      *
-     * @return where to, or {@code null} if there is no room, or copying failed
+     * @return the copy, or {@code null} if there is no room, or copying failed
      */
     @Nullable
     Path keep(Path file, long offset, long length) {
@@ -80,8 +81,8 @@ final class Quarantine {
                 out.force();
             }
             disk.forceDirectory(directory);
-            disk.forceDirectory(
-                    storeDirectory); // a process that was killed may have made the directory, and not forced it
+            // A process that was killed may have created the directory without forcing it.
+            disk.forceDirectory(storeDirectory);
             bytes += length;
             return copy;
         } catch (IOException e) {

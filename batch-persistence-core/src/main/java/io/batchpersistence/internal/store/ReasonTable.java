@@ -8,9 +8,9 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Failure reasons, each kept once however many batches share it. Bounded: an outage gives few different reasons, but some
- * collectors put a request id or a port into each. Past {@value #MAX_EXACT} different ones a new reason is kept with its
- * digits as {@code #}, which makes most of them the same; past {@value #MAX} as "(one of many other reasons)".
+ * Failure reasons, each kept once however many batches share it. Limited: an outage causes few different reasons, but
+ * some collectors put a request id or a port into each. Past {@value #MAX_EXACT} different ones a new reason is kept
+ * with its digits as {@code #}, which makes most of them the same; past {@value #MAX} as "(one of many other reasons)".
  */
 final class ReasonTable {
 

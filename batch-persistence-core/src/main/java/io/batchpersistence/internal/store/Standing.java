@@ -5,13 +5,14 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How a batch stands that is not in flight. Immutable. Times are milliseconds since 1970.
+ * The state of a batch that is not in flight. Immutable. Times are milliseconds since 1970.
  *
  * @param dead whether it is a dead letter
  * @param since what its TTL is measured from
  * @param retries counted failures
  * @param lastAttempt when the last attempt failed; {@link Long#MAX_VALUE} if none has
- * @param due when it is attempted next; {@link Long#MAX_VALUE} if not by itself, {@link #AT_ONCE} if it was in flight
+ * @param due when it is attempted next; {@link Long#MAX_VALUE} if not automatically, {@link #AT_ONCE} if it was in
+ *     flight
  * @param reason why the last attempt failed; {@code null} if none has
  * @param earlier what failed before that, oldest first
  */

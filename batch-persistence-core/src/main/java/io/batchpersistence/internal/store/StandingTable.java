@@ -7,8 +7,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How batches stand, by sequence: while a store is opened, there may be a million of them, and the heap must hold them beside
- * the index that is being built. About 60 bytes each, in primitive arrays. Not thread-safe.
+ * States of batches by sequence, for opening a store: there may be a million of them, and the heap must hold them
+ * beside the index that is being built. About 60 bytes each, in primitive arrays. Not thread-safe.
  */
 final class StandingTable {
 
@@ -17,7 +17,7 @@ final class StandingTable {
     private static final int REMOVED = -1;
     /** Longs of one row: sequence, since, last attempt, due. */
     private static final int LONGS = 4;
-    /** Ints of one row: retries, reason (-1: none), dead (0 or 1; {@value #REMOVED}: there is nothing any more). */
+    /** Ints of one row: retries, reason (-1: none), dead (0 or 1; {@value #REMOVED}: the row is removed). */
     private static final int INTS = 3;
 
     private final List<long[]> longs = new ArrayList<>();

@@ -26,15 +26,15 @@ import org.slf4j.Logger;
 /**
  * The journal of what became of batches, so that a retry never rewrites a payload.
  *
- * <p>It is a row of <em>generations</em>. Each has a log, to which a frame is appended for each change, and may have a
- * snapshot of everything that was not as it was persisted when the log was begun. To open a store, the newest whole snapshot
- * is read, then its log, then the logs of the generations after it.
+ * <p>It is a sequence of <em>generations</em>. Each has a log, to which a frame is appended for each change, and may
+ * have a snapshot of everything that differed from how it was persisted when the log was begun. To open a store, the
+ * newest intact snapshot is read, then its log, then the logs of the generations after it.
  *
- * <p>A generation begins with its log; its snapshot is written afterwards, beside the changes that go into the log meanwhile,
- * and so may already have some of them. That is harmless, since frames say how things are and not how they have changed; but
- * the counters, which do change, are those of the beginning. The snapshot is written aside, forced, and renamed into place.
- * Then everything older than the snapshot before it is deleted: that one and the logs since are kept, should the newer one
- * turn out to be damaged.
+ * <p>A generation begins with its log; its snapshot is written afterwards, while changes go into the log, and so may
+ * already contain some of them. That is harmless, since frames contain states and not changes; but the counters, which
+ * are not idempotent, are those of the beginning. The snapshot is written to a temporary file, forced, and renamed into
+ * place. Then everything older than the snapshot before it is deleted: that one and the logs since are kept, in case
+ * the newer one turns out to be damaged.
  *
  * <pre>
  * state-0000000000000004.journal     8 bytes "BPSTATE\2", u64 generation, u32 CRC32C of the sixteen bytes before; big-endian
@@ -45,7 +45,7 @@ import org.slf4j.Logger;
  *
  * <p>Version 1 had the snapshot at the beginning of the log, up to and including SNAPSHOT_END; it is still read.
  *
- * <p>For the store's writer, one thread at a time; a {@link Snapshot} for one other thread, and {@link #force} for any.
+ * <p>For the commit leader, one thread at a time; a {@link Snapshot} for one other thread, and {@link #force} for any.
  */
 final class StateJournal implements AutoCloseable {
 
@@ -60,22 +60,25 @@ final class StateJournal implements AutoCloseable {
     private static final Pattern LOOKS_LIKE_OURS =
             Pattern.compile("state-.*\\.(journal|snapshot|tmp)", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
 
-    /** Far from the end of the numbers: a file with a higher one was not made here, and the next would have no name. */
+    /**
+     * Far below the largest possible number: a file with a higher one was not created here, and the next would have no
+     * name.
+     */
     private static final long MAX_NUMBER = 1_000_000_000_000_000L;
 
-    /** Real bytes kept ready, so that batches can be marked, and space given back, on a disk that is full. */
+    /** Bytes written ahead, so that batches can be marked, and space reclaimed, on a full disk. */
     static final int RESERVE = 64 << 10;
 
-    /** What is left of a reserve in any log but on a disk that was full for long. */
+    /** Bytes of reserve left in any log, except after a disk was full for long. */
     private static final int MIN_RESERVE = 64;
 
-    /** What must be left of a reserve to go on in it: a few hundred marks. */
+    /** Bytes of reserve needed to continue in a log: a few hundred marks. */
     private static final int MIN_RESUMED = 8 << 10;
 
-    /** Bytes of changes after which a new generation pays, whatever the size of the snapshot. */
+    /** Bytes of changes after which a new generation pays off, whatever the size of the snapshot. */
     private static final long MIN_CHANGES = 4 << 20;
 
-    /** A snapshot is forced in pieces, so that no other force has to wait for much of it. */
+    /** A snapshot is forced in pieces of that many bytes, so that no other force has to wait for much of it. */
     private static final int FORCED_AT_ONCE = 4 << 20;
 
     private static final int READ_AT_ONCE = 1 << 20;
@@ -84,27 +87,27 @@ final class StateJournal implements AutoCloseable {
     private final Path directory;
     private long generation;
     private long generationBefore;
-    /** The highest number given to a log, so that two that are made at the same time are two files. */
+    /** The highest number assigned to a log, so that two created at the same time are two files. */
     private final AtomicLong lastPrepared = new AtomicLong();
 
     private volatile @Nullable DiskFile out;
-    /** The log before, if its end may not be durable yet. */
+    /** The previous log, if its end may not be durable yet. */
     private volatile @Nullable DiskFile ended;
 
     private boolean endedLost;
     private final ReentrantLock endedLock = new ReentrantLock();
     private long position;
     private volatile long allocated;
-    /** Bytes of logs since the last snapshot, without the one being written. */
+    /** Bytes of logs since the last snapshot, excluding the one being written. */
     private long olderChanges;
 
     private long snapshotBytes;
-    /** Of all files but the log and the snapshot being written. */
+    /** Bytes of all files except the log and the snapshot being written. */
     private volatile long otherBytes;
 
     private volatile long unfinishedBytes;
 
-    /** Generations whose snapshot was found damaged: no fallback for anything. */
+    /** Generations whose snapshot was found damaged: they are no fallback. */
     private final Set<Long> broken = new HashSet<>();
 
     /** The logs that were read, oldest first. */
@@ -121,7 +124,7 @@ final class StateJournal implements AutoCloseable {
 
     // ---- reading ---------------------------------------------------------------------------------
 
-    /** Told of bytes that are not what they should be. */
+    /** Notified of damaged bytes. */
     interface Damage {
         void found(Path file, long offset, long length, String reason);
     }
@@ -136,9 +139,9 @@ final class StateJournal implements AutoCloseable {
     }
 
     /**
-     * Reads what there is, from the newest whole snapshot on. The journal returned is not yet written to.
+     * Reads the existing files, from the newest intact snapshot on. The journal returned is not yet open for writing.
      *
-     * @throws UnreadableFileException if what a file says can't be known: nothing may be decided without it
+     * @throws UnreadableFileException if the content of a file can't be determined: nothing may be decided without it
      */
     static StateJournal read(Disk disk, Path directory, JournalState state, Damage damage) throws IOException {
         StateJournal journal = new StateJournal(disk, directory);
@@ -162,7 +165,8 @@ final class StateJournal implements AutoCloseable {
                 journal.readFile(entry.getValue().log, number, state, damage);
                 journal.logsRead.add(entry.getValue().log);
             } else {
-                state.incomplete(); // each generation has one
+                // Each generation has a log.
+                state.incomplete();
             }
         }
         state.finish();
@@ -208,7 +212,8 @@ final class StateJournal implements AutoCloseable {
         try {
             Frames frames = new Frames(path, number, disk.size(path));
             if (!separate && frames.startsWith(header(LOG, number))) {
-                return false; // its snapshot was not finished
+                // Its snapshot was not finished.
+                return false;
             }
             if (frames.startsWith(header(separate ? SNAPSHOT : LOG_V1, number))) {
                 for (int length; (length = frames.length()) > 0; frames.skip(length)) {
@@ -234,7 +239,8 @@ final class StateJournal implements AutoCloseable {
             if (path.toString().endsWith(".journal")
                     && !frames.startsWith(header(LOG, number))
                     && !frames.startsWith(header(LOG_V1, number))) {
-                state.incomplete(); // overwritten, perhaps with nothing but zeros, which look like a log without frames
+                // Overwritten, perhaps only with zeros, which look like a log without frames.
+                state.incomplete();
             }
             while (!frames.isAtEnd()) {
                 long at = frames.at();
@@ -253,7 +259,7 @@ final class StateJournal implements AutoCloseable {
                     frames.skip(1);
                 } while (!frames.isAtEnd() && frames.length() == 0);
                 state.damaged();
-                // At the end it is most likely what was being written when the power went: nobody was promised anything
+                // At the end it is most likely what was being written when the power failed: it was not acknowledged
                 // yet.
                 if (!frames.isAtEnd()) {
                     state.incomplete();
@@ -261,7 +267,8 @@ final class StateJournal implements AutoCloseable {
                 damage.found(path, at, frames.at() - at, frames.isAtEnd() ? "torn tail" : "damaged frames");
             }
             if (path.toString().endsWith(".journal") && frames.size - frames.end < MIN_RESERVE) {
-                state.incomplete(); // it was cut off, most likely: a log has room behind its last frame
+                // It was most likely truncated: a log has room behind its last frame.
+                state.incomplete();
             }
         } catch (UnreadableFileException e) {
             throw e;
@@ -287,7 +294,7 @@ final class StateJournal implements AutoCloseable {
         return 0;
     }
 
-    /** Goes through a file frame by frame, with no more than a window of it in memory. */
+    /** Reads a file frame by frame, with only a window of it in memory. */
     private final class Frames {
         final long size;
         private final Path path;
@@ -324,7 +331,7 @@ final class StateJournal implements AutoCloseable {
             return at() >= end;
         }
 
-        /** Of the whole, undamaged frame that begins here; 0 if none does. */
+        /** Length of the intact frame that begins here; 0 if none does. */
         int length() throws IOException {
             int longest = JournalFrames.HEADER + JournalFrames.MAX_BODY;
             if (window.length - at < longest && windowAt + window.length < size) {
@@ -349,7 +356,7 @@ final class StateJournal implements AutoCloseable {
 
     // ---- writing ---------------------------------------------------------------------------------
 
-    /** Of the log that is, or was last, written to; frames for it carry this number. */
+    /** The generation of the log that is, or was last, written to; frames for it carry this number. */
     long generation() {
         return generation;
     }
@@ -363,7 +370,8 @@ final class StateJournal implements AutoCloseable {
     record Prepared(long generation, Path path, DiskFile file) {}
 
     /**
-     * Makes the log of the next generation; the one being written goes on until {@link #begin}. Needs no pen.
+     * Creates the log of the next generation; the current one stays in use until {@link #begin}. Does not need the
+     * commit leader.
      *
      * @throws IOException if that failed; nothing has changed then
      */
@@ -386,21 +394,24 @@ final class StateJournal implements AutoCloseable {
         }
     }
 
-    /** Whether a later one has begun since it was made: then it must not, for it would be read before that. */
+    /**
+     * Whether a later log has begun since this one was created: then this one must not begin, since it would be read
+     * before the later one.
+     */
     boolean isOvertaken(Prepared prepared) {
         return prepared.generation() < generation;
     }
 
-    /** It will not be begun. */
+    /** Discards a log that will not be begun. */
     void discard(Prepared prepared) {
         abandon(prepared.file(), prepared.path());
     }
 
     /**
-     * Goes on with that log, which is not overtaken. The end of the one before becomes durable with the next {@link #force}:
-     * nobody waits for it here.
+     * Switches to that log, which must not be overtaken. The end of the previous log becomes durable with the next
+     * {@link #force}: no caller waits for it here.
      *
-     * @return whether there was one before, and what was written before that is durable
+     * @return whether there was a previous log, and what was written before that log is durable
      */
     boolean begin(Prepared prepared) {
         boolean durable = out != null;
@@ -412,7 +423,8 @@ final class StateJournal implements AutoCloseable {
             log.warn("The end of a state journal in {} could not be forced: {}", directory, e.toString());
         }
         long others = otherBytes;
-        otherBytes = others + (out == null ? 0 : allocated); // with the pen, as is all that changes it
+        // Only the commit leader changes it, so this need not be atomic.
+        otherBytes = others + (out == null ? 0 : allocated);
         ended = out;
         olderChanges += Math.max(0, position - HEADER);
         generationBefore = generation;
@@ -433,7 +445,8 @@ final class StateJournal implements AutoCloseable {
             if (endedLost) {
                 throw new IOException("the end of the log before could not be forced");
             }
-            endedLost = true; // a second force would succeed, and mean nothing
+            // A second force would succeed, but prove nothing.
+            endedLost = true;
             file.force();
             endedLost = false;
             ended = null;
@@ -444,9 +457,11 @@ final class StateJournal implements AutoCloseable {
     }
 
     /**
-     * Takes back a log in which nothing has been written, and its snapshot, so that the one before is the newest again.
+     * Takes back a log in which nothing has been written, and its snapshot, so that the previous log is the newest
+     * again.
      *
-     * @throws IOException if the snapshot may still be there: what is written to the log before would not be read then
+     * @throws IOException if the snapshot may still be there: then what is written to the previous log would not be
+     *     read
      */
     void takeBack() throws IOException {
         DiskFile file = out;
@@ -454,7 +469,8 @@ final class StateJournal implements AutoCloseable {
             out = null;
             abandon(file, path(generation, "journal"));
             Path snapshot = path(generation, "snapshot");
-            if (disk.list(directory).contains(snapshot)) { // renamed, but its directory could not be forced
+            // It exists if it was renamed, and only forcing its directory failed.
+            if (disk.list(directory).contains(snapshot)) {
                 disk.delete(snapshot);
                 disk.forceDirectory(directory);
             }
@@ -472,10 +488,12 @@ final class StateJournal implements AutoCloseable {
     }
 
     /**
-     * Goes on with the newest generation that was read, in what is left of its reserve. All that was read is durable then, its
-     * name too: the process that wrote it may have been killed before it was, and files are deleted relying on it from now on.
+     * Resumes the newest generation that was read, in what is left of its reserve. On return all that was read is
+     * durable, including its name: the process that wrote it may have been killed before that, and from now on files
+     * are deleted relying on it.
      *
-     * @throws IOException if it can't be written, is damaged (who knows what would be read behind that), or has no room left
+     * @throws IOException if it can't be written, is damaged (it is unknown what would be read behind the damage), or
+     *     has no room left
      */
     void resume() throws IOException {
         Path path = path(generation, "journal");
@@ -523,7 +541,10 @@ final class StateJournal implements AutoCloseable {
         }
     }
 
-    /** Appends frames; they survive the process from now on, a power cut after the next {@link #force}. */
+    /**
+     * Appends frames. From now on they survive a killed process; they survive a power cut after the next
+     * {@link #force}.
+     */
     void write(JournalFrames frames) throws IOException {
         DiskFile file = open();
         file.write(position, frames.array(), 0, frames.length());
@@ -534,7 +555,8 @@ final class StateJournal implements AutoCloseable {
                 file.write(end, new byte[RESERVE], 0, RESERVE);
                 end += RESERVE;
             } catch (IOException e) {
-                // Full. What is left of the reserve is for exactly this time; the frames themselves are written.
+                // The disk is full. The rest of the reserve is for exactly this case; the frames themselves are
+                // written.
             }
         }
         allocated = end;
@@ -548,22 +570,23 @@ final class StateJournal implements AutoCloseable {
         return file;
     }
 
-    /** Makes all that was written up to now durable, in whichever log it is. */
+    /** Makes everything written up to now durable, in whichever log it is. */
     void force() throws IOException {
         DiskFile file = open();
         forceEnded();
         try {
             file.force();
         } catch (IOException e) {
+            // If it is neither, it was closed meanwhile, and forced before that.
             if (file == out || file == ended) {
                 throw e;
-            } // else it was closed meanwhile, and forced before
+            }
         }
     }
 
     /**
-     * Whether a new generation with a snapshot is worth its cost: the changes have outgrown the snapshot, or what is kept of
-     * earlier ones is much more than a new snapshot would be.
+     * Whether a new generation with a snapshot is worth its cost: the changes have outgrown the snapshot, or the files
+     * kept of earlier generations are much larger than a new snapshot would be.
      */
     boolean isDueForSnapshot() {
         long changes = olderChanges + position - HEADER;
@@ -614,7 +637,7 @@ final class StateJournal implements AutoCloseable {
         otherBytes = bytesBeside(isOpen() ? generation : -1);
     }
 
-    /** Of all files but the log of that generation. */
+    /** Bytes of all files except the log of that generation. */
     private long bytesBeside(long excepted) {
         try {
             long bytes = 0;
@@ -643,7 +666,7 @@ final class StateJournal implements AutoCloseable {
 
     // ---- snapshots -------------------------------------------------------------------------------
 
-    /** A snapshot being written, of what was when its generation began. For one thread. */
+    /** A snapshot being written, of the state when its generation began. For one thread. */
     final class Snapshot implements AutoCloseable {
         private final long number;
         private final Path aside;
@@ -651,11 +674,11 @@ final class StateJournal implements AutoCloseable {
         private long length = HEADER;
         private long forced;
         private boolean inPlace;
-        /** Bytes of all files but the log of its generation, counted when it was finished. */
+        /** Bytes of all files except the log of its generation, counted when it was finished. */
         private long others;
 
         /**
-         * Begins it.
+         * Begins the snapshot.
          *
          * @param number the generation it is for
          */
@@ -665,7 +688,8 @@ final class StateJournal implements AutoCloseable {
             for (Path path : disk.list(directory)) {
                 Matcher name = ASIDE.matcher(path.getFileName().toString());
                 if (name.matches() && Long.parseLong(name.group(1)) <= number) {
-                    disk.delete(path); // left by a process that was killed, or of a snapshot that this one replaces
+                    // Left by a killed process, or by a snapshot that this one replaces.
+                    disk.delete(path);
                 }
             }
             file = disk.create(aside);
@@ -682,7 +706,7 @@ final class StateJournal implements AutoCloseable {
             }
         }
 
-        /** Puts it in force; the last frame is written. */
+        /** Puts the snapshot into effect; its last frame has been written. */
         void finish() throws IOException {
             file.force();
             file.close();
@@ -693,7 +717,10 @@ final class StateJournal implements AutoCloseable {
             others = bytesBeside(number);
         }
 
-        /** All but this snapshot, the one before it, and the logs since that. What fails is no reason to fail. */
+        /**
+         * Deletes everything older than this snapshot, except the snapshot before it and the logs since that. Failures
+         * are not fatal.
+         */
         private void deleteOlder() {
             try {
                 NavigableMap<Long, Files> older = generations().headMap(number, false);
@@ -739,12 +766,13 @@ final class StateJournal implements AutoCloseable {
         }
     }
 
-    /** To be called once a snapshot is in force. */
+    /** Called once a snapshot is in effect. */
     void snapshotTaken(Snapshot snapshot) {
         snapshotBytes = snapshot.length();
         olderChanges = 0;
         if (snapshot.number == generation && isOpen()) {
-            otherBytes = snapshot.others; // a directory may be long: it was looked at without the pen
+            // A directory may be long: it was listed before, not as commit leader.
+            otherBytes = snapshot.others;
         } else {
             countOthers();
         }

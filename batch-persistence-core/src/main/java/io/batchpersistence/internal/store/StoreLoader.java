@@ -18,7 +18,7 @@ import java.util.function.Consumer;
 import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 
-/** Turns what the payload log finds, and what the journal says of it, into the index, and settles the accounts. */
+/** Builds the index from what the payload log finds and what the journal says, and balances the counters. */
 final class StoreLoader implements PayloadLog.Loading {
 
     private final DiskStoreOptions options;
@@ -31,15 +31,15 @@ final class StoreLoader implements PayloadLog.Loading {
     private final List<Location> replaced = new ArrayList<>();
     private long sequence;
     private final LongList damaged = new LongList();
-    /** Numbers after the checkpoint that were found. */
+    /** Numbers after the checkpoint that were found in payload files. */
     private final LongList foundSinceCheckpoint = new LongList();
     /** The highest number found under a checksum. */
     private long lastWritten;
 
     private long lostUnknown;
-    /** Numbers given while opening. */
+    /** Numbers assigned while opening. */
     private final Set<Long> given = new HashSet<>();
-    /** Earlier batches whose id a later one has, by number. */
+    /** Earlier batches whose id a later batch has, by number. */
     private final Map<Long, BatchIndex.Type> predecessors = new HashMap<>();
 
     private StoreLoader(
@@ -118,11 +118,13 @@ final class StoreLoader implements PayloadLog.Loading {
         if (location.sequence() > state.checkpoint()) {
             foundSinceCheckpoint.add(location.sequence());
         }
-        if (fromPayload == null) { // a document, which has no checksum, may say any number
+        // A document has no checksum, so it may contain any number.
+        if (fromPayload == null) {
             lastWritten = Math.max(lastWritten, location.sequence());
         }
         if (predecessors.containsKey(location.sequence())) {
-            replaced.add(location); // another copy of it
+            // Another copy of it.
+            replaced.add(location);
             return;
         }
         if (isKnown(location, idHash)) {
@@ -166,7 +168,7 @@ final class StoreLoader implements PayloadLog.Loading {
         }
     }
 
-    /** The same batch twice: a copy whose original was about to be deleted. */
+    /** Whether the same batch was found before: one of the two is a copy whose original was about to be deleted. */
     private boolean isKnown(Location location, long idHash) {
         List<Integer> same = new ArrayList<>(0);
         index.candidates(idHash, same::add);
@@ -182,9 +184,9 @@ final class StoreLoader implements PayloadLog.Loading {
     }
 
     /**
-     * The same id twice: the earlier batch had ended when the later one was taken, and its mark is lost; or it is an append that
-     * failed after its bytes were written, and was tried again. The later one counts. Files are not read in that order: the
-     * earlier one may have been moved since.
+     * Whether a later batch has the same id. Either the earlier batch had ended when the later one was accepted, and
+     * its mark is lost; or it is an append that failed after its bytes were written, and was tried again. The later one
+     * counts. Files are not read in that order: the earlier one may have been moved since.
      */
     private boolean hasSuccessor(Location location, long idHash, BatchIndex.Type type) {
         List<Integer> same = new ArrayList<>(0);
@@ -208,7 +210,8 @@ final class StoreLoader implements PayloadLog.Loading {
     private void replaced(Location location, BatchIndex.Type type, long by) {
         replaced.add(location);
         if (given.contains(by)) {
-            type.counters.accepted--; // by a person
+            // It was replaced by a person.
+            type.counters.accepted--;
         } else {
             predecessors.put(location.sequence(), type);
         }
@@ -232,9 +235,11 @@ final class StoreLoader implements PayloadLog.Loading {
             if (number > 0) {
                 damaged.add(number);
             }
-            boolean counted = number <= state.checkpoint(); // so is a batch without number, most likely
+            // A batch without a number was most likely counted, too.
+            boolean counted = number <= state.checkpoint();
             if (counted && collectorType == null && number > 0) {
-                continue; // accepted under a name that we will know only by what is missing there, see finish
+                // Accepted under a collector type that only finish can find, by its missing batches.
+                continue;
             }
             batches++;
             if (counted && collectorType == null) {
@@ -253,7 +258,7 @@ final class StoreLoader implements PayloadLog.Loading {
         return kept != null;
     }
 
-    /** What was accepted and is neither held nor known to be gone has been lost, and is said to be. */
+    /** Counts, and reports as lost, what was accepted and is neither held nor known to be gone. */
     private LongList finish() {
         LongList gone = new LongList();
         for (Location location : replaced) {
@@ -264,7 +269,8 @@ final class StoreLoader implements PayloadLog.Loading {
         payload.lost(lost);
         Arrays.stream(lost).forEach(gone::add);
         for (BatchIndex.Type type : index.types()) {
-            type.live.oldest(); // puts them in order, now that nobody has to wait for it
+            // Sort the lists now, while no caller has to wait for it.
+            type.live.oldest();
             type.dead.oldest();
         }
         for (BatchIndex.Type type : index.types()) {
@@ -272,7 +278,8 @@ final class StoreLoader implements PayloadLog.Loading {
             long missing = counters.accepted - type.held() - counters.gone();
             long ended =
                     predecessors.values().stream().filter(each -> each == type).count();
-            if (missing > 0 && ended > 0) { // nearly always so: their marks are lost, but their ids were free again
+            // Nearly always delivered: their marks are lost, but their ids were free again.
+            if (missing > 0 && ended > 0) {
                 counters.count(Cause.DELIVERED, Math.min(missing, ended));
                 missing -= Math.min(missing, ended);
             }
@@ -296,13 +303,14 @@ final class StoreLoader implements PayloadLog.Loading {
                             null));
                 }
             } else {
-                // More than we knew of: marks that a power cut took back. They were accepted once, and are held
-                // again.
+                // More are held than were counted: a power cut took back marks. These batches were accepted once, and
+                // are held again.
                 counters.accepted -= missing;
             }
         }
         countMissingNumbers();
-        for (Cause cause : state.nameless()) { // nobody misses them, since their counters are lost, too
+        // No type misses them, since their counters are lost, too.
+        for (Cause cause : state.nameless()) {
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
             unknown.accepted++;
             unknown.count(cause, 1);
@@ -316,12 +324,14 @@ final class StoreLoader implements PayloadLog.Loading {
     }
 
     /**
-     * Numbers are given one after the other, and the journal knows which of them are gone or were refused. So one that is neither
-     * there nor known to be gone, while a later one is, was accepted, and has been lost with its file.
+     * Counts batches that are missing by their number. Numbers are consecutive, and the journal knows which of them are
+     * gone or were refused. So one that is neither found nor known to be gone, while a later one is, was accepted, and
+     * has been lost with its file.
      */
     private void countMissingNumbers() {
         if (!state.isCompleteSinceCheckpoint()) {
-            return; // what was delivered since can't be told from what is lost
+            // What was delivered since can't be told from what is lost.
+            return;
         }
         long last = Math.max(lastWritten, state.lastNamed());
         LongStream known = LongStream.concat(
@@ -330,7 +340,7 @@ final class StoreLoader implements PayloadLog.Loading {
         long accounted = known.filter(number -> number > state.checkpoint() && number <= last)
                 .distinct()
                 .count();
-        // Those whose bytes are damaged, number and all, are told and counted already.
+        // Batches whose bytes are damaged, including the number, are reported and counted already.
         long missing = last - state.checkpoint() - accounted - lostUnknown;
         if (missing > 0) {
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
@@ -367,9 +377,11 @@ final class StoreLoader implements PayloadLog.Loading {
         try {
             return payload.header(location).id();
         } catch (UnreadableFileException e) {
-            throw new UncheckedIOException(e); // without the id a batch that was replaced would be there twice
+            // Without the id, a batch that was replaced would be held twice.
+            throw new UncheckedIOException(e);
         } catch (IOException | DamagedPayloadException e) {
-            return null; // whoever reads its content will find out
+            // Reading its content reports the problem.
+            return null;
         }
     }
 }

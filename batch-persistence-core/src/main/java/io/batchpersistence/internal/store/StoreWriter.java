@@ -28,33 +28,38 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Writes what is left to it: batches and marks, in rounds. The order within a round, and what is forced when, is what makes a
+ * Writes the queued batches and marks, in rounds. The order within a round, and what is forced when, is what makes a
  * store safe; see the invariants of {@link IndexedBatchStore}.
  *
- * <p>Whoever writes has <em>the pen</em>; nobody else writes then. It is the writer thread's, or for one round that of a caller
- * who waits for his batch anyway and finds it free. What a round does without the store's lock, reading and writing files, it
- * may do because of the pen.
+ * <p>Only one thread writes at a time, the <em>commit leader</em>: the writer thread, or for one round a caller that
+ * waits for its batch anyway and finds no leader. Leadership is what allows a round to read and write files without the
+ * store's lock.
  */
 final class StoreWriter {
 
     private static final Logger log = SingleLine.logger(StoreWriter.class);
 
-    /** Encoded bytes in the queue above which appending callers wait: memory stays bounded however many there are. */
+    /**
+     * Limit on the encoded bytes in the queue, above which appending callers wait: memory stays limited however many
+     * callers there are.
+     */
     private static final long MAX_QUEUED_BYTES = 64L << 20;
 
-    /** On a full disk not every single mark tries to begin a new journal. */
+    /** Pause between attempts to begin a new journal, so that not every single mark tries to on a full disk. */
     private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
 
-    /** After a snapshot that failed the journal goes on, and grows, for that long. */
+    /** Pause after a failed snapshot, during which the journal goes on, and grows. */
     private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
 
-    /** Marks wait that long for others to be written with. What a kill takes of them is sent again. */
+    /**
+     * How long marks wait to be written together with others. Batches whose marks are lost in a kill are sent again.
+     */
     private static final long MARKS_LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
 
-    /** What a snapshot collects before it writes. */
+    /** Bytes that a snapshot collects before it writes them. */
     private static final int SNAPSHOT_CHUNK = 256 << 10;
 
-    /** What a batch takes in a snapshot, about, if it is not as it was persisted. */
+    /** Approximate bytes of a batch in a snapshot, if its state differs from how it was persisted. */
     private static final long SNAPSHOT_BYTES_PER_BATCH = 64;
 
     private static final long NEVER = BatchIndex.NEVER;
@@ -66,9 +71,9 @@ final class StoreWriter {
     private final Consumer<PayloadLog.Append> published;
     private final Thread thread = Threads.ofStore("batch-persistence-writer", this::run);
 
-    /** The writer thread waits for it. */
+    /** Awaited by the writer thread. */
     private final Condition work;
-    /** The housekeeper waits for it. */
+    /** Awaited by the housekeeper. */
     private final Condition housework;
 
     private final Condition queueShrank;
@@ -84,42 +89,44 @@ final class StoreWriter {
     private final Set<Integer> declaredFileEnds = new HashSet<>();
     private long queuedBytes;
     private long sequence;
-    /** Of all batches up to this number it is decided whether they are accepted, and those that are are in the counters. */
+    /**
+     * For all batches up to this number it is decided whether they are accepted; the accepted ones are in the counters.
+     */
     private long lastDecided;
-    /** Whether batches were refused since the journal said up to which number all is decided. */
+    /** Whether batches were refused since the journal last recorded up to which number all is decided. */
     private boolean refusedBefore;
-    /** Whether somebody has the pen. */
+    /** Whether there is a commit leader. */
     private boolean writing;
-    /** Who has it. Only compared with the calling thread, so it need not be read under the lock. */
+    /** The commit leader. Only compared with the calling thread, so it need not be read under the lock. */
     private volatile @Nullable Thread leader;
-    /** When the marks in {@link #frames} are to be written at the latest; {@link #NEVER} if there are none. */
+    /** Deadline for writing the marks in {@link #frames}; {@link #NEVER} if there are none. */
     private long marksDueNanos = NEVER;
-    /** When the writer thread looks again by itself. */
+    /** When the writer thread wakes up by itself. */
     private long threadWakesNanos = NEVER;
-    /** When the journal is to be forced; {@link #NEVER} if it is. */
+    /** Deadline for forcing the journal; {@link #NEVER} if it is forced. */
     private long forceDueNanos = NEVER;
 
     private boolean maintenanceDue;
     private boolean houseworkDue;
     private boolean forceWanted;
-    /** No more calls, but what has been begun is finished. */
+    /** Whether calls are refused; work in progress is finished. */
     private boolean closing;
 
     private boolean finishing;
     private @Nullable String appendProblem;
 
-    // ---- of whoever has the pen ------------------------------------------------------------------
+    // ---- owned by the commit leader --------------------------------------------------------------
 
     private final StateJournal journal;
-    /** How often marks could not be written to the journal ... */
+    /** How often marks could not be written to the journal. */
     private long losses = 1;
-    /** ... and how many of these times a later snapshot has made up for. */
+    /** How many of these {@code losses} a later snapshot has made up for. */
     private long lossesMadeUpFor;
-    /** Batches being written that are refused. */
+    /** The refused batches among those being written. */
     private long[] refused = {};
 
     private long lastGenerationNanos;
-    /** The highest number of a payload file that the journal has been told. */
+    /** The highest number of a payload file that the journal contains. */
     private int namedFile;
 
     private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
@@ -138,11 +145,11 @@ final class StoreWriter {
     private record Task(Runnable action, CompletableFuture<@Nullable Void> done) {}
 
     /**
-     * Begins a generation of the journal; the thread is to be started.
+     * Begins a generation of the journal; the thread has yet to be started.
      *
      * @param journal as it was read
      * @param loaded what was found
-     * @param published told of each batch, under the lock, once it is stored or has failed
+     * @param published called for each batch, under the lock, once it is stored or has failed
      */
     StoreWriter(
             DiskStoreOptions options,
@@ -165,7 +172,8 @@ final class StoreWriter {
         this.queueShrank = lock.newCondition();
         openJournal(loaded.gone());
         if (journal.isOpen()) {
-            payload.reclaim(); // only now that the journal, which is forced, knows what is gone
+            // Only now does the journal, which is forced, say what is gone.
+            payload.reclaim();
         }
     }
 
@@ -173,7 +181,7 @@ final class StoreWriter {
         thread.start();
     }
 
-    // ---- leaving something to be written, under the lock -----------------------------------------
+    // ---- queueing, under the lock ----------------------------------------------------------------
 
     void requireOpen() {
         if (closing) {
@@ -182,7 +190,7 @@ final class StoreWriter {
     }
 
     /**
-     * Refuses what would wait for itself: a call by code that the store runs while it writes or holds its lock.
+     * Refuses a call that would wait for itself: one by code that the store runs while it writes or holds its lock.
      *
      * @throws IllegalStateException if the calling thread writes, or has the lock
      */
@@ -199,19 +207,19 @@ final class StoreWriter {
         return new ClosedException("the store in " + options.directory() + " is closed");
     }
 
-    /** Who calls too late. */
+    /** Thrown to a call that comes too late. */
     static final class ClosedException extends IllegalStateException {
         private ClosedException(String message) {
             super(message);
         }
     }
 
-    /** Of batches that are in the queue. */
+    /** Bytes of the batches in the queue. */
     long queuedBytes() {
         return queuedBytes;
     }
 
-    /** Waits while there is too much in the queue; the lock is free meanwhile. */
+    /** Queues a batch. Waits while there is too much in the queue, and releases the lock meanwhile. */
     PayloadLog.Append append(NewBatch batch, PayloadLog.Encoded encoded, long idHash) {
         while (queuedBytes > MAX_QUEUED_BYTES && !closing) {
             queueShrank.awaitUninterruptibly();
@@ -223,13 +231,16 @@ final class StoreWriter {
         return append;
     }
 
-    /** The pen, if it is free and nobody else needs it more: then {@link #writeAndLayDownPen} is to be called, without the lock. */
+    /**
+     * Becomes commit leader if there is none, and no task or maintenance needs one. Then {@link #writeAndLayDownPen}
+     * must be called, without the lock.
+     */
     @Nullable
     Round tryTakePen() {
         return writing || !tasks.isEmpty() || maintenanceDue ? null : takePen(false);
     }
 
-    /** What was appended is written by somebody else. */
+    /** Leaves what was appended to another thread. */
     void wake() {
         if (!writing) {
             work.signal();
@@ -250,7 +261,7 @@ final class StoreWriter {
         marked();
     }
 
-    /** The batch stands differently. */
+    /** The state of the batch has changed. */
     void changed(int slot) {
         Location location = index.location(slot);
         Standing standing = standing(slot);
@@ -259,19 +270,19 @@ final class StoreWriter {
         marked();
     }
 
-    /** The collector type is no more, and its counters are part of those of {@link BatchIndex#OTHER}. */
+    /** The collector type is forgotten, and its counters are part of those of {@link BatchIndex#OTHER}. */
     void forgotten(BatchIndex.Type type) {
         frames.forgotten(type);
         marked();
     }
 
-    /** The collector type is paused now, or not any more. */
+    /** The collector type was paused or resumed. */
     void paused(BatchIndex.Type type) {
         frames.paused(type);
         marked();
     }
 
-    /** There is a mark to be written, soon. */
+    /** Schedules the writing of a mark. */
     private void marked() {
         if (marksDueNanos == NEVER) {
             marksDueNanos = System.nanoTime() + MARKS_LINGER_NANOS;
@@ -317,23 +328,24 @@ final class StoreWriter {
                 disk.forceNanos());
     }
 
-    /** The journal's files. Needs no lock. */
+    /** Bytes of the journal's files. Needs no lock. */
     long journalBytes() {
         return journal.diskUsage();
     }
 
     // ---- writing ---------------------------------------------------------------------------------
 
-    /** What is written in one go. */
+    /** What is written in one round. */
     record Round(List<PayloadLog.Append> appends, JournalFrames marks, List<PayloadChange> changes, List<Task> tasks) {}
 
-    /** Under the lock: from now on this thread writes, and nobody else, until {@link #layDownPen}. */
+    /** Under the lock: makes this thread the commit leader, until {@link #layDownPen}. */
     private Round takePen(boolean withTasks) {
         Round round = new Round(appends, frames, changes, withTasks ? tasks : List.of());
         List<PayloadLog.Append> nextAppends = new ArrayList<>();
         List<PayloadChange> nextChanges = new ArrayList<>();
         List<Task> nextTasks = withTasks ? new ArrayList<>() : tasks;
-        writing = true; // from here on nothing can fail
+        // Nothing can fail from here on.
+        writing = true;
         leader = Thread.currentThread();
         appends = nextAppends;
         changes = nextChanges;
@@ -371,7 +383,7 @@ final class StoreWriter {
         }
     }
 
-    /** The pen must be laid down, and callers be told: not even a want of memory for waiting in line may prevent that. */
+    /** Acquires the lock even if lock() throws OutOfMemoryError: leadership must be released, and callers notified. */
     private void lockWithoutFail() {
         while (true) {
             try {
@@ -388,21 +400,22 @@ final class StoreWriter {
         return !appends.isEmpty() || !tasks.isEmpty() || maintenanceDue || finishing;
     }
 
-    /** The thread. */
+    /** Runs the writer thread. */
     private void run() {
         DeferredLog.storeThread();
         boolean last = false;
         while (!last) {
             try {
                 last = runRound();
-            } catch (Throwable e) { // no memory, most likely; without this thread the store would stand still
+            } catch (Throwable e) {
+                // Out of memory, most likely; without this thread the store would stop working.
                 logIfPossible("A round of writing failed", e);
             }
         }
         closeFiles();
     }
 
-    /** Returns whether it was the last. */
+    /** Runs one round. Returns whether it was the last. */
     private boolean runRound() {
         boolean last;
         Round round;
@@ -428,7 +441,7 @@ final class StoreWriter {
         try {
             log.error("{} in {}", what, options.directory(), e);
         } catch (Throwable again) {
-            // There is nothing left to say it with.
+            // Logging failed, too: nothing else can be done.
         }
     }
 
@@ -444,20 +457,21 @@ final class StoreWriter {
                     return;
                 }
             } catch (InterruptedException e) {
-                // Nobody has business interrupting this thread; going on is the safe thing to do.
+                // This thread is not supposed to be interrupted; continuing is safe.
             } finally {
                 threadWakesNanos = NEVER;
             }
         }
     }
 
-    /** With the pen. Throws nothing. */
+    /** Commit leader only. Throws nothing. */
     private void write(Round round) {
         try {
             writeRound(round.appends(), round.marks(), round.changes());
         } catch (Throwable e) {
-            // Not a disk's failure, which is handled below: ours, or no memory. The callers are told; the thread stays.
-            losses++; // what the journal lacks now, a snapshot will have
+            // Not a disk failure, which is handled below, but a bug or a lack of memory: the callers are notified, and
+            // the thread goes on. A snapshot will contain what the journal lacks now.
+            losses++;
             for (PayloadLog.Append append : round.appends()) {
                 if (!append.published && append.location == null) {
                     append.failed(e);
@@ -470,9 +484,9 @@ final class StoreWriter {
     }
 
     private void writeRound(List<PayloadLog.Append> group, JournalFrames marks, List<PayloadChange> payloadChanges) {
-        // What became of older batches comes first: an append of this round may reuse the id of one that is gone.
-        // And the payload log learns it before the journal is written: if that fails, the snapshot of the next one
-        // must have it.
+        // Write what became of older batches first: an append of this round may reuse the id of one that is gone. And
+        // apply it to the payload log before writing the journal: if that fails, the snapshot of the next journal must
+        // contain it.
         try {
             applyToPayload(payloadChanges);
             if (!marks.isEmpty()) {
@@ -498,9 +512,10 @@ final class StoreWriter {
     }
 
     /**
-     * A number that is missing between two that are found is evidence of a batch lost with its file. One that was refused must not
-     * look like that: the journal says so, durably, before anybody is told that a later one is stored. While all are refused
-     * nothing is written, since on a full disk the journal's reserve is for marks.
+     * Records refused batches in the journal. A number that is missing between two that are found is evidence of a
+     * batch lost with its file. A refused number must not look like that: the journal records it durably, before any
+     * caller learns that a later batch is stored. While all are refused nothing is written, since on a full disk the
+     * journal's reserve is for marks.
      */
     private void sayWhatWasRefused(List<PayloadLog.Append> group) {
         LongList now = new LongList();
@@ -545,7 +560,10 @@ final class StoreWriter {
         }
     }
 
-    /** Stored batches enter the index, and then the callers know. Throws nothing; those who know already are left alone. */
+    /**
+     * Adds stored batches to the index, then notifies the callers. Throws nothing; callers already notified are
+     * skipped.
+     */
     private void publish(List<PayloadLog.Append> group) {
         lockWithoutFail();
         try {
@@ -593,7 +611,7 @@ final class StoreWriter {
         }
     }
 
-    /** Under the lock: its bytes are there, but its caller is told otherwise. */
+    /** Under the lock: the batch's bytes are stored, but its caller gets a failure. */
     private void takeBack(long number, Location location) {
         try {
             payload.removed(location);
@@ -604,7 +622,7 @@ final class StoreWriter {
         }
     }
 
-    /** However little memory there is: who waits must come to know. */
+    /** Notifies the caller, however little memory there is: it may be waiting. */
     private void tell(PayloadLog.Append append) {
         while (!append.done.isDone()) {
             try {
@@ -657,7 +675,7 @@ final class StoreWriter {
         }
     }
 
-    /** Runs it on the writer thread, after what is queued now, and waits for it. */
+    /** Runs an action on the writer thread, as commit leader, after what is queued now, and waits for it. */
     void withPen(Runnable action) {
         requireNotWriting();
         CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
@@ -672,7 +690,8 @@ final class StoreWriter {
             lock.unlock();
         }
         try {
-            done.join(); // not cut short by an interrupt, and keeps the thread's interrupt flag
+            // Not cut short by an interrupt, and keeps the thread's interrupt flag.
+            done.join();
         } catch (CompletionException e) {
             if (e.getCause() instanceof RuntimeException cause) {
                 throw cause;
@@ -689,7 +708,7 @@ final class StoreWriter {
 
     // ---- the journal -----------------------------------------------------------------------------
 
-    /** Whether log and snapshots together say all that has been left to them. */
+    /** Whether log and snapshots together contain everything that was to be written to them. */
     boolean isJournalComplete() {
         return journal.isOpen() && losses == lossesMadeUpFor;
     }
@@ -698,7 +717,8 @@ final class StoreWriter {
         if (!journal.isOpen()) {
             losses++;
             if (System.nanoTime() - lastGenerationNanos > GENERATION_RETRY_NANOS) {
-                replaceJournal(); // its snapshot has what these frames say
+                // The new snapshot contains what these frames say.
+                replaceJournal();
             }
             return;
         }
@@ -723,7 +743,10 @@ final class StoreWriter {
         }
     }
 
-    /** What the journal has been told is durable when this returns normally, however it failed before. */
+    /**
+     * Makes what was written to the journal durable, however it failed before. If no new journal can be begun either,
+     * this returns normally all the same, and marks are kept in memory only.
+     */
     void forceJournal() {
         if (!isJournalComplete()) {
             replaceJournal();
@@ -740,7 +763,10 @@ final class StoreWriter {
         }
     }
 
-    /** The journal is whole and durable. What payloads say of their batches may not be: it is tried again with the next force. */
+    /**
+     * Notifies the payload log that the journal is complete and durable. The states in payload files may not be: that
+     * is tried again with the next force.
+     */
     private void journalForced() {
         try {
             payload.journalForced();
@@ -753,7 +779,7 @@ final class StoreWriter {
         return "marks can't be written to " + options.directory() + ": " + message(e);
     }
 
-    /** After a write or a force that failed nothing in that file can be trusted to become durable: a new one replaces it. */
+    /** Replaces the journal: after a failed write or force nothing in that file can be trusted to become durable. */
     private void journalFailed(IOException e) {
         log.warn("State journal in {} failed: {}; beginning a new one", options.directory(), e.toString());
         journal.close();
@@ -765,7 +791,8 @@ final class StoreWriter {
         lock.lock();
         try {
             forceWanted = true;
-            forceDueNanos = NEVER; // what is written from now on needs another force
+            // What is written from now on needs another force.
+            forceDueNanos = NEVER;
             callHousekeeper();
         } finally {
             lock.unlock();
@@ -795,8 +822,8 @@ final class StoreWriter {
     }
 
     /**
-     * A new generation and its snapshot, at once. If that fails, the store goes on without (marks then live in memory only) and
-     * tries again with the next mark or cleanup.
+     * Begins a new generation and writes its snapshot, at once. If that fails, the store goes on without a journal
+     * (marks then live in memory only) and tries again with the next mark or cleanup.
      */
     private void replaceJournal() {
         lastGenerationNanos = System.nanoTime();
@@ -820,8 +847,8 @@ final class StoreWriter {
     }
 
     /**
-     * A new generation, or, where there is no room for one, the newest that was read: its reserve is for exactly that, and
-     * without it a store that is opened on a full disk would forget its marks when it is left.
+     * Begins a new generation or, if there is no room for one, resumes the newest that was read: its reserve is for
+     * exactly that, and without it a store that is opened on a full disk would forget its marks when it is closed.
      */
     private void openJournal(LongList gone) {
         try {
@@ -845,19 +872,22 @@ final class StoreWriter {
         }
         lock.lock();
         try {
-            newFrames(journal.generation()); // the last process's reasons have other numbers
+            // The previous process numbered its reasons differently.
+            newFrames(journal.generation());
         } finally {
             lock.unlock();
         }
         checkpoint();
         if (gone.size() > 0) {
-            forceJournal(); // it counts them: a power cut must not take it, and leave only that they are gone
+            // The checkpoint counts them: a power cut must not take it, and leave only that they are gone.
+            forceJournal();
             writeGone(gone);
         }
-        forceJournal(); // as a snapshot is: what this opening tells of losses, the next one must not tell again
+        // A snapshot is forced, too: losses that this opening reports must not be reported again by the next one.
+        forceJournal();
     }
 
-    /** Under the lock: what is queued from now on is for that generation. */
+    /** Under the lock: makes what is queued from now on belong to that generation. */
     private void newFrames(long generation) {
         reasons.clear();
         frames = new JournalFrames(generation, reasons);
@@ -865,7 +895,7 @@ final class StoreWriter {
         marksDueNanos = NEVER;
     }
 
-    /** What a snapshot begins with: all that has to be as it was when its generation began. */
+    /** The beginning of a snapshot: everything that has to be as it was when its generation began. */
     private record SnapshotHead(long generation, JournalFrames frames, long nextSequence, long losses) {}
 
     private @Nullable SnapshotHead beginUnlessOvertaken(StateJournal.Prepared prepared) {
@@ -876,7 +906,9 @@ final class StoreWriter {
         return beginGeneration(prepared);
     }
 
-    /** Everything queued up to now goes to the log before, everything after that to the new one. */
+    /**
+     * Begins a generation. Everything queued up to now goes to the previous log, everything after that to the new one.
+     */
     private SnapshotHead beginGeneration(StateJournal.Prepared prepared) {
         JournalFrames head = new JournalFrames(prepared.generation(), new JournalFrames.Reasons());
         JournalFrames last;
@@ -915,15 +947,16 @@ final class StoreWriter {
         if (!journal.begin(prepared)) {
             losses++;
         }
-        return new SnapshotHead(prepared.generation(), head, next, losses); // all that was lost so far is in the index
+        // All that was lost so far is in the index.
+        return new SnapshotHead(prepared.generation(), head, next, losses);
     }
 
     /**
-     * Writes what is not as it was persisted, a page of the index at a time, so that nobody waits long for the lock. With the
-     * pen or while housekeeping.
+     * Writes what differs from how it was persisted, a page of the index at a time, so that no other thread waits long
+     * for the lock. For the commit leader, or while housekeeping.
      *
      * @param pause called between pages
-     * @return to be put in force
+     * @return the snapshot, to be put into effect
      */
     private StateJournal.Snapshot takeSnapshot(SnapshotHead head, Runnable pause) throws IOException {
         long now = options.clock().millis();
@@ -941,7 +974,8 @@ final class StoreWriter {
                                 || standing.retries() > 0
                                 || standing.lastAttempt() != NEVER
                                 || standing.since() != index.createdAt(slot)
-                                || standing.due() > now) { // what is not said is due at once
+                                || standing.due() > now) {
+                            // A batch without a frame is due at once.
                             rows.standing(index.sequence(slot), standing);
                         }
                     });
@@ -961,16 +995,17 @@ final class StoreWriter {
         }
     }
 
-    /** With the pen. */
+    /** Commit leader only: puts a snapshot into effect. */
     private void inForce(StateJournal.Snapshot snapshot, SnapshotHead head) {
         journal.snapshotTaken(snapshot);
         lossesMadeUpFor = Math.max(lossesMadeUpFor, head.losses());
-        if (isJournalComplete()) { // else more was lost since the snapshot was begun
+        // If it is not, more was lost since the snapshot was begun.
+        if (isJournalComplete()) {
             journalProblem = null;
         }
     }
 
-    /** Counters into the journal, so that what happens to payload files from now on is noticed. */
+    /** Writes the counters to the journal, so that whatever happens to payload files from now on is noticed. */
     void checkpoint() {
         JournalFrames marks;
         lock.lock();
@@ -990,7 +1025,7 @@ final class StoreWriter {
         marks.clear();
     }
 
-    /** A new generation of the journal and its snapshot, without the pen; for one thread at a time. */
+    /** Begins a new generation and writes its snapshot, not as commit leader; for one thread at a time. */
     void takeSnapshot(Runnable pause) throws IOException {
         try {
             StateJournal.Prepared prepared = journal.prepare();
@@ -1027,11 +1062,15 @@ final class StoreWriter {
         forceJournal();
         payload.reclaim();
         if (!journal.isOpen()) {
-            replaceJournal(); // there may be room for it now; it must know of the files that are gone
+            // There may be room for it now; it must know which files are gone.
+            replaceJournal();
         }
     }
 
-    /** What is deleted next can't say any more that its number has been given. With the pen; the journal is to be forced. */
+    /**
+     * Records the highest file number: a deleted file no longer shows that its number was assigned. Commit leader only;
+     * the journal must be forced next.
+     */
     void nameFiles() {
         if (payload.lastFile() > namedFile) {
             namedFile = payload.lastFile();
@@ -1041,7 +1080,7 @@ final class StoreWriter {
         }
     }
 
-    /** Frames of batches that are gone although there are bytes of them, or will be. With the pen. */
+    /** Writes frames for batches that are gone although their bytes exist, or will. Commit leader only. */
     void writeGone(LongList gone) {
         JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Reasons());
         marks.gone(gone.toArray());
@@ -1065,7 +1104,7 @@ final class StoreWriter {
         }
     }
 
-    /** Returns whether there may be something to do; if not, the store is being closed. */
+    /** Waits for something to do. Returns whether there may be something; if not, the store is being closed. */
     boolean awaitHousework() {
         lock.lock();
         try {
@@ -1079,7 +1118,7 @@ final class StoreWriter {
         }
     }
 
-    /** Makes what the journal was told so far durable, without the pen; returns whether it is. */
+    /** Makes what the journal contains so far durable, not as commit leader; returns whether it is. */
     boolean forceBeside() {
         if (!fetchWithPen(this::isJournalComplete)) {
             return false;
@@ -1095,7 +1134,10 @@ final class StoreWriter {
         }
     }
 
-    /** Forces the journal if it is time; not with the pen. Throws IllegalStateException when the store is being closed. */
+    /**
+     * Forces the journal if it is due; not as commit leader. Throws IllegalStateException when the store is being
+     * closed.
+     */
     void forceIfWanted() {
         boolean force;
         lock.lock();
@@ -1117,7 +1159,7 @@ final class StoreWriter {
 
     // ---- closing ---------------------------------------------------------------------------------
 
-    /** From now on calls are refused; what is under way is finished. */
+    /** Refuses calls from now on; work in progress is finished. */
     void beginClosing() {
         lock.lock();
         try {
@@ -1129,7 +1171,7 @@ final class StoreWriter {
         }
     }
 
-    /** Writes what is left and closes the files; returns whether this thread was interrupted meanwhile. */
+    /** Writes what is queued and closes the files; returns whether this thread was interrupted meanwhile. */
     boolean finish() {
         lock.lock();
         try {

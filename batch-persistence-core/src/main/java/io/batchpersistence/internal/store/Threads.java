@@ -6,18 +6,18 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Making threads, and waiting for them.
+ * Creates threads, and waits for them.
  *
- * <p>Threads are made by whatever thread needs one first, that of a web request for instance, and live on. So they inherit
- * nothing of it: neither its {@link InheritableThreadLocal}s, which may say on whose behalf it acts, nor its context class loader
- * or priority.
+ * <p>Threads are created by whichever thread needs one first, that of a web request for instance, and live on. So they
+ * inherit nothing from it: neither its {@link InheritableThreadLocal}s, which may say on whose behalf it acts, nor its
+ * context class loader or priority.
  */
 public final class Threads {
 
     private Threads() {}
 
     /**
-     * A daemon thread of a store, which needs no classes but those of this library.
+     * Creates a daemon thread of a store, which needs only the classes of this library.
      *
      * @param name its name
      * @param task what it runs
@@ -28,14 +28,14 @@ public final class Threads {
     }
 
     /**
-     * A daemon thread.
+     * Creates a daemon thread.
      *
      * @param name its name
-     * @param classes its context class loader: the application's, if it runs code of it
+     * @param classes its context class loader: the application's, if it runs application code
      * @param task what it runs
      * @return not yet started
      */
-    // The priority is not to be that of the thread that happens to make it.
+    // Not the priority of the thread that happens to create it.
     @SuppressWarnings("ThreadPriorityCheck")
     public static Thread of(String name, @Nullable ClassLoader classes, Runnable task) {
         Thread thread = new Thread(null, task, name, 0, false);
@@ -46,13 +46,13 @@ public final class Threads {
     }
 
     /**
-     * Does something on a daemon thread of its own, for it may wait for what never comes, and can't be interrupted: a connection, for
-     * instance. What is not done in time is left to that thread.
+     * Runs something on a daemon thread of its own, because it may wait forever and can't be interrupted: a connection,
+     * for instance. What is not done in time is left to that thread.
      *
      * @param patience how long to wait for it at most; an interrupt does not cut that short
      * @param name the thread's name
      * @param task what to do; what it throws in time is thrown
-     * @return whether it is done
+     * @return whether it is done in time
      */
     public static boolean within(Duration patience, String name, Runnable task) {
         AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
@@ -65,7 +65,8 @@ public final class Threads {
         });
         try {
             thread.start();
-        } catch (OutOfMemoryError e) { // for a thread
+        } catch (OutOfMemoryError e) {
+            // No memory for a thread.
             task.run();
             return true;
         }

@@ -3,7 +3,7 @@ package io.batchpersistence.internal.store;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 
-/** Keeps work that is in nobody's way from taking the disk away from those who wait for it. For one thread. */
+/** Keeps background work from taking the disk away from callers that wait for it. For one thread. */
 final class Throttle {
 
     private static final long SLICE_NANOS = TimeUnit.MILLISECONDS.toNanos(50);
@@ -12,19 +12,19 @@ final class Throttle {
     private long freeAtNanos = System.nanoTime();
 
     /**
-     * Begins.
+     * Starts the throttle.
      *
-     * @param bytesPerSecond at most
+     * @param bytesPerSecond limit on the rate
      */
     Throttle(long bytesPerSecond) {
         nanosPerByte = 1e9 / bytesPerSecond;
     }
 
     /**
-     * Waits until these bytes were worth their time.
+     * Waits as long as these bytes take at the given rate.
      *
      * @param bytes done
-     * @param meanwhile called now and then; may throw to end it
+     * @param meanwhile called once in a while; may throw to end the wait
      */
     void await(long bytes, Runnable meanwhile) {
         freeAtNanos += (long) (bytes * nanosPerByte);

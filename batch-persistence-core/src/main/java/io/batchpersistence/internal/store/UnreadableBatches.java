@@ -10,40 +10,41 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Batches that were to be sent and can't be read at the moment: the heap is too small for them, no file descriptor is left, a library is missing. They
- * are whole as far as is known, so they stay, and are tried again less and less often. Bounded. Thread-safe.
+ * Batches that were to be sent and can't be read at the moment: the heap is too small for them, no file descriptor is
+ * left, a library is missing. As far as is known they are intact, so they stay, and are tried again with growing
+ * delays. Limited. Thread-safe.
  */
 public final class UnreadableBatches {
 
-    /** Those beyond that are tried again as if for the first time, and are not counted. */
+    /** Limit; batches beyond it are tried again as if for the first time, and are not counted. */
     private static final int MAX = 10_000;
 
     private static final long FIRST_RETRY_MILLIS = 10_000;
     private static final long LONGEST_RETRY_MILLIS = 600_000;
 
     private final ReentrantLock lock = new ReentrantLock();
-    /** By number, the one that failed first comes first. */
+    /** By number, in the order of their first failure. */
     private final Map<Long, Failure> failures = new LinkedHashMap<>();
 
     private record Failure(int slot, int attempts, long atMillis, String message) {}
 
-    /** Says whether a batch is still there. */
+    /** Tells whether a batch is still held. */
     public interface Held {
         /**
-         * Asked for each.
+         * Tests one batch.
          *
-         * @param slot as it was said when it could not be read
+         * @param slot the slot reported when it could not be read
          * @param sequence its number
-         * @return whether it is there
+         * @return whether it is still held
          */
         boolean test(int slot, long sequence);
     }
 
     /**
-     * How long to wait before it is tried again. Needs next to no memory.
+     * How long to wait before a batch is tried again. Needs next to no memory.
      *
      * @param sequence the batch's number
-     * @return after this failure
+     * @return the delay after this failure
      */
     public Duration retryAfter(long sequence) {
         lock.lock();
@@ -57,15 +58,15 @@ public final class UnreadableBatches {
     }
 
     /**
-     * It could not be read.
+     * Records that a batch could not be read.
      *
      * @param slot for {@link Held}
      * @param sequence the batch's number
-     * @param name what a person knows it by
+     * @param name describes it to a person
      * @param why what went wrong
      * @param retryAfter when it is tried again
      * @param nowMillis the time
-     * @return to be thrown, if nothing else can be handed out
+     * @return the exception to throw, if no other batch can be handed out
      */
     public BatchPersistenceException failed(
             int slot, long sequence, String name, Throwable why, Duration retryAfter, long nowMillis) {
@@ -89,7 +90,7 @@ public final class UnreadableBatches {
     }
 
     /**
-     * It has been read.
+     * Records that a batch has been read.
      *
      * @param sequence the batch's number
      */
@@ -103,7 +104,7 @@ public final class UnreadableBatches {
     }
 
     /**
-     * Forgets those that failed last before that time: somebody else has read them, or they are gone.
+     * Forgets batches whose last failure was before that time: they were read by another thread, or are gone.
      *
      * @param millis a time
      */

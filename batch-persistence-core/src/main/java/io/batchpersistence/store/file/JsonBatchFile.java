@@ -38,20 +38,20 @@ import tools.jackson.databind.json.JsonMapper;
  *   "state" : "pending",                   or "dead"
  *   "created_at" : "2026-01-02T03:04:05.678Z",
  *   "last_attempt" : "2026-01-02T03:05:05.678Z",      absent: none has failed
- *   "next_attempt_at" : "2026-01-02T03:06:05.678Z",   absent: due; null: not by itself
+ *   "next_attempt_at" : "2026-01-02T03:06:05.678Z",   absent: due; null: not automatically
  *   "retry_count" : 1,
  *   "failure_reason" : "HTTP 503",         absent: none has failed
  *   "since" : "2026-01-02T03:04:05.678Z",  what the TTL is measured from; absent: created_at
- *   "sequence" : 42,                       the batch's number; leave it out when you put a file there yourself
+ *   "sequence" : 42,                       the batch's number; leave it out in a file that you put there by hand
  *   "context" : { "tenant" : "a" },
  *   "entries" : [ … ]                      see JsonBatchCodec
  * }
  * }</pre>
  *
- * <p>Only {@code id}, {@code collector_type} and {@code entries} are needed. What it doesn't know, it skips.
+ * <p>Only {@code id}, {@code collector_type} and {@code entries} are required. Unknown properties are skipped.
  *
  * @param sequence the batch's number; 0 if it has none yet
- * @param standing how it stands
+ * @param standing its state
  * @param entries what is to be delivered; empty in a document read without them
  * @param entryCount how many there are
  */
@@ -71,9 +71,9 @@ record JsonBatchFile(
     private static final int MAX_READABLE = 100;
 
     /**
-     * The name of the file for an id: never a path, never too long, and different for different ids also where file names
-     * ignore case. An id of lower-case letters, digits, {@code _} and {@code -} is its own name; any other is made readable
-     * and gets a part of its SHA-256.
+     * The name of the file for an id: never a path, never too long, and different for different ids also where file
+     * names ignore case. An id of lower-case letters, digits, {@code _} and {@code -} is its own name; any other is
+     * made readable and gets a part of its SHA-256.
      */
     static String name(String id) {
         StringBuilder readable = new StringBuilder();
@@ -159,7 +159,7 @@ record JsonBatchFile(
      *
      * @param withEntries whether to keep the entries; without, they are only counted, and not all of them checked
      * @param now stands in for a missing time of creation
-     * @throws DamagedPayloadException if it is no such document; never another exception
+     * @throws DamagedPayloadException if it is not such a document; never another exception
      */
     static JsonBatchFile parse(byte[] bytes, boolean withEntries, Instant now) {
         return parse(() -> JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), bytes), withEntries, now);
@@ -168,16 +168,16 @@ record JsonBatchFile(
     /**
      * Reads a document without its entries, and without having all of it in memory.
      *
-     * @param in throws unchecked exceptions where it can't be read, since the parser has I/O exceptions of its own, for bytes
-     *     that are no characters
+     * @param in throws unchecked exceptions if it can't be read, since the parser has I/O exceptions of its own, for
+     *     bytes that are not characters
      * @param now stands in for a missing time of creation
-     * @throws DamagedPayloadException if it is no such document
+     * @throws DamagedPayloadException if it is not such a document
      */
     static JsonBatchFile parse(InputStream in, Instant now) {
         return parse(() -> JsonBatchCodec.factory().createParser(ObjectReadContext.empty(), in), false, now);
     }
 
-    /** Already making the parser reads, and may fail. */
+    /** Creating the parser already reads, and may fail. */
     private static JsonBatchFile parse(Supplier<JsonParser> parser, boolean withEntries, Instant now) {
         try (JsonParser json = parser.get()) {
             if (json.nextToken() != JsonToken.START_OBJECT) {
@@ -284,7 +284,7 @@ record JsonBatchFile(
             return json.getLongValue();
         }
 
-        /** The journal could not hold more. */
+        /** Shortens a reason to what the journal can hold. */
         private static String shortened(String reason) {
             int most = IndexedBatchStore.MAX_REASON;
             return reason.length() <= most

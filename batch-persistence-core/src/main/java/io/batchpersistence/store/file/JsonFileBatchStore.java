@@ -6,8 +6,8 @@ import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 
 /**
- * A store that a person can read: one JSON document a batch. Slower and larger than the segment store, by the amount that
- * plain text is; the options {@code format}, {@code compression} and {@code segmentSize} have no meaning here. Thread-safe.
+ * A store that a person can read: one JSON document per batch. Slower and larger than the segment store, since plain
+ * text is; the options {@code format}, {@code compression} and {@code segmentSize} have no meaning here. Thread-safe.
  */
 public final class JsonFileBatchStore extends IndexedBatchStore {
 
@@ -16,13 +16,13 @@ public final class JsonFileBatchStore extends IndexedBatchStore {
     }
 
     /**
-     * Opens the store in a directory, which is created if absent. Documents put there by hand are taken in.
+     * Opens the store in a directory, which is created if absent. Documents put there by hand are adopted.
      *
      * @param options where and how
      * @return the store, to be closed
      * @throws io.batchpersistence.DirectoryLockedException if another store has the directory open
-     * @throws io.batchpersistence.BatchPersistenceException if the directory can't be written or read; damage in it is no
-     *     reason
+     * @throws io.batchpersistence.BatchPersistenceException if the directory can't be written or read; damage in it
+     *     does not prevent opening
      */
     public static JsonFileBatchStore open(DiskStoreOptions options) {
         return open(options, new NioDisk());

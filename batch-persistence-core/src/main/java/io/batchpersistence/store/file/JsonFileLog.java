@@ -34,17 +34,17 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Payloads as one JSON document a batch. Written aside, forced, renamed into place; the directory is forced once for all that
- * are written together. A document says how its batch stands, so a person can read it there, and change it while the store
- * is closed.
+ * Payloads as one JSON document per batch. Written to a temporary file, forced, renamed into place; the directory is
+ * forced once for all that are written together. A document contains the state of its batch, so a person can read it
+ * there, and change it while the store is closed.
  *
- * <p>Files of batches that are gone are deleted after the journal has been forced, so shortly after the fact.
+ * <p>Files of removed batches are deleted after the journal has been forced, so with a short delay.
  */
 final class JsonFileLog implements PayloadLog {
 
     private static final Logger log = SingleLine.logger(JsonFileLog.class);
 
-    /** Files to be deleted that are worth a force of the journal of their own. */
+    /** Number of files to be deleted that is worth forcing the journal for. */
     private static final int MANY = 256;
 
     private static final int MAX_DOCUMENT = BatchLimits.MAX_BYTES;
@@ -57,24 +57,24 @@ final class JsonFileLog implements PayloadLog {
     private final ConcurrentMap<Long, String> names = new ConcurrentHashMap<>();
     private final Map<Long, Integer> sizes = new HashMap<>();
     private final Set<String> taken = new HashSet<>();
-    /** Gone, but their files are still there. */
+    /** Batches that are gone, but whose files still exist. */
     private final Map<Long, String> leftOver = new LinkedHashMap<>();
 
     private final AtomicLong diskUsage = new AtomicLong();
     /**
-     * Whether a document may have been replaced since the directory was forced. At first it may: a process that was killed may
-     * have replaced what was found when the store was opened.
+     * Whether a document may have been replaced since the directory was forced. Initially true: a process that was
+     * killed may have replaced what was found when the store was opened.
      */
     private boolean renamed = true;
 
     private volatile @Nullable IOException markFailure;
 
-    /** Documents that say less than the journal, because they could not be written. */
+    /** Documents that are behind the journal, because they could not be written. */
     private final Map<Long, Behind> behind = new LinkedHashMap<>();
 
     private record Behind(Location location, Standing standing) {}
 
-    /** A document and where it is: there may be copies of it, as equal as can be. */
+    /** A document and where it is: there may be identical copies of it. */
     private record Found(JsonBatchFile document, Path path, int size) {
         boolean hasNameOfItsId() {
             return JsonBatchFile.name(document.id()).equals(path.getFileName().toString());
@@ -98,12 +98,14 @@ final class JsonFileLog implements PayloadLog {
     @Override
     public void load(Loading loading) throws IOException {
         List<Found> documents = new ArrayList<>();
-        // After all are read: if one can't be, the next opening finds, and counts, all that this one has found.
+        // Done after all files are read: if one can't be, the next opening must find, and count, everything that this
+        // one has found.
         List<Runnable> asides = new ArrayList<>();
         for (Path path : disk.list(options.directory())) {
             String name = path.getFileName().toString();
             if (name.startsWith("batch_") && name.endsWith(".json.tmp")) {
-                disk.delete(path); // was being written; nobody was promised anything
+                // It was being written, and was not acknowledged.
+                disk.delete(path);
             } else if (name.endsWith(".segment")) {
                 PayloadLog.refuseOther(disk, path, "segment");
             } else if (name.startsWith("batch_") && name.endsWith(".json")) {
@@ -113,7 +115,8 @@ final class JsonFileLog implements PayloadLog {
                     asides.add(() -> setAside(path, e, loading));
                 } catch (UnreadableFileException e) {
                     throw e;
-                } catch (IOException e) { // no file, or not there any more
+                } catch (IOException e) {
+                    // Not a regular file, or gone meanwhile.
                     asides.add(() -> setAside(path, e, loading));
                 }
             } else if (LOOKS_LIKE_OURS.matcher(name).matches()) {
@@ -144,8 +147,8 @@ final class JsonFileLog implements PayloadLog {
             Path path = each.path();
             Found owner = owners.getOrDefault(document.id(), each);
             if (owner.document().sequence() != document.sequence() && !each.isGone(loading)) {
-                // No copy, and not where the store would have put it: its id was another one, it must not cost the
-                // owner.
+                // Not a copy, and not where the store would have put it: it had another id once, so it must not
+                // displace the owner.
                 asides.add(() -> setAside(
                         path,
                         "it has the id of " + owner.path().getFileName() + ", to which that belongs",
@@ -179,7 +182,8 @@ final class JsonFileLog implements PayloadLog {
                     path,
                     (int) size);
         } catch (UncheckedIOException e) {
-            throw e.getCause(); // the stream's: the bytes were not read, so nothing is known of them
+            // Thrown by the stream: the bytes were not read, so nothing is known about them.
+            throw e.getCause();
         }
     }
 
@@ -200,7 +204,7 @@ final class JsonFileLog implements PayloadLog {
         }
     }
 
-    /** 0 if it can't be told. */
+    /** The size of a file; 0 if it can't be determined. */
     private long size(Path path) {
         try {
             return disk.size(path);
@@ -209,7 +213,10 @@ final class JsonFileLog implements PayloadLog {
         }
     }
 
-    /** A document that nobody replaces meanwhile, piece by piece: it may not be one of ours, and larger than fits in memory. */
+    /**
+     * Reads a document that is not replaced meanwhile, piece by piece: it may not be one of ours, and larger than fits
+     * in memory.
+     */
     private final class DocumentStream extends InputStream {
         private static final int PIECE = 64 << 10;
 
@@ -257,16 +264,19 @@ final class JsonFileLog implements PayloadLog {
         }
     }
 
-    /** Put there by a person, or by the program this store takes over from: it gets a number of its own. */
+    /**
+     * Adopts a document put there by a person, or by the program that this store replaces: it gets a number of its own.
+     */
     private void adopt(Found found, Loading loading) {
         Path path = found.path();
         long sequence = loading.newSequence();
         try {
             found(found.document(), path, sequence, adopt(path, sequence), loading);
         } catch (DamagedPayloadException e) {
-            setAside(path, e, loading); // its entries, which are looked at only here
+            // Its entries are damaged; only adopting checks them.
+            setAside(path, e, loading);
         } catch (IOException e) {
-            // Left where it is: the next opening may be able to take it.
+            // Left where it is: the next opening may be able to adopt it.
             loading.damaged(path, 0, 0, "can't be taken: " + e, null, null, new long[0]);
         }
     }
@@ -306,7 +316,8 @@ final class JsonFileLog implements PayloadLog {
                 batch.id(),
                 batch.collectorType(),
                 batch.createdAt(),
-                Long.MAX_VALUE, // as long as any, so that the size is never too small
+                // As long as any, so that the size is never too small.
+                Long.MAX_VALUE,
                 new Standing(false, createdAt, 0, Long.MAX_VALUE, 0, null),
                 batch.context(),
                 batch.entries(),
@@ -330,7 +341,7 @@ final class JsonFileLog implements PayloadLog {
                         .anyMatch(id -> leftOver.containsValue(JsonBatchFile.name(id)));
     }
 
-    /** A document that is in place, but not yet for sure. */
+    /** A document that is in place, but not durable yet. */
     private record Written(Append append, String name, Location location) {}
 
     @Override
@@ -385,15 +396,17 @@ final class JsonFileLog implements PayloadLog {
             return;
         }
         for (Written each : written) {
-            each.append.stored(each.location); // nothing that could fail any more
+            // Nothing can fail any more.
+            each.append.stored(each.location);
         }
     }
 
-    /** A batch whose caller is told that it was not stored must not turn up later. */
+    /** Removes a batch whose caller learns that it was not stored: it must not turn up later. */
     private void takeBack(long sequence, String name) {
         while (true) {
             try {
-                leftOver.put(sequence, name); // should it not be possible to delete it
+                // In case it can't be deleted.
+                leftOver.put(sequence, name);
                 names.remove(sequence);
                 disk.delete(path(name + ".tmp"));
                 disk.delete(path(name));
@@ -404,7 +417,8 @@ final class JsonFileLog implements PayloadLog {
                 log.warn("{} could not be deleted: {}", name, e.toString());
                 return;
             } catch (OutOfMemoryError e) {
-                Thread.onSpinWait(); // there will be some for this one day, or the process is at its end
+                // Memory becomes free sooner or later, or the process is about to end.
+                Thread.onSpinWait();
             }
         }
     }
@@ -420,7 +434,7 @@ final class JsonFileLog implements PayloadLog {
         }
     }
 
-    /** Its file is gone. */
+    /** Forgets a batch whose file is deleted. */
     private void forget(long sequence, String name) {
         taken.remove(name);
         Integer size = sizes.remove(sequence);
@@ -470,7 +484,10 @@ final class JsonFileLog implements PayloadLog {
                 document.entryCount());
     }
 
-    /** In one go: asking for the size first would be wrong by the time a changed document has been renamed into place. */
+    /**
+     * Reads a document in one go: a size determined first would be wrong by the time a changed document has been
+     * renamed into place.
+     */
     private JsonBatchFile read(Location location, boolean withEntries) throws IOException {
         Path path = file(location);
         byte[] bytes = disk.read(path, 0, MAX_DOCUMENT);
@@ -480,7 +497,8 @@ final class JsonFileLog implements PayloadLog {
     @Override
     public Path file(Location location) {
         String name = names.get(location.sequence());
-        return path(name == null ? "batch_gone.json" : name); // a file that is not there: the batch is gone meanwhile
+        // The batch is gone meanwhile: use a file that does not exist.
+        return path(name == null ? "batch_gone.json" : name);
     }
 
     // ---- changing and giving up ------------------------------------------------------------------
@@ -508,12 +526,15 @@ final class JsonFileLog implements PayloadLog {
             renamed = true;
             resized(sequence, bytes.length);
         } catch (DamagedPayloadException | NoSuchFileException e) {
-            // Dealt with by whoever claims its batch.
+            // The next claim of the batch handles this.
             log.warn("{} could not be brought up to date: {}", file(location), e.toString());
         }
     }
 
-    /** A document is believed, whatever the journal says, since a person may have changed it: it must not be out of date. */
+    /**
+     * Updates documents that are behind. A document takes precedence over the journal, since a person may have changed
+     * it, so it must not be out of date.
+     */
     private void bringUpToDate() throws IOException {
         for (Behind document : List.copyOf(behind.values())) {
             bringUpToDate(document.location(), document.standing());
@@ -550,7 +571,7 @@ final class JsonFileLog implements PayloadLog {
         try {
             bringUpToDate();
             if (renamed && options.sync() != SyncPolicy.NEVER) {
-                // A document that says less than the journal would be believed.
+                // A document that is behind the journal would take precedence over it.
                 disk.forceDirectory(options.directory());
                 renamed = false;
             }

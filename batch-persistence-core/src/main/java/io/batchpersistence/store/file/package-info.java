@@ -1,4 +1,4 @@
-/** The JSON-files store: one readable file a batch. */
+/** The JSON-files store: one readable file per batch. */
 @NullMarked
 package io.batchpersistence.store.file;
 

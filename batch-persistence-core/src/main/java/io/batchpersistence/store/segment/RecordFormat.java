@@ -13,8 +13,8 @@ import java.util.Arrays;
 import java.util.zip.CRC32C;
 
 /**
- * The bytes of one batch in a segment. This is the only place that knows them; golden bytes in a test pin them. Numbers are
- * big-endian and unsigned where not said otherwise.
+ * The bytes of one batch in a segment. This is the only place that knows them; golden bytes in a test pin them. Numbers
+ * are big-endian and unsigned unless stated otherwise.
  *
  * <pre>
  *  0         4          8            16           24      25           26        28
@@ -29,9 +29,9 @@ import java.util.zip.CRC32C;
  *       payload, a BatchPayload or JSON array, compressed
  * </pre>
  *
- * <p>The header CRC covers bytes 8 to 55 and the protobuf header; the payload CRC covers the payload as it is on disk. A
- * record carries its own place (segment number and offset): what is found elsewhere, a log line that quotes a record for
- * instance, or an old block that the file system gave back, is not taken for one.
+ * <p>The header CRC covers bytes 8 to 55 and the protobuf header; the payload CRC covers the payload as it is on disk.
+ * A record contains its own location (segment number and offset): bytes found elsewhere, such as a log line that quotes
+ * a record, or an old block that the file system reused, are not mistaken for one.
  */
 final class RecordFormat {
 
@@ -50,8 +50,9 @@ final class RecordFormat {
 
     // ---- writing ---------------------------------------------------------------------------------
 
-    /** A batch encoded on its caller's thread: all of the record but its place. */
-    @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
+    /** A batch encoded on its caller's thread: the whole record except its location. */
+    // Never compared, never shown.
+    @SuppressWarnings("ArrayRecordComponent")
     record EncodedRecord(
             String collectorType,
             long idHash,
@@ -105,7 +106,7 @@ final class RecordFormat {
                         + " entries into several batches");
     }
 
-    /** Writes the record into an array, at its place in the segment. */
+    /** Writes the record into an array, with its location in the segment. */
     static void write(EncodedRecord record, long sequence, int segment, int offset, byte[] into, int at) {
         ByteBuffer.wrap(into, at, FIXED)
                 .putInt(MAGIC)
@@ -128,7 +129,7 @@ final class RecordFormat {
         ByteBuffer.wrap(into).putInt(at + 4, crc);
     }
 
-    /** Gives a whole record, alone in an array, another place. */
+    /** Changes the location in a whole record, alone in an array. */
     static void move(byte[] record, int segment, int offset) {
         ByteBuffer bytes = ByteBuffer.wrap(record);
         bytes.putInt(28, segment).putInt(32, offset);
@@ -143,7 +144,9 @@ final class RecordFormat {
 
     // ---- reading ---------------------------------------------------------------------------------
 
-    /** The fixed part of a record that begins at {@code at} in {@code bytes}; unchecked until {@link #hasValidHeader}. */
+    /**
+     * The fixed part of a record that begins at {@code at} in {@code bytes}; unchecked until {@link #hasValidHeader}.
+     */
     static final class View {
 
         private final byte[] bytes;
@@ -182,7 +185,7 @@ final class RecordFormat {
             return int32(44);
         }
 
-        /** Of the whole record; only meaningful if the header is valid. */
+        /** Length of the whole record; only meaningful if the header is valid. */
         int length() {
             return FIXED + headerLength() + payloadLength();
         }
@@ -203,7 +206,7 @@ final class RecordFormat {
                     && (long) FIXED + header + payload <= MAX_RECORD;
         }
 
-        /** Whether a header begins here, is undamaged, and belongs here. Reads nothing but fixed part and header. */
+        /** Whether an undamaged header begins here, and belongs here. Reads only the fixed part and the header. */
         boolean hasValidHeader(int segment, int offset) {
             if (!isPlausible(segment, offset)) {
                 return false;

@@ -6,8 +6,8 @@ import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 
 /**
- * The default store: batches in append-only segment files, what became of them in a journal beside, and a small index in
- * memory. See the package documentation for the files. Thread-safe.
+ * The default store: batches in append-only segment files, their states in a journal, and a small index in memory. See
+ * the package documentation for the files. Thread-safe.
  */
 public final class SegmentBatchStore extends IndexedBatchStore {
 
@@ -21,10 +21,10 @@ public final class SegmentBatchStore extends IndexedBatchStore {
      * @param options where and how
      * @return the store, to be closed
      * @throws io.batchpersistence.DirectoryLockedException if another store has the directory open
-     * @throws io.batchpersistence.CompressionUnavailableException if the options' compression needs a native library that can't
-     *     be loaded
-     * @throws io.batchpersistence.BatchPersistenceException if the directory can't be written or read; damage in it is no
-     *     reason
+     * @throws io.batchpersistence.CompressionUnavailableException if the options' compression needs a native library
+     *     that can't be loaded
+     * @throws io.batchpersistence.BatchPersistenceException if the directory can't be written or read; damage in it
+     *     does not prevent opening
      */
     public static SegmentBatchStore open(DiskStoreOptions options) {
         return open(options, new NioDisk());

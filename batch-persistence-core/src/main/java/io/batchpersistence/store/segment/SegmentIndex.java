@@ -13,8 +13,8 @@ import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The index at the end of a sealed segment, so that opening a store reads no payloads. A hint: it repeats what the records
- * say, and a segment without a valid one is scanned. Big-endian.
+ * The index at the end of a sealed segment, so that opening a store reads no payloads. It is only a hint: it repeats
+ * what the records say, and a segment without a valid index is scanned. Big-endian.
  *
  * <pre>
  * "BPX\3", u32 number of collector types, each: u16 length, UTF-8 name
@@ -24,8 +24,8 @@ import org.jspecify.annotations.Nullable;
  *          u64 offset of the index, u32 segment number, u32 CRC32C of all bytes from the index on up to here, "BPE\1"
  * </pre>
  *
- * <p>Version 1 had no number of entries, and version 2 a CRC32C of the id, of which anybody can make as many as he likes that are
- * equal: such a segment is scanned once, and gets an index of this version.
+ * <p>Version 1 had no number of entries, and version 2 a CRC32C of the id, for which it is easy to find any number of
+ * ids that collide: such a segment is scanned once, and gets an index of this version.
  */
 final class SegmentIndex {
 
@@ -36,7 +36,10 @@ final class SegmentIndex {
     private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;
     private static final int ENTRY = 40;
 
-    /** A longer one is not read: the segment is scanned instead. It is no longer than the records, which say the same. */
+    /**
+     * Limit on the bytes of an index; the segment of a larger one is scanned instead. An index is no larger than the
+     * records, which say the same.
+     */
     private static final int MAX_SIZE = 256 << 20;
 
     private final Map<String, Integer> collectors = new LinkedHashMap<>();
@@ -64,7 +67,7 @@ final class SegmentIndex {
                 .putInt(collector);
     }
 
-    /** How many bytes it will have. */
+    /** Its size in bytes. */
     int size() {
         int names = 0;
         for (String name : collectors.keySet()) {
@@ -73,7 +76,7 @@ final class SegmentIndex {
         return 4 + 4 + names + 4 + entries.position() + TRAILER;
     }
 
-    /** The bytes to write at that offset, the end of the records. */
+    /** The bytes to write at that offset, where the records end. */
     byte[] toBytes(int segment, long offset) {
         List<byte[]> names = new ArrayList<>();
         for (String name : collectors.keySet()) {
@@ -97,7 +100,7 @@ final class SegmentIndex {
         return (int) crc.getValue();
     }
 
-    /** Where the index begins, by the trailer; -1 if that is none. */
+    /** Where the index begins, according to the trailer; -1 if the trailer is invalid. */
     static long offset(byte[] trailer, long fileSize, int segment) {
         if (trailer.length != TRAILER) {
             return -1;
@@ -126,7 +129,10 @@ final class SegmentIndex {
         }
     }
 
-    /** A checksum that is right says that nothing has changed by accident, not who has written it: nothing else is believed. */
+    /**
+     * Reads the records. A correct checksum shows that nothing has changed by accident, not who wrote it: nothing else
+     * is trusted.
+     */
     private static @Nullable List<Entry> entries(ByteBuffer in, long recordsEnd) {
         List<String> names = new ArrayList<>();
         for (int left = in.getInt(); left > 0; left--) {

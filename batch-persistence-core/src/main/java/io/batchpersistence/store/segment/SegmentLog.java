@@ -39,18 +39,19 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Payloads in segments: files that are only appended to, sealed with an index when they are full, and deleted whole when
- * nothing in them is held any more. The layout is in the package documentation, that of a record in {@link RecordFormat}.
+ * Payloads in segments: files that are only appended to, sealed with an index when they are full, and deleted as a
+ * whole when they hold no batches any more. The layout is in the package documentation, that of a record in
+ * {@link RecordFormat}.
  *
- * <p>One segment is being written. A write or a force that fails ends it where it was last known to be good: the callers are
- * told, and the next batch begins a new segment. A segment found unsealed, because the process was killed, is repaired when
- * the store is opened: cut off behind its last whole record and sealed. It is never appended to again.
+ * <p>One segment is being written. A failed write or force ends it where it was last known to be good: the callers get
+ * the failure, and the next batch begins a new segment. A segment found unsealed, because the process was killed, is
+ * repaired when the store is opened: truncated after its last intact record and sealed. It is never appended to again.
  *
- * <p>Where segments are large, a full one is sealed by the housekeeper. Where less than half of a sealed segment is held, the
- * housekeeper copies that into a new segment, together with what is in other such segments and in small ones. A record that is
- * copied keeps its number and gets the place of its copy. The copies are written to a file aside, which is renamed once all of
- * it is durable; the originals are deleted after that. If both are found at opening, the one in the segment with the higher
- * number counts.
+ * <p>Where segments are large, the housekeeper seals full ones. Where less than half of a sealed segment is held, the
+ * housekeeper copies that into a new segment, together with what is in other such segments and in small ones. A copied
+ * record keeps its number and gets the location of its copy. The copies are written to a temporary file, which is
+ * renamed once all of it is durable; the originals are deleted after that. If both are found at opening, the one in the
+ * segment with the higher number counts.
  */
 final class SegmentLog implements PayloadLog {
 
@@ -63,29 +64,38 @@ final class SegmentLog implements PayloadLog {
     private static final Pattern LOOKS_LIKE_OURS =
             Pattern.compile(".*\\.segment(\\.tmp)?", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
 
-    /** Far from the end of the numbers: a segment with a higher one was not made here, and the next would have no name. */
+    /**
+     * Far below the largest possible number: a segment with a higher one was not created here, and the next would have
+     * no name.
+     */
     private static final int MAX_NUMBER = 1_000_000_000;
 
-    /** Enough for fixed part, id, collector type and a small context in one read. */
+    /** Bytes of a first read that covers fixed part, id, collector type and a small context. */
     private static final int HEADER_READ = 1024;
 
     private static final int WRITE_BUFFER = 1 << 20;
 
     /**
-     * What is copied between two forces. All of it at the end would take long, and others, too, would wait for it: a file
-     * system has one journal for all files.
+     * Bytes copied between two forces. Forcing all of it at the end would take long, and others would wait for it, too:
+     * a file system has one journal for all files.
      */
     private static final int COPIED_AT_ONCE = 256 << 10;
 
-    /** What is written ahead as zeros: larger pieces make more callers wait longer for the force that they are part of. */
+    /**
+     * Limit on the bytes written ahead as zeros: with larger pieces more callers wait longer for the force that
+     * includes them.
+     */
     private static final int MOST_RESERVED = 256 << 10;
 
-    /** Segments from this size on are sealed by the housekeeper; smaller ones take less than handing them over. */
+    /**
+     * Segments of at least this size in bytes are sealed by the housekeeper; sealing smaller ones takes less time than
+     * handing them over.
+     */
     private static final int LARGE = 1 << 20;
 
     private final Disk disk;
     private final DiskStoreOptions options;
-    /** Bytes written ahead as zeros: a force that does not have to make the file longer is about twice as fast on ext4. */
+    /** Bytes written ahead as zeros: a force that does not have to extend the file is about twice as fast on ext4. */
     private final int reserve;
 
     private final ConcurrentMap<Integer, Segment> segments = new ConcurrentHashMap<>();
@@ -93,9 +103,9 @@ final class SegmentLog implements PayloadLog {
     private final byte[] buffer = new byte[WRITE_BUFFER];
     private @Nullable Active active;
     private final Deque<Active> unsealed = new ArrayDeque<>();
-    /** No number is given twice, whatever files exist: the journal may say something of the earlier one. */
+    /** No number is assigned twice, whatever files exist: the journal may refer to the earlier segment. */
     private int lastNumber;
-    /** Damaged when the store was opened, and nowhere else to be found. */
+    /** Batches found damaged when the store was opened, and not held elsewhere. */
     private long[] lost = {};
 
     private boolean reclaimable;
@@ -103,11 +113,11 @@ final class SegmentLog implements PayloadLog {
     private long garbage;
 
     private long garbageLeft;
-    /** Where the active segment ended when the store was last cleaned up. */
+    /** Where the active segment ended at the last cleanup. */
     private long seenGood;
     /**
-     * Whether the name of a copy may not be durable. At first it may: a process that was killed may have renamed what was found
-     * when the store was opened, and not have forced the directory.
+     * Whether the name of a copy may not be durable. Initially true: a process that was killed may have renamed what
+     * was found when the store was opened, and not have forced the directory.
      */
     private volatile boolean renamed = true;
 
@@ -116,20 +126,20 @@ final class SegmentLog implements PayloadLog {
     private volatile long diskUsage;
     private volatile long room;
 
-    /** A segment file. Of whoever has the pen, but for the final fields. */
+    /** A segment file. Owned by the commit leader, except for the final fields. */
     private static final class Segment {
         final int number;
         final Path path;
-        /** The records that are gone, so that a snapshot can say so. */
+        /** The removed records, so that a snapshot can list them. */
         final LongList gone = new LongList();
         /** Records that are held. */
         int live;
 
         long liveBytes;
         long size;
-        /** Whether it is complete and nobody writes to it. */
+        /** Whether it is complete and no longer written to. */
         boolean sealed;
-        /** Of whoever deletes it. */
+        /** Owned by the thread that deletes it. */
         boolean deleted;
 
         Segment(int number, Path path) {
@@ -147,12 +157,12 @@ final class SegmentLog implements PayloadLog {
             liveBytes -= length;
         }
 
-        /** Whether copying what is held is less work than is gained. */
+        /** Whether copying what is held costs less than it gains. */
         boolean isSparse() {
             return sealed && live > 0 && liveBytes * 2 < size;
         }
 
-        /** Bytes that copying gives back. */
+        /** Bytes that copying reclaims. */
         long garbage() {
             return isSparse() ? size - liveBytes : 0;
         }
@@ -163,7 +173,7 @@ final class SegmentLog implements PayloadLog {
         final Segment segment;
         final DiskFile file;
         final SegmentIndex index = new SegmentIndex();
-        /** End of the records that are known to be there. */
+        /** End of the records that are known to be written. */
         long good = FILE_HEADER;
         /** End of the file, reserved zeros included. */
         long allocated = FILE_HEADER;
@@ -203,7 +213,8 @@ final class SegmentLog implements PayloadLog {
             if (name.matches() && Long.parseLong(name.group(1)) <= MAX_NUMBER) {
                 files.put(Integer.parseInt(name.group(1)), path);
             } else if (ASIDE.matcher(fileName).matches()) {
-                delete(path); // copies that were not finished; the originals are there
+                // Copies that were not finished; the originals still exist.
+                delete(path);
             } else if (LOOKS_LIKE_OURS.matcher(fileName).matches()) {
                 loading.damaged(
                         path,
@@ -216,7 +227,8 @@ final class SegmentLog implements PayloadLog {
                         new long[0]);
             }
         }
-        // After all are read: if one can't be, the next opening finds, and counts, all that this one has found.
+        // Done after all files are read: if one can't be, the next opening must find, and count, everything that this
+        // one has found.
         List<Runnable> repairs = new ArrayList<>();
         long previousSequence = 0;
         for (Map.Entry<Integer, Path> file : files.entrySet()) {
@@ -241,7 +253,7 @@ final class SegmentLog implements PayloadLog {
             } catch (UnreadableFileException e) {
                 throw e;
             } catch (IOException e) {
-                // No file, or not there any more. What was in it is counted as missing.
+                // Not a regular file, or gone meanwhile. What was in it is counted as missing.
                 segments.remove(segment.number);
                 loading.damaged(segment.path, 0, 0, "can't be read: " + e, null, null, new long[0]);
             }
@@ -250,7 +262,10 @@ final class SegmentLog implements PayloadLog {
         countUsage();
     }
 
-    /** Everything else is found and checked without the file's header, but its version must be believed. */
+    /**
+     * Whether a later version wrote the file. Everything else is found and checked without the header, but its version
+     * must be trusted.
+     */
     private boolean isOfLaterVersion(Segment segment) throws IOException {
         byte[] header = disk.read(segment.path, 0, FILE_HEADER);
         int version = FILE_MAGIC.length - 1;
@@ -260,7 +275,7 @@ final class SegmentLog implements PayloadLog {
                 && ByteBuffer.wrap(header).getInt(FILE_HEADER - 4) == headerCrc(header);
     }
 
-    /** Returns the highest sequence seen. */
+    /** Loads a segment. Returns the highest sequence seen. */
     private long load(Segment segment, long previousSequence, Loading loading, List<Runnable> repairs)
             throws IOException {
         segment.size = disk.size(segment.path);
@@ -307,12 +322,13 @@ final class SegmentLog implements PayloadLog {
     private long scan(Segment segment, long previousSequence, Loading loading, List<Runnable> repairs)
             throws IOException {
         SegmentScan scan = new SegmentScan(disk, segment.path, segment.number, segment.size);
-        // Without room that was reserved and not used; a record that ends in zeros knows its length.
+        // Excludes room that was reserved and not used; a record that ends in zeros knows its length.
         FileEnd said = loading.fileEnd(segment.number);
         FileEnd accepted = said != null && isOfThatFile(said, scan, (int) segment.size) ? said : null;
         int end = scan.usedEnd(accepted == null ? Long.MAX_VALUE : accepted.offset());
         SegmentIndex index = new SegmentIndex();
-        List<Runnable> findings = new ArrayList<>(); // told when all is read: it is all or nothing
+        // Reported when everything is read: all or nothing.
+        List<Runnable> findings = new ArrayList<>();
         long last = previousSequence;
         int good = FILE_HEADER;
         for (int at = FILE_HEADER; at < end; ) {
@@ -347,7 +363,8 @@ final class SegmentLog implements PayloadLog {
                 findings.add(() -> tornTail(segment, tornAt, end, loading));
                 break;
             }
-            if (header != null) { // it knows where the next record begins
+            // The header tells where the next record begins.
+            if (header != null) {
                 findings.add(damagedPayload(segment, view, header, at, loading));
                 last = view.sequence();
                 at += view.length();
@@ -368,7 +385,9 @@ final class SegmentLog implements PayloadLog {
         return last;
     }
 
-    /** Or of an earlier one of that number: batches that were written later have higher numbers. */
+    /**
+     * Whether the end belongs to this file, not to an earlier one of that number: later batches have higher numbers.
+     */
     private static boolean isOfThatFile(FileEnd said, SegmentScan scan, int size) throws IOException {
         int first = scan.next(FILE_HEADER, size);
         return first < 0 || scan.at(first).sequence() <= said.lastSequence();
@@ -402,21 +421,22 @@ final class SegmentLog implements PayloadLog {
     private static Runnable damaged(
             Segment segment, int at, int next, long lastBefore, long firstAfter, Loading loading) {
         // A segment that was not compacted has no gaps, so the sequences missing between two good records are what was
-        // here.
-        // It can't be more than fit in: others were in segments that are deleted. Where it was compacted, some of these
-        // may
-        // be held elsewhere; it is for whoever is told to find out.
+        // here. There can't be more than fit in: others were in segments that are deleted. If it was compacted, some of
+        // them may be held elsewhere; the receiver has to find out.
         long atMost = Math.max(1, (next - at) / RecordFormat.FIXED);
         long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
                 .toArray();
         return () -> loading.damaged(segment.path, at, (long) next - at, "no valid record", null, null, lost);
     }
 
-    /** Cuts off what is behind the last whole record and seals. Every step can be repeated by the next opening. */
+    /**
+     * Truncates a segment after its last intact record and seals it. Every step can be repeated by the next opening.
+     */
     private boolean repair(Segment segment, SegmentIndex index, int end) {
         try (DiskFile file = disk.open(segment.path)) {
             disk.rewrite(file, segment.path, end);
-            file.force(); // an index must not outlive what is in it
+            // An index must not outlive its records.
+            file.force();
             byte[] bytes = index.toBytes(segment.number, end);
             file.truncate(end);
             file.write(end, bytes, 0, bytes.length);
@@ -444,7 +464,7 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    /** Writes and forces as many as go into one segment; returns the first that did not. */
+    /** Writes and forces as many batches as fit into one segment; returns the first that did not. */
     private int writeChunk(List<Append> group, int from) {
         int to = from;
         Active into = null;
@@ -484,13 +504,15 @@ final class SegmentLog implements PayloadLog {
             for (int i = from; i < to; i++) {
                 index(into, group.get(i), locations.get(i - from));
             }
-            into.good = position; // from here on nothing can fail, and they are there
+            // Nothing can fail from here on, and the records are written.
+            into.good = position;
             for (int i = from; i < to; i++) {
                 into.segment.added(locations.get(i - from).length());
                 group.get(i).stored(locations.get(i - from));
             }
         } catch (IOException | RuntimeException | Error e) {
-            // Also when it was not the disk: bytes of these batches may be in the file, and must not turn up later.
+            // Also after failures other than the disk's: bytes of these batches may be in the file, and must not turn
+            // up later.
             to = Math.max(to, from + 1);
             for (Append append : group.subList(from, to)) {
                 append.failed(e);
@@ -541,7 +563,8 @@ final class SegmentLog implements PayloadLog {
 
     private Active create(int number) throws IOException {
         if (number == Integer.MAX_VALUE) {
-            throw new IOException("there are no segment numbers left"); // after 36 petabytes in segments of 16 MiB
+            // Reached after 36 petabytes in segments of 16 MiB.
+            throw new IOException("there are no segment numbers left");
         }
         Path path = path(number);
         Active created = new Active(new Segment(number, path), disk.create(path));
@@ -570,7 +593,9 @@ final class SegmentLog implements PayloadLog {
         return (int) crc.getValue();
     }
 
-    /** After the records, so that a disk without room for the reserve still takes the records. */
+    /**
+     * Reserves room after the records are written, so that a disk without room for the reserve still takes the records.
+     */
     private void reserve(Active into, long position) throws IOException {
         if (position <= into.allocated) {
             return;
@@ -578,14 +603,15 @@ final class SegmentLog implements PayloadLog {
         into.allocated = position;
         long wanted = Math.min(reserve, options.segmentSize() - position);
         if (inactiveBytes + position + wanted > options.maxDiskUsage() / 4 * 3) {
-            return; // the bound counts real bytes: near it, room that may never be used is too dear
+            // The limit counts real bytes: near it, room that may never be used costs too much.
+            return;
         }
         if (wanted > 0) {
             try {
                 into.file.write(position, new byte[(int) wanted], 0, (int) wanted);
                 into.allocated = position + wanted;
             } catch (IOException e) {
-                // Nearly full. What was written of the reserve must not look like a torn record: it is all zeros.
+                // The disk is nearly full. A partly written reserve does not look like a torn record: it is all zeros.
                 log.debug("No room to reserve in {}", into.segment.path, e);
             }
         }
@@ -598,7 +624,8 @@ final class SegmentLog implements PayloadLog {
             return;
         }
         full.segment.size = full.allocated;
-        if (isLarge() && options.sync() != SyncPolicy.INTERVAL) { // its interval is not the housekeeper's
+        // The housekeeper does not keep the sync interval.
+        if (isLarge() && options.sync() != SyncPolicy.INTERVAL) {
             unsealed.add(full);
         } else {
             writeIndex(full);
@@ -611,7 +638,7 @@ final class SegmentLog implements PayloadLog {
         return options.segmentSize() >= LARGE;
     }
 
-    /** Of a segment that nobody writes to any more. */
+    /** Writes the index of a segment that is no longer written to. */
     private void writeIndex(Active full) {
         byte[] bytes = full.index.toBytes(full.segment.number, full.good);
         try {
@@ -636,7 +663,10 @@ final class SegmentLog implements PayloadLog {
         reclaimable |= segment.live == 0;
     }
 
-    /** Nothing written after {@code good} may ever be taken for accepted: its callers have been told otherwise. */
+    /**
+     * Ends a segment after a failure. Nothing behind {@code good} may ever be considered accepted: its callers got a
+     * failure.
+     */
     private void abandon(Active failed) {
         log.warn(
                 "Writing {} failed at {}; it is ended there, and a new segment will be begun",
@@ -673,7 +703,8 @@ final class SegmentLog implements PayloadLog {
             try {
                 current.file.force();
             } catch (IOException e) {
-                seal(); // nothing more into a file whose force has failed
+                // Nothing more may be written to a file whose force has failed.
+                seal();
                 throw e;
             }
         }
@@ -735,7 +766,7 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    /** The batch is held elsewhere, so its number must not be said to be gone. */
+    /** The batch is held elsewhere, so the journal must not list its number as gone. */
     @Override
     public void superseded(Location location) {
         Segment segment = segments.get(location.file());
@@ -759,7 +790,7 @@ final class SegmentLog implements PayloadLog {
         forget(dead);
     }
 
-    /** Ends what is being written if nothing in it is held. */
+    /** Ends the segment being written if it holds no batches. */
     private void retire() {
         Active current = active;
         if (current != null && current.segment.live == 0 && current.good > FILE_HEADER) {
@@ -770,7 +801,7 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    /** The segments in which nothing is held any more. */
+    /** The segments that hold no batches any more. */
     private List<Segment> dead() {
         reclaimable = false;
         return segments.values().stream()
@@ -778,11 +809,15 @@ final class SegmentLog implements PayloadLog {
                 .toList();
     }
 
-    /** What can't be deleted stays known: until it is, the journal must say that what is in it is gone. */
+    /**
+     * Deletes segments. What can't be deleted stays known: until it is, the journal must say that what is in it is
+     * gone.
+     */
     private void delete(List<Segment> dead) {
         if (renamed && options.sync() != SyncPolicy.NEVER) {
             try {
-                disk.forceDirectory(options.directory()); // the copies stay, before the originals go
+                // The copies must be durable before the originals are deleted.
+                disk.forceDirectory(options.directory());
                 renamed = false;
             } catch (IOException e) {
                 log.warn("{} could not be forced: {}; nothing is deleted yet", options.directory(), e.toString());
@@ -798,7 +833,7 @@ final class SegmentLog implements PayloadLog {
             try {
                 disk.forceDirectory(options.directory());
             } catch (IOException e) {
-                // They may be back after a power cut; then what is in them is sent again.
+                // They may reappear after a power cut; then what is in them is sent again.
                 log.warn("{} could not be forced: {}", options.directory(), e.toString());
             }
         }
@@ -870,7 +905,7 @@ final class SegmentLog implements PayloadLog {
         return lastNumber;
     }
 
-    /** After the set of segments, or the size of one that is not being written, has changed. */
+    /** Updates the usage after the set of segments, or the size of one that is not being written, has changed. */
     private void countUsage() {
         long sum = 0;
         long unused = 0;
@@ -935,8 +970,8 @@ final class SegmentLog implements PayloadLog {
     }
 
     /**
-     * What is gained has to be worth a segment, so that small stores with small segments are not copied all the time; and
-     * after a compaction that failed, or found no room, there has to be more.
+     * Whether compaction pays off. The gain has to be worth a segment, so that small stores with small segments are not
+     * copied all the time; and after a compaction that failed, or found no room, there has to be more garbage.
      */
     private boolean isCompactionDue() {
         return garbage >= options.segmentSize() && garbage > garbageLeft;
@@ -953,7 +988,8 @@ final class SegmentLog implements PayloadLog {
         if (all && current != null) {
             long good = current.segment.number * (1L << 32) + current.good;
             if (good == seenGood && current.segment.live > 0 && current.segment.liveBytes * 2 < current.good) {
-                seal(); // nobody has persisted anything for a while
+                // No batch has been persisted since the last cleanup.
+                seal();
             }
             seenGood = good;
         }
@@ -975,14 +1011,15 @@ final class SegmentLog implements PayloadLog {
                 replaced.put(segment.number, segment);
             }
         }
-        garbageLeft = garbage; // until this one is done
+        // Until this compaction is done.
+        garbageLeft = garbage;
         if (!pays) {
             return null;
         }
         return new Copying(replaced, ++lastNumber);
     }
 
-    /** What is held in some segments, copied into a new one. */
+    /** Copies what is held in some segments into a new one. */
     private final class Copying implements Compaction {
 
         private final Map<Integer, Segment> replaced;
@@ -1071,7 +1108,9 @@ final class SegmentLog implements PayloadLog {
             copy.sealed = true;
             garbageLeft = 0;
             segments.put(copy.number, copy);
-            reclaimable = true; // those replaced; and this one, if all of it was gone before it was there
+            // The replaced segments are; and so is the new one, if all of its batches were removed before it was
+            // installed.
+            reclaimable = true;
             countUsage();
         }
 

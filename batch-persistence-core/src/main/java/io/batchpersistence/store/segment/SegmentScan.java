@@ -9,7 +9,7 @@ import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
-/** Looks through a segment for records, with no more of it in memory than the one it is at, however large the file is. */
+/** Scans a segment for records, with only the current one in memory, however large the file is. */
 final class SegmentScan {
 
     private static final int WINDOW = 1 << 20;
@@ -22,7 +22,7 @@ final class SegmentScan {
     private int windowAt;
 
     /**
-     * From the beginning.
+     * Starts at the beginning.
      *
      * @param fileSize its size; what is beyond 2 GiB can't be a record
      */
@@ -33,7 +33,7 @@ final class SegmentScan {
         this.size = (int) Math.min(Integer.MAX_VALUE - 64, fileSize);
     }
 
-    /** Where the zeros begin that there are before {@code end}. */
+    /** Where the zeros before {@code end} begin. */
     int usedEnd(long end) throws IOException {
         int used = (int) Math.min(size, end);
         while (used > 0) {
@@ -49,7 +49,7 @@ final class SegmentScan {
         return used;
     }
 
-    /** The whole record that begins there, if one does; else something that is none. */
+    /** The intact record that begins there, if one does; otherwise a view that is not a record. */
     View at(int offset) throws IOException {
         View view = view(offset, RecordFormat.FIXED);
         if (!view.isPlausible(segment, offset)) {
@@ -68,7 +68,7 @@ final class SegmentScan {
         return new View(window, offset - windowAt);
     }
 
-    /** Of the record that begins there; {@code null} if its header is damaged, or makes no sense. */
+    /** The header of the record that begins there; {@code null} if it is damaged, or makes no sense. */
     PayloadLog.@Nullable Header header(View view, int offset) {
         if (!view.hasValidHeader(segment, offset)) {
             return null;
@@ -76,7 +76,8 @@ final class SegmentScan {
         try {
             return view.header();
         } catch (DamagedPayloadException e) {
-            return null; // the checksum is right, so somebody has made it so
+            // The checksum is correct, so it was written like this.
+            return null;
         }
     }
 
@@ -84,7 +85,7 @@ final class SegmentScan {
         return header(view, offset) != null && view.hasValidPayload();
     }
 
-    /** Which version of an index begins there; 0 if none does. */
+    /** The version of the index that begins there; 0 if none does. */
     int indexVersion(int offset) throws IOException {
         view(offset, 4);
         int at = offset - windowAt;
@@ -93,7 +94,7 @@ final class SegmentScan {
         return version >= 1 && version <= SegmentIndex.VERSION ? version : 0;
     }
 
-    /** The first whole record from there on; -1 if there is none before {@code end}. */
+    /** The first intact record from there on; -1 if there is none before {@code end}. */
     int next(int from, int end) throws IOException {
         for (int at = from; at <= end - RecordFormat.FIXED; at++) {
             if (isRecord(at(at), at)) {

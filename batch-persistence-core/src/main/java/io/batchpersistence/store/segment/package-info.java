@@ -1,13 +1,15 @@
 /**
- * The segment store, the default: payloads in append-only segments, what became of them in a state journal.
+ * The segment store, the default: payloads in append-only segments, their states in a state journal.
  *
  * <pre>
  * directory/
- *   lock                              held while the store is open; its text says by whom
- *   0000000007.segment                sealed: records, then an index of them
- *   0000000008.segment                being written: records, then zeros kept ready
- *   state-0000000000000003.journal    the generation before, kept as a fallback
- *   state-0000000000000004.journal    a snapshot of what is not as it was persisted, then a frame a change
+ *   lock                              locked while the store is open; its text names the holder
+ *   0000000007.segment                sealed: records, then their index
+ *   0000000008.segment                being written: records, then zeros written ahead
+ *   state-0000000000000003.snapshot   the previous generation, kept as a fallback
+ *   state-0000000000000003.journal
+ *   state-0000000000000004.snapshot   what differed from how it was persisted when the generation began
+ *   state-0000000000000004.journal    one frame for each change since then
  *   quarantine/                       copies of damaged bytes
  *
  * segment  ┌──────────────────┬────────┬────────┬─ … ─┬────────────────────────┐
@@ -17,9 +19,9 @@
  *          Informative: records are found and checked without it.
  * </pre>
  *
- * <p>Everything needed to read it with another program is in {@code docs/storage-format.md}; in the code, a record is at home
- * in {@code RecordFormat}, the index in {@code SegmentIndex}, the journal in {@code StateJournal} and {@code JournalFrames},
- * and the payload in {@code batch_payload.proto}.
+ * <p>Everything needed to read it with another program is in {@code docs/storage-format.md}. In the code,
+ * {@code RecordFormat} defines a record, {@code SegmentIndex} the index, {@code StateJournal} and {@code JournalFrames}
+ * the journal, and {@code batch_payload.proto} the payload.
  */
 @NullMarked
 package io.batchpersistence.store.segment;
