@@ -26,12 +26,12 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The accounting: counters in the database, rows for each collector type and instance, so that instances do not wait for each
- * other. Nobody counts batches. Thread-safe.
+ * Counter table: rows of counters in the database for each collector type and instance, so that instances do not block
+ * each other, and no batches need to be counted. Thread-safe.
  */
 final class Books {
 
-    /** In the order of {@link Changes}: first what only grows, then three for each state. */
+    /** In the order of {@link Changes}: first the columns that only grow, then three for each state. */
     static final List<String> COLUMNS = List.of(
             "accepted",
             "delivered",
@@ -52,7 +52,7 @@ final class Books {
     private static final int ACCEPTED = 0;
     private static final int FIRST_STATE = 6;
 
-    /** Each cause has the column of its name. */
+    /** Each removal reason is counted in the column of its name. */
     private static int column(Cause cause) {
         return COLUMNS.indexOf(cause.name().toLowerCase(Locale.ROOT));
     }
@@ -65,25 +65,28 @@ final class Books {
     private static final String UNACCOUNTED =
             "SUM(accepted - delivered - expired - evicted - discarded - corrupt - pending - in_flight - dead)";
 
-    /** Of the rows of a collector type: that they hold nothing, and are balanced. */
+    /** A HAVING condition on the rows of a collector type: they hold nothing and are balanced. */
     static final String HELD_NOTHING = COLUMNS.subList(FIRST_STATE, COLUMNS.size()).stream()
             .map(column -> "SUM(" + column + ") = 0 AND ")
             .collect(Collectors.joining("", "", UNACCOUNTED + " = 0"));
 
-    /** The instance whose counters are those of instances that are gone. */
+    /** The instance number under which the counters of instances that are gone are collected. */
     static final long NOBODY = 0;
 
-    /** The part of the counters of an instance that nearly everything is added to. */
+    /** The part of the counters of an instance that nearly every transaction adds to. */
     static final long MAIN = 0;
 
-    /** The part that claims are added to: else they would wait for groups, and groups for them. */
+    /** The part that claims are added to: in the main part, claims and group commits would block each other. */
     static final long CLAIMS = -1;
 
     private static final String UPDATE =
             "UPDATE {p}counter SET " + ADD + " WHERE collector_type = ? AND instance = ? AND part = ?";
     private static final String UPDATE_WITH_TOKEN = UPDATE.replace("SET ", "SET token = ?, ");
 
-    /** A token is a time in milliseconds, of the database's clock, and so many bits to tell groups of the same millisecond apart. */
+    /**
+     * A token is a time in milliseconds on the database's clock, followed by this many bits that distinguish groups of
+     * the same millisecond.
+     */
     private static final int TOKEN_BITS = 20;
 
     private static final long LAST_TOKEN_MILLIS = 1L << 42;
@@ -93,9 +96,9 @@ final class Books {
                     + ")), ");
 
     /**
-     * The token after another one. It says when the group was written, too: a row's token is the time of its last use.
+     * Returns the next token. It is also a timestamp: a row's token is the time of its last use.
      *
-     * @param previous the last one of this process
+     * @param previous the last token of this process
      * @param millis now, on the database's clock
      */
     static long token(long previous, long millis) {
@@ -105,16 +108,18 @@ final class Books {
     private static final String INSERT = "INSERT INTO {p}counter (collector_type, instance, part, token, "
             + String.join(", ", COLUMNS) + ") VALUES (?, ?, ?, 0" + ", ?".repeat(COLUMNS.size()) + ")";
 
-    /** What one transaction changes. For one thread. */
+    /** The counter changes of one transaction. For one thread. */
     static final class Changes {
 
-        /** By name, and in this order for every transaction: else two of them might wait for each other. */
+        /**
+         * Sorted by name, so that every transaction locks rows in the same order: otherwise two of them could deadlock.
+         */
         private final SortedMap<String, long[]> byType = new TreeMap<>();
 
-        /** Written to the counters, so that it can be told whether the transaction was committed; 0 for none. */
+        /** Written to the counters, so that it can be found out whether the transaction was committed; 0 for none. */
         long token;
 
-        /** Tokens of rows that were added. */
+        /** The latest token of the rows that were added, by collector type. */
         private final Map<String, Long> lastUses = new HashMap<>();
 
         private long[] of(String collectorType) {
@@ -125,7 +130,7 @@ final class Books {
             of(collectorType)[ACCEPTED]++;
         }
 
-        /** As if it had never been accepted. */
+        /** Counts a batch as if it had never been accepted. */
         void withdrawn(Row row) {
             of(row.collectorType())[ACCEPTED]--;
             left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
@@ -141,7 +146,7 @@ final class Books {
             entered(row.collectorType(), to, row.entryCount(), row.bytes());
         }
 
-        /** It was pending. */
+        /** Counts a pending batch as claimed. */
         void claimed(Row row) {
             add(row.collectorType(), BatchState.PENDING, -1, -row.entryCount(), -row.bytes());
             entered(row.collectorType(), BatchState.IN_FLIGHT, row.entryCount(), row.bytes());
@@ -170,7 +175,7 @@ final class Books {
             }
         }
 
-        /** Counters of another row. */
+        /** Adds the counters of another row. */
         void add(String collectorType, Counter counter) {
             add(collectorType, counter.counts());
             lastUses.merge(collectorType, counter.token(), Math::max);
@@ -180,7 +185,7 @@ final class Books {
             return byType.isEmpty();
         }
 
-        /** The row by whose token it is told whether this was committed. */
+        /** The collector type of the row whose token shows whether this transaction was committed. */
         String firstType() {
             return byType.firstKey();
         }
@@ -202,7 +207,7 @@ final class Books {
         }
 
         /**
-         * Writes them. If a collector type has no row, the transaction must not be committed.
+         * Writes the changes. If a collector type has no row, the transaction must not be committed.
          *
          * @return the collector types without a row
          */
@@ -210,12 +215,14 @@ final class Books {
             List<String> missing = new ArrayList<>();
             for (Map.Entry<String, long[]> type : byType.entrySet()) {
                 List<@Nullable Object> values = new ArrayList<>(COLUMNS.size() + 4);
-                // Else the token of another transaction, about which somebody may want to know, stays.
+                // Without a token of its own, a transaction must not overwrite the one of another transaction, whose
+                // outcome may still be looked up by it.
                 String update = UPDATE;
                 if (token != 0) {
                     update = UPDATE_WITH_TOKEN;
                     values.add(token);
-                } else if (instance == NOBODY) { // whose tokens say nothing but when
+                } else if (instance == NOBODY) {
+                    // Here, tokens are nothing but the time of the last use.
                     update = UPDATE_WITH_LAST_USE;
                     values.add(lastUses.getOrDefault(type.getKey(), 0L));
                 }
@@ -232,7 +239,7 @@ final class Books {
             return missing;
         }
 
-        /** Writes them as rows of their own, which nobody else waits for. */
+        /** Writes the changes as new rows, which no other transaction waits for. */
         void insert(Tx tx, long instance, long part) throws SQLException {
             for (Map.Entry<String, long[]> type : byType.entrySet()) {
                 insertRow(tx, type.getKey(), instance, part, type.getValue());
@@ -240,7 +247,7 @@ final class Books {
         }
     }
 
-    /** Makes rows that nothing is counted in, where there are none. */
+    /** Inserts rows with zero counts where rows are missing. */
     static void insertMissing(Tx tx, Collection<String> collectorTypes, long instance, long part) throws SQLException {
         List<String> types = collectorTypes.stream().map(Texts::escape).sorted().toList();
         Set<String> there = Set.copyOf(tx.all(
@@ -266,7 +273,10 @@ final class Books {
         tx.update(INSERT, values);
     }
 
-    /** Writes counters, changes and removes them. Nobody sees them. */
+    /**
+     * Inserts, updates and deletes counters, to find out whether the database accepts such writes. Other transactions
+     * never see them.
+     */
     static void tryWriting(Tx tx, long me) throws SQLException {
         insertRow(tx, "", -me, MAIN, new long[COLUMNS.size()]);
         tx.update("UPDATE {p}counter SET accepted = 0 WHERE collector_type = ? AND instance = ?", "", -me);
@@ -281,11 +291,12 @@ final class Books {
         return counts;
     }
 
-    /** A row; the name is as it is there. */
-    @SuppressWarnings("ArrayRecordComponent") // never compared, never shown
+    /** A row; the collector type is escaped, as in the table. */
+    // Never compared, never printed.
+    @SuppressWarnings("ArrayRecordComponent")
     record Counter(String collectorType, long part, long token, long[] counts) {
 
-        /** Whether nothing is held by it, and everything it has accepted is accounted for. */
+        /** Whether the row holds nothing, and everything that it has accepted is accounted for. */
         boolean isIdle() {
             long gone = 0;
             for (int i = ACCEPTED + 1; i < FIRST_STATE; i++) {
@@ -301,7 +312,7 @@ final class Books {
     }
 
     /**
-     * Locks some rows of one instance, but for those that others have locked: nobody waits for them.
+     * Locks some rows of one instance, and skips those that others have locked instead of waiting for them.
      *
      * @param which conditions, and perhaps an order
      */
@@ -324,8 +335,9 @@ final class Books {
     // ---- recounting ------------------------------------------------------------------------------
 
     /**
-     * What is there minus what the counters say, in one look: every transaction changes both, so what differs now differs until it is
-     * corrected, whatever is done meanwhile. Then by how much more were accepted than are accounted for.
+     * The stored batches minus the counters, from one query: every transaction changes both together, so a difference
+     * seen now persists until it is corrected, whatever is done meanwhile. Last column: how many more batches were
+     * accepted than are accounted for.
      */
     private static final String DIFFERENCES = differences();
 
@@ -354,15 +366,15 @@ final class Books {
     }
 
     /**
-     * Batches that are gone, and nobody has accounted for.
+     * Batches that are gone without having been accounted for.
      *
      * @param bytes as far as the counters knew
      */
     record Missing(String collectorType, long batches, long bytes) {}
 
     /**
-     * Finds out in which way the counters are wrong, and corrects that in the transaction's changes: what is missing counts as corrupt,
-     * what nobody had counted as accepted. For one at a time.
+     * Compares the counters with the stored batches, and adds corrections to the transaction's changes: missing batches
+     * count as corrupt, batches that were never counted as accepted. Must not run concurrently.
      *
      * @return what is missing
      */
@@ -411,14 +423,14 @@ final class Books {
 
     private final Database database;
 
-    /** How often this instance has changed something. */
+    /** How many changes this instance has made. */
     private final AtomicLong version = new AtomicLong();
 
     private final AtomicLong heldBatches = new AtomicLong();
     private final AtomicLong heldBytes = new AtomicLong();
-    /** Failed attempts belong to this process. */
+    /** Failed attempts are counted per process, not in the database. */
     private final Map<String, Long> failedAttempts = new ConcurrentHashMap<>();
-    /** The token of the group of which it is not known yet whether it is committed. */
+    /** The token of the group whose outcome is not known yet; 0 for none. */
     private volatile long unresolved;
 
     private final AtomicBoolean looking = new AtomicBoolean();
@@ -433,7 +445,10 @@ final class Books {
         changed();
     }
 
-    /** From before a group is written until its fate is known; 0 for none. The row with that token must not vanish. */
+    /**
+     * Set from before a group is written until its outcome is known; 0 for none. The row with that token must not be
+     * removed.
+     */
     void unresolved(long token) {
         unresolved = token;
     }
@@ -442,7 +457,7 @@ final class Books {
         return unresolved;
     }
 
-    /** How many collector types hold nothing, as of the last look. */
+    /** How many collector types hold nothing, as of the last read of the counters. */
     int idleTypes() {
         int idle = 0;
         for (Map.Entry<String, CollectorStats> each : known.collectors().entrySet()) {
@@ -457,19 +472,19 @@ final class Books {
         return idle;
     }
 
-    /** Those of this instance are known at once. */
+    /** Applies changes of this instance, which are visible in the totals at once. */
     void committed(Changes changes) {
         heldBatches.addAndGet(changes.heldBatches());
         heldBytes.addAndGet(changes.heldBytes());
         changed();
     }
 
-    /** Something may be different now. */
+    /** Notes that the counters may have changed. */
     void changed() {
         version.incrementAndGet();
     }
 
-    /** Whether something is counted that can't be, as of the last look. */
+    /** Whether some counters are impossible, as of the last read. */
     boolean areImpossible() {
         for (CollectorStats stats : known.collectors().values()) {
             if (stats.pending() < 0
@@ -484,7 +499,7 @@ final class Books {
         return false;
     }
 
-    /** About: what other instances did in the last second may be missing. */
+    /** Approximate: what other instances did in the last second may be missing. */
     long heldBatches() {
         return heldBatches.get();
     }
@@ -493,7 +508,9 @@ final class Books {
         return heldBytes.get();
     }
 
-    /** Looks again if the last look is a second old, and nobody else does so at the moment. */
+    /**
+     * Reads the counters again if the last read is more than a second old, unless another thread is already doing so.
+     */
     void refreshIfOld() throws SQLException {
         if (isOld(known) && looking.compareAndSet(false, true)) {
             try {
@@ -509,8 +526,8 @@ final class Books {
     }
 
     /**
-     * By collector type, with everything that this instance did, and what the others did until a second ago; the last ones
-     * known, if the database can't be asked, or does not answer soon.
+     * Returns the statistics by collector type, with everything that this instance did, and what the others did until a
+     * second ago; the last ones known if the database can't be queried, or does not answer soon.
      */
     Map<String, CollectorStats> lastKnownOrNow() {
         Known looked = known;
@@ -524,7 +541,7 @@ final class Books {
         }
     }
 
-    /** As of the last look: nobody is asked. */
+    /** As of the last read; does not query the database. */
     Map<String, CollectorStats> lastKnown() {
         return known.collectors();
     }
@@ -561,7 +578,7 @@ final class Books {
         known = new Known(collectors, before, at);
         boolean forgotten = false;
         for (String type : failed) {
-            // It had counters before the look.
+            // These types had failures, and hence counters, before the read.
             Long count = collectors.containsKey(type) || type.equals(IndexedBatchStore.OTHER_TYPES)
                     ? null
                     : failedAttempts.remove(type);
@@ -571,7 +588,8 @@ final class Books {
             }
         }
         if (forgotten) {
-            return refresh(look); // in which they are among the others
+            // Read again, so that those failures are shown with the other types.
+            return refresh(look);
         }
         long batches = 0;
         long bytes = 0;
@@ -579,7 +597,7 @@ final class Books {
             batches += stats.pending() + stats.inFlight() + stats.dead();
             bytes += stats.bytes();
         }
-        // A change committed meanwhile may be counted twice, or not: until the next look, which is soon.
+        // A change committed meanwhile may be counted twice, or not at all, until the next read, which is soon.
         heldBatches.set(batches);
         heldBytes.set(bytes);
         return collectors;

@@ -19,27 +19,36 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Takes what is due. Of callers who want the same collector type's at the same time, one takes for all, in one transaction; one who
- * comes alone waits for nobody. Thread-safe.
+ * Claims batches that are due. Of concurrent callers for the same collector type, one claims for all of them, in one
+ * transaction; a caller that comes alone claims at once. Thread-safe.
  *
- * <p>A transaction that claims changes counters of its own, so that it waits for no group that is being written, and none waits for
- * it.
+ * <p>A claiming transaction updates counters of its own, so that claims and group commits never block each other.
  */
 final class Claims {
 
-    /** Up to so many due batches are looked at to find those that come first; if there are more, the database finds them. */
+    /**
+     * Up to this many due batches are sorted here to find those that come first; if there are more, the database finds
+     * them.
+     */
     private static final int FEW = 256;
 
-    /** Of a few, so many more are tried to be taken than are wanted: others may have got some of the first ones meanwhile. */
+    /**
+     * How many more candidates than wanted are tried when few are due: other instances may have claimed some of the
+     * first ones meanwhile.
+     */
     private static final int SPARE = 16;
 
-    /** After a look that found many, so many claims go without one, as long as they get what they want. */
+    /**
+     * After a query found many due batches, this many claims skip that query, as long as they get as many as they want.
+     */
     private static final int WITHOUT_LOOK = 32;
 
-    /** Rows of one transaction. */
+    /** Rows per transaction. */
     private static final int AT_ONCE = 500;
 
-    /** Adds to the counters what {@code claimed} has claimed. The values are the collector type and the instance. */
+    /**
+     * Adds what {@code claimed} has claimed to the counters. The parameters are the collector type and the instance.
+     */
     private static final String COUNTED = "counted AS (UPDATE {p}counter SET pending = pending - batches,"
             + " pending_entries = pending_entries - entries, pending_bytes = pending_bytes - size,"
             + " in_flight = in_flight + batches, in_flight_entries = in_flight_entries + entries,"
@@ -47,12 +56,12 @@ final class Claims {
             + " SUM(bytes) AS size FROM claimed) sums WHERE batches > 0 AND collector_type = ? AND instance = ? AND part = "
             + Books.CLAIMS + " RETURNING 1)";
 
-    /** A batch with its bytes, and since when it was due if it has been claimed. */
+    /** A batch with its bytes, and the time since which it was due if it has been claimed. */
     record Taken(Row row, @Nullable Long due, Encoded encoded) {}
 
     private record End(String collectorType, BatchOrder order) {}
 
-    /** What one caller wants, and gets. Given by the thread that has the line's lock. */
+    /** One caller's request, and its result. Answered by the thread that holds the queue's lock. */
     private static final class Wish {
         private final long lease;
         private final int max;
@@ -80,18 +89,19 @@ final class Claims {
         }
     }
 
-    /** Those who want batches from the same end of what is due for a collector type. */
+    /** The queue of requests for one collector type and order. */
     private final class Line {
         private final String collectorType;
         private final boolean oldestFirst;
         private final Comparator<Long> first;
         private final Queue<Wish> waiting = new ConcurrentLinkedQueue<>();
         private final ReentrantLock lock = new ReentrantLock();
-        // guarded by the lock
+        // Guarded by the lock.
         private int withoutLook;
         /**
-         * The last number that was taken. Claims without a look begin there: in front of it is what has been taken, which the database
-         * goes through again and again as long as somebody holds a transaction open that might still see it.
+         * The sequence number of the last batch claimed. Claims that skip the query for due batches start there: before
+         * it are rows that were claimed, which the database scans again and again as long as an open transaction might
+         * still see them.
          */
         private long reached;
 
@@ -110,7 +120,8 @@ final class Claims {
                 }
             } finally {
                 if (!mine.isAnswered()) {
-                    waiting.remove(mine); // an Error: nobody is to take anything for this one
+                    // An Error: no thread may claim for this request any more.
+                    waiting.remove(mine);
                 }
                 lock.unlock();
             }
@@ -124,10 +135,12 @@ final class Claims {
             for (Wish next = waiting.peek();
                     next != null && (wishes.isEmpty() || max + next.max <= AT_ONCE);
                     next = waiting.peek()) {
-                wishes.add(next); // first: one that is in neither would wait for ever
+                // Add before removing: a request that is in neither collection would wait forever.
+                wishes.add(next);
                 waiting.remove();
                 max += next.max;
-                lease = Math.max(lease, next.lease); // they all say the same: it is the collector type's
+                // All requests have the same lease, that of the collector type.
+                lease = Math.max(lease, next.lease);
             }
             List<Taken> taken = List.of();
             try {
@@ -148,9 +161,9 @@ final class Claims {
         }
 
         /**
-         * Two steps, so that there is no way to do it badly: first a look at the beginning of what is due, which mostly ends it. If
-         * few are due, they are sorted here, and the first ones are taken, or if others have got them all, the next; if many are, the
-         * first ones are soon found among all that are pending.
+         * Claims in two steps, so that it is never slow. First a query for the earliest due batches, which mostly ends
+         * the work. If few are due, they are sorted here, and the first ones are claimed, or the next ones if others
+         * have claimed all of those; if many are due, the first ones are soon found among all that are pending.
          */
         private List<Taken> take(long lease, int max) throws SQLException {
             if (withoutLook > 0) {
@@ -205,8 +218,8 @@ final class Claims {
 
         private List<Taken> takeAtOnce(String which, List<?> values, long lease, int max) throws SQLException {
             long fence = instance.newFence();
-            // Were the limit a value, PostgreSQL would make a plan each time, since one for any limit looks more
-            // expensive.
+            // The limit is a literal: as a parameter, PostgreSQL would plan the statement each time, since a generic
+            // plan for any limit looks more expensive.
             String select = " " + which + " LIMIT " + max + " FOR UPDATE SKIP LOCKED";
             try {
                 List<Taken> taken = database.dialect().claimsInOneStatement()
@@ -228,11 +241,11 @@ final class Claims {
         }
 
         /**
-         * Counts, too, so that it is a transaction by itself. Without a row of counters, because this instance is gone or new to the
-         * collector type, it fails, and nothing is claimed.
+         * Claims and counts in one statement, which is a transaction by itself. Without a row of counters, because this
+         * instance is gone or has not used the collector type yet, the statement fails, and nothing is claimed.
          *
-         * <p>Its commit need not be on the disk. If the server loses it, the batches are pending as before; the next commit that is
-         * forced, as that of a mark is, forces this one, too.
+         * <p>Its commit need not be durable. If the server loses it, the batches are pending as before; the next commit
+         * that is flushed, as that of a mark is, also flushes this one.
          */
         private List<Taken> inOneStatement(Tx tx, String select, List<?> values, long me, long fence, long lease)
                 throws SQLException {
@@ -251,7 +264,7 @@ final class Claims {
     private final Instance instance;
     private final Books books;
     private final Map<End, Line> lines = new ConcurrentHashMap<>();
-    /** From so many lines on it is looked for those that can go. */
+    /** The number of queues from which on unused ones are removed. */
     private volatile int many = 2 * IndexedBatchStore.MAX_IDLE_TYPES;
 
     Claims(Database database, Instance instance, Books books) {
@@ -261,12 +274,13 @@ final class Claims {
     }
 
     /**
-     * Takes up to so many batches that are due, and pending. They are this instance's now.
+     * Claims pending batches that are due. They belong to this instance then.
      *
      * @param collectorType their collector type
      * @param order which ones come first
-     * @param lease milliseconds until they are reported as timed out; for all who are served together, the longest
-     * @param max how many at most, at least 1
+     * @param lease milliseconds until they are reported as timed out; for all requests that are served together, the
+     *     longest
+     * @param max the maximum number of batches, at least 1
      * @return in that order, each with the fence of the claim that took it
      * @throws BatchPersistenceException if this instance has no number yet
      */
@@ -277,14 +291,17 @@ final class Claims {
         return lines.computeIfAbsent(new End(collectorType, order), Line::new).take(new Wish(lease, max));
     }
 
-    /** Those of collector types that are forgotten. If somebody still stands in one, he is served: he has it, and so it goes on. */
+    /**
+     * Removes the queues of collector types that are no longer known. A caller still waiting in one holds a reference
+     * to it, and is served.
+     */
     private void forgetLines() {
         Set<String> known = books.lastKnown().keySet();
         lines.keySet().removeIf(end -> !known.contains(end.collectorType()));
         many = 2 * Math.max(IndexedBatchStore.MAX_IDLE_TYPES, lines.size());
     }
 
-    /** Nobody gets to see them: no attempt was made. */
+    /** Gives back claimed batches that no caller gets: no attempt was made. */
     void lost(List<Taken> taken) {
         taken.forEach(each -> instance.lost(each.row().fence(), each.row().seq()));
     }

@@ -29,25 +29,25 @@ import org.slf4j.Logger;
 /**
  * Connections, transactions, times. Thread-safe.
  *
- * <p>A transaction that the database rolls back for the sake of another one, or whose connection is lost before its commit, is
- * tried again, a few times. If the commit itself is interrupted, nobody knows what became of it: that is told with
- * {@link CommitUnknownException}, and only those who can find out go on.
+ * <p>A transaction that the database rolls back because of a conflict with another one, or whose connection is lost
+ * before its commit, is retried a few times. If the commit itself is interrupted, its outcome is unknown: that is
+ * reported as {@link CommitUnknownException}, and only callers that can find out the outcome continue.
  */
 final class Database {
 
-    /** A transaction's work. May be run several times. */
+    /** The work of a transaction. May be run several times. */
     @FunctionalInterface
     interface Work<T extends @Nullable Object> {
         T run(Tx tx) throws SQLException;
     }
 
     /**
-     * What tests replace.
+     * The parts that tests replace.
      *
-     * @param now an expression for the database's clock; {@code null} for its own
-     * @param ticker nanoseconds that pass
-     * @param live whether time passes by itself: there are pauses, and signs of life
-     * @param threads makes the store's own threads
+     * @param now an SQL expression for the database's clock; {@code null} for its own
+     * @param ticker a monotonic clock, nanoseconds
+     * @param live whether time passes by itself: there are pauses, and heartbeats
+     * @param threads creates the store's own threads
      */
     record Seams(@Nullable Supplier<String> now, LongSupplier ticker, boolean live, Threads threads) {
         static final Seams NONE = new Seams(null, System::nanoTime, true);
@@ -57,7 +57,7 @@ final class Database {
         }
     }
 
-    /** Makes threads. */
+    /** Creates threads. */
     @FunctionalInterface
     interface Threads {
         Threads DAEMONS = (work, name) -> io.batchpersistence.internal.store.Threads.ofStore(name, work);
@@ -78,20 +78,23 @@ final class Database {
 
     private static final int ATTEMPTS = 6;
 
-    /** For a look that somebody waits for who wants to know how things are, and not to wait. */
+    /** The time limit of a statement for a caller that wants to know the current state without waiting. */
     private static final int LOOK_SECONDS = 1;
 
-    /** A transaction that takes longer is a problem. */
+    /** A transaction that takes longer is reported as a problem. */
     private static final long PATIENCE_NANOS = TimeUnit.SECONDS.toNanos(3);
 
     private static final String PID = "SELECT pg_backend_pid()";
     private static final int PID_LOOKS = 8;
     private static final long FIRST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(4);
 
-    /** Times further off are as good as never; what is added to them still fits. */
+    /** Milliseconds. More distant times are as good as never; a sum with this value still fits into a long. */
     private static final long FARTHEST = 1L << 61;
 
-    /** A clock that differs by less from the database's is not corrected: times come back as they were given. */
+    /**
+     * A difference between the callers' and the database's clock below this is not corrected: times are returned as
+     * they were given.
+     */
     private static final long TOLERATED_MILLIS = 1_000;
 
     private final DataSource dataSource;
@@ -102,38 +105,46 @@ final class Database {
 
     private volatile @Nullable Dialect dialect;
     private volatile boolean setsIsolation;
-    /** Whether connections come read-only, as a pool may have been told. */
+    /** Whether connections are read-only by default, as a pool may be configured. */
     private volatile boolean comesReadOnly;
-    /** PostgreSQL's own driver, where it can be reached. */
+    /** PostgreSQL's own driver, if it can be reached. */
     private volatile @Nullable Pgjdbc driver;
     /**
-     * Whether something between the driver and the server may give each transaction another server connection. Then nothing is prepared
-     * on the server, and transactions begin and end with statements of this store, as what the driver prepares for that may be executed
-     * as another client's statement of the same name.
+     * Whether a pooler between the driver and the server may give each transaction another server connection. Then
+     * nothing is prepared on the server, and transactions begin and end with statements of this store: the statement
+     * that the driver prepares for that might execute as another client's statement of the same name.
      */
     private volatile boolean pooled;
-    /** Why nothing can be trusted to such a pooler; {@code null} if all is well. */
+    /** Why the store can't work safely behind such a pooler; {@code null} if it can. */
     private volatile @Nullable String unsafe;
-    /** Added to each statement: to the driver, it is another one than what it may have prepared before. */
+    /**
+     * Appended to each statement, so that the driver treats it as another statement than those that it may have
+     * prepared before.
+     */
     private volatile String suffix = "";
 
     private final AtomicInteger suffixes = new AtomicInteger();
     private volatile boolean embedded;
-    /** The database's clock minus the callers'. */
+    /** The database's clock minus the callers' clock, milliseconds. */
     private volatile long ahead;
-    /** The callers' clock for waits minus the one for ages: they may keep two, see {@link #noteNow}. */
+    /**
+     * The callers' clock for waits minus their clock for ages, milliseconds: they may use two, see {@link #noteNow}.
+     */
     private volatile long waitsAhead;
 
-    /** The most bytes that a statement can have, with its values. */
+    /** The maximum size of a statement in bytes, with its values. */
     private volatile long largestStatement = Long.MAX_VALUE;
 
-    /** Which threads have a transaction under way, and since when. */
+    /** The threads with a transaction under way, and since when. */
     private final Map<Thread, Long> waits = new ConcurrentHashMap<>();
 
     private volatile @Nullable String problem;
-    /** Whether that was more than a lost connection: then only {@link #ready} ends it, since other statements may well succeed. */
+    /**
+     * Whether the problem is more than a lost connection: then only {@link #ready} clears it, since other statements
+     * may well succeed.
+     */
     private volatile boolean refuses;
-    /** Whether the tables are there: until then, that something can be asked is no news. */
+    /** Whether the tables are known to exist: until then, a successful query does not clear the problem. */
     private volatile boolean ready;
 
     Database(DataSource dataSource, JdbcStoreOptions options, Seams seams) {
@@ -171,12 +182,15 @@ final class Database {
         return problem;
     }
 
-    /** The transaction of the calling thread takes long by itself: that is no sign of anything. */
+    /**
+     * Excludes the transaction of the calling thread from {@link #waiting}: it takes long by nature, which is no sign
+     * of a problem.
+     */
     void takesLong() {
         waits.remove(Thread.currentThread());
     }
 
-    /** That something is waited for longer than usual, which may well end by itself; {@code null} if nothing is. */
+    /** Describes a wait that takes longer than usual, but may well end by itself; {@code null} if there is none. */
     @Nullable
     String waiting() {
         long now = tick();
@@ -194,7 +208,8 @@ final class Database {
 
     void problem(@Nullable String words) {
         String before = problem;
-        problem = words; // first: logging may fail
+        // First, since logging may fail.
+        problem = words;
         try {
             if (words != null && before == null) {
                 log.warn("The store in the database can't be used: {}", words);
@@ -202,12 +217,13 @@ final class Database {
                 log.info("The store in the database can be used again");
             }
         } catch (RuntimeException | Error e) {
-            // What the caller is about to be told matters more.
+            // A failure to log must not hide what the caller is about to report.
         }
     }
 
     /**
-     * The database can't be used for a reason that others' successes say nothing about: it does not take what must be written.
+     * Records that the database can't be used for a reason that successes of other statements don't disprove: it does
+     * not accept what must be written.
      *
      * @param words why
      */
@@ -216,7 +232,7 @@ final class Database {
         problem(words);
     }
 
-    /** The database is there, and so are the tables, and it takes what is written. */
+    /** Records that the database is reachable, has the tables, and accepts writes. */
     void ready() {
         ready = true;
         refuses = false;
@@ -232,7 +248,7 @@ final class Database {
         return known;
     }
 
-    /** Fills in the names of tables, and the time. */
+    /** Fills in the table names, and the expression for the time. */
     String sql(String text) {
         Dialect known = dialect();
         Supplier<String> replaced = seams.now();
@@ -244,17 +260,17 @@ final class Database {
         return filled.replace("{p}", (schema == null ? "" : known.quoted(schema) + ".") + options.tablePrefix());
     }
 
-    /** What the names of all tables begin with, for people: not quoted. */
+    /** The prefix of all table names for messages: not quoted. */
     String tables() {
         return (options.schema() == null ? "" : options.schema() + ".") + options.tablePrefix();
     }
 
-    /** Tells of a failure that changes nothing any more, if it can be told. */
+    /** Logs a failure that has no effect any more, if it can be logged. */
     static void logged(Throwable failure) {
         try {
             log.error("Something failed after its transaction had been committed", failure);
         } catch (RuntimeException | Error e) {
-            // Then logging is what fails.
+            // Logging itself failed.
         }
     }
 
@@ -267,12 +283,15 @@ final class Database {
         STATEMENT
     }
 
-    /** Runs statements each of which is a transaction of its own, and changes nothing. */
+    /** Runs read-only statements, each of which is a transaction of its own. */
     <T extends @Nullable Object> T read(Work<T> work) throws SQLException {
         return repeat(work, Mode.READ);
     }
 
-    /** The same, but soon over: it fails if there is no answer within a second. */
+    /**
+     * Runs read-only statements like {@link #read}, but without retries, and fails if a statement is not answered
+     * within a second.
+     */
     <T extends @Nullable Object> T look(Work<T> work) throws SQLException {
         return once(work, Mode.LOOK);
     }
@@ -282,14 +301,18 @@ final class Database {
         return repeat(work, Mode.TRANSACTION);
     }
 
-    /** Runs a single statement that changes something, and is a transaction of its own: one round trip. */
+    /** Runs a single writing statement that is a transaction of its own: one round trip. */
     <T extends @Nullable Object> T writeAtOnce(Work<T> work) throws SQLException {
         return repeat(work, Mode.STATEMENT);
     }
 
-    /** For the thread that calls: an interrupt is put off until it is done, and whatever fails says what was being done. */
+    /**
+     * Runs a call on the calling thread: an interrupt is deferred until it is done, and an exception says what was
+     * being done.
+     */
     <T extends @Nullable Object> T call(String what, Call<T> call) {
-        boolean begun = DeferredLog.begin(); // it may hold locks and connections that persisting needs
+        // The call may hold locks and connections that persisting needs.
+        boolean begun = DeferredLog.begin();
         boolean interrupted = Thread.interrupted();
         try {
             return call.run();
@@ -303,7 +326,7 @@ final class Database {
         }
     }
 
-    /** Something that asks the database. */
+    /** A call that queries the database. */
     @FunctionalInterface
     interface Call<T extends @Nullable Object> {
         T run() throws SQLException;
@@ -330,7 +353,8 @@ final class Database {
                     problem(Dialect.message(e));
                     throw e;
                 } catch (SQLException e) {
-                    boolean cutShort = Thread.interrupted(); // a pool's wait for a connection is
+                    // An interrupt ends a pool's wait for a connection.
+                    boolean cutShort = Thread.interrupted();
                     interrupted |= cutShort;
                     boolean lost = Dialect.isConnectionLost(e);
                     boolean again = cutShort
@@ -357,12 +381,12 @@ final class Database {
         }
     }
 
-    /** Whether there was no connection to be had, rather than one that was lost. */
+    /** Whether no connection could be obtained, as opposed to one that was lost. */
     static boolean isNoConnection(SQLException failure) {
         return failure instanceof NoConnection;
     }
 
-    /** There was no connection to be had. The pool has waited for one already, so it is no use to ask again. */
+    /** No connection could be obtained. The pool has already waited for one, so a retry is no use. */
     private static final class NoConnection extends SQLException {
         private static final long serialVersionUID = 1L;
 
@@ -382,12 +406,13 @@ final class Database {
             return dataSource.getConnection();
         } catch (SQLException e) {
             throw new NoConnection(e);
-        } catch (RuntimeException e) { // of a pool that says it in its own way
+        } catch (RuntimeException e) {
+            // Some pools report it with an exception of their own.
             throw new NoConnection(new SQLNonTransientConnectionException(String.valueOf(e.getMessage()), "08001", e));
         }
     }
 
-    /** Finds out what database it is, once. */
+    /** Detects the kind of database, once. */
     void meet() throws SQLException {
         if (dialect != null) {
             return;
@@ -399,12 +424,13 @@ final class Database {
             if (met == Dialect.POSTGRESQL) {
                 findPooler(connection);
             }
-            // Elsewhere, what another transaction has committed meanwhile would not be seen by the statements after it.
+            // At other isolation levels, later statements would not see what another transaction has committed
+            // meanwhile.
             setsIsolation = pooled
                     ? !"read committed".equals(ask(connection, "SELECT current_setting('transaction_isolation')"))
                     : connection.getTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED;
-            comesReadOnly =
-                    connection.isReadOnly() && met != Dialect.H2; // H2 says that of a database, and knows no other
+            // In H2, read-only is a property of the database, not of the connection.
+            comesReadOnly = connection.isReadOnly() && met != Dialect.H2;
             if (!autoCommit) {
                 connection.setAutoCommit(false);
             }
@@ -415,9 +441,9 @@ final class Database {
     // ---- poolers ---------------------------------------------------------------------------------
 
     /**
-     * Finds out whether there is a pooler on the way to PostgreSQL. It tells each client a number that is not a server process' own. A
-     * driver that keeps that number to itself still shows it if two connections that are open at the same time have one process, or one
-     * has several.
+     * Detects a pooler between this process and PostgreSQL. A pooler tells each client a process id that is not the one
+     * of a server process. If the driver does not reveal that id, a pooler still shows in two connections that are open
+     * at the same time: both have one server process, or one of them has several.
      */
     private void findPooler(Connection connection) throws SQLException {
         Pgjdbc known = Pgjdbc.of(connection);
@@ -450,7 +476,10 @@ final class Database {
         }
     }
 
-    /** Else all statements would be one transaction, and a pooler would have all of them executed by one process. */
+    /**
+     * Turns auto-commit on, and returns whether it was on. Without it, all statements would be one transaction, which a
+     * pooler would have executed by a single process.
+     */
     private static boolean withAutoCommit(Connection connection) throws SQLException {
         boolean before = connection.getAutoCommit();
         if (!before) {
@@ -459,7 +488,7 @@ final class Database {
         return before;
     }
 
-    /** Looks again: what is on the way to the database can change while this runs. */
+    /** Detects a pooler again: what is between this process and the database can change while this runs. */
     void lookForPooler() throws SQLException {
         if (dialect != Dialect.POSTGRESQL || pooled || unsafe != null) {
             return;
@@ -491,10 +520,10 @@ final class Database {
     }
 
     /**
-     * Sees whether something failed because of how it had been prepared: then everything is prepared anew, and more carefully, if it
-     * was not what this connection had prepared.
+     * Checks whether a statement failed because of how it had been prepared. If so, everything is prepared again, and
+     * more carefully if the statement executed was not the one that this connection had prepared.
      *
-     * @return whether it may do when it is tried again
+     * @return whether a retry may succeed
      */
     private boolean prepareAnew(SQLException failure) {
         if (dialect != Dialect.POSTGRESQL) {
@@ -519,7 +548,7 @@ final class Database {
         }
     }
 
-    /** Makes a statement of a text that is complete. */
+    /** Creates a statement from SQL without placeholders for names and times. */
     PreparedStatement prepare(Connection connection, String sql) throws SQLException {
         Pgjdbc careful = pooled || dialect == null ? driver : null;
         if (careful == null) {
@@ -536,14 +565,17 @@ final class Database {
         return statement;
     }
 
-    /** Without a limit of time: a commit that waits for a standby would not be undone if it were cancelled. */
+    /**
+     * Executes a statement that ends or begins a transaction, without a time limit: cancelling a commit that waits for
+     * a standby would not undo it.
+     */
     private void end(Connection connection, String sql) throws SQLException {
         try (PreparedStatement statement = prepare(connection, sql)) {
             statement.execute();
         }
     }
 
-    /** Whether tables that are missing are made. */
+    /** Whether missing tables are created. */
     boolean makesTables() {
         return switch (options.initializeSchema()) {
             case ALWAYS -> true;
@@ -553,7 +585,9 @@ final class Database {
     }
 
     private <T extends @Nullable Object> T once(Work<T> work, Mode mode) throws SQLException {
-        var unused = dialect(); // until it has been met, nobody but who tries to meet it waits for a connection
+        // Throws until the kind of database is known: until then, only the thread that detects it waits for a
+        // connection.
+        var unused = dialect();
         requireSafe();
         Thread thread = Thread.currentThread();
         waits.put(thread, tick());
@@ -590,7 +624,8 @@ final class Database {
                 result = work.run(tx);
             } catch (SQLException e) {
                 if (mode == Mode.STATEMENT && Dialect.isConnectionLost(e)) {
-                    throw new CommitUnknownException(e); // it may have got there all the same
+                    // The statement may have been executed all the same.
+                    throw new CommitUnknownException(e);
                 }
                 throw e;
             }
@@ -606,12 +641,12 @@ final class Database {
     }
 
     /**
-     * How a transaction is made.
+     * How a transaction is run.
      *
-     * @param transaction whether what is to be run needs one
-     * @param pooled whether the driver must have nothing to do with it
-     * @param otherLevel whether connections come with another isolation level
-     * @param readOnly whether they come read-only
+     * @param transaction whether the work needs a transaction
+     * @param pooled whether the driver must not begin and end it
+     * @param otherLevel whether connections have another isolation level by default
+     * @param readOnly whether connections are read-only by default
      */
     private record Way(boolean transaction, boolean pooled, boolean otherLevel, boolean readOnly) {
         boolean driverBegins() {
@@ -622,17 +657,20 @@ final class Database {
             return pooled && (transaction || otherLevel || readOnly);
         }
 
-        /** Not more than is needed: a standby refuses to begin what writes in a way that says nothing about that. */
+        /**
+         * Requests read-write only where needed: a standby refuses to begin a read-write transaction with an error that
+         * does not tell the cause.
+         */
         String begin() {
             return "BEGIN ISOLATION LEVEL READ COMMITTED" + (readOnly ? ", READ WRITE" : "");
         }
 
-        /** Not behind a pooler: it would be another client's level, too. */
+        /** Not behind a pooler: the level would apply to other clients, too. */
         boolean setsLevel() {
             return otherLevel && !pooled;
         }
 
-        /** For the same reason. */
+        /** Not behind a pooler: the mode would apply to other clients, too. */
         boolean setsWritable() {
             return readOnly && !pooled;
         }
@@ -655,7 +693,8 @@ final class Database {
             }
         } catch (SQLException e) {
             if (Dialect.isTransient(e)) {
-                throw e; // rolled back, and it says so
+                // The database reports that it has rolled back.
+                throw e;
             }
             throw new CommitUnknownException(e);
         } catch (RuntimeException | Error e) {
@@ -663,7 +702,10 @@ final class Database {
         }
     }
 
-    /** Gives a connection back as it was. What fails here is the connection's end, and no news about the transaction. */
+    /**
+     * Returns a connection in its original state. A failure here means that the connection is broken, and says nothing
+     * about the transaction.
+     */
     private void leave(Connection connection, Way way, boolean done, boolean autoCommit, int isolation) {
         try (connection) {
             if (!done && way.begins()) {
@@ -688,7 +730,10 @@ final class Database {
         }
     }
 
-    /** The pool does not know of the transaction: a connection that is still in it must not get to anybody else. */
+    /**
+     * Rolls back a transaction that the pool does not know of: if that fails, the connection is aborted, since it must
+     * not be handed to another thread while still in the transaction.
+     */
     private void rollback(Connection connection) throws SQLException {
         boolean over = false;
         try {
@@ -703,12 +748,12 @@ final class Database {
 
     // ---- limits ----------------------------------------------------------------------------------
 
-    /** The most bytes that a statement can have, with its values, as the database said last. */
+    /** The maximum size of a statement in bytes, with its values, as last read from the database. */
     long largestStatement() {
         return largestStatement;
     }
 
-    /** Asks the database how large a statement can be: whoever administers it may change that at any time. */
+    /** Reads the maximum size of a statement from the database: its administrator may change it at any time. */
     void readLimits() throws SQLException {
         String query = dialect().largestStatement();
         if (query != null) {
@@ -720,7 +765,7 @@ final class Database {
     // ---- times -----------------------------------------------------------------------------------
 
     /**
-     * Learns what callers take for now when they wait for something: that may lag behind their clock, when it jumps.
+     * Records the callers' now for waits, which may lag behind their clock when that jumps.
      *
      * @param now their time
      */
@@ -729,7 +774,7 @@ final class Database {
     }
 
     /**
-     * A time that somebody waits for, as a distance.
+     * Converts the end of a wait to a distance.
      *
      * @param time on the callers' clock for waits
      * @return milliseconds to add to the database's now
@@ -739,7 +784,7 @@ final class Database {
     }
 
     /**
-     * A time as a distance.
+     * Converts a time to a distance.
      *
      * @param time on the callers' clock
      * @return milliseconds to add to the database's now
@@ -753,17 +798,20 @@ final class Database {
     }
 
     /**
-     * What is between two times of one clock.
+     * The distance between two times of one clock.
      *
-     * @param from the earlier
-     * @param to the later
+     * @param from the earlier time
+     * @param to the later time
      * @return milliseconds
      */
     static long between(Instant from, Instant to) {
         return within(millis(to) - millis(from));
     }
 
-    /** As milliseconds; those that are as good as endless as the longest that can be added to any time. */
+    /**
+     * Converts a duration to milliseconds; one that is as good as endless becomes the longest that can be added to any
+     * time.
+     */
     static long millis(Duration duration) {
         return duration.toSeconds() >= FARTHEST / 1_000 ? FARTHEST : within(duration.toMillis());
     }
@@ -780,17 +828,17 @@ final class Database {
     }
 
     /**
-     * A time of the database as callers are to see it.
+     * Converts a time of the database for callers.
      *
      * @param millis on the database's clock
-     * @return on theirs
+     * @return the time on the callers' clock
      */
     Instant shown(long millis) {
         return Instant.ofEpochMilli(millis - ahead);
     }
 
     /**
-     * The other way round: a time as it is kept.
+     * Converts a time of a caller for the database.
      *
      * @param time on the callers' clock
      * @return milliseconds on the database's clock
@@ -805,8 +853,9 @@ final class Database {
     }
 
     /**
-     * Reads the database's clock and compares it with the callers'. A small difference counts as none, and one that is known goes on
-     * counting while it is about the same: else the time at which a batch was persisted would be another one at each look.
+     * Reads the database's clock and compares it with the callers' clock. A small difference is ignored, and a known
+     * one is kept as long as the measured one is about the same: otherwise the time at which a batch was persisted
+     * would be different each time it is read.
      */
     void readClock() throws SQLException {
         read(tx -> {
@@ -828,7 +877,10 @@ final class Database {
         }
     }
 
-    /** The same, to compare with what others have written. */
+    /**
+     * Returns the time to compare with what others have written: the database's clock as this instance has followed it.
+     * It is read again if this machine has been suspended since, or its clock was set.
+     */
     long time() throws SQLException {
         if (clock.isDoubtful(tick(), options.clock().millis())) {
             readClock();
@@ -836,14 +888,14 @@ final class Database {
         return clock.now(tick());
     }
 
-    /** Whether the database's clock shows what the callers' does, about. */
+    /** Whether the database's clock and the callers' clock agree, within a tolerance. */
     boolean agreesWithCallers() {
         return ahead == 0;
     }
 
     /**
-     * The time to write: the database's clock as this instance has followed it. It is read again, in the same transaction, if this
-     * machine has been suspended since, or its clock was set.
+     * Returns the time to write: the database's clock as this instance has followed it. It is read again, in the same
+     * transaction, if this machine has been suspended since, or its clock was set.
      */
     long time(Tx tx) throws SQLException {
         if (clock.isDoubtful(tick(), options.clock().millis())) {

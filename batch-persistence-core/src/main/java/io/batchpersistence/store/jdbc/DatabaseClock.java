@@ -7,18 +7,20 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Compares the database's clock, which an administrator, NTP or a fail-over can step, with this process's ticker, which nothing can
- * step. Thread-safe.
+ * Compares the database's clock, which an administrator, NTP or a failover can step, with this process's ticker, which
+ * nothing can step. Thread-safe.
  *
- * <p>Each heartbeat reads the clock. Between two readings, {@link #now} goes on as the ticker does: times are written by it, so that a
- * step of the clock that is undone before anyone reads it changes nothing. What is compared with both this time and the statement's own
- * ("is it over?") is not fooled by a step either. If a reading differs from what the ticker lets expect by more than a second, and the
- * clock of this machine does not agree with it, then it is believed only when it has lasted for a while: instances that see a step and
- * those that do not would write times that the others take for very old. Then the clock was stepped:
+ * <p>Each heartbeat reads the clock. Between two readings, {@link #now} advances with the ticker. Times are written by
+ * it, so that a step of the clock that is undone before the next reading has no effect. A check for expiry that
+ * compares with both this time and the statement's own is not misled by a step either. If a reading differs by more
+ * than a second from what the ticker predicts, and this machine's clock does not agree with the reading, it is accepted
+ * only once the difference has lasted for a while: otherwise instances that see a step and those that do not would
+ * write times that look very old to each other. An accepted difference means that the clock was stepped:
  *
  * <ul>
- *   <li>Ahead, or this process was suspended: the time that was skipped makes nothing older ({@link #cutoff}), ends no lease that was
- *       taken before ({@link #withoutStepsDuring}), and other instances get the time to renew theirs ({@link #steppedAheadWithin}).
+ *   <li>Ahead, or this process was suspended: the skipped time makes nothing older ({@link #cutoff}), ends no lease
+ *       that was taken before ({@link #withoutStepsDuring}), and other instances get the time to renew their leases
+ *       ({@link #steppedAheadWithin}).
  *   <li>Back: what was written before lies in the future now, and has to be corrected; see {@link #setBackFrom}.
  * </ul>
  */
@@ -26,26 +28,28 @@ final class DatabaseClock {
 
     private static final long TOLERANCE_MILLIS = 1_000;
 
-    /** With more of them, the oldest count as time again. */
+    /**
+     * The maximum number of remembered steps; beyond it, the time skipped by the oldest ones counts as elapsed again.
+     */
     private static final int MAX_STEPS = 1_000;
 
-    /** Time that the clock skipped. */
+    /** Time that the clock skipped, in milliseconds on the database's clock. */
     private record Step(long from, long to) {}
 
     /**
-     * The clock's time.
+     * A reading of the database's clock.
      *
-     * @param before the ticker before it was asked for
-     * @param after the ticker when the answer was there
+     * @param before the ticker before the query
+     * @param after the ticker after the answer
      * @param wall this machine's clock at that time, milliseconds
      */
     private record Reading(long before, long millis, long after, long wall) {}
 
     /**
-     * A difference between the clock and the ticker that is not believed yet.
+     * A difference between the clock and the ticker that is not accepted yet.
      *
      * @param millis by how much the clock is ahead of what was expected; negative if it is behind
-     * @param since the ticker when it was seen first
+     * @param since the ticker when it was first seen
      */
     private record Suspicion(long millis, long since) {}
 
@@ -56,7 +60,7 @@ final class DatabaseClock {
     private @Nullable Reading last;
     private @Nullable Suspicion suspicion;
 
-    /** The latest first. */
+    /** Latest first. */
     private final Deque<Step> stepsAhead = new ArrayDeque<>();
 
     private boolean everSteppedAhead;
@@ -64,29 +68,30 @@ final class DatabaseClock {
     private @Nullable Long setBackFrom;
 
     /**
-     * Makes one that has not been read yet.
+     * Creates a clock that has not been read yet.
      *
-     * @param confirmedAfter nanoseconds after which a step is believed
+     * @param confirmedAfter nanoseconds after which a step is accepted
      */
     DatabaseClock(long confirmedAfter) {
         this.confirmedAfter = confirmedAfter;
     }
 
     /**
-     * Takes note of what the clock shows.
+     * Records a reading of the clock.
      *
-     * @param before the ticker before the database was asked, nanoseconds
-     * @param millis what it said
-     * @param after the ticker when it had answered
+     * @param before the ticker before the query, nanoseconds
+     * @param millis the database's answer
+     * @param after the ticker after the answer
      * @param wall this machine's clock, milliseconds
-     * @return whether it is believed
+     * @return whether the reading is accepted
      */
     boolean read(long before, long millis, long after, long wall) {
         lock.lock();
         try {
             Reading previous = last;
             if (previous != null && previous.before() - before > 0) {
-                return false; // two threads read it, and this one was overtaken
+                // Two threads read the clock, and this one was overtaken.
+                return false;
             }
             if (previous != null) {
                 long earliest = previous.millis() + TimeUnit.NANOSECONDS.toMillis(before - previous.after());
@@ -111,7 +116,10 @@ final class DatabaseClock {
         }
     }
 
-    /** If this machine's clock went on as the database's did, it was the ticker that stood still, in a suspended machine. */
+    /**
+     * Whether a difference is accepted. If this machine's clock advanced as the database's did, it was the ticker that
+     * stood still, in a suspended machine.
+     */
     private boolean isConfirmed(long difference, Reading previous, long millis, long wall, long tick) {
         if (Math.abs((millis - previous.millis()) - (wall - previous.wall())) <= TOLERANCE_MILLIS) {
             return true;
@@ -125,8 +133,8 @@ final class DatabaseClock {
     }
 
     /**
-     * Whether this machine's clocks do not agree on how long ago the database's was read: then it is to be read again before
-     * {@link #now} is relied on.
+     * Whether this machine's clocks disagree on how long ago the database's clock was read: then it must be read again
+     * before {@link #now} is relied on.
      *
      * @param tick the ticker
      * @param wall this machine's clock, milliseconds
@@ -144,7 +152,8 @@ final class DatabaseClock {
     }
 
     /**
-     * Another instance has seen a later time than the first one that was read here: until that is confirmed, its time counts.
+     * Starts from a later time that another instance has seen than the first reading here: until that reading is
+     * confirmed, the other instance's time counts.
      *
      * @param millis that time
      */
@@ -179,7 +188,7 @@ final class DatabaseClock {
         }
     }
 
-    /** The latest time that the clock has shown before it was set back; {@code null} if nothing is to be corrected. */
+    /** The latest time that the clock showed before it was set back; {@code null} if there is nothing to correct. */
     @Nullable
     Long setBackFrom() {
         lock.lock();
@@ -190,7 +199,7 @@ final class DatabaseClock {
         }
     }
 
-    /** What was written before the clock was set back from that time has been corrected. */
+    /** Notes that everything written before the clock was set back from that time has been corrected. */
     void corrected(long from) {
         lock.lock();
         try {
@@ -206,7 +215,7 @@ final class DatabaseClock {
      * The clock's time, as far as is known.
      *
      * @param tick the ticker
-     * @return milliseconds; the distant past if it has never been read
+     * @return milliseconds; the distant past if the clock has never been read
      */
     long now(long tick) {
         lock.lock();
@@ -221,7 +230,7 @@ final class DatabaseClock {
     }
 
     /**
-     * What began before that time is older than an age, if time that was skipped does not count.
+     * Returns the time before which something must have begun to be older than an age, if skipped time does not count.
      *
      * @param age milliseconds
      * @param tick the ticker
@@ -246,7 +255,7 @@ final class DatabaseClock {
         }
     }
 
-    /** All the time that was skipped, as far as is known: milliseconds. */
+    /** All time that was skipped, as far as is known, in milliseconds. */
     long skipped() {
         lock.lock();
         try {
@@ -259,8 +268,8 @@ final class DatabaseClock {
     }
 
     /**
-     * Now, without what was skipped lately: what was to end at a time before this one, and was begun no earlier than a period ago, has
-     * ended, whether it was begun before or after the clock was stepped.
+     * Returns now minus the time skipped lately: whatever has a deadline before the result, and began no earlier than a
+     * period ago, has ended, whether it began before or after the clock was stepped.
      *
      * @param period milliseconds
      * @param tick the ticker
@@ -284,7 +293,7 @@ final class DatabaseClock {
     }
 
     /**
-     * Whether the clock was stepped ahead a short while ago.
+     * Whether the clock was stepped ahead recently.
      *
      * @param nanos how long ago at most
      * @param tick the ticker

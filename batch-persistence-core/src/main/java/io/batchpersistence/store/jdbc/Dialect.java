@@ -12,18 +12,20 @@ import java.util.Set;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
-/** In what databases differ, and nothing else does. */
+/** The differences between databases, all in one place. */
 enum Dialect {
     POSTGRESQL("postgresql", "CAST(FLOOR(EXTRACT(EPOCH FROM statement_timestamp()) * 1000) AS bigint)") {
         @Override
         String insertEnd() {
-            // Without it, a batch that is held already would end the transaction, which may be the caller's.
+            // Without this clause, a batch that is already stored would abort the transaction, which may be the
+            // caller's.
             return " ON CONFLICT (batch_id) DO NOTHING";
         }
 
         @Override
         String schemas() {
-            return "SELECT nspname FROM pg_namespace"; // also those that the user may not use
+            // Includes schemas that the user has no privileges on.
+            return "SELECT nspname FROM pg_namespace";
         }
 
         @Override
@@ -38,8 +40,8 @@ enum Dialect {
 
         @Override
         String firstOfMany(boolean oldestFirst) {
-            // Were the type a constant, the primary key would give the same order, and with it go all batches of other
-            // types.
+            // The row comparison is deliberate: with the type as a constant, the primary key would give the same order,
+            // and scanning it would go through all batches of other types.
             String direction = oldestFirst ? "" : " DESC";
             return "FROM {p}batch WHERE (collector_type, seq) " + (oldestFirst ? ">=" : "<=")
                     + " (?, ?) AND collector_type "
@@ -53,7 +55,7 @@ enum Dialect {
             return List.of(collectorType, from, collectorType);
         }
     },
-    /** MySQL, too. */
+    /** Also MySQL. */
     MARIADB("mariadb", "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) DIV 1000)") {
         @Override
         String firstOfMany(boolean oldestFirst) {
@@ -72,37 +74,42 @@ enum Dialect {
     },
     H2("h2", "CAST(FLOOR(EXTRACT(EPOCH FROM CURRENT_TIMESTAMP) * 1000) AS BIGINT)");
 
-    /** MariaDB: lock wait timeout, deadlock, record has changed since last read. H2: lock timeout, concurrent update. */
     private static final int MAX_LINKED = 1_000;
 
+    /**
+     * MariaDB: lock wait timeout, deadlock, record has changed since last read. H2: lock timeout, concurrent update.
+     */
     private static final Set<Integer> TRANSIENT_CODES = Set.of(1205, 1213, 1020, 50200, 90131);
 
-    /** PostgreSQL's, MariaDB's, and those of H2. */
+    /** Missing tables: the SQL states of PostgreSQL, MariaDB and H2. */
     private static final Set<String> MISSING_STATES = Set.of("42P01", "42S02", "42S03", "42S04");
 
-    /** PostgreSQL's, and that of H2. */
+    /** Missing schemas: the SQL states of PostgreSQL and H2. */
     private static final Set<String> MISSING_SCHEMA_STATES = Set.of("3F000", "90079");
 
     private static final int MARIADB_MISSING_SCHEMA = 1049;
 
-    /** PostgreSQL: no such prepared statement, there is one already, other values than it has parameters. */
+    /** PostgreSQL: no such prepared statement, prepared statement already exists, wrong number of parameters. */
     private static final Set<String> FOREIGN_STATES = Set.of("26000", "42P05", "08P01");
 
-    /** PostgreSQL: shut down, crashed, starting or shutting down. */
+    /** PostgreSQL: shut down, crashed, starting up or shutting down. */
     private static final Set<String> LOST_STATES = Set.of("57P01", "57P02", "57P03");
 
     /**
-     * PostgreSQL: a read-only transaction (MariaDB's, too), no permission, and a table, schema or column that is not there. Those of MariaDB
-     * and H2 for the same.
+     * PostgreSQL: read-only transaction (also MariaDB), no permission, and a missing table, schema or column. Also the
+     * states of MariaDB and H2 for the same.
      */
     private static final Set<String> REFUSAL_STATES = Set.of("25006", "42501", "42703", "3F000", "42S22");
 
-    /** PostgreSQL: insufficient resources, as a full disk or no memory; system errors, as of reading and writing; damaged tables. */
+    /**
+     * PostgreSQL: insufficient resources, such as a full disk or no memory; system errors, such as I/O errors; damaged
+     * tables.
+     */
     private static final Set<String> REFUSAL_CLASSES = Set.of("53", "58", "XX");
 
     /**
-     * MariaDB: read-only in three ways; the disk or a table full; files that can't be opened, read or written, or are damaged; no
-     * memory; access denied in five. H2: no rights, read-only, files that can't be written or read.
+     * MariaDB: read-only in three ways; disk or table full; files that can't be opened, read or written, or are
+     * damaged; no memory; access denied in five ways. H2: no rights, read-only, files that can't be written or read.
      */
     private static final Set<Integer> REFUSAL_CODES = Set.of(
             1290, 1792, 1836, 1036, 1021, 1114, 3, 1016, 1026, 1030, 1034, 1194, 1195, 1932, 1037, 1041, 1044, 1045,
@@ -131,12 +138,12 @@ enum Dialect {
         };
     }
 
-    /** Whether that database lives in this process's memory, and nowhere else. */
+    /** Whether the database is kept in this process's memory, and nowhere else. */
     boolean isEmbedded(String url) {
         return this == H2 && url.startsWith("jdbc:h2:mem:");
     }
 
-    /** A name as a part of a statement, whatever it consists of. */
+    /** Quotes a name for a statement, whatever characters it has. */
     String quoted(String name) {
         return '"' + name.replace("\"", "\"\"") + '"';
     }
@@ -146,64 +153,65 @@ enum Dialect {
         return "SELECT schema_name FROM information_schema.schemata";
     }
 
-    /** What its scripts are called by. */
+    /** The prefix of the names of its scripts. */
     String id() {
         return id;
     }
 
     /**
-     * The database's clock in milliseconds since 1970, whatever time zones there are. The same all through a statement, else no
-     * index could be used with it.
+     * The SQL expression for the database's clock in milliseconds since 1970, whatever the time zones. It is constant
+     * within a statement; otherwise no index could be used with it.
      */
     String now() {
         return now;
     }
 
-    /** A value that is a number, where nothing else says so. */
+    /** A placeholder for a number, where the type is not known from the context. */
     String number() {
         return this == H2 ? "CAST(? AS BIGINT)" : "?";
     }
 
-    /** How to end an insert of batches so that what is held already is left out; it fails if that is empty. */
+    /**
+     * The end of an insert of batches that skips those that are already stored; if empty, the insert fails with a
+     * duplicate.
+     */
     String insertEnd() {
         return "";
     }
 
-    /**
-     * From where, and in what order, to take the first ones of many that are due, along an index of those that are pending.
-     */
+    /** The FROM and ORDER BY clauses that take the first of many due batches, along an index on pending ones. */
     String firstOfMany(boolean oldestFirst) {
         return "FROM {p}batch WHERE collector_type = ? AND seq " + (oldestFirst ? ">=" : "<=")
                 + " ? AND state = 0 AND due_at <= {now} ORDER BY seq" + (oldestFirst ? "" : " DESC");
     }
 
     /**
-     * The values for that.
+     * The values for {@link #firstOfMany}.
      *
-     * @param from the number to begin with
+     * @param from the sequence number to start at
      */
     List<Object> valuesOfMany(String collectorType, long from) {
         return List.of(collectorType, from);
     }
 
-    /** Whether one statement can select for update, update what that found, and something else, and return it. */
+    /** Whether one statement can select for update, update the rows found and other rows, and return them. */
     boolean claimsInOneStatement() {
         return false;
     }
 
-    /** A query for the most bytes that a statement can have; {@code null} if there is no limit that is ever reached. */
+    /** A query for the maximum size of a statement in bytes; {@code null} if there is no limit that is ever reached. */
     @Nullable
     String largestStatement() {
         return null;
     }
 
-    /** Whether a delete can return what it has deleted. */
+    /** Whether a delete can return the deleted rows. */
     boolean returnsDeleted() {
         return false;
     }
 
     /**
-     * Whether the transaction was rolled back for the sake of another one, so that it may do when it is tried again.
+     * Whether the transaction was rolled back because of a conflict with another one, so that a retry may succeed.
      *
      * @param failure a failure of a statement, or of a commit
      */
@@ -216,7 +224,7 @@ enum Dialect {
         });
     }
 
-    /** Whether the connection is of no use any more, or there was none to be had. */
+    /** Whether the connection is broken, or none could be obtained. */
     static boolean isConnectionLost(SQLException failure) {
         return any(failure, e -> {
             String state = state(e);
@@ -233,7 +241,7 @@ enum Dialect {
         return any(failure, e -> state(e).equals("23505") || e.getErrorCode() == 1062);
     }
 
-    /** A driver, or a pool around it, may have linked them in a circle. */
+    /** The number of linked exceptions is limited: a driver, or a pool around it, may have linked them in a circle. */
     private static boolean any(SQLException failure, Predicate<SQLException> condition) {
         SQLException e = failure;
         for (int looked = 0; e != null && looked < MAX_LINKED; looked++) {
@@ -245,20 +253,20 @@ enum Dialect {
         return false;
     }
 
-    /** Whether a statement has made itself fail, by dividing by zero, because something was not there. */
+    /** Whether a statement has failed on purpose, by a division by zero, because a required row was missing. */
     static boolean isGuard(SQLException failure) {
         return state(failure).equals("22012");
     }
 
     /**
-     * Whether a prepared statement was not there, or was another one than what this connection had prepared, or its name was taken: a
-     * pooler had it executed by a server process that it had not been prepared by.
+     * Whether a prepared statement did not exist, was not the one that this connection had prepared, or its name was
+     * taken: a pooler had it executed by a server process that had not prepared it.
      */
     static boolean isForeignStatement(SQLException failure) {
         return any(failure, e -> FOREIGN_STATES.contains(state(e)));
     }
 
-    /** Whether a statement needs to be prepared anew, because somebody has changed a table since. */
+    /** Whether a statement must be prepared again, because a table has been altered since. */
     static boolean isStalePlan(SQLException failure) {
         return any(failure, e -> state(e).equals("0A000"));
     }
@@ -272,8 +280,8 @@ enum Dialect {
     }
 
     /**
-     * Whether the database refused a statement for a reason that is not the statement's own: it will refuse all others like it, too,
-     * until somebody does something about it.
+     * Whether the database refused a statement for a reason that is not specific to that statement: it will refuse all
+     * others like it until an administrator intervenes.
      */
     static boolean isRefusal(SQLException failure) {
         for (SQLException e = failure; e != null; e = e.getNextException()) {
@@ -288,7 +296,10 @@ enum Dialect {
         return false;
     }
 
-    /** Its first line: further ones may quote what was to be stored, and so does what a driver says of a batch of statements. */
+    /**
+     * The first line of the message: further lines may quote the data to be stored, and so may the message of a driver
+     * about a JDBC batch.
+     */
     static String message(SQLException failure) {
         SQLException next = failure instanceof BatchUpdateException ? failure.getNextException() : null;
         String message = String.valueOf((next == null ? failure : next).getMessage());

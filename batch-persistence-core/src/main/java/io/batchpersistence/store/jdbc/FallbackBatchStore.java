@@ -52,52 +52,55 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * A {@link JdbcBatchStore} with a store on the local disk beside it, the fallback, which takes new batches while the database is
- * away. When the database is back, what waits in the fallback is moved there. Thread-safe.
+ * A {@link JdbcBatchStore} with a store on the local disk as its fallback, which takes new batches while the database
+ * is away. When the database is back, the batches in the fallback are moved to it. Thread-safe.
  *
  * <p>Beyond the contract of {@link BatchStore}:
  *
  * <ul>
- *   <li>{@link #append}: goes to the fallback if the database is known to be away, or does not take the batch for a reason that is
- *       none of the batch's own. A batch that the caller's transaction is to contain never does: without that transaction it must
- *       not exist. A full database refuses as ever. An id that the database holds can't be known while it is away, so one may be
- *       accepted that is held already.
- *   <li>Marks, and {@link #timedOut}: where the batch is. While the database is away, marks of batches that are not in the
- *       fallback fail at once.
- *   <li>{@link #claim}, {@link #collectorTypes}, {@link #reschedule}, {@link #releaseHeld}, {@link #expire}, {@link #evictOldest},
- *       {@link #evictDeadLetters}, {@link #correctAges}, {@link #correctWaits}: both; the fallback alone while the database is away,
- *       see {@link #isWhole}. Room is made where it is needed: in the fallback while the database is away, else in the database.
- *   <li>{@link #pausedCollectorTypes}: as the database says, or said last, which the fallback remembers across restarts.
- *       {@link #pause} needs the database, since all instances are to know.
- *   <li>{@link #find}, {@link #list}, {@link #count}, {@link #failures}, {@link #discard}, {@link #replay}: both, and while the
- *       database is away only for ids all of which are in the fallback: half an answer would be a wrong one. In lists, those in
- *       the fallback are the newest. One that is moved between two looks may be seen twice, or not.
- *   <li>{@link #stats}: the sum. A batch that is moved counts once.
+ *   <li>{@link #append}: goes to the fallback if the database is known to be away, or rejects the batch for a reason
+ *       that is not specific to the batch. A batch that is to be part of the caller's transaction never does: without
+ *       that transaction it must not exist. A full database rejects it as usual. While the database is away, its ids
+ *       can't be checked, so a batch may be accepted although its id is already stored.
+ *   <li>Marks, and {@link #timedOut}: applied where the batch is. While the database is away, marks of batches that are
+ *       not in the fallback fail at once.
+ *   <li>{@link #claim}, {@link #collectorTypes}, {@link #reschedule}, {@link #releaseHeld}, {@link #expire},
+ *       {@link #evictOldest}, {@link #evictDeadLetters}, {@link #correctAges}, {@link #correctWaits}: both stores; the
+ *       fallback alone while the database is away, see {@link #isWhole}. Eviction frees space where it is needed: in
+ *       the fallback while the database is away, otherwise in the database.
+ *   <li>{@link #pausedCollectorTypes}: as in the database, or its last known value, which the fallback remembers across
+ *       restarts. {@link #pause} requires the database, since all instances must know.
+ *   <li>{@link #find}, {@link #list}, {@link #count}, {@link #failures}, {@link #discard}, {@link #replay}: both
+ *       stores, and while the database is away only for ids all of which are in the fallback: a partial answer would be
+ *       a wrong one. In lists, batches in the fallback are the newest. A batch that is moved between two queries may be
+ *       seen twice, or not at all.
+ *   <li>{@link #stats}: the sum. A batch that is being moved counts once.
  * </ul>
  *
- * <p>Moving: pending batches and dead letters, in the order in which they were persisted, as they are: with their times, failures and
- * context. A batch leaves the fallback only when it is known to be committed in the database, so a process that is killed in between
- * leaves it in both; the next move finds that out, unless the database's was settled meanwhile: then it is sent twice. Who finds
- * another batch of that id there, with other content, becomes a dead letter in the fallback.
+ * <p>Moving: pending batches and dead letters are moved in the order in which they were persisted, unchanged, with
+ * their times, failures and context. A batch is removed from the fallback only when it is known to be committed in the
+ * database, so a process that is killed in between leaves it in both. The next move detects that, unless the copy in
+ * the database has been settled meanwhile: then the batch is sent twice. If the database holds another batch with the
+ * same id and other content, the batch becomes a dead letter in the fallback.
  */
 public final class FallbackBatchStore implements BatchStore {
 
     private static final Logger log = SingleLine.logger(FallbackBatchStore.class);
 
-    /** Batches that are looked for, without their content, at a time. */
+    /** Batches looked up at a time, without their content. */
     private static final int LOOKED_FOR = 10_000;
-    /** Batches, and about how many bytes, that are moved at a time: everybody else who changes what is in the fallback waits. */
+    /** Batches moved at a time, and their approximate bytes: meanwhile, all other changes to the fallback wait. */
     private static final int AT_ONCE = 100;
 
     private static final long BYTES_AT_ONCE = 4 << 20;
 
-    /** How long closing waits until nothing is moved any more. */
+    /** How long closing waits for the end of a move. */
     private static final Duration CLOSES_WITHIN = Duration.ofSeconds(2);
 
     private static final long MOVE_NANOS = TimeUnit.SECONDS.toNanos(1);
     private static final long STATS_WAIT_NANOS = TimeUnit.SECONDS.toNanos(2);
 
-    /** Positions of batches in the fallback begin here, so that they are behind all others. Still exact as a double. */
+    /** Positions of batches in the fallback start here, so that they sort after all others. Still exact as a double. */
     private static final long LOCAL = 1L << 52;
 
     private final JdbcBatchStore primary;
@@ -106,33 +109,35 @@ public final class FallbackBatchStore implements BatchStore {
     private final Clock clock;
 
     /**
-     * Held while some batches are moved, and by whoever changes pending batches and dead letters of the fallback, or counts what is
-     * where. Fair, or a move of many would let nobody in.
+     * Held while batches are moved, and by each operation that changes pending batches and dead letters of the
+     * fallback, or counts what is where. Fair, since a long move would otherwise starve the others.
      */
     private final ReentrantLock moving = new ReentrantLock(true);
 
     // ---- guarded by that lock --------------------------------------------------------------------
 
-    /** The database's statistics from before some batches were, perhaps, moved there that are still in the fallback. */
+    /** The database's statistics from before some batches that are still in the fallback were, perhaps, moved there. */
     private @Nullable BatchStats primaryBefore;
 
     private long moved;
     private long heldAlready;
-    /** What has kept batches from being moved, and has been said. */
+    /** The kinds of failures of moves that have already been logged. */
     private final Set<Class<?>> troubles = new HashSet<>();
 
     // ----------------------------------------------------------------------------------------------
 
-    /** Ids in the fallback under which the database holds another batch. */
+    /** Ids in the fallback under which the database holds a different batch. */
     private final Set<String> conflicts = ConcurrentHashMap.newKeySet();
 
-    /** Batches that were appended here since nobody knew whether the database had committed them, by id. */
+    /**
+     * Batches that were appended to the fallback because it is unknown whether the database has committed them, by id.
+     */
     private final Map<String, InDoubtException> doubtful = new ConcurrentHashMap<>();
 
-    /** The database's statistics from before there were any. */
+    /** The database's statistics from before there were any such batches. */
     private volatile @Nullable BatchStats beforeDoubts;
 
-    /** Whether it has been said that batches are kept here, and not yet that none is any more. */
+    /** Whether it has been logged that batches are kept in the fallback, and not yet that none is left. */
     private final AtomicBoolean buffering = new AtomicBoolean();
 
     private volatile @Nullable BatchStats shown;
@@ -154,11 +159,12 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     /**
-     * Opens the store in the database, which need not be there, and its fallback, which must be.
+     * Opens the store in the database, which need not be reachable, and its fallback, which must be usable.
      *
-     * @param dataSource as for {@link JdbcBatchStore#open}
-     * @param options as there
-     * @param fallback where batches are kept while the database is away: a directory of this instance's own, and its bounds
+     * @param dataSource provides connections; a pool, with at least four of them for the store
+     * @param options the options of the store in the database
+     * @param fallback where batches are kept while the database is away: a directory of this instance's own, and its
+     *     limits
      * @return the store
      * @throws BatchPersistenceException if the directory can't be used
      */
@@ -183,7 +189,7 @@ public final class FallbackBatchStore implements BatchStore {
         }
     }
 
-    /** Moves nothing by itself. */
+    /** Creates a store that does not move batches by itself. */
     static FallbackBatchStore of(JdbcBatchStore primary, IndexedBatchStore spare, Path directory, Clock clock) {
         FallbackBatchStore store = new FallbackBatchStore(primary, spare, directory, clock);
         long left = spare.stats().batches();
@@ -208,14 +214,17 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     /**
-     * Whether batches of the database may be claimed, timed out or given up: not while it may hold some that are here, too, which is
-     * found out within a second.
+     * Whether batches of the database may be claimed, timed out or expired: not while it may hold some that are in the
+     * fallback, too, which is resolved within a second.
      */
     private boolean isShared() {
         return isWhole() && doubtful.isEmpty();
     }
 
-    /** The store in the database, if it is worth a try: else its callers would wait for the pool, one after the other. */
+    /**
+     * Returns the store in the database if it is known to be usable: otherwise its callers would wait for the pool, one
+     * after the other.
+     */
     private JdbcBatchStore reachable() {
         String problem = primary.problem();
         if (problem != null) {
@@ -233,7 +242,10 @@ public final class FallbackBatchStore implements BatchStore {
         return !selector.ids().isEmpty() && selector.ids().stream().allMatch(this::isHere);
     }
 
-    /** Does something while nothing is moved. Not for the thread that a move waits for. */
+    /**
+     * Runs an action while nothing is moved. The database's writer thread, which a move waits for, does not block: it
+     * runs the action without the lock if a move is under way.
+     */
     private <T extends @Nullable Object> T unmoved(Supplier<T> action) {
         boolean begun = DeferredLog.begin();
         boolean locked = primary.isWriting() ? moving.tryLock() : lock();
@@ -314,7 +326,7 @@ public final class FallbackBatchStore implements BatchStore {
         return done;
     }
 
-    /** Completes, however it ends: the caller may be the writer of another store, who has to go on. */
+    /** Always completes the future: the caller may be the writer thread of the other store, which must go on. */
     private void appendToSpare(
             NewBatch batch,
             Function<NewBatch, CompletableFuture<@Nullable Void>> append,
@@ -341,12 +353,13 @@ public final class FallbackBatchStore implements BatchStore {
 
     private Throwable nowhere(String why, Throwable failure) {
         if (failure instanceof DuplicateBatchException || !(failure instanceof BatchPersistenceException)) {
-            return failure; // the batch's own
+            // The failure is specific to the batch.
+            return failure;
         }
         boolean full = failure instanceof BatchRejectedException;
         String message = "the database does not take the batch (" + why + "), and its fallback in " + directory
                 + (full ? " is full: " : " does not either: ") + failure.getMessage();
-        // Room is made in the fallback while the database is known to be away: see evictOldest.
+        // Space is freed in the fallback while the database is known to be away: see evictOldest.
         return full && !isWhole()
                 ? new BatchRejectedException(message)
                 : new BatchPersistenceException(message, failure);
@@ -359,7 +372,8 @@ public final class FallbackBatchStore implements BatchStore {
         requireOpen();
         List<Claim> claims = new ArrayList<>();
         BatchPersistenceException unreadable = null;
-        if (!spare.isEmpty() && moving.tryLock()) { // what is being moved is claimed in the database
+        // While a move is under way, skip the fallback: batches being moved are claimed in the database.
+        if (!spare.isEmpty() && moving.tryLock()) {
             boolean begun = DeferredLog.begin();
             try {
                 claims.addAll(spare.claim(collectorType, order, now, leaseUntil, max));
@@ -414,7 +428,7 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public @Nullable Settled delivered(String batchId) {
         requireOpen();
-        // A batch that waits can be delivered by a late mark: not half of one that is being moved.
+        // A late mark can deliver a pending batch: not while that batch is being moved.
         Settled settled = spare.isEmpty() ? null : unmoved(() -> spare.delivered(batchId));
         return settled != null ? settled : reachable().delivered(batchId);
     }
@@ -435,12 +449,12 @@ public final class FallbackBatchStore implements BatchStore {
 
     // ---- changing many ---------------------------------------------------------------------------
 
-    /** Changes batches of one store. */
+    /** Changes batches of one store, and returns how many. */
     private interface Change {
         long in(BatchStore store, BatchSelector selector, long before);
     }
 
-    /** The database's first: if that fails, nothing has been changed. */
+    /** Changes batches in both stores, first in the database: if that fails, nothing has been changed. */
     private long inBoth(BatchSelector selector, Change change) {
         return unmoved(() -> {
             long count = change.in(reachable(), selector, 0);
@@ -499,7 +513,8 @@ public final class FallbackBatchStore implements BatchStore {
                 if (gone.isEmpty()) {
                     throw e;
                 }
-                log.debug("Nothing could be expired in the database", e); // those that are gone are to be announced
+                // Not rethrown: the batches already removed are still to be reported.
+                log.debug("Nothing could be expired in the database", e);
             }
         }
         return gone;
@@ -550,7 +565,10 @@ public final class FallbackBatchStore implements BatchStore {
 
     // ---- looking ---------------------------------------------------------------------------------
 
-    /** The database's. While it is away, others can't be asked, and an instance goes by what it has seen itself. */
+    /**
+     * The outages shared through the database. While it is away, other instances can't be asked, and each instance
+     * relies on what it has seen itself.
+     */
     @Override
     public SharedOutages sharedOutages() {
         return primary.sharedOutages();
@@ -648,7 +666,7 @@ public final class FallbackBatchStore implements BatchStore {
         return types;
     }
 
-    /** If a move takes long, as of before. */
+    /** Returns the statistics; while a move takes long, those from before it. */
     @Override
     public BatchStats stats() {
         requireOpen();
@@ -687,7 +705,8 @@ public final class FallbackBatchStore implements BatchStore {
         BatchStats local = spare.stats();
         Map<String, CollectorStats> collectors = new HashMap<>(shared.collectors());
         local.collectors().forEach((type, stats) -> {
-            if (!stats.equals(CollectorStats.NONE)) { // of one that is only paused nothing else is known
+            // A collector type that is only remembered as paused has no counters.
+            if (!stats.equals(CollectorStats.NONE)) {
                 collectors.merge(type, stats, CollectorStats::plus);
             }
         });
@@ -727,7 +746,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     // ---- times -----------------------------------------------------------------------------------
 
-    /** The earlier of the two, if anything is in the fallback. */
+    /** Returns the earlier time of the two stores, if anything is in the fallback. */
     @Override
     public @Nullable Instant lastUsed() {
         Instant shared = primary.lastUsed();
@@ -793,7 +812,7 @@ public final class FallbackBatchStore implements BatchStore {
         return !closed.get();
     }
 
-    /** Moves what waits to the database, if that can be used. For one thread at a time. */
+    /** Moves the batches in the fallback to the database, if that can be used. For one thread at a time. */
     void move() {
         if (!resolveDoubts()) {
             return;
@@ -822,8 +841,8 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     /**
-     * Those that the database has committed all the same are taken back there, whatever has become of them here meanwhile: else they
-     * would be sent from both.
+     * Removes batches of unknown outcome from the database if it has committed them after all, whatever has become of
+     * them in the fallback meanwhile: otherwise they would be sent from both.
      */
     private boolean resolveDoubts() {
         for (Map.Entry<String, InDoubtException> doubt : Map.copyOf(doubtful).entrySet()) {
@@ -844,7 +863,10 @@ public final class FallbackBatchStore implements BatchStore {
         return isWhole();
     }
 
-    /** Nothing waits any more of which it is not known whether it is in the database, too. */
+    /**
+     * Called after a complete pass: no batch is left in the fallback of which it is unknown whether the database holds
+     * it, too.
+     */
     private void passed() {
         moving.lock();
         try {
@@ -874,7 +896,10 @@ public final class FallbackBatchStore implements BatchStore {
 
     private record Move(Waiting where, Kept kept, CompletableFuture<@Nullable Void> adopted) {}
 
-    /** Moves the next ones, and says with whom to go on: with the same, later, if it is no use now. */
+    /**
+     * Moves the next batches, and returns the position to continue at: the one it started at if a retry makes sense
+     * only later.
+     */
     private int moveSome(List<Waiting> some, int from) {
         moving.lock();
         try {
@@ -906,7 +931,7 @@ public final class FallbackBatchStore implements BatchStore {
     private @Nullable Kept read(Waiting where) {
         try {
             Kept kept = spare.read(where);
-            // Whoever has replayed one that can't be moved wants it to be sent from here.
+            // A batch that can't be moved and has been replayed is to be sent from here.
             return kept != null
                             && kept.batch().state() == BatchState.PENDING
                             && conflicts.contains(kept.batch().id())
@@ -919,9 +944,9 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     /**
-     * Withdraws from the fallback those that are in the database for certain.
+     * Removes from the fallback those batches that are known to be in the database.
      *
-     * @return whether it makes sense to go on
+     * @return whether to continue
      */
     private boolean end(List<Move> moves) {
         List<Waiting> there = new ArrayList<>();
@@ -948,11 +973,12 @@ public final class FallbackBatchStore implements BatchStore {
             }
         }
         if (!there.isEmpty()) {
-            // Whoever is shown the statistics must not see them twice, nor less than before.
+            // The statistics must never count these batches twice, nor drop below their previous value.
             try {
                 primary.look();
             } catch (BatchPersistenceException e) {
-                return false; // the next move finds them there
+                // The next move finds these batches in the database.
+                return false;
             }
             there.forEach(spare::withdraw);
             moved += adopted;
@@ -964,7 +990,7 @@ public final class FallbackBatchStore implements BatchStore {
         return goesOn && known;
     }
 
-    /** The database holds its id: it may be the same batch, whose commit nobody had heard of. */
+    /** Whether a batch whose id the database holds is the same batch, whose commit had not been reported. */
     private boolean isHeld(Move move) {
         PersistedBatch batch = move.kept().batch();
         PersistedBatch other;
@@ -974,7 +1000,8 @@ public final class FallbackBatchStore implements BatchStore {
             return false;
         }
         if (other == null) {
-            return false; // gone just now; the next move sees
+            // It has just been removed; the next move will tell.
+            return false;
         }
         if (isSame(batch, other)) {
             return true;
@@ -1009,7 +1036,7 @@ public final class FallbackBatchStore implements BatchStore {
         }
     }
 
-    /** Once, however often it is met with. */
+    /** Logs a failure of a move, once per kind. */
     private void trouble(Throwable failure) {
         if (troubles.add(failure.getClass())) {
             log.warn(
@@ -1034,7 +1061,10 @@ public final class FallbackBatchStore implements BatchStore {
         primary.reclaim();
     }
 
-    /** The store in the database first: what it can't write any more goes to the fallback. Takes seconds, whether it answers or not. */
+    /**
+     * Closes the store in the database first: what it can't write any more goes to the fallback. Takes seconds, whether
+     * the database answers or not.
+     */
     @Override
     public void close() {
         close(CLOSES_WITHIN, primary::close);
@@ -1056,7 +1086,7 @@ public final class FallbackBatchStore implements BatchStore {
         }
         boolean isMover = mover.isCalling();
         try {
-            // What is not done in time is as if this process had been killed in the middle of it.
+            // Work that is not done in time is left as if this process had been killed in the middle of it.
             boolean unused = Threads.within(patience, "batch-persistence-jdbc-fallback-closing", () -> {
                 if (!isMover) {
                     mover.join();

@@ -43,11 +43,11 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * The group commit: one thread writes all appends and marks that wait, in one transaction, and so they share its round trips. One
- * that comes alone waits for nobody. Thread-safe.
+ * Group commit: one thread writes all queued appends and marks in one transaction, so that they share its round trips.
+ * An operation that arrives alone is written at once. Thread-safe.
  *
- * <p>If the connection is lost while a group commits, its fate is found out: each group leaves a token of its own in a row of
- * counters that is this instance's, and which is locked until the transaction is over, one way or the other.
+ * <p>If the connection is lost while a group commits, the outcome is looked up: each group leaves its own token in a
+ * counter row of this instance, which stays locked until the transaction has ended, one way or the other.
  */
 final class GroupWriter {
 
@@ -55,9 +55,9 @@ final class GroupWriter {
 
     private static final int MOST = 256;
     private static final long MOST_BYTES = 4 << 20;
-    /** About what a batch's row is in a statement, but for what it is counted with. */
+    /** About the size of a batch's row in a statement, beyond the bytes that the batch is counted with. */
     private static final long ROW_BYTES = 1_024;
-    /** Tries to write a group, beyond those for the sake of other transactions. */
+    /** Attempts to write a group, not counting retries after conflicts with other transactions. */
     private static final int TRIES = 20;
 
     private static final int LOOKS = 6;
@@ -70,7 +70,8 @@ final class GroupWriter {
     private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
     /**
-     * How long a batch is held at least, in milliseconds, as the application that persisted it was configured then.
+     * The minimum time a batch is kept, in milliseconds, as configured in the application that persisted it, at that
+     * time.
      *
      * @param batchTtl while it is pending
      * @param deadLetterTtl as a dead letter
@@ -90,7 +91,10 @@ final class GroupWriter {
 
     private static final String NO_ANSWER = "the store was closed while the database did not answer";
 
-    /** Nobody knows whether a batch was persisted. If it was, it can be told from all others, also from later ones with its id. */
+    /**
+     * It is unknown whether a batch was persisted. If it was, owner and fence distinguish it from every other batch,
+     * even a later one with the same id.
+     */
     static final class InDoubtException extends CommitUnknownException {
         private static final long serialVersionUID = 1L;
         final String collectorType;
@@ -105,7 +109,7 @@ final class GroupWriter {
         }
     }
 
-    /** Something that waits to be written. Its fields are the writer's, until it is done. */
+    /** An operation queued for writing. Its fields belong to the writer until it is done. */
     abstract static class Op<T extends @Nullable Object> {
         final CompletableFuture<T> done = new CompletableFuture<>();
         final String id;
@@ -118,12 +122,12 @@ final class GroupWriter {
             return 0;
         }
 
-        /** About how many bytes it adds to a statement with many rows. */
+        /** The approximate number of bytes that it adds to a multi-row statement. */
         long statementBytes() {
             return 0;
         }
 
-        /** What to fail with when nobody knows whether it was written. */
+        /** The exception for an operation of unknown outcome. */
         RuntimeException inDoubt(String why, CommitUnknownException cause) {
             return new BatchPersistenceException(why + MAY_BE_HELD, cause);
         }
@@ -160,10 +164,10 @@ final class GroupWriter {
 
         abstract BatchState state();
 
-        /** Its row as SQL, beginning with {@link #BYTES}, whose values are common to all. */
+        /** Its row as SQL, starting with {@link #BYTES}, whose values all inserts share. */
         abstract String row();
 
-        /** The values of the rest of the row. */
+        /** Appends the values of the rest of the row. */
         abstract void addValues(List<@Nullable Object> values, long me, long fence, Database database);
 
         @Override
@@ -172,12 +176,12 @@ final class GroupWriter {
         }
     }
 
-    /** A new one, in flight. */
+    /** A new batch, in flight. */
     static final class Append extends Insert {
         private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, 1, ?, ?, 0, '', NULL, NULL)";
 
         private final NewBatch batch;
-        /** As of the last try. */
+        /** As of the last attempt, as is the fence. */
         private long owner;
 
         private long fence;
@@ -215,7 +219,7 @@ final class GroupWriter {
         }
     }
 
-    /** A new one that nobody sends before recovery does. */
+    /** A new batch that is not sent before recovery picks it up. */
     static final class Unsent extends Insert {
         private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, 0, NULL, 0, 0, '', NULL, NULL)";
 
@@ -247,7 +251,7 @@ final class GroupWriter {
         }
     }
 
-    /** One that was held elsewhere, as it was there: pending or dead. */
+    /** A batch moved here from another store, in the state it had there: pending or dead. */
     static final class Adopt extends Insert {
         private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, ?, NULL, 0, ?, ?, ?, ";
 
@@ -297,12 +301,12 @@ final class GroupWriter {
         }
     }
 
-    /** What happens to a batch that is held. */
+    /** A state change of a stored batch. */
     abstract static class Mark extends Op<@Nullable Settled> {
         @Nullable
         Settled result;
 
-        /** What the caller's own code threw. */
+        /** The exception thrown by the caller's own code. */
         @Nullable
         RuntimeException thrown;
 
@@ -311,10 +315,10 @@ final class GroupWriter {
         }
 
         /**
-         * Says what becomes of the batch.
+         * Decides the change to the batch.
          *
-         * @param row how it is
-         * @return {@code null} if nothing
+         * @param row its current row
+         * @return {@code null} for no change
          */
         abstract @Nullable Change apply(Row row, long me, Changes changes, Database database);
 
@@ -330,8 +334,9 @@ final class GroupWriter {
         }
     }
 
-    /** What becomes of a batch: a statement with its values; none if it is removed. */
-    @SuppressWarnings("ArrayRecordComponent") // nobody changes it
+    /** A change to a batch: a statement with its values; {@code null} as the statement if the batch is removed. */
+    // Never modified.
+    @SuppressWarnings("ArrayRecordComponent")
     private record Change(@Nullable String sql, @Nullable Object[] values) {}
 
     static final class Delivered extends Mark {
@@ -343,7 +348,8 @@ final class GroupWriter {
         @Nullable
         Change apply(Row row, long me, Changes changes, Database database) {
             if (row.state() == BatchState.IN_FLIGHT && row.owner() != me) {
-                return null; // somebody else is sending it, and has the last word
+                // Another instance is sending it, and decides its outcome.
+                return null;
             }
             changes.gone(row, Cause.DELIVERED);
             result = new Settled(row.collectorType(), database.shown(row.createdAt()), row.retryCount(), null);
@@ -362,7 +368,7 @@ final class GroupWriter {
         private final String reason;
         private final Instant at;
         private final FailureDecision decision;
-        /** Asked for once, although the transaction may be tried several times. */
+        /** Computed once, although the transaction may be retried. */
         private @Nullable Verdict verdict;
 
         private @Nullable String collectorType;
@@ -442,7 +448,7 @@ final class GroupWriter {
         }
     }
 
-    /** Some of the batches to be inserted are held already. */
+    /** Some of the batches to be inserted are already stored. */
     private static final class DuplicatesException extends SQLException {
         private static final long serialVersionUID = 1L;
 
@@ -457,21 +463,21 @@ final class GroupWriter {
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
-    // guarded by the lock
+    // Guarded by the lock.
     private final Queue<Op<?>> queue = new ArrayDeque<>();
-    /** What has been taken from it, until it is done. */
+    /** Operations taken from the queue that are not done yet. */
     private final List<Op<?>> writing = new ArrayList<>();
 
     private boolean closing;
 
-    /** Whether callers have been told that nothing is written any more. */
+    /** Whether callers have been told that nothing more is written. */
     private volatile boolean givenUp;
 
     private final AtomicLong waitingBatches = new AtomicLong();
     private final AtomicLong waitingBytes = new AtomicLong();
     private final Worker worker;
 
-    // The worker's own.
+    // Confined to the worker thread.
     private boolean inTransaction;
     private long token;
     private @Nullable Long halvesUntil;
@@ -498,7 +504,7 @@ final class GroupWriter {
         return worker.problem();
     }
 
-    /** Whether the calling thread is the one that writes: it must not wait for anything to be written. */
+    /** Whether the calling thread is the writer, which must not wait for anything to be written. */
     boolean isCalling() {
         return worker.isCalling();
     }
@@ -507,7 +513,7 @@ final class GroupWriter {
         return writes;
     }
 
-    /** Batches in the queue, to be counted among those held. */
+    /** Batches still in the queue, which count towards the limits like stored ones. */
     long waitingBatches() {
         return waitingBatches.get();
     }
@@ -519,9 +525,9 @@ final class GroupWriter {
     // ---- the queue -------------------------------------------------------------------------------
 
     /**
-     * Has it written.
+     * Queues an operation for writing.
      *
-     * @return completed by the writer's thread
+     * @return completed on the writer's thread
      * @throws IllegalStateException if the store is closed
      */
     <T extends @Nullable Object> CompletableFuture<T> submit(Op<T> op) {
@@ -536,7 +542,9 @@ final class GroupWriter {
         }
         if (isCalling()) {
             begin(op);
-            write(List.of(op)); // somebody's reaction to what has just been written: nobody else would do it
+            // This is a callback that reacts to what has just been written. Write its operation here: no other thread
+            // would.
+            write(List.of(op));
             return op.done;
         }
         boolean enqueued = false;
@@ -580,7 +588,7 @@ final class GroupWriter {
         }
     }
 
-    /** It waits no more. */
+    /** Removes an operation from the counts of what is queued. */
     private void written(Op<?> op) {
         if (op instanceof Insert) {
             waitingBatches.decrementAndGet();
@@ -588,7 +596,7 @@ final class GroupWriter {
         }
     }
 
-    /** Has a mark written, and waits for it; an interrupt does not cut that short. */
+    /** Writes a mark, and waits until it is written; an interrupt does not end the wait. */
     @Nullable
     Settled settle(Mark mark) {
         try {
@@ -608,7 +616,8 @@ final class GroupWriter {
             write(group);
         } catch (RuntimeException | Error e) {
             fail(group, e);
-            throw e; // to be logged, now that nobody waits for that
+            // To be logged by the worker, now that no caller waits for the outcome.
+            throw e;
         } finally {
             ended();
         }
@@ -624,7 +633,7 @@ final class GroupWriter {
         }
     }
 
-    /** Those that are done stay so. */
+    /** Fails the operations that are not done yet. */
     private static void fail(List<Op<?>> group, Throwable cause) {
         for (Op<?> op : group) {
             end(op, () -> op.fail(failure(cause)));
@@ -635,7 +644,7 @@ final class GroupWriter {
         return new BatchPersistenceException("the batch could not be written: " + cause, cause);
     }
 
-    /** No caller may be left waiting, not even if there is no memory for telling him. */
+    /** Completes an operation, retrying even on OutOfMemoryError: no caller may be left waiting. */
     private static void end(Op<?> op, Runnable ending) {
         while (!op.done.isDone()) {
             try {
@@ -646,20 +655,24 @@ final class GroupWriter {
         }
     }
 
-    /** Takes all that wait, up to a bound; none once the store is closed. The list has room for them already. */
+    /**
+     * Takes what is queued, up to the limits of a group; an empty group means that the store is closed. The list
+     * already has the capacity.
+     */
     private void take(List<Op<?>> group) {
         lock.lock();
         try {
             while (queue.isEmpty() && !closing) {
                 changed.awaitUninterruptibly();
             }
-            // Half of what is allowed, since bytes may be written as two each in a statement.
+            // Half the allowed size, since a byte may take two in a statement.
             long most = Math.min(MOST_BYTES, database.largestStatement() / 2);
             long bytes = 0;
             for (Op<?> next = queue.peek();
                     next != null && group.size() < MOST && (group.isEmpty() || bytes + next.statementBytes() <= most);
                     next = queue.peek()) {
-                writing.add(next); // first: it must not be in neither
+                // Add before removing: an operation must never be in neither collection.
+                writing.add(next);
                 group.add(queue.remove());
                 bytes += next.statementBytes();
             }
@@ -668,7 +681,7 @@ final class GroupWriter {
         }
     }
 
-    /** Takes nothing more. What waits is written. */
+    /** Accepts nothing more. What is queued is still written. */
     void close() {
         lock.lock();
         try {
@@ -679,14 +692,17 @@ final class GroupWriter {
         }
     }
 
-    /** Waits until what waits is written, once it is closed. */
+    /** Waits until everything queued is written; to be called after {@link #close}. */
     void join() {
         if (worker.join()) {
             Thread.currentThread().interrupt();
         }
     }
 
-    /** The database does not answer: nobody waits any longer for what is not written, and it is not written any more. */
+    /**
+     * Gives up on a database that does not answer: fails everything that is not written yet, and writes none of it any
+     * more.
+     */
     void giveUp() {
         givenUp = true;
         List<Op<?>> waiting = new ArrayList<>();
@@ -721,7 +737,7 @@ final class GroupWriter {
         try {
             List<Op<?>> left = group;
             while (!left.isEmpty()) {
-                // Of two appends with one id, the second one is to meet the first.
+                // Write a second append with the same id in a later transaction, so that it finds the first one.
                 Set<String> ids = new HashSet<>();
                 List<Op<?>> later = new ArrayList<>();
                 List<Op<?>> now = new ArrayList<>();
@@ -800,7 +816,8 @@ final class GroupWriter {
                 }
             } catch (BatchPersistenceException e) {
                 left = failed(ops, e);
-            } catch (RuntimeException | Error e) { // nothing has been committed
+            } catch (RuntimeException | Error e) {
+                // Nothing has been committed.
                 if (ops.size() == 1) {
                     throw e;
                 }
@@ -814,8 +831,8 @@ final class GroupWriter {
     }
 
     /**
-     * It was lost again and again: perhaps what is sent is too much for the server, or for something on the way to it. If that is not
-     * it, this goes on for the time of a statement only.
+     * Splits a group that lost its connection on every attempt: it may be too large for the server, or for something on
+     * the way to it. If that is not the cause, this goes on only for the time limit of a statement.
      */
     private List<Op<?>> inHalves(List<Op<?>> ops, RuntimeException failure) {
         boolean first = halvesUntil == null;
@@ -839,8 +856,9 @@ final class GroupWriter {
     }
 
     /**
-     * One of them is to blame, and the others shall not suffer for it. But if one after the other fails only after a long time, it
-     * is the database, or somebody who has something locked that all of them need: then the rest need not wait for that, too.
+     * Retries one by one, so that a bad operation does not fail the group. But if one after the other fails only after
+     * a long time, the cause is the database, or a lock that all of them need: once failures have taken longer than the
+     * time limit of a statement, the rest fails without waiting for that, too.
      */
     private List<Op<?>> oneByOne(List<Op<?>> ops, RuntimeException failure) {
         long wasted = 0;
@@ -920,7 +938,7 @@ final class GroupWriter {
         }
     }
 
-    /** Nothing but deliveries, which is what there is most of the time: then a look before is not needed. */
+    /** Applies a group of deliveries only, the most common case, which needs no read before the delete. */
     private void deliver(Tx tx, long me, List<Mark> marks, Changes changes) throws SQLException {
         Set<String> ids = ids(marks);
         Map<String, Row> rows = rows(tx.all(
@@ -930,7 +948,8 @@ final class GroupWriter {
                 Tx.values(ids, me)));
         for (Mark mark : marks) {
             mark.result = null;
-            Row row = rows.remove(mark.id); // of several marks of one batch the first one counts
+            // Of several marks for one batch, the first one wins.
+            Row row = rows.remove(mark.id);
             if (row != null) {
                 mark.apply(row, me, changes, database);
             }
@@ -974,7 +993,8 @@ final class GroupWriter {
             if (change == null) {
                 continue;
             }
-            rows.remove(mark.id); // of several marks of one batch the first one counts
+            // Of several marks for one batch, the first one wins.
+            rows.remove(mark.id);
             if (change.sql() == null) {
                 gone.add(row.seq());
             } else {
@@ -1027,7 +1047,10 @@ final class GroupWriter {
         }
     }
 
-    /** Writes a batch, changes and removes it. Nobody sees it. */
+    /**
+     * Inserts, updates and deletes a batch, to find out whether the database accepts such writes. Other transactions
+     * never see it.
+     */
     static void tryWriting(Tx tx, long me) throws SQLException {
         String id = "probe " + me + " " + UUID.randomUUID();
         byte[] payload = new byte[8_192];
@@ -1078,9 +1101,10 @@ final class GroupWriter {
     }
 
     /**
-     * Persists in somebody else's transaction, on his thread.
+     * Persists a batch in the caller's transaction, on the caller's thread.
      *
-     * @throws DuplicateBatchException if a batch with that id is held; his transaction goes on without it
+     * @throws DuplicateBatchException if a batch with that id is already stored; the transaction goes on without this
+     *     one
      */
     void join(Tx tx, Insert append) throws SQLException {
         long me = instance.number();
@@ -1090,18 +1114,20 @@ final class GroupWriter {
         } catch (DuplicatesException e) {
             throw new DuplicateBatchException(append.id);
         }
-        // Not in the row that all others of this instance change: they would wait until the business is done.
+        // Not in the row that all other transactions of this instance update: they would wait until the business
+        // transaction ends.
         changes.insert(tx, me, instance.newPart());
         books.changed();
     }
 
-    // ---- a commit of which nothing was heard -----------------------------------------------------
+    // ---- a commit of unknown outcome -------------------------------------------------------------
 
-    /** Whether it was; {@code null} if that could not be found out. */
+    /** Whether the group was committed; {@code null} if that could not be found out. */
     private @Nullable Boolean wasCommitted(Map<Long, Changes> tried, long mine) {
         for (Map.Entry<Long, Changes> attempt : tried.entrySet()) {
             if (attempt.getValue().isEmpty()) {
-                return false; // nothing was to be changed, so it does no harm to look again
+                // There was nothing to change, so a repeated attempt does no harm.
+                return false;
             }
             return wasCommitted(attempt.getKey(), attempt.getValue().firstType(), mine);
         }
@@ -1111,8 +1137,9 @@ final class GroupWriter {
     private @Nullable Boolean wasCommitted(long me, String collectorType, long mine) {
         for (int look = 0; look < LOOKS; look++) {
             try {
-                // If the transaction still goes on, it has the row locked, so this waits for its end. And locking is a
-                // change to be written down: where commits wait for a standby, so does this, and what it saw is there.
+                // If the transaction is still running, it has the row locked, so this waits for its end. The lock
+                // itself is written to the log: where commits wait for a standby, so does this commit, and what it has
+                // seen has been replicated.
                 Long found = database.write(tx -> tx.one(
                         "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
                         Reader.LONG,

@@ -11,41 +11,46 @@ import java.util.function.Predicate;
 import java.util.stream.Collectors;
 
 /**
- * Collector types that hold nothing any more: the last {@value IndexedBatchStore#MAX_IDLE_TYPES} keep their counters, what the
- * others have counted is added to those of {@value IndexedBatchStore#OTHER_TYPES}. Else an application that names a collector type
- * after each tenant would have rows for ever, and each look at the statistics would take longer. For the thread of the upkeep.
+ * Folds the counters of idle collector types, those that hold no batches any more. The
+ * {@value IndexedBatchStore#MAX_IDLE_TYPES} types used last keep their own counters; those of the others are added to
+ * the counters of {@value IndexedBatchStore#OTHER_TYPES}. Otherwise an application that names a collector type after
+ * each tenant would accumulate rows forever, and each read of the statistics would take longer. For the upkeep thread.
  *
- * <p>Two steps, since a type may have counters of several instances. First each instance adds its own rows of such a type to the
- * type's row of instance 0. When that is the only row left, any instance adds it to the row of the others.
+ * <p>Two steps, since a type may have counters of several instances. First each instance adds its own rows of such a
+ * type to the type's row of instance 0. Once that is the only row left, any instance adds it to the row of
+ * {@value IndexedBatchStore#OTHER_TYPES}.
  *
- * <p>Why nothing is lost, or counted twice:
+ * <p>Why no count is lost, or counted twice:
  *
  * <ul>
- *   <li>Rows are moved under locks, in one transaction with what they are added to. Sums over all rows stay the same.
- *   <li>What is added to the others is one row that by itself holds nothing and is balanced. So what is left of its type stays right
- *       whatever happens at the same time: an instance that persists a batch of that type again does it in a row of its own, as for
- *       a new type.
- *   <li>A group that comes to a row that is gone changes nothing. Its instance sees in its row of the table of instances that it is
- *       alive, makes the row again, and writes the group anew.
- *   <li>A group whose commit was lost is looked for by its token in the row of its first type ({@link GroupWriter}). Only the
- *       instance itself moves its rows, and it leaves those that have the token of the group whose fate is not known yet. While the
- *       commit is under way the row is locked, and is left, too. A row that is free and has another token is moved: then the group
- *       was undone, or has not come to that row yet, will not find it, and starts anew. So a row that was made again, and has not
- *       the group's token, still means that the group was not committed.
- *   <li>The rows of an instance that is gone are all added to those of instance 0, as before: a group of its number is not written
- *       again.
+ *   <li>Rows are moved under locks, in the same transaction as the row that they are added to. Sums over all rows stay
+ *       the same.
+ *   <li>The row added to {@value IndexedBatchStore#OTHER_TYPES} by itself holds nothing and is balanced. So the
+ *       remaining rows of its type stay correct whatever happens concurrently: an instance that persists a batch of
+ *       that type again does it in a row of its own, as for a new type.
+ *   <li>A group that finds its row gone changes nothing. Its instance checks its row in the instance table, finds that
+ *       it is alive, recreates the counter row, and writes the group again.
+ *   <li>A group whose commit outcome is unknown is looked up by its token in the row of its first type
+ *       ({@link GroupWriter}). Only the instance itself moves its rows, and it skips those that carry the token of the
+ *       unresolved group. While the commit is under way the row is locked, and skipped, too. A row that is not locked
+ *       and carries another token is moved: in that case the group was rolled back, or has not reached that row yet,
+ *       will not find it, and starts again. So a recreated row that does not carry the group's token still means that
+ *       the group was not committed.
+ *   <li>The rows of an instance that is gone are all added to those of instance 0, as before: a group under its number
+ *       is not written again.
  * </ul>
  *
- * <p>Which types were the last ones is told by the tokens, which are times; a row of instance 0 has the highest of those that were
- * added to it. No row is waited for while one of this instance's own is locked. As long as there are not too many types, which is
- * known from the last look at the statistics, the database is not asked.
+ * <p>Which types were used last follows from the tokens, which are timestamps; a row of instance 0 has the highest
+ * token of the rows that were added to it. This never waits for a row while it holds a lock on one of this instance's
+ * own. As long as there are not too many idle types, which is known from the last read of the statistics, the database
+ * is not queried.
  */
 final class IdleTypes {
 
-    /** Types of one transaction. */
+    /** Collector types per transaction. */
     private static final int AT_ONCE = 250;
 
-    /** Types of one round. */
+    /** Collector types per round. */
     private static final int MOST = 10_000;
 
     private static final String IDLE = "SELECT collector_type, COUNT(*) AS rows_of_all,"
@@ -56,7 +61,7 @@ final class IdleTypes {
             + " ORDER BY MAX(token) DESC, collector_type LIMIT "
             + MOST + " OFFSET " + IndexedBatchStore.MAX_IDLE_TYPES;
 
-    /** One that is not among the last ones. The name is as it is in the table. */
+    /** An idle type that is not among those used last; its name is escaped, as in the table. */
     private record Idle(String collectorType, long all, long mine, long ofGone) {}
 
     private final Database database;
@@ -68,10 +73,10 @@ final class IdleTypes {
     }
 
     /**
-     * Forgets those that are too many.
+     * Folds the idle types beyond the limit.
      *
      * @param me this instance's number
-     * @param stops is asked between two transactions
+     * @param stops checked between two transactions
      */
     void forget(long me, BooleanSupplier stops) throws SQLException {
         if (books.idleTypes() <= IndexedBatchStore.MAX_IDLE_TYPES) {
@@ -97,7 +102,7 @@ final class IdleTypes {
         void run(List<String> types) throws SQLException;
     }
 
-    /** Whether there were any. */
+    /** Runs a step on the matching types in chunks, and returns whether there were any. */
     private static boolean each(List<Idle> idle, Predicate<Idle> which, BooleanSupplier stops, Step step)
             throws SQLException {
         List<String> types =
@@ -109,7 +114,7 @@ final class IdleTypes {
                 if (!Dialect.isDuplicate(e)) {
                     throw e;
                 }
-                // Another instance is about to do the same: it is done in the next round.
+                // Another instance is doing the same; these types are handled in the next round.
             }
         }
         return !types.isEmpty();
@@ -118,14 +123,16 @@ final class IdleTypes {
     /** Adds this instance's counters to those of instance 0. */
     private void giveUp(long me, List<String> types) throws SQLException {
         database.write(tx -> {
-            Books.insertMissing(tx, unescaped(types), Books.NOBODY, Books.MAIN); // may wait, so it comes first
+            // First, while no row is locked yet, since the insert may wait.
+            Books.insertMissing(tx, unescaped(types), Books.NOBODY, Books.MAIN);
             List<String> free =
                     lockOfGone(tx, types).stream().map(Counter::collectorType).toList();
             if (free.isEmpty()) {
                 return null;
             }
             List<Counter> mine = Books.lock(tx, me, "part <= 0 AND collector_type IN " + Tx.in(free), free.toArray());
-            long unresolved = books.unresolved(); // after the rows are locked
+            // Read only after the rows are locked.
+            long unresolved = books.unresolved();
             List<Counter> moved = mine.stream()
                     .filter(counter -> counter.part() != Books.MAIN || unresolved == 0 || counter.token() != unresolved)
                     .toList();
@@ -140,7 +147,8 @@ final class IdleTypes {
 
     private void addToOther(List<String> types) throws SQLException {
         database.write(tx -> {
-            // First, and if somebody has it, not at all: so two that do this at once do not wait for each other.
+            // Lock this row first, and do nothing if another instance holds it, so that two concurrent runs never wait
+            // for each other.
             Books.insertMissing(tx, Set.of(IndexedBatchStore.OTHER_TYPES), Books.NOBODY, Books.MAIN);
             if (lockOfGone(tx, List.of(IndexedBatchStore.OTHER_TYPES)).isEmpty()) {
                 return null;

@@ -28,17 +28,19 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * This instance among those that share the database. It has a number as long as it gives signs of life; what it has in flight is
- * its own by that number. Thread-safe.
+ * This instance's membership among those that share the database. It keeps its number as long as it sends heartbeats;
+ * by that number it owns what it has in flight. Thread-safe.
  *
- * <p>When another instance finds the lease ended, it says so in the row, and takes the counters away, in one transaction. Whoever
- * has been frozen and wakes up finds no counters to change, so nothing of his is committed, and takes a new number. What he had in
- * flight is given back after that, in parts, by any instance, as is what belongs to a number without a row. The row of one that is gone
- * stays for a day, for batches of business transactions that are committed late.
+ * <p>When another instance finds the lease expired, it marks the instance as gone in its row and removes its counters,
+ * in one transaction. An instance that resumes after its lease expired finds its counter rows gone: its transaction
+ * rolls back, and it takes a new number. What it had in flight is given back after that, in chunks, by any instance, as
+ * are batches whose owner has no row. The row of an instance that is gone is kept for a day, for batches of business
+ * transactions that are committed late.
  *
- * <p>Whoever is frozen in the middle of a transaction, or vanishes with its connections, keeps rows locked until the database ends
- * that transaction. Nobody waits for him: what is locked, batches and counters, is left until it is free, and everything else is taken
- * over. If he wakes up, that transaction may still be committed, for what it has changed was his own all the time.
+ * <p>An instance that is frozen in the middle of a transaction, or vanishes with its connections, keeps rows locked
+ * until the database ends that transaction. The others never wait for it: locked batches and counters are skipped until
+ * they are free, and everything else is taken over. If the instance resumes, that transaction may still be committed,
+ * since everything that it has changed belonged to it all the time.
  */
 final class Instance {
 
@@ -46,16 +48,18 @@ final class Instance {
     @FunctionalInterface
     interface Work<T extends @Nullable Object> {
         /**
-         * Does it; may be run several times.
+         * Runs the changes; may be called several times.
          *
          * @param tx the transaction
          * @param me this instance's number
-         * @param changes to be filled in; written when it is done
+         * @param changes to be filled in; written after this method returns
          */
         T run(Tx tx, long me, Changes changes) throws SQLException;
     }
 
-    /** There are no counters to change: of a collector type that is new or was forgotten, or this instance is gone. */
+    /**
+     * There are no counters to change: those of a collector type that is new or was folded, or this instance is gone.
+     */
     private static final class NoCounterException extends SQLException {
         private static final long serialVersionUID = 1L;
         private final transient List<String> collectorTypes;
@@ -79,12 +83,12 @@ final class Instance {
     private static final long RECOUNT_DOUBTED_NANOS = TimeUnit.MINUTES.toNanos(1);
 
     /**
-     * Numbers are drawn, not counted: a database that was restored from an older dump would hand out once more what it has handed
-     * out since, and two instances that are alive would take each other's batches for their own.
+     * Numbers are random, not sequential: a database restored from an older dump would hand out numbers again that it
+     * has handed out since, and two live instances would take each other's batches for their own.
      */
     private static final SecureRandom NUMBERS = new SecureRandom();
 
-    /** What is left is exact as a double, too, for those who read it as JSON. */
+    /** The remaining 53 bits are exact as a double, too, for clients that read the number as JSON. */
     private static final int UNUSED_BITS = 11;
 
     private final Database database;
@@ -93,32 +97,35 @@ final class Instance {
     private final long leaseMillis;
 
     private final ReentrantLock taking = new ReentrantLock();
-    /** 0 while it has none. */
+    /** 0 while this instance has no number. */
     private volatile long number;
 
     private volatile @Nullable Instant lastUsed;
-    /** Not from 0: a batch that was given back has the fence, but not the number, of the instance that had it. */
+    /**
+     * Does not start at 0: a batch that was given back still has the fence, but no longer the number, of the instance
+     * that had it.
+     */
     private final AtomicLong fences = new AtomicLong(NUMBERS.nextLong() >>> 2);
 
     private final AtomicLong parts = new AtomicLong();
     private final Set<Lost> lostClaims = ConcurrentHashMap.newKeySet();
 
-    // ---- of the one that beats -------------------------------------------------------------------
+    // ---- heartbeat and upkeep --------------------------------------------------------------------
 
     private volatile long lastBeat;
     private volatile int alive;
     private volatile long sweepsFrom = Long.MIN_VALUE;
-    /** Whether the last sign of life could be given. */
+    /** Whether the last heartbeat succeeded. */
     private volatile boolean renewed;
-    /** When the counters were last compared with what is there. */
+    /** When the counters were last compared with the stored batches. */
     private long recounted;
 
     private boolean everRecounted;
-    /** Whether there is a reason to compare them: the store is said to be full, or a counter is negative. */
+    /** Whether there is a reason to compare the counters: the store is reported as full, or a counter is negative. */
     private volatile boolean doubted;
 
     private volatile Consumer<Books.Missing> ifMissing = missing -> {};
-    /** Whether the thread that looks after others has begun to. */
+    /** Whether the upkeep thread has started its first run. */
     private boolean lookedAfter;
 
     // ---- the threads -----------------------------------------------------------------------------
@@ -126,9 +133,9 @@ final class Instance {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition left = lock.newCondition();
     private volatile boolean leaving;
-    /** Nothing but the sign of life: what else there is to do can take as long as somebody's backlog is large. */
+    /** Sends heartbeats and nothing else: how long the upkeep takes depends on how large the others' backlogs are. */
     private final Worker lease;
-    /** The rest. */
+    /** Does everything else. */
     private final Worker upkeep;
 
     private final TimeCorrections corrections;
@@ -136,9 +143,9 @@ final class Instance {
     private volatile Function<String, CollectorSettings> settings = type -> CollectorSettings.DEFAULT;
 
     /**
-     * Makes it.
+     * Creates the membership.
      *
-     * @param longestLease the longest time in flight that anything was given, milliseconds
+     * @param longestLease the longest time in flight that any batch was given, milliseconds
      */
     Instance(Database database, Books books, TimeCorrections corrections, LongSupplier longestLease) {
         this.database = database;
@@ -162,7 +169,7 @@ final class Instance {
         return lastUsed;
     }
 
-    /** By which settings batches wait. */
+    /** Sets the settings that determine how long batches can wait. */
     void useSettings(Function<String, CollectorSettings> settings) {
         this.settings = settings;
     }
@@ -172,31 +179,36 @@ final class Instance {
         return fences.incrementAndGet();
     }
 
-    /** A number for counters in a transaction of somebody else. */
+    /** Returns a new part number, for counters written in a caller's transaction. */
     long newPart() {
         return parts.incrementAndGet();
     }
 
     /**
-     * A claim of which nobody knows whether it was committed: what it took, if anything, is given back.
+     * Records a claim whose outcome is unknown, or whose batches can't be used: what it claimed, if anything, is given
+     * back.
      *
      * @param fence the claim's
-     * @param seq the number of the only batch that is meant; {@code null} for all that it took
+     * @param seq the sequence number of the only batch to give back; {@code null} for all that it claimed
      */
     void lost(long fence, @Nullable Long seq) {
         lostClaims.add(new Lost(fence, seq));
     }
 
-    /** As of the last sign of life. */
+    /** The status as of the last heartbeat. */
     BatchStats.Instance status() {
         return new BatchStats.Instance(database.options().instanceName(), number, alive);
     }
 
-    /** Its number. */
+    /**
+     * Returns the number of this instance.
+     *
+     * @throws BatchPersistenceException if it has none yet
+     */
     long number() {
         long known = number;
         if (known == 0) {
-            // Callers do not wait for a database that is not there: the thread that beats tries again and again.
+            // Callers don't wait for an unreachable database: the heartbeat thread keeps retrying.
             String problem = database.problem();
             throw new BatchPersistenceException(
                     "the store in the database can't be used: " + (problem == null ? "it is being opened" : problem)
@@ -213,21 +225,21 @@ final class Instance {
         return write(Books.MAIN, work);
     }
 
-    /** Runs one that claims. */
+    /** Runs a transaction that claims batches. */
     <T extends @Nullable Object> T claim(Work<T> work) throws SQLException {
         return write(Books.CLAIMS, work);
     }
 
-    /** One statement. */
+    /** A single statement. */
     @FunctionalInterface
     interface Statement<T extends @Nullable Object> {
         T run(Tx tx, long me) throws SQLException;
     }
 
     /**
-     * Runs a single statement that claims and counts that itself, and is a transaction of its own.
+     * Runs a single statement that claims batches and updates the counters itself, and is a transaction of its own.
      *
-     * @param collectorType of what it claims
+     * @param collectorType of the batches that it claims
      * @param statement fails with {@link Dialect#isGuard} if there are no counters
      */
     <T extends @Nullable Object> T claimAtOnce(String collectorType, Statement<T> statement) throws SQLException {
@@ -284,8 +296,8 @@ final class Instance {
     }
 
     /**
-     * In a transaction of its own, which looks whether this instance is gone: rows can be missing for other reasons, too, see
-     * {@link IdleTypes}.
+     * Inserts missing counters, in a transaction of its own that checks whether this instance is gone: rows can be
+     * missing for other reasons, too, see {@link IdleTypes}.
      */
     private void makeCounters(long me, long part, List<String> collectorTypes) throws SQLException {
         Boolean made = database.write(tx -> {
@@ -301,9 +313,9 @@ final class Instance {
         }
     }
 
-    // ---- coming ----------------------------------------------------------------------------------
+    // ---- registering -----------------------------------------------------------------------------
 
-    /** Finds the database, makes the tables and takes a number, if that is still to be done. */
+    /** Connects to the database, creates the tables and takes a number, unless that is already done. */
     void come() {
         if (number != 0) {
             return;
@@ -318,7 +330,8 @@ final class Instance {
             warnOfOtherApplications();
             renewed = true;
             countAlive();
-            books.refreshIfOld(); // before anybody asks whether there is room
+            // Before a caller checks the limits.
+            books.refreshIfOld();
             database.ready();
         } catch (SQLException e) {
             database.problem(Dialect.message(e));
@@ -334,7 +347,9 @@ final class Instance {
         }
     }
 
-    /** Two applications with one prefix send, retry and expire each other's batches, and share their limits. */
+    /**
+     * Two applications with the same table prefix send, retry and expire each other's batches, and share their limits.
+     */
     private void warnOfOtherApplications() throws SQLException {
         String mine = database.options().application();
         if (mine.isEmpty()) {
@@ -359,10 +374,12 @@ final class Instance {
         taking.lock();
         try {
             if (number != old) {
-                return; // somebody else did
+                // Another thread has already taken one.
+                return;
             }
             if (leaving) {
-                throw new IllegalStateException("the store is closed"); // nobody would give signs of life
+                // No thread would send heartbeats for the new number.
+                throw new IllegalStateException("the store is closed");
             }
             long taken = NUMBERS.nextLong() >>> UNUSED_BITS;
             database.write(tx -> tx.update(
@@ -389,7 +406,7 @@ final class Instance {
         }
     }
 
-    // ---- living ----------------------------------------------------------------------------------
+    // ---- heartbeats and upkeep -------------------------------------------------------------------
 
     void start() {
         come();
@@ -405,7 +422,7 @@ final class Instance {
         }
     }
 
-    /** The thread that does not run although it should; {@code null} if all is well. */
+    /** Which thread is dead although it should run; {@code null} if all is well. */
     @Nullable
     String problem() {
         String problem = lease.problem();
@@ -437,18 +454,23 @@ final class Instance {
                 long some = Math.min(nanos, RETRY_NANOS);
                 nanos -= some - left.awaitNanos(some);
                 if (database.problem() != null) {
-                    break; // nobody else may be trying
+                    // Try now: no other thread may be trying.
+                    break;
                 }
             }
             return !leaving;
         } catch (InterruptedException e) {
-            return true; // nobody interrupts this thread to end it
+            // The thread is never ended by an interrupt.
+            return true;
         } finally {
             lock.unlock();
         }
     }
 
-    /** Loudly only if it is not known already that the database can't be used: it is tried again every second then. */
+    /**
+     * Logs a failure; as a warning only if the database is not already known to be unusable: it is retried every second
+     * then.
+     */
     private void failed(String what, Throwable failure) {
         if (database.problem() == null) {
             log.warn("{} failed, and is tried again soon", what, failure);
@@ -457,13 +479,13 @@ final class Instance {
         }
     }
 
-    /** Gives a sign of life, and looks after those that give none any more. For one thread at a time. */
+    /** Sends a heartbeat and does the upkeep. For one thread at a time. */
     void beat() throws SQLException {
         renew();
         lookAfter();
     }
 
-    /** Gives a sign of life. Takes the same time whatever there is to do. */
+    /** Sends a heartbeat. Takes the same time however much upkeep there is. */
     private void renew() throws SQLException {
         if (number == 0) {
             come();
@@ -487,11 +509,11 @@ final class Instance {
     private void renew(long me) throws SQLException {
         long tick = database.tick();
         if (tick - lastBeat > TimeUnit.MILLISECONDS.toNanos(leaseMillis)) {
-            // If the database was away, the others' leases have ended like this one's: let them have time to renew
-            // them.
+            // If the database was away, the others' leases have expired like this one's: give them time to renew.
             sweepsFrom = tick + TimeUnit.MILLISECONDS.toNanos(leaseMillis);
         }
-        database.readClock(); // also while nothing can be written
+        // Read the clock even while nothing can be written.
+        database.readClock();
         int found = database.write(tx -> tx.update(
                 "UPDATE {p}instance SET seen_at = {time}, lease_until = {time} + ? WHERE id = ? AND gone_at IS NULL",
                 leaseMillis,
@@ -510,7 +532,10 @@ final class Instance {
         alive = counted == null ? 0 : counted;
     }
 
-    /** Looks after what others have left, and keeps the books. Stops between two transactions when this instance leaves. */
+    /**
+     * Does the upkeep: takes care of what other instances have left, and of the counters. Stops between two
+     * transactions when this instance deregisters.
+     */
     private void lookAfter() throws SQLException {
         if (number == 0) {
             return;
@@ -532,7 +557,7 @@ final class Instance {
         recountIfDue();
     }
 
-    /** If the database's clock was set back, what was written before lies in the future. */
+    /** Corrects times after the database's clock was set back: what was written before lies in the future. */
     private void correctTimes() throws SQLException {
         Long from = database.clock().setBackFrom();
         if (from == null) {
@@ -544,7 +569,9 @@ final class Instance {
         }
     }
 
-    /** Longer than a failure, a collector's wish or a probe can put a batch off. */
+    /**
+     * An upper bound, in milliseconds, on how far a failure, a collector's retry-after or a probe can put a batch off.
+     */
     private long longestWait(String collectorType) {
         CollectorSettings known = settings.apply(collectorType);
         return Math.max(
@@ -553,9 +580,9 @@ final class Instance {
     }
 
     /**
-     * Finds out whether the database takes what this store writes, with rows that nobody else sees, and that are gone when it is
-     * committed. Whatever is wrong, read-only, no permission, a table that is not there, no room, is then known before a batch is
-     * refused, and that it is over is known without one.
+     * Checks whether the database accepts what this store writes, with rows that no other transaction sees, and that
+     * are gone at the commit. Any obstacle (read-only, no permission, a missing table, no space) is detected before a
+     * batch is refused, and its end is detected without a batch.
      */
     private void tryWriting() throws SQLException {
         long me = number;
@@ -563,7 +590,7 @@ final class Instance {
             database.write(tx -> {
                 GroupWriter.tryWriting(tx, me);
                 Books.tryWriting(tx, me);
-                // Looks into a key, for no collector type is empty: nobody who has a row locked is waited for.
+                // Only a key lookup, since no collector type is empty: it does not wait for locked rows.
                 tx.update("INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane"
                         + " WHERE collector_type = ''");
                 tx.update("UPDATE {p}lane SET paused = paused WHERE collector_type = ''");
@@ -584,19 +611,19 @@ final class Instance {
         }
     }
 
-    /** Who is told of batches that are gone, and that nobody has accounted for. */
+    /** Sets the listener for batches that are gone without having been accounted for. */
     void ifMissing(Consumer<Books.Missing> listener) {
         ifMissing = listener;
     }
 
-    /** The counters may be wrong: they are compared with what is there soon. */
+    /** Requests a comparison of the counters with the stored batches soon: the counters may be wrong. */
     void doubtCounters() {
         doubted = true;
     }
 
     /**
-     * Compares the counters with what is there: now and then, since it is a look at every batch, or a little later than somebody has
-     * doubted them. Somebody may have deleted batches, or counters.
+     * Compares the counters with the stored batches: once an hour, since that reads every batch, or a minute after the
+     * last comparison if the counters are in doubt. Batches or counters may have been deleted by other means.
      */
     private void recountIfDue() throws SQLException {
         long tick = database.tick();
@@ -610,7 +637,7 @@ final class Instance {
         List<Books.Missing> found = new ArrayList<>();
         asNobody((tx, changes) -> {
             found.clear();
-            // One at a time: two would correct the same difference twice.
+            // One instance at a time: two would correct the same difference twice.
             tx.all("SELECT version FROM {p}schema_version FOR UPDATE", Reader.LONG);
             database.takesLong();
             found.addAll(Books.recount(tx, changes));
@@ -637,7 +664,7 @@ final class Instance {
         }
     }
 
-    /** Those of business transactions that have been committed are added to the counters that everything is added to. */
+    /** Folds the counter rows of committed business transactions into the main ones. */
     private void foldParts() throws SQLException {
         if (parts.get() > 0) {
             int folded;
@@ -663,7 +690,8 @@ final class Instance {
     }
 
     private void sweep() throws SQLException {
-        // What the clock skipped since it was last read ends no lease: the others have had no time to renew theirs.
+        // Time that the clock skipped since it was last read expires no lease: the others have had no time to renew
+        // theirs.
         long followed = database.time();
         List<Long> silent = database.read(tx -> tx.all(
                 "SELECT id FROM {p}instance WHERE gone_at IS NULL AND lease_until < {now} AND lease_until < ? AND id <> ?",
@@ -672,7 +700,7 @@ final class Instance {
                 number));
         for (Long id : silent) {
             asNobody((tx, changes) -> {
-                // If he was frozen in the middle of a sign of life, he has the row locked: nobody waits for him.
+                // An instance frozen in the middle of a heartbeat has its row locked: skip it.
                 if (tx.one(
                                 "SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL AND lease_until < {now}"
                                         + " AND lease_until < ? FOR UPDATE SKIP LOCKED",
@@ -693,16 +721,19 @@ final class Instance {
         }
     }
 
-    /** Without these an instance writes nothing any more. Those of business transactions are left for later: they may be many. */
+    /**
+     * Folds the counters without which an instance can't write any more. Those of business transactions are left for
+     * later: they may be many.
+     */
     private static void foldMain(Tx tx, Changes changes, long instance) throws SQLException {
         fold(tx, changes, "part <= 0", instance, Integer.MAX_VALUE);
     }
 
     /**
-     * Moves some counters into those that the transaction writes. But for those that are locked, by a business transaction that has
-     * not ended, or one that its instance was frozen in: nobody waits for them, they are moved later.
+     * Moves some counters into those that the transaction writes. Rows that are locked, by a business transaction that
+     * has not ended or a transaction that its instance was frozen in, are skipped and moved later.
      *
-     * @return how many
+     * @return how many rows were moved
      */
     private static int fold(Tx tx, Changes changes, String which, long instance, int max) throws SQLException {
         List<Counter> counters = Books.lock(tx, instance, which + " ORDER BY part, collector_type LIMIT ?", max);
@@ -713,9 +744,12 @@ final class Instance {
         return counters.size();
     }
 
-    /** Whoever is gone, and whoever has no row any more: somebody has deleted it, or restored an older dump. */
+    /**
+     * Gives back the batches of instances that are gone, or whose row is missing because it was deleted, or an older
+     * dump was restored.
+     */
     private void giveBackOfGone() throws SQLException {
-        // First the owners, then the rows: that of a new instance is there before it owns anything.
+        // Read the owners first, then the rows: the row of a new instance exists before the instance owns anything.
         List<Long> owners = owners();
         Set<Long> alive = Set.copyOf(
                 database.read(tx -> tx.all("SELECT id FROM {p}instance WHERE gone_at IS NULL", Reader.LONG)));
@@ -726,7 +760,7 @@ final class Instance {
         }
     }
 
-    /** Who has batches in flight: a look into the index for each of them, however many batches that are. */
+    /** Returns the instances that have batches in flight, with one index lookup each, however many batches that are. */
     private List<Long> owners() throws SQLException {
         List<Long> owners = new ArrayList<>();
         for (Long next = ownerAfter(Books.NOBODY); next != null; next = ownerAfter(next)) {
@@ -757,7 +791,7 @@ final class Instance {
         } while (given == AT_ONCE && !stops.getAsBoolean());
     }
 
-    /** They are pending and due at once; no attempt is noted. */
+    /** Makes batches pending and due at once; no attempt is recorded. */
     private static int giveBack(Tx tx, Changes changes, List<Row> rows) throws SQLException {
         if (!rows.isEmpty()) {
             List<Long> seqs = rows.stream().map(Row::seq).toList();
@@ -774,7 +808,7 @@ final class Instance {
         int run(Tx tx, Changes changes) throws SQLException;
     }
 
-    /** A transaction whose changes are counted where those of instances are that are gone. */
+    /** Runs a transaction whose changes are counted under instance 0, like those of instances that are gone. */
     private int asNobody(NobodysWork work) throws SQLException {
         for (int attempt = 1; ; attempt++) {
             try {
@@ -806,9 +840,9 @@ final class Instance {
         }
     }
 
-    // ---- leaving ---------------------------------------------------------------------------------
+    // ---- deregistering ---------------------------------------------------------------------------
 
-    /** Gives no signs of life any more. */
+    /** Stops sending heartbeats. */
     void stop() {
         lock.lock();
         try {
@@ -819,7 +853,10 @@ final class Instance {
         }
     }
 
-    /** Gives back what is in flight. If the database is not there, the lease does it. */
+    /**
+     * Deregisters this instance and gives back what it has in flight. If the database is unreachable, that happens when
+     * the lease has expired.
+     */
     void leave() {
         stop();
         joinThreads();

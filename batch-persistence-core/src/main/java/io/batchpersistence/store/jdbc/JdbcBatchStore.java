@@ -58,41 +58,51 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Keeps batches in a database that several instances share: PostgreSQL, MariaDB, MySQL, or H2 for development. Thread-safe.
+ * Keeps batches in a database that several instances share: PostgreSQL, MariaDB, MySQL, or H2 for development.
+ * Thread-safe.
  *
  * <p>Beyond the contract of {@link BatchStore}:
  *
  * <ul>
  *   <li>A batch in flight belongs to the instance that persisted or claimed it: marks of others change nothing, and
- *       {@link #timedOut} tells of an instance's own only. If an instance gives no sign of life for the lease, or closes, what it
- *       has in flight becomes pending and due at once, with no attempt counted.
+ *       {@link #timedOut} reports only this instance's own. If an instance sends no heartbeat for the time of the
+ *       lease, or closes, what it has in flight becomes pending and due at once, with no attempt counted.
  *   <li>Times are compared on the database's clock; the clocks of the instances do not matter.
- *   <li>What is known of outages is shared, too: a collector that is down gets one probe at a time, whoever sends it.
- *   <li>Bounds hold for all instances together, about: what others did in the last second may be missing.
- *   <li>Opening does not need the database to be there: {@link BatchStats#problem()} says what is wrong, methods throw
- *       {@link BatchPersistenceException}, and it is tried again by itself.
+ *   <li>Outages are shared, too: a collector that is down gets one probe at a time, whichever instance sends it.
+ *   <li>Limits apply to all instances together, approximately: what others did in the last second may be missing.
+ *   <li>Opening does not require the database to be reachable: until it is, {@link BatchStats#problem()} says what is
+ *       wrong, methods throw {@link BatchPersistenceException}, and the store keeps retrying by itself.
  * </ul>
  */
 public final class JdbcBatchStore implements BatchStore {
 
     private static final Logger log = SingleLine.logger(JdbcBatchStore.class);
 
-    /** Rows of one look, or one transaction. */
+    /** Rows per query, or per transaction. */
     private static final int AT_ONCE = 500;
 
-    /** When a batch is due again that this process can't decompress. */
+    /** When a batch that this process can't decompress is due again. */
     private static final Duration READ_RETRY = Duration.ofSeconds(10);
 
-    /** How long a batch that this process could not read is taken to be unreadable; longer than between two attempts. */
+    /**
+     * How long a batch that this process could not read counts as unreadable; longer than the time between two
+     * attempts.
+     */
     private static final Duration UNREADABLE_KNOWN = Duration.ofMinutes(30);
 
-    /** For one claim, if none of them can be read: else they would starve those behind them. */
+    /**
+     * If none of the claimed batches can be read, a call of claim goes on, up to about this many: otherwise unreadable
+     * batches would starve those behind them.
+     */
     private static final int MAX_LOOKED_AT = 100;
 
-    /** How long closing waits for the database: the pool's limits, and the driver's, may be longer than a process has to end. */
+    /**
+     * How long closing waits for the database: the limits of the pool and the driver may be longer than a process has
+     * for its shutdown.
+     */
     private static final Duration CLOSES_WITHIN = Duration.ofSeconds(5);
 
-    /** How long closing waits for what the store's threads had to say. */
+    /** How long closing waits for the deferred log lines of the store's threads. */
     private static final Duration LAST_LINES = Duration.ofSeconds(1);
 
     private final JdbcStoreOptions options;
@@ -106,16 +116,17 @@ public final class JdbcBatchStore implements BatchStore {
 
     private final AtomicBoolean closed = new AtomicBoolean();
 
-    /** Before that time, by the callers, no lease of this instance's ends. */
     private final ReentrantLock leases = new ReentrantLock();
 
+    /** On the callers' clock, no lease of this instance ends before this time. Guarded by the lock. */
     private Instant earliestLeaseEnd = Instant.MAX;
-    /** The longest time in flight that anything was given, milliseconds. */
+
+    /** The longest time in flight that any batch was given, milliseconds. */
     private final AtomicLong longestLease = new AtomicLong();
 
     private volatile @Nullable Function<String, CollectorSettings> settings;
     private final TimeCorrections corrections;
-    /** When the database was last asked what has timed out. */
+    /** When the database was last queried for what has timed out. */
     private long lastAsked;
 
     private final CorruptionReports corruptions = new CorruptionReports();
@@ -135,11 +146,11 @@ public final class JdbcBatchStore implements BatchStore {
     /**
      * Opens a store. Succeeds whether the database can be reached or not.
      *
-     * @param dataSource where connections come from; a pool, with at least four of them for the store
+     * @param dataSource provides connections; a pool, with at least four of them for the store
      * @param options the options
      * @return the store
-     * @throws io.batchpersistence.CompressionUnavailableException if the options' compression needs a native library that can't
-     *     be loaded
+     * @throws io.batchpersistence.CompressionUnavailableException if the options' compression needs a native library
+     *     that can't be loaded
      */
     public static JdbcBatchStore open(DataSource dataSource, JdbcStoreOptions options) {
         return open(dataSource, options, Database.Seams.NONE);
@@ -156,7 +167,8 @@ public final class JdbcBatchStore implements BatchStore {
             started = true;
         } finally {
             if (!started) {
-                store.close(); // a thread could not be made: the others must not go on without it
+                // A thread could not be started: the others must not go on without it.
+                store.close();
             }
             if (interrupted) {
                 Thread.currentThread().interrupt();
@@ -165,7 +177,7 @@ public final class JdbcBatchStore implements BatchStore {
         return store;
     }
 
-    /** What the store's own thread does now and then. */
+    /** Sends a heartbeat and does the upkeep, as the store's own threads do periodically. */
     void beat() {
         database.call("a sign of life", () -> {
             instance.beat();
@@ -219,7 +231,8 @@ public final class JdbcBatchStore implements BatchStore {
             }
             instance.number();
             database.call("persisting in the caller's transaction", () -> {
-                if (joined.isReadOnly()) { // before a statement fails, and the transaction with it
+                // Check first, before a statement fails, and the transaction with it.
+                if (joined.isReadOnly()) {
                     throw new BatchPersistenceException(
                             "the batch was to become part of the caller's transaction, but that is read-only: persist before or after"
                                     + " it, or make it one that may write",
@@ -246,7 +259,8 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     /**
-     * Why there is no room; {@code null} if there is. While less than half is used, a look now and then is enough.
+     * Why the store is full; {@code null} if it is not. While less than half is used, the periodic reads of the
+     * counters are enough.
      */
     private @Nullable String full(long bytes) throws SQLException {
         if (2 * (books.heldBatches() + writer.waitingBatches()) >= options.maxBatches()
@@ -274,7 +288,10 @@ public final class JdbcBatchStore implements BatchStore {
         return null;
     }
 
-    /** What the server does not take would cost the connection, and say nothing about why. */
+    /**
+     * Rejects a batch that is too large for a statement: sending it would cost the connection, with no hint at the
+     * cause.
+     */
     private void requireRoomInStatement(Encoded encoded) {
         long most = database.largestStatement();
         if (encoded.bytes() >= most) {
@@ -287,7 +304,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     // ---- for the fallback ------------------------------------------------------------------------
 
-    /** Why the store can't be used; {@code null} if it can, as far as is known. Costs nothing. */
+    /** Why the store can't be used; {@code null} if it can, as far as is known. Cheap. */
     @Nullable
     String problem() {
         String gone = writer.problem();
@@ -297,36 +314,40 @@ public final class JdbcBatchStore implements BatchStore {
         return gone == null ? database.problem() : gone;
     }
 
-    /** The same, or what may well end by itself: that something is waited for longer than usual. */
+    /**
+     * Why the store can't be used, or what it is waiting for longer than usual, which may well end by itself;
+     * {@code null} if all is well.
+     */
     @Nullable
     String problemToShow() {
         String problem = problem();
         return problem == null ? database.waiting() : problem;
     }
 
-    /** Whether the calling thread is the one that writes, which must not wait for {@link #adopt}. */
+    /** Whether the calling thread is the writer, which must not wait for {@link #adopt}. */
     boolean isWriting() {
         return writer.isCalling();
     }
 
-    /** The statistics as of the last look, without asking the database. */
+    /** The statistics as of the last read, without querying the database. */
     BatchStats lastStats() {
         return stats(books.lastKnown());
     }
 
     /**
-     * Makes sure that the statistics have in them all that this instance has done.
+     * Makes sure that the statistics include everything that this instance has done.
      *
-     * @throws BatchPersistenceException if the database can't be asked
+     * @throws BatchPersistenceException if the database can't be queried
      */
     void look() {
         database.call("looking at the counters", books::collectors);
     }
 
     /**
-     * Takes a batch that was held elsewhere, as it is: pending or dead, with its times and failures. Counts it as accepted.
+     * Takes over a batch from another store, as it is: pending or dead, with its times and failures. Counts it as
+     * accepted.
      *
-     * @return done, as {@link #append} says
+     * @return completed as described in {@link #append}
      */
     CompletableFuture<@Nullable Void> adopt(Kept kept) {
         requireOpen();
@@ -345,8 +366,8 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     /**
-     * Removes a batch that was appended although that failed, as if it had never been, unless another instance has claimed it by
-     * now. Waits for the transaction that may still append it.
+     * Removes a batch whose append was reported as failed but was committed, as if it had never been accepted, unless
+     * another instance has claimed it by now. Waits for the transaction that may still append it.
      */
     void retract(String batchId, GroupWriter.InDoubtException doubt) {
         database.call(
@@ -409,7 +430,8 @@ public final class JdbcBatchStore implements BatchStore {
             taken = database.call("claiming", () -> claims.take(collectorType, order, lease, max));
         } finally {
             if (taken == null || !taken.isEmpty()) {
-                leaseEnds(leaseUntil); // if it failed, it may be done all the same, and late
+                // A claim that failed may be committed all the same, later.
+                leaseEnds(leaseUntil);
                 longestLease(Database.between(now, leaseUntil));
             }
         }
@@ -417,8 +439,8 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     /**
-     * Adds those that can be read, and pushes those back that this process can't decompress, or has no memory for. Another instance
-     * may be able to.
+     * Adds the batches that can be read, and puts off those that this process can't decompress, or has no memory for.
+     * Another instance may be able to.
      */
     private @Nullable BatchPersistenceException read(List<Taken> taken, Instant now, List<Claim> read) {
         BatchPersistenceException failed = null;
@@ -436,7 +458,7 @@ public final class JdbcBatchStore implements BatchStore {
                                 database.shownOrNull(each.due())));
                     }
                 } catch (CompressionUnavailableException | OutOfMemoryError e) {
-                    // Another instance may be able to decompress it, so that is not put off for longer each time.
+                    // Another instance may be able to decompress it, so the delay does not grow.
                     Duration retry = e instanceof OutOfMemoryError
                             ? unreadableBatches.retryAfter(each.row().seq())
                             : READ_RETRY;
@@ -483,10 +505,13 @@ public final class JdbcBatchStore implements BatchStore {
             long tick = database.tick();
             if (!earliestLeaseEnd.isBefore(now)
                     && tick - lastAsked < options.lease().toNanos()) {
-                return List.of(); // so that most of the time the database is not asked
+                // Most of the time, the database need not be queried.
+                return List.of();
             }
-            lastAsked = tick; // an older dump may have been restored, in which more is in flight
-            earliestLeaseEnd = Instant.MAX; // what comes from now on is not among those that are looked at
+            // Query at least once per lease: a restored older dump may have more batches in flight.
+            lastAsked = tick;
+            // Reset before the query, which does not see leases that begin from now on.
+            earliestLeaseEnd = Instant.MAX;
         } finally {
             leases.unlock();
         }
@@ -513,7 +538,8 @@ public final class JdbcBatchStore implements BatchStore {
                 database.clock().withoutStepsDuring(longestLease.get(), database.tick()),
                 max));
         if (!ended.isEmpty()) {
-            leaseEnds(Instant.MIN); // until they are settled, they are still to be reported
+            // They are reported again until they are settled.
+            leaseEnds(Instant.MIN);
             return ended;
         }
         Long left = database.read(tx -> tx.one(
@@ -564,12 +590,13 @@ public final class JdbcBatchStore implements BatchStore {
         }
     }
 
-    @SuppressWarnings("ArrayRecordComponent") // nobody changes it
+    // Never modified.
+    @SuppressWarnings("ArrayRecordComponent")
     private record WithHeader(Row row, byte[] header) {
         static final Reader<WithHeader> READER = row -> new WithHeader(Row.of(row), row.getBytes("header"));
     }
 
-    /** Its bytes are kept in a table for a person to look at. */
+    /** Moves a damaged batch to a table of its own, where its bytes are kept for an administrator. */
     private void damaged(Row row, String why) {
         Row gone = database.call(
                 "setting a damaged batch aside",
@@ -644,7 +671,10 @@ public final class JdbcBatchStore implements BatchStore {
         return order == BatchOrder.OLDEST_FIRST ? "" : " DESC";
     }
 
-    /** A selector's conditions but its ids, and what only Java can tell: whether a reason is meant. */
+    /**
+     * A selector's conditions without its ids, and the condition that only Java can check: whether a failure reason
+     * matches.
+     */
     private static final class Conditions {
         private final StringBuilder sql = new StringBuilder("1 = 1");
         private final List<@Nullable Object> values = new ArrayList<>();
@@ -656,7 +686,8 @@ public final class JdbcBatchStore implements BatchStore {
                 sql.append(" AND reason IS NOT NULL");
             }
             if (!selector.states().isEmpty()) {
-                // Not as values: an index of some states only is not used for a state that is not known yet.
+                // As literals: an index on some states only is not used for a parameter, whose value is not known when
+                // the statement is planned.
                 sql.append(" AND state IN (")
                         .append(selector.states().stream()
                                 .map(state -> String.valueOf(Row.number(state)))
@@ -722,7 +753,10 @@ public final class JdbcBatchStore implements BatchStore {
         }
     }
 
-    /** For each part of the ids, if there are any: a statement takes so many values only. */
+    /**
+     * Splits the selector into one set of conditions per chunk of its ids, if there are any: a statement takes a
+     * limited number of parameters.
+     */
     private static List<Conditions> parts(BatchSelector selector) {
         Conditions all = new Conditions(selector);
         if (selector.ids().isEmpty()) {
@@ -736,7 +770,7 @@ public final class JdbcBatchStore implements BatchStore {
         return parts;
     }
 
-    /** The rows meant, in the selector's order; a page of them at a time. */
+    /** Returns the selected rows, in the selector's order; reads them page by page. */
     private <T> List<T> select(BatchSelector selector, String columns, Reader<T> reader, Function<T, Row> row)
             throws SQLException {
         List<T> found = new ArrayList<>();
@@ -775,7 +809,7 @@ public final class JdbcBatchStore implements BatchStore {
         return found.size() <= selector.limit() ? found : new ArrayList<>(found.subList(0, selector.limit()));
     }
 
-    /** Changes rows that are locked, some at a time. */
+    /** Changes a chunk of locked rows. */
     @FunctionalInterface
     private interface ChangeOfRows {
         void change(Tx tx, List<Row> rows, Changes changes, long before) throws SQLException;
@@ -784,13 +818,13 @@ public final class JdbcBatchStore implements BatchStore {
     private record Found(long seq, @Nullable String reason) {}
 
     /**
-     * Does it to those that are meant, a page at a time: they may be more than there is memory for. What is persisted meanwhile is not
-     * meant.
+     * Changes the selected rows page by page: they may be more than fit into memory. Batches persisted meanwhile are
+     * not selected.
      */
     private long changeAll(BatchSelector selector, ChangeOfRows change) throws SQLException {
         if (!selector.ids().isEmpty()) {
-            return changeEach(
-                    selector, change); // the caller has all of the ids in memory, so there is room for their numbers
+            // The caller has all of the ids in memory, so there is room for their sequence numbers.
+            return changeEach(selector, change);
         }
         instance.number();
         Long last = database.read(tx -> tx.one("SELECT MAX(seq) FROM {p}batch", Reader.LONG));
@@ -841,7 +875,7 @@ public final class JdbcBatchStore implements BatchStore {
         return changed(changed);
     }
 
-    /** Does it to those that are still in such a state. */
+    /** Changes the rows that are still in a selected state. */
     private int changeSome(BatchSelector selector, List<Long> some, long before, ChangeOfRows change)
             throws SQLException {
         if (some.isEmpty()) {
@@ -900,9 +934,10 @@ public final class JdbcBatchStore implements BatchStore {
                 int some;
                 do {
                     some = instance.write((tx, me, changes) -> {
+                        // ORDER BY due_at makes the database use the index.
                         List<Long> seqs = tx.all(
                                 "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at IS NULL"
-                                        + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED", // along the index
+                                        + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED",
                                 Reader.LONG,
                                 Texts.escape(type),
                                 AT_ONCE);
@@ -959,14 +994,16 @@ public final class JdbcBatchStore implements BatchStore {
 
     @Override
     public boolean pause(String collectorType, boolean paused) {
-        NewBatch.checkedCollectorType(collectorType); // it has to fit into its column
+        // The collector type has to fit into its column.
+        NewBatch.checkedCollectorType(collectorType);
         requireOpen();
         return database.call("pausing", () -> {
             try {
                 return pauseOnce(collectorType, paused);
             } catch (SQLException e) {
                 if (Dialect.isDuplicate(e)) {
-                    return pauseOnce(collectorType, paused); // somebody else was quicker
+                    // Another thread or instance inserted the row first.
+                    return pauseOnce(collectorType, paused);
                 }
                 throw e;
             }
@@ -1028,8 +1065,9 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     /**
-     * Removes what is older than callers want, and than it was promised to be kept by the application that persisted it. Old is only
-     * what is so by the clock that this instance has followed and by what the clock says now.
+     * Removes batches that are older than the caller's limit, and older than the time that the application that
+     * persisted them promised to keep them. A batch counts as old only if it is so both by the clock that this instance
+     * has followed and by the database's current clock.
      */
     private List<BatchSummary> expire(String collectorType, BatchState state, String promised, Instant before, int max)
             throws SQLException {
@@ -1090,7 +1128,10 @@ public final class JdbcBatchStore implements BatchStore {
 
     private record Dead(long seq, long since) {}
 
-    /** Those that were given up first. Of each collector type there is an index in that order, of all together there is none. */
+    /**
+     * Returns the batches that became dead letters first. There is an index in that order for each collector type, but
+     * none for all together.
+     */
     private List<Long> firstDead(Map<String, CollectorStats> collectors, int max) throws SQLException {
         List<Dead> first = new ArrayList<>();
         for (Map.Entry<String, CollectorStats> each : collectors.entrySet()) {
@@ -1109,7 +1150,7 @@ public final class JdbcBatchStore implements BatchStore {
                 .toList();
     }
 
-    /** What others are at work on is left to them. */
+    /** Removes the first rows that match; skips rows that other transactions have locked. */
     private List<BatchSummary> removeFirst(
             String condition,
             Cause cause,
@@ -1143,7 +1184,7 @@ public final class JdbcBatchStore implements BatchStore {
         return summaries;
     }
 
-    /** It is gone anyway, so that its header is damaged is no loss. */
+    /** Returns the header, or a bare one if it is damaged: the batch is gone anyway, so that is no loss. */
     private static BatchHeader headerOrBare(WithHeader each) {
         try {
             return BatchHeader.decode(each.header());
@@ -1244,7 +1285,8 @@ public final class JdbcBatchStore implements BatchStore {
             return all;
         });
         Predicate<String> reason = selector.failureReasonMatcher();
-        Map<List<String>, FailureGroup> merged = new HashMap<>(); // ids may have been asked for in parts
+        // The query may have been split by ids, so groups can occur several times.
+        Map<List<String>, FailureGroup> merged = new HashMap<>();
         for (FailureGroup group : groups) {
             if (reason == null || reason.test(group.reason())) {
                 merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
@@ -1306,7 +1348,10 @@ public final class JdbcBatchStore implements BatchStore {
                 unreadable());
     }
 
-    /** Another instance may have sent one that this one could not read, and does not say so. */
+    /**
+     * The unreadable batches of this process. A batch counts for a limited time only: another instance may have sent it
+     * since, and does not report that.
+     */
     private BatchStats.@Nullable Unreadable unreadable() {
         unreadableBatches.forgetBefore(options.clock().millis() - UNREADABLE_KNOWN.toMillis());
         return unreadableBatches.stats((slot, seq) -> true);
@@ -1319,7 +1364,7 @@ public final class JdbcBatchStore implements BatchStore {
         return instance.lastUsed();
     }
 
-    /** Ages are the database's, so that only its own clock can have been ahead. */
+    /** Corrects ages. They are kept on the database's clock, so that only that clock can have been ahead. */
     @Override
     public void correctAges(Instant now) {
         requireOpen();
@@ -1329,7 +1374,7 @@ public final class JdbcBatchStore implements BatchStore {
         });
     }
 
-    /** The same with waits. */
+    /** Corrects waits. They are kept on the database's clock, so that only that clock can have been ahead. */
     @Override
     public void correctWaits(Instant now, Function<String, Duration> longest) {
         requireOpen();
@@ -1347,15 +1392,16 @@ public final class JdbcBatchStore implements BatchStore {
 
     // ---- cleaning up and closing -----------------------------------------------------------------
 
-    /** Does nothing: what is deleted is given back by the database (autovacuum, purge). */
+    /** Does nothing: the database reclaims the space of deleted rows by itself (autovacuum, purge). */
     @Override
     public void reclaim() {
         requireOpen();
     }
 
     /**
-     * Writes what waits and gives back what is in flight, if the database answers within five seconds. Else callers that wait are told
-     * that their batches are not, or may be, held, and what is in flight is given back when the lease has ended.
+     * Writes what is queued and gives back what is in flight, if the database answers within five seconds. Otherwise
+     * waiting callers get an exception that says whether their batch may be held, and what is in flight is given back
+     * when the lease has expired.
      */
     @Override
     public void close() {
@@ -1378,7 +1424,8 @@ public final class JdbcBatchStore implements BatchStore {
             });
         });
         if (!done) {
-            instance.stop(); // or the lease would be renewed for ever
+            // Otherwise the lease would be renewed forever.
+            instance.stop();
             writer.giveUp();
             log.warn(
                     "The store is closed although the database has not answered within {} ms: what is in flight is given to the others"

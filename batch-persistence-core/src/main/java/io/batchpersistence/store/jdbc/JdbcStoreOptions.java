@@ -13,22 +13,23 @@ import org.jspecify.annotations.Nullable;
 /**
  * Options of the store in a database. Immutable.
  *
- * @param tablePrefix what the names of all tables begin with: letters, digits and underscores, at most 30
- * @param schema the schema that the tables are in, by its very name: it is quoted, so that the case of letters counts; {@code null}
+ * @param tablePrefix the prefix of all table names: letters, digits and underscores, at most 30
+ * @param schema the schema of the tables, by its exact name: it is quoted, so that it is case-sensitive; {@code null}
  *     for the connection's own
- * @param initializeSchema when tables that are missing are created, and those of an earlier version upgraded
- * @param instanceName what operators know this instance by; need not be unique
- * @param application what the application is called, the same for all its instances; empty if it has no name. If others keep
- *     batches in the same tables, that is logged at start
- * @param lease how long after its last sign of life what this instance has in flight is given to the others
- * @param maxBatches most batches held by all instances together, dead letters included
- * @param maxBytes most bytes of all payloads together
- * @param format how entries are written; every format is always read
- * @param compression how payloads are compressed; every one is always read
- * @param queryTimeout the longest time a statement may take; rounded up to seconds
- * @param clock tells the time that callers go by; leases and due times are compared on the database's own
- * @param transaction the connection of the transaction that the calling thread is in, for batches that are to be persisted
- *     exactly if it commits; {@code null} if it is in none. The store neither commits nor closes it
+ * @param initializeSchema when missing tables are created, and tables of an earlier version upgraded
+ * @param instanceName the name that operators see for this instance; need not be unique
+ * @param application the name of the application, the same for all its instances; empty if it has no name. If another
+ *     application keeps batches in the same tables, a warning is logged at start
+ * @param lease how long after its last heartbeat the batches that this instance has in flight are given to the others
+ * @param maxBatches the limit on batches held by all instances together, dead letters included
+ * @param maxBytes the limit on the bytes of all payloads together
+ * @param format the format that entries are written in; every format can always be read
+ * @param compression the compression of new payloads; every compression can always be read
+ * @param queryTimeout the time limit of a statement; rounded up to seconds
+ * @param clock the callers' clock; leases and due times are compared on the database's own clock
+ * @param transaction returns the connection of the calling thread's transaction, so that batches are persisted if and
+ *     only if that transaction commits; returns {@code null} outside of a transaction. The store neither commits nor
+ *     closes the connection
  */
 public record JdbcStoreOptions(
         String tablePrefix,
@@ -49,16 +50,16 @@ public record JdbcStoreOptions(
     private static final Pattern SCHEMA =
             Pattern.compile("[\\p{L}\\p{N}_$-](?:[\\p{L}\\p{N}_$. -]{0,61}[\\p{L}\\p{N}_$-])?");
 
-    /** Most characters of an instance's and an application's name. */
+    /** The maximum length of the name of an instance or an application, in characters. */
     public static final int MAX_INSTANCE_NAME = 255;
 
     /** When tables are created and upgraded. */
     public enum InitializeSchema {
-        /** In a database that lives in this process's memory only, where nobody else can have made them. */
+        /** Only in a database in this process's memory, where no one else can have created them. */
         EMBEDDED,
         /** In every database. */
         ALWAYS,
-        /** By somebody else, with the scripts that are shipped. */
+        /** Never by the store: they are created with the SQL scripts that are shipped with it. */
         NEVER
     }
 
@@ -73,7 +74,7 @@ public record JdbcStoreOptions(
         Objects.requireNonNull(compression, "compression must not be null");
         Objects.requireNonNull(clock, "clock must not be null");
         Objects.requireNonNull(transaction, "transaction must not be null");
-        // They become part of statements, so nothing else is let through.
+        // They become part of SQL statements, so anything else is rejected.
         if (!PREFIX.matcher(tablePrefix).matches()) {
             throw new IllegalArgumentException(
                     "table prefix must be 1 to 30 letters, digits and underscores, and not begin with a digit");
@@ -106,8 +107,9 @@ public record JdbcStoreOptions(
     }
 
     /**
-     * Starts options with the defaults: tables {@code batch_persistence_…} in the connection's own schema, created if missing; a
-     * lease of 30 s; 1,000,000 batches, 1 GB; protobuf, zstd; 10 s for a statement; no transaction is joined.
+     * Creates a builder with the defaults: tables {@code batch_persistence_…} in the connection's own schema, created
+     * if missing; a lease of 30 s; at most 1,000,000 batches and 1 GiB; protobuf, zstd; 10 s for a statement; no
+     * transaction is joined.
      *
      * @return a builder, for one thread
      */
@@ -135,7 +137,7 @@ public record JdbcStoreOptions(
         private Builder() {}
 
         /**
-         * Sets what the names of all tables begin with.
+         * Sets the prefix of all table names.
          *
          * @param tablePrefix letters, digits and underscores
          * @return this
@@ -146,7 +148,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Sets the schema that the tables are in. It must exist, under that very name: the case of letters counts.
+         * Sets the schema of the tables. It must exist under exactly that name: it is case-sensitive.
          *
          * @param schema its name; {@code null} for the connection's own
          * @return this
@@ -178,9 +180,9 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Sets what operators know this instance by.
+         * Sets the name that operators see for this instance.
          *
-         * @param instanceName for instance the host's name
+         * @param instanceName for example the host name
          * @return this
          */
         public Builder instanceName(String instanceName) {
@@ -189,7 +191,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Sets what the application is called, so that applications that share tables by mistake are told so.
+         * Sets the name of the application, so that applications that share tables by mistake get a warning.
          *
          * @param application its name, the same for all its instances; empty if it has none
          * @return this
@@ -200,7 +202,8 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Sets how long an instance that gives no sign of life keeps what it has in flight. It gives one every third of that.
+         * Sets how long an instance without a heartbeat keeps what it has in flight. A heartbeat is sent every third of
+         * that time.
          *
          * @param lease between a second and a day; the same for all instances
          * @return this
@@ -211,7 +214,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Bounds the number of batches held.
+         * Limits the number of batches held.
          *
          * @param maxBatches positive
          * @return this
@@ -222,7 +225,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Bounds the bytes of all payloads.
+         * Limits the bytes of all payloads.
          *
          * @param maxBytes positive
          * @return this
@@ -233,7 +236,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Sets how entries are written.
+         * Sets the format that entries are written in.
          *
          * @param format the format
          * @return this
@@ -255,7 +258,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Bounds the time of a statement.
+         * Limits the time of a statement.
          *
          * @param queryTimeout positive
          * @return this
@@ -266,7 +269,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Sets the clock that callers go by.
+         * Sets the callers' clock.
          *
          * @param clock tells the time
          * @return this
@@ -279,7 +282,7 @@ public record JdbcStoreOptions(
         /**
          * Lets batches be persisted in their caller's transaction.
          *
-         * @param transaction the connection of the transaction that the calling thread is in, or {@code null}
+         * @param transaction returns the connection of the calling thread's transaction, or {@code null}
          * @return this
          */
         public Builder transaction(Supplier<? extends @Nullable Connection> transaction) {
@@ -288,7 +291,7 @@ public record JdbcStoreOptions(
         }
 
         /**
-         * Makes the options.
+         * Creates the options.
          *
          * @return the options
          * @throws IllegalArgumentException if a value is out of its range

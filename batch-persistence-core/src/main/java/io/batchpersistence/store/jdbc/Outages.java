@@ -9,7 +9,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.Map.Entry;
 
-/** Collectors that are down, a row for each. Thread-safe. */
+/** The outages shared by all instances: one row for each collector that is down. Thread-safe. */
 final class Outages implements SharedOutages {
 
     private final Database database;
@@ -17,7 +17,7 @@ final class Outages implements SharedOutages {
     private final Runnable requireOpen;
 
     /**
-     * Knows nothing itself.
+     * Creates a view of the shared outages; all state is in the database.
      *
      * @param requireOpen throws once the store is closed
      */
@@ -29,7 +29,8 @@ final class Outages implements SharedOutages {
 
     private <T> T call(String what, Database.Call<T> call) {
         requireOpen.run();
-        instance.number(); // there are tables
+        // Throws unless this instance is registered; once it is, the tables exist.
+        instance.number();
         return database.call(what, call);
     }
 
@@ -71,7 +72,8 @@ final class Outages implements SharedOutages {
                 });
             } catch (SQLException e) {
                 if (Dialect.isDuplicate(e)) {
-                    return false; // somebody else was quicker
+                    // Another instance recorded the outage first.
+                    return false;
                 }
                 throw e;
             }
@@ -80,7 +82,7 @@ final class Outages implements SharedOutages {
 
     private record Probes(int taken, long untilNext) {}
 
-    /** Looks before it writes: mostly somebody else has taken it, or there is nothing to send. */
+    /** Reads before it writes: mostly another instance has taken the probe, or there is nothing to send. */
     @Override
     public int takeProbe(String collectorType, Duration timeout) {
         String type = Texts.escape(collectorType);

@@ -9,7 +9,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What PostgreSQL's own driver can do beyond JDBC. It is the application's, so it is used without being needed. Thread-safe.
+ * What PostgreSQL's own driver offers beyond JDBC. The driver comes from the application, so it is used by reflection
+ * where it is present, and not required. Thread-safe.
  */
 final class Pgjdbc {
 
@@ -25,7 +26,10 @@ final class Pgjdbc {
         this.prepareThreshold = statements.getMethod("setPrepareThreshold", int.class);
     }
 
-    /** The driver of a connection; {@code null} if it is another one, or hidden behind something that does not give it away. */
+    /**
+     * The driver of a connection; {@code null} if it is another driver, or wrapped in something that does not unwrap
+     * it.
+     */
     static @Nullable Pgjdbc of(Connection connection) throws SQLException {
         for (ClassLoader loader : Arrays.asList(
                 connection.getMetaData().getClass().getClassLoader(),
@@ -37,18 +41,21 @@ final class Pgjdbc {
                     return new Pgjdbc(connections, Class.forName("org.postgresql.PGStatement", false, loader));
                 }
             } catch (ReflectiveOperationException | LinkageError e) {
-                // Not this one's.
+                // Not visible from this class loader.
             }
         }
         return null;
     }
 
-    /** The number of the server's process as it was told when the connection was made. */
+    /** The process id of the server, as reported to the driver when the connection was opened. */
     int backendPid(Connection connection) throws SQLException {
         return (Integer) call(backendPid, connection.unwrap(connections));
     }
 
-    /** The statement is never prepared on the server under a name, which a pooler may have execute what another client has prepared. */
+    /**
+     * Keeps the driver from preparing the statement on the server under a name: behind a pooler, that name may execute
+     * what another client has prepared.
+     */
     void neverPrepares(PreparedStatement statement) throws SQLException {
         call(prepareThreshold, statement.unwrap(statements), 0);
     }

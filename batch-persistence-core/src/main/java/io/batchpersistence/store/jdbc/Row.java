@@ -23,11 +23,11 @@ import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A batch's row, as it is kept: times on the database's clock. Some columns are read only where they are needed.
+ * A row of the batch table, as stored: times on the database's clock. Some columns are read only where they are needed.
  *
- * @param seq its number; larger than those of the batches persisted before it
- * @param owner the instance that has it in flight; 0 if none has
- * @param earlierFailures as kept
+ * @param seq its sequence number; larger than those of the batches persisted before it
+ * @param owner the instance that has it in flight; 0 for none
+ * @param earlierFailures in the stored form
  */
 record Row(
         long seq,
@@ -50,13 +50,13 @@ record Row(
                     + " retry_count, reason, earlier_failures, entry_count, bytes";
 
     /**
-     * Without what it failed with, which can be thousands of characters a row: for those who change many rows and show none of
-     * them.
+     * The columns without the failures, which can be thousands of characters a row: for operations that change many
+     * rows and return none of them.
      */
     static final String WITHOUT_FAILURES =
             COLUMNS.replace(" reason, earlier_failures,", " NULL AS reason, '' AS earlier_failures,");
 
-    /** What a summary needs. */
+    /** The columns for a summary. */
     static final String WITH_HEADER = COLUMNS + ", header";
 
     static final String WITH_PAYLOAD = WITH_HEADER + ", format, compression, raw_length, payload_crc, payload";
@@ -100,7 +100,7 @@ record Row(
         };
     }
 
-    /** The same, claimed. */
+    /** Returns this row as claimed. */
     Row claimed(long by, long with, long until) {
         return new Row(
                 seq,
@@ -121,14 +121,14 @@ record Row(
 
     // ---- failures --------------------------------------------------------------------------------
 
-    /** A reason as it is kept, as much of it as by the stores on disk. */
+    /** The stored form of a reason, shortened as in the stores on disk. */
     static String kept(String reason) {
         String shortened = IndexedBatchStore.shortened(reason);
-        // Half a character, perhaps by shortening, is none: no database would take it.
+        // A lone surrogate, perhaps the result of shortening, is not a character: no database would accept it.
         return Texts.escape(new String(shortened.getBytes(StandardCharsets.UTF_8), StandardCharsets.UTF_8));
     }
 
-    /** Failures before the last one as they are kept. */
+    /** The stored form of the failures before the last one. */
     static String kept(List<FailedAttempt> earlier, Database database) {
         return earlier.stream()
                 .map(failure -> line(database.kept(failure.at()), kept(failure.reason())))
@@ -139,7 +139,7 @@ record Row(
         return at + " " + kept;
     }
 
-    /** The earlier failures once there is a new last one: a line each, the first one ever and the latest others. */
+    /** The earlier failures once there is a new last one, a line each: the very first one and the latest others. */
     String withLastAmongEarlier() {
         if (lastAttempt == null || reason == null) {
             return earlierFailures;
@@ -198,11 +198,12 @@ record Row(
                 state);
     }
 
-    /** What a batch's bytes say. */
+    /** A decoded batch. */
     record Content(BatchHeader header, List<LogEntry> entries) {}
 
-    /** A batch as bytes. */
-    @SuppressWarnings("ArrayRecordComponent") // nobody changes them
+    /** An encoded batch. */
+    // Never modified.
+    @SuppressWarnings("ArrayRecordComponent")
     record Encoded(int format, int compression, int rawLength, int crc, byte[] header, byte[] payload, int entryCount) {
 
         long bytes() {
@@ -210,7 +211,7 @@ record Row(
         }
 
         /**
-         * Encodes.
+         * Encodes a batch.
          *
          * @throws IllegalArgumentException if it is too large to be read again
          */
@@ -238,7 +239,7 @@ record Row(
                     entries.size());
         }
 
-        /** Of a row {@link #WITH_PAYLOAD}. */
+        /** Reads the encoded batch from a row {@link #WITH_PAYLOAD}. */
         static Encoded of(ResultSet row) throws SQLException {
             return new Encoded(
                     row.getInt("format"),
@@ -251,7 +252,7 @@ record Row(
         }
 
         /**
-         * Decodes.
+         * Decodes the batch.
          *
          * @throws DamagedPayloadException if the bytes are not those that were stored
          */

@@ -14,13 +14,14 @@ import java.util.stream.Stream;
 import org.slf4j.Logger;
 
 /**
- * The tables. Each version is a script per database, from the version before: {@code postgresql-1.sql} and so on, beside this
- * class. Many instances may start at once; one of them does it. Those of the version before go on working meanwhile, so what they
- * read and write stays as it is. Each statement can be repeated: MariaDB does not undo those before one that fails.
+ * The tables. Each version is a script per database that upgrades from the version before: {@code postgresql-1.sql} and
+ * so on, next to this class. Many instances may start at once; one of them runs the scripts. Instances of the version
+ * before keep working meanwhile, so what they read and write stays as it is. Each statement is idempotent: MariaDB does
+ * not roll back the statements before one that fails.
  */
 final class Schema {
 
-    /** What this software reads and writes. */
+    /** The version of the tables that this software reads and writes. */
     static final int VERSION = 2;
 
     private static final Logger log = SingleLine.logger(Schema.class);
@@ -28,15 +29,15 @@ final class Schema {
     private static final Pattern COMMENT = Pattern.compile("--[^\n]*");
     private static final Pattern END = Pattern.compile(";");
 
-    /** MariaDB's. */
+    /** MariaDB's limit on the length of a lock name, in characters. */
     private static final int MAX_LOCK_NAME = 64;
 
     private Schema() {}
 
     /**
-     * Makes sure that the tables are there.
+     * Makes sure that the tables exist.
      *
-     * @throws SQLException also if they are not, and nobody wants them to be made, or they are of another version
+     * @throws SQLException also if they are missing and must not be created, or are of another version
      */
     static void prepare(Database database) throws SQLException {
         int version = version(database);
@@ -48,7 +49,8 @@ final class Schema {
             try {
                 upgrade(database);
             } catch (SQLException e) {
-                if (version(database) != VERSION) { // else somebody else was quicker
+                // Otherwise another instance was faster.
+                if (version(database) != VERSION) {
                     throw e;
                 }
             }
@@ -65,7 +67,10 @@ final class Schema {
         }
     }
 
-    /** A database says of a schema that is not there no more than that its tables are missing, or that it can't make them. */
+    /**
+     * Requires that the configured schema exists: of a missing schema, the database reports only that its tables are
+     * missing, or that they can't be created.
+     */
     private static void requireSchema(Database database) throws SQLException {
         String wanted = database.options().schema();
         if (wanted == null) {
@@ -97,7 +102,7 @@ final class Schema {
         return name.replaceAll("[^\\p{L}\\p{N}]", "");
     }
 
-    /** Some of MariaDB's file systems do not tell upper from lower case. */
+    /** On some file systems, MariaDB's schema names are case-insensitive. */
     private static boolean foldsCase(Database database) throws SQLException {
         if (database.dialect() != Dialect.MARIADB) {
             return false;
@@ -133,11 +138,13 @@ final class Schema {
         Dialect dialect = database.dialect();
         database.write(tx -> {
             switch (dialect) {
-                case POSTGRESQL -> // until the transaction ends
+                // Held until the transaction ends.
+                case POSTGRESQL ->
                     tx.all("SELECT 1 FROM (SELECT pg_advisory_xact_lock(?)) AS locked", row -> 1, lockNumber(database));
-                case MARIADB -> // DDL ends a transaction here, so this lock is the connection's
-                    tx.all("SELECT GET_LOCK(?, 60)", row -> row.getInt(1), lockName(database));
-                case H2 -> {} // whoever comes second finds everything there, or fails and looks again
+                // DDL commits implicitly here, so the lock is held by the connection.
+                case MARIADB -> tx.all("SELECT GET_LOCK(?, 60)", row -> row.getInt(1), lockName(database));
+                // An instance that comes second finds everything created, or fails and checks the version again.
+                case H2 -> {}
             }
             try {
                 tx.execute("CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY)");
@@ -163,10 +170,11 @@ final class Schema {
     }
 
     private static long lockNumber(Database database) {
-        return 0x6261_7463_6800_0000L + (database.tables().hashCode() & 0xFF_FFFFL); // "batch"
+        // The upper bytes spell "batch".
+        return 0x6261_7463_6800_0000L + (database.tables().hashCode() & 0xFF_FFFFL);
     }
 
-    /** A script's statements. None of them has a semicolon, or two hyphens, in a text. */
+    /** The statements of a script. No string literal in them contains a semicolon or two hyphens. */
     static List<String> script(Dialect dialect, int version) {
         String name = name(dialect, version);
         try (InputStream in = Schema.class.getResourceAsStream(name)) {

@@ -3,8 +3,9 @@ package io.batchpersistence.store.jdbc;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Texts as they are kept: with {@code \\} for a backslash, {@code \0} for the character 0, which PostgreSQL has none of, and
- * {@code \n} and {@code \r} for the ends of lines, since failures are kept a line each. Equal if, and only if, the texts are.
+ * Escapes texts for the database: {@code \\} for a backslash, {@code \0} for the NUL character, which PostgreSQL can't
+ * store, and {@code \n} and {@code \r} for line breaks, since failures are stored one a line. Escaped texts are equal
+ * if and only if the texts are.
  */
 final class Texts {
 

@@ -7,9 +7,9 @@ import java.util.function.BooleanSupplier;
 import java.util.function.ToLongFunction;
 
 /**
- * Corrects times that lie further ahead of the database's clock than anything can have put them, because the clock was set back.
- * Each correction can be repeated, and done by many instances at once: what one has corrected, the next one does not find. Rows that
- * are locked are left out: whoever has them locked gives them a new time.
+ * Corrects times that lie further in the future of the database's clock than any operation can have set them, because
+ * the clock was set back. Each correction is idempotent, and can run on many instances at once: what one has corrected,
+ * the next one does not find. Locked rows are skipped: the transaction that holds the lock gives them a new time.
  */
 final class TimeCorrections {
 
@@ -20,9 +20,9 @@ final class TimeCorrections {
     private final BooleanSupplier stops;
 
     /**
-     * Makes them.
+     * Creates the corrections.
      *
-     * @param stops asked between two transactions
+     * @param stops checked between two transactions
      */
     TimeCorrections(Database database, Books books, BooleanSupplier stops) {
         this.database = database;
@@ -31,8 +31,9 @@ final class TimeCorrections {
     }
 
     /**
-     * Ages that would begin in the future begin now; unless this machine's clock shows something else than the database's: if that is
-     * wrong, and put right later, everything would seem to be as old as it is wrong. Then they are held for longer.
+     * Makes ages that would begin in the future begin now, but only while this machine's clock agrees with the
+     * database's. If the database's clock is wrong and is put right later, every corrected batch would seem older by
+     * that error. Without the correction, batches are only kept for longer.
      */
     void ages() throws SQLException {
         if (!database.agreesWithCallers()) {
@@ -50,9 +51,9 @@ final class TimeCorrections {
     }
 
     /**
-     * Waits that are longer than they can have been meant to be end now.
+     * Ends waits now that are longer than any wait can be.
      *
-     * @param longest milliseconds by collector type
+     * @param longest the longest possible wait, in milliseconds by collector type
      */
     void waits(ToLongFunction<String> longest) throws SQLException {
         for (String type : books.collectors().keySet()) {
@@ -61,14 +62,14 @@ final class TimeCorrections {
     }
 
     /**
-     * Corrects what was written before the clock was set back. What was due then is due now; what waits, waits no longer than anything
-     * can; leases end no later than if they began now.
+     * Corrects what was written before the clock was set back. What was due then is due now; no wait is longer than the
+     * longest possible one; leases end no later than if they began now.
      *
      * @param from the latest time that the clock had shown
-     * @param me this instance
-     * @param longestWait of a pending batch, milliseconds by collector type
-     * @param longestTimeout of a batch in flight, milliseconds
-     * @return whether all has been corrected
+     * @param me this instance's number
+     * @param longestWait the longest wait of a pending batch, in milliseconds by collector type
+     * @param longestTimeout the longest time in flight of a batch, in milliseconds
+     * @return whether everything has been corrected
      */
     boolean afterSetBack(long from, long me, ToLongFunction<String> longestWait, long longestTimeout)
             throws SQLException {
@@ -90,7 +91,7 @@ final class TimeCorrections {
                     from,
                     Math.max(longest, longestTimeout)));
             pending(type, "due_at > {time} AND due_at <= ?", "{time}", from);
-            // They wait as long as they would have had to by then.
+            // These wait as long as they still had to wait when the clock was set back.
             pending(type, "due_at > {time} + ?", "{time} + LEAST(?, GREATEST(0, due_at - ?))", longest, longest, from);
         }
         ages();

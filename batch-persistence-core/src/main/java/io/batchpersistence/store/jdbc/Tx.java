@@ -10,10 +10,10 @@ import java.util.Collection;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** A transaction's connection, with statements made easy. For one thread. */
+/** A transaction on a connection, with helpers for statements. For one thread. */
 final class Tx {
 
-    /** Makes something of a row. */
+    /** Maps a row. */
     @FunctionalInterface
     interface Reader<T> {
         Reader<Long> LONG = row -> row.getLong(1);
@@ -32,7 +32,10 @@ final class Tx {
         this.timeoutSeconds = timeoutSeconds;
     }
 
-    /** Something to be done if, and after, the transaction is committed. What it throws changes nothing any more. */
+    /**
+     * Registers an action to run after the transaction is committed, and only then. An exception from it is logged and
+     * changes nothing.
+     */
     void afterCommit(Runnable action) {
         afterCommit.add(action);
     }
@@ -47,7 +50,7 @@ final class Tx {
         }
     }
 
-    /** Rows, all at once: there is always a limit. */
+    /** Returns all rows in a list: every query has a limit. */
     <T> List<T> all(String sql, Reader<T> reader, @Nullable Object... values) throws SQLException {
         try (PreparedStatement statement = prepare(sql, values);
                 ResultSet rows = statement.executeQuery()) {
@@ -59,20 +62,20 @@ final class Tx {
         }
     }
 
-    /** The first row. */
+    /** Returns the first row; {@code null} if there is none. */
     <T> @Nullable T one(String sql, Reader<T> reader, @Nullable Object... values) throws SQLException {
         List<T> all = all(sql, reader, values);
         return all.isEmpty() ? null : all.get(0);
     }
 
-    /** Changes rows, and says how many. */
+    /** Executes an update, and returns the number of rows it changed. */
     int update(String sql, @Nullable Object... values) throws SQLException {
         try (PreparedStatement statement = prepare(sql, values)) {
             return statement.executeUpdate();
         }
     }
 
-    /** The same for several sets of values, in one go. */
+    /** Executes an update for several sets of values, as one JDBC batch. */
     void updates(String sql, List<@Nullable Object[]> rows) throws SQLException {
         if (rows.isEmpty()) {
             return;
@@ -91,7 +94,7 @@ final class Tx {
         }
     }
 
-    /** A statement without values. */
+    /** Executes a statement without values. */
     void execute(String sql) throws SQLException {
         try (PreparedStatement statement = database.prepare(connection, database.sql(sql))) {
             statement.setQueryTimeout(timeoutSeconds);
@@ -101,7 +104,10 @@ final class Tx {
 
     private static final String TIME = "{time}";
 
-    /** A placeholder for the time becomes a value: else a text for each moment would have to be prepared. */
+    /**
+     * Turns the placeholder for the time into a parameter: otherwise a new statement text would have to be prepared for
+     * each moment.
+     */
     private String timeAsValue(String sql) {
         return sql.contains(TIME) ? sql.replace(TIME, database.dialect().number()) : sql;
     }
@@ -141,7 +147,8 @@ final class Tx {
         for (int i = 0; i < values.length; i++) {
             Object value = values[i];
             if (value == null) {
-                statement.setNull(i + 1, Types.BIGINT); // only numbers may be absent
+                // Only numeric columns are nullable.
+                statement.setNull(i + 1, Types.BIGINT);
             } else if (value instanceof Long number) {
                 statement.setLong(i + 1, number);
             } else if (value instanceof Integer number) {
@@ -154,12 +161,12 @@ final class Tx {
         }
     }
 
-    /** As many question marks, in parentheses. */
+    /** A parenthesized list of as many question marks as there are values. */
     static String in(Collection<?> values) {
         return "(" + "?, ".repeat(Math.max(0, values.size() - 1)) + "?)";
     }
 
-    /** Values and lists of values, one after the other. */
+    /** Flattens values and collections of values into one array. */
     static @Nullable Object[] values(@Nullable Object... parts) {
         List<@Nullable Object> all = new ArrayList<>();
         for (Object part : parts) {

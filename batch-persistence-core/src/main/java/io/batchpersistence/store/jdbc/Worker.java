@@ -8,23 +8,23 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A thread that repeats a step until the step says that it was the last one. Nothing that a step throws ends it, not even an Error:
- * leases, callers and batches depend on it. Thread-safe.
+ * A thread that repeats a step until the step reports that it was the last one. No throwable ends it, not even an
+ * Error: leases, callers and batches depend on this thread. Thread-safe.
  */
 final class Worker {
 
-    /** What is repeated. Waits by itself until there is something to do. */
+    /** The repeated step. It blocks by itself until there is something to do. */
     @FunctionalInterface
     interface Step {
         /**
-         * Does it once.
+         * Runs the step once.
          *
-         * @return whether to go on
+         * @return whether to continue
          */
         boolean run() throws Exception;
     }
 
-    /** After a failure: one that comes again and again must not keep a processor busy. */
+    /** Pause after a failure, so that a repeating failure does not keep a processor busy. */
     private static final long PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(10);
 
     private final String name;
@@ -35,12 +35,12 @@ final class Worker {
     private volatile boolean over;
 
     /**
-     * Makes one that is to be started.
+     * Creates a worker; {@link #start} starts it.
      *
-     * @param threads makes the thread
+     * @param threads creates the thread
      * @param name the thread's name
-     * @param step what it repeats
-     * @param failed is told what a step threw; may throw, too, as logging does when memory is short
+     * @param step the step to repeat
+     * @param failed receives what a step threw; may throw itself, as logging does when memory is short
      */
     Worker(Database.Threads threads, String name, Step step, Consumer<Throwable> failed) {
         this.name = name;
@@ -59,7 +59,7 @@ final class Worker {
         return Thread.currentThread() == thread;
     }
 
-    /** Why it does nothing any more although nobody ended it; {@code null} if all is well. */
+    /** Why the worker is dead although it was not ended; {@code null} if all is well. */
     @Nullable
     String problem() {
         return started && !over && !thread.isAlive()
@@ -68,7 +68,7 @@ final class Worker {
     }
 
     /**
-     * Waits until it has ended.
+     * Waits until the worker has ended.
      *
      * @return whether the calling thread was interrupted meanwhile; its flag is cleared
      */
@@ -93,7 +93,7 @@ final class Worker {
         try {
             failed.accept(failure);
         } catch (Throwable e) {
-            // Nobody can be told.
+            // The failure could not be reported either.
         }
         LockSupport.parkNanos(PAUSE_NANOS);
     }

@@ -1,13 +1,13 @@
--- Collectors that are down, known to all instances. What version 1 reads and writes is as it was.
+-- Collectors that are down, shared by all instances. What version 1 reads and writes is unchanged.
 
 CREATE TABLE IF NOT EXISTS {p}outage (
   collector_type varchar(510) PRIMARY KEY,
   since          bigint NOT NULL,
-  next_probe_at  bigint NOT NULL,              -- while a probe is out: when it is given up
-  probes         integer NOT NULL,             -- taken so far
-  last_failure   varchar(10000) NOT NULL       -- when it was found to be down
+  next_probe_at  bigint NOT NULL,              -- while a probe is under way: when it times out
+  probes         integer NOT NULL,             -- probes taken so far
+  last_failure   varchar(10000) NOT NULL       -- the failure by which it was found to be down
 );
 
--- An index of some rows only, as in the script for PostgreSQL, does not exist here.
+-- The partial index of the script for PostgreSQL is missing here: this database has no partial indexes.
 
 INSERT INTO {p}schema_version (version) VALUES (2);

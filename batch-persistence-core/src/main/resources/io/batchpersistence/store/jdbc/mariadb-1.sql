@@ -1,5 +1,6 @@
--- Times are milliseconds since 1970 of the database's clock. Texts have \\ for \, \n and \r for the ends of lines
--- and \0 for the character 0, as in the other databases. Names are bytes (of UTF-8), so that nothing is equal but what is the same.
+-- Times are in milliseconds since 1970 on the database's clock. Texts are escaped as in the other databases: \\ for \,
+-- \n and \r for line breaks, and \0 for the NUL character.
+-- Names are binary (UTF-8), so that only identical ones are equal.
 
 CREATE TABLE IF NOT EXISTS {p}batch (
   seq              bigint AUTO_INCREMENT PRIMARY KEY,
@@ -7,12 +8,12 @@ CREATE TABLE IF NOT EXISTS {p}batch (
   collector_type   varbinary(765) NOT NULL,
   state            smallint NOT NULL,          -- 0 pending, 1 in flight, 2 dead
   owner            bigint,                     -- the instance that has it in flight
-  fence            bigint NOT NULL,            -- the claim with which that instance has it
+  fence            bigint NOT NULL,            -- the claim by which that instance has it
   created_at       bigint NOT NULL,
-  since            bigint NOT NULL,            -- its age begins: persisted, replayed or given up
-  batch_ttl        bigint DEFAULT 0 NOT NULL,  -- kept at least so long after 'since', as its application was configured
-  dead_letter_ttl  bigint DEFAULT 0 NOT NULL,  -- the same as a dead letter
-  due_at           bigint,                     -- next attempt, or end of the lease; null: never by itself
+  since            bigint NOT NULL,            -- when its age begins: persisted, replayed or made a dead letter
+  batch_ttl        bigint DEFAULT 0 NOT NULL,  -- kept at least this long (ms) after 'since', set by its application
+  dead_letter_ttl  bigint DEFAULT 0 NOT NULL,  -- the same for a dead letter
+  due_at           bigint,                     -- next attempt, or end of the lease; null: not retried automatically
   last_attempt     bigint,
   retry_count      integer NOT NULL,
   reason           mediumblob,
@@ -33,19 +34,19 @@ CREATE TABLE IF NOT EXISTS {p}batch (
 ) ENGINE = InnoDB;
 
 CREATE TABLE IF NOT EXISTS {p}instance (
-  id          bigint PRIMARY KEY,              -- drawn at random, never used again
+  id          bigint PRIMARY KEY,              -- random, never reused
   name        varbinary(765) NOT NULL,
-  application varbinary(765) DEFAULT '' NOT NULL,     -- what all its instances are called; empty: unknown
+  application varbinary(765) DEFAULT '' NOT NULL,     -- the name of the application; empty: unknown
   lease_millis bigint DEFAULT 30000 NOT NULL,
   seen_at     bigint NOT NULL,
   lease_until bigint NOT NULL,
-  gone_at     bigint                           -- closed, or its lease ended: what it had in flight is given back
+  gone_at     bigint                           -- closed or lease expired at: its batches in flight are given back
 ) ENGINE = InnoDB;
 
 CREATE TABLE IF NOT EXISTS {p}counter (
   collector_type    varbinary(765) NOT NULL,
-  instance          bigint NOT NULL,           -- 0: of instances that are gone
-  part              bigint NOT NULL,           -- 0; -1 of claims; one for each business transaction that was joined
+  instance          bigint NOT NULL,           -- 0: counters of instances that are gone
+  part              bigint NOT NULL,           -- 0: main; -1: claims; others: one per joined business transaction
   token             bigint NOT NULL,           -- of the last group written
   accepted          bigint NOT NULL,
   delivered         bigint NOT NULL,

@@ -1,5 +1,5 @@
--- Times are milliseconds since 1970 of the database's clock. Texts have \\ for \, \n and \r for the ends of lines
--- and \0 for the character 0, which PostgreSQL has none of.
+-- Times are in milliseconds since 1970 on the database's clock. Texts are escaped: \\ for \, \n and \r for line breaks,
+-- and \0 for the NUL character, which PostgreSQL can't store.
 
 CREATE TABLE IF NOT EXISTS {p}batch (
   seq              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -7,12 +7,12 @@ CREATE TABLE IF NOT EXISTS {p}batch (
   collector_type   varchar(510) COLLATE "C" NOT NULL,
   state            smallint NOT NULL,          -- 0 pending, 1 in flight, 2 dead
   owner            bigint,                     -- the instance that has it in flight
-  fence            bigint NOT NULL,            -- the claim with which that instance has it
+  fence            bigint NOT NULL,            -- the claim by which that instance has it
   created_at       bigint NOT NULL,
-  since            bigint NOT NULL,            -- its age begins: persisted, replayed or given up
-  batch_ttl        bigint DEFAULT 0 NOT NULL,  -- kept at least so long after 'since', as its application was configured
-  dead_letter_ttl  bigint DEFAULT 0 NOT NULL,  -- the same as a dead letter
-  due_at           bigint,                     -- next attempt, or end of the lease; null: never by itself
+  since            bigint NOT NULL,            -- when its age begins: persisted, replayed or made a dead letter
+  batch_ttl        bigint DEFAULT 0 NOT NULL,  -- kept at least this long (ms) after 'since', set by its application
+  dead_letter_ttl  bigint DEFAULT 0 NOT NULL,  -- the same for a dead letter
+  due_at           bigint,                     -- next attempt, or end of the lease; null: not retried automatically
   last_attempt     bigint,
   retry_count      integer NOT NULL,
   reason           text COLLATE "C",
@@ -28,8 +28,8 @@ CREATE TABLE IF NOT EXISTS {p}batch (
   CONSTRAINT {i}batch_id UNIQUE (batch_id)
 ) WITH (toast_tuple_target = 128, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.2);
 
--- A payload that makes its row longer than 2 kB lies outside of it, as it is (it is compressed already), so that a change of
--- state writes a short row and not the payload again. Everything else stays in the row.
+-- A payload that makes its row longer than 2 kB is stored out of line, not compressed by PostgreSQL (it already is),
+-- so that a change of state writes a short row and not the payload again. Everything else stays in the row.
 ALTER TABLE {p}batch ALTER COLUMN payload SET STORAGE EXTERNAL;
 ALTER TABLE {p}batch ALTER COLUMN header SET STORAGE MAIN;
 ALTER TABLE {p}batch ALTER COLUMN batch_id SET STORAGE MAIN;
@@ -43,19 +43,19 @@ CREATE INDEX IF NOT EXISTS {i}batch_owner ON {p}batch (owner, due_at) WHERE stat
 CREATE INDEX IF NOT EXISTS {i}batch_age ON {p}batch (state, collector_type, since);
 
 CREATE TABLE IF NOT EXISTS {p}instance (
-  id          bigint PRIMARY KEY,              -- drawn at random, never used again
+  id          bigint PRIMARY KEY,              -- random, never reused
   name        varchar(510) NOT NULL,
-  application varchar(510) DEFAULT '' NOT NULL,     -- what all its instances are called; empty: unknown
+  application varchar(510) DEFAULT '' NOT NULL,     -- the name of the application; empty: unknown
   lease_millis bigint DEFAULT 30000 NOT NULL,
   seen_at     bigint NOT NULL,
   lease_until bigint NOT NULL,
-  gone_at     bigint                           -- closed, or its lease ended: what it had in flight is given back
+  gone_at     bigint                           -- closed or lease expired at: its batches in flight are given back
 );
 
 CREATE TABLE IF NOT EXISTS {p}counter (
   collector_type    varchar(510) COLLATE "C" NOT NULL,
-  instance          bigint NOT NULL,           -- 0: of instances that are gone
-  part              bigint NOT NULL,           -- 0; -1 of claims; one for each business transaction that was joined
+  instance          bigint NOT NULL,           -- 0: counters of instances that are gone
+  part              bigint NOT NULL,           -- 0: main; -1: claims; others: one per joined business transaction
   token             bigint NOT NULL,           -- of the last group written
   accepted          bigint NOT NULL,
   delivered         bigint NOT NULL,
