@@ -47,7 +47,7 @@ class BatchPersistencePropertiesTest {
 
     private static final String PREFIX = "batch-persistence.";
 
-    /** For every key below the prefix a value that is not its default, and how the bound value reads. */
+    /** For each key below the prefix, a value that is not its default, and the text of the bound value. */
     private static final Map<String, String> SAMPLES = new TreeMap<>(Map.ofEntries(
             Map.entry("enabled", "false"),
             Map.entry("directory", "/somewhere/else"),
@@ -304,7 +304,7 @@ class BatchPersistencePropertiesTest {
 
     @Test
     void aDirectoryNamedLikeAClassPathResourceIsStillThatOfTheWorkingDirectory() {
-        // "META-INF" is on the class path, as a directory of the test classes' output or of some jar.
+        // "META-INF" is on the class path, as a directory of the test classes' output or of a jar.
         BatchPersistenceProperties bound =
                 bind(new MapPropertySource("test", Map.of("batch-persistence.directory", "META-INF")));
         assertThat(bound.path())
