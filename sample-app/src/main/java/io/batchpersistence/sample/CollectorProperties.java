@@ -24,8 +24,9 @@ record CollectorProperties(
      * @param password for basic authentication
      * @param token for bearer authentication
      * @param tenant sent as {@code X-Scope-OrgID}
-     * @param tenant sent as {@code X-Scope-OrgID}
+     * @param connectTimeout how long connecting may take
      * @param requestTimeout how long the response may take
+     */
     record Loki(
             @Nullable URI url,
             @Nullable String username,

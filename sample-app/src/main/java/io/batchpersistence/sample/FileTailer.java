@@ -318,7 +318,7 @@ final class FileTailer implements AutoCloseable {
                     }
                 }
             } catch (NoSuchFileException | NotDirectoryException e) {
-                // The directory no longer exists.
+                // The file or its directory no longer exists.
             } catch (IOException e) {
                 log.warn("what was {} can't be looked for in its directory: {}", name, e.toString());
             }

@@ -77,7 +77,7 @@ record NothingLostReport(
      * @param received the collector's file
      * @param shipped the shipped files
      * @param out where to print
-     * @return 0: nothing lost; 1: lines are missing or were never shipped; 2: could not be compared
+     * @return 0: nothing lost; 1: lines are missing, or were received but never shipped; 2: could not be compared
      */
     static int print(Path received, List<Path> shipped, PrintStream out) {
         try {

@@ -92,8 +92,8 @@ class OperatorController {
             BatchSelector selector = BatchSelector.all().failureReason(reason);
             return new Done(
                     action.applyAsLong(collector == null ? selector : selector.collectorTypes(known(collector))));
-        // A negative rate.
         } catch (IllegalArgumentException e) {
+            // A negative rate.
             throw LimitedBody.problem(HttpStatus.BAD_REQUEST, String.valueOf(e.getMessage()), e);
         }
     }

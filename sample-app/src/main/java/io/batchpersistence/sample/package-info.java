@@ -24,9 +24,10 @@
  *
  * <h2>When batches can't be delivered</h2>
  *
- * The two senders say what an answer means (try again, try again then, never); everything else is the library's, as {@code
- * application.yml} tells it. {@link io.batchpersistence.sample.Alarms} listens to what it announces, {@link
- * io.batchpersistence.sample.OperatorController} does what an operator decides. {@code sample-app/README.md} shows all of it.
+ * The two senders report what a response means (retry, retry after a given delay, never); the library does everything
+ * else, as configured in {@code application.yml}. {@link io.batchpersistence.sample.Alarms} listens to the library's
+ * events, {@link io.batchpersistence.sample.OperatorController} runs an operator's commands. {@code
+ * sample-app/README.md} shows all of it.
  *
  * <h2>Threads</h2>
  *

@@ -47,8 +47,8 @@ class LokiIT {
             pulled = docker.pullImageCmd(LokiContainer.IMAGE)
                     .exec(new PullImageResultCallback())
                     .awaitCompletion(PULL_SECONDS, TimeUnit.SECONDS);
-        // No network, no registry, no such image.
         } catch (RuntimeException e) {
+            // No network, no registry, no such image.
             reason = String.valueOf(e.getMessage()).strip();
         }
         if (!pulled) {

@@ -79,7 +79,7 @@ public final class BatchObservations {
     }
 
     /**
-     * Creates observations without lag and age; needs no Micrometer meter class, since these may be absent.
+     * Creates observations without lag and age; needs no class of Micrometer's meters, which may be absent.
      *
      * @param registry the registry of the observations
      * @param classifier classifies exceptions, as for the sends themselves

@@ -79,8 +79,8 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
 
     @Override
     public void onCorrupted(Corruption damage) {
-        if (damage.batches()
-                > 0) { // what was being written when the power went is damage, too, but was promised to nobody
+        // A record that was being written during a power failure is damage, too, but its batch was never acknowledged.
+        if (damage.batches() > 0) {
             lastDamage = new Damage(clock.instant(), damage);
         }
     }

@@ -120,8 +120,8 @@ final class BatchAnnouncements {
     private static void tell(BatchListener listener, Consumer<BatchListener> announcement) {
         try {
             announcement.accept(listener);
-        // Includes StackOverflowError: the other listeners are notified nevertheless.
         } catch (RuntimeException | Error e) {
+            // Includes StackOverflowError: the other listeners are notified nevertheless.
             LOG.warn("{} threw when told about a batch that was given up", listener, e);
         }
     }

@@ -290,7 +290,7 @@ public record BatchPersistenceProperties(
      *     never.
      * @param instanceName Name of this instance for operators. The default is the name of the host.
      * @param lease Time after an instance's last heartbeat until its batches in flight are given to the other
-     *     instances. The same for all instances.
+     *     instances. Must be the same for all instances.
      * @param queryTimeout Maximum duration of a statement.
      * @param joinTransaction Whether a batch that is persisted within a transaction of the application is part of it.
      * @param fallback Where new batches are kept while the database is unavailable, to be moved there when it is
@@ -408,8 +408,8 @@ public record BatchPersistenceProperties(
      * @param outageThreshold Consecutive failures after which a collector is marked down and only probed, 0 for never.
      * @param maxRetryAfter Maximum delay that a collector can ask for. A longer one is reduced to this value and
      *     logged.
-     * @param replayAfterOutage Whether dead letters that used up their retries are replayed when an outage of their collector
-     *     ends.
+     * @param replayAfterOutage Whether dead letters that used up their retries are replayed when an outage of their
+     *     collector ends.
      * @param maxThreads Maximum number of threads that send at the same time, for all collector types together. When it
      *     is reached, a collector type that has no thread still gets one. Not used with virtual threads.
      * @param includeCollectorTypes Names of the only collector types that recovery serves. Empty for all.
@@ -519,7 +519,8 @@ public record BatchPersistenceProperties(
      * Thresholds of the health indicator.
      *
      * @param maxPendingAge Age of the oldest undelivered batch from which on health is DEGRADED.
-     * @param maxFillLevel Share of max_pending_batches or max_disk_usage, from 0 to 1, from which on health is DEGRADED.
+     * @param maxFillLevel Share of max_pending_batches or max_disk_usage, from 0 to 1, from which on health is
+     *     DEGRADED.
      * @param corruptionWindow How long health is DEGRADED after batches were lost to damage on disk, so that an
      *     operator can notice it.
      */
@@ -606,7 +607,8 @@ public record BatchPersistenceProperties(
     /**
      * Overrides for one collector type. A setting that is absent has the common value.
      *
-     * @param batchTimeout How long a batch of this collector type may be in flight before that counts as a failed attempt.
+     * @param batchTimeout How long a batch of this collector type may be in flight before that counts as a failed
+     *     attempt.
      * @param maxRecoveryRetries Failed attempts after which a batch of this collector type becomes a dead letter.
      * @param batchTtl Age at which an undelivered batch of this collector type is removed.
      * @param deadLetterTtl Age at which a dead letter of this collector type is removed. The age starts when the batch

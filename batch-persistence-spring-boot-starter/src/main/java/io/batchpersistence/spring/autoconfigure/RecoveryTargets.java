@@ -112,8 +112,7 @@ final class RecoveryTargets {
                 known |= current.getBeanNamesForType(type, true, false).length > 0;
             }
             // Bean definitions don't change any more, and searching all of them takes a while.
-            listenerBeans =
-                    known;
+            listenerBeans = known;
         }
         return known;
     }

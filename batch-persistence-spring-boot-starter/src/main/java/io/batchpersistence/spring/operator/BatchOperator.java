@@ -141,7 +141,8 @@ public final class BatchOperator {
     /**
      * Runs an operation.
      *
-     * @param operation {@code recover}, {@code replay}, {@code discard}, {@code pause}, {@code resume} or {@code cleanup}
+     * @param operation {@code recover}, {@code replay}, {@code discard}, {@code pause}, {@code resume} or {@code
+     *     cleanup}
      * @param conditions which batches; {@code discard} requires conditions, {@code pause} and {@code resume} one
      *     collector type
      * @param dryRun whether to only count the batches that the operation would affect
@@ -250,9 +251,9 @@ public final class BatchOperator {
     /**
      * One collector type. The counters survive restarts.
      *
-     * @param pending batches that wait to be sent; its oldest age also covers batches in flight
+     * @param pending batches that wait to be sent; its {@code oldest} also covers batches in flight
      * @param inFlight batches being sent
-     * @param dead dead letters; the oldest by the time at which it became one
+     * @param dead dead letters; its {@code oldest} is the time at which the first of them became one
      * @param nextAttemptAt when the first of the pending batches is due; in the past if some are due now
      * @param accepted batches accepted
      * @param delivered batches delivered
@@ -303,7 +304,7 @@ public final class BatchOperator {
      * @param batches number of batches
      * @param entries number of entries in them
      * @param bytes size of their payloads on disk
-     * @param oldest the time since which the oldest is held
+     * @param oldest the time since which the oldest of them has been in this state; absent if there is none
      */
     public record Held(
             long batches,

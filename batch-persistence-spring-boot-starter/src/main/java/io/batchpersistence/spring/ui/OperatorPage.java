@@ -368,8 +368,8 @@ public final class OperatorPage {
             return refusal(HttpStatus.valueOf(e.reason().status()), String.valueOf(e.getMessage()));
         } catch (BatchPersistenceException e) {
             return refusal(HttpStatus.SERVICE_UNAVAILABLE, String.valueOf(e.getMessage()));
-        // The application's own error page would not have our headers.
         } catch (RuntimeException e) {
+            // The application's own error page would not have our headers.
             log.error("A request of the operators' page failed", e);
             return refusal(HttpStatus.INTERNAL_SERVER_ERROR, "the request failed; the application's log says why");
         }

@@ -70,9 +70,9 @@ class BatchPersistencePropertiesTest {
             Map.entry("jdbc.instance-name", "shipper-3"),
             Map.entry("jdbc.lease", "PT53S"),
             Map.entry("jdbc.query-timeout", "PT3S"),
-            Map.entry(
-                    "jdbc.join-transaction", "false"), // the default, since "true" needs another store than the default
-            Map.entry("jdbc.fallback", "NONE"), // likewise
+            // The defaults of the next two keys, since other values need another store than the default one.
+            Map.entry("jdbc.join-transaction", "false"),
+            Map.entry("jdbc.fallback", "NONE"),
             Map.entry("sync", "INTERVAL"),
             Map.entry("sync-interval", "PT0.019S"),
             Map.entry("shutdown-timeout", "PT23S"),

@@ -574,8 +574,8 @@ class EventsAndDeliveryTest {
     }
 
     /**
-     * With devtools the application's class loader is a new one after each restart, and threads are not created by code
-     * that it loaded.
+     * With devtools the application's class loader is a new one after each restart, and the thread that creates these
+     * threads may have another one.
      */
     @ParameterizedTest
     @ValueSource(booleans = {false, true})

@@ -772,7 +772,8 @@ class JdbcStoreTest {
     }
 
     /**
-     * However busy the threads that would trigger recovery are: only one task waits for them, and no batch is claimed.
+     * However busy the threads that would trigger recovery are: only one task waits for them, and no batch is in
+     * flight.
      */
     @Test
     void whatIsDeliveredInManyTransactionsWaitsForNobodyToBeHandedToRecovery() {
@@ -837,7 +838,8 @@ class JdbcStoreTest {
         });
         runner().withUserConfiguration(Business.class)
                 .run(
-                        context -> { // not joined: as ever
+                        // Not joined: deliver sends as usual.
+                        context -> {
                             Collecting sender = context.getBean(Collecting.class);
                             context.getBean(TransactionTemplate.class)
                                     .executeWithoutResult(status ->
