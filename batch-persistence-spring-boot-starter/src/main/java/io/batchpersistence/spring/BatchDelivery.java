@@ -6,36 +6,38 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Persist, send, mark in one call. Thread-safe.
+ * Persists, sends and marks a batch in one call. Thread-safe.
  *
  * <pre>{@code
  * delivery.deliver(UUID.randomUUID().toString(), entries, "loki");      // tries to send now, on this thread
  * delivery.deliverAsync(UUID.randomUUID().toString(), entries, "loki"); // leaves sending to recovery's threads
  * }</pre>
  *
- * <p>Both throw only if the batch was not persisted: then the caller still owns it. Once they return, the batch is on disk or
- * delivered, and nothing is left for the caller to do.
+ * <p>Both methods throw only if the batch was not persisted; the caller then still owns it. Once they return, the batch
+ * is on disk or delivered, and the caller has nothing left to do.
  *
- * <p>With {@code batch_persistence.jdbc.join_transaction: true} and within a transaction of the application, both only persist the
- * batch, as a part of that transaction; {@code deliver} returns {@link io.batchpersistence.DeliveryResult.Outcome#PENDING}. When
- * the transaction has been committed, recovery's threads send it at once. If it is rolled back, the batch has never been.
+ * <p>With {@code batch_persistence.jdbc.join_transaction: true} and within a transaction of the application, both
+ * methods only persist the batch, as part of that transaction; {@code deliver} returns {@link
+ * io.batchpersistence.DeliveryResult.Outcome#PENDING}. As soon as the transaction has committed, recovery's threads
+ * send the batch. If the transaction is rolled back, the batch was never persisted.
  *
- * <p>With {@code batch_persistence.enabled: false} nothing is kept: both send on the calling thread, and throw what the sender
- * throws, wrapped in a {@link io.batchpersistence.BatchPersistenceException}, because then, too, the caller still owns the
- * batch.
+ * <p>With {@code batch_persistence.enabled: false} nothing is kept: both methods send on the calling thread and throw
+ * what the sender throws, wrapped in a {@link io.batchpersistence.BatchPersistenceException}, because the caller still
+ * owns the batch in this case, too.
  */
 public interface BatchDelivery {
 
     /**
-     * Persists the batch, sends it on the calling thread, and marks it. It is not sent, but left to recovery without an attempt
-     * being counted, when its collector is taken to be down, has asked to come back later, is coming back and takes no more at
-     * the moment, or is paused, when {@code max_rate} is used up, and when it has no {@link io.batchpersistence.BatchSender}.
+     * Persists the batch, sends it on the calling thread, and marks it. The batch is not sent but left to recovery,
+     * without counting an attempt, if its collector is marked down, has asked for a later retry, is ramping up again
+     * and takes no more at the moment, or is paused, if {@code max_rate} is used up, or if there is no {@link
+     * io.batchpersistence.BatchSender} for it.
      *
-     * @param batchId any non-blank text of at most 255 characters, not held at the moment
-     * @param entries at least one
+     * @param batchId any non-blank text of at most 255 characters that the store does not hold at the moment
+     * @param entries at least one entry
      * @param collectorType the destination's name
-     * @return what became of it; a failure to send is not thrown
-     * @throws IllegalArgumentException if an argument is not as {@code persistBatch} wants it
+     * @return the outcome of the batch; a failure to send is not thrown
+     * @throws IllegalArgumentException if {@code persistBatch} would not accept an argument
      * @throws io.batchpersistence.DuplicateBatchException if the id is already held
      * @throws io.batchpersistence.BatchRejectedException if the store is full
      * @throws io.batchpersistence.BatchPersistenceException if the batch could not be written
@@ -45,24 +47,25 @@ public interface BatchDelivery {
     }
 
     /**
-     * The same with a context.
+     * Persists, sends and marks a batch with a context; otherwise like {@link #deliver(String, List, String)}.
      *
-     * @param batchId as above
-     * @param entries as above
-     * @param collectorType as above
-     * @param context free text that the sender gets with the batch, for instance a tenant
-     * @return as above
+     * @param batchId any non-blank text of at most 255 characters that the store does not hold at the moment
+     * @param entries at least one entry
+     * @param collectorType the destination's name
+     * @param context free text that is passed to the sender with the batch, for instance a tenant
+     * @return the outcome of the batch; a failure to send is not thrown
      */
     DeliveryResult deliver(String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
 
     /**
-     * Persists the batch and leaves sending to recovery, which begins at once if the collector's lane is free. The batch is
-     * durable when this returns; its entries are not kept in memory, so a slow collector costs disk, not heap.
+     * Persists the batch and leaves sending to recovery, which starts at once if the collector's lane is free. The
+     * batch is durable when this method returns; its entries are not kept in memory, so a slow collector costs disk
+     * space, not heap.
      *
-     * @param batchId any non-blank text of at most 255 characters, not held at the moment
-     * @param entries at least one
+     * @param batchId any non-blank text of at most 255 characters that the store does not hold at the moment
+     * @param entries at least one entry
      * @param collectorType the destination's name
-     * @throws IllegalArgumentException if an argument is not as {@code persistBatch} wants it
+     * @throws IllegalArgumentException if {@code persistBatch} would not accept an argument
      * @throws io.batchpersistence.DuplicateBatchException if the id is already held
      * @throws io.batchpersistence.BatchRejectedException if the store is full
      * @throws io.batchpersistence.BatchPersistenceException if the batch could not be written
@@ -72,12 +75,13 @@ public interface BatchDelivery {
     }
 
     /**
-     * The same with a context.
+     * Persists a batch with a context and leaves sending to recovery; otherwise like {@link #deliverAsync(String, List,
+     * String)}.
      *
-     * @param batchId as above
-     * @param entries as above
-     * @param collectorType as above
-     * @param context as above
+     * @param batchId any non-blank text of at most 255 characters that the store does not hold at the moment
+     * @param entries at least one entry
+     * @param collectorType the destination's name
+     * @param context free text that is passed to the sender with the batch, for instance a tenant
      */
     void deliverAsync(String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
 }

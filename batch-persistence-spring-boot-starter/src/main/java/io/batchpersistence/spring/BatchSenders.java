@@ -4,16 +4,17 @@ import io.batchpersistence.BatchSender;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Finds the sender of a collector type. The bean that comes with the starter finds {@link BatchSender} beans, see {@link
- * CollectorType}; replace it to find them elsewhere, for instance when collectors come and go at run time. Thread-safe.
+ * Finds the sender of a collector type. The starter's own bean finds {@link BatchSender} beans, see {@link
+ * CollectorType}; replace it to find senders elsewhere, for instance if collectors are added and removed at run time.
+ * Thread-safe.
  */
 @FunctionalInterface
 public interface BatchSenders {
 
     /**
-     * Looks it up. Asked anew for every round, so the answer may change.
+     * Looks up the sender of a collector type. Called again in every round, so the result may change.
      *
-     * @param collectorType a collector type
+     * @param collectorType the collector type
      * @return its sender, or {@code null} if it has none
      */
     @Nullable

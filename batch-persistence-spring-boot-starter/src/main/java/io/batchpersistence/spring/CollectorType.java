@@ -7,7 +7,8 @@ import java.lang.annotation.RetentionPolicy;
 import java.lang.annotation.Target;
 
 /**
- * Says whose batches a {@link io.batchpersistence.BatchSender} bean sends. Goes on its class or on its {@code @Bean} method:
+ * Names the collector types whose batches a {@link io.batchpersistence.BatchSender} bean sends. Put it on the bean's
+ * class or on its {@code @Bean} method:
  *
  * <pre>{@code
  * @Component
@@ -15,9 +16,9 @@ import java.lang.annotation.Target;
  * class LokiPush implements BatchSender { … }
  * }</pre>
  *
- * <p>A sender without this annotation is the one of the collector type that is exactly its bean name; one with it never goes
- * by its bean name. Two senders of one collector type are refused at start-up. For a {@code @Bean} method, the method's return
- * type must say that it is a {@code BatchSender}.
+ * <p>A sender without this annotation serves the collector type that is exactly its bean name; the bean name of an
+ * annotated sender is ignored. Two senders for one collector type fail the start-up. A {@code @Bean} method must
+ * declare a return type that is a {@code BatchSender}.
  */
 @Documented
 @Retention(RetentionPolicy.RUNTIME)

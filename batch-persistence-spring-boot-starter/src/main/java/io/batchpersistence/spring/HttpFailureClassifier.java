@@ -14,19 +14,21 @@ import org.springframework.web.client.RestClientResponseException;
 import org.springframework.web.reactive.function.client.WebClientResponseException;
 
 /**
- * Knows the answers of HTTP collectors, where Spring's {@code RestClient} (or {@code RestTemplate}) or {@code WebClient} is on
- * the class path. Everything else is as with {@link FailureClassifier#DEFAULT}: a batch that can't be turned into a request has
- * itself to blame; the rest, I/O errors and timeouts among it, is transient.
+ * Classifies the responses of HTTP collectors if Spring's {@code RestClient} (or {@code RestTemplate}) or {@code
+ * WebClient} is on the class path. All other failures are classified as by {@link FailureClassifier#DEFAULT}: if a
+ * batch can't be turned into a request, the batch itself is the cause; everything else, I/O errors and timeouts
+ * included, is transient.
  *
  * <table>
  * <caption>What a status means</caption>
  * <tr><td>400, 413, 422</td><td>permanent: the collector has read this batch and will never take it</td></tr>
- * <tr><td>429; 503 with {@code Retry-After}</td><td>come back later, when {@code Retry-After} says</td></tr>
- * <tr><td>any other</td><td>transient: what is wrong (credentials, address, the collector itself) is wrong for all batches, and
- * can be put right</td></tr>
+ * <tr><td>429; 503 with {@code Retry-After}</td><td>retry later, when {@code Retry-After} says</td></tr>
+ * <tr><td>any other</td><td>transient: the cause (credentials, address, the collector itself) affects all batches and
+ * can be fixed</td></tr>
  * </table>
  *
- * <p>A bean of type {@link FailureClassifier} takes its place, and may ask one of these where it knows no better. Thread-safe.
+ * <p>A bean of type {@link FailureClassifier} replaces this one; it may delegate to an instance of this class for
+ * failures that it doesn't know. Thread-safe.
  */
 public final class HttpFailureClassifier implements FailureClassifier {
 
@@ -39,9 +41,9 @@ public final class HttpFailureClassifier implements FailureClassifier {
     private final boolean webClient;
 
     /**
-     * With the clients that are there.
+     * Creates a classifier for the HTTP clients that are on the class path.
      *
-     * @param clock tells the time, for a {@code Retry-After} that is a date
+     * @param clock the current time, for a {@code Retry-After} that is a date
      */
     public HttpFailureClassifier(Clock clock) {
         this(clock, HttpFailureClassifier.class.getClassLoader());
@@ -74,7 +76,7 @@ public final class HttpFailureClassifier implements FailureClassifier {
         };
     }
 
-    /** Seconds or a date (RFC 9110, 10.2.3); zero if it is neither, or past. */
+    /** Seconds or a date (RFC 9110, 10.2.3); zero if it is neither or in the past. */
     private static Duration delay(@Nullable String retryAfter, Instant now) {
         if (retryAfter == null) {
             return Duration.ZERO;
@@ -93,7 +95,10 @@ public final class HttpFailureClassifier implements FailureClassifier {
         }
     }
 
-    /** A class of its own, loaded only where there is such a client: not even a signature out there may name its types. */
+    /**
+     * A separate class, loaded only if this client is present: not even a signature of the outer class may name its
+     * types.
+     */
     private static final class RestClient {
 
         static boolean knows(Throwable failure) {
@@ -110,7 +115,10 @@ public final class HttpFailureClassifier implements FailureClassifier {
         }
     }
 
-    /** The same. */
+    /**
+     * A separate class, loaded only if this client is present: not even a signature of the outer class may name its
+     * types.
+     */
     private static final class WebClient {
 
         static boolean knows(Throwable failure) {

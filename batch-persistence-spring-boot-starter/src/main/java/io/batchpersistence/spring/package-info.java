@@ -1,11 +1,12 @@
 /**
- * What an application on Spring Boot uses: {@link io.batchpersistence.spring.BatchDelivery} to hand batches over, {@link
- * io.batchpersistence.spring.CollectorType} to name its senders. Beans, properties and schedules come from
- * {@code autoconfigure}, events from {@code event}, health, metrics and the endpoint from {@code actuate}.
+ * The API for Spring Boot applications: {@link io.batchpersistence.spring.BatchDelivery} to hand over batches, {@link
+ * io.batchpersistence.spring.CollectorType} to name the senders. Beans, properties and schedules come from {@code
+ * autoconfigure}, events from {@code event}, health, metrics and the endpoint from {@code actuate}.
  *
- * <p>Who takes a batch of a collector type, here as in recovery: the {@link io.batchpersistence.BatchSender} bean of that type;
- * where there is none, the listeners of {@link io.batchpersistence.spring.event.RecoveredBatchEvent}; where there are none
- * either, nobody: it waits, unharmed, until its TTL.
+ * <p>A batch of a collector type is sent, both here and in recovery, by the {@link io.batchpersistence.BatchSender}
+ * bean of that type; if there is none, by the listeners of {@link
+ * io.batchpersistence.spring.event.RecoveredBatchEvent}; if there are no listeners either, it is kept, without counting
+ * attempts, until its TTL.
  */
 @NullMarked
 package io.batchpersistence.spring;

@@ -148,7 +148,7 @@ class HttpFailureClassifierTest {
         }
     }
 
-    /** Defines the classifier anew, so that it finds only what its parent lets it find. */
+    /** Redefines the classifier, so that it finds only the classes that its parent class loader exposes. */
     private static final class Isolated extends ClassLoader {
         Isolated(ClassLoader parent) {
             super(parent);

@@ -12,14 +12,17 @@ import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.TearDown;
 
-/** One append to a segment store, waited for, and its mark. {@code -t N} for N callers; {@code -p dir=DIR} for the disk. */
+/**
+ * One append to a segment store, including the wait for it, and its mark. {@code -t N} for N callers; {@code -p
+ * dir=DIR} for the disk.
+ */
 public class AppendBenchmark extends CorpusBenchmark {
 
-    /** When bytes are forced. */
+    /** When bytes are forced to the disk. */
     @Param({"NEVER", "ALWAYS"})
     public SyncPolicy sync = SyncPolicy.NEVER;
 
-    /** Where the store's directory is made. */
+    /** Where the store's directory is created. */
     @Param("benchmarks/target")
     public String dir = "";
 
@@ -47,7 +50,7 @@ public class AppendBenchmark extends CorpusBenchmark {
         }
     }
 
-    /** Closes and deletes it. */
+    /** Closes the store and deletes it. */
     @TearDown
     public void close() throws Exception {
         if (store != null && directory != null) {

@@ -35,19 +35,23 @@ final class ArtemisJournalStore implements Candidate {
             Map.of(),
             ArtemisJournalStore::new);
 
-    private static final int FILE_SIZE = 10 << 20; // journal-file-size
-    private static final int MIN_FILES = 2; // journal-min-files
-    private static final int POOL_FILES = 10; // journal-pool-files as "artemis create" sets it
+    // journal-file-size
+    private static final int FILE_SIZE = 10 << 20;
+    // journal-min-files
+    private static final int MIN_FILES = 2;
+    // journal-pool-files as "artemis create" sets it
+    private static final int POOL_FILES = 10;
     private static final int COMPACT_MIN_FILES = 10;
     private static final int COMPACT_PERCENTAGE = 30;
-    private static final int BUFFER_SIZE = 490 * 1024; // journal-buffer-size
+    // journal-buffer-size
+    private static final int BUFFER_SIZE = 490 * 1024;
     private static final byte BATCH = 1;
 
     private final boolean sync;
     private final NIOSequentialFileFactory files;
     private final JournalImpl journal;
     private final AtomicLong recordIds = new AtomicLong();
-    /** Records are marked by number, so an application has to know which batch has which. */
+    /** Records are marked by number, so an application has to remember the record number of each batch. */
     private final Map<String, Long> recordOf = new ConcurrentHashMap<>();
 
     private final List<RecordInfo> loaded = new ArrayList<>();
@@ -68,7 +72,7 @@ final class ArtemisJournalStore implements Candidate {
         }
     }
 
-    /** The median of some forced writes into a file that is already laid out. */
+    /** The median duration of some forced writes into a preallocated file. */
     private static int forcedWriteNanos(Path directory) throws IOException {
         Path file = directory.resolve("speed.tmp");
         int writes = 64;
@@ -124,7 +128,7 @@ final class ArtemisJournalStore implements Candidate {
         return recordOf.size();
     }
 
-    /** Records are handed out when the journal is loaded, and at no other time: who needs them later must keep them. */
+    /** The journal returns records only when it is loaded: an application that needs them later must keep them. */
     @Override
     public @Nullable Stored next() throws IOException {
         if (read == loaded.size()) {

@@ -21,8 +21,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
 /**
- * The command. It plans, has each measurement made by a process of its own, and writes the report. Repeats are interleaved:
- * first all stores once, then all of them again, so that a machine that becomes slower does so for all alike.
+ * The command. It plans the measurements, runs each in its own process, and writes the report. Repeats are interleaved:
+ * first all stores once, then all of them again, so that a machine that becomes slower affects all stores equally.
  */
 @Command(
         name = "benchmarks/run",
@@ -225,7 +225,7 @@ public final class Benchmarks implements Callable<Integer> {
         return warmup >= 0 ? warmup : 8;
     }
 
-    /** The stores asked for, or else those. */
+    /** The stores given on the command line, or else the default ones. */
     private List<Kind> stores(List<Kind> usually) {
         return stores.isEmpty()
                 ? usually
@@ -398,7 +398,7 @@ public final class Benchmarks implements Callable<Integer> {
                 ? List.of(OwnStore.SEGMENT, RocksDbStore.KIND, MvStoreStore.KIND, JsonFilePerBatch.KIND)
                 : List.of(OwnStore.SEGMENT, RocksDbStore.KIND);
         for (Kind kind : stores(usually)) {
-            // Once: a run of minutes is its own repeats, the windows.
+            // Only once: the windows of a run of several minutes are its repeats.
             Step step = step("steady", kind, HEAP)
                     .with("threads", writers)
                     .with("entries", BACKLOG_ENTRIES)
@@ -466,7 +466,7 @@ public final class Benchmarks implements Callable<Integer> {
         }
     }
 
-    /** In an empty directory, which is deleted afterwards. */
+    /** Measures in an empty directory, which is deleted afterwards. */
     private void measure(
             String scenario, Kind kind, Map<String, String> configuration, @Nullable String cannot, Step step)
             throws IOException {
@@ -474,7 +474,7 @@ public final class Benchmarks implements Callable<Integer> {
         Scenarios.delete(step.directory());
     }
 
-    /** In the directory as another step left it. */
+    /** Measures in the directory as another step left it. */
     private void measureInPlace(
             String scenario, Kind kind, Map<String, String> configuration, @Nullable String cannot, Step like)
             throws IOException {

@@ -8,53 +8,54 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A store under measurement. {@link #persist} and {@link #mark} are called by many threads, everything else by one, while
- * nobody else calls. Encoding is part of persisting, decoding part of reading.
+ * A store under measurement. {@link #persist} and {@link #mark} are called by many threads, all other methods by a
+ * single thread, with no concurrent calls. Encoding is part of persisting, decoding part of reading.
  */
 interface Candidate extends AutoCloseable {
 
     /**
-     * Takes a batch; returns when it is as durable as the store was opened for.
+     * Persists a batch; returns when it is as durable as the store was opened for.
      *
      * @param batchId never used before
-     * @param entries of the batch
+     * @param entries the entries of the batch
      */
     void persist(String batchId, List<LogEntry> entries) throws Exception;
 
     /**
-     * Marks a batch delivered. No store is made to force marks: a mark that a power cut takes back is a batch sent twice.
+     * Marks a batch as delivered. Marks are not forced in any store: a mark that is lost in a power failure causes a
+     * batch to be sent twice.
      *
-     * @param batchId one that was persisted, or read by {@link #next}
+     * @param batchId the id of a batch that was persisted, or read by {@link #next}
      */
     void mark(String batchId) throws Exception;
 
-    /** How many batches are there and not marked, as known since opening. */
+    /** The number of batches that are not marked, as known since opening. */
     long pending() throws Exception;
 
-    /** Reads the oldest batch not yet read nor marked; {@code null} if there is none. */
+    /** Reads the oldest batch that is neither read nor marked yet; {@code null} if there is none. */
     @Nullable
     Stored next() throws Exception;
 
     /**
      * A batch as it was read.
      *
-     * @param id its id; empty if the store keeps none
-     * @param entries decoded
+     * @param id the batch's id; empty if the store keeps none
+     * @param entries the decoded entries
      */
     record Stored(String id, List<LogEntry> entries) {}
 
-    /** What an application would do from time to time to get disk space back. */
+    /** Reclaims disk space, as an application would do periodically. */
     default void maintain() throws Exception {}
 
-    /** Bytes of what is pending, if the store can tell; else negative. */
+    /** Bytes of the pending batches, if the store can tell; else negative. */
     default long liveBytes() {
         return -1;
     }
 
     /**
-     * Bytes that one batch takes in this store's own encoding, apart from all overhead.
+     * Returns the size of one batch in this store's own encoding, without any overhead, in bytes.
      *
-     * @param entries of the batch
+     * @param entries the entries of the batch
      */
     default long encodedSize(List<LogEntry> entries) {
         return Otlp.encode(entries).length;
@@ -64,15 +65,15 @@ interface Candidate extends AutoCloseable {
     void close() throws IOException;
 
     /**
-     * What is known about a store without opening it.
+     * The properties of a store, known without opening it.
      *
-     * @param name for the command line
-     * @param title for tables
-     * @param own whether it is of this project
-     * @param configuration how it is configured, and who says so
-     * @param guarantee what has happened when {@code persist} returns, with and without sync
+     * @param name the name on the command line
+     * @param title the name in tables
+     * @param own whether it is a store of this project
+     * @param configuration how it is configured, and the source of that configuration
+     * @param guarantee what is guaranteed when {@code persist} returns, with and without sync
      * @param limits what it can't do, and why
-     * @param opener opens it
+     * @param opener opens the store
      */
     record Kind(
             String name,
@@ -92,19 +93,19 @@ interface Candidate extends AutoCloseable {
         }
     }
 
-    /** What a store can't do. */
+    /** What a store does not support. */
     enum Limit {
         /** It never forces anything to the device. */
         NEVER_SYNCS,
-        /** It can't be told not to. */
+        /** It can't be configured not to force. */
         ALWAYS_SYNCS,
-        /** Two threads at once break it; here a lock keeps them apart. */
+        /** Two concurrent threads break it; here a lock serializes them. */
         ONE_WRITER,
         /** A batch can't be marked; marking does nothing. */
         NO_MARK,
-        /** Only the oldest can be marked; marking another marks that one. */
+        /** Only the oldest batch can be marked; marking another one marks the oldest. */
         MARKS_IN_ORDER,
-        /** What is pending is not known after opening. */
+        /** The number of pending batches is not known after opening. */
         PENDING_UNKNOWN,
         /** The batch id is not kept. */
         NO_ID,
@@ -114,22 +115,22 @@ interface Candidate extends AutoCloseable {
         static final String NO_DATABASE_GIVEN = "needs a database: measured with --postgresql only";
     }
 
-    /** A store of which several workers can take what is pending, no two of them the same. */
+    /** A store whose pending batches can be claimed by several workers, each batch by one of them. */
     interface Shared extends Candidate {
         /**
-         * Has everything that is pending taken, decoded and marked, as the store's own way is after an outage; returns when
+         * Claims, decodes and marks everything that is pending, in the store's own way after an outage; returns when
          * nothing is left.
          *
-         * @param workers threads that do so at the same time
+         * @param workers number of concurrent threads
          */
         Recovered recover(int workers) throws Exception;
     }
 
     /**
-     * What was recovered.
+     * The number of recovered batches and entries.
      *
-     * @param batches so many
-     * @param entries that were in them
+     * @param batches number of batches
+     * @param entries number of entries in them
      */
     record Recovered(long batches, long entries) {
 
@@ -150,9 +151,10 @@ interface Candidate extends AutoCloseable {
     @FunctionalInterface
     interface Opener {
         /**
-         * Opens it.
+         * Opens a store.
          *
-         * @param directory exists; empty, or left by the same store; for one in a database, {@link DatabasePlace#prepare prepared}
+         * @param directory exists; empty, or left by the same store; for a store in a database, {@link
+         *     DatabasePlace#prepare prepared}
          * @param sync whether persisting forces to the device
          */
         Candidate open(Path directory, boolean sync) throws Exception;

@@ -4,13 +4,13 @@ import io.batchpersistence.benchmarks.Candidate.Kind;
 import java.util.List;
 import java.util.stream.Stream;
 
-/** All that are measured, in the order of the tables. */
+/** All measured stores, in the order of the tables. */
 final class Candidates {
 
-    /** What all others are compared to. */
+    /** The store that all others are compared to. */
     static final Kind BASELINE = PlainAppend.KIND;
 
-    /** Those that keep batches in files. */
+    /** The stores that keep batches in files. */
     static final List<Kind> IN_FILES = List.of(
             OwnStore.SEGMENT,
             OwnStore.JSON_FILES,
@@ -28,7 +28,7 @@ final class Candidates {
     static final List<Kind> ALL =
             Stream.concat(IN_FILES.stream(), IN_DATABASE.stream()).toList();
 
-    /** Those of which several workers can take what is pending. */
+    /** The stores whose pending batches can be claimed by several workers. */
     static final List<Kind> SHARED =
             Stream.concat(Stream.of(OwnStore.SEGMENT), IN_DATABASE.stream()).toList();
 

@@ -20,7 +20,7 @@ import org.knowm.xchart.internal.chartpart.Chart;
 import org.knowm.xchart.style.Styler.LegendPosition;
 import org.knowm.xchart.style.markers.SeriesMarkers;
 
-/** The two pictures. */
+/** The two charts. */
 final class Charts {
 
     private static final int WIDTH = 1100;
@@ -32,13 +32,14 @@ final class Charts {
         this.rows = rows;
     }
 
-    /** Writes those for which there is something to show; returns their names, or why they could not be drawn. */
+    /** Writes the charts for which there are measurements; returns their names, or why they could not be drawn. */
     List<String> write(Path directory) throws IOException {
         List<String> written = new ArrayList<>();
         try {
             save(persist(), directory, "persist.svg", written);
             save(steady(directory), directory, "steady.svg", written);
-        } catch (LinkageError | InternalError e) { // a JDK without fonts
+        } catch (LinkageError | InternalError e) {
+            // A JDK without fonts.
             written.add("The charts could not be drawn on this machine: " + e);
         }
         return written;
@@ -53,7 +54,10 @@ final class Charts {
         }
     }
 
-    /** Entries a second by store; fsync if there is, 100 entries a batch if there are; a bar for each number of threads. */
+    /**
+     * Entries per second by store; with fsync if measured, with 100 entries per batch if measured; one bar per number
+     * of threads.
+     */
     @Nullable
     CategoryChart persist() {
         List<Row> persist = preferring("entries", "100", preferring("sync", "always", scenario("persist")));
@@ -114,7 +118,7 @@ final class Charts {
                 .toList();
     }
 
-    /** The 99.9th percentile over time, from the files of windows that the steady runs have left. */
+    /** The 99.9th percentile over time, from the files of windows that the steady runs have written. */
     @Nullable
     XYChart steady(Path directory) throws IOException {
         XYChart chart = new XYChartBuilder()

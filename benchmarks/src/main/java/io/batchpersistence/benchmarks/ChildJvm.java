@@ -16,12 +16,15 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.TimeUnit;
 
-/** Does a step in a JVM of its own, with the same class path, so that no store warms up or litters for another. */
+/** Runs a step in its own JVM, with the same class path, so that no store warms up or leaves garbage for another. */
 final class ChildJvm implements Step.Runner {
 
     private static final String ERROR = "error";
 
-    /** What the peers need. Chronicle Queue's list is from its "Java 17 support" page; it also asks not to phone home. */
+    /**
+     * The JVM options that the peers need. Those of Chronicle Queue are from its "Java 17 support" page; its analytics
+     * are disabled, too.
+     */
     private static final List<String> OPTIONS = List.of(
             "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
             "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
@@ -43,7 +46,7 @@ final class ChildJvm implements Step.Runner {
     private final Path logs;
     private int number;
 
-    /** @param logs where what the children print is kept */
+    /** @param logs the directory for the output of the child processes */
     ChildJvm(Path logs) {
         this.logs = logs;
     }
@@ -55,8 +58,8 @@ final class ChildJvm implements Step.Runner {
         Path log = logs.resolve(name + ".txt");
         Path result = logs.resolve(name + ".properties");
 
-        Path temporary =
-                Files.createTempDirectory(logs.toAbsolutePath(), "tmp"); // native libraries are unpacked into it
+        // Native libraries are unpacked into this directory.
+        Path temporary = Files.createTempDirectory(logs.toAbsolutePath(), "tmp");
         try {
             return run(step, log, result, temporary);
         } finally {
@@ -111,7 +114,7 @@ final class ChildJvm implements Step.Runner {
         return values;
     }
 
-    /** The child. */
+    /** The entry point of the child process. */
     public static void main(String[] args) throws IOException {
         Properties properties = new Properties();
         int status = 0;
@@ -132,10 +135,11 @@ final class ChildJvm implements Step.Runner {
         try (OutputStream out = Files.newOutputStream(Path.of(args[0]))) {
             properties.store(out, null);
         }
-        Runtime.getRuntime().halt(status); // whatever threads a peer has left running
+        // Halt, whatever threads a peer has left running.
+        Runtime.getRuntime().halt(status);
     }
 
-    /** One line, for a table. */
+    /** Returns the failure as one line, for a table. */
     static String reason(Throwable failure) {
         Throwable cause = failure;
         while (cause.getCause() != null

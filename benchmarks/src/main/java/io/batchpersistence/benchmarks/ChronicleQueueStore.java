@@ -49,8 +49,8 @@ final class ChronicleQueueStore implements Candidate {
         ExcerptAppender appender = appenders.get();
         Bytes<byte[]> bytes = Bytes.wrapForRead(Otlp.encode(batchId, entries));
         try {
-            synchronized (
-                    queue) { // its own write lock spins, which costs a machine with fewer cores than writers dearly
+            // The queue's own write lock spins, which is expensive on a machine with fewer cores than writers.
+            synchronized (queue) {
                 appender.writeBytes(bytes);
             }
         } finally {
@@ -64,7 +64,7 @@ final class ChronicleQueueStore implements Candidate {
     @Override
     public void mark(String batchId) {}
 
-    /** All that were ever written: which of them were delivered it can't know. */
+    /** All batches that were ever written: the queue does not know which of them were delivered. */
     @Override
     public long pending() {
         return queue.entryCount();

@@ -10,10 +10,12 @@ import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Setup;
 
-/** Entries to bytes on disk and back, for one batch. Lines of {@code -p corpus=DIR}, or generated ones. */
+/**
+ * Encodes entries to bytes on disk and decodes them, for one batch. Lines of {@code -p corpus=DIR}, or generated ones.
+ */
 public class CodecBenchmark extends CorpusBenchmark {
 
-    /** How entries are written, with zstd. */
+    /** The format of the entries, with zstd. */
     @Param({"PROTOBUF", "JSON"})
     public BatchFormat format = BatchFormat.PROTOBUF;
 
@@ -31,7 +33,7 @@ public class CodecBenchmark extends CorpusBenchmark {
     private final List<Encoded> encoded = new ArrayList<>();
     private int next;
 
-    /** Encodes once what is decoded later. */
+    /** Encodes all batches once, to be decoded later. */
     @Setup
     public void prepare() throws IOException {
         batches = readBatches();
@@ -41,20 +43,20 @@ public class CodecBenchmark extends CorpusBenchmark {
         }
     }
 
-    /** Encode and compress. */
+    /** Encodes and compresses. */
     @Benchmark
     public byte[] encode() {
         return Compression.ZSTD.compress(format.codec().encode(batches.get(next())));
     }
 
-    /** Decompress and decode. */
+    /** Decompresses and decodes. */
     @Benchmark
     public List<LogEntry> decode() {
         Encoded batch = encoded.get(next());
         return format.codec().decode(Compression.ZSTD.decompress(batch.compressed, batch.rawLength));
     }
 
-    /** In turn, so that no batch's branches are learnt by heart. */
+    /** In turn, so that branch prediction does not adapt to one batch. */
     private int next() {
         next = next + 1 < batches.size() ? next + 1 : 0;
         return next;

@@ -15,8 +15,8 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Log lines, as entries in batches. The same for every store, every repeat and every process: what is random has a fixed
- * seed.
+ * Log lines, as entries in batches. Identical for every store, every repeat and every process: random values have a
+ * fixed seed.
  */
 final class Corpus {
 
@@ -32,9 +32,9 @@ final class Corpus {
     }
 
     /**
-     * Reads the {@code *.log} files of a directory, or makes lines.
+     * Reads the {@code *.log} files of a directory, or generates lines.
      *
-     * @param directory where they are; {@code null} to make lines
+     * @param directory the directory; {@code null} to generate lines
      */
     static Corpus of(@Nullable Path directory) throws IOException {
         List<Source> sources = new ArrayList<>();
@@ -71,7 +71,7 @@ final class Corpus {
         Instant time = START;
         List<LogEntry> entries = new ArrayList<>(lines.size());
         for (String line : lines) {
-            // Bursts and pauses, to the microsecond, as log frameworks write it.
+            // Bursts and pauses, with microseconds, as log frameworks write them.
             time = time.plus((long) Math.exp(random.nextDouble() * 14), ChronoUnit.MICROS);
             entries.add(LogEntry.builder(time, line)
                     .level(level(line))
@@ -94,9 +94,9 @@ final class Corpus {
     }
 
     /**
-     * Cuts batches of neighbouring lines, each from one source, the sources in turn: a shipper reads files that way.
+     * Groups neighbouring lines into batches, each from one source, with the sources in turn, as a shipper reads files.
      *
-     * @param entries of a batch
+     * @param entries number of entries per batch
      */
     List<List<LogEntry>> batches(int entries) {
         List<List<LogEntry>> batches = new ArrayList<>();
@@ -117,7 +117,7 @@ final class Corpus {
         return batches;
     }
 
-    /** Bytes of the messages alone: what all sizes on disk are compared to. */
+    /** The bytes of the messages alone, to which all sizes on disk are compared. */
     static long rawBytes(List<LogEntry> batch) {
         long bytes = 0;
         for (LogEntry entry : batch) {
@@ -126,7 +126,10 @@ final class Corpus {
         return bytes;
     }
 
-    /** Lines of common shapes: a few templates each, with ids, addresses, numbers and times that vary as real ones do. */
+    /**
+     * Generates lines of common shapes: a few templates each, with ids, addresses, numbers and times that vary as in
+     * real logs.
+     */
     private enum Generator {
         SHOP {
             @Override

@@ -15,7 +15,7 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
 
-/** Batches of log lines, of {@code -p corpus=DIR} or generated ones, and how long a microbenchmark runs. */
+/** Batches of log lines, from {@code -p corpus=DIR} or generated, and the durations of a microbenchmark. */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -24,7 +24,7 @@ import org.openjdk.jmh.annotations.Warmup;
 @Fork(1)
 public abstract class CorpusBenchmark {
 
-    /** Entries of a batch. */
+    /** Entries per batch. */
     @Param({"20", "100", "1000"})
     public int entries;
 

@@ -18,21 +18,21 @@ import java.util.UUID;
 import javax.sql.DataSource;
 
 /**
- * Where a store in a database is: in a schema of its own. A file in the store's directory names it, so such a store is opened
- * with a directory like all others, and whoever deletes the directory drops the schema.
+ * The location of a store in a database: its own schema. A file in the store's directory names the schema, so such a
+ * store is opened with a directory like all others, and deleting the directory drops the schema.
  *
- * @param url the database's
- * @param schema has nothing but the tables of this store
- * @param connections of the pool
+ * @param url the database's URL
+ * @param schema contains only the tables of this store
+ * @param connections size of the connection pool
  */
 record DatabasePlace(String url, String schema, int connections) {
 
     private static final String FILE = "database.properties";
 
     /**
-     * Makes a schema for a directory, unless it has one.
+     * Creates a schema for a directory, unless it has one.
      *
-     * @param connections of the pool of whoever opens the store now
+     * @param connections size of the pool for the next opening of the store
      */
     static void prepare(Path directory, String url, int connections) throws IOException, SQLException {
         Path file = directory.resolve(FILE);
@@ -43,7 +43,8 @@ record DatabasePlace(String url, String schema, int connections) {
                         ? "benchmark_" + UUID.randomUUID().toString().substring(0, 8)
                         : of(directory).schema(),
                 connections);
-        place.write(file); // first, so that it is dropped whatever happens
+        // Write the file first, so that the schema is dropped even after a failure.
+        place.write(file);
         if (fresh) {
             place.execute("CREATE SCHEMA " + place.schema());
         }
@@ -59,7 +60,7 @@ record DatabasePlace(String url, String schema, int connections) {
         }
     }
 
-    /** That of a directory, which was {@link #prepare prepared}. */
+    /** The location of a directory that was {@link #prepare prepared}. */
     static DatabasePlace of(Path directory) throws IOException {
         return read(directory.resolve(FILE));
     }
@@ -75,7 +76,10 @@ record DatabasePlace(String url, String schema, int connections) {
                 Integer.parseInt(properties.getProperty("connections")));
     }
 
-    /** Drops the schema that a file names, if it is such a file. What can't be dropped is told, since it stays. */
+    /**
+     * Drops the schema that a file names, if it is such a file. Reports a schema that can't be dropped, since it
+     * remains.
+     */
     static void dropNamedBy(Path file) throws IOException {
         if (!file.getFileName().toString().equals(FILE)) {
             return;
@@ -89,9 +93,10 @@ record DatabasePlace(String url, String schema, int connections) {
     }
 
     /**
-     * A pool.
+     * Creates a connection pool.
      *
-     * @param sync whether a commit returns after it was forced; of PostgreSQL only, all others do what they do
+     * @param sync whether a commit forces before it returns; only for PostgreSQL, other databases keep their own
+     *     behaviour
      */
     HikariDataSource pool(boolean sync) {
         HikariConfig config = new HikariConfig();
@@ -110,7 +115,7 @@ record DatabasePlace(String url, String schema, int connections) {
         }
     }
 
-    /** What the tables, their indexes and what lies outside of rows take on disk; PostgreSQL only. */
+    /** The disk space of the tables, their indexes and out-of-line values (TOAST), in bytes; PostgreSQL only. */
     long bytes() throws SQLException {
         return Long.parseLong(ask(
                 url,
@@ -118,7 +123,7 @@ record DatabasePlace(String url, String schema, int connections) {
                         + " WHERE c.relkind = 'r' AND n.nspname = '" + schema + "'"));
     }
 
-    /** Which server, and with which settings that matter here; PostgreSQL only. */
+    /** The server version and its settings that matter here; PostgreSQL only. */
     static String describe(String url) throws SQLException {
         return ask(
                 url,
@@ -128,7 +133,7 @@ record DatabasePlace(String url, String schema, int connections) {
                         + " 'synchronous_commit', 'wal_sync_method'))");
     }
 
-    /** How many rows a table has. */
+    /** The number of rows in a table. */
     static long count(DataSource pool, String table) throws SQLException {
         try (Connection connection = pool.getConnection();
                 PreparedStatement count = connection.prepareStatement("SELECT COUNT(*) FROM " + table);

@@ -24,7 +24,10 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 import org.jspecify.annotations.Nullable;
 
-/** An execution of a task for each batch: scheduled when it is persisted, cancelled when it is marked by the one who persisted it. */
+/**
+ * One execution of a task per batch: scheduled when the batch is persisted, and cancelled by the same client when it is
+ * marked.
+ */
 final class DbScheduler implements Candidate.Shared {
 
     static final Kind KIND = new Kind(
@@ -42,7 +45,7 @@ final class DbScheduler implements Candidate.Shared {
 
     private static final String TASK = "batch";
 
-    /** From its documentation, for PostgreSQL; without what only users of priorities need. */
+    /** From its documentation, for PostgreSQL; without the parts that only users of priorities need. */
     private static final List<String> TABLES = List.of(
             "CREATE TABLE IF NOT EXISTS {t} (task_name varchar(100) NOT NULL, task_instance varchar(100) NOT NULL,"
                     + " task_data bytea, execution_time timestamp with time zone, picked boolean NOT NULL, picked_by varchar(50),"
@@ -52,7 +55,7 @@ final class DbScheduler implements Candidate.Shared {
             "CREATE INDEX IF NOT EXISTS execution_time_idx ON {t} (execution_time)",
             "CREATE INDEX IF NOT EXISTS last_heartbeat_idx ON {t} (last_heartbeat)");
 
-    /** Bytes are bytes. */
+    /** Passes the bytes through. */
     private static final Serializer NO_SERIALIZER = new Serializer() {
         @Override
         public byte[] serialize(Object data) {
@@ -102,7 +105,7 @@ final class DbScheduler implements Candidate.Shared {
         return DatabasePlace.count(pool, table);
     }
 
-    /** All are read at once: there are no pages. */
+    /** Reads all batches at once: the API has no paging. */
     @Override
     public @Nullable Stored next() {
         if (reading == null) {

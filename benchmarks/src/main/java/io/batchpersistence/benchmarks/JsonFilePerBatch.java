@@ -20,7 +20,7 @@ import tools.jackson.databind.ObjectWriter;
 import tools.jackson.databind.SerializationFeature;
 import tools.jackson.databind.json.JsonMapper;
 
-/** The design this project replaces: one indented JSON file a batch, all of them read into memory when it is opened. */
+/** The design this project replaces: one indented JSON file per batch, all of them read into memory on opening. */
 final class JsonFilePerBatch implements Candidate {
 
     static final Kind KIND = new Kind(

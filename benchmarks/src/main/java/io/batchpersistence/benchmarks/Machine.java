@@ -12,14 +12,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
-/** The machine a measurement was made on, as far as Linux tells. */
+/** The machine on which a measurement was made, as far as Linux exposes it. */
 final class Machine {
 
-    private static final int FLUSHES = 18; // fields of /proc/diskstats, Documentation/admin-guide/iostats.rst
+    // Index of a field of /proc/diskstats, see Documentation/admin-guide/iostats.rst.
+    private static final int FLUSHES = 18;
 
     private Machine() {}
 
-    /** What one has to know to compare. */
+    /** The properties that are needed to compare measurements. */
     static Map<String, String> describe(Path directory) throws IOException {
         Map<String, String> machine = new LinkedHashMap<>();
         machine.put("CPU", cpu() + ", " + Runtime.getRuntime().availableProcessors() + " cores");
@@ -48,7 +49,7 @@ final class Machine {
         }
     }
 
-    /** How often the device below a directory was told to make its cache durable; negative if that can't be known. */
+    /** How often the device of a directory was told to flush its cache; negative if unknown. */
     static long deviceFlushes(Path directory) throws IOException {
         String device = Files.getFileStore(directory).name();
         String name = device.substring(device.lastIndexOf('/') + 1);
@@ -65,7 +66,7 @@ final class Machine {
         return -1;
     }
 
-    /** Bytes of the blocks that the files below a directory occupy; negative if that can't be known. */
+    /** Size of the blocks that the files below a directory occupy, in bytes; negative if unknown. */
     static long allocatedBytes(Path directory) throws IOException {
         Process du;
         try {
@@ -77,7 +78,7 @@ final class Machine {
         }
         try {
             String out = new String(du.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-            // Not the exit code: a file that was deleted meanwhile is a complaint, not a failure.
+            // Ignore the exit code: du reports a file that was deleted in the meantime, but that is not a failure.
             if (!du.waitFor(1, TimeUnit.MINUTES) || !out.matches("(?s)\\d+\\s.*")) {
                 return -1;
             }

@@ -10,11 +10,11 @@ import org.jspecify.annotations.Nullable;
 /**
  * One store, one scenario, one configuration, one repeat.
  *
- * @param scenario its name
+ * @param scenario the scenario's name
  * @param store the candidate's name
- * @param configuration what the row is measured with, in the order to be shown
- * @param values by metric; empty if it failed
- * @param failure why there are no values; {@code null} if there are
+ * @param configuration the configuration of the row, in display order
+ * @param values the values by metric; empty if the measurement failed
+ * @param failure why there are no values; {@code null} if there are values
  */
 record Measurement(
         String scenario,
@@ -54,12 +54,12 @@ record Measurement(
                     .toList();
         }
 
-        /** NaN if no repeat succeeded. */
+        /** The median of the successful repeats; NaN if no repeat succeeded. */
         double median(String metric) {
             return Statistics.median(values(metric));
         }
 
-        /** Why the first repeat that failed did; {@code null} if none did. */
+        /** The failure of the first failed repeat; {@code null} if none failed. */
         @Nullable
         String failure() {
             for (Measurement m : repeats) {

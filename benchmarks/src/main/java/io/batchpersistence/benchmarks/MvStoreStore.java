@@ -11,7 +11,7 @@ import org.h2.mvstore.MVMap;
 import org.h2.mvstore.MVStore;
 import org.jspecify.annotations.Nullable;
 
-/** The tree below the H2 database: key is the batch id, value the OTLP bytes. */
+/** The tree below the H2 database: the key is the batch id, the value the OTLP bytes. */
 final class MvStoreStore implements Candidate {
 
     static final Kind KIND = new Kind(
@@ -26,8 +26,8 @@ final class MvStoreStore implements Candidate {
             Map.of(),
             MvStoreStore::new);
 
-    private static final int COMPACT_MILLIS =
-            200; // what an H2 database allows itself when it is closed, MAX_COMPACT_TIME
+    // The limit of an H2 database when it is closed, MAX_COMPACT_TIME.
+    private static final int COMPACT_MILLIS = 200;
 
     private final MVStore store;
     private final MVMap<String, byte[]> batches;

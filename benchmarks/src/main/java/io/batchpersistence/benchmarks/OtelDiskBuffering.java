@@ -88,7 +88,7 @@ final class OtelDiskBuffering implements Candidate {
         return Resource.create(attributes.build());
     }
 
-    /** Removes what was read last. */
+    /** Removes the batch that was read last. */
     @Override
     public void mark(String batchId) {
         if (reading != null) {
@@ -146,7 +146,7 @@ final class OtelDiskBuffering implements Candidate {
         storage.close();
     }
 
-    /** An entry in the SDK's words. */
+    /** An entry as a log record of the SDK. */
     private record LogRecord(LogEntry entry, Resource resource) implements LogRecordData {
 
         @Override
@@ -186,7 +186,8 @@ final class OtelDiskBuffering implements Candidate {
 
         @Override
         @Deprecated
-        @SuppressWarnings("deprecation") // the interface still wants it
+        // The interface still requires it.
+        @SuppressWarnings("deprecation")
         public io.opentelemetry.sdk.logs.data.Body getBody() {
             return io.opentelemetry.sdk.logs.data.Body.string(entry.message());
         }

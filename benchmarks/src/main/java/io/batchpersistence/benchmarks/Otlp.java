@@ -20,10 +20,10 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Batches as OpenTelemetry protobuf ({@code LogsData}): what one writes into a peer that stores bytes.
+ * Batches as OpenTelemetry protobuf ({@code LogsData}), the format for peers that store bytes.
  *
- * <p>Neighbouring entries with the same labels share a resource, which makes it as small as OTLP gets. The source goes into
- * attributes: its type into the resource's, its id, which differs from line to line, into the record's.
+ * <p>Neighbouring entries with the same labels share a resource, which is the smallest form of OTLP. The source is
+ * stored in attributes: its type in the resource's, its id, which differs from line to line, in the record's.
  */
 final class Otlp {
 
@@ -36,7 +36,7 @@ final class Otlp {
         return message(entries).toByteArray();
     }
 
-    /** For peers that keep nothing but bytes: the id of the batch, then the batch. */
+    /** For peers that keep only bytes: the id of the batch, then the batch. */
     static byte[] encode(String batchId, List<LogEntry> entries) {
         LogsData message = message(entries);
         ByteString id = ByteString.copyFromUtf8(batchId);
@@ -47,7 +47,8 @@ final class Otlp {
             message.writeTo(out);
             out.checkNoSpaceLeft();
         } catch (IOException e) {
-            throw new UncheckedIOException(e); // an array takes what was measured
+            // The array has exactly the computed size.
+            throw new UncheckedIOException(e);
         }
         return bytes;
     }

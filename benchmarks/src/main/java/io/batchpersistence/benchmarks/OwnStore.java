@@ -22,7 +22,7 @@ import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
-/** The stores of this project, with the defaults a user gets; only the bounds are out of the way. */
+/** The stores of this project, with the defaults of a user; only the limits are raised. */
 final class OwnStore implements Candidate.Shared {
 
     private static final String GUARANTEE =
@@ -68,7 +68,8 @@ final class OwnStore implements Candidate.Shared {
     private final BatchStore store;
     private final Runnable afterClosing;
     private final Queue<BatchStore.Claim> claimed = new ArrayDeque<>();
-    private int claim = 1; // the first read is of one batch, as of every store
+    // The first read claims one batch, like those of all other stores.
+    private int claim = 1;
 
     private OwnStore(BatchStore store, Runnable afterClosing) {
         this.store = store;
@@ -95,7 +96,7 @@ final class OwnStore implements Candidate.Shared {
                 .build();
     }
 
-    /** For what only this project has: appends that many are under way of. */
+    /** For a feature that only this project has: appends with many of them in progress. */
     BatchStore store() {
         return store;
     }
@@ -135,7 +136,7 @@ final class OwnStore implements Candidate.Shared {
         return next == null ? null : new Stored(next.batch().id(), next.batch().entries());
     }
 
-    /** One at a time, as the engine claims them for its workers. */
+    /** Claims one batch at a time, as the engine does for its workers. */
     @Override
     public Recovered recover(int workers) throws Exception {
         return Recovered.sum(Scenarios.inParallel(workers, worker -> {

@@ -14,7 +14,7 @@ import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** What one writes in an afternoon: length and bytes at the end of one file, and a force. */
+/** The simplest solution with a file: append length and bytes to one file, and force it. */
 final class PlainAppend implements Candidate {
 
     static final Kind KIND = new Kind(
@@ -42,7 +42,7 @@ final class PlainAppend implements Candidate {
         this.sync = sync;
         this.channel =
                 FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        // Walks along the lengths.
+        // Skip from length to length.
         ByteBuffer length = ByteBuffer.allocate(Integer.BYTES);
         long position = 0;
         while (channel.read(length.clear(), position) == Integer.BYTES) {

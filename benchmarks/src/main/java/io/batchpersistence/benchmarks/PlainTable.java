@@ -16,7 +16,7 @@ import java.util.Map;
 import java.util.Queue;
 import org.jspecify.annotations.Nullable;
 
-/** What one writes in an afternoon, with a database: a table with two columns, one statement for each batch and for each mark. */
+/** The simplest solution with a database: a table with two columns, one statement for each batch and for each mark. */
 final class PlainTable implements Candidate.Shared {
 
     static final Kind KIND = new Kind(

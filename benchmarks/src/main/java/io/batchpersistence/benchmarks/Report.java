@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
 /** Turns measurements into {@code results.md}, {@code results.csv} and charts. */
 final class Report {
 
-    /** A column of a table: a metric, what it is called, what it is divided by to be read easily. */
+    /** A column of a table: a metric, its title, and the divisor that makes its values readable. */
     private record Column(String metric, String title, double divisor, int decimals) {
         String text(double value) {
             return Double.isNaN(value) ? "" : String.format(Locale.ROOT, "%,." + decimals + "f", value / divisor);
@@ -143,7 +143,7 @@ final class Report {
         Files.writeString(directory.resolve("results.md"), markdown(charts));
     }
 
-    /** A line for the console. */
+    /** Returns one line for the console. */
     static String brief(String scenario, Map<String, Double> values) {
         List<Column> columns = TABLES.stream()
                 .filter(table -> table.scenario().equals(scenario))
@@ -158,7 +158,7 @@ final class Report {
 
     // ---- results.csv ----------------------------------------------------------------------------
 
-    /** One line for a metric of a store in a configuration. */
+    /** Returns one line per metric of a store in a configuration. */
     private String csv() {
         StringBuilder csv = new StringBuilder("scenario,store,configuration,metric,median,min,max,repeats,failure\n");
         for (Row row : rows) {
@@ -270,7 +270,8 @@ final class Report {
                     cells.add(ratio(row, segment));
                 }
             }
-            if (failure != null) { // some repeats did, some did not
+            // Some repeats failed and some did not.
+            if (failure != null) {
                 cells.set(0, cells.get(0) + " (of " + row.repeats().size() + " repeats, one " + failure + ")");
             }
             line(md, cells);
@@ -304,7 +305,7 @@ final class Report {
                 : String.format(Locale.ROOT, "%.2f", row.median(ENTRIES.metric()) / other.median(ENTRIES.metric()));
     }
 
-    /** Measured apart, with as many entries a batch. */
+    /** The size on disk, which is measured separately with the same number of entries per batch. */
     private String sizeOnDisk(Row row, Column column) {
         return rows.stream()
                 .filter(size -> size.scenario().equals("size")

@@ -18,7 +18,7 @@ import org.rocksdb.RocksDBException;
 import org.rocksdb.RocksIterator;
 import org.rocksdb.WriteOptions;
 
-/** A log-structured merge tree: key is the batch id, value the OTLP bytes. */
+/** A log-structured merge tree: the key is the batch id, the value the OTLP bytes. */
 final class RocksDbStore implements Candidate {
 
     static final Kind KIND = new Kind(
@@ -48,12 +48,12 @@ final class RocksDbStore implements Candidate {
                 .setCreateIfMissing(true)
                 .setCompressionType(CompressionType.ZSTD_COMPRESSION)
                 .setEnablePipelinedWrite(true)
-                // Saves what is forced besides data; without sync there is nothing to save.
+                // Reduces what is forced besides data; without sync there is nothing to reduce.
                 .setRecycleLogFileNum(sync ? 4 : 0);
         this.write = new WriteOptions().setSync(sync);
         this.delete = new WriteOptions();
         this.db = RocksDB.open(options, directory.toString());
-        // Only the keys are wanted, but they lie beside the values: this reads all of them.
+        // Only the keys are needed, but they are stored beside the values: this reads all of them.
         try (RocksIterator all = db.newIterator()) {
             for (all.seekToFirst(); all.isValid(); all.next()) {
                 pending.incrementAndGet();

@@ -34,13 +34,13 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
 
 /**
- * What is done and timed. Each piece of work is done by a process of its own, on one store in one directory, and says what it
- * measured. Metrics carry their unit in their name.
+ * The work that is timed. Each piece of work runs in its own process, on one store in one directory, and returns what
+ * it measured. Metrics have their unit in their name.
  */
 final class Scenarios {
 
     private static final int IN_FLIGHT = 256;
-    /** Of a pool, beyond one for each caller: for what a store or its peer does by itself. */
+    /** Connections of a pool in addition to one per caller: for the background work of a store or its peer. */
     private static final int MORE_CONNECTIONS = 4;
 
     private static final double MICRO = 1e3;
@@ -57,7 +57,7 @@ final class Scenarios {
         this.payloads = Corpus.of(step.path("corpus")).batches(step.integer("entries"));
     }
 
-    /** Does a step. */
+    /** Runs a step. */
     static Map<String, Double> run(Step step) throws Exception {
         Files.createDirectories(step.directory());
         Scenarios scenarios = new Scenarios(step);
@@ -96,7 +96,7 @@ final class Scenarios {
         return Integer.parseInt(parameters.getOrDefault("workers", parameters.getOrDefault("threads", "1")));
     }
 
-    /** So many digits that text order is the order of creation, which stores with sorted keys are fastest with. */
+    /** With enough digits that text order equals creation order, which is the fastest for stores with sorted keys. */
     private String newId() {
         String digits = Long.toString(ids.getAndIncrement());
         return "batch-" + "0".repeat(12 - digits.length()) + digits;
@@ -111,13 +111,15 @@ final class Scenarios {
     private Map<String, Double> persist() throws Exception {
         int threads = step.integer("threads");
         double warmup = step.decimal("warmup") / 2;
-        // A disk that is slow to force would leave code cold: half of the warm-up goes without sync, somewhere else.
+        // On a disk that is slow to force, the code would remain cold: half of the warm-up runs without sync, in
+        // another directory.
         Path elsewhere = step.directory().resolve("warm-up");
         Files.createDirectory(elsewhere);
         try (Candidate store = open(elsewhere, kind.has(Limit.ALWAYS_SYNCS))) {
             persistAndMark(store, threads, warmup);
         }
-        delete(elsewhere); // and with it what the operating system would still have to write
+        // Also discards what the operating system would still have to write.
+        delete(elsewhere);
         Path directory = Files.createDirectory(step.directory().resolve("measured"));
         try (Candidate store = open(directory, step.flag("sync"))) {
             persistAndMark(store, threads, warmup);
@@ -125,7 +127,7 @@ final class Scenarios {
             Load load = persistAndMark(store, threads, step.decimal("seconds"));
             Map<String, Double> values = load.values(step.integer("entries"));
             if (flushes >= 0) {
-                // Of the whole device, so only on a quiet machine does it tell of this store.
+                // This counts the flushes of the whole device, so it describes this store only on a quiet machine.
                 values.put(
                         "flushes_per_batch",
                         (double) (Machine.deviceFlushes(step.directory()) - flushes) / load.durations.length);
@@ -163,7 +165,7 @@ final class Scenarios {
         values.put("max_us", Statistics.percentileOfSorted(sorted, 100) / MICRO);
     }
 
-    /** Threads that do nothing but persist and mark, each waiting for its own batch only. */
+    /** Threads that only persist and mark, each waiting only for its own batch. */
     private Load persistAndMark(Candidate store, int threads, double seconds) throws Exception {
         long start = System.nanoTime();
         long end = start + (long) (seconds * 1e9);
@@ -185,13 +187,13 @@ final class Scenarios {
         return new Load(Statistics.sorted(durations), took);
     }
 
-    /** Something that several threads do. */
+    /** Work that several threads do. */
     @FunctionalInterface
     interface Worker<T> {
         T work(int thread) throws Exception;
     }
 
-    /** What each of the threads has got. */
+    /** Runs the worker in several threads and returns the result of each. */
     static <T> List<T> inParallel(int threads, Worker<T> worker) throws Exception {
         ExecutorService executor = Executors.newFixedThreadPool(threads);
         try {
@@ -210,7 +212,10 @@ final class Scenarios {
         }
     }
 
-    /** Bytes on disk for a byte of raw log: persisted, not marked, closed. Enough to make what files reserve insignificant. */
+    /**
+     * Bytes on disk per byte of raw log: persisted, not marked, closed. With enough batches to make the space that
+     * files reserve insignificant.
+     */
     private Map<String, Double> size() throws Exception {
         long wanted = (long) (step.decimal("megabytes") * MEGA);
         long raw = 0;
@@ -284,13 +289,13 @@ final class Scenarios {
             }
         }
         if (isInDatabase()) {
-            // A backlog is older than a minute, and autovacuum has seen it.
+            // A real backlog is older than a minute, so autovacuum would have analyzed it.
             DatabasePlace.of(step.directory()).execute("ANALYZE");
         }
         return Map.of("fill_s", (System.nanoTime() - start) / 1e9);
     }
 
-    /** As it is in an outage: every batch was tried and waits for its next attempt. */
+    /** The state during an outage: every batch was tried and waits for its next attempt. */
     private void failOnce(BatchStore store, int batches) {
         ids.set(0);
         for (int i = 0; i < batches; i++) {
@@ -326,7 +331,8 @@ final class Scenarios {
 
     private Map<String, Double> drain() throws Exception {
         long heapBefore = heapAfterGc();
-        long start = System.nanoTime(); // before opening, in which some read everything
+        // Before opening, since some stores read everything then.
+        long start = System.nanoTime();
         try (Candidate store = open(true)) {
             Map<String, Double> values = drain(store, start);
             values.put("heap_before_mb", heapBefore / MEGA);
@@ -377,7 +383,7 @@ final class Scenarios {
         }
     }
 
-    /** What a backlog costs in a small heap. */
+    /** Measures the cost of a backlog with a small heap. */
     private Map<String, Double> scale() throws Exception {
         int pending = step.integer("pending");
         Map<String, Double> values = new LinkedHashMap<>();
@@ -411,7 +417,8 @@ final class Scenarios {
     private Map<String, Double> growth() throws Exception {
         try (Candidate store = open(true)) {
             ids.set(step.integer("pending"));
-            persistSamples(store, step.integer("samples") / 2); // warm-up
+            // Warm-up.
+            persistSamples(store, step.integer("samples") / 2);
             Map<String, Double> values = new LinkedHashMap<>();
             putPercentiles(values, persistSamples(store, step.integer("samples")));
             return values;
@@ -435,9 +442,9 @@ final class Scenarios {
     private static final long MOST_STUCK = 20_000;
 
     /**
-     * Writers at a fixed rate, below what the store can do. A batch that is late because the one before it was is measured
-     * from when it should have begun: a pause of the store counts for every batch that came meanwhile. One batch in a hundred
-     * is never marked.
+     * Writers at a fixed rate, below the store's maximum. A batch that is late because of the previous one is measured
+     * from the time at which it should have started: a pause of the store counts for every batch that arrived in the
+     * meantime. One batch in a hundred is never marked.
      */
     private Map<String, Double> steady() throws Exception {
         int writers = step.integer("threads");
@@ -544,7 +551,8 @@ final class Scenarios {
         static Window of(double second, List<Durations> durations, long disk, long live) {
             long[] sorted = Statistics.sorted(durations.stream()
                     .map(writers -> {
-                        synchronized (writers) { // a writer may be adding its last one
+                        // A writer may be adding its last value.
+                        synchronized (writers) {
                             Durations copy = new Durations();
                             for (long nanos : writers.toArray()) {
                                 copy.add(nanos);
@@ -602,8 +610,8 @@ final class Scenarios {
                 "worst_p999_us",
                 Statistics.max(windows.stream().map(Window::p999).toList()));
         values.put("max_us", Statistics.max(windows.stream().map(Window::max).toList()));
-        // What files reserve dominates while next to nothing is pending: the end counts, and the worst of the second
-        // half.
+        // The space that files reserve dominates while little is pending: so the end counts, and the worst value of the
+        // second half.
         List<Window> late = windows.subList(windows.size() / 2, windows.size());
         values.put(
                 "worst_amplification",
@@ -620,13 +628,14 @@ final class Scenarios {
     // ---- files and heap ------------------------------------------------------------------------------
 
     private static long heapAfterGc() {
-        for (int i = 0; i < 2; i++) { // what the first one frees by cleaners, the second one finds
+        // Twice: the second one collects what cleaners released after the first.
+        for (int i = 0; i < 2; i++) {
             System.gc();
         }
         return ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed();
     }
 
-    /** With all that is in it, and in the schemas that belong to it; nothing if it is not there. */
+    /** Deletes a directory with its content and the schemas that belong to it; does nothing if it does not exist. */
     static void delete(Path directory) throws IOException {
         if (Files.exists(directory)) {
             try (Stream<Path> files = Files.walk(directory)) {
@@ -642,7 +651,10 @@ final class Scenarios {
         return isInDatabase() ? DatabasePlace.of(step.directory()).bytes() : diskBytes(step.directory());
     }
 
-    /** Bytes the files take, whatever they have reserved or left out: blocks where the file system tells, else lengths. */
+    /**
+     * Bytes that the files occupy, including reserved space and excluding holes: blocks if the file system reports
+     * them, else lengths.
+     */
     static long diskBytes(Path directory) throws IOException {
         long blocks = Machine.allocatedBytes(directory);
         if (blocks >= 0) {
@@ -659,7 +671,8 @@ final class Scenarios {
         try {
             return Files.size(file);
         } catch (NoSuchFileException e) {
-            return 0; // deleted meanwhile
+            // Deleted in the meantime.
+            return 0;
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

@@ -3,12 +3,12 @@ package io.batchpersistence.benchmarks;
 import java.util.Arrays;
 import java.util.Collection;
 
-/** The few numbers that are made of many. */
+/** Computes the summary values of many measurements. */
 final class Statistics {
 
     private Statistics() {}
 
-    /** The middle one, or the mean of the two in the middle; NaN of nothing. */
+    /** The median, or the mean of the two middle values; NaN if there are none. */
     static double median(Collection<Double> values) {
         double[] sorted =
                 values.stream().mapToDouble(Double::doubleValue).sorted().toArray();
@@ -28,11 +28,11 @@ final class Statistics {
     }
 
     /**
-     * Nearest rank: the smallest value that at least that share of all values does not exceed.
+     * Nearest rank: the smallest value that at least this share of all values does not exceed.
      *
      * @param values in any order; not changed
      * @param percent above 0, at most 100
-     * @return NaN of nothing
+     * @return the percentile; NaN if there are no values
      */
     static double percentile(long[] values, double percent) {
         long[] sorted = values.clone();
@@ -44,7 +44,7 @@ final class Statistics {
         if (sorted.length == 0) {
             return Double.NaN;
         }
-        // Rounded first: 99.9 % of 1,000 is not quite 999 in floating point.
+        // Round first: 99.9 % of 1,000 is not exactly 999 in floating point.
         int rank = (int) Math.ceil(Math.round(percent * sorted.length * 1e6) / 1e6 / 100);
         return sorted[Math.max(1, Math.min(rank, sorted.length)) - 1];
     }
@@ -70,7 +70,7 @@ final class Statistics {
         }
     }
 
-    /** All of them, sorted. */
+    /** All durations, sorted. */
     static long[] sorted(Collection<Durations> durations) {
         long[] all = new long[durations.stream().mapToInt(Durations::size).sum()];
         int at = 0;

@@ -7,14 +7,14 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One piece of work for one process. Everything is text, since it goes over a command line.
+ * One piece of work for one process. Everything is text, since it is passed on a command line.
  *
- * @param work which of {@link Scenarios}
+ * @param work the piece of work in {@link Scenarios}
  * @param store the candidate's name
- * @param directory where the store's files are
- * @param heap its {@code -Xmx}
- * @param timeout after which the process is ended
- * @param parameters of the work
+ * @param directory the directory of the store's files
+ * @param heap the process's {@code -Xmx}
+ * @param timeout the time after which the process is killed
+ * @param parameters the parameters of the work
  */
 record Step(String work, String store, Path directory, String heap, Duration timeout, Map<String, String> parameters) {
 
@@ -22,7 +22,7 @@ record Step(String work, String store, Path directory, String heap, Duration tim
         parameters = Map.copyOf(parameters);
     }
 
-    /** This step with another parameter. */
+    /** Returns this step with another parameter. */
     Step with(String name, Object value) {
         Map<String, String> more = new LinkedHashMap<>(parameters);
         more.put(name, String.valueOf(value));
@@ -55,15 +55,15 @@ record Step(String work, String store, Path directory, String heap, Duration tim
         return value == null ? null : Path.of(value);
     }
 
-    /** Does a step and says what was measured. */
+    /** Runs a step and returns what was measured. */
     @FunctionalInterface
     interface Runner {
         /**
-         * Does it.
+         * Runs a step.
          *
-         * @param step what
-         * @return numbers by metric
-         * @throws Exception with a message that says why there are none
+         * @param step the step
+         * @return the values by metric
+         * @throws Exception if there are none; the message says why
          */
         Map<String, Double> run(Step step) throws Exception;
     }

@@ -8,7 +8,7 @@ import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** Square's queue in a file: elements in a ring, the head removed. */
+/** Square's queue in a file: elements in a ring; only the head can be removed. */
 final class TapeStore implements Candidate {
 
     static final Kind KIND = new Kind(
@@ -51,7 +51,7 @@ final class TapeStore implements Candidate {
         return queue.size();
     }
 
-    /** The head; the one behind it only after it was marked. */
+    /** Returns the head; the element behind it only after the head was marked. */
     @Override
     public @Nullable Stored next() throws IOException {
         byte[] bytes = queue.peek();

@@ -1,9 +1,9 @@
 /**
- * The stores of this project and what one could use instead, taken through the same work, side by side.
+ * The stores of this project and their alternatives, measured side by side with the same work.
  *
- * <p>Read {@link io.batchpersistence.benchmarks.Benchmarks} (the command: plans, runs each measurement in a JVM of its own,
- * writes the report), then {@code Scenarios} (what is done and timed), then the {@code Candidate}s (who does it, in which
- * configuration, with which guarantee).
+ * <p>Read {@link io.batchpersistence.benchmarks.Benchmarks} (the command: plans, runs each measurement in its own JVM,
+ * writes the report), then {@code Scenarios} (the work that is timed), then the {@code Candidate}s (the stores, their
+ * configuration and their guarantees).
  */
 @NullMarked
 package io.batchpersistence.benchmarks;

@@ -19,7 +19,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** A benchmark of something that does not do the work is worthless: every store keeps what it is given. */
+/**
+ * A benchmark of a store that does not do its work is worthless: this test checks that every store keeps what it is
+ * given.
+ */
 class CandidateTest {
 
     private static final int BATCHES = 7;
@@ -60,7 +63,8 @@ class CandidateTest {
         }
         try {
             return kind.opener().open(directory, !kind.has(Limit.NEVER_SYNCS));
-        } catch (LinkageError e) { // IllegalAccessError, UnsatisfiedLinkError, NoClassDefFoundError
+        } catch (LinkageError e) {
+            // IllegalAccessError, UnsatisfiedLinkError, NoClassDefFoundError
             Assumptions.abort(
                     kind.title() + " does not run on JDK " + Runtime.version().feature() + ": " + e);
             throw e;
@@ -117,7 +121,8 @@ class CandidateTest {
         }
 
         try (Candidate store = open(kind)) {
-            boolean readsOnly = kind.has(Limit.NO_MARK) && !kind.has(Limit.NO_ID); // a file, a queue with a position
+            // A file, or a queue with a read position.
+            boolean readsOnly = kind.has(Limit.NO_MARK) && !kind.has(Limit.NO_ID);
             assertThat(readAll(store)).hasSize(readsOnly ? BATCHES : 0);
         }
     }
@@ -147,7 +152,8 @@ class CandidateTest {
     @MethodSource("shared")
     void severalWorkersRecoverEachBatchOnce(Kind kind) throws Exception {
         if (kind.equals(DbScheduler.KIND)) {
-            TestUrl.postgresql(); // elsewhere it has no lock-and-fetch
+            // Only PostgreSQL supports lock-and-fetch.
+            TestUrl.postgresql();
         }
         fill(kind);
 

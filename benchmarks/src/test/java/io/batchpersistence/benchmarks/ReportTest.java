@@ -115,9 +115,8 @@ class ReportTest {
     @Test
     void theChartIsDrawn() throws Exception {
         String svg = Files.readString(out.resolve("persist.svg"));
-        assertThat(svg)
-                .contains("<svg")
-                .contains("width=\"1100px\""); // its texts are outlines, to look alike everywhere
+        // The texts of the chart are outlines, to look the same everywhere.
+        assertThat(svg).contains("<svg").contains("width=\"1100px\"");
         assertThat(markdown).contains("![persist.svg](persist.svg)");
     }
 }

@@ -10,13 +10,16 @@ final class TestUrl {
 
     private TestUrl() {}
 
-    /** A PostgreSQL, if a system property says where one is; else H2, in memory. */
+    /** A PostgreSQL, if a system property contains its URL; else an in-memory H2. */
     static String postgresqlOrH2() {
         String url = System.getProperty(PROPERTY, "");
         return url.isBlank() ? "jdbc:h2:mem:benchmarks;DB_CLOSE_DELAY=-1" : url;
     }
 
-    /** The test is skipped with a visible reason if there is none, unless {@code BATCH_PERSISTENCE_DATABASE_TESTS=required}. */
+    /**
+     * A PostgreSQL. Without one, the test is skipped with a visible reason, unless {@code
+     * BATCH_PERSISTENCE_DATABASE_TESTS=required}.
+     */
     static String postgresql() {
         String url = System.getProperty(PROPERTY, "");
         if (url.isBlank()) {
@@ -24,7 +27,8 @@ final class TestUrl {
             if ("required".equals(System.getenv("BATCH_PERSISTENCE_DATABASE_TESTS"))) {
                 fail("database tests are required, but there is " + reason);
             }
-            System.out.println("SKIPPED: " + reason); // the console's summary has no reasons
+            // The console's summary does not contain the reasons.
+            System.out.println("SKIPPED: " + reason);
             abort(reason);
         }
         return url;

@@ -31,12 +31,12 @@ import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.core.io.DefaultResourceLoader;
 
-/** Starts applications on a database of their own. */
+/** Starts applications on their own database. */
 abstract class ApplicationTest {
 
     static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "an order"));
 
-    /** Whole applications take their time where processors are few. */
+    /** Whole applications start slowly on machines with few processors. */
     @BeforeAll
     static void bePatient() {
         Awaitility.setDefaultTimeout(Duration.ofMinutes(1));
@@ -66,12 +66,12 @@ abstract class ApplicationTest {
         }
     }
 
-    /** Where an application's resources are. */
+    /** The directory of an application's resources. */
     Path resources() throws IOException {
         return Files.createDirectories(project.resolve("src/main/resources"));
     }
 
-    /** With the class path of these tests, and the resources of the test. */
+    /** Starts an application with the class path of these tests and the resources of the test. */
     ConfigurableApplicationContext start(Class<?> application, OwnDatabase on, String... properties)
             throws IOException {
         if (resources == null) {
@@ -118,7 +118,7 @@ abstract class ApplicationTest {
                         () -> assertThat(persistence(context).find(batchId)).isEmpty());
     }
 
-    /** One that sends to a collector, and nothing else. */
+    /** An application that only sends to a collector. */
     @Configuration(proxyBeanMethods = false)
     @EnableAutoConfiguration
     static class Application {

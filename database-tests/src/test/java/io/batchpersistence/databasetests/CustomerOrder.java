@@ -3,7 +3,7 @@ package io.batchpersistence.databasetests;
 import jakarta.persistence.Entity;
 import jakarta.persistence.Id;
 
-/** What the business is about. */
+/** The business entity. */
 @Entity
 public class CustomerOrder {
 
@@ -14,16 +14,16 @@ public class CustomerOrder {
     protected CustomerOrder() {}
 
     /**
-     * One.
+     * Creates an order.
      *
-     * @param id its id
+     * @param id the order's id
      */
     public CustomerOrder(String id) {
         this.id = id;
     }
 
     /**
-     * Its id.
+     * Returns the order's id.
      *
      * @return the id
      */

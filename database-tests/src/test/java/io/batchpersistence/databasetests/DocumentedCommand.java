@@ -18,7 +18,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
-/** The command with which docs/jdbc-spring.md makes migrations of the scripts that are shipped, as it is written there. */
+/** The documented command of docs/jdbc-spring.md that creates migrations from the shipped scripts, run literally. */
 final class DocumentedCommand {
 
     private static final Path DOCUMENT = Path.of("..", "docs", "jdbc-spring.md");
@@ -28,10 +28,10 @@ final class DocumentedCommand {
     private DocumentedCommand() {}
 
     /**
-     * Runs it.
+     * Runs the command.
      *
      * @param project an application's directory
-     * @param kind whose scripts
+     * @param kind the database whose scripts are used
      * @return the migrations, in order
      */
     static List<Path> run(Path project, OwnDatabase.Kind kind) throws Exception {
@@ -79,7 +79,7 @@ final class DocumentedCommand {
         return status;
     }
 
-    /** As far as the command is concerned; in this build, the core's classes need not be in a jar. */
+    /** Writes the parts of the jar that the command needs; in this build, the core's classes need not be in a jar. */
     private static int writeJar(Path jar, OwnDatabase.Kind wanted) throws IOException {
         int scripts = 0;
         try (JarOutputStream out = new JarOutputStream(Files.newOutputStream(jar))) {
@@ -104,7 +104,7 @@ final class DocumentedCommand {
         return scripts;
     }
 
-    /** A migration of the application's own. */
+    /** Writes a migration of the application itself. */
     static void write(Path file, String text) throws IOException {
         Files.createDirectories(file.getParent());
         Files.writeString(file, text, StandardCharsets.UTF_8);

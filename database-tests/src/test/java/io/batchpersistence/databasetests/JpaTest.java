@@ -30,7 +30,7 @@ import org.springframework.transaction.annotation.Propagation;
 import org.springframework.transaction.annotation.Transactional;
 import org.springframework.transaction.event.TransactionalEventListener;
 
-/** A business entity and a batch, in one transaction of JPA. */
+/** A business entity and a batch, in one JPA transaction. */
 class JpaTest extends ApplicationTest {
 
     private ConfigurableApplicationContext start(Kind kind) throws IOException {
@@ -51,7 +51,7 @@ class JpaTest extends ApplicationTest {
                 .toList();
     }
 
-    /** What has been left to recovery before that one has been looked at, too. */
+    /** Sends a last batch, so that everything left to recovery before it has been examined, too. */
     private static void assertNothingSentBut(ConfigurableApplicationContext context, String... ids) {
         delivery(context).deliverAsync("last", ENTRIES, "loki");
         await().untilAsserted(() -> assertThat(sent(context)).contains("last"));
@@ -93,7 +93,7 @@ class JpaTest extends ApplicationTest {
         assertThat(persistence(context).find("1")).isEmpty();
 
         shop.order("2", () -> {});
-        // Only the commit finds out that there is one already: Hibernate writes entities late.
+        // Only the commit detects the duplicate: Hibernate writes entities late.
         assertThatThrownBy(() -> shop.orderAnew("2", "3")).isInstanceOf(DataIntegrityViolationException.class);
         assertThat(orders(context)).containsExactly("2");
         assertThat(persistence(context).find("3")).isEmpty();
@@ -152,7 +152,7 @@ class JpaTest extends ApplicationTest {
         assertNothingSentBut(context, "1", "read 1");
     }
 
-    /** Among what can be done once it is known that the transaction is committed. */
+    /** Covers the callbacks that run once the transaction is known to be committed. */
     @ParameterizedTest
     @EnumSource
     void whatAListenerPersistsAfterTheCommitIsDurableByItself(Kind kind) throws IOException {
@@ -190,7 +190,7 @@ class JpaTest extends ApplicationTest {
             more.run();
         }
 
-        /** Not with {@code save}, which looks whether there is one. */
+        /** Not with {@code save}, which checks whether the entity exists. */
         public void orderAnew(String id, String batchId) {
             entities.persist(new CustomerOrder(id));
             delivery.deliverAsync(batchId, ENTRIES, "loki");

@@ -10,13 +10,13 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.jdbc.core.JdbcTemplate;
 
-/** Tables that Flyway or Liquibase make, and tables that the store makes beside Flyway. */
+/** Tables created by Flyway or Liquibase, and tables created by the store beside Flyway. */
 class MigrationTest extends ApplicationTest {
 
     private static final String NEVER = "batch-persistence.jdbc.initialize-schema=never";
     private static final String ALWAYS = "batch-persistence.jdbc.initialize-schema=always";
 
-    /** The store looks when it is made: one that came before the migration would have found nothing then. */
+    /** The store checks its tables on creation: a store created before the migration would have found none. */
     private static void assertMadeAfter(ConfigurableApplicationContext context, String migration) {
         assertThat(context.getBeanFactory().getBeanDefinition("batchStore").getDependsOn())
                 .contains(migration);

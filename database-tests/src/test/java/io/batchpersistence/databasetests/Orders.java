@@ -2,5 +2,5 @@ package io.batchpersistence.databasetests;
 
 import org.springframework.data.jpa.repository.JpaRepository;
 
-/** Public: its proxy is made by a class loader of a test. */
+/** Public, because its proxy is created by a class loader of a test. */
 public interface Orders extends JpaRepository<CustomerOrder, String> {}

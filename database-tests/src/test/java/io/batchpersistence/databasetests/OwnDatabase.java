@@ -10,8 +10,9 @@ import java.sql.Statement;
 import java.util.UUID;
 
 /**
- * An empty database for one test, gone when it is closed: H2 in memory, or a schema in the PostgreSQL that a system property
- * names; without it, the test is skipped with a visible reason, unless {@code BATCH_PERSISTENCE_DATABASE_TESTS=required}.
+ * An empty database for one test, dropped on close: an in-memory H2, or a schema in the PostgreSQL that a system
+ * property names; without it, the test is skipped with a visible reason, unless {@code
+ * BATCH_PERSISTENCE_DATABASE_TESTS=required}.
  */
 final class OwnDatabase implements AutoCloseable {
 
@@ -19,7 +20,7 @@ final class OwnDatabase implements AutoCloseable {
         H2("h2"),
         POSTGRESQL("postgresql");
 
-        /** What the scripts for it are called by. */
+        /** The prefix of this database's script names. */
         final String scripts;
 
         Kind(String scripts) {
@@ -50,7 +51,8 @@ final class OwnDatabase implements AutoCloseable {
             if ("required".equals(System.getenv("BATCH_PERSISTENCE_DATABASE_TESTS"))) {
                 fail("database tests are required, but there is " + reason);
             }
-            System.out.println("SKIPPED: " + reason); // the console's summary has no reasons
+            // The console's summary does not contain the reasons.
+            System.out.println("SKIPPED: " + reason);
             abort(reason);
         }
         execute(server, "CREATE SCHEMA " + name);

@@ -75,7 +75,8 @@ class SeveralDatabasesTest extends ApplicationTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"log", "logsTransactions"}) // the latter is a bean, but not a DataSource
+    // The latter is a bean, but not a DataSource.
+    @ValueSource(strings = {"log", "logsTransactions"})
     void aNameThatIsNoneIsExplained(String name) {
         assertThatThrownBy(() -> start(name))
                 .rootCause()

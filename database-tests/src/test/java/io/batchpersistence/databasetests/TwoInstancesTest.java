@@ -17,7 +17,7 @@ import org.springframework.context.ConfigurableApplicationContext;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/** Two instances with one database, over HTTP: what an operator does at one is seen at the other. */
+/** Two instances with one database, over HTTP: an operator's actions at one are visible at the other. */
 class TwoInstancesTest extends ApplicationTest {
 
     private static final String BASE = "/actuator/batchpersistence";
@@ -34,7 +34,8 @@ class TwoInstancesTest extends ApplicationTest {
                 "management.endpoint.batchpersistence.access=unrestricted",
                 "batch-persistence.jdbc.initialize-schema=always",
                 "batch-persistence.jdbc.instance-name=" + name,
-                "batch-persistence.jdbc.lease=3s", // a sign of life each second
+                // One heartbeat per second.
+                "batch-persistence.jdbc.lease=3s",
                 "batch-persistence.jdbc.query-timeout=2s",
                 "batch-persistence.recovery.interval=100ms");
     }
@@ -83,7 +84,7 @@ class TwoInstancesTest extends ApplicationTest {
         ConfigurableApplicationContext a = start(database, "a");
         ConfigurableApplicationContext b = start(database, "b");
 
-        // Both are healthy, and know of each other.
+        // Both are healthy, and see each other.
         for (ConfigurableApplicationContext each : new ConfigurableApplicationContext[] {a, b}) {
             await().untilAsserted(() -> {
                 JsonNode health = health(each);
@@ -93,7 +94,7 @@ class TwoInstancesTest extends ApplicationTest {
             });
         }
 
-        // Dead letters of one are listed, replayed and discarded at the other.
+        // Dead letters of one instance are listed, replayed and discarded at the other.
         dead(a, "1");
         dead(a, "2");
         await().untilAsserted(() -> assertThat(
@@ -115,7 +116,7 @@ class TwoInstancesTest extends ApplicationTest {
         });
         assertThat(sent(a).size() + sent(b).size()).isOne();
 
-        // A pause at one holds at the other, until it is resumed there.
+        // A pause at one instance also applies to the other, until it is resumed there.
         assertThat(done(a, "pause", "{\"collectorType\":\"loki\"}")).isOne();
         await().untilAsserted(() -> assertThat(
                         get(b, BASE).at("/collectors/loki/lane/paused").asBoolean())

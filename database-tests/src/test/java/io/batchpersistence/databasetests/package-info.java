@@ -1,4 +1,7 @@
-/** Whole applications that keep their batches in their database, with what such applications have: Flyway, Liquibase, JPA. */
+/**
+ * Whole applications that keep their batches in their database, with typical components of such applications: Flyway,
+ * Liquibase, JPA.
+ */
 @NullMarked
 package io.batchpersistence.databasetests;
 

@@ -18,9 +18,9 @@ import org.slf4j.Logger;
 import org.springframework.context.event.EventListener;
 
 /**
- * Tells somebody what only a person can mend, and what to do: here by a line in the log, where another application would send
- * a message. Of batches at most once a minute for each collector: one alarm is enough, and the log is shipped itself.
- * Thread-safe.
+ * Reports problems that only a person can fix, and what to do: here as a line in the log, where another application
+ * would send a message. Alarms about batches come at most once a minute for each collector: one is enough, and the log
+ * itself is shipped. Thread-safe.
  */
 final class Alarms {
 
@@ -31,9 +31,9 @@ final class Alarms {
     private final Map<String, Instant> last = new ConcurrentHashMap<>();
 
     /**
-     * Without any alarm so far.
+     * Creates the alarms, with none raised so far.
      *
-     * @param clock tells when a minute is over
+     * @param clock the current time, to measure the minute
      */
     Alarms(Clock clock) {
         this.clock = clock;
@@ -42,7 +42,8 @@ final class Alarms {
     @EventListener
     void outageOpened(CollectorOutageOpenedEvent event) {
         CollectorOutage outage = event.outage();
-        if (outage.foundHere()) { // of instances that share a store one sends the message
+        // Of the instances that share a store, only one sends the message.
+        if (outage.foundHere()) {
             log.warn(
                     "ALARM: {} is down ({}). Lines are kept; see to it before their batch_ttl is over",
                     outage.collectorType(),

@@ -26,12 +26,13 @@ import tools.jackson.databind.PropertyNamingStrategies;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * Receives entries and writes them to a file, one JSON object a line, with one write before it returns: what was answered
- * with success survives the death of the process. Counts by that file, so that a restart forgets nothing. Thread-safe.
+ * Receives entries and appends them to a file, one JSON object per line, with one write before it returns: entries that
+ * were acknowledged survive a crash of the process. Its counts are rebuilt from that file, so that a restart loses
+ * nothing. Thread-safe.
  */
 final class BuiltInCollector implements Closeable {
 
-    /** How it behaves. */
+    /** How the collector behaves. */
     enum Mode {
         UP,
         DOWN,
@@ -41,9 +42,9 @@ final class BuiltInCollector implements Closeable {
         UNAUTHORIZED;
 
         /**
-         * By its name in any case.
+         * Returns the mode with that name, ignoring case.
          *
-         * @throws IllegalArgumentException naming all there are
+         * @throws IllegalArgumentException if there is none; the message lists all modes
          */
         static Mode of(String name) {
             return Stream.of(values())
@@ -61,13 +62,13 @@ final class BuiltInCollector implements Closeable {
     /**
      * One entry as it was received; one line of the file.
      *
-     * @param push the number of the request it came with
+     * @param push the number of the request that contained it
      * @param protocol {@code loki} or {@code elasticsearch}
-     * @param batchId if the sender told
-     * @param sourceId if the sender told
-     * @param documentId its id, if it has one
+     * @param batchId if the sender sent it
+     * @param sourceId if the sender sent it
+     * @param documentId the document's id, if it has one
      * @param timestamp as it was sent
-     * @param level if the sender told
+     * @param level if the sender sent it
      * @param message the text
      */
     @JsonInclude(JsonInclude.Include.NON_NULL)
@@ -82,13 +83,13 @@ final class BuiltInCollector implements Closeable {
             String message) {}
 
     /**
-     * What it has, by what is in its file.
+     * What the collector has received, according to its file.
      *
-     * @param batches requests that brought something
+     * @param batches requests that contained entries
      * @param entries entries in them
-     * @param distinct entries that differ in source id or message (timestamps, where there is no source id)
+     * @param distinct entries that differ in source id or message (in timestamp or message, if there is no source id)
      * @param duplicates the others
-     * @param mode how it behaves now
+     * @param mode how the collector behaves now
      */
     record Stats(long batches, long entries, long distinct, long duplicates, String mode) {}
 
@@ -97,7 +98,7 @@ final class BuiltInCollector implements Closeable {
             .build();
 
     private final ReentrantLock lock = new ReentrantLock();
-    /** Not a channel, which an interrupt of one thread would close under all. */
+    /** Not a FileChannel: an interrupt of one thread would close it for all threads. */
     private final RandomAccessFile file;
 
     private final LongSet distinct = new LongSet();
@@ -107,10 +108,10 @@ final class BuiltInCollector implements Closeable {
     private volatile Mode mode = Mode.UP;
 
     /**
-     * Reads what is in the file. A last line without its end, left by a process that died while writing, is cut off: nobody
-     * was told that it had arrived.
+     * Reads the existing file. A last line without a line end, left by a process that crashed while writing, is cut
+     * off: it was never acknowledged.
      *
-     * @param path the file; made if it is not there
+     * @param path the file; created if absent
      * @throws IOException if it can't be read or written
      */
     BuiltInCollector(Path path) throws IOException {
@@ -133,9 +134,9 @@ final class BuiltInCollector implements Closeable {
      * Reads a file of received entries.
      *
      * @param path the file
-     * @param each gets every entry
-     * @return where the last whole line ends
-     * @throws IOException if it can't be read or a whole line is not one of ours
+     * @param each receives every entry
+     * @return the offset at which the last complete line ends
+     * @throws IOException if the file can't be read, or if a complete line was not written by this class
      */
     static long readAll(Path path, Consumer<Received> each) throws IOException {
         LineReader reader = new LineReader(Integer.MAX_VALUE - 16);
@@ -162,11 +163,11 @@ final class BuiltInCollector implements Closeable {
     }
 
     /**
-     * Takes entries, all or none.
+     * Stores entries, all or none.
      *
-     * @param received what came with one request
-     * @return for each whether it was taken; not taken is one whose document id is there already
-     * @throws UncheckedIOException if they could not be written; then none was taken
+     * @param received the entries of one request
+     * @return for each entry whether it was stored; an entry whose document id exists already is not
+     * @throws UncheckedIOException if the entries could not be written; then none was stored
      */
     List<Boolean> take(List<Received> received) {
         lock.lock();

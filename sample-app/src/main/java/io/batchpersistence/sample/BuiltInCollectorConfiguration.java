@@ -7,7 +7,7 @@ import org.springframework.boot.context.properties.EnableConfigurationProperties
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 
-/** The collector to try things out with. */
+/** Configures the built-in collector for trying things out. */
 @Configuration(proxyBeanMethods = false)
 @ConditionalOnProperty(name = "collector.enabled", havingValue = "true", matchIfMissing = true)
 @EnableConfigurationProperties(BuiltInCollectorProperties.class)

@@ -28,15 +28,15 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * What of Loki and Elasticsearch is needed to receive logs, at their own paths, and the switches of the built-in collector.
- * It can be told to misbehave as real ones do.
+ * The parts of the Loki and Elasticsearch APIs that are needed to receive logs, at their original paths, and the
+ * switches of the built-in collector. It can be told to fail the way real collectors do.
  */
 @RestController
 class BuiltInCollectorController {
 
     private static final Logger log = SingleLine.logger(BuiltInCollectorController.class);
 
-    /** Several times the largest batch of the shipper. */
+    /** The maximum size of a request body in bytes: several times the largest batch of the shipper. */
     private static final int MAX_BODY = 64 << 20;
 
     private final BuiltInCollector collector;
@@ -44,7 +44,7 @@ class BuiltInCollectorController {
     private final Delay delay;
     private final JsonMapper json = JsonMapper.shared();
 
-    /** How time is spent in the mode {@code slow}. */
+    /** How the mode {@code slow} waits. */
     @FunctionalInterface
     interface Delay {
         void pass(Duration duration) throws InterruptedException;
@@ -211,7 +211,9 @@ class BuiltInCollectorController {
         return LimitedBody.problem(HttpStatus.BAD_REQUEST, detail, cause);
     }
 
-    /** Without what was found: that is somebody's log, and the answer ends in another. */
+    /**
+     * Does not quote the input: it may be a line of another application's log, and this message ends up in a log, too.
+     */
     private static ErrorResponseException notJson(JacksonException e) {
         return badRequest("not valid JSON" + EntryParser.place(e), null);
     }

@@ -6,12 +6,12 @@ import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
 
 /**
- * The collector built in for trying things out.
+ * The built-in collector for trying things out.
  *
- * @param enabled whether there is one
- * @param file where it writes what it receives, one JSON object a line; grows without bound
- * @param slowDelay how long an answer takes in the mode {@code slow}
- * @param retryAfter what it asks for in the mode {@code throttle}
+ * @param enabled whether the collector is enabled
+ * @param file the file for received entries, one JSON object per line; grows without limit
+ * @param slowDelay how long a response takes in the mode {@code slow}
+ * @param retryAfter the delay that the collector asks for in the mode {@code throttle}
  */
 @ConfigurationProperties("collector")
 record BuiltInCollectorProperties(

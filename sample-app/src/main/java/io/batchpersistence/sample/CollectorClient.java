@@ -25,18 +25,21 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Posts a body to a collector and says what its answer means for the batch: delivered, try again, try again then, or never.
- * Thread-safe.
+ * Posts a body to a collector and reports what the response means for the batch: delivered, retry, retry after a given
+ * delay, or never retry. Thread-safe.
  */
 final class CollectorClient {
 
-    /** No collector is believed when it wants to be left alone for longer. */
+    /** The maximum wait that a collector can ask for; longer ones are reduced to this. */
     private static final Duration LONGEST_WAIT = Duration.ofHours(1);
 
-    /** How much of an answer is quoted. */
+    /** The maximum number of characters of a response that are quoted. */
     private static final int QUOTE = 300;
 
-    /** The largest answer: one from Elasticsearch has some hundred bytes for each entry of a batch. */
+    /**
+     * The maximum size of a response in bytes: Elasticsearch responds with some hundred bytes for each entry of a
+     * batch.
+     */
     static final int MAX_ANSWER = 16 << 20;
 
     private final String name;
@@ -47,14 +50,14 @@ final class CollectorClient {
     private final HttpClient http;
 
     /**
-     * For one collector.
+     * Creates a client for one collector.
      *
-     * @param name as it is called in failure reasons
-     * @param url its base, asked for at every request since the built-in collector's port is known late
-     * @param headers sent with every request
-     * @param connectTimeout how long a connection may take
-     * @param requestTimeout how long the answer may take
-     * @param clock tells how far away a date in {@code Retry-After} is
+     * @param name the collector's name in failure reasons
+     * @param url the base URL, evaluated at every request because the built-in collector's port is known late
+     * @param headers headers of every request
+     * @param connectTimeout how long connecting may take
+     * @param requestTimeout how long the response may take
+     * @param clock the current time, for a {@code Retry-After} that is a date
      */
     CollectorClient(
             String name,
@@ -71,7 +74,7 @@ final class CollectorClient {
         this.http = HttpClient.newBuilder()
                 .version(HttpClient.Version.HTTP_1_1)
                 .connectTimeout(connectTimeout)
-                // A proxy whose session has ended sends everybody to its login page, which answers 200.
+                // A proxy whose session has expired redirects every request to its login page, which responds with 200.
                 .followRedirects(HttpClient.Redirect.NEVER)
                 .build();
     }
@@ -83,16 +86,16 @@ final class CollectorClient {
     }
 
     /**
-     * Posts.
+     * Posts a body.
      *
-     * @param path what comes after the base
-     * @param contentType of the body
-     * @param body to be sent
-     * @return the body of a 2xx answer; empty, or JSON
-     * @throws PermanentDeliveryException if it will never be taken
-     * @throws RetryAfterException if the collector says when to try again
-     * @throws IOException if it was not taken now
-     * @throws InterruptedException if the thread was interrupted meanwhile
+     * @param path the path below the base URL
+     * @param contentType the content type of the body
+     * @param body the body
+     * @return the body of a 2xx response; empty, or JSON
+     * @throws PermanentDeliveryException if the collector will never accept it
+     * @throws RetryAfterException if the collector says when to retry
+     * @throws IOException if the collector did not accept it now
+     * @throws InterruptedException if the thread was interrupted
      */
     byte[] post(String path, String contentType, byte[] body) throws IOException, InterruptedException {
         URI target = resolve(url.get(), path);
@@ -106,10 +109,11 @@ final class CollectorClient {
         try {
             response = http.send(request.build(), BodyHandlers.ofInputStream());
             try (InputStream in = response.body()) {
-                answer = in.readNBytes(MAX_ANSWER + 1); // a collector may be anybody, and its answer without end
+                // Limited, because the response of an arbitrary server may be endless.
+                answer = in.readNBytes(MAX_ANSWER + 1);
             }
         } catch (IOException e) {
-            // Some of the client's exceptions have no message, and none says where.
+            // Some of the client's exceptions have no message, and none contains the URL.
             throw new IOException(name + " at " + shown(target) + " can't be reached: " + e, e);
         }
         check(response, answer, target);
@@ -119,7 +123,7 @@ final class CollectorClient {
         return answer;
     }
 
-    /** A URL without user and password, which some put there. */
+    /** Returns a URL without user and password, which some users put into it. */
     static String shown(@Nullable URI url) {
         String text = String.valueOf(url);
         return url == null || url.getRawUserInfo() == null ? text : text.replace(url.getRawUserInfo() + "@", "");
@@ -146,7 +150,7 @@ final class CollectorClient {
                 }
                 throw new IOException(reason);
             }
-            // The configuration or the collector is to be mended, and no line is lost because that takes a while.
+            // The configuration or the collector can be fixed, and no line is lost in the meantime.
             case 401, 403, 404, 405, 407, 408, 421, 423, 425 -> throw new IOException(reason);
             default -> {
                 if (status / 100 == 4) {
@@ -157,7 +161,10 @@ final class CollectorClient {
         }
     }
 
-    /** Collectors answer in JSON, or not at all. Anything else is somebody in between: a login page, for instance. */
+    /**
+     * Collectors respond with JSON or with no body. Anything else comes from an intermediary: a login page, for
+     * instance.
+     */
     private void checkContent(HttpResponse<?> response, byte[] answer, URI target) throws IOException {
         String type = response.headers().firstValue("Content-Type").orElse("").toLowerCase(Locale.ROOT);
         String media = type.contains(";") ? type.substring(0, type.indexOf(';')) : type;
@@ -175,7 +182,7 @@ final class CollectorClient {
         return text.isEmpty() ? "" : ": " + (text.length() > QUOTE ? text.substring(0, QUOTE) + "…" : text);
     }
 
-    /** Seconds or a date; {@code null} if there is neither. */
+    /** Seconds or a date; {@code null} if it is neither. */
     private @Nullable Duration retryAfter(String header) {
         String text = header.strip();
         Duration wait;

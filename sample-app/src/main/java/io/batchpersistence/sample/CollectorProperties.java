@@ -7,10 +7,10 @@ import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
 
 /**
- * Where the collectors are.
+ * The collectors to send to.
  *
- * @param loki Grafana Loki, or what speaks its push protocol
- * @param elasticsearch Elasticsearch, OpenSearch, or what speaks their bulk protocol
+ * @param loki Grafana Loki, or a server that accepts its push protocol
+ * @param elasticsearch Elasticsearch, OpenSearch, or a server that accepts their bulk protocol
  */
 @ConfigurationProperties("collectors")
 record CollectorProperties(
@@ -24,8 +24,8 @@ record CollectorProperties(
      * @param password for basic authentication
      * @param token for bearer authentication
      * @param tenant sent as {@code X-Scope-OrgID}
-     * @param connectTimeout how long a connection may take
-     * @param requestTimeout how long the answer may take
+     * @param connectTimeout how long connecting may take
+     * @param requestTimeout how long the response may take
      */
     record Loki(
             @Nullable URI url,
@@ -36,7 +36,7 @@ record CollectorProperties(
             @DefaultValue("3s") Duration connectTimeout,
             @DefaultValue("15s") Duration requestTimeout) {
 
-        /** Without what is secret. */
+        /** Leaves out secrets. */
         @Override
         public String toString() {
             return "Loki[" + CollectorClient.shown(url) + "]";
@@ -47,12 +47,12 @@ record CollectorProperties(
      * Elasticsearch.
      *
      * @param url without {@code /_bulk}; default: the collector built into this application
-     * @param index where the documents go, an index or a data stream
+     * @param index the index or data stream for the documents
      * @param username for basic authentication
      * @param password for basic authentication
      * @param token an API key, sent as {@code Authorization: ApiKey …}
-     * @param connectTimeout how long a connection may take
-     * @param requestTimeout how long the answer may take
+     * @param connectTimeout how long connecting may take
+     * @param requestTimeout how long the response may take
      */
     record Elasticsearch(
             @Nullable URI url,
@@ -63,7 +63,7 @@ record CollectorProperties(
             @DefaultValue("3s") Duration connectTimeout,
             @DefaultValue("30s") Duration requestTimeout) {
 
-        /** Without what is secret. */
+        /** Leaves out secrets. */
         @Override
         public String toString() {
             return "Elasticsearch[" + CollectorClient.shown(url) + ", index " + index + "]";

@@ -9,11 +9,11 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * Persists a batch and leaves sending to recovery, its first attempt too: a collector that is down or slow then costs disk,
- * not memory, and no retries.
+ * Persists a batch and leaves sending to recovery, including the first attempt: a collector that is down or slow then
+ * costs disk space, but neither memory nor retries.
  *
- * @param delivery of the starter
- * @param persistence of the starter
+ * @param delivery the starter's delivery
+ * @param persistence the starter's persistence
  */
 record DeliveryOutbox(BatchDelivery delivery, BatchPersistence persistence) implements Outbox {
 

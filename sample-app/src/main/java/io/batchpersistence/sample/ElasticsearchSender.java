@@ -19,12 +19,12 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * Creates one document an entry through {@code _bulk}, which answers for each of them. The document's id is made of the batch
- * id, the number of the entry and its message, so that what is sent again conflicts with what is already there (409, as good
- * as success) rather than doubling it. Thread-safe.
+ * Creates one document per entry through {@code _bulk}, which returns a result for each of them. The document's id is
+ * derived from the batch id, the number of the entry and its message, so that an entry that is sent again conflicts
+ * with the existing document (409, treated as success) instead of duplicating it. Thread-safe.
  *
- * <p>If any document was refused for now (429, 5xx), the batch is tried again. If all that were refused were so for good, for
- * instance by the mapping, the batch is a dead letter; the others in it have arrived.
+ * <p>If any document was refused temporarily (429, 5xx), the batch is retried. If all refused documents were refused
+ * permanently, for instance because of the mapping, the batch becomes a dead letter; its other documents have arrived.
  */
 final class ElasticsearchSender implements BatchSender {
 
@@ -35,9 +35,9 @@ final class ElasticsearchSender implements BatchSender {
     private final JsonMapper json = JsonMapper.shared();
 
     /**
-     * With one index.
+     * Creates a sender for one index.
      *
-     * @param client posts
+     * @param client the HTTP client for the collector
      * @param index an index or a data stream
      */
     ElasticsearchSender(CollectorClient client, String index) {
@@ -114,7 +114,7 @@ final class ElasticsearchSender implements BatchSender {
         return body.toByteArray();
     }
 
-    /** Names of the Elastic Common Schema where it has them. */
+    /** Uses the field names of the Elastic Common Schema where they exist. */
     private static Map<String, @Nullable Object> document(LogEntry entry, String batchId) {
         Map<String, @Nullable Object> document = new LinkedHashMap<>();
         document.put("@timestamp", entry.timestamp().toString());
@@ -140,7 +140,10 @@ final class ElasticsearchSender implements BatchSender {
         }
     }
 
-    /** Short enough for any batch id (512 bytes are allowed). The message: an id that is used again must not hide a line. */
+    /**
+     * Short enough for any batch id (512 bytes are allowed). Includes the message: a batch id that is used again must
+     * not hide a line.
+     */
     static String id(String batchId, int number, String message) {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");

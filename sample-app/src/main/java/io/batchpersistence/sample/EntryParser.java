@@ -19,12 +19,12 @@ import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * Makes entries of the body of a request. Empty lines are left out. Those without a time are a nanosecond apart, so that they
- * keep their order, and none is taken for another with the same text. Thread-safe.
+ * Parses the body of a request into entries. Empty lines are left out. Entries without a time get times one nanosecond
+ * apart, so that they keep their order, and entries with the same text are not mistaken for one. Thread-safe.
  */
 final class EntryParser {
 
-    /** A body that can't be understood; the message says where and why. */
+    /** A body that can't be parsed; the message says where and why. */
     static final class BadInputException extends RuntimeException {
 
         private static final long serialVersionUID = 1L;
@@ -45,7 +45,7 @@ final class EntryParser {
         this.clock = clock;
     }
 
-    /** One entry a line. */
+    /** Parses one entry per line. */
     List<LogEntry> parseText(String body, String batchId) {
         Instant now = clock.instant();
         List<LogEntry> entries = new ArrayList<>();
@@ -63,7 +63,7 @@ final class EntryParser {
         return entries;
     }
 
-    /** One JSON object a line; what it has besides the known names is kept among the fields. */
+    /** Parses one JSON object per line; unknown properties are kept as fields. */
     List<LogEntry> parseNdjson(String body, String batchId) {
         Instant now = clock.instant();
         List<LogEntry> entries = new ArrayList<>();
@@ -81,7 +81,7 @@ final class EntryParser {
         return entries;
     }
 
-    /** LF or CR LF, nothing else: other separators may stand within a line. */
+    /** Splits at LF or CR LF only: a line may contain other separators. */
     private static String[] lines(String body) {
         return body.split("\r?\n", -1);
     }
@@ -101,7 +101,7 @@ final class EntryParser {
         }
     }
 
-    /** Where it stopped to be JSON, if that is known. */
+    /** Where the text stopped being valid JSON, if that is known. */
     static String place(JacksonException e) {
         TokenStreamLocation at = e.getLocation();
         return at == null ? "" : ", at line " + at.getLineNr() + ", column " + at.getColumnNr();
@@ -130,7 +130,8 @@ final class EntryParser {
             entry.label(name, label);
         });
         entry.fields(nested(object, "fields"));
-        entry.fields(object); // what is left of it
+        // The remaining properties.
+        entry.fields(object);
         return entry.build();
     }
 

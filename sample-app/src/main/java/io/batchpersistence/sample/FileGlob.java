@@ -16,10 +16,12 @@ import java.util.List;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
-/** A file, or a pattern of files: {@code *} and {@code ?} within a name, <code>{a,b}</code>, {@code **} over directories. */
+/**
+ * A file or a file pattern: {@code *} and {@code ?} within a name, <code>{a,b}</code>, {@code **} across directories.
+ */
 final class FileGlob {
 
-    /** What rotation leaves compressed: no lines in there, and they were read before they were compressed. */
+    /** Files that rotation compresses: they contain no lines, and were read before they were compressed. */
     private static final Set<String> COMPRESSED = Set.of("gz", "zip", "bz2", "xz", "zst");
 
     private final Path path;
@@ -48,12 +50,15 @@ final class FileGlob {
         return name.chars().anyMatch(c -> "*?[{".indexOf(c) >= 0);
     }
 
-    /** Whether this path would be found. */
+    /** Whether {@link #find()} would find this path. */
     boolean matches(Path candidate) {
         return candidate.equals(path) || (matcher != null && matcher.matches(candidate));
     }
 
-    /** The regular files there are now, sorted. What can't be looked into is passed over; it may be there the next time. */
+    /**
+     * Returns the regular files that exist now, sorted. Unreadable directories are skipped; they may be readable the
+     * next time.
+     */
     List<Path> find() throws IOException {
         if (matcher == null || Files.isRegularFile(path)) {
             return Files.isRegularFile(path) ? List.of(path) : List.of();

@@ -29,11 +29,11 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Follows the configured files as {@code tail -F} does, from where it stopped the last time.
+ * Follows the configured files like {@code tail -F}, from where it stopped the last time.
  *
- * <p>A file is known by its identity (device and inode), not by its name. When another file appears under a name, the one
- * that had it is read to its end through its open channel first, also when it was renamed while the application was down and
- * lies in the same directory. A file that was never seen is read from its start.
+ * <p>A file is recognized by its identity (device and inode), not by its name. If another file appears under a name,
+ * the previous one is first read to its end through its open channel; this also works if it was renamed within its
+ * directory while the application was down. A new file is read from its start.
  *
  * <p>For one thread.
  */
@@ -41,7 +41,7 @@ final class FileTailer implements AutoCloseable {
 
     private static final Logger log = SingleLine.logger(FileTailer.class);
 
-    /** How long the position of a file that is no longer there is kept, in case it comes back. */
+    /** How long the position of a file that no longer exists is kept, in case it comes back. */
     private static final Duration MEMORY = Duration.ofDays(7);
 
     private record Followed(Source source, FileGlob glob, String collector) {}
@@ -56,22 +56,22 @@ final class FileTailer implements AutoCloseable {
     private final Clock clock;
     private final LineReader reader;
 
-    /** By stream: what the file of positions says. */
+    /** The content of the positions file, by stream. */
     private final Map<String, SavedFile> saved = new LinkedHashMap<>();
 
     private final List<TailedFile> files = new ArrayList<>();
 
     private final Set<String> complainedAbout = new HashSet<>();
-    /** Something is in {@link #saved} that is not on disk. */
+    /** Whether {@link #saved} has changes that are not on disk. */
     private boolean unsaved;
 
     private boolean saveFailed;
     private @Nullable Instant nextScan;
 
     /**
-     * Reads the positions.
+     * Creates a tailer and reads the positions.
      *
-     * @throws IOException if they can't be read
+     * @throws IOException if the positions can't be read
      */
     FileTailer(ShipperProperties settings, Outbox outbox, ShipperStats stats, Clock clock) throws IOException {
         this.settings = settings;
@@ -92,9 +92,9 @@ final class FileTailer implements AutoCloseable {
     }
 
     /**
-     * Looks for files when it is time to, and gives every file its turn.
+     * Scans for files if it is time to, and reads from every file in turn.
      *
-     * @return whether there is more to do at once
+     * @return whether there is more to do immediately
      */
     boolean tick() {
         Instant now = clock.instant();
@@ -148,7 +148,7 @@ final class FileTailer implements AutoCloseable {
         files.forEach(file -> open.add(file.identity()));
         Set<String> known = new HashSet<>();
         saved.values().forEach(file -> known.add(file.identity()));
-        // Those known first: among them may be one whose name another file has now.
+        // Known files first: one of them may have had a name that another file has now.
         List<Map.Entry<String, Found>> ordered = new ArrayList<>(found.entrySet());
         ordered.sort(Comparator.comparing(entry -> !known.contains(entry.getKey())));
         ordered.forEach(entry -> {
@@ -160,7 +160,7 @@ final class FileTailer implements AutoCloseable {
                     complainedAbout.remove(identity);
                 }
             } catch (NoSuchFileException e) {
-                // Gone between looking and opening. The next scan sees what is there then.
+                // The file was removed between listing and opening. The next scan sees the new state.
             } catch (IOException e) {
                 complain(
                         identity,
@@ -194,7 +194,7 @@ final class FileTailer implements AutoCloseable {
         return found;
     }
 
-    /** {@code null} if it has gone in the meantime. */
+    /** The identity of a file; {@code null} if it no longer exists. */
     private static @Nullable String identity(Path path) throws IOException {
         try {
             Object key = Files.readAttributes(path, BasicFileAttributes.class).fileKey();
@@ -204,7 +204,7 @@ final class FileTailer implements AutoCloseable {
         }
     }
 
-    /** Another file had its name before it and is still read. */
+    /** Whether an earlier file of the same name has not been read to its end yet. */
     private boolean hasToWait(TailedFile file) throws IOException {
         for (TailedFile other : files) {
             if (other.name().equals(file.name()) && other.generation() < file.generation() && !other.isCaughtUp()) {
@@ -218,7 +218,8 @@ final class FileTailer implements AutoCloseable {
         FileChannel channel = FileChannel.open(path, StandardOpenOption.READ);
         try {
             if (!identity.equals(identity(path))) {
-                channel.close(); // rotated this very moment; the next scan sees clearly
+                // Rotated at this very moment; the next scan sees the new state.
+                channel.close();
                 return;
             }
             SavedFile known = known(identity, path, channel);
@@ -249,7 +250,10 @@ final class FileTailer implements AutoCloseable {
                 TailedFile.newStream(), name, generation, identity, Position.START, new Fingerprint(0, 0, 0), now);
     }
 
-    /** By its identity, or by its name and content if identities have changed, as device numbers may when a machine restarts. */
+    /**
+     * Finds the saved state by identity, or by name and content if identities have changed, as device numbers may after
+     * a reboot.
+     */
     private @Nullable SavedFile known(String identity, Path path, FileChannel channel) throws IOException {
         List<SavedFile> candidates = Stream.concat(
                         saved.values().stream().filter(file -> file.identity().equals(identity)),
@@ -276,7 +280,10 @@ final class FileTailer implements AutoCloseable {
         return null;
     }
 
-    /** Files that were renamed while the application was down, to names nobody configured, with lines not yet read. */
+    /**
+     * Opens files that were renamed, while the application was down, to names outside the configuration, and that have
+     * unread lines.
+     */
     private void openRotatedAway(Collection<String> found, Instant now) {
         List<SavedFile> missing = saved.values().stream()
                 .filter(file -> !found.contains(file.identity()))
@@ -311,7 +318,7 @@ final class FileTailer implements AutoCloseable {
                     }
                 }
             } catch (NoSuchFileException | NotDirectoryException e) {
-                // Nothing of it is left.
+                // The file or its directory no longer exists.
             } catch (IOException e) {
                 log.warn("what was {} can't be looked for in its directory: {}", name, e.toString());
             }
@@ -324,7 +331,10 @@ final class FileTailer implements AutoCloseable {
         unsaved = true;
     }
 
-    /** Saves the positions if one has moved. If that fails, lines are delivered twice after a restart, but none is lost. */
+    /**
+     * Saves the positions if one has changed. If that fails, lines are delivered twice after a restart, but none is
+     * lost.
+     */
     private void save(Instant now) {
         try {
             Map<String, SavedFile> next = new LinkedHashMap<>(saved);
@@ -367,7 +377,7 @@ final class FileTailer implements AutoCloseable {
         }
     }
 
-    /** Closes the files. What was read but not persisted is read again the next time. */
+    /** Closes the files. Lines that were read but not persisted are read again after the next start. */
     @Override
     public void close() {
         save(clock.instant());

@@ -7,17 +7,17 @@ import org.springframework.http.HttpStatus;
 import org.springframework.http.ProblemDetail;
 import org.springframework.web.ErrorResponseException;
 
-/** The body of a request, as long as it is not too long to be held in memory. */
+/** The body of a request, limited to a size that can be held in memory. */
 final class LimitedBody {
 
     private LimitedBody() {}
 
     /**
-     * Reads it.
+     * Reads a body.
      *
-     * @param max the most bytes it may have
-     * @param advice what to do if it has more
-     * @throws ErrorResponseException with 413 if it has
+     * @param max the maximum size in bytes
+     * @param advice what to do if the body is larger
+     * @throws ErrorResponseException with 413 if the body is larger
      */
     static byte[] read(HttpServletRequest request, int max, String advice) throws IOException {
         byte[] bytes = request.getContentLengthLong() > max

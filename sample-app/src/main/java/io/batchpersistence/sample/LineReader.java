@@ -8,24 +8,24 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Cuts a file into lines, from any position. Lines end with LF or CR LF; what is not UTF-8 becomes U+FFFD; a line longer than
- * the limit comes in parts, cut between characters, always at the same places. Reads at explicit offsets, so that the
- * channel's own position does not matter. One buffer for all files: for one thread.
+ * Splits a file into lines, from any position. Lines end with LF or CR LF; bytes that are not UTF-8 become U+FFFD; a
+ * line longer than the limit is returned in parts, split between characters, always at the same places. Reads at
+ * explicit offsets, so the channel's own position doesn't matter. All files share one buffer: not thread-safe.
  */
 final class LineReader {
 
     private static final int FIRST_CAPACITY = 64 * 1024;
 
     /**
-     * A line, or a part of one.
+     * A line, or a part of a line.
      *
      * @param at where it starts
      * @param next where the next one starts
-     * @param text without the line end
+     * @param text the text without the line end
      */
     record Line(Position at, Position next, String text) {
 
-        /** Whether it is the first part of a longer line or a later one. */
+        /** Whether this is one of several parts of a longer line. */
         boolean isPart() {
             return at.part() > 0 || next.part() > 0;
         }
@@ -42,16 +42,16 @@ final class LineReader {
     private int end;
 
     /**
-     * With a limit.
+     * Creates a reader.
      *
-     * @param maxLineLength the longest line in bytes, with its CR but without its LF
+     * @param maxLineLength the maximum length of a line in bytes, with its CR but without its LF
      */
     LineReader(int maxLineLength) {
         this.maxLineLength = maxLineLength;
         this.buffer = new byte[Math.min(FIRST_CAPACITY, maxLineLength + 1)];
     }
 
-    /** Continues with another file, or elsewhere. Forgets what was read ahead. */
+    /** Continues with another file or at another position. Discards what was read ahead. */
     void open(FileChannel next, Position from) {
         file = next;
         position = from;
@@ -64,12 +64,15 @@ final class LineReader {
         return position;
     }
 
-    /** How many bytes stand after the last line end; meaningful when {@link #next()} has returned {@code null}. */
+    /** The number of bytes after the last line end; valid after {@link #next()} has returned {@code null}. */
     int restLength() {
         return end - start;
     }
 
-    /** The next line that has its line end, or the next part of one that is too long; {@code null} if there is none yet. */
+    /**
+     * Returns the next line that has a line end, or the next part of one that is too long; {@code null} if there is
+     * none yet.
+     */
     @Nullable
     Line next() throws IOException {
         while (true) {
@@ -90,7 +93,9 @@ final class LineReader {
         }
     }
 
-    /** What stands after the last line end, as a part; to be called when {@link #next()} has returned {@code null}. */
+    /**
+     * Returns the text after the last line end as a part; to be called after {@link #next()} has returned {@code null}.
+     */
     @Nullable
     Line rest() {
         return end > start ? part(end - start) : null;
@@ -111,7 +116,7 @@ final class LineReader {
         return line;
     }
 
-    /** Where to cut a line that is too long: not inside a character. */
+    /** Where to split a line that is too long: not inside a character. */
     private int cut() {
         int cut = maxLineLength;
         while (cut > maxLineLength - 4 && cut > 1 && (buffer[start + cut] & 0xC0) == 0x80) {

@@ -29,16 +29,17 @@ import org.springframework.web.bind.annotation.RequestParam;
 import org.springframework.web.bind.annotation.RestController;
 
 /**
- * Takes lines over HTTP: {@code POST /logs}, {@code text/plain} or {@code application/x-ndjson}, one request one batch.
+ * Accepts lines over HTTP: {@code POST /logs}, {@code text/plain} or {@code application/x-ndjson}; one request becomes
+ * one batch.
  *
- * <p>{@code 202} means that the batch is durable. The header {@code Idempotency-Key} sets its id: a request that is repeated
- * because its answer got lost is answered {@code 202} as well while the batch is held, and {@code 422} if the content is
- * another one.
+ * <p>{@code 202} means that the batch is durable. The header {@code Idempotency-Key} sets its id: a request that is
+ * repeated because its response was lost gets {@code 202} again while the batch is held, and {@code 422} if the content
+ * differs.
  */
 @RestController
 class LogController {
 
-    /** How long a client is asked to wait when a batch was refused. */
+    /** How long a client should wait after a batch was refused. */
     private static final String RETRY_AFTER_SECONDS = "5";
 
     private static final MediaType NDJSON = MediaType.parseMediaType("application/x-ndjson");
@@ -61,10 +62,10 @@ class LogController {
     }
 
     /**
-     * What is answered.
+     * The response.
      *
      * @param batchId the id of the batch
-     * @param entries how many entries it has
+     * @param entries the number of entries in it
      */
     record Accepted(String batchId, int entries) {}
 

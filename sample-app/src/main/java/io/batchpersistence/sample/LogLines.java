@@ -8,13 +8,13 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
-/** What can be told about a line of unknown format without guessing wildly. */
+/** Extracts what can be recognized reliably in a line of unknown format. */
 final class LogLines {
 
-    /** How far into a line its level is looked for. */
+    /** The number of characters at the start of a line in which the level is searched. */
     private static final int PROLOGUE = 120;
 
-    /** A date and time with its zone, as Spring Boot writes it. One without a zone could be anywhere on earth. */
+    /** A date and time with a time zone, as Spring Boot writes it. Without a zone, the time would be ambiguous. */
     private static final Pattern TIMESTAMP = Pattern.compile(
             "^\\[?(\\d{4}-\\d\\d-\\d\\d)[T ](\\d\\d:\\d\\d:\\d\\d)(?:[.,](\\d{1,9}))?(Z|[+-]\\d\\d:\\d\\d)\\b");
 
@@ -34,7 +34,7 @@ final class LogLines {
         try {
             OffsetDateTime time =
                     OffsetDateTime.parse(matcher.group(1) + "T" + matcher.group(2) + fraction + matcher.group(4));
-            // An entry's timestamp is kept in 64-bit nanoseconds, which end in 2262 and begin in 1677.
+            // An entry's timestamp is stored in 64-bit nanoseconds, which range from 1677 to 2262.
             return time.getYear() > 1677 && time.getYear() < 2262 ? time.toInstant() : null;
         } catch (DateTimeException e) {
             return null;

@@ -18,12 +18,12 @@ import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * Pushes to Loki: entries with the same labels make a stream; what would make too many streams (source id, trace id, fields,
- * batch id) goes into structured metadata. Thread-safe.
+ * Pushes to Loki: entries with the same labels form a stream; attributes that would create too many streams (source id,
+ * trace id, fields, batch id) become structured metadata. Thread-safe.
  *
- * <p>Loki itself drops an entry it already has (same labels, time and line), so that what is sent again is there once. Two
- * entries of one batch that it would take for one are a nanosecond apart when they are sent, the same one at each attempt.
- * If they are in two batches, Loki has only one of them.
+ * <p>Loki itself drops an entry it already has (same labels, time and line), so that an entry that is sent again is
+ * stored once. Two entries of one batch that Loki would consider identical are sent with times one nanosecond apart,
+ * the same at each attempt. If they are in two batches, Loki stores only one of them.
  */
 final class LokiSender implements BatchSender {
 
@@ -32,9 +32,9 @@ final class LokiSender implements BatchSender {
     private final JsonMapper json = JsonMapper.shared();
 
     /**
-     * With the label {@code app}.
+     * Creates a sender that adds the label {@code app}.
      *
-     * @param client posts
+     * @param client the HTTP client for the collector
      * @param application the value of the label
      */
     LokiSender(CollectorClient client, String application) {
@@ -44,7 +44,7 @@ final class LokiSender implements BatchSender {
 
     private record Push(List<Stream> streams) {}
 
-    /** What Loki knows an entry by. */
+    /** The identity of an entry in Loki. */
     private record Known(Map<String, String> labels, long nanos, String line) {}
 
     /** A value is an array: time in nanoseconds as a text, line, structured metadata. */
@@ -104,7 +104,7 @@ final class LokiSender implements BatchSender {
         }
     }
 
-    /** Loki takes letters, digits and underscores, and no digit in front. */
+    /** Loki accepts letters, digits and underscores, and no leading digit. */
     private static String name(String name) {
         String cleaned = name.replaceAll("[^a-zA-Z0-9_]", "_");
         return cleaned.isEmpty() || Character.isDigit(cleaned.charAt(0)) ? "_" + cleaned : cleaned;

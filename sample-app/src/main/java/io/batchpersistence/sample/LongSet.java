@@ -5,7 +5,7 @@ import java.security.SecureRandom;
 /** Hashes in 8 to 16 bytes each. Open addressing; not thread-safe. */
 final class LongSet {
 
-    /** Secret: whoever sends can't choose what meets in one place of the table. */
+    /** Secret, so that a sender can't choose values that collide in the table. */
     private final long key = new SecureRandom().nextLong() | 1;
 
     private long[] table = new long[1024];
@@ -13,9 +13,9 @@ final class LongSet {
     private boolean hasZero;
 
     /**
-     * Adds one.
+     * Adds a value.
      *
-     * @return {@code false} if it was there
+     * @return {@code false} if the set contained it already
      */
     boolean add(long value) {
         if (value == 0) {

@@ -12,20 +12,21 @@ import java.util.Locale;
 import java.util.Set;
 
 /**
- * Compares the files that were shipped with what the built-in collector has. A line is known by its file, its number and its
- * text: log files repeat themselves. Reads the files in its own simple way, so as not to repeat an error of the shipper's.
+ * Compares the shipped files with what the built-in collector has received. A line is identified by its file, its
+ * number and its text, because log files contain repetitions. Reads the files with its own simple code, so as not to
+ * repeat a bug of the shipper.
  *
  * @param linesIn lines in the files
- * @param emptyLines those that are empty and therefore not shipped
- * @param delivered different lines that the collector has and the files have
- * @param duplicates lines the collector has once more
- * @param missing lines the collector does not have
- * @param unexpected what the collector has and the files have not
+ * @param emptyLines empty lines, which are not shipped
+ * @param delivered distinct lines that both the files and the collector have
+ * @param duplicates lines that the collector has received again
+ * @param missing lines that the collector does not have
+ * @param unexpected lines that the collector has but the files don't
  */
 record NothingLostReport(
         long linesIn, long emptyLines, long delivered, long duplicates, Set<String> missing, Set<String> unexpected) {
 
-    /** How many missing or unexpected lines are shown. */
+    /** The maximum number of missing or unexpected lines that are shown. */
     private static final int SHOWN = 10;
 
     static NothingLostReport of(Path received, List<Path> shipped) throws IOException {
@@ -38,7 +39,8 @@ record NothingLostReport(
             for (int i = 0; i < all.length; i++) {
                 String line = all[i].endsWith("\r") ? all[i].substring(0, all[i].length() - 1) : all[i];
                 if (i == all.length - 1 && all[i].isEmpty()) {
-                    continue; // what stands after the last line end is no line
+                    // The text after the last line end is not a line.
+                    continue;
                 }
                 lines++;
                 if (line.isEmpty()) {
@@ -70,12 +72,12 @@ record NothingLostReport(
     }
 
     /**
-     * Compares, prints, and gives the exit status.
+     * Compares, prints the result, and returns the exit status.
      *
      * @param received the collector's file
-     * @param shipped the files
+     * @param shipped the shipped files
      * @param out where to print
-     * @return 0: nothing lost; 1: something is missing or was never shipped; 2: could not be compared
+     * @return 0: nothing lost; 1: lines are missing, or were received but never shipped; 2: could not be compared
      */
     static int print(Path received, List<Path> shipped, PrintStream out) {
         try {

@@ -15,10 +15,10 @@ import org.springframework.web.bind.annotation.RequestParam;
 import org.springframework.web.bind.annotation.RestController;
 
 /**
- * How an application of its own lets operators do something about batches, with the library's API. What the library's own
- * endpoint, {@code /actuator/batchpersistence}, can do where its access is raised, as here, is more.
+ * Shows how an application can offer operations on batches with the library's API. The library's own endpoint, {@code
+ * /actuator/batchpersistence}, offers more if its access is raised, as it is here.
  *
- * <p>{@code reason} is a glob over the reason of the last failure.
+ * <p>{@code reason} is a glob for the reason of the last failure.
  */
 @RestController
 class OperatorController {
@@ -32,21 +32,23 @@ class OperatorController {
     }
 
     /**
-     * What is answered.
+     * The response of an operation on batches.
      *
-     * @param batches how many it was done to
+     * @param batches the number of affected batches
      */
     record Done(long batches) {}
 
     /**
-     * What is answered.
+     * The response of pausing or resuming.
      *
      * @param collector the collector type
-     * @param paused whether nothing is sent to it
+     * @param paused whether sending to it is paused
      */
     record Sending(String collector, boolean paused) {}
 
-    /** Batches that wait are sent now, also those that {@code exclude_failure_reasons} leaves to this. */
+    /**
+     * Sends waiting batches now, including those that {@code exclude_failure_reasons} excludes from automatic recovery.
+     */
     @PostMapping("/batches/recover")
     Done recover(
             @RequestParam(required = false) @Nullable String collector,
@@ -54,7 +56,7 @@ class OperatorController {
         return done(persistence::recover, collector, reason);
     }
 
-    /** Dead letters get all their retries again. */
+    /** Replays dead letters with all their retries. */
     @PostMapping("/batches/replay")
     Done replay(
             @RequestParam(required = false) @Nullable String collector,
@@ -63,7 +65,7 @@ class OperatorController {
         return done(selector -> persistence.replay(selector, perSecond), collector, reason);
     }
 
-    /** Dead letters that nobody wants any more. Not with POST, which any page that a browser shows could send here. */
+    /** Discards dead letters. Not a POST, which a page of any site could make a browser send here. */
     @DeleteMapping("/batches/dead")
     Done discard(
             @RequestParam(required = false) @Nullable String collector,
@@ -71,14 +73,14 @@ class OperatorController {
         return done(selector -> persistence.discard(selector.states(BatchState.DEAD)), collector, reason);
     }
 
-    /** Nothing is sent to it, also after a restart, but everything is taken for it. */
+    /** Pauses sending to the collector, even across restarts; batches for it are still accepted. */
     @PostMapping("/batches/pause/{collector}")
     Sending pause(@PathVariable String collector) {
         persistence.pause(known(collector));
         return new Sending(collector, true);
     }
 
-    /** Goes on. */
+    /** Resumes sending. */
     @PostMapping("/batches/resume/{collector}")
     Sending resume(@PathVariable String collector) {
         persistence.resume(known(collector));
@@ -90,7 +92,8 @@ class OperatorController {
             BatchSelector selector = BatchSelector.all().failureReason(reason);
             return new Done(
                     action.applyAsLong(collector == null ? selector : selector.collectorTypes(known(collector))));
-        } catch (IllegalArgumentException e) { // a rate below 0
+        } catch (IllegalArgumentException e) {
+            // A negative rate.
             throw LimitedBody.problem(HttpStatus.BAD_REQUEST, String.valueOf(e.getMessage()), e);
         }
     }

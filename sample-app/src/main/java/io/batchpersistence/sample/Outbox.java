@@ -6,26 +6,26 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
-/** Where batches go. Thread-safe. */
+/** Accepts batches for delivery. Thread-safe. */
 interface Outbox {
 
     /**
-     * Takes a batch; durable when it returns. Does not wait for its delivery.
+     * Persists a batch, which is durable when this method returns. Does not wait for its delivery.
      *
-     * @param batchId its id
-     * @param entries at least one
-     * @param collectorType where it goes
-     * @param context given back with the batch
+     * @param batchId the batch's id
+     * @param entries at least one entry
+     * @param collectorType the destination
+     * @param context returned with the batch
      * @throws io.batchpersistence.DuplicateBatchException if a batch with that id is already held
-     * @throws io.batchpersistence.BatchPersistenceException if it was not taken: the caller still has it
+     * @throws io.batchpersistence.BatchPersistenceException if the batch was not persisted: the caller still owns it
      */
     void ship(String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
 
     /**
-     * A batch that is held.
+     * Finds a batch that is held.
      *
-     * @param batchId its id
-     * @return empty if it was delivered, or never taken
+     * @param batchId the batch's id
+     * @return the batch; empty if it was delivered or never persisted
      */
     Optional<PersistedBatch> find(String batchId);
 }

@@ -4,8 +4,8 @@ package io.batchpersistence.sample;
  * A place in a file.
  *
  * @param offset in bytes
- * @param line the number of the line this place is in, from 1
- * @param part how many parts of that line are before this place; 0 at the start of a line
+ * @param line the number of the line that contains this place, from 1
+ * @param part the number of parts of that line before this place; 0 at the start of a line
  */
 record Position(long offset, long line, int part) {
 

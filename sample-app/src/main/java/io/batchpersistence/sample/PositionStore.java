@@ -18,8 +18,9 @@ import tools.jackson.databind.SerializationFeature;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * Keeps how far each file has been read, in one file {@code positions.json}, replaced as a whole: temporary file, fsync,
- * rename, fsync of the directory. After a crash the old or the new one is there, whole. For one thread.
+ * Stores how far each file has been read, in one file {@code positions.json}, which is replaced atomically: temporary
+ * file, fsync, rename, fsync of the directory. After a crash, either the old or the new file exists, complete. Not
+ * thread-safe.
  */
 final class PositionStore {
 
@@ -28,13 +29,13 @@ final class PositionStore {
     /**
      * How far one file has been read.
      *
-     * @param stream random id of the content: another one for every file, and for every new start after a truncation
-     * @param name the path where it was first found; part of the source ids of its lines
-     * @param generation how many streams this name has had, with this one
-     * @param identity device and inode, or the path where there are none
+     * @param stream random id of the content: a new one for every file, and after every truncation
+     * @param name the path where the file was first found; part of the source ids of its lines
+     * @param generation the number of streams that this name has had, including this one
+     * @param identity device and inode, or the path where these are not available
      * @param position everything before it is durable in a batch
-     * @param fingerprint of the content before the position
-     * @param lastSeen when it was still followed
+     * @param fingerprint the fingerprint of the content before the position
+     * @param lastSeen when the file was last followed
      */
     record SavedFile(
             String stream,
@@ -62,8 +63,8 @@ final class PositionStore {
     }
 
     /**
-     * Reads the positions. A file that can't be understood is set aside, loudly, and everything is read from the start:
-     * lines delivered twice are better than lines lost.
+     * Reads the positions. If the positions file can't be parsed, it is set aside with an error in the log, and
+     * everything is read from the start: lines delivered twice are better than lines lost.
      *
      * @throws IOException if the directory or the file can't be read
      */
@@ -96,7 +97,8 @@ final class PositionStore {
         return List.of();
     }
 
-    @SuppressWarnings("NullAway") // Jackson leaves null what the file does not have, whatever the annotations say
+    // Jackson sets absent properties to null, whatever the annotations say.
+    @SuppressWarnings("NullAway")
     private static boolean isWhole(Content content) {
         return content.files() != null
                 && content.files().stream()
@@ -110,9 +112,9 @@ final class PositionStore {
     }
 
     /**
-     * Replaces what was saved; durable when it returns.
+     * Replaces the saved positions; durable when this method returns.
      *
-     * @throws IOException if it could not be written; what was saved before is still there
+     * @throws IOException if the positions could not be written; the previous ones are still there
      */
     void save(List<SavedFile> files) throws IOException {
         byte[] bytes = json.writeValueAsBytes(new Content(VERSION, files));
@@ -132,7 +134,7 @@ final class PositionStore {
             if (Files.getFileStore(directory).supportsFileAttributeView("posix")) {
                 throw e;
             }
-            // Windows can't open a directory; there the rename itself is what there is.
+            // Windows can't open a directory; there, the rename itself is all that is available.
         }
     }
 }

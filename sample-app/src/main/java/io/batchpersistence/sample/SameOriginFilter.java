@@ -14,12 +14,12 @@ import org.springframework.http.MediaType;
 import org.springframework.web.filter.OncePerRequestFilter;
 
 /**
- * Refuses requests that change something if a browser says that a page of another site has made them: there is no log-in here
- * that would tell who is at the browser. Clients that are no browsers say nothing, and are let through.
+ * Refuses requests that change something if the browser reports that a page of another site has made them: without a
+ * log-in, the user of the browser is unknown. Clients that are not browsers report nothing and are let through.
  */
 final class SameOriginFilter extends OncePerRequestFilter {
 
-    /** These change nothing. */
+    /** Methods that change nothing. */
     private static final Set<String> SAFE = Set.of("GET", "HEAD", "OPTIONS", "TRACE");
 
     private static final String REFUSAL =
@@ -42,7 +42,7 @@ final class SameOriginFilter extends OncePerRequestFilter {
         if (site != null) {
             return site.equals("same-origin");
         }
-        // Of browsers that are older, or that do not trust this host.
+        // For older browsers, and browsers that don't trust this host.
         String origin = request.getHeader(HttpHeaders.ORIGIN);
         return origin == null || isThisHost(origin, request);
     }

@@ -9,8 +9,9 @@ import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.context.annotation.Import;
 
 /**
- * A log shipper that keeps every batch until it is delivered. Its two halves, shipper and built-in collector, are switched by
- * {@code shipper.enabled} and {@code collector.enabled}; that is why they are imported rather than scanned for.
+ * A log shipper that keeps every batch until it is delivered. Its two halves, shipper and built-in collector, are
+ * switched by {@code shipper.enabled} and {@code collector.enabled}; for that reason they are imported explicitly,
+ * without component scanning.
  */
 @SpringBootConfiguration
 @EnableAutoConfiguration
@@ -21,10 +22,10 @@ public class SampleApplication {
     public SampleApplication() {}
 
     /**
-     * Runs it.
+     * Runs the application.
      *
-     * @param args as for every Spring Boot application; or {@code nothing-lost-report}, the file of the built-in collector,
-     *     and the files that were shipped, to compare them and exit
+     * @param args the arguments of any Spring Boot application; or {@code nothing-lost-report}, the file of the
+     *     built-in collector, and the shipped files, to compare them and exit
      */
     public static void main(String[] args) {
         if (args.length > 2 && args[0].equals("nothing-lost-report")) {

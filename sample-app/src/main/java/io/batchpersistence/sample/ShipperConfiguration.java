@@ -25,7 +25,10 @@ import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.core.env.Environment;
 
-/** Wires the shipper to the starter: the starter finds the senders by their bean names, which are the collector types. */
+/**
+ * Connects the shipper to the starter: the starter finds the senders by their bean names, which are the collector
+ * types.
+ */
 @Configuration(proxyBeanMethods = false)
 @ConditionalOnProperty(name = "shipper.enabled", havingValue = "true", matchIfMissing = true)
 @EnableConfigurationProperties({ShipperProperties.class, CollectorProperties.class})
@@ -80,7 +83,7 @@ class ShipperConfiguration {
         return new ElasticsearchSender(client, elasticsearch.index());
     }
 
-    /** The port of this process is known only once its web server has started. */
+    /** The port of this process is known only after its web server has started. */
     private static Supplier<URI> urlOrBuiltIn(@Nullable URI url, Environment environment) {
         return () -> {
             if (url != null) {

@@ -10,23 +10,23 @@ import org.springframework.core.convert.converter.Converter;
 import org.springframework.util.unit.DataSize;
 
 /**
- * What is shipped, and how.
+ * Configures what is shipped, and how.
  *
- * @param enabled {@code false}: no files are followed and {@code POST /logs} is not there
+ * @param enabled {@code false}: no files are followed, and {@code POST /logs} does not exist
  * @param files files or globs to follow
- * @param collector where lines go unless the file or the request says otherwise
- * @param batchSize entries in a batch at most
+ * @param collector the destination of lines, unless the file or the request names another
+ * @param batchSize maximum number of entries in a batch
  * @param batchBytes a batch is full when its lines have this many bytes
- * @param batchDelay how long a line waits for others
- * @param maxLineLength longer lines are cut into parts
- * @param stateDirectory where the positions are kept
- * @param pollInterval how often files are looked at for new lines
- * @param scanInterval how often new, rotated and removed files are looked for
- * @param partialLineTimeout a last line without a line end is taken when it has not changed for so long
- * @param rotatedFileTimeout a file that was renamed or removed is followed until it has not grown for so long
- * @param retryBackoffMax longest wait after a batch was refused; the first is a second, then it doubles
- * @param maxRequestSize largest body of {@code POST /logs}
- * @param summaryInterval how often a line in the log says what was shipped; 0: never
+ * @param batchDelay how long a line waits for others in its batch
+ * @param maxLineLength maximum length of a line in bytes; longer lines are split into parts
+ * @param stateDirectory the directory of the positions
+ * @param pollInterval how often files are checked for new lines
+ * @param scanInterval how often to look for new, rotated and removed files
+ * @param partialLineTimeout a last line without a line end is shipped after it has not changed for this long
+ * @param rotatedFileTimeout a file that was renamed or removed is followed until it has not grown for this long
+ * @param retryBackoffMax maximum wait after a batch was refused; the first wait is a second, then it doubles
+ * @param maxRequestSize maximum size of the body of {@code POST /logs}
+ * @param summaryInterval how often a log line summarizes what was shipped; 0: never
  */
 @ConfigurationProperties("shipper")
 record ShipperProperties(
@@ -86,10 +86,10 @@ record ShipperProperties(
     }
 
     /**
-     * Files to follow; in YAML a plain text, or {@code path} and {@code collector}.
+     * Files to follow; in YAML either a plain text, or {@code path} and {@code collector}.
      *
      * @param path a file or a glob
-     * @param collector where its lines go; {@code null}: where {@code shipper.collector} says
+     * @param collector the destination of its lines; {@code null}: the value of {@code shipper.collector}
      */
     record Source(String path, @Nullable String collector) {
 
@@ -98,7 +98,7 @@ record ShipperProperties(
         }
     }
 
-    /** Makes a source of a plain text. */
+    /** Converts a plain text to a source. */
     static final class TextToSource implements Converter<String, Source> {
 
         @Override

@@ -2,7 +2,7 @@ package io.batchpersistence.sample;
 
 import java.util.concurrent.atomic.AtomicLong;
 
-/** What has been shipped since the start. Thread-safe. */
+/** Counts what has been shipped since the start. Thread-safe. */
 final class ShipperStats {
 
     final AtomicLong batches = new AtomicLong();

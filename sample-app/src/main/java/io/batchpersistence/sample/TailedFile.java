@@ -20,29 +20,30 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * One file that is followed through its open channel, whatever becomes of its name.
+ * One file that is followed through its open channel, whatever happens to its name.
  *
- * <p>Lines are read into one batch, the batch is persisted under the id {@code <stream>:<offset of its first line>}, and only
- * then the position moves. If the process is killed before the new position is saved, the same lines are read again later.
- * Then the id is refused as a duplicate while the batch is still held, and the batch itself, in its context, says up to where
- * it reaches: reading goes on there. How the lines had been divided into batches need not be remembered. If the batch had
- * been delivered already, its lines are sent again, which is what "at least once" allows.
+ * <p>Lines are read into one batch, the batch is persisted under the id {@code <stream>:<offset of its first line>},
+ * and only then does the position advance. If the process is killed before the new position is saved, the same lines
+ * are read again later. While the batch is still held, its id is then refused as a duplicate, and the context of the
+ * held batch contains the position of its end: reading continues there. How the lines were divided into batches need
+ * not be stored. If the batch had been delivered already, its lines are sent again, which "at least once" allows.
  *
- * <p>The stream is a random id, new for every file and whenever a file starts anew. So an id never stands for two contents:
- * no batch is taken for one that is already held only because another file once had the same inode and first bytes.
+ * <p>The stream is a random id, new for every file and after every truncation or rewrite. So an id never stands for two
+ * contents: a batch is not mistaken for one that is already held because another file once had the same inode and first
+ * bytes.
  *
- * <p>For one thread.
+ * <p>Not thread-safe.
  */
 final class TailedFile implements AutoCloseable {
 
     private static final Logger log = SingleLine.logger(TailedFile.class);
 
-    /** How many batches of one file are persisted before the others get their turn and positions are saved. */
+    /** The number of batches of one file that are persisted before the other files are read and positions are saved. */
     private static final int BATCHES_A_TURN = 16;
 
     private static final Duration FIRST_BACKOFF = Duration.ofSeconds(1);
 
-    /** The context entry that tells where a batch ends. */
+    /** The context entry that contains the position of a batch's end. */
     private static final String END = "end";
 
     private final ShipperProperties settings;
@@ -56,12 +57,12 @@ final class TailedFile implements AutoCloseable {
 
     private String stream;
     private int generation;
-    /** Up to here everything is durable in a batch. */
+    /** Everything before this position is durable in a batch. */
     private Position persisted;
-    /** Up to here lines have been read; those in between are in {@link #batch}. */
+    /** Lines up to this position have been read; those after {@link #persisted} are in {@link #batch}. */
     private Position read;
 
-    /** Of the content before {@link #read}, when the end was last reached. */
+    /** The fingerprint of the content before {@link #read}, when the end was last reached. */
     private Fingerprint fingerprint;
 
     private final List<LogEntry> batch = new ArrayList<>();
@@ -72,7 +73,7 @@ final class TailedFile implements AutoCloseable {
     private long sizeAtEnd = -1;
 
     private Instant grownAt;
-    /** When the last line without a time of its own is said to have been written. */
+    /** The time that was assigned to the last line without a time of its own. */
     private Instant lastTaken = Instant.EPOCH;
 
     private @Nullable Instant goneSince;
@@ -80,15 +81,15 @@ final class TailedFile implements AutoCloseable {
     private Duration backoff = FIRST_BACKOFF;
 
     /**
-     * Goes on where the saved file stopped.
+     * Continues where the saved file stopped.
      *
-     * @param saved what is known of it
+     * @param saved the saved state of the file
      * @param channel open for reading; closed by {@link #close()}
-     * @param collector where its lines go
-     * @param now the time
+     * @param collector the destination of its lines
+     * @param now the current time
      * @param reader shared by all files
-     * @param outbox takes the batches
-     * @param stats counts them
+     * @param outbox accepts the batches
+     * @param stats counts the batches
      * @param settings sizes and delays
      */
     TailedFile(
@@ -124,7 +125,7 @@ final class TailedFile implements AutoCloseable {
         return name;
     }
 
-    /** Among the files that had its name, the lower was there before. */
+    /** The order of the files that had this name: a lower one is older. */
     int generation() {
         return generation;
     }
@@ -133,31 +134,31 @@ final class TailedFile implements AutoCloseable {
         return stream;
     }
 
-    /** What is to be saved of it. */
+    /** The state to save. */
     SavedFile saved(Instant now) throws IOException {
         Fingerprint before =
                 fingerprint.offset() == persisted.offset() ? fingerprint : Fingerprint.of(channel, persisted.offset());
         return new SavedFile(stream, name, generation, identity, persisted, before, now);
     }
 
-    /** No configured path leads to it any more: it was renamed or removed. */
+    /** No configured path leads to this file any more: it was renamed or removed. */
     void gone(Instant now) {
         if (goneSince == null) {
             goneSince = now;
         }
     }
 
-    /** A configured path leads to it. */
+    /** A configured path leads to this file. */
     void present() {
         goneSince = null;
     }
 
-    /** Everything there was has been read and is durable, save a last line without a line end. */
+    /** Whether everything has been read and is durable, except a last line without a line end. */
     boolean isCaughtUp() throws IOException {
         return batch.isEmpty() && isAtEnd();
     }
 
-    /** It is gone, and nothing more has come for long enough: it can be closed. */
+    /** Whether the file can be closed: it is gone, and has not grown for the configured time. */
     boolean isFinished(Instant now) throws IOException {
         return goneSince != null
                 && isCaughtUp()
@@ -174,11 +175,11 @@ final class TailedFile implements AutoCloseable {
     }
 
     /**
-     * Reads and persists what there is, for a while.
+     * Reads and persists the available lines, up to a number of batches.
      *
-     * @param now the time
-     * @return whether there is more to do at once
-     * @throws IOException if the file can't be read; to be tried again
+     * @param now the current time
+     * @return whether there is more to do immediately
+     * @throws IOException if the file can't be read; to be retried
      */
     boolean turn(Instant now) throws IOException {
         if (retryAt != null && now.isBefore(retryAt)) {
@@ -189,7 +190,8 @@ final class TailedFile implements AutoCloseable {
                 return false;
             }
             startAnew();
-            return true; // the new stream is saved before its first batch is persisted
+            // The new stream must be saved before its first batch is persisted.
+            return true;
         }
         reader.open(channel, read);
         for (int batches = 0; batches < BATCHES_A_TURN; batches++) {
@@ -211,12 +213,12 @@ final class TailedFile implements AutoCloseable {
         return true;
     }
 
-    /** Nothing has been added since all was read, save a last line without a line end. */
+    /** Whether nothing was added since everything was read, except a last line without a line end. */
     private boolean isAtEnd() throws IOException {
         return sizeAtEnd == channel.size();
     }
 
-    /** Whether what is there now is not a continuation of what was read. */
+    /** Whether the current content does not continue what was read. */
     private boolean startsAnew() throws IOException {
         if (channel.size() < read.offset()) {
             log.warn(
@@ -263,7 +265,10 @@ final class TailedFile implements AutoCloseable {
         return read.offset() < sizeAtEnd && !now.isBefore(grownAt.plus(settings.partialLineTimeout()));
     }
 
-    /** Whoever writes it seems to have stopped in the middle of the line, or never ends the last one. */
+    /**
+     * Adds a last line without a line end: its writer seems to have stopped within the line, or never ends its last
+     * one.
+     */
     private void takeRest(Instant now) throws IOException {
         reader.open(channel, read);
         Line line = reader.next();
@@ -278,7 +283,7 @@ final class TailedFile implements AutoCloseable {
     private void add(Line line, Instant now) {
         read = line.next();
         if (line.text().isEmpty()) {
-            // The end of a line whose parts have been taken already is not an empty line.
+            // The end of a line whose parts have already been added is not an empty line.
             if (line.at().part() == 0) {
                 stats.emptyLines.incrementAndGet();
             }
@@ -289,8 +294,9 @@ final class TailedFile implements AutoCloseable {
             batch.add(entry(line, now));
             batchBytes += line.next().offset() - line.at().offset();
         }
+        // Only empty lines before this position: there is nothing to persist.
         if (batch.isEmpty()) {
-            persisted = read; // nothing before it is worth keeping
+            persisted = read;
         }
     }
 
@@ -306,13 +312,16 @@ final class TailedFile implements AutoCloseable {
         return entry.build();
     }
 
-    /** No two lines at the same time: a collector sorts by it, and Loki takes two lines with the same text for one. */
+    /**
+     * Never returns the same time twice: collectors sort by it, and Loki drops a line with the same text and time as
+     * another.
+     */
     private Instant taken(Instant now) {
         lastTaken = now.isAfter(lastTaken) ? now : lastTaken.plusNanos(1);
         return lastTaken;
     }
 
-    /** The same for the same line after every restart. */
+    /** The id of a line, which is the same after every restart. */
     private String sourceId(Line line) {
         return name
                 + (generation > 1 ? "#" + generation : "")
@@ -327,9 +336,9 @@ final class TailedFile implements AutoCloseable {
     }
 
     /**
-     * Persists the batch, if there is anything in it.
+     * Persists the batch, if it contains lines.
      *
-     * @return whether all that was read is durable now
+     * @return whether all lines that were read are durable now
      */
     private boolean flush(Instant now) throws IOException {
         if (batch.isEmpty()) {
@@ -355,11 +364,12 @@ final class TailedFile implements AutoCloseable {
         return true;
     }
 
-    /** The batch had been persisted before, but its end not saved: goes on where it ends. */
+    /** The batch had been persisted before, but its end not saved: continues at the end of the held batch. */
     private boolean skipHeld(String id) throws IOException {
         Optional<PersistedBatch> held = outbox.find(id);
         if (held.isEmpty()) {
-            return false; // delivered a moment ago; the next turn sends it again rather than trusting that
+            // Delivered a moment ago; the next turn sends it again, because that is safer than assuming so.
+            return false;
         }
         Position end = parse(held.get().context().get(END));
         if (end == null || end.offset() <= persisted.offset() || end.offset() > channel.size()) {
@@ -391,7 +401,7 @@ final class TailedFile implements AutoCloseable {
         waitBeforeRetry(now);
     }
 
-    /** Lets some time pass, more each time, before the next turn does anything. */
+    /** Delays the next turn, longer after each refusal. */
     void waitBeforeRetry(Instant now) {
         retryAt = now.plus(backoff);
         Duration doubled = backoff.multipliedBy(2);
@@ -416,7 +426,7 @@ final class TailedFile implements AutoCloseable {
         }
     }
 
-    /** An id for a content that was never seen before. */
+    /** Returns an id for new content. */
     static String newStream() {
         return UUID.randomUUID().toString();
     }

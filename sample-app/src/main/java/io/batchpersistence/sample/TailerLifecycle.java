@@ -10,8 +10,8 @@ import org.slf4j.Logger;
 import org.springframework.context.SmartLifecycle;
 
 /**
- * Runs the tailer on a thread of its own from when the application is up until it stops. In the highest phase: begins last,
- * ends first, before the store closes.
+ * Runs the tailer on its own thread while the application runs. In the highest phase: starts last and stops first,
+ * before the store closes.
  */
 final class TailerLifecycle implements SmartLifecycle {
 
@@ -37,7 +37,8 @@ final class TailerLifecycle implements SmartLifecycle {
     @Override
     public void start() {
         stopping = false;
-        Thread started = new Thread(null, this::run, "shipper-tailer", 0, false); // nothing of who starts it
+        // Inherits no thread locals from the starting thread.
+        Thread started = new Thread(null, this::run, "shipper-tailer", 0, false);
         started.setDaemon(true);
         thread = started;
         started.start();
@@ -57,8 +58,8 @@ final class TailerLifecycle implements SmartLifecycle {
                 summaryAt = System.nanoTime() + summaryInterval.toNanos();
                 long entries = stats.entries.get();
                 if (entries > entriesThen) {
-                    // Is a line itself, if the application's own log is followed: one each interval, not one each
-                    // batch.
+                    // This line is itself shipped if the application's own log is followed: so one per interval, not
+                    // one per batch.
                     log.info("{} lines in {} batches are durable since the start", entries, stats.batches);
                     entriesThen = entries;
                 }
@@ -78,14 +79,18 @@ final class TailerLifecycle implements SmartLifecycle {
                 nanos = stopRequested.awaitNanos(nanos);
             }
         } catch (InterruptedException e) {
-            // Nobody here interrupts it. To go on interrupted would close the files' channels: forget it.
+            // No code of the application interrupts this thread. Clear the flag: if it stayed set, it would close the
+            // files' channels.
             log.debug("interrupted", e);
         } finally {
             lock.unlock();
         }
     }
 
-    /** Waits for the batch that is being persisted. Never interrupts: that would close the store's files under it. */
+    /**
+     * Waits for the batch that is being persisted. Never interrupts: that would close the store's files while they are
+     * in use.
+     */
     @Override
     public void stop() {
         lock.lock();

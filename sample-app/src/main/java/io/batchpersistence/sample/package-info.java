@@ -1,5 +1,6 @@
 /**
- * A log shipper: follows files, takes lines over HTTP, persists them in batches and delivers them to Loki or Elasticsearch.
+ * A log shipper: follows files, accepts lines over HTTP, persists them in batches and delivers them to Loki or
+ * Elasticsearch.
  *
  * <h2>The way of a line</h2>
  *
@@ -12,24 +13,26 @@
  * <h2>What holds</h2>
  *
  * <ul>
- *   <li>A file's position is advanced on disk only after the batch with the lines before it is durable. Killed in between,
- *       the lines are read again; the batch id is made of the stream's random id and the offset where the batch starts, so
- *       that a batch still held is recognised and skipped, see {@link io.batchpersistence.sample.TailedFile}.
+ *   <li>A file's position on disk advances only after the batch with the lines before it is durable. After a crash in
+ *       between, the lines are read again; the batch id is derived from the stream's random id and the offset where the
+ *       batch starts, so that a batch that is still held is recognized and skipped, see {@link
+ *       io.batchpersistence.sample.TailedFile}.
  *   <li>{@code 202} means the batch is durable.
- *   <li>A store that refuses is answered by waiting: the tailer keeps its position, the HTTP client gets {@code 503}. Memory
- *       holds at most one batch a file and a short queue of first sends a collector.
+ *   <li>If the store refuses a batch, the shipper waits: the tailer keeps its position, the HTTP client gets {@code
+ *       503}. Memory holds at most one batch per file.
  * </ul>
  *
  * <h2>When batches can't be delivered</h2>
  *
- * The two senders say what an answer means (try again, try again then, never); everything else is the library's, as {@code
- * application.yml} tells it. {@link io.batchpersistence.sample.Alarms} listens to what it announces, {@link
- * io.batchpersistence.sample.OperatorController} does what an operator decides. {@code sample-app/README.md} shows all of it.
+ * The two senders report what a response means (retry, retry after a given delay, never); the library does everything
+ * else, as configured in {@code application.yml}. {@link io.batchpersistence.sample.Alarms} listens to the library's
+ * events, {@link io.batchpersistence.sample.OperatorController} runs an operator's commands. {@code
+ * sample-app/README.md} shows all of it.
  *
  * <h2>Threads</h2>
  *
- * One thread reads all files and persists their batches; it is never interrupted, since that would close file channels. One
- * thread a collector makes first attempts. Redelivery runs on the threads of the library.
+ * One thread reads all files and persists their batches; it is never interrupted, because that would close file
+ * channels. All sends run on the threads of the library.
  */
 @NullMarked
 package io.batchpersistence.sample;

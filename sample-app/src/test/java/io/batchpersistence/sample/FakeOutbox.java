@@ -14,10 +14,10 @@ import java.util.Optional;
 import java.util.function.Predicate;
 import java.util.stream.Stream;
 
-/** Holds batches until they are delivered, as the store does; refuses on demand. */
+/** Holds batches until they are delivered, like the store; refuses on demand. */
 final class FakeOutbox implements Outbox {
 
-    /** Every batch ever taken, in order. */
+    /** All batches ever accepted, in order. */
     final List<PersistedBatch> taken = new ArrayList<>();
 
     final Map<String, PersistedBatch> held = new LinkedHashMap<>();
@@ -48,7 +48,7 @@ final class FakeOutbox implements Outbox {
         return Optional.ofNullable(held.get(batchId));
     }
 
-    /** Of all batches ever taken. */
+    /** The messages of all batches ever accepted. */
     List<String> messages() {
         return entries().map(LogEntry::message).toList();
     }

@@ -51,7 +51,7 @@ class FileTailerTest {
 
     @BeforeEach
     void paths() throws IOException {
-        // Some machines reach their temporary directory through a link.
+        // Some machines have a temporary directory that is a symbolic link.
         directory = directory.toRealPath();
         log = directory.resolve("app.log");
         state = directory.resolve("state");
@@ -93,7 +93,7 @@ class FileTailerTest {
         Files.writeString(log, text, TRUNCATE_EXISTING, WRITE);
     }
 
-    /** Lets everything happen that happens within some seconds. */
+    /** Runs everything that happens within some seconds. */
     private void settle(FileTailer tailer) {
         for (int i = 0; i < 5; i++) {
             while (tailer.tick()) {
@@ -239,7 +239,8 @@ class FileTailerTest {
     void killedBeforeThePositionWasSavedSkipsWhatIsHeldHoweverItWasDivided() throws IOException {
         append("one\n");
         FileTailer killed = tailer();
-        killed.tick(); // found, and saved at its start
+        // The file is found, and saved at its start.
+        killed.tick();
         String before = positions();
         clock.pass(BATCH_DELAY);
         killed.tick();
@@ -417,7 +418,8 @@ class FileTailerTest {
     void shipsWhatItHadReadBeforeATruncation() throws IOException {
         FileTailer tailer = tailer();
         append("one\ntwo\n");
-        tailer.tick(); // read, but the batch waits for more
+        // The lines are read, but the batch waits for more.
+        tailer.tick();
         truncate("new\n");
         settle(tailer);
 
@@ -494,7 +496,10 @@ class FileTailerTest {
         assertThat(outbox.messages()).containsExactly("one", "two");
     }
 
-    /** Whatever happens, in any order: every line at least once, nothing that was never written, no line in two wordings. */
+    /**
+     * After any events in any order: every line arrives at least once, no line that was never written, and no line with
+     * two texts.
+     */
     @ParameterizedTest
     @ValueSource(longs = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
     void losesNothingWhateverHappens(long seed) throws IOException {
@@ -520,7 +525,8 @@ class FileTailerTest {
                     }
                     append(text.substring(cut));
                 }
-                case 3 -> tailer = tailer(); // killed: what was not saved is forgotten
+                // Killed: unsaved state is lost.
+                case 3 -> tailer = tailer();
                 case 4 -> outbox.refusesCollector = random.nextBoolean() ? collector -> true : collector -> false;
                 case 5 -> outbox.held.keySet().removeIf(id -> random.nextBoolean());
                 case 6 -> {
@@ -533,7 +539,7 @@ class FileTailerTest {
                     clock.pass(Duration.ofMillis(random.nextInt(1500)));
                 }
             }
-            // What is written and renamed between two looks has no name by which it could be found.
+            // Lines that are written and rotated away between two scans would be in a file that no scan could find.
             clock.pass(scanInterval);
             tailer.tick();
         }
@@ -551,7 +557,7 @@ class FileTailerTest {
     void reusesNoPositionForAnotherFile() throws IOException {
         append(lines(1, 4));
         settle(tailer());
-        // Whether or not the file system gives the new file the old inode, it is another file.
+        // Even if the file system reuses the inode, the new file is another file.
         Path other = directory.resolve("other");
         append(other, "something else altogether, and longer than what was there\n");
         Files.move(other, log, StandardCopyOption.REPLACE_EXISTING);

@@ -13,10 +13,10 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** A real HTTP server that answers what it is told to. */
+/** A real HTTP server that returns configured responses. */
 final class HttpCollectorFake implements AutoCloseable {
 
-    /** One request as it came. */
+    /** One request as it was received. */
     record Request(String path, Map<String, List<String>> headers, String body) {}
 
     final List<Request> requests = new CopyOnWriteArrayList<>();

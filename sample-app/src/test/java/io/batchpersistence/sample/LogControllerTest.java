@@ -41,7 +41,7 @@ class LogControllerTest {
             .setControllerAdvice(new Problems())
             .build();
 
-    /** As spring.mvc.problemdetails.enabled does. */
+    /** Like spring.mvc.problemdetails.enabled. */
     @ControllerAdvice
     private static final class Problems extends ResponseEntityExceptionHandler {}
 

@@ -25,7 +25,7 @@ import org.testcontainers.utility.DockerImageName;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/** Grafana Loki in a container, as its image is configured. */
+/** Grafana Loki in a container, with the default configuration of its image. */
 final class LokiContainer implements RealCollector {
 
     static final String IMAGE = "grafana/loki:3.5.0";
@@ -38,7 +38,7 @@ final class LokiContainer implements RealCollector {
     private final int port;
 
     LokiContainer() throws IOException {
-        // Of the engine's own choice it would have another port after each start.
+        // A fixed port: the container engine would choose another one at each start.
         try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             port = free.getLocalPort();
         }

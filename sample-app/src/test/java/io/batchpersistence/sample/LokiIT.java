@@ -11,7 +11,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.testcontainers.DockerClientFactory;
 
-/** With a real Loki, which is skipped where there is no Docker engine or its image can't be had. */
+/** With a real Loki. Skipped if there is no Docker engine or the image is not available. */
 class LokiIT {
 
     private static final int PULL_SECONDS = 60;
@@ -47,7 +47,8 @@ class LokiIT {
             pulled = docker.pullImageCmd(LokiContainer.IMAGE)
                     .exec(new PullImageResultCallback())
                     .awaitCompletion(PULL_SECONDS, TimeUnit.SECONDS);
-        } catch (RuntimeException e) { // no network, no registry, no such image
+        } catch (RuntimeException e) {
+            // No network, no registry, no such image.
             reason = String.valueOf(e.getMessage()).strip();
         }
         if (!pulled) {
@@ -56,7 +57,8 @@ class LokiIT {
     }
 
     private static void skip(String reason) {
-        System.out.println("SKIPPED: tests with Loki: " + reason); // the summary has no reasons
+        // Maven's summary does not contain the reasons.
+        System.out.println("SKIPPED: tests with Loki: " + reason);
         abort(reason);
     }
 }

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** With a real OpenSearch, which is skipped where Maven can't get it. */
+/** With a real OpenSearch. Skipped if Maven can't get it. */
 class OpenSearchIT {
 
     @TempDir
@@ -35,7 +35,8 @@ class OpenSearchIT {
         try {
             node = new OpenSearchNode(home);
         } catch (OpenSearchNode.NotAvailableException e) {
-            System.out.println("SKIPPED: tests with OpenSearch: " + e.getMessage()); // the summary has no reasons
+            // Maven's summary does not contain the reasons.
+            System.out.println("SKIPPED: tests with OpenSearch: " + e.getMessage());
             abort(e.getMessage());
         }
         node.start();
@@ -63,7 +64,7 @@ class OpenSearchIT {
         return rest;
     }
 
-    /** A field that is a number in one document can't be a text in the next. */
+    /** A field that is a number in one document can't be text in the next. */
     @Test
     void whatItRefusesIsADeadLetterAndTheRestArrives() throws Exception {
         try (RunningShipper shipper = RunningShipper.start(

@@ -24,12 +24,12 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * One node of OpenSearch in a process of its own, with the JDK that runs this test. Its jars are on no class path of this
- * project; Maven is asked for them when they are needed, see {@code src/it/opensearch-node}.
+ * One OpenSearch node in its own process, with the JDK that runs this test. Its jars are not on any class path of this
+ * project; Maven resolves them when they are needed, see {@code src/it/opensearch-node}.
  */
 final class OpenSearchNode implements RealCollector {
 
-    /** The jars can't be had. */
+    /** The jars are not available. */
     static final class NotAvailableException extends Exception {
 
         private static final long serialVersionUID = 1L;
@@ -51,17 +51,17 @@ final class OpenSearchNode implements RealCollector {
     private Process process;
 
     /**
-     * Not started yet.
+     * Creates a node that is not started yet.
      *
-     * @param home where it keeps everything; must exist
-     * @throws NotAvailableException if there is no OpenSearch to be had, with the reason
+     * @param home the directory of all its files; must exist
+     * @throws NotAvailableException if OpenSearch is not available, with the reason
      */
     OpenSearchNode(Path home) throws NotAvailableException, IOException, InterruptedException {
         this.home = home;
         this.classPath = classPath();
     }
 
-    /** Takes what an earlier build has found, if all of it is still there. */
+    /** Reuses the class path of an earlier build if all its files still exist. */
     private static String classPath() throws NotAvailableException, IOException, InterruptedException {
         if (!Files.exists(CLASS_PATH)
                 || Files.getLastModifiedTime(CLASS_PATH).compareTo(Files.getLastModifiedTime(POM)) < 0
@@ -126,7 +126,7 @@ final class OpenSearchNode implements RealCollector {
     @Override
     public void start() throws IOException, InterruptedException {
         Path config = Files.createDirectories(home.resolve("config"));
-        // Not to look for other nodes, nor to refuse documents since the disk of this machine is nearly full.
+        // No discovery of other nodes, and no refusal of documents because the disk of this machine is nearly full.
         Files.writeString(config.resolve("opensearch.yml"), """
                 discovery.type: single-node
                 cluster.routing.allocation.disk.threshold_enabled: false
@@ -147,7 +147,8 @@ final class OpenSearchNode implements RealCollector {
                         config.toString(),
                         "-numOfNode",
                         "1",
-                        // It takes the first free port after this one: any, and then the same again.
+                        // The node takes the first free port above this one: any at the first start, the same one
+                        // later.
                         "-baseHttpPort",
                         String.valueOf(port == 0 ? 9200 : port - 1))
                 .directory(home.toFile())
@@ -184,7 +185,7 @@ final class OpenSearchNode implements RealCollector {
         process.destroyForcibly().waitFor();
     }
 
-    /** In the index where the application puts them. */
+    /** Counts the documents in the index that the application writes to. */
     @Override
     public long count() throws IOException, InterruptedException {
         return count("logs");
@@ -195,7 +196,7 @@ final class OpenSearchNode implements RealCollector {
         return json("GET", "/" + index + "/_count").path("count").asLong();
     }
 
-    /** The messages of the documents that were counted, up to ten thousand, in no particular order. */
+    /** The messages of the counted documents, up to ten thousand, in no particular order. */
     List<String> messages(String index) throws IOException, InterruptedException {
         JsonNode hits = json("GET", "/" + index + "/_search?size=10000&_source=message")
                 .path("hits")
@@ -227,7 +228,8 @@ final class OpenSearchNode implements RealCollector {
         if (process != null) {
             process.destroyForcibly();
             try {
-                process.waitFor(); // so that its directory can be deleted
+                // So that its directory can be deleted.
+                process.waitFor();
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
             }

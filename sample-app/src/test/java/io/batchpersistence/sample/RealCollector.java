@@ -3,22 +3,22 @@ package io.batchpersistence.sample;
 import java.io.IOException;
 import java.net.URI;
 
-/** A collector that nobody here wrote, in a process of its own. What it has taken it keeps across kills. */
+/** A third-party collector in its own process. It keeps what it has accepted across kills. */
 interface RealCollector extends AutoCloseable {
 
-    /** The collector type that sends to it. */
+    /** The collector type whose sender sends to it. */
     String type();
 
-    /** Its base; the same after every start. */
+    /** The base URL; the same after every start. */
     URI url();
 
-    /** Returns when it answers. */
+    /** Starts the collector; returns when it responds. */
     void start() throws IOException, InterruptedException;
 
-    /** SIGKILL: it finishes nothing. Returns when it is gone. */
+    /** Kills the collector with SIGKILL, without a clean shutdown. Returns when the process has ended. */
     void kill() throws InterruptedException;
 
-    /** How many lines it has. */
+    /** The number of lines that the collector has. */
     long count() throws IOException, InterruptedException;
 
     @Override

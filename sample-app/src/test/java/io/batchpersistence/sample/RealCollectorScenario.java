@@ -18,8 +18,8 @@ import java.util.function.IntFunction;
 import org.awaitility.core.ConditionFactory;
 
 /**
- * A collector is killed while lines are shipped to it, lines go on coming, the shipper is stopped and started, and the
- * collector is started where it was. In the end it has each line once: sent at least once, and known by its id.
+ * A collector is killed while lines are shipped to it, more lines are written, the shipper is stopped and started, and
+ * the collector is restarted on its data. In the end it has each line once: sent at least once, and deduplicated by id.
  */
 final class RealCollectorScenario {
 
@@ -33,7 +33,7 @@ final class RealCollectorScenario {
     private final Random random = new Random(42);
     private final List<String> written = new ArrayList<>();
 
-    /** Loki takes nothing that is older than a week, and this is the day the test runs. */
+    /** Loki rejects lines older than a week, so this is the day on which the test runs. */
     private Instant time = Instant.now().minusSeconds(600);
 
     private long taken;
@@ -44,9 +44,9 @@ final class RealCollectorScenario {
     }
 
     /**
-     * Plays it.
+     * Runs the scenario.
      *
-     * @param collector started, and empty
+     * @param collector started and empty
      * @param home an empty directory
      * @return the lines that were sent
      */
@@ -57,7 +57,7 @@ final class RealCollectorScenario {
     private List<String> play() throws Exception {
         String posted = lines(5, this::stamped);
 
-        // So slowly that the collector is killed in the middle of it.
+        // Slowly enough that the collector is killed in the middle of it.
         try (RunningShipper shipper = start(20)) {
             write(BEFORE);
             eventually()
@@ -89,7 +89,7 @@ final class RealCollectorScenario {
             CollectorStats numbers = allIsDelivered(shipper);
             assertThat(collector.count()).as("lines it has").isEqualTo(written.size());
 
-            // Its batch is not held any more, so it is taken and sent once more. The collector knows the lines.
+            // Its batch is no longer held, so it is accepted and sent once more. The collector recognizes the lines.
             assertThat(shipper.post("a request that is repeated", posted)).isEqualTo(202);
             assertThat(allIsDelivered(shipper).delivered()).isEqualTo(numbers.delivered() + 1);
             assertThat(collector.count()).as("lines it has now").isEqualTo(written.size());
@@ -114,7 +114,7 @@ final class RealCollectorScenario {
         return shipper.numbers(collector.type());
     }
 
-    /** A collector that is down is no illness of the application, but whoever asks can see it. */
+    /** An outage of the collector does not make the application unhealthy, but it is visible. */
     private void seesAnOutage(RunningShipper shipper) {
         eventually()
                 .untilAsserted(() -> assertThat(shipper.events(CollectorOutageOpenedEvent.class))
@@ -140,7 +140,7 @@ final class RealCollectorScenario {
         return numbers;
     }
 
-    /** Two files take turns, chunk by chunk, as if two applications wrote them. */
+    /** Two files in turn, chunk by chunk, as if two applications wrote them. */
     private void write(int count) throws Exception {
         Path directory = Files.createDirectories(home.resolve("in"));
         for (int i = 0; i < count; i += BATCH / 2) {
@@ -162,14 +162,14 @@ final class RealCollectorScenario {
         return text.toString();
     }
 
-    /** A line that tells its time is the same line whenever it is taken. */
+    /** A line with a time of its own is identical whenever it is read. */
     private String stamped(int number) {
         time = time.plusNanos(1 + random.nextInt(50_000_000));
         return time + "  INFO 1 --- [nio-8080-exec-" + random.nextInt(10) + "] c.e.shop.OrderService : order " + number
                 + " placed by customer " + random.nextInt(5_000) + " in " + random.nextInt(300) + " ms";
     }
 
-    /** As applications, web servers and stack traces have them; of the latter many are the same. */
+    /** Lines like those of applications, web servers and stack traces; many of the latter are identical. */
     private String line(int number) {
         return switch (random.nextInt(10)) {
             case 0 ->

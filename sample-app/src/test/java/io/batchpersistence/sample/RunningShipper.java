@@ -18,7 +18,7 @@ import org.springframework.context.ApplicationEvent;
 import org.springframework.context.ApplicationListener;
 import org.springframework.context.ConfigurableApplicationContext;
 
-/** The whole application, without its built-in collector, as it is configured but for a little less patience. */
+/** The whole application, without its built-in collector, with its own configuration except for shorter delays. */
 final class RunningShipper implements AutoCloseable {
 
     private final HttpClient http = HttpClient.newHttpClient();
@@ -35,11 +35,11 @@ final class RunningShipper implements AutoCloseable {
     }
 
     /**
-     * Starts it.
+     * Starts the application.
      *
-     * @param collector where it ships to
-     * @param home where it keeps what it keeps
-     * @param more of its arguments
+     * @param collector the destination
+     * @param home the directory of its state
+     * @param more additional arguments
      */
     static RunningShipper start(RealCollector collector, Path home, String... more) {
         List<String> arguments = new ArrayList<>(List.of(
@@ -63,12 +63,12 @@ final class RunningShipper implements AutoCloseable {
         return URI.create("http://localhost:" + context.getEnvironment().getProperty("local.server.port") + path);
     }
 
-    /** Returns the status of the answer. */
+    /** Posts lines; returns the status of the response. */
     int post(String idempotencyKey, String lines) throws IOException, InterruptedException {
         return post("/logs", "text/plain", idempotencyKey, lines);
     }
 
-    /** The same with another content type. */
+    /** Posts a body with another content type; returns the status of the response. */
     int post(String path, String contentType, String idempotencyKey, String body)
             throws IOException, InterruptedException {
         HttpRequest request = HttpRequest.newBuilder(uri(path))
@@ -80,7 +80,7 @@ final class RunningShipper implements AutoCloseable {
         return http.send(request, BodyHandlers.discarding()).statusCode();
     }
 
-    /** Returns the body of the answer. */
+    /** Returns the body of the response. */
     String get(String path) throws IOException, InterruptedException {
         HttpRequest request = HttpRequest.newBuilder(uri(path))
                 .timeout(Duration.ofSeconds(30))
@@ -96,7 +96,7 @@ final class RunningShipper implements AutoCloseable {
         return context.getBean(BatchPersistence.class);
     }
 
-    /** Lines that are, or were, in the store since the start. */
+    /** The number of lines that were persisted since the start, delivered ones included. */
     long taken() {
         return shipped.entries.get();
     }
@@ -105,7 +105,7 @@ final class RunningShipper implements AutoCloseable {
         return events.stream().filter(type::isInstance).map(type::cast).toList();
     }
 
-    /** As when it is told to terminate. */
+    /** Like a normal termination. */
     @Override
     public void close() {
         context.close();

@@ -10,7 +10,7 @@ import org.springframework.mock.web.MockHttpServletResponse;
 
 class SameOriginFilterTest {
 
-    /** Of a request to {@code http://shipper:8080}. */
+    /** The status of the response to a request to {@code http://shipper:8080}. */
     private static int status(String method, String... headers) throws Exception {
         MockHttpServletRequest request = new MockHttpServletRequest(method, "/collector/mode/down");
         request.setServerName("shipper");

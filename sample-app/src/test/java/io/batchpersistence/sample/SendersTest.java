@@ -98,7 +98,7 @@ class SendersTest {
                 """));
     }
 
-    /** What stands before a collector, and wants somebody to log in, answers with a page. */
+    /** A proxy in front of a collector that requires a log-in responds with a page. */
     @Test
     void aLoginPageIsNoDelivery() {
         collector.answers(200, "<html>Please log in</html>", Map.of("Content-Type", "text/html; charset=utf-8"));

@@ -221,7 +221,7 @@ class WholeApplicationTest {
                 .isEqualTo(400);
     }
 
-    /** Here without Spring Security on the class path. */
+    /** In this module, Spring Security is not on the class path. */
     @Test
     void hasAPageForOperators() throws Exception {
         String base = "http://localhost:" + environment.getProperty("local.server.port") + "/batch-persistence/";

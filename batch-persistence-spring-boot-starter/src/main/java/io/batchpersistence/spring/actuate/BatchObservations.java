@@ -27,14 +27,16 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * The observation {@value #SEND} around every attempt to send a batch, first sends and those of recovery. Where the
- * application is traced, its span goes on with the trace that is kept in the batch's context, see {@link BatchTraceContext}: a
- * delivery belongs to the request that persisted the batch. Tells {@link BatchPersistenceMetrics} of lag and age as well.
+ * The observation {@value #SEND} around every attempt to send a batch, both first sends and those of recovery. In a
+ * traced application, its span continues the trace that is kept in the batch's context, see {@link BatchTraceContext}:
+ * a delivery belongs to the request that persisted the batch. Also reports lag and age to {@link
+ * BatchPersistenceMetrics}.
  *
- * <p>Where a sender sends, the observation ends when it returns or throws. A {@link RecoveredBatch} that is published as an event
- * is observed until it is settled, or, as {@code unsettled}, until its batch timeout is over.
+ * <p>If a sender sends, the observation ends when the sender returns or throws. A {@link RecoveredBatch} that is
+ * published as an event is observed until it is settled or until its batch timeout has expired; the outcome is then
+ * {@code unsettled}.
  *
- * <p>Whatever goes wrong in here is no reason not to send. Thread-safe.
+ * <p>A failure in this class never prevents a send. Thread-safe.
  */
 public final class BatchObservations {
 
@@ -49,16 +51,16 @@ public final class BatchObservations {
     private final SendMeters meters;
     private final FailureClassifier classifier;
     private final Clock clock;
-    /** Published as events and neither settled nor given up yet. */
+    /** Attempts published as events that are neither settled nor timed out yet. */
     private final Set<Attempt> open = ConcurrentHashMap.newKeySet();
 
     /**
-     * Reports to these.
+     * Creates observations that also report lag and age.
      *
-     * @param registry where observations go
-     * @param metrics where lag and age go; {@code null} for nowhere
-     * @param classifier says what exceptions mean, as for the sends themselves
-     * @param clock tells the time
+     * @param registry the registry of the observations
+     * @param metrics receives lag and age; {@code null} for none
+     * @param classifier classifies exceptions, as for the sends themselves
+     * @param clock the current time
      */
     public BatchObservations(
             ObservationRegistry registry,
@@ -77,11 +79,11 @@ public final class BatchObservations {
     }
 
     /**
-     * Without lag and age; needs no class of the meters, which may be absent.
+     * Creates observations without lag and age; needs no class of Micrometer's meters, which may be absent.
      *
-     * @param registry where observations go
-     * @param classifier says what exceptions mean, as for the sends themselves
-     * @param clock tells the time
+     * @param registry the registry of the observations
+     * @param classifier classifies exceptions, as for the sends themselves
+     * @param clock the current time
      * @return the observations
      */
     public static BatchObservations withoutMetrics(
@@ -90,20 +92,20 @@ public final class BatchObservations {
     }
 
     /**
-     * Observes first sends.
+     * Wraps the sender of a first send.
      *
-     * @param sender sends
-     * @return the same, observed
+     * @param sender the sender
+     * @return the same sender, observed
      */
     public BatchSender sender(BatchSender sender) {
         return batch -> send(batch, Duration.ZERO, sender);
     }
 
     /**
-     * Observes what recovery sends.
+     * Wraps a sender for recovery.
      *
-     * @param sender sends
-     * @return sends, observed, and then acknowledges
+     * @param sender the sender
+     * @return a target that sends, observed, and then acknowledges
      */
     public RecoveryTarget sending(BatchSender sender) {
         return recovered -> {
@@ -113,10 +115,10 @@ public final class BatchObservations {
     }
 
     /**
-     * Observes until batches are settled.
+     * Wraps a target that settles batches itself; they are observed until they are settled.
      *
-     * @param target somebody who settles batches, now or later
-     * @return the same, observed
+     * @param target a target that settles batches, now or later
+     * @return the same target, observed
      */
     public RecoveryTarget settling(RecoveryTarget target) {
         return recovered -> {
@@ -146,7 +148,7 @@ public final class BatchObservations {
         void run() throws Exception;
     }
 
-    /** What became of an attempt. */
+    /** The outcome of an attempt. */
     private enum Outcome {
         DELIVERED("delivered"),
         FAILED("failed"),
@@ -163,7 +165,7 @@ public final class BatchObservations {
 
     private Outcome outcome(Throwable thrown) {
         Throwable cause = thrown;
-        // Causes may go round in a circle, since anybody may set them.
+        // The chain of causes may be a cycle, because causes can be set freely.
         for (int wrappers = 0; wrappers < MAX_WRAPPERS; wrappers++) {
             boolean wrapper = cause instanceof CompletionException
                     || cause instanceof ExecutionException
@@ -187,11 +189,12 @@ public final class BatchObservations {
                 case PERMANENT -> Outcome.REJECTED;
             };
         } catch (RuntimeException | Error e) {
-            return Outcome.FAILED; // who settles the batch says so in the log
+            // The code that settles the batch logs this failure.
+            return Outcome.FAILED;
         }
     }
 
-    /** Ends the observations of batches that were published and that nobody can settle in time any more. To be called now and then. */
+    /** Ends the observations of published batches whose timeout has expired. To be called periodically. */
     public void sweep() {
         Instant now = clock.instant();
         for (Attempt attempt : open) {
@@ -229,7 +232,7 @@ public final class BatchObservations {
                 .start();
     }
 
-    /** One attempt to send one batch, from its begin to its end, which comes once. */
+    /** One attempt to send one batch, from its start to its end; ends only once. */
     private final class Attempt {
 
         private final PersistedBatch batch;
@@ -241,7 +244,10 @@ public final class BatchObservations {
             this.observation = observation;
         }
 
-        /** What the action does on this thread, a request to the collector for instance, belongs to the attempt. */
+        /**
+         * Runs the action within the observation, so that what it does on this thread, a request for instance, belongs
+         * to the attempt.
+         */
         void inScope(Action action) throws Exception {
             Observation.Scope scope = Observation.Scope.NOOP;
             try {

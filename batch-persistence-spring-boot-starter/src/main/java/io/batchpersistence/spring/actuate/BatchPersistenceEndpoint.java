@@ -23,8 +23,8 @@ import org.springframework.boot.actuate.endpoint.annotation.WriteOperation;
 import org.springframework.boot.actuate.endpoint.web.WebEndpointResponse;
 
 /**
- * The actuator endpoint {@code batchpersistence}: a {@link BatchOperator} for HTTP and JMX. What can't be answered is a {@link
- * WebEndpointResponse} with status 400 or 404 and a {@link Problem}. Thread-safe.
+ * The actuator endpoint {@code batchpersistence}: exposes a {@link BatchOperator} over HTTP and JMX. A request that
+ * can't be answered gets a {@link WebEndpointResponse} with status 400 or 404 and a {@link Problem}. Thread-safe.
  */
 @Endpoint(id = "batchpersistence", defaultAccess = Access.READ_ONLY)
 @RegisterReflectionForBinding({
@@ -45,11 +45,12 @@ public final class BatchPersistenceEndpoint {
     private final Set<String> roles;
 
     /**
-     * Shows one.
+     * Creates an endpoint.
      *
-     * @param operator answers
-     * @param showEntries who sees what is in a batch
-     * @param roles of which he needs one, where {@code showEntries} is {@link Show#WHEN_AUTHORIZED}; empty: none
+     * @param operator answers the requests
+     * @param showEntries who may see the content of a batch
+     * @param roles the roles of which a user needs one if {@code showEntries} is {@link Show#WHEN_AUTHORIZED}; empty if
+     *     no role is needed
      */
     public BatchPersistenceEndpoint(BatchOperator operator, Show showEntries, Collection<String> roles) {
         this.operator = operator;
@@ -60,7 +61,7 @@ public final class BatchPersistenceEndpoint {
     /**
      * {@code GET /actuator/batchpersistence}.
      *
-     * @return the numbers
+     * @return the summary
      */
     @ReadOperation
     public Summary summary() {
@@ -68,12 +69,12 @@ public final class BatchPersistenceEndpoint {
     }
 
     /**
-     * {@code GET /actuator/batchpersistence/{view}}. For the parameters see {@link Conditions}; one {@code id} and one {@code
-     * collectorType} at most: a list of them would be split at commas, which may be in them.
+     * {@code GET /actuator/batchpersistence/{view}}. For the parameters see {@link Conditions}; at most one {@code id}
+     * and one {@code collectorType}: a list would be split at commas, which these values may contain.
      *
-     * @param securityContext who asks
-     * @param view {@code batches}: a page of a list; {@code reasons}: what batches have failed of; {@code batch}: the one with
-     *     that id
+     * @param securityContext the caller
+     * @param view {@code batches}: a page of a list; {@code reasons}: the failure reasons of batches; {@code batch}:
+     *     the batch with that id
      * @return {@link BatchOperator.Batches}, {@link BatchOperator.Reasons} or {@link BatchOperator.Detail}
      */
     @ReadOperation
@@ -108,12 +109,12 @@ public final class BatchPersistenceEndpoint {
     }
 
     /**
-     * {@code POST /actuator/batchpersistence/{operation}}, with the parameters in a JSON object without arrays (of states with
-     * commas between). For them see {@link #view}.
+     * {@code POST /actuator/batchpersistence/{operation}}, with the parameters in a JSON object without arrays (several
+     * states are separated by commas). For the parameters see {@link #view}.
      *
-     * @param operation see {@link BatchOperator#operate}
-     * @param dryRun {@code true}: only say how many batches it would be done with
-     * @param perSecond for {@code replay}: how many become due a second
+     * @param operation one of the operations of {@link BatchOperator#operate}
+     * @param dryRun {@code true} to only count the batches that the operation would affect
+     * @param perSecond for {@code replay}: how many batches become due per second
      * @return {@link BatchOperator.Result}
      */
     @WriteOperation
@@ -168,9 +169,9 @@ public final class BatchPersistenceEndpoint {
     }
 
     /**
-     * Why there is no answer.
+     * The reason why a request was not answered.
      *
-     * @param message says what to change
+     * @param message what to change in the request
      */
     public record Problem(String message) {}
 }

@@ -24,25 +24,25 @@ import org.springframework.boot.health.contributor.Health;
 import org.springframework.boot.health.contributor.Status;
 
 /**
- * How batch persistence is doing. Thread-safe.
+ * The health of batch persistence. Thread-safe.
  *
  * <ul>
- *   <li>{@code DOWN}: batches can't be taken at the moment, the store says why.
- *   <li>{@link #DEGRADED}: batches are taken and nothing is lost, but somebody should look: the database is away and batches wait
- *       on the local disk for it, a collector is down or paused, the oldest batch has waited for too long, the store is nearly full,
- *       batches were lost to damage lately, or batches have nobody to hand them to. The detail {@code warnings} says which, and
- *       what to do. Restarting the application would not help, so this
- *       status leaves the application's overall status alone, and HTTP says 200; give it a place in {@code
- *       management.endpoint.health.status.order} to change that.
+ *   <li>{@code DOWN}: batches are not accepted at the moment; the details contain the store's reason.
+ *   <li>{@link #DEGRADED}: batches are accepted and nothing is lost, but an operator should investigate: the database
+ *       is unavailable and batches wait for it on the local disk, a collector is down or paused, the oldest batch has
+ *       waited for too long, the store is nearly full, batches were recently lost to damage, or batches have neither a
+ *       sender nor a listener. The detail {@code warnings} names the cause and what to do. Restarting the application
+ *       would not help, so this status does not change the application's overall status, and HTTP returns 200; add it
+ *       to {@code management.endpoint.health.status.order} to change that.
  *   <li>{@code UP}: everything else.
  * </ul>
  */
 public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicator implements BatchListener {
 
-    /** Working, but somebody should look. */
+    /** Working, but an operator should investigate. */
     public static final Status DEGRADED = new Status("DEGRADED");
 
-    /** More than that would be a list, not a health. */
+    /** Limits the details: a health response is not a list of collectors. */
     private static final int MOST_COLLECTORS_SHOWN = 50;
 
     private final BatchPersistence persistence;
@@ -55,13 +55,13 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
     private record Damage(Instant at, Corruption what) {}
 
     /**
-     * Watches one.
+     * Creates a health indicator.
      *
-     * @param persistence what is watched
-     * @param maxPendingAge age of the oldest undelivered batch from which on it is degraded
-     * @param maxFillLevel share of a bound in use, from 0 to 1, from which on it is degraded
-     * @param corruptionWindow how long it is degraded after batches were lost to damage on disk
-     * @param clock tells the time
+     * @param persistence the batch persistence to watch
+     * @param maxPendingAge age of the oldest undelivered batch from which on health is degraded
+     * @param maxFillLevel share of a limit in use, from 0 to 1, from which on health is degraded
+     * @param corruptionWindow how long health is degraded after batches were lost to damage on disk
+     * @param clock the current time
      */
     public BatchPersistenceHealthIndicator(
             BatchPersistence persistence,
@@ -79,8 +79,8 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
 
     @Override
     public void onCorrupted(Corruption damage) {
-        if (damage.batches()
-                > 0) { // what was being written when the power went is damage, too, but was promised to nobody
+        // A record that was being written during a power failure is damage, too, but its batch was never acknowledged.
+        if (damage.batches() > 0) {
             lastDamage = new Damage(clock.instant(), damage);
         }
     }

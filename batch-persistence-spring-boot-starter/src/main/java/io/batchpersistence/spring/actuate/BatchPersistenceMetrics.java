@@ -43,16 +43,17 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The meters {@code batch.persistence.*}, but for those of the observation {@link BatchObservations}. {@code docs/metrics.md}
- * lists them all. Thread-safe.
+ * The meters {@code batch.persistence.*}, except those of the observation {@link BatchObservations}. {@code
+ * docs/metrics.md} lists them all. Thread-safe.
  *
- * <p>Those of a collector type have the tag {@code collector}. Collector types come and go at run time, and each costs some thirty
- * meters, so only the first {@value #MOST_COLLECTORS} get meters of their own; the others are added up under
- * {@code collector="other"}. The counters of the accounting identity are those of the store: they survive restarts.
+ * <p>The meters of a collector type have the tag {@code collector}. Collector types come and go at run time, and each
+ * costs about thirty meters, so only the first {@value #MOST_COLLECTORS} get meters of their own; the others are added
+ * up under {@code collector="other"}. The counters of the accounting identity are the store's counters: they survive
+ * restarts.
  */
 public final class BatchPersistenceMetrics implements MeterBinder, BatchListener, SendMeters {
 
-    /** Collector types with meters of their own. */
+    /** The number of collector types with meters of their own. */
     static final int MOST_COLLECTORS = 100;
 
     private static final String PREFIX = "batch.persistence.";
@@ -82,21 +83,21 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
             BatchStats stats, Map<String, LaneStatus> lanes, EngineCounters engine, boolean answers, long takenNanos) {}
 
     /**
-     * Measures one.
+     * Creates meters without those of the disk.
      *
-     * @param persistence what is measured
-     * @param clock tells the time
+     * @param persistence the batch persistence to measure
+     * @param clock the current time
      */
     public BatchPersistenceMetrics(BatchPersistence persistence, Clock clock) {
         this(persistence, clock, null);
     }
 
     /**
-     * Measures one, and the disk that it is on.
+     * Creates meters, including those of the disk that batches are kept on.
      *
-     * @param persistence what is measured
-     * @param clock tells the time
-     * @param directory where batches are kept; {@code null} if that is not known
+     * @param persistence the batch persistence to measure
+     * @param clock the current time
+     * @param directory where batches are kept; {@code null} if unknown
      */
     public BatchPersistenceMetrics(BatchPersistence persistence, Clock clock, @Nullable Path directory) {
         this.persistence = persistence;
@@ -214,16 +215,16 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         refresh();
     }
 
-    /** Gives collector types that have turned up since the last time their meters. To be called now and then. */
+    /** Registers meters for collector types that are new since the last call. To be called periodically. */
     public void refresh() {
         new TreeSet<>(take().stats().collectors().keySet()).forEach(this::tagOf);
     }
 
     /**
-     * The value of the tag {@code collector}; a new one gets its meters.
+     * Returns the value of the tag {@code collector}, and registers the meters of a new collector type.
      *
      * @param collectorType a collector type
-     * @return its name, or {@code other} if there are too many
+     * @return the collector type, or {@code other} if there are too many
      */
     @Override
     public String tagOf(String collectorType) {
@@ -357,7 +358,8 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 "outages",
                 "Times that the collector was taken to be down, since the application started",
                 metrics -> counted(metrics.outages, name));
-        var unused = List.of(lag(registry, name), delivery(registry, name)); // there from the beginning, at 0
+        // Register both at the start, so that they begin at 0.
+        var unused = List.of(lag(registry, name), delivery(registry, name));
     }
 
     private void held(
@@ -455,7 +457,7 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         return current().stats().writes();
     }
 
-    /** A store that does not answer takes no batches either. */
+    /** A store that doesn't answer doesn't accept batches either. */
     private boolean hasProblem() {
         Snapshot now = current();
         return !now.answers() || now.stats().problem() != null;
@@ -465,7 +467,8 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         try {
             return Files.getFileStore(directory).getUsableSpace();
         } catch (IOException e) {
-            return Double.NaN; // deleted under the store, which says so itself
+            // The directory was deleted while the store is open; the store reports that itself.
+            return Double.NaN;
         }
     }
 
@@ -496,7 +499,7 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 : Math.max(0, Duration.between(since, clock.instant()).toMillis());
     }
 
-    /** The lane of a collector type, or the lanes of all others. */
+    /** The lane of a collector type, or all lanes without meters of their own for {@code other}. */
     private Stream<LaneStatus> lanes(String name) {
         Map<String, LaneStatus> lanes = current().lanes();
         if (name.equals(OTHER)) {
@@ -519,7 +522,10 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         return System.nanoTime() - last.takenNanos() < SNAPSHOT_NANOS ? last : take();
     }
 
-    /** A store that doesn't answer, closed for instance, leaves the meters as they were: metrics must not fail a scrape. */
+    /**
+     * If the store doesn't answer, because it is closed for instance, the meters keep their values: metrics must not
+     * fail a scrape.
+     */
     private Snapshot take() {
         Snapshot last = snapshot;
         Snapshot now;

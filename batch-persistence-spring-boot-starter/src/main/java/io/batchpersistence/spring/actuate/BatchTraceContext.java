@@ -11,10 +11,10 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * Keeps the trace in which a batch is persisted with the batch, as it would go over a wire: by default under the W3C names
- * {@code traceparent} and {@code tracestate}, in the batch's context. {@link BatchObservations} goes on with it when the batch is
- * sent, be that after a restart. Where the caller has set one of these names himself, or there is no trace, the context stays as
- * it is. Thread-safe.
+ * Keeps the trace in which a batch is persisted with the batch, in the format in which it is propagated over a network:
+ * by default as {@code traceparent} and {@code tracestate} (W3C) in the batch's context. {@link BatchObservations}
+ * continues this trace when the batch is sent, even after a restart. If the caller has set one of these names, or there
+ * is no trace, the context is not changed. Thread-safe.
  */
 public final class BatchTraceContext implements UnaryOperator<Map<String, String>> {
 
@@ -24,10 +24,10 @@ public final class BatchTraceContext implements UnaryOperator<Map<String, String
     private final Propagator propagator;
 
     /**
-     * Asks these.
+     * Creates a trace context.
      *
-     * @param tracer knows the current trace
-     * @param propagator knows how to write it
+     * @param tracer provides the current trace
+     * @param propagator writes the trace into a context
      */
     public BatchTraceContext(Tracer tracer, Propagator propagator) {
         this.tracer = tracer;
@@ -37,8 +37,9 @@ public final class BatchTraceContext implements UnaryOperator<Map<String, String
     /**
      * Adds the current trace.
      *
-     * @param given the context that the caller gave
-     * @return the same, or a copy with the trace; that a trace can't be kept is no reason not to keep a batch
+     * @param given the context given by the caller
+     * @return the given context, or a copy with the trace; a failure to keep the trace doesn't prevent persisting the
+     *     batch
      */
     @Override
     public Map<String, String> apply(Map<String, String> given) {

@@ -2,10 +2,10 @@ package io.batchpersistence.spring.actuate;
 
 import java.time.Duration;
 
-/** Where numbers about sends go. Knows nothing of Micrometer, which may be absent. Thread-safe. */
+/** Receives the measurements of sends. Has no dependency on Micrometer, which may be absent. Thread-safe. */
 interface SendMeters {
 
-    /** Counts nothing, and tells collector types apart as they are. */
+    /** Records nothing; the tag is the collector type itself. */
     SendMeters NONE = new SendMeters() {
         @Override
         public String tagOf(String collectorType) {
@@ -19,12 +19,12 @@ interface SendMeters {
         public void delivered(String collectorType, Duration age) {}
     };
 
-    /** The value of the tag {@code collector}, of which there is only a bounded number. */
+    /** The value of the tag {@code collector}; the number of distinct values is limited. */
     String tagOf(String collectorType);
 
-    /** A batch went to its sender, that long after it had become due. */
+    /** A batch was handed to its sender, this long after it had become due. */
     void handedOver(String collectorType, Duration overdue);
 
-    /** A batch of that age has been sent. */
+    /** A batch of this age has been sent. */
     void delivered(String collectorType, Duration age);
 }

@@ -1,4 +1,4 @@
-/** What an operator sees: health, metrics, endpoint. */
+/** Health, metrics and the actuator endpoint for operators. */
 @NullMarked
 package io.batchpersistence.spring.actuate;
 

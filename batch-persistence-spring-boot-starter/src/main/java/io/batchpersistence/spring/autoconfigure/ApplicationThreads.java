@@ -6,14 +6,14 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Threads that run the application's code on nobody's behalf: they have its class loader and inherit nothing of the thread that
- * made them, which may be that of somebody's request.
+ * Threads that run the application's code independently of a caller: they have the application's class loader and
+ * inherit nothing from the thread that created them, which may be handling a request.
  */
 final class ApplicationThreads {
 
     private ApplicationThreads() {}
 
-    // The priority is not to be that of the thread that happens to make it.
+    // The priority must not be inherited from the thread that happens to create this one.
     @SuppressWarnings("ThreadPriorityCheck")
     static Thread of(String name, @Nullable ClassLoader classes, Runnable task) {
         Thread thread = new Thread(null, task, name, 0, false);
@@ -28,7 +28,10 @@ final class ApplicationThreads {
         return task -> of(prefix + number.incrementAndGet(), classes, task);
     }
 
-    /** A virtual thread for each task. Spring's executor makes threads that inherit. For Java 21 or later. */
+    /**
+     * A virtual thread for each task. Spring's executor creates threads that inherit thread locals. Needs Java 21 or
+     * later.
+     */
     static Executor virtual(String prefix, @Nullable ClassLoader classes) {
         ThreadFactory factory = virtualFactory(prefix);
         return task -> {
@@ -38,7 +41,7 @@ final class ApplicationThreads {
         };
     }
 
-    /** By reflection, since this is compiled for Java 17. */
+    /** Uses reflection, because this module is compiled for Java 17. */
     private static ThreadFactory virtualFactory(String prefix) {
         try {
             Object builder = Thread.class.getMethod("ofVirtual").invoke(null);

@@ -1,6 +1,6 @@
 package io.batchpersistence.spring.autoconfigure;
 
-/** A sender returns before it has sent anything. */
+/** A sender that returns before it has sent anything. */
 final class AsyncBatchSenderException extends IllegalStateException implements StartUpFailure {
 
     AsyncBatchSenderException(String bean) {

@@ -14,14 +14,16 @@ import org.slf4j.Logger;
 import org.springframework.beans.factory.ObjectProvider;
 
 /**
- * Passes what the engine announces on to every {@link BatchListener} bean. Until the application has started, announcements
- * wait: a store tells of damage while it opens, when there are no listeners yet.
+ * Passes the engine's notifications on to every {@link BatchListener} bean. Notifications are queued until the
+ * application has started: a store reports damage while it opens, when there are no listeners yet.
  */
 final class BatchAnnouncements {
 
     private static final Logger LOG = SingleLine.logger(BatchAnnouncements.class);
 
-    /** More than that at start-up is a disk to be replaced, not a list to be read; the engine's log has them all. */
+    /**
+     * The limit of queued notifications: with more than that, the disk must be replaced; the engine's log has them all.
+     */
     private static final int MOST_WAITING = 1_000;
 
     private final ObjectProvider<BatchListener> listeners;
@@ -45,14 +47,17 @@ final class BatchAnnouncements {
         } finally {
             lock.unlock();
         }
-        if (!early.isEmpty()) { // not on this thread: a listener that never returns must not keep the application from
-            // starting
+        // Not on this thread: a listener that never returns must not keep the application from starting.
+        if (!early.isEmpty()) {
             ApplicationThreads.of("batch-persistence-announcements", classes, () -> early.forEach(this::tellAll))
                     .start();
         }
     }
 
-    /** For the engine. This class is none itself, because it is a bean, and would be its own listener. */
+    /**
+     * The listener for the engine. This class doesn't implement {@link BatchListener} itself: it is a bean and would
+     * notify itself.
+     */
     BatchListener asListener() {
         return new BatchListener() {
             @Override
@@ -115,7 +120,8 @@ final class BatchAnnouncements {
     private static void tell(BatchListener listener, Consumer<BatchListener> announcement) {
         try {
             announcement.accept(listener);
-        } catch (RuntimeException | Error e) { // also a StackOverflowError: the other listeners are told all the same
+        } catch (RuntimeException | Error e) {
+            // Includes StackOverflowError: the other listeners are notified nevertheless.
             LOG.warn("{} threw when told about a batch that was given up", listener, e);
         }
     }

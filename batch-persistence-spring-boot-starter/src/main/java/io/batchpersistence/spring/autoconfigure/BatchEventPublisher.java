@@ -12,7 +12,7 @@ import io.batchpersistence.spring.event.CollectorOutageClosedEvent;
 import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
 import org.springframework.context.ApplicationEventPublisher;
 
-/** Makes application events of what is announced. */
+/** Publishes the engine's notifications as application events. */
 final class BatchEventPublisher implements BatchListener {
 
     private final ApplicationEventPublisher publisher;

@@ -33,8 +33,9 @@ import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.util.function.SingletonSupplier;
 
 /**
- * {@link BatchPersistence} on disk, or in the store that {@link BatchPersistenceJdbcAutoConfiguration} makes, with recovery and
- * cleanup on schedules of their own; or, with {@code batch_persistence.enabled: false}, one that does nothing.
+ * Configures {@link BatchPersistence} on disk, or in the store that {@link BatchPersistenceJdbcAutoConfiguration}
+ * creates, with its own schedules for recovery and cleanup; or, with {@code batch_persistence.enabled: false}, one that
+ * does nothing.
  */
 @AutoConfiguration
 public final class BatchPersistenceAutoConfiguration {
@@ -56,7 +57,7 @@ public final class BatchPersistenceAutoConfiguration {
     @EnableConfigurationProperties(BatchPersistenceProperties.class)
     static final class Enabled {
 
-        // Not without BatchPersistence of our own: somebody else's has its own place for batches.
+        // Only with our own BatchPersistence: one that the application provides has its own place for batches.
         @Bean
         @ConditionalOnMissingBean({BatchStore.class, BatchPersistence.class})
         BatchStore batchStore(BatchPersistenceProperties properties, ObjectProvider<Clock> clock) {
@@ -65,7 +66,7 @@ public final class BatchPersistenceAutoConfiguration {
                 return switch (properties.store()) {
                     case SEGMENT -> SegmentBatchStore.open(options);
                     case JSON_FILES -> JsonFileBatchStore.open(options);
-                    // Made elsewhere, if the application has the classes for it.
+                    // Created by BatchPersistenceJdbcAutoConfiguration, if its classes are on the class path.
                     case JDBC ->
                         throw new InvalidSettingException(
                                 "store",
@@ -112,7 +113,8 @@ public final class BatchPersistenceAutoConfiguration {
                     .clock(clock.getIfUnique(Clock::systemUTC));
             ClassLoader classes = application.getClassLoader();
             if (classes != null) {
-                builder.classLoader(classes); // with devtools, the one that is replaced at a restart
+                // With devtools, this is the class loader that is replaced at a restart.
+                builder.classLoader(classes);
             }
             if (Threading.VIRTUAL.isActive(environment)) {
                 builder.executor(ApplicationThreads.virtual("batch-persistence-", classes));
@@ -159,22 +161,27 @@ public final class BatchPersistenceAutoConfiguration {
                     transactions.getIfUnique(() -> BusinessTransactions.NONE));
         }
 
-        /** Looked up when it is first needed: what is observed is older than what it is observed by. */
+        /**
+         * Looks the bean up when it is first used, because the observed beans are created before the bean that observes
+         * them.
+         */
         private static <T> Supplier<T> once(ObjectProvider<T> bean, T otherwise) {
             return SingletonSupplier.of(() -> bean.getIfUnique(() -> otherwise));
         }
 
         /**
-         * Found by its name only: Boot still makes the application's own scheduler and executor, and whatever asks for "the"
-         * scheduler or executor, {@code @Async} for instance, doesn't find two.
+         * Found by its name only: Boot still creates the application's own scheduler and executor, and code that looks
+         * for "the" scheduler or executor, {@code @Async} for instance, doesn't find two.
          */
         @Bean(name = SCHEDULER, defaultCandidate = false, autowireCandidate = false)
         @ConditionalOnMissingBean(name = SCHEDULER)
         ThreadPoolTaskScheduler batchPersistenceScheduler(ResourceLoader application) {
             ThreadPoolTaskScheduler scheduler = new ThreadPoolTaskScheduler();
-            scheduler.setPoolSize(2); // a long cleanup must not hold up recovery
+            // Two threads: a long cleanup must not delay recovery.
+            scheduler.setPoolSize(2);
             scheduler.setThreadFactory(ApplicationThreads.factory("batch-persistence-", application.getClassLoader()));
-            scheduler.setWaitForTasksToCompleteOnShutdown(true); // never interrupt: a round may be writing
+            // Never interrupt: a round may be writing.
+            scheduler.setWaitForTasksToCompleteOnShutdown(true);
             scheduler.setPhase(BatchPersistenceLifecycle.PHASE);
             return scheduler;
         }

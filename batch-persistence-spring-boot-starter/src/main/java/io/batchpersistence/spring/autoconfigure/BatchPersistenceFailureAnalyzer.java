@@ -11,8 +11,9 @@ import org.springframework.core.Ordered;
 import org.springframework.core.annotation.Order;
 import org.springframework.core.env.Environment;
 
-/** Turns every {@link StartUpFailure} into a description and an action. Values of a wrong type are explained by Boot itself. */
-@Order(Ordered.HIGHEST_PRECEDENCE) // before Boot's analyzer of binding failures, which would hide the action
+/** Turns every {@link StartUpFailure} into a description and an action. Boot itself explains values of a wrong type. */
+// Before Boot's analyzer of binding failures, which would hide the action.
+@Order(Ordered.HIGHEST_PRECEDENCE)
 final class BatchPersistenceFailureAnalyzer implements FailureAnalyzer {
 
     private final Environment environment;
@@ -26,7 +27,8 @@ final class BatchPersistenceFailureAnalyzer implements FailureAnalyzer {
     @Override
     public @Nullable FailureAnalysis analyze(Throwable failure) {
         Throwable cause = failure;
-        for (int depth = 0; cause != null && depth < MAX_DEPTH; depth++) { // causes may go round in a circle
+        // Limited, because the chain of causes may be a cycle.
+        for (int depth = 0; cause != null && depth < MAX_DEPTH; depth++) {
             if (cause instanceof StartUpFailure known) {
                 String origin = cause instanceof InvalidSettingException invalid ? origin(invalid.key()) : "";
                 return new FailureAnalysis(cause.getMessage() + origin, known.action(), failure);

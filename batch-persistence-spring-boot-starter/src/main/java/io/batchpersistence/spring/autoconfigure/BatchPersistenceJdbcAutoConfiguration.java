@@ -47,8 +47,8 @@ import org.springframework.scheduling.TaskScheduler;
 import org.springframework.transaction.support.TransactionSynchronization;
 
 /**
- * With {@code batch_persistence.store: jdbc}, the store in the application's database; after Flyway, Liquibase or
- * {@code schema.sql} have made its tables. The rest is as with any other store.
+ * With {@code batch_persistence.store: jdbc}, configures the store in the application's database, after Flyway,
+ * Liquibase or {@code schema.sql} have created its tables. Everything else is the same as with any other store.
  */
 @AutoConfiguration(before = BatchPersistenceAutoConfiguration.class)
 @ConditionalOnClass({ConnectionHolder.class, DependsOnDatabaseInitialization.class, TransactionSynchronization.class})
@@ -67,7 +67,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
     /** For Spring. */
     BatchPersistenceJdbcAutoConfiguration() {}
 
-    // Of another store nobody knows whether its batches become parts of transactions, nor on which DataSource.
+    // For any other store it is unknown whether its batches become part of transactions, and on which DataSource.
     @Configuration(proxyBeanMethods = false)
     @ConditionalOnMissingBean({BatchStore.class, BatchPersistence.class})
     static final class Store {
@@ -82,7 +82,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
             });
         }
 
-        // The database need not be there: the store opens all the same, says what is wrong, and tries again.
+        // The database need not be available: the store opens nevertheless, reports the problem, and tries again.
         @Bean
         @DependsOnDatabaseInitialization
         BatchStore batchStore(
@@ -124,7 +124,9 @@ public final class BatchPersistenceJdbcAutoConfiguration {
             }
         }
 
-        /** Of another store, or a fallback, that this application had before: nobody would notice that they are not sent. */
+        /**
+         * Warns of the batches of an earlier store or fallback: otherwise it would go unnoticed that they are not sent.
+         */
         private static void warnOfBatchesIn(Path directory) {
             try (Stream<Path> files = Files.list(directory)) {
                 if (files.map(Path::getFileName)
@@ -154,7 +156,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
 
     private static DataSource dataSource(Jdbc jdbc, ListableBeanFactory beans) {
         DataSource dataSource = chosen(jdbc, beans);
-        // The store's own transactions must not become parts of a caller's.
+        // The store's own transactions must not become part of a caller's transaction.
         while (dataSource instanceof TransactionAwareDataSourceProxy proxy) {
             dataSource = Objects.requireNonNull(proxy.getTargetDataSource(), "a proxy without a target");
         }
@@ -188,7 +190,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
         return only;
     }
 
-    /** What a native image is to take along. */
+    /** Resources to include in a native image. */
     static final class Scripts implements RuntimeHintsRegistrar {
         @Override
         public void registerHints(RuntimeHints hints, @Nullable ClassLoader classes) {

@@ -6,8 +6,9 @@ import org.slf4j.Logger;
 import org.springframework.context.SmartLifecycle;
 
 /**
- * Starts the schedules before the web server takes requests, and stops after its requests have drained: schedules first, then
- * the engine, which waits for what is being sent ({@code shutdown_timeout}) and closes the store. Stopping is for good.
+ * Starts the schedules before the web server accepts requests, and stops after its requests have drained: first the
+ * schedules, then the engine, which waits for batches being sent ({@code shutdown_timeout}) and closes the store. Can't
+ * be started again after it was stopped.
  */
 final class BatchPersistenceLifecycle implements SmartLifecycle {
 
@@ -63,7 +64,7 @@ final class BatchPersistenceLifecycle implements SmartLifecycle {
         return PHASE;
     }
 
-    /** A cached test context that pauses and goes on must find its store open. */
+    /** A cached test context that is paused and continued must find its store open. */
     @Override
     public boolean isPauseable() {
         return false;

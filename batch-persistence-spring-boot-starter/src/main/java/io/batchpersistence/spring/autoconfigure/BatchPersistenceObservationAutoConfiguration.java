@@ -22,8 +22,8 @@ import org.springframework.context.annotation.Conditional;
 import org.springframework.context.annotation.Configuration;
 
 /**
- * Observes sends, where the application has an observation registry or meters; and keeps the current trace with each batch,
- * where it is traced.
+ * Observes sends if the application has an observation registry or meters, and keeps the current trace with each batch
+ * if the application is traced.
  */
 @AutoConfiguration(
         after = {BatchPersistenceAutoConfiguration.class, BatchPersistenceMetricsAutoConfiguration.class},
@@ -41,7 +41,7 @@ public final class BatchPersistenceObservationAutoConfiguration {
     /** For Spring. */
     BatchPersistenceObservationAutoConfiguration() {}
 
-    // Not in a class of its own: beans out here come after those in there.
+    // Not in a nested class: the beans of the outer class are registered after those of its nested classes.
     @Bean
     @ConditionalOnMissingBean
     @ConditionalOnBean(BatchObservations.class)
@@ -64,7 +64,7 @@ public final class BatchPersistenceObservationAutoConfiguration {
         };
     }
 
-    /** Where there are meters: lag and age as well. */
+    /** With meters: reports lag and age as well. */
     @Configuration(proxyBeanMethods = false)
     @ConditionalOnClass(MeterRegistry.class)
     @ConditionalOnBean(BatchPersistenceMetrics.class)
@@ -85,7 +85,7 @@ public final class BatchPersistenceObservationAutoConfiguration {
         }
     }
 
-    /** Where there are none. */
+    /** Without meters. */
     @Configuration(proxyBeanMethods = false)
     @ConditionalOnBean(ObservationRegistry.class)
     @ConditionalOnMissingBean(type = "io.batchpersistence.spring.actuate.BatchPersistenceMetrics")

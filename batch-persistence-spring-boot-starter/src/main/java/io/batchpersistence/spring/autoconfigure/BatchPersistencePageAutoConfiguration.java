@@ -20,7 +20,7 @@ import org.springframework.web.servlet.DispatcherServlet;
 import org.springframework.web.servlet.function.RouterFunction;
 import org.springframework.web.servlet.function.ServerResponse;
 
-/** The operators' page, where it is switched on, in applications with Spring MVC. */
+/** The operators' page, if it is enabled, in applications with Spring MVC. */
 @AutoConfiguration(after = BatchPersistenceAutoConfiguration.class)
 @ConditionalOnWebApplication(type = ConditionalOnWebApplication.Type.SERVLET)
 @ConditionalOnClass(DispatcherServlet.class)
@@ -61,7 +61,7 @@ public final class BatchPersistencePageAutoConfiguration {
                 .routes();
     }
 
-    /** The same as of the endpoint. */
+    /** The same rule as for the endpoint. */
     private static boolean maySeeEntries(HttpServletRequest request, BatchPersistenceProperties.Endpoint endpoint) {
         return switch (endpoint.showEntries()) {
             case NEVER -> false;

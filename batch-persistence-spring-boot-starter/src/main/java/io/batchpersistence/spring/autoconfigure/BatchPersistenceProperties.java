@@ -36,37 +36,40 @@ import org.springframework.util.unit.DataSize;
 /**
  * The section {@code batch_persistence} of the application's configuration. Immutable.
  *
- * <p>A key that is not listed here fails the start-up: a misspelt limit would otherwise silently be the default.
+ * <p>An unknown key fails the start-up: otherwise a misspelt limit would silently have its default value.
  *
  * @param enabled Whether batches are kept. If false, the BatchPersistence bean does nothing and nothing is written.
- * @param directory Directory where batches are kept, created if absent. Relative ones are relative to the working directory.
- *     Every application needs its own.
+ * @param directory Directory where batches are kept, created if absent. A relative path is relative to the working
+ *     directory. Every application needs its own directory.
  * @param batchTimeout How long a batch may be in flight before that counts as a failed attempt.
  * @param maxRecoveryRetries Failed attempts after which a batch becomes a dead letter.
  * @param batchTtl Age at which an undelivered batch is removed, counted and announced.
- * @param deadLetterTtl The same for dead letters, counted from when they were given up.
- * @param maxPendingBatches Most batches held at a time, dead letters included.
- * @param maxDiskUsage Most bytes of all files together, dead letters included; with store "jdbc" of all payloads, by all
- *     instances.
- * @param maxDeadLetterUsage Most bytes of all dead letters together; the oldest are dropped for newer ones. Without it, they
- *     may take all that max_disk_usage allows.
- * @param overflowPolicy What happens to a new batch when a bound is met.
- * @param overflowTimeout How long overflow policy "block" waits for room before it rejects.
+ * @param deadLetterTtl Age at which a dead letter is removed, counted and announced. The age starts when the batch
+ *     becomes a dead letter.
+ * @param maxPendingBatches Maximum number of batches held at a time, dead letters included.
+ * @param maxDiskUsage Maximum size of all files together, in bytes, dead letters included; with store "jdbc" of all
+ *     payloads of all instances.
+ * @param maxDeadLetterUsage Maximum size of all dead letters together, in bytes; the oldest are dropped for newer ones.
+ *     If not set, they may use all of max_disk_usage.
+ * @param overflowPolicy What happens to a new batch when a limit is reached.
+ * @param overflowTimeout How long overflow policy "block" waits for space before it rejects the batch.
  * @param store How batches are kept: appended to segment files, one readable JSON file each, or in a database that all
  *     instances of the application share.
  * @param format How entries are written. Formats written earlier stay readable.
  * @param compression How entries are compressed. Compressions used earlier stay readable.
  * @param jdbc The database, with store "jdbc".
- * @param sync When bytes are forced to the disk: before persistBatch returns, regularly, or when the operating system likes.
- * @param syncInterval How long a mark may stay unforced, and with sync "interval" a batch, too.
- * @param shutdownTimeout How long shutdown waits for batches being sent. What isn't done by then is sent again after restart.
- * @param recovery Recovery: sending again what was not delivered.
- * @param cleanup Cleanup: removing what outlived its TTL and giving disk space back.
+ * @param sync When bytes are forced to the disk: before persistBatch returns, at regular intervals, or when the
+ *     operating system decides.
+ * @param syncInterval How long a mark may stay unforced; with sync "interval", a batch, too.
+ * @param shutdownTimeout How long shutdown waits for batches being sent. Batches that are not done by then are sent
+ *     again after the restart.
+ * @param recovery Recovery: sends undelivered batches again.
+ * @param cleanup Cleanup: removes batches that outlived their TTL and frees disk space.
  * @param health Thresholds of the health indicator.
  * @param endpoint The actuator endpoint.
  * @param ui The operators' page.
- * @param collectors Overrides for single collector types. A name with other characters than lower-case letters, digits and
- *     dashes is written in brackets and quotes: "[My.Collector]".
+ * @param collectors Overrides for single collector types. A name with characters other than lower-case letters, digits
+ *     and dashes is written in brackets and quotes: "[My.Collector]".
  */
 @ConfigurationProperties(prefix = "batch-persistence", ignoreUnknownFields = false)
 public record BatchPersistenceProperties(
@@ -101,7 +104,7 @@ public record BatchPersistenceProperties(
     public enum Store {
         /** Append-only segment files: fast and small. */
         SEGMENT,
-        /** One JSON file a batch, for a person to read and edit. */
+        /** One JSON file per batch, for a person to read and edit. */
         JSON_FILES,
         /** Tables in the application's database, shared by all of its instances. */
         JDBC
@@ -110,7 +113,7 @@ public record BatchPersistenceProperties(
     /**
      * Checks the values and their combinations.
      *
-     * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+     * @throws IllegalArgumentException if a value is invalid; the message names the key, the reason and what to change
      */
     public BatchPersistenceProperties {
         collectors = Map.copyOf(collectors);
@@ -187,7 +190,7 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * Where batches are kept.
+     * Returns the directory in which batches are kept.
      *
      * @return the directory, absolute
      */
@@ -197,9 +200,10 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * What holds for the batches of one collector type: the overrides for it, and the common settings where there are none.
+     * Returns the settings for the batches of one collector type: its overrides, and the common settings where it has
+     * none.
      *
-     * @param collectorType its name
+     * @param collectorType the collector type's name
      * @return the settings
      */
     public CollectorSettings collectorSettings(String collectorType) {
@@ -226,10 +230,10 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * How the store on disk is set up.
+     * Returns the options of the store on disk.
      *
-     * @param clock tells the time
-     * @return options, with the format and the compression that suit the store where none are set
+     * @param clock the current time
+     * @return options, with the format and the compression that suit the store if none are configured
      */
     public DiskStoreOptions storeOptions(Clock clock) {
         boolean files = store == Store.JSON_FILES;
@@ -246,12 +250,12 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * How the store in a database is set up.
+     * Returns the options of the store in a database.
      *
-     * @param application what the application is called; empty if it has no name
-     * @param clock tells the time
-     * @param transaction the connection of the transaction that the calling thread is in
-     * @return options, with this host's name where there is no name
+     * @param application the name of the application; empty if it has none
+     * @param clock the current time
+     * @param transaction supplies the connection of the transaction that the calling thread is in
+     * @return options, with this host's name if no instance name is configured
      */
     JdbcStoreOptions jdbcStoreOptions(
             String application, Clock clock, Supplier<? extends @Nullable Connection> transaction) {
@@ -279,17 +283,18 @@ public record BatchPersistenceProperties(
     /**
      * The database, with store "jdbc".
      *
-     * @param dataSource Name of the DataSource bean. Needed if there are several and none is primary.
-     * @param tablePrefix What the names of all tables begin with.
-     * @param schema Schema that the tables are in. It must exist. Without it, the one that connections have.
-     * @param initializeSchema When missing tables are made at the start: in a database in memory only, always, or never.
-     * @param instanceName What operators know this instance by. The default is the name of the host.
-     * @param lease How long after its last sign of life what an instance has in flight is given to the others. The same for all
-     *     instances.
-     * @param queryTimeout Longest time a statement may take.
+     * @param dataSource Name of the DataSource bean. Required if there are several and none is primary.
+     * @param tablePrefix Prefix of the names of all tables.
+     * @param schema Schema that contains the tables. It must exist. If not set, the default schema of the connections.
+     * @param initializeSchema When missing tables are created at start-up: only in an in-memory database, always, or
+     *     never.
+     * @param instanceName Name of this instance for operators. The default is the name of the host.
+     * @param lease Time after an instance's last heartbeat until its batches in flight are given to the other
+     *     instances. Must be the same for all instances.
+     * @param queryTimeout Maximum duration of a statement.
      * @param joinTransaction Whether a batch that is persisted within a transaction of the application is part of it.
-     * @param fallback Where new batches are kept while the database is away, to be moved there when it is back: nowhere, or
-     *     in segment files in the directory.
+     * @param fallback Where new batches are kept while the database is unavailable, to be moved there when it is
+     *     available again: nowhere, or in segment files in the directory.
      */
     public record Jdbc(
             @Nullable String dataSource,
@@ -302,18 +307,19 @@ public record BatchPersistenceProperties(
             @DefaultValue("false") boolean joinTransaction,
             @DefaultValue("none") Fallback fallback) {
 
-        /** Where batches are kept while the database is away. */
+        /** Where batches are kept while the database is unavailable. */
         public enum Fallback {
-            /** Nowhere: they are refused. */
+            /** Nowhere: new batches are refused. */
             NONE,
-            /** In segment files in the directory, which is this instance's own. */
+            /** In segment files in the directory, which belongs to this instance alone. */
             SEGMENT
         }
 
         /**
          * Checks the values.
          *
-         * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+         * @throws IllegalArgumentException if a value is invalid; the message names the key, the reason and what to
+         *     change
          */
         public Jdbc {
             if (dataSource != null && dataSource.isBlank()) {
@@ -358,7 +364,9 @@ public record BatchPersistenceProperties(
             }
         }
 
-        /** What is possible is known to the store's own options; here it gets its key, and what to do. */
+        /**
+         * The store's options check the value; this method adds the configuration key and the action to the failure.
+         */
         private static void possible(
                 String key, String value, UnaryOperator<JdbcStoreOptions.Builder> setting, String action) {
             try {
@@ -369,7 +377,8 @@ public record BatchPersistenceProperties(
         }
 
         private static String hostName() {
-            String name = System.getenv("HOSTNAME"); // in a container the pod's
+            // In a container, this is the name of the pod.
+            String name = System.getenv("HOSTNAME");
             if (name == null || name.isBlank()) {
                 try {
                     name = InetAddress.getLocalHost().getHostName();
@@ -383,28 +392,30 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * Recovery: sending again what was not delivered.
+     * Recovery: sends undelivered batches again.
      *
-     * @param enabled Whether batches are sent again by themselves. If false, they wait for recover() to be called.
+     * @param enabled Whether batches are sent again automatically. If false, they wait for recover() to be called.
      * @param interval Time between two rounds of recovery.
      * @param backoffBase Delay before the second attempt.
      * @param backoffMultiplier Growth of the delay from attempt to attempt.
-     * @param backoffMax Longest delay between two attempts.
+     * @param backoffMax Maximum delay between two attempts.
      * @param jitter Share of every delay that is random, from 0 to 1.
-     * @param concurrency Batches of one collector type sent at a time.
-     * @param maxRate Batches of one collector type sent a second, 0 for no limit.
-     * @param order Which of the due batches of one collector type goes first.
-     * @param freshShare Share of the batches sent again that are the newest of those due instead of the oldest, from 0 to 1.
-     * @param outageThreshold Failures in a row after which a collector is taken to be down and only probed, 0 for never.
-     * @param maxRetryAfter Longest wait that a collector can ask for. A longer wish is taken as this one, and logged.
-     * @param replayAfterOutage Whether dead letters that used up their retries are replayed when an outage of their collector
-     *     ends.
-     * @param maxThreads Most threads that send at a time, all collector types together. Beyond it, a collector type that has none
-     *     gets one. Not used with virtual threads.
+     * @param concurrency Number of batches of one collector type that are sent at the same time.
+     * @param maxRate Maximum number of batches of one collector type that are sent per second, 0 for no limit.
+     * @param order Order in which the due batches of one collector type are sent.
+     * @param freshShare Share of resent batches that are taken from the newest due batches instead of the oldest, from
+     *     0 to 1.
+     * @param outageThreshold Consecutive failures after which a collector is marked down and only probed, 0 for never.
+     * @param maxRetryAfter Maximum delay that a collector can ask for. A longer one is reduced to this value and
+     *     logged.
+     * @param replayAfterOutage Whether dead letters that used up their retries are replayed when an outage of their
+     *     collector ends.
+     * @param maxThreads Maximum number of threads that send at the same time, for all collector types together. When it
+     *     is reached, a collector type that has no thread still gets one. Not used with virtual threads.
      * @param includeCollectorTypes Names of the only collector types that recovery serves. Empty for all.
-     * @param excludeCollectorTypes Names of collector types that recovery leaves alone.
-     * @param excludeFailureReasons Patterns of failure reasons after which recovery leaves a batch alone until recover() is
-     *     called, with * for any characters and ? for one. Case is ignored.
+     * @param excludeCollectorTypes Names of collector types that recovery does not serve.
+     * @param excludeFailureReasons Patterns of failure reasons: recovery does not send a batch that failed for such a
+     *     reason until recover() is called. * stands for any characters and ? for one. Case is ignored.
      */
     public record Recovery(
             @DefaultValue("true") boolean enabled,
@@ -428,7 +439,8 @@ public record BatchPersistenceProperties(
         /**
          * Checks the values.
          *
-         * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+         * @throws IllegalArgumentException if a value is invalid; the message names the key, the reason and what to
+         *     change
          */
         public Recovery {
             includeCollectorTypes = Set.copyOf(includeCollectorTypes);
@@ -477,10 +489,11 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * Cleanup: removing what outlived its TTL and giving disk space back.
+     * Cleanup: removes batches that outlived their TTL and frees disk space.
      *
      * @param interval Time between two rounds of cleanup.
-     * @param compactionRate Bytes a second that are copied at most to give back the space between batches that are held.
+     * @param compactionRate Maximum number of bytes per second that are copied to free the space between batches that
+     *     are still held.
      */
     public record Cleanup(
             @DefaultValue("1m") Duration interval,
@@ -489,7 +502,7 @@ public record BatchPersistenceProperties(
         /**
          * Checks the values.
          *
-         * @throws IllegalArgumentException if one is not positive
+         * @throws IllegalArgumentException if a value is not positive
          */
         public Cleanup {
             positive(interval, "cleanup.interval", "1m");
@@ -506,8 +519,10 @@ public record BatchPersistenceProperties(
      * Thresholds of the health indicator.
      *
      * @param maxPendingAge Age of the oldest undelivered batch from which on health is DEGRADED.
-     * @param maxFillLevel Share of max_pending_batches or max_disk_usage, from 0 to 1, from which on health is DEGRADED.
-     * @param corruptionWindow How long health is DEGRADED after batches were lost to damage on disk, so that somebody looks.
+     * @param maxFillLevel Share of max_pending_batches or max_disk_usage, from 0 to 1, from which on health is
+     *     DEGRADED.
+     * @param corruptionWindow How long health is DEGRADED after batches were lost to damage on disk, so that an
+     *     operator can notice it.
      */
     public record Health(
             @DefaultValue("1h") Duration maxPendingAge,
@@ -517,7 +532,8 @@ public record BatchPersistenceProperties(
         /**
          * Checks the values.
          *
-         * @throws IllegalArgumentException if one can't be meant; says which, why, and what to change
+         * @throws IllegalArgumentException if a value is invalid; the message names the key, the reason and what to
+         *     change
          */
         public Health {
             positive(maxPendingAge, "health.max_pending_age", "1h");
@@ -532,11 +548,12 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * The actuator endpoint. Who may reach it, and who may change something, is said by management.endpoints.* and
+     * The actuator endpoint. Read and write access to it are configured by management.endpoints.* and
      * management.endpoint.batchpersistence.access.
      *
-     * @param showEntries Who sees the entries and the context of a batch.
-     * @param roles Of which one is needed with show_entries "when_authorized"; without any, being logged in is enough.
+     * @param showEntries Who may see the entries and the context of a batch.
+     * @param roles Roles of which a user needs one with show_entries "when_authorized"; if empty, any logged-in user is
+     *     authorized.
      */
     public record Endpoint(
             @DefaultValue("never") ShowEntries showEntries,
@@ -552,8 +569,8 @@ public record BatchPersistenceProperties(
      * The operators' page.
      *
      * @param enabled Whether the application has a page for operators.
-     * @param path Where it is, on the application's own port.
-     * @param access Whether the page can change anything, or only show it.
+     * @param path Path of the page, on the application's own port.
+     * @param access Whether the page can make changes or is read-only.
      */
     public record Ui(
             @DefaultValue("false") boolean enabled,
@@ -562,18 +579,18 @@ public record BatchPersistenceProperties(
 
         private static final Pattern PATH = Pattern.compile("(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+");
 
-        /** What the page can do. */
+        /** What operators can do on the page. */
         public enum Access {
-            /** It shows, and changes nothing. */
+            /** View only; the page changes nothing. */
             READ_ONLY,
-            /** It retries, replays, discards, pauses and resumes, too. */
+            /** View, retry, replay, discard, pause and resume. */
             UNRESTRICTED
         }
 
         /**
          * Checks the values.
          *
-         * @throws IllegalArgumentException if the path can't be meant; says why, and what to change
+         * @throws IllegalArgumentException if the path is invalid; the message contains the reason and what to change
          */
         public Ui {
             if (!PATH.matcher(path).matches()) {
@@ -588,12 +605,14 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * Overrides for one collector type. What is absent is as for all.
+     * Overrides for one collector type. A setting that is absent has the common value.
      *
-     * @param batchTimeout How long a batch of this collector type may be in flight before that counts as a failed attempt.
+     * @param batchTimeout How long a batch of this collector type may be in flight before that counts as a failed
+     *     attempt.
      * @param maxRecoveryRetries Failed attempts after which a batch of this collector type becomes a dead letter.
      * @param batchTtl Age at which an undelivered batch of this collector type is removed.
-     * @param deadLetterTtl The same for its dead letters, counted from when they were given up.
+     * @param deadLetterTtl Age at which a dead letter of this collector type is removed. The age starts when the batch
+     *     becomes a dead letter.
      * @param recovery Recovery of this collector type.
      */
     public record Collector(
@@ -651,19 +670,22 @@ public record BatchPersistenceProperties(
     }
 
     /**
-     * Recovery of one collector type. What is absent is as for all.
+     * Recovery of one collector type. A setting that is absent has the common value.
      *
-     * @param enabled Whether batches of this collector type are sent again by themselves.
+     * @param enabled Whether batches of this collector type are sent again automatically.
      * @param backoffBase Delay before the second attempt of a batch of this collector type.
      * @param backoffMultiplier Growth of the delay from attempt to attempt.
-     * @param backoffMax Longest delay between two attempts.
+     * @param backoffMax Maximum delay between two attempts.
      * @param jitter Share of every delay that is random, from 0 to 1.
-     * @param concurrency Batches of this collector type sent at a time.
-     * @param maxRate Batches of this collector type sent a second, 0 for no limit.
-     * @param order Which of the due batches of this collector type goes first.
-     * @param freshShare Share of the batches sent again that are the newest of those due instead of the oldest, from 0 to 1.
-     * @param outageThreshold Failures in a row after which this collector is taken to be down and only probed, 0 for never.
-     * @param maxRetryAfter Longest wait that this collector can ask for. A longer wish is taken as this one, and logged.
+     * @param concurrency Number of batches of this collector type that are sent at the same time.
+     * @param maxRate Maximum number of batches of this collector type that are sent per second, 0 for no limit.
+     * @param order Order in which the due batches of this collector type are sent.
+     * @param freshShare Share of resent batches that are taken from the newest due batches instead of the oldest, from
+     *     0 to 1.
+     * @param outageThreshold Consecutive failures after which this collector is marked down and only probed, 0 for
+     *     never.
+     * @param maxRetryAfter Maximum delay that this collector can ask for. A longer one is reduced to this value and
+     *     logged.
      * @param replayAfterOutage Whether its dead letters that used up their retries are replayed when an outage of this
      *     collector ends.
      */

@@ -15,17 +15,17 @@ import org.springframework.scheduling.config.ScheduledTaskHolder;
 import org.springframework.scheduling.config.ScheduledTaskRegistrar;
 
 /**
- * The schedules of recovery and cleanup, on a scheduler of their own, shown by {@code /actuator/scheduledtasks}.
+ * The schedules of recovery and cleanup, on their own scheduler, shown by {@code /actuator/scheduledtasks}.
  *
- * <p>Registered by hand, as {@code @Scheduled} methods would be, because those need {@code @EnableScheduling}: from a library
- * that would also set off {@code @Scheduled} methods of an application that leaves scheduling switched off on purpose, in its
- * tests or on all but one of its instances.
+ * <p>Registered programmatically, because {@code @Scheduled} methods need {@code @EnableScheduling}: from a library,
+ * that would also activate the {@code @Scheduled} methods of an application that leaves scheduling switched off on
+ * purpose, in its tests or on all but one of its instances.
  */
 final class BatchPersistenceTasks implements ScheduledTaskHolder {
 
     private static final Logger LOG = SingleLine.logger(BatchPersistenceTasks.class);
 
-    /** Done after every round of recovery. */
+    /** Runs after every round of recovery. */
     @FunctionalInterface
     interface AfterRecovery extends Runnable {}
 
@@ -54,7 +54,7 @@ final class BatchPersistenceTasks implements ScheduledTaskHolder {
         registrar.afterPropertiesSet();
     }
 
-    /** Begins no further round. One that runs is not interrupted: it may be writing. */
+    /** Starts no further round. A running round is not interrupted: it may be writing. */
     void stop() {
         stopped = true;
         registrar.getScheduledTasks().forEach(task -> task.cancel(false));
@@ -65,7 +65,7 @@ final class BatchPersistenceTasks implements ScheduledTaskHolder {
         return registrar.getScheduledTasks();
     }
 
-    /** A round that can't end its schedule, and doesn't fill the log while the same problem lasts. */
+    /** A round whose failure neither ends its schedule nor floods the log while the same problem lasts. */
     private final class Task implements Runnable {
 
         private final String name;

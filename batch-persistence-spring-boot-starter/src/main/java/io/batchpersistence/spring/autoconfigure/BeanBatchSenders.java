@@ -27,8 +27,8 @@ import org.springframework.util.ClassUtils;
 import org.springframework.util.ReflectionUtils;
 
 /**
- * Finds {@link BatchSender} beans by {@link CollectorType} or bean name. Looks at bean definitions only: a bean is created when
- * its first batch goes out, so that a sender may itself use what needs batch persistence.
+ * Finds {@link BatchSender} beans by {@link CollectorType} or bean name. Looks at bean definitions only: a bean is
+ * created when its first batch is sent, so that a sender may itself depend on beans that need batch persistence.
  */
 final class BeanBatchSenders implements BatchSenders, SmartInitializingSingleton {
 
@@ -42,7 +42,10 @@ final class BeanBatchSenders implements BatchSenders, SmartInitializingSingleton
         this.beans = beans;
     }
 
-    /** Fails the start-up if two senders want the same batches, or if one returns before it has sent them. */
+    /**
+     * Fails the start-up if two senders serve the same collector type, or if one returns before it has sent its
+     * batches.
+     */
     @Override
     public void afterSingletonsInstantiated() {
         senders();
@@ -53,7 +56,7 @@ final class BeanBatchSenders implements BatchSenders, SmartInitializingSingleton
                 ? AutoProxyUtils.determineTargetClass(factory, name)
                 : beans.getType(name, false);
         boolean async = type != null && isAsync(ClassUtils.getUserClass(type));
-        // Made asynchronous by another annotation, or by an advisor of the application's own setup.
+        // Made asynchronous by another annotation, or by an advisor that the application configured.
         if (!async
                 && beans instanceof SingletonBeanRegistry registry
                 && registry.getSingleton(name) instanceof Advised proxy) {
@@ -82,7 +85,8 @@ final class BeanBatchSenders implements BatchSenders, SmartInitializingSingleton
         Map<String, BatchSender> known = senders;
         if (known == null) {
             known = look();
-            senders = known; // twice at the worst, with the same result
+            // A race computes this twice at most, with the same result.
+            senders = known;
         }
         return known;
     }
@@ -102,7 +106,8 @@ final class BeanBatchSenders implements BatchSenders, SmartInitializingSingleton
         Map<String, String> names = new HashMap<>();
         for (String name : BeanFactoryUtils.beanNamesForTypeIncludingAncestors(beans, BatchSender.class, true, false)) {
             if (ScopedProxyUtils.isScopedTarget(name)) {
-                continue; // its proxy is in the list, too
+                // The list contains its proxy, too.
+                continue;
             }
             refuseAsync(name);
             CollectorType annotation = beans.findAnnotationOnBean(name, CollectorType.class, false);

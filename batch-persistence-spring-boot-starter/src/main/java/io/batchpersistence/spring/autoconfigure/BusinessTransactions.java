@@ -1,9 +1,12 @@
 package io.batchpersistence.spring.autoconfigure;
 
-/** The application's transactions, as far as batches become part of them. Without any class that an application may not have. */
+/**
+ * The application's transactions, as far as batches become part of them. Has no dependency on classes that an
+ * application may lack.
+ */
 interface BusinessTransactions {
 
-    /** Batches are never part of one. */
+    /** Batches never become part of a transaction. */
     BusinessTransactions NONE = new BusinessTransactions() {
         @Override
         public boolean isJoined() {
@@ -17,18 +20,18 @@ interface BusinessTransactions {
     };
 
     /**
-     * Whether the calling thread is in a transaction that a batch which it persists now becomes part of.
+     * Returns whether the calling thread is in a transaction that a batch persisted now becomes part of.
      *
-     * @return whether
+     * @return whether a batch persisted now joins a transaction
      */
     boolean isJoined();
 
     /**
-     * Has something done when the calling thread's transaction has been committed; not if it is rolled back. Done once for all that are
-     * committed before it begins, however many they are.
+     * Runs a task after the calling thread's transaction has committed, and not if it is rolled back. The task runs
+     * once for all transactions that commit before it starts, however many there are.
      *
-     * @param what tells it from others
-     * @param task done on another thread: this one still holds its connection, and the store needs one, too
+     * @param what the key of the task: tasks with the same key are coalesced
+     * @param task runs on another thread: this thread still holds its connection, and the store needs one, too
      */
     void afterCommit(String what, Runnable task);
 }

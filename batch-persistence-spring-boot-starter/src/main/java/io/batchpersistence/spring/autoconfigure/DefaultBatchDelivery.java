@@ -15,8 +15,8 @@ import java.util.function.Supplier;
 import org.slf4j.Logger;
 
 /**
- * Finds the sender; the rest is {@link BatchPersistence#deliver}. Once a batch is persisted nothing is thrown any more: whatever
- * goes wrong then, the batch is held in flight at least, and times out into recovery's hands.
+ * Finds the sender; {@link BatchPersistence#deliver} does the rest. Nothing is thrown once a batch is persisted:
+ * whatever fails then, the batch is at least held in flight, times out and is sent by recovery.
  */
 final class DefaultBatchDelivery implements BatchDelivery {
 
@@ -55,7 +55,8 @@ final class DefaultBatchDelivery implements BatchDelivery {
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         boolean joined = transactions.isJoined();
         persistence.persistUnsent(batchId, entries, collectorType, context);
-        if (joined) { // until the commit there is nothing to be found
+        // The batch is not visible before the commit.
+        if (joined) {
             transactions.afterCommit(collectorType, () -> lookFor(collectorType));
         }
     }
@@ -68,7 +69,9 @@ final class DefaultBatchDelivery implements BatchDelivery {
         }
     }
 
-    /** With {@code enabled: false}: nothing is kept, so sending is all there is, and a failure is the caller's. */
+    /**
+     * With {@code enabled: false}: nothing is kept, so the batch is only sent, and the caller must handle a failure.
+     */
     static final class Direct implements BatchDelivery {
 
         private final BatchPersistence persistence;

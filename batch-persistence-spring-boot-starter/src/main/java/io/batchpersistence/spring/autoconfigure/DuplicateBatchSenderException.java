@@ -1,6 +1,6 @@
 package io.batchpersistence.spring.autoconfigure;
 
-/** Two senders want the batches of one collector type. */
+/** Two senders serve the same collector type. */
 final class DuplicateBatchSenderException extends IllegalStateException implements StartUpFailure {
 
     DuplicateBatchSenderException(String collectorType, String first, String second) {

@@ -1,16 +1,16 @@
 package io.batchpersistence.spring.autoconfigure;
 
-/** A setting, or a combination of settings, that can't be meant. */
+/** A setting, or a combination of settings, that is invalid. */
 final class InvalidSettingException extends IllegalArgumentException implements StartUpFailure {
 
     private final String key;
     private final String action;
 
     /**
-     * For one key.
+     * Creates an exception for one key.
      *
      * @param key the key as in YAML, below {@code batch_persistence}
-     * @param problem what is wrong, beginning with a verb: "is 0, but …"
+     * @param problem what is wrong, starting with a verb: "is 0, but …"
      * @param action what to change
      */
     InvalidSettingException(String key, String problem, String action) {

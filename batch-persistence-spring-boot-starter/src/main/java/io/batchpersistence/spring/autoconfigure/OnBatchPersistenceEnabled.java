@@ -8,12 +8,13 @@ import org.springframework.context.annotation.ConditionContext;
 import org.springframework.core.type.AnnotatedTypeMetadata;
 
 /**
- * Whether {@code batch_persistence.enabled} is true, with the same reading of the value as when the properties are bound
- * ("off" is false, "ture" fails the start-up): a batch must not go unkept because two places read a word differently.
+ * Matches if {@code batch_persistence.enabled} is true. Reads the value the same way as the binding of the properties
+ * ("off" is false, "ture" fails the start-up): a batch must not remain unpersisted because two places interpret a word
+ * differently.
  */
 class OnBatchPersistenceEnabled extends SpringBootCondition {
 
-    /** The opposite. */
+    /** Matches if batch persistence is disabled. */
     static final class Not extends OnBatchPersistenceEnabled {
         @Override
         public ConditionOutcome getMatchOutcome(ConditionContext context, AnnotatedTypeMetadata metadata) {

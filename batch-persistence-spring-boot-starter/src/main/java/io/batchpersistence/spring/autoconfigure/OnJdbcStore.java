@@ -7,7 +7,7 @@ import org.springframework.boot.context.properties.bind.Binder;
 import org.springframework.context.annotation.ConditionContext;
 import org.springframework.core.type.AnnotatedTypeMetadata;
 
-/** Whether batches are kept in a database, with the same reading of the value as when the properties are bound. */
+/** Matches if batches are kept in a database. Reads the value the same way as the binding of the properties. */
 final class OnJdbcStore extends OnBatchPersistenceEnabled {
 
     @Override

@@ -7,7 +7,10 @@ import org.springframework.boot.context.properties.bind.Binder;
 import org.springframework.context.annotation.ConditionContext;
 import org.springframework.core.type.AnnotatedTypeMetadata;
 
-/** Whether {@code batch_persistence.ui.enabled} is true, read as when the properties are bound. */
+/**
+ * Matches if {@code batch_persistence.ui.enabled} is true. Reads the value the same way as the binding of the
+ * properties.
+ */
 final class OnPageEnabled extends SpringBootCondition {
 
     @Override

@@ -8,8 +8,8 @@ import org.springframework.jdbc.datasource.DelegatingDataSource;
 import org.springframework.transaction.support.TransactionSynchronizationManager;
 
 /**
- * Connections for the store's own transactions, whatever transaction the calling thread is in: a DataSource that routes by Spring's
- * transaction, those that only read to a replica for instance, must not route these by it.
+ * Connections for the store's own transactions, whatever transaction the calling thread is in: a DataSource that routes
+ * by Spring's transaction, read-only ones to a replica for instance, must not route the store's transactions by it.
  */
 final class OwnConnections extends DelegatingDataSource {
 
@@ -38,7 +38,10 @@ final class OwnConnections extends DelegatingDataSource {
         TransactionSynchronizationManager.setCurrentTransactionIsolationLevel(isolation);
     }
 
-    /** A lazy proxy chooses when it is first used, which must be now. Drivers know this without asking the server. */
+    /**
+     * A lazy proxy chooses its target at first use, which must be now. Drivers answer this call without asking the
+     * server.
+     */
     private static Connection chosen(Connection connection) throws SQLException {
         try {
             var unused = connection.getMetaData();

@@ -18,12 +18,15 @@ import org.springframework.context.event.GenericApplicationListenerAdapter;
 import org.springframework.context.support.AbstractApplicationContext;
 import org.springframework.core.ResolvableType;
 
-/** Who takes a batch: the sender of its collector type, else the listeners of {@link RecoveredBatchEvent}, else nobody. */
+/**
+ * Chooses the target of a batch: the sender of its collector type, else the listeners of {@link RecoveredBatchEvent},
+ * else none.
+ */
 final class RecoveryTargets {
 
     private static final ResolvableType EVENT = ResolvableType.forClass(RecoveredBatchEvent.class);
 
-    /** What listens to this listens to anything (Boot itself brings such listeners), and nobody sends batches from there. */
+    /** A listener for this type listens to every event (Boot itself brings such listeners) and sends no batches. */
     private static final ResolvableType ANY_EVENT = ResolvableType.forClass(ApplicationEvent.class);
 
     private final ApplicationContext context;
@@ -37,7 +40,7 @@ final class RecoveryTargets {
     }
 
     /**
-     * @param observer asked when a batch goes out, not before: what it needs may itself need batch persistence
+     * @param observer called when a batch is sent, not before: its dependencies may themselves need batch persistence
      */
     RecoveryTargets(ApplicationContext context, BatchSenders senders, Supplier<SendObserver> observer) {
         this.context = context;
@@ -60,7 +63,7 @@ final class RecoveryTargets {
         try {
             context.publishEvent(new RecoveredBatchEvent(context, recovered));
         } catch (UndeclaredThrowableException e) {
-            // How Spring passes on a checked exception of an @EventListener method: the reason is the exception within.
+            // Spring wraps a checked exception of an @EventListener method; the failure reason is the inner exception.
             throw e.getCause() instanceof Exception cause ? cause : e;
         }
     }
@@ -80,7 +83,7 @@ final class RecoveryTargets {
 
     /** {@code @EventListener} methods, and listeners registered by hand. */
     private static boolean hasRegisteredListener(@Nullable ApplicationContext context) {
-        // Events go on to the parents.
+        // Events are also published to the parent contexts.
         for (ApplicationContext current = context; current != null; current = current.getParent()) {
             if (current instanceof AbstractApplicationContext registry
                     && List.copyOf(registry.getApplicationListeners()).stream()
@@ -98,7 +101,7 @@ final class RecoveryTargets {
         return generic.supportsEventType(EVENT) && !generic.supportsEventType(ANY_EVENT);
     }
 
-    /** Beans not created yet, and lambdas, whose event type only their bean definition knows. */
+    /** Finds beans that are not created yet, and lambdas, whose event type only their bean definition knows. */
     private boolean hasListenerBean() {
         Boolean known = listenerBeans;
         if (known == null) {
@@ -108,8 +111,8 @@ final class RecoveryTargets {
             for (ApplicationContext current = context; current != null; current = current.getParent()) {
                 known |= current.getBeanNamesForType(type, true, false).length > 0;
             }
-            listenerBeans =
-                    known; // bean definitions don't change any more, and looking through all of them takes a while
+            // Bean definitions don't change any more, and searching all of them takes a while.
+            listenerBeans = known;
         }
         return known;
     }

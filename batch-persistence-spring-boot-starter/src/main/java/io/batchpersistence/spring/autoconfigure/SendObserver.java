@@ -3,10 +3,10 @@ package io.batchpersistence.spring.autoconfigure;
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.RecoveryTarget;
 
-/** What is done around attempts to send. Names no class of Micrometer, which may be absent. */
+/** Wraps attempts to send. Names no class of Micrometer, which may be absent. */
 interface SendObserver {
 
-    /** Nothing. */
+    /** Observes nothing. */
     SendObserver NONE = new SendObserver() {
         @Override
         public BatchSender sender(BatchSender sender) {
@@ -24,12 +24,12 @@ interface SendObserver {
         }
     };
 
-    /** For first sends. */
+    /** Wraps the sender of a first send. */
     BatchSender sender(BatchSender sender);
 
-    /** Sends what is recovered, and acknowledges. */
+    /** Wraps a sender for recovery, which acknowledges after sending. */
     RecoveryTarget sending(BatchSender sender);
 
-    /** For who settles what is recovered, now or later. */
+    /** Wraps a target that settles recovered batches itself, now or later. */
     RecoveryTarget settling(RecoveryTarget target);
 }

@@ -14,7 +14,10 @@ import org.springframework.jdbc.datasource.ConnectionHolder;
 import org.springframework.transaction.support.TransactionSynchronization;
 import org.springframework.transaction.support.TransactionSynchronizationManager;
 
-/** Spring's transactions on one DataSource, whoever manages them: JDBC, JPA, or another one that binds its connection. */
+/**
+ * Spring's transactions on one DataSource, managed by JDBC, JPA, or any other transaction manager that binds its
+ * connection.
+ */
 final class SpringTransactions implements BusinessTransactions {
 
     private static final Logger LOG = SingleLine.logger(SpringTransactions.class);
@@ -22,15 +25,15 @@ final class SpringTransactions implements BusinessTransactions {
     private final DataSource dataSource;
     private final boolean joins;
     private final Executor executor;
-    /** What is to be done, and has not begun. */
+    /** The keys of tasks that are queued and have not started. */
     private final Set<String> waiting = ConcurrentHashMap.newKeySet();
 
     /**
-     * On one DataSource.
+     * Creates transactions on one DataSource.
      *
      * @param dataSource where batches are kept
      * @param joins whether batches become part of transactions
-     * @param executor does what is to be done after a commit
+     * @param executor runs tasks after a commit
      */
     SpringTransactions(DataSource dataSource, boolean joins, Executor executor) {
         this.dataSource = dataSource;
@@ -43,10 +46,10 @@ final class SpringTransactions implements BusinessTransactions {
     }
 
     /**
-     * The connection of the transaction that a batch which the calling thread persists now becomes part of.
+     * Returns the connection of the transaction that a batch persisted now by the calling thread becomes part of.
      *
-     * @return {@code null} if it becomes part of none: the thread is in none on this DataSource, in what comes after the
-     *     completion of one, or in one that is only to read, where databases refuse to write
+     * @return {@code null} if the batch joins no transaction: the thread is in none on this DataSource, in a callback
+     *     after the completion of one, or in a read-only one, in which databases refuse to write
      * @throws BatchPersistenceException if the connection is broken
      */
     @Nullable
@@ -60,8 +63,8 @@ final class SpringTransactions implements BusinessTransactions {
         }
         Connection connection = holder.getConnection();
         try {
-            // Bound to the thread, but not for a transaction of this DataSource: to that of a message broker, for
-            // instance.
+            // The connection may be bound to the thread without a transaction of this DataSource: for the transaction
+            // of a message broker, for instance.
             return connection.getAutoCommit() ? null : connection;
         } catch (SQLException e) {
             throw new BatchPersistenceException("the transaction's connection does not work: " + e.getMessage(), e);
@@ -78,21 +81,23 @@ final class SpringTransactions implements BusinessTransactions {
         TransactionSynchronizationManager.registerSynchronization(new TransactionSynchronization() {
             @Override
             public void afterCompletion(int status) {
-                if (status != STATUS_ROLLED_BACK) { // if nobody knows, what was rolled back is not found
+                // Also if the outcome is unknown: after a rollback, recovery just finds no batch.
+                if (status != STATUS_ROLLED_BACK) {
                     execute(what, task);
                 }
             }
         });
     }
 
-    /** The transaction is committed: what fails here must not look to its caller as if it were not. */
+    /** The transaction is committed: a failure here must not look to the caller as if it were not. */
     private void execute(String what, Runnable task) {
         if (!waiting.add(what)) {
             return;
         }
         try {
             executor.execute(() -> {
-                waiting.remove(what); // first: what is committed from now on may not be seen
+                // Remove the key first: the task may not see what is committed from now on.
+                waiting.remove(what);
                 task.run();
             });
         } catch (RuntimeException e) {

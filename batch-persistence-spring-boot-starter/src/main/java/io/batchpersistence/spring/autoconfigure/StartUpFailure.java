@@ -1,12 +1,12 @@
 package io.batchpersistence.spring.autoconfigure;
 
-/** An exception that ends the start-up and knows what a person can do about it. Its message says what is wrong. */
+/** An exception that fails the start-up and knows how a person can fix it. Its message says what is wrong. */
 interface StartUpFailure {
 
     /**
-     * What to change.
+     * Returns what to change.
      *
-     * @return sentences
+     * @return one or more sentences
      */
     String action();
 }

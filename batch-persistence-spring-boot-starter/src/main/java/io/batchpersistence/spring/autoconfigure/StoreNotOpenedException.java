@@ -6,7 +6,7 @@ import io.batchpersistence.DirectoryLockedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** The directory can't be used, or what batches are compressed with. */
+/** The store's directory or compression can't be used. */
 final class StoreNotOpenedException extends BatchPersistenceException implements StartUpFailure {
 
     private final String action;

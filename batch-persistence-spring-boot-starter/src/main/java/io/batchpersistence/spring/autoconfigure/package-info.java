@@ -1,6 +1,6 @@
 /**
- * Properties, beans and schedules. Everything but the properties is package-private: a bean of the same type in the application
- * replaces any of them.
+ * Properties, beans and schedules. Everything except the properties is package-private: a bean of the same type in the
+ * application replaces any of them.
  */
 @NullMarked
 package io.batchpersistence.spring.autoconfigure;

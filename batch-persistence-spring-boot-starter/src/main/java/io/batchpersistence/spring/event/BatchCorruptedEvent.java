@@ -4,21 +4,21 @@ import io.batchpersistence.Corruption;
 import org.springframework.context.ApplicationEvent;
 
 /**
- * Bytes on disk were damaged and have been set aside. Damage found while the application starts is announced once it has
+ * Bytes on disk were damaged and have been set aside. Damage found while the application starts is reported once it has
  * started.
  *
- * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
- * logged and goes no further.
+ * <p>Published shortly afterwards by a thread that does nothing else, one event after the other; an exception of a
+ * listener is logged and has no other effect.
  */
 public final class BatchCorruptedEvent extends ApplicationEvent {
 
     private final transient Corruption damage;
 
     /**
-     * For one damaged place.
+     * Creates an event for one damaged place.
      *
-     * @param source who publishes it
-     * @param damage what was found
+     * @param source the publisher of the event
+     * @param damage the damage that was found
      */
     public BatchCorruptedEvent(Object source, Corruption damage) {
         super(source);
@@ -26,9 +26,9 @@ public final class BatchCorruptedEvent extends ApplicationEvent {
     }
 
     /**
-     * The damage.
+     * Returns the damage.
      *
-     * @return where, why, and what is known of the batches in it
+     * @return its place, its cause, and what is known of the batches in it
      */
     public Corruption damage() {
         return damage;

@@ -4,21 +4,21 @@ import io.batchpersistence.BatchSummary;
 import org.springframework.context.ApplicationEvent;
 
 /**
- * A batch was dropped for new ones and is gone: to make room ({@code overflow_policy: drop_oldest}), or a dead letter because
- * of {@code max_dead_letter_usage}.
+ * A batch was dropped in favour of new ones and is gone: to free space ({@code overflow_policy: drop_oldest}), or
+ * because it is a dead letter and {@code max_dead_letter_usage} was exceeded.
  *
- * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
- * logged and goes no further.
+ * <p>Published shortly afterwards by a thread that does nothing else, one event after the other; an exception of a
+ * listener is logged and has no other effect.
  */
 public final class BatchEvictedEvent extends ApplicationEvent {
 
     private final transient BatchSummary batch;
 
     /**
-     * For one batch.
+     * Creates an event for one batch.
      *
-     * @param source who publishes it
-     * @param batch without its entries
+     * @param source the publisher of the event
+     * @param batch the batch, without its entries
      */
     public BatchEvictedEvent(Object source, BatchSummary batch) {
         super(source);
@@ -26,9 +26,9 @@ public final class BatchEvictedEvent extends ApplicationEvent {
     }
 
     /**
-     * The batch.
+     * Returns the batch.
      *
-     * @return without its entries, as it was
+     * @return the batch as it was before the eviction, without its entries
      */
     public BatchSummary batch() {
         return batch;

@@ -6,18 +6,18 @@ import org.springframework.context.ApplicationEvent;
 /**
  * A batch outlived its TTL and is gone.
  *
- * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
- * logged and goes no further.
+ * <p>Published shortly afterwards by a thread that does nothing else, one event after the other; an exception of a
+ * listener is logged and has no other effect.
  */
 public final class BatchExpiredEvent extends ApplicationEvent {
 
     private final transient BatchSummary batch;
 
     /**
-     * For one batch.
+     * Creates an event for one batch.
      *
-     * @param source who publishes it
-     * @param batch without its entries
+     * @param source the publisher of the event
+     * @param batch the batch, without its entries
      */
     public BatchExpiredEvent(Object source, BatchSummary batch) {
         super(source);
@@ -25,9 +25,9 @@ public final class BatchExpiredEvent extends ApplicationEvent {
     }
 
     /**
-     * The batch.
+     * Returns the batch.
      *
-     * @return without its entries, as it was
+     * @return the batch as it was before it expired, without its entries
      */
     public BatchSummary batch() {
         return batch;

@@ -6,18 +6,18 @@ import org.springframework.context.ApplicationEvent;
 /**
  * An outage is over: the collector has answered, or nothing waits for it any more.
  *
- * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
- * logged and goes no further.
+ * <p>Published shortly afterwards by a thread that does nothing else, one event after the other; an exception of a
+ * listener is logged and has no other effect.
  */
 public final class CollectorOutageClosedEvent extends ApplicationEvent {
 
     private final transient CollectorOutage outage;
 
     /**
-     * For one outage.
+     * Creates an event for one outage.
      *
-     * @param source who publishes it
-     * @param outage what is known of it
+     * @param source the publisher of the event
+     * @param outage the outage
      */
     public CollectorOutageClosedEvent(Object source, CollectorOutage outage) {
         super(source);
@@ -25,9 +25,9 @@ public final class CollectorOutageClosedEvent extends ApplicationEvent {
     }
 
     /**
-     * The outage.
+     * Returns the outage.
      *
-     * @return with its length and the number of probes
+     * @return the outage, with its duration and the number of probes
      */
     public CollectorOutage outage() {
         return outage;

@@ -4,20 +4,20 @@ import io.batchpersistence.CollectorOutage;
 import org.springframework.context.ApplicationEvent;
 
 /**
- * A collector is taken to be down: it is only probed from now on, and nobody waits for it.
+ * A collector was marked down: from now on it is only probed, and no send waits for it.
  *
- * <p>Published soon after the fact by a thread that does nothing else, one event after the other; what a listener throws is
- * logged and goes no further.
+ * <p>Published shortly afterwards by a thread that does nothing else, one event after the other; an exception of a
+ * listener is logged and has no other effect.
  */
 public final class CollectorOutageOpenedEvent extends ApplicationEvent {
 
     private final transient CollectorOutage outage;
 
     /**
-     * For one outage.
+     * Creates an event for one outage.
      *
-     * @param source who publishes it
-     * @param outage what is known of it
+     * @param source the publisher of the event
+     * @param outage the outage
      */
     public CollectorOutageOpenedEvent(Object source, CollectorOutage outage) {
         super(source);
@@ -25,9 +25,9 @@ public final class CollectorOutageOpenedEvent extends ApplicationEvent {
     }
 
     /**
-     * The outage.
+     * Returns the outage.
      *
-     * @return with the reason
+     * @return the outage, with its cause
      */
     public CollectorOutage outage() {
         return outage;

@@ -6,8 +6,8 @@ import java.time.Duration;
 import org.springframework.context.ApplicationEvent;
 
 /**
- * A batch is due and its collector type has no {@link io.batchpersistence.BatchSender}: the listeners of this event are asked
- * to send it and to say what became of it, now or later, on any thread.
+ * A batch is due and its collector type has no {@link io.batchpersistence.BatchSender}: the listeners of this event
+ * must send it and report the outcome, now or later, on any thread.
  *
  * <pre>{@code
  * @EventListener
@@ -20,30 +20,30 @@ import org.springframework.context.ApplicationEvent;
  * }</pre>
  *
  * <ul>
- *   <li>Returning acknowledges nothing: a listener that only looks can't delete a batch.
- *   <li>Nobody settles it: it stays in flight until {@code batch_timeout}, which counts as a failed attempt. An acknowledgement
- *       that comes later still counts, since the collector has the batch.
- *   <li>A listener throws: the attempt has failed, unless it was settled before. {@link
- *       io.batchpersistence.PermanentDeliveryException} and {@link io.batchpersistence.RetryAfterException} mean what they mean
- *       for a sender.
- *   <li>The first to settle wins; later calls return {@code false} and change nothing.
- *   <li>No listener at all: nothing is published and nothing is counted. Only listeners for exactly this event are listeners in
- *       this sense, not those for any event. A listener with a {@code condition} is one for every collector type: a batch that
- *       no condition lets through times out like one that nobody settles.
+ *   <li>Returning does not acknowledge the batch: a listener that only observes can't delete it.
+ *   <li>If no listener settles the batch, it stays in flight until {@code batch_timeout}, which counts as a failed
+ *       attempt. A later acknowledgement is still accepted, since the collector has the batch.
+ *   <li>If a listener throws, the attempt has failed, unless the batch was settled before. {@link
+ *       io.batchpersistence.PermanentDeliveryException} and {@link io.batchpersistence.RetryAfterException} have the
+ *       same meaning as for a sender.
+ *   <li>The first call that settles the batch wins; later calls return {@code false} and change nothing.
+ *   <li>Without a listener, nothing is published and nothing is counted. Only listeners for exactly this event count,
+ *       not listeners for all events. A listener with a {@code condition} counts for every collector type: a batch that
+ *       matches no condition times out like one that no listener settles.
  * </ul>
  *
- * <p>Published on a thread of recovery, at most {@code recovery.concurrency} at a time for a collector type, those that are not
- * settled included. Thread-safe.
+ * <p>Published on a thread of recovery, at most {@code recovery.concurrency} at a time per collector type, including
+ * events whose batches are not settled yet. Thread-safe.
  */
 public final class RecoveredBatchEvent extends ApplicationEvent {
 
     private final transient RecoveredBatch recovered;
 
     /**
-     * For a batch handed out.
+     * Creates an event for a batch that was handed out.
      *
-     * @param source who publishes it
-     * @param recovered the batch and how to settle it
+     * @param source the publisher of the event
+     * @param recovered the batch, and the way to settle it
      */
     public RecoveredBatchEvent(Object source, RecoveredBatch recovered) {
         super(source);
@@ -51,16 +51,16 @@ public final class RecoveredBatchEvent extends ApplicationEvent {
     }
 
     /**
-     * The batch.
+     * Returns the batch.
      *
-     * @return with its entries
+     * @return the batch, with its entries
      */
     public PersistedBatch batch() {
         return recovered.batch();
     }
 
     /**
-     * The destination's name.
+     * Returns the destination's name.
      *
      * @return the batch's collector type
      */
@@ -69,58 +69,58 @@ public final class RecoveredBatchEvent extends ApplicationEvent {
     }
 
     /**
-     * Which attempt this is.
+     * Returns the number of this attempt.
      *
-     * @return 1 for the first
+     * @return 1 for the first attempt
      */
     public int attempt() {
         return recovered.batch().attempt();
     }
 
     /**
-     * The collector has it.
+     * Reports that the collector has the batch.
      *
-     * @return whether this settled it
+     * @return whether this call settled the batch
      */
     public boolean acknowledge() {
         return recovered.acknowledge();
     }
 
     /**
-     * It could not be sent now.
+     * Reports that the batch could not be sent now.
      *
-     * @param reason why
-     * @return whether this settled it
+     * @param reason why the attempt failed
+     * @return whether this call settled the batch
      */
     public boolean fail(String reason) {
         return recovered.fail(reason);
     }
 
     /**
-     * The collector asked to come back later.
+     * Reports that the collector asked to retry later.
      *
      * @param delay how long to wait, not negative
-     * @param reason why
-     * @return whether this settled it
+     * @param reason why the attempt failed
+     * @return whether this call settled the batch
      */
     public boolean retryAfter(Duration delay, String reason) {
         return recovered.retryAfter(delay, reason);
     }
 
     /**
-     * The collector will never take it: a dead letter at once.
+     * Reports that the collector will never accept the batch: it becomes a dead letter at once.
      *
-     * @param reason why
-     * @return whether this settled it
+     * @param reason why the batch was rejected
+     * @return whether this call settled the batch
      */
     public boolean reject(String reason) {
         return recovered.reject(reason);
     }
 
     /**
-     * Whether it has been settled.
+     * Returns whether the batch has been settled.
      *
-     * @return whether a settling call has won
+     * @return whether one of the settling calls has won
      */
     public boolean isSettled() {
         return recovered.isSettled();

@@ -1,4 +1,4 @@
-/** What an application is told by application events. */
+/** Application events about batches and collectors. */
 @NullMarked
 package io.batchpersistence.spring.event;
 

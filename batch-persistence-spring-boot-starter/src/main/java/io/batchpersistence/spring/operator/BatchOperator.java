@@ -25,16 +25,18 @@ import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Answers an operator's questions and does what he asks for. What is returned is meant to be written as JSON, and has nothing of
- * what is in a batch, neither entries nor context, but where {@link #batch} is told to show it. Who may ask what is for the caller
- * to know. Thread-safe.
+ * Answers an operator's queries and runs an operator's commands. Results are meant to be serialized as JSON and contain
+ * no content of a batch, neither entries nor context, unless {@link #batch} is called with its {@code withContent}
+ * flag. The caller is responsible for access control. Thread-safe.
  */
 public final class BatchOperator {
 
     private static final int DEFAULT_LIMIT = 100;
     private static final int MAX_LIMIT = 1_000;
 
-    /** A batch may have a million, which nobody reads; an answer of that size could harm the application. */
+    /**
+     * A batch may have a million entries; a response of that size would be unreadable and could harm the application.
+     */
     private static final int MAX_ENTRIES = 1_000;
 
     private static final Set<BatchState> PENDING = Set.of(BatchState.PENDING);
@@ -45,10 +47,10 @@ public final class BatchOperator {
     private final Clock clock;
 
     /**
-     * Of one.
+     * Creates an operator.
      *
-     * @param persistence what is shown and steered
-     * @param clock tells the time
+     * @param persistence the batch persistence to query and control
+     * @param clock the current time
      */
     public BatchOperator(BatchPersistence persistence, Clock clock) {
         this.persistence = persistence;
@@ -58,9 +60,9 @@ public final class BatchOperator {
     // ---- reading ---------------------------------------------------------------------------------
 
     /**
-     * The numbers.
+     * Returns the current numbers.
      *
-     * @return at this moment
+     * @return the numbers at this moment
      */
     public Summary summary() {
         BatchStats stats = persistence.stats();
@@ -83,16 +85,16 @@ public final class BatchOperator {
     }
 
     /**
-     * A page of a list. Reads one record's header a batch.
+     * Returns a page of the list of batches. Reads one record header per batch.
      *
-     * @param conditions which; at most 100 if no limit is named, and never more than 1,000
-     * @return those that come first, in the order meant
-     * @throws OperatorRequestException if the conditions make no sense
+     * @param conditions which batches; at most 100 if no limit is given, and never more than 1,000
+     * @return the first of the matching batches, in the requested order
+     * @throws OperatorRequestException if the conditions are invalid
      */
     public Batches batches(Conditions conditions) {
         BatchSelector selector = conditions.selector(DEFAULT_LIMIT, MAX_LIMIT);
         List<BatchSummary> page = persistence.list(selector);
-        // A batch found damaged is left out: a page that is not full may have others behind it.
+        // Damaged batches are left out, so more batches may follow a page that is not full.
         BatchSummary last = page.isEmpty() ? null : page.get(page.size() - 1);
         boolean more = last != null
                 && persistence.count(selector.after(last.position()).limit(1)) > 0;
@@ -101,23 +103,23 @@ public final class BatchOperator {
     }
 
     /**
-     * What batches have failed of last. Reads nothing from disk.
+     * Returns the reasons of the batches' last failures, grouped. Reads nothing from disk.
      *
-     * @param conditions which; the limit, by default 100 and never more than 1,000, is one for the groups
-     * @return those with most batches first
-     * @throws OperatorRequestException if the conditions make no sense
+     * @param conditions which batches; the limit, by default 100 and never more than 1,000, applies to the groups
+     * @return the groups, the largest first
+     * @throws OperatorRequestException if the conditions are invalid
      */
     public Reasons reasons(Conditions conditions) {
         return new Reasons(persistence.failures(conditions.selector(DEFAULT_LIMIT, MAX_LIMIT)));
     }
 
     /**
-     * One batch, with what has become of it so far.
+     * Returns one batch with its history.
      *
-     * @param id its id
-     * @param withContent whether to show what is in it: its entries and its context
+     * @param id the batch's id
+     * @param withContent whether to include the content: the entries and the context
      * @return the batch
-     * @throws OperatorRequestException if there is none of that id
+     * @throws OperatorRequestException if no batch with that id is held
      */
     public Detail batch(@Nullable String id, boolean withContent) {
         if (id == null || id.isBlank()) {
@@ -137,14 +139,16 @@ public final class BatchOperator {
     // ---- writing ---------------------------------------------------------------------------------
 
     /**
-     * Does something.
+     * Runs an operation.
      *
-     * @param operation {@code recover}, {@code replay}, {@code discard}, {@code pause}, {@code resume} or {@code cleanup}
-     * @param conditions with which batches; {@code discard} needs some, {@code pause} and {@code resume} one collector type
-     * @param dryRun whether only to say with how many batches it would be done
-     * @param perSecond for {@code replay}: how many become due a second; {@code null} for all at once
+     * @param operation {@code recover}, {@code replay}, {@code discard}, {@code pause}, {@code resume} or {@code
+     *     cleanup}
+     * @param conditions which batches; {@code discard} requires conditions, {@code pause} and {@code resume} one
+     *     collector type
+     * @param dryRun whether to only count the batches that the operation would affect
+     * @param perSecond for {@code replay}: how many batches become due per second; {@code null} for all at once
      * @return what was done
-     * @throws OperatorRequestException if it makes no sense, or ids are named of which none is held
+     * @throws OperatorRequestException if the request is invalid, or if none of the given ids is held
      */
     public Result operate(String operation, Conditions conditions, boolean dryRun, @Nullable Double perSecond) {
         if (perSecond != null && (!operation.equals("replay") || !(perSecond > 0) || perSecond.isInfinite())) {
@@ -220,18 +224,18 @@ public final class BatchOperator {
     // ---- what is returned ------------------------------------------------------------------------
 
     /**
-     * What is held.
+     * The batches that are held.
      *
-     * @param at when that was so
-     * @param batches batches held, dead letters included
-     * @param maxBatches their bound
-     * @param diskUsage bytes of all files
-     * @param maxDiskUsage their bound
-     * @param fillLevel the larger share of the two, from 0 to 1
-     * @param problem why batches can't be taken at the moment; absent if they can
-     * @param fallback what is kept on this instance's disk while the database is away, and counted above too; absent if there is no
-     *     such place
-     * @param collectors by collector type
+     * @param at the time of this snapshot
+     * @param batches number of batches held, dead letters included
+     * @param maxBatches the limit of {@code batches}
+     * @param diskUsage size of all files in bytes
+     * @param maxDiskUsage the limit of {@code diskUsage}
+     * @param fillLevel the larger share of the two limits in use, from 0 to 1
+     * @param problem why batches are not accepted at the moment; absent if they are
+     * @param fallback what is kept on this instance's disk while the database is unavailable, also included in the
+     *     numbers above; absent if no fallback is configured
+     * @param collectors the numbers by collector type
      */
     public record Summary(
             Instant at,
@@ -247,11 +251,11 @@ public final class BatchOperator {
     /**
      * One collector type. The counters survive restarts.
      *
-     * @param pending what waits to be sent; the oldest of this and of what is in flight
-     * @param inFlight what is being sent
-     * @param dead what was given up; the oldest by when that was
-     * @param nextAttemptAt when the first of the pending ones is due; in the past if some are
-     * @param accepted batches taken
+     * @param pending batches that wait to be sent; its {@code oldest} also covers batches in flight
+     * @param inFlight batches being sent
+     * @param dead dead letters; its {@code oldest} is the time at which the first of them became one
+     * @param nextAttemptAt when the first of the pending batches is due; in the past if some are due now
+     * @param accepted batches accepted
      * @param delivered batches delivered
      * @param expired batches removed by TTL
      * @param evicted batches dropped to make room
@@ -259,7 +263,7 @@ public final class BatchOperator {
      * @param corrupt batches lost to damage on disk
      * @param failedAttempts attempts that failed since the application started
      * @param balanced whether every accepted batch is accounted for
-     * @param lane how its collector is doing; absent if recovery has not met it
+     * @param lane the state of the collector; absent if recovery has not served it yet
      */
     public record Collector(
             Held pending,
@@ -295,12 +299,12 @@ public final class BatchOperator {
     }
 
     /**
-     * What is in one state.
+     * The batches in one state.
      *
-     * @param batches how many batches
-     * @param entries how many entries in them
-     * @param bytes of their payloads on disk
-     * @param oldest since when
+     * @param batches number of batches
+     * @param entries number of entries in them
+     * @param bytes size of their payloads on disk
+     * @param oldest the time since which the oldest of them has been in this state; absent if there is none
      */
     public record Held(
             long batches,
@@ -314,26 +318,26 @@ public final class BatchOperator {
     }
 
     /**
-     * A page of a list.
+     * A page of the list of batches.
      *
-     * @param batches in the order asked for
-     * @param next what to ask for {@code after} to get the next page; absent if there is none
+     * @param batches in the requested order
+     * @param next the value of {@code after} for the next page; absent if there is none
      */
     public record Batches(List<Batch> batches, @Nullable String next) {}
 
     /**
-     * A batch, without anything of what is in it.
+     * A batch, without its content.
      *
-     * @param id its id
+     * @param id the batch's id
      * @param collectorType the destination's name
-     * @param state where it is on its way
+     * @param state its state
      * @param createdAt when it was persisted
      * @param lastAttempt when the last attempt failed
-     * @param nextAttemptAt when it is tried next, or times out
-     * @param retryCount failed attempts
+     * @param nextAttemptAt when the batch is tried next, or times out
+     * @param retryCount number of failed attempts
      * @param failureReason why the last attempt failed
      * @param entryCount number of entries
-     * @param bytes size on disk
+     * @param bytes size on disk in bytes
      */
     public record Batch(
             String id,
@@ -363,19 +367,19 @@ public final class BatchOperator {
     }
 
     /**
-     * Batches that have failed, grouped.
+     * Failed batches, grouped by reason.
      *
-     * @param reasons those with most batches first
+     * @param reasons the groups, the largest first
      */
     public record Reasons(List<FailureGroup> reasons) {}
 
     /**
-     * A batch with what has become of it so far. For the other components see {@link Batch}.
+     * A batch with its history. For the other components see {@link Batch}.
      *
-     * @param earlierFailures what failed before the last attempt, oldest first
-     * @param entriesShown whether context and entries are there
-     * @param context what the caller gave along; absent if not to be shown
-     * @param entries what is in it, the first 1,000; absent if not to be shown
+     * @param earlierFailures the failures before the last attempt, oldest first
+     * @param entriesShown whether context and entries are included
+     * @param context the context given by the caller; absent if it must not be shown
+     * @param entries the first 1,000 entries; absent if they must not be shown
      */
     public record Detail(
             String id,
@@ -420,11 +424,12 @@ public final class BatchOperator {
     }
 
     /**
-     * What was done.
+     * The result of an operation.
      *
-     * @param operation what was asked for
-     * @param dryRun whether it was only counted
-     * @param batches with how many batches; 1 or 0 for {@code pause} and {@code resume}: whether that changed anything
+     * @param operation the requested operation
+     * @param dryRun whether batches were only counted
+     * @param batches the number of affected batches; 1 or 0 for {@code pause} and {@code resume}: whether they changed
+     *     anything
      */
     public record Result(String operation, boolean dryRun, long batches) {}
 }

@@ -23,17 +23,17 @@ import org.jspecify.annotations.Nullable;
 import org.springframework.boot.convert.DurationStyle;
 
 /**
- * Which batches an operator means, in the words of a request. Immutable.
+ * The conditions of an operator's request that select batches. Immutable.
  *
- * <p>{@code id}, {@code collectorType} and {@code state} (pending, in_flight, dead) may be named more than once; {@code
+ * <p>{@code id}, {@code collectorType} and {@code state} (pending, in_flight, dead) may be given more than once; {@code
  * failureReason} is a glob; {@code olderThan} and {@code youngerThan} are durations such as 90s, 1h, 7d or PT1H; {@code
- * minRetries} and {@code maxRetries}; {@code limit}; {@code order} (oldest_first, newest_first); {@code after} is what {@code
- * next} of the page before said. Blank is an error: what was meant
- * to narrow down must not mean everything.
+ * minRetries} and {@code maxRetries}; {@code limit}; {@code order} (oldest_first, newest_first); {@code after} is the
+ * value of {@code next} of the previous page. A blank value is an error: a condition that was meant to narrow down must
+ * not select everything.
  */
 public final class Conditions {
 
-    /** None at all. */
+    /** No conditions. */
     public static final Conditions NONE = new Conditions(Map.of());
 
     private static final String ID = "id";
@@ -48,7 +48,7 @@ public final class Conditions {
     private static final String ORDER = "order";
     private static final String AFTER = "after";
 
-    /** Characters of anything but a glob: an answer may quote it. */
+    /** The maximum length of any value except a glob, in characters: a response may quote it. */
     private static final int MAX_LENGTH = 1_000;
 
     private static final Set<String> NARROWING =
@@ -74,20 +74,20 @@ public final class Conditions {
     }
 
     /**
-     * The names there are.
+     * Returns the names of all conditions.
      *
-     * @return in alphabetical order
+     * @return the names, in alphabetical order
      */
     public static SortedSet<String> names() {
         return NAMES;
     }
 
     /**
-     * Adds one.
+     * Adds a condition.
      *
-     * @param name as listed above
-     * @param value a text, a number, or several in a collection or an array; {@code null} for none
-     * @return with it
+     * @param name one of {@link #names()}
+     * @param value a text, a number, or several in a collection or an array; {@code null} for no condition
+     * @return the conditions with this one added
      */
     public Conditions with(String name, @Nullable Object value) {
         List<String> texts = new ArrayList<>();
@@ -106,17 +106,17 @@ public final class Conditions {
         return new Conditions(more);
     }
 
-    /** Whether anything is meant but everything. */
+    /** Whether the conditions select anything less than all batches. */
     boolean narrowsDown() {
         return values.keySet().stream().anyMatch(NARROWING::contains);
     }
 
-    /** The ids named; empty if none are. */
+    /** The ids given; empty if there are none. */
     List<String> ids() {
         return values.getOrDefault(ID, List.of());
     }
 
-    /** The one collector type named. */
+    /** The one collector type given. */
     String collectorType() {
         List<String> names = values.getOrDefault(COLLECTOR_TYPE, List.of());
         if (names.size() != 1) {
@@ -125,7 +125,7 @@ public final class Conditions {
         return checked(() -> NewBatch.checkedCollectorType(names.get(0)));
     }
 
-    /** What no batch can have is a mistake in the request. */
+    /** A value that no batch can have is an error in the request. */
     private static <T> T checked(Supplier<T> part) {
         try {
             return part.get();
@@ -202,7 +202,7 @@ public final class Conditions {
                 return duration;
             }
         } catch (IllegalArgumentException | ArithmeticException e) {
-            // as if it were negative
+            // Report it like a negative duration.
         }
         throw OperatorRequestException.bad(
                 name + " must be a duration such as 90s, 1h or 7d, but is '" + SingleLine.of(text) + "'");
@@ -219,7 +219,7 @@ public final class Conditions {
                 return number;
             }
         } catch (NumberFormatException e) {
-            // as if it were out of range
+            // Report it like a number out of range.
         }
         throw OperatorRequestException.bad(
                 name + " must be a number from " + least + " to " + most + ", but is '" + SingleLine.of(text) + "'");

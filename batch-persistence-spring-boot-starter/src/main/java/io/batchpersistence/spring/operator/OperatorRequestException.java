@@ -10,11 +10,11 @@ public final class OperatorRequestException extends RuntimeException {
 
     private final Reason reason;
 
-    /** Whose fault it is, in the words of HTTP. */
+    /** The kind of error, in terms of HTTP. */
     public enum Reason {
-        /** It makes no sense. */
+        /** The request is invalid. */
         BAD_REQUEST(400),
-        /** What it is about is not there. */
+        /** The requested batch or operation does not exist. */
         NOT_FOUND(404);
 
         private final int status;
@@ -24,9 +24,9 @@ public final class OperatorRequestException extends RuntimeException {
         }
 
         /**
-         * The status code.
+         * Returns the status code.
          *
-         * @return of HTTP
+         * @return the HTTP status code
          */
         public int status() {
             return status;
@@ -47,7 +47,7 @@ public final class OperatorRequestException extends RuntimeException {
     }
 
     /**
-     * Why.
+     * Returns why the request can't be answered.
      *
      * @return the reason
      */

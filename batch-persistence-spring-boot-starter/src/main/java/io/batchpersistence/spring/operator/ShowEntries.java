@@ -1,11 +1,11 @@
 package io.batchpersistence.spring.operator;
 
-/** Who sees what is in a batch. */
+/** Who may see the content of a batch. */
 public enum ShowEntries {
-    /** Nobody. */
+    /** No user. */
     NEVER,
-    /** Who is logged in, and has one of the roles if there are some. */
+    /** Users who are logged in and have one of the roles, if any are configured. */
     WHEN_AUTHORIZED,
-    /** Everybody who can reach it. */
+    /** All users with access to the endpoint or page. */
     ALWAYS
 }

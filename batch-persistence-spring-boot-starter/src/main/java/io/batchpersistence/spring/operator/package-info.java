@@ -1,4 +1,4 @@
-/** What an operator can see and do, for the endpoint and the page, which are two ways to the same. */
+/** What an operator can see and do, shared by the actuator endpoint and the operators' page. */
 @NullMarked
 package io.batchpersistence.spring.operator;
 

@@ -17,9 +17,9 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The backlog over time, for somebody who opens the page in the middle of an outage: every 10 seconds for an hour, every minute
- * for a day, in memory, from the start of this process on. Bounded: of each moment the totals and the collector types with the
- * largest backlogs are kept. Thread-safe.
+ * The backlog over time, for an operator who opens the page in the middle of an outage: every 10 seconds for an hour,
+ * every minute for a day, in memory, since the start of this process. Limited: each sample contains the totals and the
+ * collector types with the largest backlogs. Thread-safe.
  */
 public final class BacklogHistory {
 
@@ -28,10 +28,10 @@ public final class BacklogHistory {
     private static final Duration COARSE_STEP = Duration.ofMinutes(1);
     private static final Duration COARSE_LENGTH = Duration.ofDays(1);
 
-    /** Of one moment; a collector type without a backlog is not among them. */
+    /** The limit per sample; collector types without a backlog are left out. */
     private static final int COLLECTORS_KEPT = 10;
 
-    /** Of one answer: as collectors come and go, there may be more of them than there were at any moment. */
+    /** The limit per response: as collectors come and go, a series may contain more of them than any single sample. */
     private static final int COLLECTORS_SHOWN = 20;
 
     private static final Comparator<Held> LARGEST_FIRST =
@@ -44,20 +44,21 @@ public final class BacklogHistory {
     private final Ring coarse = new Ring(COARSE_STEP, COARSE_LENGTH);
 
     /**
-     * Begins one; nothing is in it.
+     * Creates an empty history.
      *
-     * @param persistence what is observed
-     * @param clock tells the time
+     * @param persistence the batch persistence to observe
+     * @param clock the current time
      */
     public BacklogHistory(BatchPersistence persistence, Clock clock) {
         this.persistence = persistence;
         this.clock = clock;
     }
 
-    /** Notes how things are if it is time to. To be called often. */
+    /** Takes a sample if one is due. To be called often. */
     public void sample() {
         if (!lock.tryLock()) {
-            return; // somebody else is about it
+            // Another thread is taking the sample.
+            return;
         }
         try {
             Instant now = clock.instant();
@@ -74,9 +75,9 @@ public final class BacklogHistory {
     }
 
     /**
-     * What was noted.
+     * Returns the samples.
      *
-     * @param length how far back
+     * @param length how far to go back
      * @return a copy, every 10 seconds for up to an hour, else every minute for up to a day
      */
     Series series(Duration length) {
@@ -123,21 +124,22 @@ public final class BacklogHistory {
     }
 
     /**
-     * What was noted, as columns: the i-th number of each belongs to the i-th moment.
+     * The samples as columns: the i-th number of each belongs to the i-th time.
      *
-     * @param at moments in seconds since 1970, the oldest first
-     * @param waiting batches that waited
-     * @param dead dead letters
-     * @param collectors the same by collector type, 0 where a collector type had no backlog or not one of the largest
+     * @param at times in seconds since 1970, the oldest first
+     * @param waiting numbers of batches that waited
+     * @param dead numbers of dead letters
+     * @param collectors the same by collector type; 0 if a collector type had no backlog or not one of the largest
      */
-    @SuppressWarnings("ArrayRecordComponent") // made to be written as JSON, and by nobody else
+    // Only created to be serialized as JSON.
+    @SuppressWarnings("ArrayRecordComponent")
     record Series(long[] at, long[] waiting, long[] dead, Map<String, Values> collectors) {}
 
     /**
-     * Of one collector type.
+     * The samples of one collector type.
      *
-     * @param waiting batches that waited
-     * @param dead dead letters
+     * @param waiting numbers of batches that waited
+     * @param dead numbers of dead letters
      */
     @SuppressWarnings("ArrayRecordComponent")
     record Values(long[] waiting, long[] dead) {}
@@ -170,7 +172,7 @@ public final class BacklogHistory {
         }
     }
 
-    /** The latest samples, one a step. */
+    /** The latest samples, one per step. */
     private static final class Ring {
 
         private final Duration step;
@@ -183,14 +185,15 @@ public final class BacklogHistory {
             this.capacity = length.dividedBy(step);
         }
 
-        /** Also after a clock was set back, so that a wrong one does not end the history. */
+        /** Also true after the clock was set back, so that a wrong clock does not end the history. */
         boolean isDue(Instant now) {
             return last == null || now.isBefore(last) || !now.isBefore(last.plus(step));
         }
 
         void add(Sample sample) {
             while (!samples.isEmpty() && samples.getLast().at >= sample.at) {
-                samples.removeLast(); // from before a clock was set back
+                // Remove samples from before the clock was set back.
+                samples.removeLast();
             }
             samples.addLast(sample);
             if (samples.size() > capacity) {

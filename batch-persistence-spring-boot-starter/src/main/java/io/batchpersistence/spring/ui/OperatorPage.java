@@ -47,23 +47,24 @@ import tools.jackson.databind.json.JsonMapper;
 /**
  * The routes of the page and of its JSON. Thread-safe.
  *
- * <p>What the application does to its own answers does not reach these: they are written by a mapper of their own, as the page
- * expects them, and every one, refusals included, has the headers that keep the page to itself.
+ * <p>The application's customization of its own responses does not affect these: a separate mapper writes them as the
+ * page expects them, and each response, including refusals, has the headers that isolate the page.
  *
- * <p>A request that changes something is believed to be the page's if it has a header that a form can't send, JSON as its
- * content, and nothing in it says that it comes from another origin; Spring Security's token comes on top where it is asked for.
+ * <p>A request that changes something is accepted as the page's own if it has a header that a form can't send, has JSON
+ * content, and contains no sign of another origin; in addition, Spring Security's CSRF token is required if the
+ * application uses it.
  */
 public final class OperatorPage {
 
     private static final Logger log = SingleLine.logger(OperatorPage.class);
 
-    /** A script of another origin can send it only if the application's CORS configuration lets it. */
+    /** A script of another origin can send this header only if the application's CORS configuration allows it. */
     static final String REQUEST_HEADER = "X-Batch-Persistence";
 
     private static final String CONTENT_SECURITY_POLICY = "default-src 'none'; script-src 'self'; style-src 'self';"
             + " connect-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
-    /** Of a request; one that names a thousand ids of the largest size is smaller. */
+    /** The maximum size of a request body in bytes; a request with a thousand ids of the maximum length is smaller. */
     private static final int MAX_BODY = 1 << 20;
 
     private static final Duration MAX_HISTORY = Duration.ofDays(1);
@@ -87,13 +88,13 @@ public final class OperatorPage {
     private final JsonMapper json = JsonMapper.shared();
 
     /**
-     * Makes one.
+     * Creates the page.
      *
-     * @param operator what is seen and done
+     * @param operator the queries and commands of the page
      * @param history the backlog over time
-     * @param path where it is, without a slash at the end
-     * @param readOnly whether nothing can be done, only seen
-     * @param maySeeEntries whether a request may see what is in a batch
+     * @param path the path of the page, without a trailing slash
+     * @param readOnly whether the page must not change anything
+     * @param maySeeEntries whether a request may see the content of a batch
      * @param application the application's name, for the page's title; {@code null} if it has none
      */
     public OperatorPage(
@@ -112,9 +113,9 @@ public final class OperatorPage {
     }
 
     /**
-     * All of it.
+     * Returns all routes of the page.
      *
-     * @return routes below the path, and those alone
+     * @return only routes below the path
      */
     public RouterFunction<ServerResponse> routes() {
         StaticFile page = new StaticFile("page.html", HTML);
@@ -140,7 +141,7 @@ public final class OperatorPage {
 
     // ---- seeing -----------------------------------------------------------------------------
 
-    /** Relative, so that it holds behind a proxy that has a path of its own, too. */
+    /** Relative, so that it also works behind a proxy that adds its own path prefix. */
     private ServerResponse toThePage() {
         String name = path.substring(path.lastIndexOf('/') + 1);
         return answer(HttpStatus.FOUND).location(URI.create(name + "/")).build();
@@ -160,19 +161,19 @@ public final class OperatorPage {
                 return history.series(length);
             }
         } catch (NumberFormatException e) {
-            // said below
+            // Reported below.
         }
         throw new RefusedException(
                 HttpStatus.BAD_REQUEST, "minutes must be a number from 1 to " + MAX_HISTORY.toMinutes());
     }
 
     /**
-     * What the page needs to know of itself.
+     * What the page needs to know about its own session.
      *
-     * @param access as it is written in the configuration
+     * @param access the access level as in the configuration
      * @param application the application's name
-     * @param csrfHeader where a token has to be sent with each request that changes something
-     * @param csrfToken that token
+     * @param csrfHeader the header that must contain the token in each request that changes something
+     * @param csrfToken the CSRF token
      */
     record Session(
             String access,
@@ -188,7 +189,7 @@ public final class OperatorPage {
         return new Session(access, application, null, null);
     }
 
-    /** Apart, so that it is loaded only where there is Spring Security. */
+    /** A separate class, so that it is loaded only if Spring Security is on the class path. */
     private static final class SecurityToken {
         static Session add(String access, @Nullable String application, HttpServletRequest request) {
             if (request.getAttribute(CsrfToken.class.getName()) instanceof CsrfToken token) {
@@ -202,7 +203,9 @@ public final class OperatorPage {
         return operator.batch(request.param("id").orElse(null), maySeeEntries.test(request.servletRequest()));
     }
 
-    /** A name that is not known would be a condition that is not met, which is no way to choose what to discard. */
+    /**
+     * Refuses unknown names: an ignored condition could make an operation, such as discard, select too many batches.
+     */
     private static Conditions conditions(Map<String, List<String>> parameters) {
         Conditions conditions = Conditions.NONE;
         for (Map.Entry<String, List<String>> parameter : parameters.entrySet()) {
@@ -251,7 +254,8 @@ public final class OperatorPage {
         Map<String, List<String>> parameters = new HashMap<>();
         try {
             Map<String, @Nullable Object> object = json.readValue(body, OBJECT);
-            if (object == null) { // the body is the text "null"
+            // The body is the text "null".
+            if (object == null) {
                 throw notAnObject();
             }
             object.forEach((name, value) -> parameters.put(name, texts(name, value)));
@@ -287,7 +291,7 @@ public final class OperatorPage {
         if (values.equals(List.of("true"))) {
             return true;
         }
-        // A count was wanted, or not: this is no place for a guess.
+        // Never guess between a dry run and the real operation.
         throw new RefusedException(HttpStatus.BAD_REQUEST, name + " must be true or false");
     }
 
@@ -311,8 +315,8 @@ public final class OperatorPage {
     }
 
     /**
-     * Whether a browser says that a page of this origin, or the person at the address bar, has made the request. Not a browser:
-     * nothing is said, and nobody's cookies are sent without their knowledge.
+     * Whether the browser reports that a page of this origin, or the user in the address bar, has made the request.
+     * Clients that are not browsers report nothing; they don't send a user's cookies without the user's knowledge.
      */
     private static boolean isOurs(ServerRequest request) {
         HttpHeaders headers = request.headers().asHttpHeaders();
@@ -320,7 +324,8 @@ public final class OperatorPage {
         if (site != null) {
             return site.equals("same-origin") || (site.equals("none") && HttpMethod.GET.equals(request.method()));
         }
-        String origin = headers.getOrigin(); // of browsers that are older, or that do not trust this host
+        // For older browsers, and browsers that don't trust this host.
+        String origin = headers.getOrigin();
         return origin == null || isThisHost(origin, request.servletRequest());
     }
 
@@ -337,9 +342,9 @@ public final class OperatorPage {
     // ---- answers ----------------------------------------------------------------------------
 
     /**
-     * What is said when something can't be done.
+     * The response if a request can't be fulfilled.
      *
-     * @param message for a person
+     * @param message the reason, for a person
      */
     record Problem(String message) {}
 
@@ -363,7 +368,8 @@ public final class OperatorPage {
             return refusal(HttpStatus.valueOf(e.reason().status()), String.valueOf(e.getMessage()));
         } catch (BatchPersistenceException e) {
             return refusal(HttpStatus.SERVICE_UNAVAILABLE, String.valueOf(e.getMessage()));
-        } catch (RuntimeException e) { // the application's own error page would not have our headers
+        } catch (RuntimeException e) {
+            // The application's own error page would not have our headers.
             log.error("A request of the operators' page failed", e);
             return refusal(HttpStatus.INTERNAL_SERVER_ERROR, "the request failed; the application's log says why");
         }
@@ -397,7 +403,7 @@ public final class OperatorPage {
                 });
     }
 
-    /** For a native image: the files, and what is written as JSON. */
+    /** Hints for a native image: the static files, and the types that are serialized as JSON. */
     public static final class Hints implements RuntimeHintsRegistrar {
 
         /** For Spring. */
@@ -422,7 +428,7 @@ public final class OperatorPage {
         }
     }
 
-    /** One of the files beside this class, where no handler of static resources looks. */
+    /** One of the files beside this class, which is not a location that handlers of static resources serve. */
     private static final class StaticFile {
 
         private final MediaType type;
@@ -443,11 +449,15 @@ public final class OperatorPage {
             } catch (IOException e) {
                 throw new UncheckedIOException(e);
             } catch (NoSuchAlgorithmException e) {
-                throw new AssertionError(e); // every Java platform has it
+                // Every Java platform has SHA-256.
+                throw new AssertionError(e);
             }
         }
 
-        /** Kept by browsers, and asked for again every time: after an update of the library the old script would not fit. */
+        /**
+         * Browsers cache the file but revalidate it every time: after an update of the library the old script would not
+         * fit.
+         */
         ServerResponse answer(ServerRequest request) {
             return request.checkNotModified(tag)
                     .orElseGet(() -> OperatorPage.answer(HttpStatus.OK)

@@ -1,6 +1,7 @@
 /**
- * The operators' page: three static files and the JSON they ask for, on the application's own port. What operators can see and
- * do is {@code spring.operator}'s; here is how a browser gets at it, and who may not.
+ * The operators' page: three static files and the JSON they request, on the application's own port. {@code
+ * spring.operator} defines what operators can see and do; this package gives browsers access to it and checks who has
+ * access.
  */
 @NullMarked
 package io.batchpersistence.spring.ui;

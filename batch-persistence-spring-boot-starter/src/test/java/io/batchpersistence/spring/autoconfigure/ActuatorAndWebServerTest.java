@@ -39,7 +39,7 @@ import org.springframework.web.bind.annotation.RestController;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/** A whole application, with a web server and everything of actuator. */
+/** A whole application, with a web server and all of actuator. */
 class ActuatorAndWebServerTest {
 
     private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "secret"));
@@ -143,7 +143,8 @@ class ActuatorAndWebServerTest {
             assertThat(get(context, "/actuator/health").statusCode()).isEqualTo(200);
             persistence.resume("otlp");
             persistence.markBatchSuccess("1");
-            persistence.recover(); // sees that nothing waits for somebody to send it any more
+            // The round notices that no batch without a sender is waiting any more.
+            persistence.recover();
             health = json(context, "/actuator/health/batchPersistence");
             assertThat(health.get("status").asString()).as("%s", health).isEqualTo("UP");
         }
@@ -189,7 +190,8 @@ class ActuatorAndWebServerTest {
             assertThat(ready.statusCode()).isEqualTo(200);
             assertThat(JsonMapper.shared().readTree(ready.body()).get("status").asString())
                     .isEqualTo("UP");
-            persistence.close(); // takes no batches any more
+            // A closed instance accepts no batches.
+            persistence.close();
             assertThat(get(context, "/actuator/health/readiness").statusCode()).isEqualTo(503);
             assertThat(get(context, "/actuator/health/liveness").statusCode()).isEqualTo(200);
         }
@@ -297,7 +299,7 @@ class ActuatorAndWebServerTest {
             this.persistence = persistence;
         }
 
-        /** Stopped after all that stops before the web server's graceful shutdown. */
+        /** Stopped after everything that stops before the web server's graceful shutdown. */
         @Bean
         static SmartLifecycle beforeGracefulShutdown(ObjectProvider<Application> application) {
             return new SmartLifecycle() {

@@ -126,7 +126,7 @@ class BatchPersistenceAutoConfigurationTest {
     @TempDir
     Path directory;
 
-    /** Of the context made last: one that failed to start doesn't give it away. */
+    /** The environment of the context created last: a context that failed to start doesn't expose its own. */
     private ConfigurableEnvironment environment;
 
     private ApplicationContextRunner runner() {
@@ -246,7 +246,7 @@ class BatchPersistenceAutoConfigurationTest {
                 });
     }
 
-    /** For every bean of the starter, one of somebody else's. */
+    /** For each bean of the starter, a replacement defined by the application. */
     static class Own {
 
         static RootBeanDefinition definition(String name, ConfigurableApplicationContext beans) {
@@ -447,7 +447,7 @@ class BatchPersistenceAutoConfigurationTest {
         }
     }
 
-    /** Runs in a class loader of its own. */
+    /** Runs in its own class loader. */
     @Configuration(proxyBeanMethods = false)
     @EnableAutoConfiguration
     public static class BareApplication {
@@ -669,7 +669,7 @@ class BatchPersistenceAutoConfigurationTest {
         }
     }
 
-    /** Needs what needs the senders. */
+    /** Depends on a bean that depends on the senders. */
     @CollectorType("on-class")
     record OnClass(Senders senders, BatchPersistence persistence) implements BatchSender {
         @Override
@@ -710,7 +710,7 @@ class BatchPersistenceAutoConfigurationTest {
         public void send(io.batchpersistence.PersistedBatch batch) {}
     }
 
-    /** It would return before it has sent anything, which means that the batch is delivered. */
+    /** It would return before it has sent anything, and returning means that the batch is delivered. */
     @ParameterizedTest
     @ValueSource(
             classes = {
@@ -728,7 +728,7 @@ class BatchPersistenceAutoConfigurationTest {
         });
     }
 
-    /** What it says to a batch, it says itself, on whatever thread. */
+    /** A listener settles the batch itself, on any thread. */
     @Test
     void aListenerMayBeAsynchronousAndSoMayAnotherMethodOfASender() {
         runner().withUserConfiguration(AsyncElsewhere.class)
@@ -849,7 +849,7 @@ class BatchPersistenceAutoConfigurationTest {
 
     @Test
     void aDirectoryThatCannotBeWrittenIsExplained() {
-        // /proc takes no files from anybody, root included.
+        // Not even root can create files in /proc.
         org.junit.jupiter.api.Assumptions.assumeTrue(
                 Files.isDirectory(Path.of("/proc/self")), "no /proc on this system");
         runner().withPropertyValues("batch-persistence.directory=/proc/batches").run(context -> {
@@ -891,7 +891,7 @@ class BatchPersistenceAutoConfigurationTest {
         assertThat(directory.resolve("batches")).doesNotExist();
     }
 
-    /** As SpringApplication does it: the first analyzer that knows the failure. */
+    /** Like SpringApplication: the first analyzer that knows the failure wins. */
     @Test
     void aNativeLibraryThatCanNotBeLoadedIsExplained() {
         CompressionUnavailableException unavailable = new CompressionUnavailableException(
@@ -943,7 +943,7 @@ class BatchPersistenceAutoConfigurationTest {
         runner().run(context -> assertThat(context).hasNotFailed());
     }
 
-    /** Each persists a batch while the context starts, and then something ends the start. */
+    /** Each of these persists a batch while the context starts, and then ends the start. */
     static class FailsInItsFactory {
         @Bean
         Object failing(BatchPersistence persistence) {
@@ -992,7 +992,7 @@ class BatchPersistenceAutoConfigurationTest {
         }
     }
 
-    /** After the starter's own lifecycle. */
+    /** Starts after the starter's own lifecycle. */
     private record Starting(Runnable what) implements SmartLifecycle {
         @Override
         public void start() {

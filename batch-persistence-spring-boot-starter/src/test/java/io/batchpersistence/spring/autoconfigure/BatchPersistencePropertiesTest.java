@@ -47,7 +47,7 @@ class BatchPersistencePropertiesTest {
 
     private static final String PREFIX = "batch-persistence.";
 
-    /** For every key below the prefix a value that is not its default, and how the bound value reads. */
+    /** For each key below the prefix, a value that is not its default, and the text of the bound value. */
     private static final Map<String, String> SAMPLES = new TreeMap<>(Map.ofEntries(
             Map.entry("enabled", "false"),
             Map.entry("directory", "/somewhere/else"),
@@ -70,9 +70,9 @@ class BatchPersistencePropertiesTest {
             Map.entry("jdbc.instance-name", "shipper-3"),
             Map.entry("jdbc.lease", "PT53S"),
             Map.entry("jdbc.query-timeout", "PT3S"),
-            Map.entry(
-                    "jdbc.join-transaction", "false"), // the default, since "true" needs another store than the default
-            Map.entry("jdbc.fallback", "NONE"), // likewise
+            // The defaults of the next two keys, since other values need another store than the default one.
+            Map.entry("jdbc.join-transaction", "false"),
+            Map.entry("jdbc.fallback", "NONE"),
             Map.entry("sync", "INTERVAL"),
             Map.entry("sync-interval", "PT0.019S"),
             Map.entry("shutdown-timeout", "PT23S"),
@@ -304,7 +304,7 @@ class BatchPersistencePropertiesTest {
 
     @Test
     void aDirectoryNamedLikeAClassPathResourceIsStillThatOfTheWorkingDirectory() {
-        // "META-INF" is on the class path, as a directory of the test classes' output or of some jar.
+        // "META-INF" is on the class path, as a directory of the test classes' output or of a jar.
         BatchPersistenceProperties bound =
                 bind(new MapPropertySource("test", Map.of("batch-persistence.directory", "META-INF")));
         assertThat(bound.path())

@@ -387,7 +387,8 @@ class EndpointTest {
         BatchPersistence persistence = startUnrestricted("batch-persistence.dead-letter-ttl=1ms");
         dead(persistence, "dead", "loki", "malformed");
         long expired = 0;
-        while (expired == 0) { // it has to be a millisecond old
+        // Repeat until the batch is at least a millisecond old.
+        while (expired == 0) {
             expired = done("cleanup", "{}");
         }
         assertThat(persistence.find("dead")).isEmpty();

@@ -70,7 +70,7 @@ class EventsAndDeliveryTest {
     private final ManualClock clock = new ManualClock(Instant.parse("2026-01-01T00:00:00Z"));
     private final InMemoryBatchStore store = new InMemoryBatchStore();
 
-    /** Schedules that don't come round in a test's time: rounds are the test's to begin. */
+    /** With schedules that don't run within a test's time: each test starts its rounds itself. */
     private ApplicationContextRunner runner() {
         return new ApplicationContextRunner()
                 .withConfiguration(AutoConfigurations.of(BatchPersistenceAutoConfiguration.class))
@@ -119,7 +119,7 @@ class EventsAndDeliveryTest {
             await().until(() -> persistence.find("1").orElseThrow().retryCount() == 1);
             PersistedBatch batch = persistence.find("1").orElseThrow();
             assertThat(batch.state()).isEqualTo(BatchState.PENDING);
-            // The checked exception itself, not Spring's wrapper around it.
+            // The checked exception itself, not Spring's wrapper.
             assertThat(batch.failureReason()).isEqualTo("java.io.IOException: connection refused");
             assertThat(batch.nextAttemptAt()).isEqualTo(clock.instant().plusSeconds(1));
         });
@@ -167,7 +167,7 @@ class EventsAndDeliveryTest {
             PersistedBatch batch = persistence.find("1").orElseThrow();
             assertThat(batch.retryCount()).isEqualTo(1);
             assertThat(batch.failureReason()).contains("timed out");
-            // Late, but the collector does have it.
+            // Late, but the collector does have the batch.
             assertThat(listener.events.get(0).acknowledge()).isTrue();
             assertThat(persistence.find("1")).isEmpty();
         });
@@ -195,7 +195,7 @@ class EventsAndDeliveryTest {
 
     @Test
     void withoutAListenerNothingIsAttemptedAndNothingBurnt() {
-        // Listeners for any event are none: Boot itself has some.
+        // Listeners for any event don't count: Boot itself registers some.
         runner().withBean("audit", CatchAll.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki");
@@ -223,7 +223,7 @@ class EventsAndDeliveryTest {
                                     context.getBean(RecoveryTargets.class).find("loki"))
                             .as(way.getSimpleName())
                             .isNotNull());
-            // In a parent context events arrive, too.
+            // Events also arrive in a parent context.
             runner().withUserConfiguration(way)
                     .run(parent -> new ApplicationContextRunner()
                             .withParent(parent.getSourceApplicationContext())
@@ -557,7 +557,8 @@ class EventsAndDeliveryTest {
         CountDownLatch sent = new CountDownLatch(1);
         sending(batch -> {
                     thread.set(Thread.currentThread());
-                    group.set(Thread.currentThread().getThreadGroup().getName()); // one that has ended has none
+                    // A terminated thread has no thread group, so the name is read now.
+                    group.set(Thread.currentThread().getThreadGroup().getName());
                     sent.countDown();
                 })
                 .withPropertyValues("spring.threads.virtual.enabled=" + virtual)
@@ -566,13 +567,16 @@ class EventsAndDeliveryTest {
                     assertThat(sent.await(20, TimeUnit.SECONDS)).isTrue();
                     assertThat(thread.get().getName()).startsWith("batch-persistence-");
                     assertThat(thread.get().isDaemon()).isTrue();
-                    // Thread.isVirtual() is of Java 21; all virtual threads are in this group.
+                    // Thread.isVirtual() needs Java 21; all virtual threads are in this group.
                     boolean isVirtual = "VirtualThreads".equals(group.get());
                     assertThat(isVirtual).isEqualTo(virtual && JRE.currentJre().compareTo(JRE.JAVA_21) >= 0);
                 });
     }
 
-    /** With devtools the application's class loader is another one after each restart, and the threads are not made by its own. */
+    /**
+     * With devtools the application's class loader is a new one after each restart, and the thread that creates these
+     * threads may have another one.
+     */
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
     void threadsThatSendHaveTheApplicationsClassLoaderAndNothingOfTheRequestThatNeededThemFirst(boolean virtual) {

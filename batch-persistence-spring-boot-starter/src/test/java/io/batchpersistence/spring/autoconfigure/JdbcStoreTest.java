@@ -82,7 +82,7 @@ import org.springframework.transaction.support.TransactionSynchronization;
 import org.springframework.transaction.support.TransactionSynchronizationManager;
 import org.springframework.transaction.support.TransactionTemplate;
 
-/** {@code store: jdbc}, in a database in memory. */
+/** {@code store: jdbc}, in an in-memory database. */
 class JdbcStoreTest {
 
     @TempDir
@@ -201,7 +201,8 @@ class JdbcStoreTest {
     void aPauseInOneInstanceIsObeyedByTheOthers() {
         runner().run(one -> runner().withBean("loki", Collecting.class).run(other -> {
             persistence(one).pause("loki");
-            persistence(other).recover(); // a round looks
+            // This round looks for due batches.
+            persistence(other).recover();
             assertDelivering(other, delivery -> delivery.deliver("1", ENTRIES, "loki"), Outcome.PENDING);
             persistence(other).recover();
             assertThat(other.getBean(Collecting.class).sent).isEmpty();
@@ -330,7 +331,7 @@ class JdbcStoreTest {
         assertThat(directory.resolve("batches")).doesNotExist();
     }
 
-    /** As SpringApplication does it, too. */
+    /** Like SpringApplication. */
     private static final FailureHandler UNLESS_IT_MISSES_CLASSES =
             FailureHandler.handleMessage((message, failure) -> {});
 
@@ -376,7 +377,7 @@ class JdbcStoreTest {
                 if (shipped == null) {
                     break;
                 }
-                // As docs/jdbc-spring.md says.
+                // See docs/jdbc-spring.md.
                 Files.writeString(
                         script,
                         new String(shipped.readAllBytes(), StandardCharsets.UTF_8)
@@ -419,7 +420,7 @@ class JdbcStoreTest {
 
     // --------------------------------------------------- a database that is down
 
-    /** Can be switched off. */
+    /** A DataSource that can be switched off. */
     private static final class Switched extends AbstractDataSource {
         private final DataSource target;
         private final Thread starting = Thread.currentThread();
@@ -514,7 +515,8 @@ class JdbcStoreTest {
     private ApplicationContextRunner named(String instance) {
         return runner().withPropertyValues(
                         "batch-persistence.jdbc.instance-name=" + instance,
-                        "batch-persistence.jdbc.lease=3s", // a sign of life each second
+                        // One heartbeat per second.
+                        "batch-persistence.jdbc.lease=3s",
                         "batch-persistence.jdbc.query-timeout=2s");
     }
 
@@ -559,7 +561,10 @@ class JdbcStoreTest {
         }
     }
 
-    /** Who changes the store finds what waits in the one before: it says so, and the fallback moves it. */
+    /**
+     * After a change of the store, the batches of the previous one are found: the log warns, and the fallback moves
+     * them.
+     */
     @Test
     void batchesOfAnEarlierStoreOnDiskAreNotForgotten() {
         ListAppender<ILoggingEvent> logged = new ListAppender<>();
@@ -602,7 +607,8 @@ class JdbcStoreTest {
         withFallback(switched).run(context -> {
             assertThat(context).hasNotFailed();
             BatchPersistence persistence = persistence(context);
-            persistence.persistBatch("waits", ENTRIES, "kafka", Map.of("tenant", "a")); // nobody sends it
+            // This collector type has no sender.
+            persistence.persistBatch("waits", ENTRIES, "kafka", Map.of("tenant", "a"));
             persistence.releaseBatch("waits");
             context.getBean(BatchDelivery.class).deliverAsync("sent", ENTRIES, "loki");
             await().until(() -> context.getBean(Collecting.class).sent.equals(List.of("sent")));
@@ -730,7 +736,8 @@ class JdbcStoreTest {
             assertThat(persistence.markBatchSuccess("1")).isTrue();
             assertThat(persistence.stats().total().isBalanced()).isTrue();
 
-            persistence.persistBatch("2", ENTRIES, "loki"); // in no transaction
+            // In no transaction.
+            persistence.persistBatch("2", ENTRIES, "loki");
             assertThat(persistence.find("2")).isPresent();
         });
     }
@@ -764,7 +771,10 @@ class JdbcStoreTest {
         });
     }
 
-    /** However busy the threads are that would tell recovery: what waits for them is one task, and no batch is in anybody's hands. */
+    /**
+     * However busy the threads that would trigger recovery are: only one task waits for them, and no batch is in
+     * flight.
+     */
     @Test
     void whatIsDeliveredInManyTransactionsWaitsForNobodyToBeHandedToRecovery() {
         joining().run(context -> {
@@ -821,13 +831,15 @@ class JdbcStoreTest {
             assertThat(sender.sent).isEmpty();
             assertThat(persistence.find("1")).isEmpty();
             assertThat(persistence.find("2")).isPresent();
-            assertThat(persistence.markBatchSuccess("2")).isTrue(); // else the next application would send it
+            // Otherwise the next application would send it.
+            assertThat(persistence.markBatchSuccess("2")).isTrue();
             persistence.deliver("1", ENTRIES, "loki", Map.of(), sender);
             assertThat(sender.sent).containsExactly("1");
         });
         runner().withUserConfiguration(Business.class)
                 .run(
-                        context -> { // not joined: as ever
+                        // Not joined: deliver sends as usual.
+                        context -> {
                             Collecting sender = context.getBean(Collecting.class);
                             context.getBean(TransactionTemplate.class)
                                     .executeWithoutResult(status ->
@@ -895,12 +907,14 @@ class JdbcStoreTest {
     @Test
     void whatIsPersistedAfterTheCompletionOfATransactionIsDurableByItself() {
         joining().run(context -> {
-            List<Boolean> held = new CopyOnWriteArrayList<>(); // what is thrown there, Spring only logs
+            // Checked below: Spring only logs what is thrown in the callback.
+            List<Boolean> held = new CopyOnWriteArrayList<>();
             context.getBean(TransactionTemplate.class)
                     .executeWithoutResult(status ->
                             TransactionSynchronizationManager.registerSynchronization(new TransactionSynchronization() {
                                 @Override
-                                public void afterCompletion(int outcome) { // as @TransactionalEventListener does
+                                // Like @TransactionalEventListener.
+                                public void afterCompletion(int outcome) {
                                     persistence(context).persistBatch("1", ENTRIES, "loki");
                                     held.add(persistence(context).find("1").isPresent());
                                 }
@@ -973,7 +987,7 @@ class JdbcStoreTest {
         abstract DataSource of(DataSource primary, DataSource replica);
     }
 
-    /** The replica has none of the tables here. */
+    /** The replica here has none of the tables. */
     @ParameterizedTest
     @EnumSource
     void whatTheStoreDoesWithinATransactionThatOnlyReadsIsDoneOnThePrimary(Routing routing) {

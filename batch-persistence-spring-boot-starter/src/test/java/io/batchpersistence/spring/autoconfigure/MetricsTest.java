@@ -48,14 +48,16 @@ import org.yaml.snakeyaml.Yaml;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/** What the documents, the dashboard and the alert rules say about meters, against those of an application that has done something. */
+/**
+ * Compares the meters that the documents, the dashboard and the alert rules name with those of a running application.
+ */
 class MetricsTest {
 
     private static final List<LogEntry> ENTRIES =
             List.of(LogEntry.of(Instant.EPOCH, "INFO", "one"), LogEntry.of(Instant.EPOCH, "INFO", "two"));
     private static final Path DOCS = Path.of("..", "docs");
 
-    /** Reserved by those who scrape, or made by functions. */
+    /** Labels that are reserved for scraping, or created by functions. */
     private static final Set<String> FOREIGN_LABELS = Set.of("job", "instance", "severity");
 
     @TempDir
@@ -82,7 +84,8 @@ class MetricsTest {
         assertThat(delivery.deliver("1", ENTRIES, "loki").isDelivered()).isTrue();
         delivery.deliver("2", ENTRIES, "rejects");
         delivery.deliver("3", ENTRIES, "down");
-        delivery.deliverAsync("4", ENTRIES, "hangs"); // so that there are attempts under way
+        // An attempt that is in progress.
+        delivery.deliverAsync("4", ENTRIES, "hangs");
         await().until(() -> value("sending") == 1 && value("dead.lettered", "collector", "rejects") == 1);
         scrape(context.getBean(PrometheusMeterRegistry.class).scrape());
     }
@@ -233,7 +236,7 @@ class MetricsTest {
     private static final Pattern MATCHER = Pattern.compile("(\\w+)\\s*(=~|!=|!~|=)\\s*\"([^\"]*)\"");
     private static final Pattern GROUPING = Pattern.compile("\\bby\\s*\\(([^)]*)\\)");
 
-    /** That there are such series, with such labels. */
+    /** Asserts that such series exist, with such labels. */
     private static void assertKnown(String expression) {
         Matcher selector = SELECTOR.matcher(expression);
         Set<String> labels = new HashSet<>(FOREIGN_LABELS);
@@ -294,7 +297,7 @@ class MetricsTest {
                 assertKnown(variable.at("/query/query").asString());
             }
         }
-        // What is not shown is left out on purpose.
+        // Series that are left out of the dashboard on purpose.
         Set<String> left = new TreeSet<>(SCRAPED.keySet());
         left.removeAll(shown);
         assertThat(left)
@@ -339,7 +342,8 @@ class MetricsTest {
         assertThat(documented).isEqualTo(alerts);
     }
 
-    @SuppressWarnings("unchecked") // as YAML has it
+    // The types that a YAML parser returns.
+    @SuppressWarnings("unchecked")
     private static List<Map<String, Object>> listOfMaps(Object list) {
         return (List<Map<String, Object>>) list;
     }

@@ -35,8 +35,8 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * Endpoint, health and page are asked over HTTP among many batches, beside somebody who persists: all answers are right, and how
- * long everything takes is printed. With a million, in some minutes:
+ * Queries endpoint, health and page over HTTP in a store with many batches, while another thread persists: all
+ * responses are correct, and the durations are printed. With a million batches, it takes some minutes:
  *
  * <pre>mvn -pl batch-persistence-spring-boot-starter -am test -Dtest=OperatorsAtScaleTest
  *     -Dsurefire.failIfNoSpecifiedTests=false -Doperators.batches=1000000</pre>
@@ -63,7 +63,7 @@ class OperatorsAtScaleTest {
     private final HttpClient client = HttpClient.newHttpClient();
     private ConfigurableApplicationContext context;
     private BatchPersistence persistence;
-    /** Of the one who persists beside, in nanoseconds. */
+    /** Latencies of the thread that persists concurrently, in nanoseconds. */
     private final List<Long> latencies = Collections.synchronizedList(new ArrayList<>());
 
     @BeforeEach
@@ -153,7 +153,7 @@ class OperatorsAtScaleTest {
         assertThat(persistence.stats().total().isBalanced()).isTrue();
     }
 
-    /** A list that grows can't be looked at, only copied in one go. */
+    /** A growing list can't be iterated, only copied in one call. */
     private List<Long> latenciesFrom(int first) {
         Long[] all = latencies.toArray(new Long[0]);
         return List.of(all).subList(first, all.length);

@@ -40,7 +40,10 @@ import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 
-/** An application that persists while its collector is down, and sends after a restart, in processes as users have them. */
+/**
+ * An application that persists while its collector is down, and sends after a restart, in processes like those of
+ * users.
+ */
 @EnabledOnOs(value = OS.LINUX, disabledReason = "needs umask")
 @Timeout(value = 10, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class StarterSurroundingsIT {
@@ -217,7 +220,7 @@ class StarterSurroundingsIT {
             thread.setContextClassLoader(loader);
         }
 
-        /** Into the very store that logs, by the thread that logs. */
+        /** Persists the store's own log events into that store, on the thread that logs. */
         private static void persistWhatIsLogged(BatchPersistence persistence) {
             AtomicInteger number = new AtomicInteger();
             AppenderBase<ILoggingEvent> appender = new AppenderBase<>() {

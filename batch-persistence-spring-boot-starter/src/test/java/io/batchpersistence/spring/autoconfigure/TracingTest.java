@@ -55,7 +55,7 @@ class TracingTest {
 
     private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello"));
 
-    /** What was exported, by all contexts of a test. */
+    /** The spans exported by all contexts of a test. */
     private static final List<SpanData> SPANS = new CopyOnWriteArrayList<>();
 
     private static final BlockingQueue<PersistedBatch> SENT = new LinkedBlockingQueue<>();
@@ -86,7 +86,7 @@ class TracingTest {
                 .run();
     }
 
-    /** Does it as the handler of a request would; returns the request's span. */
+    /** Runs the handler like that of a request; returns the request's span. */
     private static SpanData request(ConfigurableApplicationContext context, Runnable handler) {
         SPANS.clear();
         Observation.createNotStarted("request", context.getBean(ObservationRegistry.class))
@@ -265,7 +265,7 @@ class TracingTest {
     @Configuration(proxyBeanMethods = false)
     static class Exporting {
 
-        /** At once, not in batches of its own. */
+        /** Exports at once, not in batches. */
         @Bean
         SpanProcessor spanProcessor() {
             return SimpleSpanProcessor.create(new SpanExporter() {

@@ -1,11 +1,11 @@
 package io.batchpersistence.spring.autoconfigure;
 
-/** For applications in tests that are to be as if Spring Security were not on the class path. */
+/** For applications in tests that must behave as if Spring Security were not on the class path. */
 public final class WithoutSecurity {
 
     private static final String PACKAGE = "org.springframework.boot.security.autoconfigure.";
 
-    /** A property. */
+    /** The property that excludes the auto-configurations of Spring Security. */
     public static final String PROPERTY = "spring.autoconfigure.exclude="
             + String.join(
                     ",",

@@ -24,8 +24,9 @@ import org.openqa.selenium.logging.LoggingPreferences;
 import org.openqa.selenium.support.ui.WebDriverWait;
 
 /**
- * A headless Chromium, the one that is installed: Debian's packages {@code chromium} and {@code chromium-driver}. Nothing is
- * downloaded. Without one, tests are skipped, unless {@code BATCH_PERSISTENCE_BROWSER_TESTS} is {@code required}.
+ * A headless Chromium, as installed on this machine: Debian's packages {@code chromium} and {@code chromium-driver}.
+ * Nothing is downloaded. Without a browser, tests are skipped, unless {@code BATCH_PERSISTENCE_BROWSER_TESTS} is {@code
+ * required}.
  */
 final class Browser implements AutoCloseable {
 
@@ -39,7 +40,7 @@ final class Browser implements AutoCloseable {
         this.driver = driver;
     }
 
-    /** Stops the test with a visible reason where there is no browser. */
+    /** Skips the test with a visible reason if there is no browser. */
     static Browser start() {
         if (!"required".equals(System.getenv("BATCH_PERSISTENCE_BROWSER_TESTS"))) {
             assumeTrue(
@@ -51,7 +52,8 @@ final class Browser implements AutoCloseable {
         options.setBinary(CHROMIUM.toFile());
         options.addArguments(
                 "--headless=new",
-                "--no-sandbox", // tests may run as root
+                // Tests may run as root.
+                "--no-sandbox",
                 "--disable-dev-shm-usage",
                 "--disable-gpu",
                 "--disable-background-networking",
@@ -70,7 +72,7 @@ final class Browser implements AutoCloseable {
         return browser;
     }
 
-    /** As it was at the start. */
+    /** Restores the initial state. */
     void reset() {
         open("about:blank");
         size(1280, 900);
@@ -99,7 +101,7 @@ final class Browser implements AutoCloseable {
                 Map.of("features", List.of(Map.of("name", "prefers-color-scheme", "value", dark ? "dark" : "light"))));
     }
 
-    /** Cuts the connection, or mends it. */
+    /** Cuts the connection, or restores it. */
     void offline(boolean offline) {
         driver.executeCdpCommand("Network.enable", Map.of());
         driver.executeCdpCommand(
@@ -119,15 +121,15 @@ final class Browser implements AutoCloseable {
         return driver.findElements(By.cssSelector(selector));
     }
 
-    /** What a person reads there. */
+    /** Returns the visible text. */
     String text(String selector) {
-        // In one go: between finding an element and reading it the page may have replaced it.
+        // In one script: the page may replace an element between finding and reading it.
         Object text = script(
                 "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText).join('\\n')", selector);
         return String.valueOf(text);
     }
 
-    /** The button with that text, or that name for screen readers. */
+    /** Returns the button with that text, or that accessible name. */
     WebElement button(String within, String name) {
         Object found = script(
                 "return [...document.querySelectorAll(arguments[0] + ' button')].find(b => b.checkVisibility()"
@@ -140,7 +142,7 @@ final class Browser implements AutoCloseable {
         throw new AssertionError("there is no button " + name + " in " + within);
     }
 
-    /** Waits until the text there has all of these. */
+    /** Waits until the text contains all of these parts. */
     void awaitText(String selector, String... parts) {
         new WebDriverWait(driver, Duration.ofSeconds(30), Duration.ofMillis(50))
                 .withMessage(() -> selector + " has no " + List.of(parts) + " but is: " + text(selector))
@@ -155,7 +157,7 @@ final class Browser implements AutoCloseable {
                 .until(ignored -> all(selector).isEmpty());
     }
 
-    /** Into {@code target/screenshots}, for a person to look at. */
+    /** Saves to {@code target/screenshots}, for a person to look at. */
     void screenshot(String name) {
         try {
             Files.createDirectories(SCREENSHOTS);
@@ -165,7 +167,7 @@ final class Browser implements AutoCloseable {
         }
     }
 
-    /** What axe finds wrong with the page as it is, of WCAG 2.2 A and AA and of good practice. */
+    /** Asserts that axe finds no violation of WCAG 2.2 A and AA and of best practices in the page as it is. */
     void assertAccessible(String when) {
         try (InputStream axe = Browser.class.getResourceAsStream("/axe.min.js")) {
             assertThat(axe).isNotNull();
@@ -183,7 +185,7 @@ final class Browser implements AutoCloseable {
                 .isZero();
     }
 
-    /** Errors and violations of the content security policy. */
+    /** Returns errors and violations of the content security policy. */
     List<String> complaints() {
         return driver.manage().logs().get(LogType.BROWSER).getAll().stream()
                 .filter(entry -> entry.getLevel().intValue() >= Level.WARNING.intValue())

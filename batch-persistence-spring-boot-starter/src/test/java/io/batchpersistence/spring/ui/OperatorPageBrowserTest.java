@@ -35,7 +35,7 @@ import org.springframework.context.annotation.Configuration;
 import org.springframework.context.event.EventListener;
 import org.springframework.jdbc.datasource.AbstractDataSource;
 
-/** The page in a real browser. Screenshots of what it looks like are left in {@code target/screenshots}. */
+/** The page in a real browser. Saves screenshots in {@code target/screenshots}. */
 class OperatorPageBrowserTest {
 
     private static final String UNRESTRICTED = "batch-persistence.ui.access=unrestricted";
@@ -46,7 +46,7 @@ class OperatorPageBrowserTest {
 
     private static Browser browser;
 
-    /** Notes when an outage was noticed. */
+    /** Records when an outage was noticed. */
     @Configuration(proxyBeanMethods = false)
     static class Outages {
         final CompletableFuture<Long> opened = new CompletableFuture<>();
@@ -119,7 +119,8 @@ class OperatorPageBrowserTest {
             long noticed = context.getBean(Outages.class).opened.get(30, TimeUnit.SECONDS);
             browser.awaitText("#alerts", "loki: down", DOWN);
             long seen = System.nanoTime();
-            // No assertion on a clock: numbers are asked for every second, so it is at most that and an answer.
+            // No assertion on the time: the page polls the numbers every second, so it takes at most that plus one
+            // response.
             System.out.println("PAGE from when the outage was noticed until it was to be read: "
                     + TimeUnit.NANOSECONDS.toMillis(seen - noticed) + " ms");
             assertThat(browser.text("#announcer")).contains("loki is down", DOWN);
@@ -142,9 +143,10 @@ class OperatorPageBrowserTest {
             collector.failure = null;
             browser.awaitText("#alerts", "All collectors take batches.");
             browser.awaitText("#tile-waiting", "0\n");
-            await().untilAsserted(() -> assertThat(collector.delivered).hasSize(50)); // the last are still being sent
+            // The last batches are still being sent.
+            await().untilAsserted(() -> assertThat(collector.delivered).hasSize(50));
 
-            // The dead letters of one reason are replayed, after a count; those of the other are not touched.
+            // The dead letters of one reason are replayed after a count; those of the other reason are not touched.
             browser.button("#reasons", "HTTP 413: entry too large").click();
             browser.awaitText("#announcer", "3 batches listed");
             assertThat(browser.all("#batches tbody tr")).hasSize(3);
@@ -217,7 +219,8 @@ class OperatorPageBrowserTest {
             assertThat(focused().getAttribute("id")).isEqualTo("detail-heading");
             tabTo("Replay…").sendKeys(Keys.ENTER);
             browser.awaitText("#operation-count", "1 batch will be replayed.");
-            for (int i = 0; i < 10; i++) { // the focus stays in the dialog
+            // The focus stays in the dialog.
+            for (int i = 0; i < 10; i++) {
                 focused().sendKeys(Keys.TAB);
                 assertThat(browser.script("return document.activeElement === document.body"
                                 + " || document.activeElement.closest('#operation') !== null"))
@@ -272,7 +275,7 @@ class OperatorPageBrowserTest {
             deadLetter(context, "one", "nobody", "malformed");
             open(context);
             browser.awaitText("#batches", "one");
-            // Counting takes for ever.
+            // Counting never finishes.
             browser.script("const real = window.fetch; window.posts = [];"
                     + "window.fetch = (url, options) => {"
                     + "  if (!options || options.method !== 'POST') { return real(url, options); }"
@@ -280,7 +283,8 @@ class OperatorPageBrowserTest {
             browser.button("#filter-operations", "Replay these dead letters…").click();
             browser.awaitText("#operation-count", "Counting");
             assertThat(browser.find("#operation-confirm").isEnabled()).isFalse();
-            browser.script("document.getElementById('operation-form').requestSubmit()"); // as the key Enter would
+            // Like the key Enter.
+            browser.script("document.getElementById('operation-form').requestSubmit()");
             browser.script("document.getElementById('operation-rate').focus()");
             focused().sendKeys("1", Keys.ENTER);
             assertThat((List<?>) browser.script("return window.posts"))
@@ -353,7 +357,7 @@ class OperatorPageBrowserTest {
         }
     }
 
-    /** A database that is there when it is told so. */
+    /** A database that can be switched on and off. */
     @Configuration(proxyBeanMethods = false)
     static class Database {
         private volatile boolean away = true;

@@ -33,7 +33,7 @@ import org.springframework.security.web.SecurityFilterChain;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/** The page in an application with Spring Security, roles and its protection against forged requests. */
+/** The page in an application with Spring Security, roles and CSRF protection. */
 class OperatorPageSecurityTest {
 
     private static final String UNRESTRICTED = "batch-persistence.ui.access=unrestricted";
@@ -41,7 +41,7 @@ class OperatorPageSecurityTest {
     @TempDir
     Path directory;
 
-    /** As docs/operator-page.md has it. */
+    /** The configuration from docs/operator-page.md. */
     @Configuration(proxyBeanMethods = false)
     static class Secured {
 
@@ -195,7 +195,8 @@ class OperatorPageSecurityTest {
             browser.awaitText("#message", "1 batch was replayed.");
             assertThat(state(context, "dead")).isEqualTo(BatchState.PENDING);
 
-            browser.driver().manage().deleteAllCookies(); // as when the session ends
+            // Like the end of the session.
+            browser.driver().manage().deleteAllCookies();
             browser.awaitText("#connection", "You are not signed in");
         }
     }

@@ -324,7 +324,7 @@ class OperatorPageTest {
         }
     }
 
-    /** Lets scripts of all origins do what they like, as far as CORS is concerned. */
+    /** A CORS configuration that allows everything to scripts of all origins. */
     @Configuration(proxyBeanMethods = false)
     static class Careless implements WebMvcConfigurer {
         @Override
@@ -344,12 +344,12 @@ class OperatorPageTest {
             String body = "{\"state\":\"dead\"}";
             String json = "application/json";
             List<HttpResponse<String>> forged = List.of(
-                    // what a form can send
+                    // Requests that a form can send.
                     post(context, "discard", body, "Content-Type", "text/plain"),
                     post(context, "discard", body, "Content-Type", "application/x-www-form-urlencoded"),
                     post(context, "discard", body, "Content-Type", "text/plain", OWN_HEADER, "page"),
                     post(context, "discard", body, "Content-Type", json),
-                    // what a script can send
+                    // Requests that a script can send.
                     post(
                             context,
                             "discard",

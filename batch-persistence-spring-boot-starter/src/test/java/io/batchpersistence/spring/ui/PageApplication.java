@@ -25,7 +25,7 @@ import org.springframework.context.annotation.Configuration;
 import org.springframework.web.bind.annotation.GetMapping;
 import org.springframework.web.bind.annotation.RestController;
 
-/** An application with a page, a web server and a collector that does as it is told. */
+/** An application with a page, a web server and a collector controlled by the test. */
 @Configuration(proxyBeanMethods = false)
 @EnableAutoConfiguration
 @RestController
@@ -33,7 +33,7 @@ class PageApplication {
 
     static final String PATH = "/batch-persistence";
 
-    /** What the collector takes; its failure, if it has one, is for all batches. */
+    /** What the collector received; its failure, if set, applies to all batches. */
     static final class Collector {
         final Set<String> delivered = ConcurrentHashMap.newKeySet();
         volatile @Nullable String failure;
@@ -109,7 +109,7 @@ class PageApplication {
         return collector::send;
     }
 
-    /** Something of the application's own. */
+    /** A page of the application itself. */
     @GetMapping("/")
     String home() {
         return "the application";
