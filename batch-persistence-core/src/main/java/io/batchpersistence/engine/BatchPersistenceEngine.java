@@ -945,8 +945,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (failure.kind() == Kind.PERMANENT) {
                 // The retry count does not change, because it was not what made this batch a dead letter, see
                 // replayAfterOutage.
-                return new Verdict(
-                        true, null, retryCount);
+                return new Verdict(true, null, retryCount);
             }
             CollectorSettings settings = lane.settings();
             Lane.Consequence consequence = failure.kind() == Kind.BATCH
@@ -1122,8 +1121,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 announcer.outageClosed(ended(type, outage, now, false, isNews(type, others -> others.ended(type)))));
         SharedOutages others = outages;
         AtomicLong changes = outageChanges;
-        if (others != null
-                && changes != null) {
+        if (others != null && changes != null) {
             // Only after lanes have been retired, because an outage that all instances forget at the same time must not
             // be learned as one that is over.
             guarded("looking for outages that other instances know of", () -> learn(others, changes, types));

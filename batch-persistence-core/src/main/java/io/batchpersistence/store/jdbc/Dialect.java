@@ -284,16 +284,13 @@ enum Dialect {
      * others like it until an administrator intervenes.
      */
     static boolean isRefusal(SQLException failure) {
-        for (SQLException e = failure; e != null; e = e.getNextException()) {
+        return any(failure, e -> {
             String state = state(e);
-            if (isMissingTable(e)
+            return isMissingTable(e)
                     || REFUSAL_STATES.contains(state)
                     || REFUSAL_CLASSES.contains(state.substring(0, Math.min(2, state.length())))
-                    || REFUSAL_CODES.contains(e.getErrorCode())) {
-                return true;
-            }
-        }
-        return false;
+                    || REFUSAL_CODES.contains(e.getErrorCode());
+        });
     }
 
     /**
