@@ -352,7 +352,7 @@ class BatchPersistencePropertiesTest {
                 "jdbc.join-transaction=true|batch_persistence.jdbc.join_transaction is true, but batch_persistence.store is segment",
                 "jdbc.data-source=' '|batch_persistence.jdbc.data_source is blank",
                 "jdbc.table-prefix=a.b|batch_persistence.jdbc.table_prefix is 'a.b': table prefix must be 1 to 30 letters",
-                "jdbc.schema=a;b|batch_persistence.jdbc.schema is 'a;b': schema must be",
+                "jdbc.schema=a/b|batch_persistence.jdbc.schema is 'a/b': schema must be",
                 "jdbc.instance-name=' '|batch_persistence.jdbc.instance_name is ' ': instance name must not be blank",
                 "jdbc.lease=999ms|batch_persistence.jdbc.lease is 999ms: lease must be between 1 second and 1 day",
                 "jdbc.query-timeout=0|batch_persistence.jdbc.query_timeout is 0ms: query timeout must be positive",
