@@ -1,10 +1,9 @@
 package io.batchpersistence.engine;
 
+import io.batchpersistence.internal.store.SkippedTime;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
-import java.util.ArrayDeque;
-import java.util.Deque;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -38,18 +37,10 @@ final class Timekeeper {
     private static final int STEADY_CATCHES_UP = 8;
 
     /**
-     * Maximum number of jumps remembered; if there are more within a TTL, the oldest ones count as time that passed.
-     */
-    private static final int MOST_JUMPS = 1_000;
-
-    /**
      * If two readings of the ticker are further apart than this (100 ms), the wall clock reading between them can't be
      * compared with them.
      */
     private static final long LOOK_NANOS = 100_000_000;
-
-    /** A span of wall clock time that did not really pass. */
-    private record Jump(Instant from, Instant to) {}
 
     private final Clock clock;
     private final @Nullable LongSupplier ticker;
@@ -61,8 +52,7 @@ final class Timekeeper {
     private Instant opened;
     private final boolean chance;
     private boolean setBack;
-    /** The latest first. */
-    private final Deque<Jump> jumps = new ArrayDeque<>();
+    private final SkippedTime skipped = new SkippedTime();
 
     /**
      * Starts at the wall clock's current time.
@@ -80,7 +70,7 @@ final class Timekeeper {
         this.opened = wall;
         this.chance = holding;
         if (lastUsed != null && lastUsed.isBefore(wall)) {
-            jumps.addFirst(new Jump(lastUsed, wall));
+            skipped.add(lastUsed, wall);
         }
     }
 
@@ -96,8 +86,8 @@ final class Timekeeper {
             look();
             opened = steady;
             if (lastUsed != null && lastUsed.isBefore(wall)) {
-                forgetJumpsAfter(lastUsed);
-                jumps.addFirst(new Jump(lastUsed, wall));
+                skipped.forgetAfter(lastUsed);
+                skipped.add(lastUsed, wall);
             }
         } finally {
             lock.unlock();
@@ -134,17 +124,7 @@ final class Timekeeper {
                     || (chance && running.compareTo(ttl) < 0 && running.compareTo(CHANCE) < 0)) {
                 return Instant.MIN;
             }
-            Duration left = ttl;
-            Instant at = wall;
-            for (Jump jump : jumps) {
-                Duration since = Duration.between(jump.to, at);
-                if (since.compareTo(left) >= 0) {
-                    break;
-                }
-                left = left.minus(since);
-                at = jump.from;
-            }
-            return Times.before(at, left);
+            return Times.before(wall.minus(skipped.within(ttl, wall)), ttl);
         } finally {
             lock.unlock();
         }
@@ -186,28 +166,14 @@ final class Timekeeper {
         Instant expected = wall.plus(passed);
         Duration off = Duration.between(expected, now);
         if (off.compareTo(JUMP) > 0) {
-            jumps.addFirst(new Jump(expected, now));
-            if (jumps.size() > MOST_JUMPS) {
-                jumps.removeLast();
-            }
+            skipped.add(expected, now);
         } else if (off.negated().compareTo(JUMP) > 0) {
             setBack = true;
-            forgetJumpsAfter(now);
+            skipped.forgetAfter(now);
         }
         tick = after;
         wall = now;
         steady = caughtUp(steady.plus(passed), passed.dividedBy(STEADY_CATCHES_UP));
-    }
-
-    /** Forgets jumps after a time to which the clock has been set back, or that become part of one larger jump. */
-    private void forgetJumpsAfter(Instant now) {
-        while (!jumps.isEmpty() && jumps.getFirst().to.isAfter(now)) {
-            Jump jump = jumps.removeFirst();
-            if (jump.from.isBefore(now)) {
-                jumps.addFirst(new Jump(jump.from, now));
-                return;
-            }
-        }
     }
 
     private Instant caughtUp(Instant time, Duration most) {

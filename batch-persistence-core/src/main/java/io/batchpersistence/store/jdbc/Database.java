@@ -882,10 +882,14 @@ final class Database {
      * It is read again if this machine has been suspended since, or its clock was set.
      */
     long time() throws SQLException {
-        if (clock.isDoubtful(tick(), options.clock().millis())) {
+        if (isClockDoubtful()) {
             readClock();
         }
         return clock.now(tick());
+    }
+
+    private boolean isClockDoubtful() {
+        return clock.isDoubtful(tick(), options.clock().millis());
     }
 
     /** Whether the database's clock and the callers' clock agree, within a tolerance. */
@@ -898,7 +902,7 @@ final class Database {
      * transaction, if this machine has been suspended since, or its clock was set.
      */
     long time(Tx tx) throws SQLException {
-        if (clock.isDoubtful(tick(), options.clock().millis())) {
+        if (isClockDoubtful()) {
             readClock(tx);
         }
         return clock.now(tick());

@@ -1,7 +1,8 @@
 package io.batchpersistence.store.jdbc;
 
-import java.util.ArrayDeque;
-import java.util.Deque;
+import io.batchpersistence.internal.store.SkippedTime;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -19,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <ul>
  *   <li>Ahead, or this process was suspended: the skipped time makes nothing older ({@link #cutoff}), ends no lease
- *       that was taken before ({@link #withoutStepsDuring}), and other instances get the time to renew their leases
+ *       that was taken before ({@link #withoutSkipped}), and other instances get the time to renew their leases
  *       ({@link #steppedAheadWithin}).
  *   <li>Back: what was written before lies in the future now, and has to be corrected; see {@link #setBackFrom}.
  * </ul>
@@ -27,14 +28,6 @@ import org.jspecify.annotations.Nullable;
 final class DatabaseClock {
 
     private static final long TOLERANCE_MILLIS = 1_000;
-
-    /**
-     * The maximum number of remembered steps; beyond it, the time skipped by the oldest ones counts as elapsed again.
-     */
-    private static final int MAX_STEPS = 1_000;
-
-    /** Time that the clock skipped, in milliseconds on the database's clock. */
-    private record Step(long from, long to) {}
 
     /**
      * A reading of the database's clock.
@@ -60,8 +53,7 @@ final class DatabaseClock {
     private @Nullable Reading last;
     private @Nullable Suspicion suspicion;
 
-    /** Latest first. */
-    private final Deque<Step> stepsAhead = new ArrayDeque<>();
+    private final SkippedTime skipped = new SkippedTime();
 
     private boolean everSteppedAhead;
     private long lastStepTick;
@@ -103,9 +95,12 @@ final class DatabaseClock {
                     return false;
                 }
                 if (difference > 0) {
-                    stepAhead(new Step(latest, millis), after);
+                    skipped.add(time(latest), time(millis));
+                    everSteppedAhead = true;
+                    lastStepTick = after;
                 } else if (difference < 0) {
-                    stepBack(earliest, millis);
+                    skipped.forgetAfter(time(millis));
+                    setBackFrom = setBackFrom == null ? earliest : (Long) Math.max(setBackFrom, earliest);
                 }
             }
             suspicion = null;
@@ -169,23 +164,8 @@ final class DatabaseClock {
         }
     }
 
-    private void stepAhead(Step step, long tick) {
-        stepsAhead.addFirst(step);
-        if (stepsAhead.size() > MAX_STEPS) {
-            stepsAhead.removeLast();
-        }
-        everSteppedAhead = true;
-        lastStepTick = tick;
-    }
-
-    private void stepBack(long from, long to) {
-        setBackFrom = setBackFrom == null ? from : (Long) Math.max(setBackFrom, from);
-        while (!stepsAhead.isEmpty() && stepsAhead.getFirst().from() >= to) {
-            stepsAhead.removeFirst();
-        }
-        if (!stepsAhead.isEmpty() && stepsAhead.getFirst().to() > to) {
-            stepsAhead.addFirst(new Step(stepsAhead.removeFirst().from(), to));
-        }
+    private static Instant time(long millis) {
+        return Instant.ofEpochMilli(millis);
     }
 
     /** The latest time that the clock showed before it was set back; {@code null} if there is nothing to correct. */
@@ -233,60 +213,35 @@ final class DatabaseClock {
      * Returns the time before which something must have begun to be older than an age, if skipped time does not count.
      *
      * @param age milliseconds
-     * @param tick the ticker
+     * @param now the clock's time, see {@link #now}
      * @return milliseconds on the database's clock
      */
-    long cutoff(long age, long tick) {
-        lock.lock();
-        try {
-            long left = age;
-            long at = now(tick);
-            for (Step step : stepsAhead) {
-                long since = at - step.to();
-                if (since >= left) {
-                    break;
-                }
-                left -= since;
-                at = step.from();
-            }
-            return at - left;
-        } finally {
-            lock.unlock();
-        }
+    long cutoff(long age, long now) {
+        return withoutSkipped(age, now) - age;
     }
 
     /** All time that was skipped, as far as is known, in milliseconds. */
     long skipped() {
         lock.lock();
         try {
-            return stepsAhead.stream()
-                    .mapToLong(step -> step.to() - step.from())
-                    .sum();
+            return skipped.total().toMillis();
         } finally {
             lock.unlock();
         }
     }
 
     /**
-     * Returns now minus the time skipped lately: whatever has a deadline before the result, and began no earlier than a
-     * period ago, has ended, whether it began before or after the clock was stepped.
+     * Returns now minus the time skipped lately: whatever has a deadline before the result, and lasts no longer than a
+     * period, has ended, whether it began before or after the clock was stepped.
      *
-     * @param period milliseconds
-     * @param tick the ticker
+     * @param period milliseconds, measured without skipped time
+     * @param now the clock's time, see {@link #now}
      * @return milliseconds on the database's clock
      */
-    long withoutStepsDuring(long period, long tick) {
+    long withoutSkipped(long period, long now) {
         lock.lock();
         try {
-            long now = now(tick);
-            long end = now;
-            for (Step step : stepsAhead) {
-                if (step.to() <= now - period) {
-                    break;
-                }
-                end -= step.to() - step.from();
-            }
-            return end;
+            return now - skipped.within(Duration.ofMillis(period), time(now)).toMillis();
         } finally {
             lock.unlock();
         }

@@ -529,13 +529,13 @@ public final class JdbcBatchStore implements BatchStore {
 
     private List<Lease> lookForTimedOut(Instant now, int max) throws SQLException {
         long me = instance.number();
-        var unused = database.time();
+        long time = database.time();
         List<Lease> ended = database.read(tx -> tx.all(
                 "SELECT batch_id, collector_type, fence FROM {p}batch WHERE state = 1 AND owner = ? AND due_at < {now}"
                         + " AND due_at < ? ORDER BY due_at LIMIT ?",
                 row -> new Lease(Texts.unescape(row.getString(1)), Texts.unescape(row.getString(2)), row.getLong(3)),
                 me,
-                database.clock().withoutStepsDuring(longestLease.get(), database.tick()),
+                database.clock().withoutSkipped(longestLease.get(), time),
                 max));
         if (!ended.isEmpty()) {
             // They are reported again until they are settled.
@@ -1073,7 +1073,6 @@ public final class JdbcBatchStore implements BatchStore {
             throws SQLException {
         long age = -database.until(before);
         long now = database.time();
-        long tick = database.tick();
         DatabaseClock clock = database.clock();
         return removeFirst(
                 "collector_type = ? AND since < ? AND since < {now} - ? AND state = " + Row.number(state) + " AND ("
@@ -1083,7 +1082,7 @@ public final class JdbcBatchStore implements BatchStore {
                 max,
                 rows -> rows,
                 Texts.escape(collectorType),
-                clock.cutoff(age, tick),
+                clock.cutoff(age, now),
                 age,
                 Math.max(0, age),
                 now - clock.skipped());

@@ -44,7 +44,7 @@ final class TimeCorrections {
                 inChunks(
                         "since",
                         "state = ? AND collector_type = ? AND since > {time}",
-                        List.<Object>of(state, escaped(type)),
+                        List.<Object>of(state, Texts.escape(type)),
                         "{time}");
             }
         }
@@ -87,7 +87,7 @@ final class TimeCorrections {
             database.write(tx -> tx.update(
                     "UPDATE {p}outage SET next_probe_at = {time} WHERE collector_type = ? AND next_probe_at > {time}"
                             + " AND (next_probe_at <= ? OR next_probe_at > {time} + ?)",
-                    escaped(type),
+                    Texts.escape(type),
                     from,
                     Math.max(longest, longestTimeout)));
             pending(type, "due_at > {time} AND due_at <= ?", "{time}", from);
@@ -103,7 +103,7 @@ final class TimeCorrections {
         inChunks(
                 "due_at",
                 "state = 0 AND collector_type = ? AND " + condition,
-                List.<Object>of(escaped(type), value),
+                List.<Object>of(Texts.escape(type), value),
                 time,
                 newTime);
     }
@@ -127,9 +127,5 @@ final class TimeCorrections {
                 return seqs.size();
             });
         } while (corrected == CHUNK_SIZE && !stops.getAsBoolean());
-    }
-
-    private static String escaped(String type) {
-        return Texts.escape(type);
     }
 }

@@ -133,6 +133,23 @@ class JdbcClockTest extends JdbcTestBase {
         return store.timedOut(now, 100).stream().map(BatchStore.Lease::batchId).toList();
     }
 
+    /** The second step is longer than any time in flight: all the same, what the first one skipped does not count. */
+    @ParameterizedTest
+    @EnumSource
+    void what_is_in_flight_times_out_after_its_timeout_also_when_the_clock_is_stepped_ahead_twice(Kind kind) {
+        on(kind);
+        JdbcBatchStore store = open();
+        append(store, "a");
+        databaseAhead = Duration.ofMinutes(2);
+        believe(store);
+        databaseAhead = Duration.ofHours(25);
+        believe(store);
+        pass(TIMEOUT.minus(BELIEVED.multipliedBy(2)).minusSeconds(1), store);
+        assertThat(timedOut(store)).isEmpty();
+        pass(Duration.ofSeconds(2), store);
+        assertThat(timedOut(store)).containsExactly("a");
+    }
+
     @ParameterizedTest
     @EnumSource
     void no_instance_is_taken_for_dead_because_the_clock_is_stepped_ahead(Kind kind) {
