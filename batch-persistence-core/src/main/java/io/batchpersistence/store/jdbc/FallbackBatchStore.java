@@ -918,9 +918,10 @@ public final class FallbackBatchStore implements BatchStore {
                     bytes += kept.bytes();
                 }
             }
+            List<CompletableFuture<@Nullable Void>> adopted = primary.adopt(batches);
             List<Move> moves = new ArrayList<>();
             for (int i = 0; i < batches.size(); i++) {
-                moves.add(new Move(places.get(i), batches.get(i), primary.adopt(batches.get(i))));
+                moves.add(new Move(places.get(i), batches.get(i), adopted.get(i)));
             }
             return end(moves) ? next : from;
         } finally {

@@ -531,37 +531,43 @@ final class GroupWriter {
      * @throws IllegalStateException if the store is closed
      */
     <T extends @Nullable Object> CompletableFuture<T> submit(Op<T> op) {
+        submit(List.of(op));
+        return op.done;
+    }
+
+    /**
+     * Queues operations for writing, all of them or none.
+     *
+     * @throws IllegalStateException if the store is closed
+     */
+    void submit(List<? extends Op<?>> ops) {
         if (isCalling() && inTransaction) {
             throw new IllegalStateException("the store was called by code that it runs itself, on its thread "
                     + Thread.currentThread().getName()
                     + ", within a transaction: the call would wait for itself. Make it from another thread");
         }
-        if (op instanceof Insert) {
-            waitingBatches.incrementAndGet();
-            waitingBytes.addAndGet(op.bytes());
-        }
+        ops.forEach(this::queued);
         if (isCalling()) {
-            begin(op);
-            // This is a callback that reacts to what has just been written. Write its operation here: no other thread
+            ops.forEach(this::begin);
+            // This is a callback that reacts to what has just been written. Write its operations here: no other thread
             // would.
-            write(List.of(op));
-            return op.done;
+            write(List.copyOf(ops));
+            return;
         }
         boolean enqueued = false;
         try {
-            enqueued = enqueue(op);
+            enqueued = enqueue(ops);
         } finally {
             if (!enqueued) {
-                written(op);
+                ops.forEach(this::written);
             }
         }
         if (!enqueued) {
             throw new IllegalStateException("the store is closed");
         }
-        return op.done;
     }
 
-    private boolean enqueue(Op<?> op) {
+    private boolean enqueue(List<? extends Op<?>> ops) {
         String problem = problem();
         if (problem != null) {
             throw new BatchPersistenceException("nothing can be written to the database: " + problem, null);
@@ -571,11 +577,19 @@ final class GroupWriter {
             if (closing) {
                 return false;
             }
-            queue.add(op);
+            queue.addAll(ops);
             changed.signal();
             return true;
         } finally {
             lock.unlock();
+        }
+    }
+
+    /** Adds an operation to the counts of what is queued. */
+    private void queued(Op<?> op) {
+        if (op instanceof Insert) {
+            waitingBatches.incrementAndGet();
+            waitingBytes.addAndGet(op.bytes());
         }
     }
 

@@ -215,11 +215,7 @@ public final class JdbcBatchStore implements BatchStore {
             return CompletableFuture.failedFuture(e);
         }
         try {
-            String full = database.call("looking for room", () -> full(encoded.bytes()));
-            if (full != null) {
-                return CompletableFuture.failedFuture(new BatchRejectedException(full));
-            }
-            requireRoomInStatement(encoded);
+            requireRoom(encoded, 0, 0);
             GroupWriter.Insert append = insert.apply(encoded, promise);
             if (append.state() == BatchState.IN_FLIGHT) {
                 leaseEnds(batch.leaseUntil());
@@ -259,28 +255,48 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     /**
+     * Rejects a batch for which there is no space.
+     *
+     * @param batchesBefore how many batches are about to be written before it, beyond those in the writer's queue
+     * @param bytesBefore their bytes
+     */
+    private void requireRoom(Encoded encoded, long batchesBefore, long bytesBefore) {
+        String full = database.call("looking for room", () -> full(encoded.bytes(), batchesBefore, bytesBefore));
+        if (full != null) {
+            throw new BatchRejectedException(full);
+        }
+        requireRoomInStatement(encoded);
+    }
+
+    /**
      * Why the store is full; {@code null} if it is not. While less than half is used, the periodic reads of the
      * counters are enough.
      */
-    private @Nullable String full(long bytes) throws SQLException {
-        if (2 * (books.heldBatches() + writer.waitingBatches()) >= options.maxBatches()
-                || 2 * (books.heldBytes() + writer.waitingBytes() + bytes) >= options.maxBytes()) {
+    private @Nullable String full(long bytes, long batchesBefore, long bytesBefore) throws SQLException {
+        if (2 * (heldBatches() + batchesBefore) >= options.maxBatches()
+                || 2 * (heldBytes() + bytesBefore + bytes) >= options.maxBytes()) {
             books.refreshIfOld();
         }
-        String full = fullByNow(bytes);
+        String full = fullByNow(bytes, heldBatches() + batchesBefore, heldBytes() + bytesBefore);
         if (full != null) {
             instance.doubtCounters();
         }
         return full;
     }
 
-    private @Nullable String fullByNow(long bytes) {
-        long batches = books.heldBatches() + writer.waitingBatches();
+    private long heldBatches() {
+        return books.heldBatches() + writer.waitingBatches();
+    }
+
+    private long heldBytes() {
+        return books.heldBytes() + writer.waitingBytes();
+    }
+
+    private @Nullable String fullByNow(long bytes, long batches, long used) {
         if (batches >= options.maxBatches()) {
             return "the store holds " + batches + " batches, and its bound is " + options.maxBatches()
                     + "; raise max_pending_batches, or deliver, discard or expire some";
         }
-        long used = books.heldBytes() + writer.waitingBytes();
         if (used + bytes > options.maxBytes()) {
             return "the store holds " + used + " of " + options.maxBytes() + " bytes, and the batch of " + bytes
                     + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
@@ -344,25 +360,36 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     /**
-     * Takes over a batch from another store, as it is: pending or dead, with its times and failures. Counts it as
-     * accepted.
+     * Takes over batches from another store, as they are: pending or dead, with their times and failures. Counts them as
+     * accepted. They are queued as one, so that as few transactions as possible write them.
      *
-     * @return completed as described in {@link #append}
+     * @return one future for each, in their order, completed as described in {@link #append}
      */
-    CompletableFuture<@Nullable Void> adopt(Kept kept) {
+    List<CompletableFuture<@Nullable Void>> adopt(List<Kept> batches) {
         requireOpen();
-        PersistedBatch batch = kept.batch();
-        try {
-            Encoded encoded = Encoded.of(batch.id(), batch.collectorType(), batch.entries(), batch.context(), options);
-            String full = database.call("looking for room", () -> full(encoded.bytes()));
-            if (full != null) {
-                return CompletableFuture.failedFuture(new BatchRejectedException(full));
+        List<CompletableFuture<@Nullable Void>> done = new ArrayList<>();
+        List<GroupWriter.Adopt> adopts = new ArrayList<>();
+        long bytes = 0;
+        for (Kept kept : batches) {
+            PersistedBatch batch = kept.batch();
+            try {
+                Encoded encoded =
+                        Encoded.of(batch.id(), batch.collectorType(), batch.entries(), batch.context(), options);
+                requireRoom(encoded, adopts.size(), bytes);
+                GroupWriter.Adopt adopt = new GroupWriter.Adopt(kept, encoded, promise(batch.collectorType()));
+                adopts.add(adopt);
+                bytes += encoded.bytes();
+                done.add(adopt.done);
+            } catch (RuntimeException e) {
+                done.add(CompletableFuture.failedFuture(e));
             }
-            requireRoomInStatement(encoded);
-            return writer.submit(new GroupWriter.Adopt(kept, encoded, promise(batch.collectorType())));
-        } catch (RuntimeException e) {
-            return CompletableFuture.failedFuture(e);
         }
+        try {
+            writer.submit(adopts);
+        } catch (RuntimeException e) {
+            adopts.forEach(adopt -> adopt.fail(e));
+        }
+        return done;
     }
 
     /**

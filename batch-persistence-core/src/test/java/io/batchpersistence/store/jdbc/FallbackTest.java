@@ -365,7 +365,7 @@ class FallbackTest extends FallbackTestBase {
                     .filter(each -> each.batch().id().equals(id))
                     .findFirst()
                     .orElseThrow();
-            primary.adopt(kept).join();
+            primary.adopt(List.of(kept)).get(0).join();
         }
     }
 
