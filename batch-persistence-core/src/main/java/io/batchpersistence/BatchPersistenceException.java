@@ -19,6 +19,6 @@ public class BatchPersistenceException extends RuntimeException {
      * @param cause the underlying cause, or {@code null}
      */
     public BatchPersistenceException(String message, @Nullable Throwable cause) {
-        super(SingleLine.of(message), cause);
+        super(LogSanitizer.of(message), cause);
     }
 }

@@ -68,8 +68,8 @@ public record BatchSelector(
         ids = Set.copyOf(ids);
         collectorTypes = Set.copyOf(collectorTypes);
         states = Set.copyOf(states);
-        ids.forEach(id -> Values.name(id, "batch id"));
-        collectorTypes.forEach(type -> Values.name(type, "collector type"));
+        ids.forEach(id -> LogEntryNormalizer.name(id, "batch id"));
+        collectorTypes.forEach(type -> LogEntryNormalizer.name(type, "collector type"));
         Objects.requireNonNull(order, "order must not be null");
         if (failureReason != null) {
             Glob.checkLength(failureReason);

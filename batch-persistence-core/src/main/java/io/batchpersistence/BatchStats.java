@@ -40,7 +40,7 @@ public record BatchStats(
 
         /** Makes the text fit for one line. */
         public Unreadable {
-            first = SingleLine.of(first);
+            first = LogSanitizer.of(first);
         }
     }
 
@@ -66,8 +66,8 @@ public record BatchStats(
 
         /** Makes the texts fit for one line. */
         public Fallback {
-            reason = reason == null ? null : SingleLine.of(reason);
-            problem = problem == null ? null : SingleLine.of(problem);
+            reason = reason == null ? null : LogSanitizer.of(reason);
+            problem = problem == null ? null : LogSanitizer.of(problem);
         }
 
         /**
@@ -135,7 +135,7 @@ public record BatchStats(
     public BatchStats {
         collectors = Map.copyOf(collectors);
         // It may quote a path.
-        problem = problem == null ? null : SingleLine.of(problem);
+        problem = problem == null ? null : LogSanitizer.of(problem);
     }
 
     /**

@@ -340,7 +340,7 @@ public interface BatchStore extends AutoCloseable {
      *
      * @return whether it can be, as far as is known; must be quick
      */
-    default boolean isWhole() {
+    default boolean isFullyReachable() {
         return true;
     }
 

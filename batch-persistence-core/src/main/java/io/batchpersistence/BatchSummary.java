@@ -44,8 +44,8 @@ public record BatchSummary(
     /** Describes the batch without its content: the context belongs to the application and may contain secrets. */
     @Override
     public String toString() {
-        return "BatchSummary['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + state + ", "
+        return "BatchSummary['" + LogSanitizer.of(id) + "' for " + LogSanitizer.of(collectorType) + ", " + state + ", "
                 + entryCount + " entries, " + bytes + " bytes, " + retryCount + " failed attempts"
-                + (failureReason == null ? "" : ", last: " + SingleLine.of(failureReason)) + "]";
+                + (failureReason == null ? "" : ", last: " + LogSanitizer.of(failureReason)) + "]";
     }
 }

@@ -62,10 +62,10 @@ public record CollectorSettings(
      * @throws IllegalArgumentException if one is out of its range
      */
     public CollectorSettings {
-        Settings.positive(batchTimeout, "batch timeout");
-        Settings.positive(batchTtl, "batch TTL");
-        Settings.positive(deadLetterTtl, "dead letter TTL");
-        Settings.positive(maxRetryAfter, "max retry after");
+        requirePositive(batchTimeout, "batch timeout");
+        requirePositive(batchTtl, "batch TTL");
+        requirePositive(deadLetterTtl, "dead letter TTL");
+        requirePositive(maxRetryAfter, "max retry after");
         Objects.requireNonNull(retry, "retry must not be null");
         Objects.requireNonNull(order, "order must not be null");
         if (concurrency < 1) {
@@ -83,6 +83,12 @@ public record CollectorSettings(
         if (outageThreshold < 0) {
             throw new IllegalArgumentException(
                     "outage threshold must be 0 (off) or positive, but is " + outageThreshold);
+        }
+    }
+
+    static void requirePositive(Duration value, String name) {
+        if (value.isNegative() || value.isZero()) {
+            throw new IllegalArgumentException(name + " must be positive, but is " + value);
         }
     }
 }

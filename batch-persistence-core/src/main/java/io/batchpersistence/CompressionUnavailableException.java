@@ -23,8 +23,8 @@ public final class CompressionUnavailableException extends BatchPersistenceExcep
      */
     public CompressionUnavailableException(String problem, String remedy, Throwable cause) {
         super(problem + ". " + remedy, cause);
-        this.problem = SingleLine.of(problem);
-        this.remedy = SingleLine.of(remedy);
+        this.problem = LogSanitizer.of(problem);
+        this.remedy = LogSanitizer.of(remedy);
     }
 
     /**

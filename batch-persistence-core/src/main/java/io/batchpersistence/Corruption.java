@@ -27,13 +27,13 @@ public record Corruption(
 
     /** Makes the reason fit for one line. */
     public Corruption {
-        reason = SingleLine.of(reason);
+        reason = LogSanitizer.of(reason);
     }
 
     @Override
     public String toString() {
-        return "Corruption[" + length + " bytes at " + offset + " of " + SingleLine.of(file) + ": " + reason + ", "
-                + batches + " batches" + (collectorType == null ? "" : " for " + SingleLine.of(collectorType))
-                + (batchId == null ? "" : ", id '" + SingleLine.of(batchId) + "'") + "]";
+        return "Corruption[" + length + " bytes at " + offset + " of " + LogSanitizer.of(file) + ": " + reason + ", "
+                + batches + " batches" + (collectorType == null ? "" : " for " + LogSanitizer.of(collectorType))
+                + (batchId == null ? "" : ", id '" + LogSanitizer.of(batchId) + "'") + "]";
     }
 }

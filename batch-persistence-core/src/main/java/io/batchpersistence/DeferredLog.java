@@ -168,7 +168,7 @@ public final class DeferredLog {
             WRITER.execute(() -> {
                 long leftOut = LEFT_OUT.getAndSet(0);
                 if (leftOut > 0) {
-                    writeSafely(() -> SingleLine.logger(DeferredLog.class)
+                    writeSafely(() -> LogSanitizer.logger(DeferredLog.class)
                             .warn("{} lines could not be written, since an appender takes too long", leftOut));
                 }
                 writeSafely(() -> writeNow(line));

@@ -26,7 +26,7 @@ public final class DirectoryLockedException extends BatchPersistenceException {
                 null);
         this.directory = directory.toString();
         // It was read from a file.
-        this.holder = SingleLine.of(holder);
+        this.holder = LogSanitizer.of(holder);
         this.heldByThisProcess = false;
     }
 
@@ -36,7 +36,7 @@ public final class DirectoryLockedException extends BatchPersistenceException {
                         + "; close that store before another one opens the directory, or give each a directory of its own",
                 null);
         this.directory = directory.toString();
-        this.holder = SingleLine.of(holder);
+        this.holder = LogSanitizer.of(holder);
         this.heldByThisProcess = true;
     }
 

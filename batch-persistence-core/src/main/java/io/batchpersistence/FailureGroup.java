@@ -24,7 +24,7 @@ public record FailureGroup(
     /** Describes the group in one line; the reason is the collector's text and may contain line breaks. */
     @Override
     public String toString() {
-        return "FailureGroup[" + batches + " batches for " + SingleLine.of(collectorType) + ": " + SingleLine.of(reason)
-                + ", " + firstFailure + " to " + lastFailure + "]";
+        return "FailureGroup[" + batches + " batches for " + LogSanitizer.of(collectorType) + ": "
+                + LogSanitizer.of(reason) + ", " + firstFailure + " to " + lastFailure + "]";
     }
 }

@@ -56,14 +56,14 @@ public record LogEntry(
             throw new IllegalArgumentException(
                     "timestamp " + timestamp + " is out of range: it must be between " + EARLIEST + " and " + LATEST);
         }
-        level = Values.wellFormedOrNull(level);
-        message = Values.wellFormed(message);
-        labels = Values.texts(labels, "label");
-        fields = Values.jsonObject(fields);
-        sourceType = Values.wellFormedOrNull(sourceType);
-        sourceId = Values.wellFormedOrNull(sourceId);
-        traceId = Values.wellFormedOrNull(traceId);
-        spanId = Values.wellFormedOrNull(spanId);
+        level = LogEntryNormalizer.wellFormedOrNull(level);
+        message = LogEntryNormalizer.wellFormed(message);
+        labels = LogEntryNormalizer.texts(labels, "label");
+        fields = LogEntryNormalizer.jsonObject(fields);
+        sourceType = LogEntryNormalizer.wellFormedOrNull(sourceType);
+        sourceId = LogEntryNormalizer.wellFormedOrNull(sourceId);
+        traceId = LogEntryNormalizer.wellFormedOrNull(traceId);
+        spanId = LogEntryNormalizer.wellFormedOrNull(spanId);
     }
 
     /**

@@ -41,8 +41,8 @@ public record NewBatch(
      *     long, or there are no entries, or one of them is {@code null}
      */
     public NewBatch {
-        id = Values.name(id, "batch id");
-        collectorType = Values.name(collectorType, "collector type");
+        id = LogEntryNormalizer.name(id, "batch id");
+        collectorType = LogEntryNormalizer.name(collectorType, "collector type");
         entries = checked(entries);
         context = checkedContext(Objects.requireNonNull(context, "context must not be null"));
         Objects.requireNonNull(createdAt, "createdAt must not be null");
@@ -58,7 +58,7 @@ public record NewBatch(
      *     unpaired surrogate
      */
     public static String checkedCollectorType(@Nullable String name) {
-        return Values.name(name, "collector type");
+        return LogEntryNormalizer.name(name, "collector type");
     }
 
     /**
@@ -68,11 +68,11 @@ public record NewBatch(
      * @return whether it would be accepted
      */
     public static boolean isPossibleId(String id) {
-        return Values.isName(id);
+        return LogEntryNormalizer.isName(id);
     }
 
     private static Map<String, String> checkedContext(Map<String, String> context) {
-        Map<String, String> texts = Values.texts(context, "context entry");
+        Map<String, String> texts = LogEntryNormalizer.texts(context, "context entry");
         long length = 0;
         for (Map.Entry<String, String> entry : texts.entrySet()) {
             length += (long) entry.getKey().length() + entry.getValue().length();
@@ -100,7 +100,7 @@ public record NewBatch(
     /** Describes the batch without its content. */
     @Override
     public String toString() {
-        return "NewBatch['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + entries.size()
+        return "NewBatch['" + LogSanitizer.of(id) + "' for " + LogSanitizer.of(collectorType) + ", " + entries.size()
                 + " entries]";
     }
 }

@@ -79,8 +79,9 @@ public record PersistedBatch(
     /** Describes the batch without its content: neither entries nor context belong in a log. */
     @Override
     public String toString() {
-        return "PersistedBatch['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", " + state + ", "
+        return "PersistedBatch['" + LogSanitizer.of(id) + "' for " + LogSanitizer.of(collectorType) + ", " + state
+                + ", "
                 + entries.size() + " entries, " + retryCount + " failed attempts"
-                + (failureReason == null ? "" : ", last: " + SingleLine.of(failureReason)) + "]";
+                + (failureReason == null ? "" : ", last: " + LogSanitizer.of(failureReason)) + "]";
     }
 }

@@ -32,7 +32,7 @@ public record RecoveryPolicy(Duration base, double multiplier, Duration max, dou
     public RecoveryPolicy {
         Objects.requireNonNull(base, "base must not be null");
         Objects.requireNonNull(max, "max must not be null");
-        Settings.positive(base, "backoff base");
+        CollectorSettings.requirePositive(base, "backoff base");
         if (!(multiplier >= 1) || Double.isInfinite(multiplier)) {
             throw new IllegalArgumentException("backoff multiplier must be at least 1, but is " + multiplier);
         }

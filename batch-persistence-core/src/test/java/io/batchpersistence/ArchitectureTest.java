@@ -74,7 +74,7 @@ class ArchitectureTest {
     void whatIsLoggedGoesThroughSingleLine() {
         noClasses()
                 .that()
-                .doNotHaveFullyQualifiedName(SingleLine.class.getName())
+                .doNotHaveFullyQualifiedName(LogSanitizer.class.getName())
                 .should()
                 .dependOnClassesThat()
                 .haveFullyQualifiedName("org.slf4j.LoggerFactory")

@@ -43,25 +43,25 @@ class SingleLineTest {
     @ParameterizedTest
     @ValueSource(strings = {"", "order-4711", "Ünïcödé", "日本語 ログ", "\uD83D\uDE80 up", "C:\\new\\u000A", "it's {}"})
     void whatCanBePrintedStays(String text) {
-        assertThat(SingleLine.of(text)).isSameAs(text).isEqualTo(text);
+        assertThat(LogSanitizer.of(text)).isSameAs(text).isEqualTo(text);
     }
 
     @Test
     void whatWouldBeginALineOrTurnItRoundIsReplacedByItsNumber() {
-        assertThat(SingleLine.of("a\nb\r\nc")).isEqualTo("a\\u000Ab\\u000D\\u000Ac");
-        assertThat(SingleLine.of("\u001B[31mred")).isEqualTo("\\u001B[31mred");
-        assertThat(SingleLine.of("a\0b\tc\u007F\u0085\u009B")).isEqualTo("a\\u0000b\\u0009c\\u007F\\u0085\\u009B");
-        assertThat(SingleLine.of("\u2028\u2029")).isEqualTo("\\u2028\\u2029");
-        assertThat(SingleLine.of("\u202Egnp.exe\u2066\u200B\uFEFF")).isEqualTo("\\u202Egnp.exe\\u2066\\u200B\\uFEFF");
-        assertThat(SingleLine.of("half \uD83D")).isEqualTo("half \\uD83D");
-        assertThat(SingleLine.of("tag \uDB40\uDC41")).as("an invisible tag").isEqualTo("tag \\uDB40\\uDC41");
-        assertThat(SingleLine.of(null)).isEqualTo("null");
+        assertThat(LogSanitizer.of("a\nb\r\nc")).isEqualTo("a\\u000Ab\\u000D\\u000Ac");
+        assertThat(LogSanitizer.of("\u001B[31mred")).isEqualTo("\\u001B[31mred");
+        assertThat(LogSanitizer.of("a\0b\tc\u007F\u0085\u009B")).isEqualTo("a\\u0000b\\u0009c\\u007F\\u0085\\u009B");
+        assertThat(LogSanitizer.of("\u2028\u2029")).isEqualTo("\\u2028\\u2029");
+        assertThat(LogSanitizer.of("\u202Egnp.exe\u2066\u200B\uFEFF")).isEqualTo("\\u202Egnp.exe\\u2066\\u200B\\uFEFF");
+        assertThat(LogSanitizer.of("half \uD83D")).isEqualTo("half \\uD83D");
+        assertThat(LogSanitizer.of("tag \uDB40\uDC41")).as("an invisible tag").isEqualTo("tag \\uDB40\\uDC41");
+        assertThat(LogSanitizer.of(null)).isEqualTo("null");
     }
 
     @Test
     void noCharacterLeadsOutOfTheLine() {
         for (int character = 0; character <= Character.MAX_CODE_POINT; character++) {
-            String line = SingleLine.of("a" + Character.toString(character) + "b");
+            String line = LogSanitizer.of("a" + Character.toString(character) + "b");
             assertThat(line.lines().count()).as("U+%04X", character).isOne();
             assertThat(line.chars().noneMatch(c -> Character.isISOControl(c) || c == 0x202E || c == 0x2028))
                     .as("U+%04X", character)
@@ -71,14 +71,14 @@ class SingleLineTest {
 
     @Test
     void whatIsTooLongIsCutOff() {
-        assertThat(SingleLine.of("x".repeat(5_000))).hasSize(4_097).endsWith("x…");
-        assertThat(SingleLine.of("\n".repeat(5_000))).hasSize(6 * 4_096 + 1).endsWith("\\u000A…");
-        assertThat(SingleLine.of("x".repeat(4_096))).hasSize(4_096);
+        assertThat(LogSanitizer.of("x".repeat(5_000))).hasSize(4_097).endsWith("x…");
+        assertThat(LogSanitizer.of("\n".repeat(5_000))).hasSize(6 * 4_096 + 1).endsWith("\\u000A…");
+        assertThat(LogSanitizer.of("x".repeat(4_096))).hasSize(4_096);
     }
 
     @Test
     void loggersPrintArgumentsInOneLine() {
-        org.slf4j.Logger log = SingleLine.logger(SingleLineTest.class);
+        org.slf4j.Logger log = LogSanitizer.logger(SingleLineTest.class);
         log.warn("batch '{}' for {} after {}", "a\nb", "lo\u202Eki", 3);
         log.atLevel(org.slf4j.event.Level.ERROR).log("lost {}", "c\rd");
         log.debug("nothing");
@@ -99,7 +99,7 @@ class SingleLineTest {
     @Test
     void anExceptionThatIsHarmlessIsLoggedAsItIs() {
         Exception harmless = new IOException("503", new IllegalStateException("no"));
-        assertThat(SingleLine.printable(harmless)).isSameAs(harmless);
+        assertThat(LogSanitizer.printable(harmless)).isSameAs(harmless);
     }
 
     @Test
@@ -109,7 +109,7 @@ class SingleLineTest {
         Exception thrown = new IOException("harmless", cause);
         cause.initCause(thrown); // a circle, as some libraries make them
 
-        SingleLine.logger(SingleLineTest.class).error("sending '{}' failed", "id", thrown);
+        LogSanitizer.logger(SingleLineTest.class).error("sending '{}' failed", "id", thrown);
 
         String printed = ch.qos.logback.classic.spi.ThrowableProxyUtil.asString(
                 logged.list.get(0).getThrowableProxy());
@@ -124,7 +124,7 @@ class SingleLineTest {
 
     @Test
     void anExceptionThatCantDescribeItselfIsLoggedAllTheSame() {
-        SingleLine.logger(SingleLineTest.class).error("failed", new RuntimeException("x\ny") {
+        LogSanitizer.logger(SingleLineTest.class).error("failed", new RuntimeException("x\ny") {
             private static final long serialVersionUID = 1L;
 
             @Override

@@ -1,8 +1,8 @@
 package io.batchpersistence.codec;
 
 import com.google.protobuf.CodedInputStream;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
-import io.batchpersistence.SingleLine;
 import java.io.IOException;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -31,7 +31,7 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
 
     @Override
     public String toString() {
-        return "BatchHeader['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + "]";
+        return "BatchHeader['" + LogSanitizer.of(id) + "' for " + LogSanitizer.of(collectorType) + "]";
     }
 
     /**

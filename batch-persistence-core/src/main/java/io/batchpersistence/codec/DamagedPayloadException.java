@@ -1,6 +1,6 @@
 package io.batchpersistence.codec;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.io.Serial;
 import org.jspecify.annotations.Nullable;
 
@@ -17,6 +17,6 @@ public final class DamagedPayloadException extends RuntimeException {
      * @param cause the underlying cause, or {@code null}
      */
     public DamagedPayloadException(String message, @Nullable Throwable cause) {
-        super(SingleLine.of(message), cause);
+        super(LogSanitizer.of(message), cause);
     }
 }

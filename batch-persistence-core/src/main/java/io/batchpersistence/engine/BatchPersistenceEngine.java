@@ -26,13 +26,13 @@ import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.FailureClassifier.Kind;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.SharedOutages;
 import io.batchpersistence.SharedOutages.Outage;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.Threads;
 import java.time.Clock;
 import java.time.Duration;
@@ -111,23 +111,23 @@ import org.slf4j.MDC;
  */
 public final class BatchPersistenceEngine implements BatchPersistence {
 
-    private static final Logger log = SingleLine.logger(BatchPersistenceEngine.class);
+    private static final Logger log = LogSanitizer.logger(BatchPersistenceEngine.class);
 
     /** Space may become free without a removal by this engine, for instance when a file is released late. */
-    private static final long ROOM_RECHECK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
+    private static final long SPACE_RECHECK_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
 
     /**
      * The number of evictions doubles from 1 up to this, so that making room for a large batch does not take thousands
      * of rounds.
      */
-    private static final int MAX_EVICTED_AT_ONCE = 256;
+    private static final int MAX_EVICTED_PER_APPEND = 256;
 
-    private static final int TIMED_OUT_AT_ONCE = 1_000;
-    private static final int EXPIRED_AT_ONCE = 1_000;
+    private static final int TIMED_OUT_CHUNK_SIZE = 1_000;
+    private static final int EXPIRED_CHUNK_SIZE = 1_000;
     private static final double RETRY_AFTER_JITTER = 0.1;
 
     /** Limits how long {@link #close()} tries to notify other instances through a store that does not answer. */
-    private static final Duration LEAVES_OUTAGES_WITHIN = Duration.ofSeconds(2);
+    private static final Duration OUTAGE_WITHDRAWAL_TIMEOUT = Duration.ofSeconds(2);
 
     /**
      * Maximum number of the engine's own threads: enough for as many collectors to hang at the same time, too few to
@@ -150,7 +150,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private final List<String> excludedGlobs;
     private final List<Predicate<String>> excluded;
     private final FailureClassifier classifier;
-    private final Announcer announcer;
+    private final ListenerDispatcher dispatcher;
     private final Duration shutdownTimeout;
     private final Executor executor;
     private final @Nullable ExecutorService ownExecutor;
@@ -159,20 +159,20 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private final Executor completions;
     private final @Nullable Completions ownCompletions;
-    private final Timekeeper time;
-    private final Instant began;
+    private final SlewedClock clock;
+    private final Instant startedAt;
     private final RandomGenerator random;
 
     /** {@code null} if no other instance uses the store. */
     private final @Nullable SharedOutages outages;
-    /** See {@link Lane#learn}. */
+    /** See {@link Lane#applyRemote}. */
     private final @Nullable AtomicLong outageChanges;
 
     private final ConcurrentMap<String, Lane> lanes = new ConcurrentHashMap<>();
     /** The claims that are not over yet, by batch id. */
-    private final ConcurrentMap<String, HandOver> handOvers = new ConcurrentHashMap<>();
+    private final ConcurrentMap<String, InFlightBatch> inFlightById = new ConcurrentHashMap<>();
     /** The hand-overs whose target is running. */
-    private final Set<HandOver> executing = ConcurrentHashMap.newKeySet();
+    private final Set<InFlightBatch> executing = ConcurrentHashMap.newKeySet();
 
     /** The collector types that an operator has paused: a copy of what the store knows, for quick look-ups. */
     private final Set<String> paused = ConcurrentHashMap.newKeySet();
@@ -181,12 +181,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      */
     private final ReentrantLock pausing = new ReentrantLock();
 
-    private final StoreTrouble trouble = new StoreTrouble(log);
+    private final ThrottledFailureLog failureLog = new ThrottledFailureLog(log);
 
     private final AtomicBoolean scanQueued = new AtomicBoolean();
-    private final Room room = new Room();
+    private final SpaceSignal spaceSignal = new SpaceSignal();
     private final ReentrantLock evicting = new ReentrantLock();
-    private final HandOver.Settling settling = new ClaimSettling();
+    private final InFlightBatch.SettlementHandler settlement = new ClaimSettlement();
 
     private final ReentrantLock closeLock = new ReentrantLock();
     private final ReentrantLock workersLock = new ReentrantLock();
@@ -241,13 +241,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         ownCompletions = builder.completions == null ? new Completions(threads("completion-", classes)) : null;
         completions = builder.completions == null ? Objects.requireNonNull(ownCompletions) : builder.completions;
         Boolean holding = isHolding(store);
-        time = new Timekeeper(
+        clock = new SlewedClock(
                 builder.clock, builder.ticker(), holding == null || holding, holding == null ? null : store.lastUsed());
         late = holding == null;
-        began = time.steady();
+        startedAt = clock.steady();
         random = builder.random;
         Executor telling = builder.announcements;
-        announcer = new Announcer(
+        dispatcher = new ListenerDispatcher(
                 builder.listener,
                 log,
                 telling == null
@@ -292,8 +292,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return task -> Threads.of("batch-persistence-" + name + number.incrementAndGet(), classes, task);
     }
 
-    int callersWaitingForRoom() {
-        return room.waiting();
+    int callersWaitingForSpace() {
+        return spaceSignal.waiting();
     }
 
     boolean isClosing() {
@@ -305,19 +305,21 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      */
     private static @Nullable Boolean isHolding(BatchStore store) {
         try {
-            return !store.isWhole() ? null : (Boolean) !store.collectorTypes().isEmpty();
+            return !store.isFullyReachable()
+                    ? null
+                    : (Boolean) !store.collectorTypes().isEmpty();
         } catch (BatchPersistenceException e) {
             return null;
         }
     }
 
     private void start() {
-        store.onCorruption(announcer::corrupted);
+        store.onCorruption(dispatcher::corrupted);
         store.useSettings(this::settingsFor);
         try {
             takeOver();
         } catch (BatchPersistenceException e) {
-            trouble.failed("looking for what the store holds", e, time.steady());
+            failureLog.failed("looking for what the store holds", e, clock.steady());
             late = true;
         }
     }
@@ -328,14 +330,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * Safe to repeat if it failed half way.
      */
     private void takeOver() {
-        boolean whole = store.isWhole();
+        boolean whole = store.isFullyReachable();
         if (late) {
             // While the store could not be reached nothing could have been sent, so that time does not count towards
             // any TTL.
-            time.opened(store.lastUsed());
+            clock.storeOpened(store.lastUsed());
         }
         refreshPaused();
-        Instant now = time.steady();
+        Instant now = clock.steady();
         withLanes(() -> {
             store.correctWaits(now, type -> knownLane(type).settings().batchTtl());
             return null;
@@ -351,7 +353,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 store.reschedule(pending.collectorTypes(type), now, null);
             }
         }
-        startedWhole = whole && store.isWhole();
+        startedWhole = whole && store.isFullyReachable();
         started = true;
     }
 
@@ -360,7 +362,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * over first.
      */
     private boolean hasTakenOver() {
-        return started && (startedWhole || !store.isWhole());
+        return started && (startedWhole || !store.isFullyReachable());
     }
 
     // ---------------------------------------------------------------- persist
@@ -369,11 +371,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public void persistBatch(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         ensureOpen();
-        persist(new Arrival(newBatch(batchId, entries, collectorType, context)));
+        persist(new PersistRequest(newBatch(batchId, entries, collectorType, context)));
     }
 
-    private void persist(Arrival arrival) {
-        Throwable failure = await(append(arrival, true));
+    private void persist(PersistRequest request) {
+        Throwable failure = await(append(request, true));
         if (failure != null) {
             countRefused(failure);
             throw unchecked(failure);
@@ -386,7 +388,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         ensureOpen();
         // The batch is invisible to others until the commit, and may never be committed.
         if (store.joinsTransaction()) {
-            persist(new Arrival(newBatch(batchId, entries, collectorType, context), true));
+            persist(new PersistRequest(newBatch(batchId, entries, collectorType, context), true));
             return;
         }
         persistBatch(batchId, entries, collectorType, context);
@@ -405,16 +407,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /** A batch to be persisted; its last version, with a new lease, if it had to wait for room. */
-    private static final class Arrival {
+    private static final class PersistRequest {
         NewBatch batch;
         /** Whether recovery sends the batch, as soon as the transaction that it is part of is committed. */
         final boolean unsent;
 
-        Arrival(NewBatch batch) {
+        PersistRequest(NewBatch batch) {
             this(batch, false);
         }
 
-        Arrival(NewBatch batch, boolean unsent) {
+        PersistRequest(NewBatch batch, boolean unsent) {
             this.batch = batch;
             this.unsent = unsent;
         }
@@ -425,7 +427,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
         try {
             ensureOpen();
-            return detached(append(new Arrival(newBatch(batchId, entries, collectorType, context)), false));
+            return detached(append(new PersistRequest(newBatch(batchId, entries, collectorType, context)), false));
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
@@ -441,7 +443,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private NewBatch newBatch(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
-        Instant now = time.wall();
+        Instant now = clock.wall();
         return leased(new NewBatch(batchId, collectorType, entries, contexts.apply(context), now, now));
     }
 
@@ -452,8 +454,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 batch.collectorType(),
                 batch.entries(),
                 batch.context(),
-                time.wall(),
-                Times.after(time.steady(), timeout));
+                clock.wall(),
+                Times.after(clock.steady(), timeout));
     }
 
     /**
@@ -462,24 +464,24 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * @param waits whether to wait for the disk, so that the policy also applies if the store finds out late that it is
      *     full
      */
-    private CompletableFuture<@Nullable Void> append(Arrival arrival, boolean waits) {
-        long removals = room.removals();
-        CompletableFuture<@Nullable Void> durable = tryAppend(arrival, waits);
+    private CompletableFuture<@Nullable Void> append(PersistRequest request, boolean waits) {
+        long removals = spaceSignal.removals();
+        CompletableFuture<@Nullable Void> durable = tryAppend(request, waits);
         BatchRejectedException full = rejection(durable, waits);
         if (full == null) {
             return durable;
         }
         return switch (overflowPolicy) {
             case REJECT -> durable;
-            case BLOCK -> appendWhenRoom(arrival, full, removals, waits);
-            case DROP_OLDEST -> appendEvicting(arrival, waits);
+            case BLOCK -> appendWhenSpace(request, full, removals, waits);
+            case DROP_OLDEST -> appendEvicting(request, waits);
         };
     }
 
-    private CompletableFuture<@Nullable Void> appendWhenRoom(
-            Arrival arrival, BatchRejectedException first, long removalsBefore, boolean waits) {
+    private CompletableFuture<@Nullable Void> appendWhenSpace(
+            PersistRequest request, BatchRejectedException first, long removalsBefore, boolean waits) {
         long began = System.nanoTime();
-        long timeout = Room.nanos(overflowTimeout);
+        long timeout = SpaceSignal.nanos(overflowTimeout);
         BatchRejectedException full = first;
         long removals = removalsBefore;
         while (true) {
@@ -490,16 +492,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         + full.getMessage()));
             }
             try {
-                room.await(removals, Math.min(left, ROOM_RECHECK_NANOS));
+                spaceSignal.await(removals, Math.min(left, SPACE_RECHECK_NANOS));
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
                 return CompletableFuture.failedFuture(new BatchRejectedException(
                         "interrupted while waiting for room (overflow policy block): " + full.getMessage()));
             }
             ensureOpen();
-            removals = room.removals();
-            arrival.batch = leased(arrival.batch);
-            CompletableFuture<@Nullable Void> durable = tryAppend(arrival, waits);
+            removals = spaceSignal.removals();
+            request.batch = leased(request.batch);
+            CompletableFuture<@Nullable Void> durable = tryAppend(request, waits);
             BatchRejectedException again = rejection(durable, waits);
             if (again == null) {
                 return durable;
@@ -508,16 +510,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private CompletableFuture<@Nullable Void> appendEvicting(Arrival arrival, boolean waits) {
+    private CompletableFuture<@Nullable Void> appendEvicting(PersistRequest request, boolean waits) {
         while (true) {
             List<BatchSummary> evicted = new ArrayList<>();
             CompletableFuture<@Nullable Void> durable;
             try {
-                durable = evictAndAppend(arrival, evicted);
+                durable = evictAndAppend(request, evicted);
             } finally {
                 if (!evicted.isEmpty()) {
-                    evicted.forEach(announcer::evicted);
-                    room.made();
+                    evicted.forEach(dispatcher::evicted);
+                    spaceSignal.signal();
                 }
             }
             if (evicted.isEmpty() || rejection(durable, waits) == null) {
@@ -530,22 +532,24 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * Only one thread evicts at a time, because several would otherwise evict for the same batch. Does not wait for the
      * disk.
      */
-    private CompletableFuture<@Nullable Void> evictAndAppend(Arrival arrival, List<BatchSummary> evicted) {
+    private CompletableFuture<@Nullable Void> evictAndAppend(PersistRequest request, List<BatchSummary> evicted) {
         boolean begun = DeferredLog.begin();
         evicting.lock();
         try {
-            CompletableFuture<@Nullable Void> durable = tryAppend(arrival, false);
-            for (int count = 1; rejection(durable, false) != null; count = Math.min(2 * count, MAX_EVICTED_AT_ONCE)) {
+            CompletableFuture<@Nullable Void> durable = tryAppend(request, false);
+            for (int count = 1;
+                    rejection(durable, false) != null;
+                    count = Math.min(2 * count, MAX_EVICTED_PER_APPEND)) {
                 List<BatchSummary> gone = store.evictOldest(count);
                 if (gone.isEmpty()) {
                     return durable;
                 }
                 evicted.addAll(gone);
-                durable = tryAppend(arrival, false);
+                durable = tryAppend(request, false);
                 if (rejection(durable, false) != null) {
                     // Evicted batches may still take space on disk.
                     store.reclaim();
-                    durable = tryAppend(arrival, false);
+                    durable = tryAppend(request, false);
                 }
             }
             return durable;
@@ -555,13 +559,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private CompletableFuture<@Nullable Void> tryAppend(Arrival arrival, boolean waits) {
-        NewBatch batch = arrival.batch;
+    private CompletableFuture<@Nullable Void> tryAppend(PersistRequest request, boolean waits) {
+        NewBatch batch = request.batch;
         try {
             unreleased.remove(batch.id());
-            if (arrival.unsent) {
+            if (request.unsent) {
                 boolean sends = lane(batch.collectorType()).settings().recovery();
-                return store.appendUnsent(batch, sends ? time.steady() : null);
+                return store.appendUnsent(batch, sends ? clock.steady() : null);
             }
             return waits ? store.appendAndWait(batch) : store.append(batch);
         } catch (RuntimeException e) {
@@ -662,10 +666,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     + " Persist it and send it after the commit, or call deliver outside of the transaction; with Spring,"
                     + " BatchDelivery does that by itself");
         }
-        Arrival arrival = new Arrival(batch);
-        persist(arrival);
+        PersistRequest request = new PersistRequest(batch);
+        persist(request);
         try {
-            return sendFirst(arrival.batch, sender);
+            return sendFirst(request.batch, sender);
         } catch (Throwable e) {
             // Throwing would tell the caller that it still owns the batch.
             log.warn(
@@ -685,7 +689,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             Lane lane = lane(batch.collectorType());
             Lane.Permit permit =
-                    entered && mayGet(batch.collectorType()) ? lane.tryAcquireFirstSend(time.steady()) : null;
+                    entered && mayReceive(batch.collectorType()) ? lane.tryAcquireFirstSend(clock.steady()) : null;
             if (permit == null) {
                 releaseBatch(batch.id());
                 return new DeliveryResult(Outcome.PENDING, null);
@@ -701,10 +705,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     null,
                     batch.context(),
                     BatchState.IN_FLIGHT);
-            HandOver handOver =
-                    new HandOver(new Claim(first, BatchStore.ANY_FENCE), lane, permit, settling, Duration.ZERO);
-            handOvers.put(batch.id(), handOver);
-            return sendFirst(handOver, sender);
+            InFlightBatch inFlight =
+                    new InFlightBatch(new Claim(first, BatchStore.ANY_FENCE), lane, permit, settlement, Duration.ZERO);
+            inFlightById.put(batch.id(), inFlight);
+            return sendFirst(inFlight, sender);
         } finally {
             if (entered) {
                 leave();
@@ -712,11 +716,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private DeliveryResult sendFirst(HandOver handOver, BatchSender sender) {
+    private DeliveryResult sendFirst(InFlightBatch inFlight, BatchSender sender) {
         AtomicBoolean sent = new AtomicBoolean();
         Throwable failure = null;
         try {
-            run(handOver, recovered -> {
+            run(inFlight, recovered -> {
                 sender.send(recovered.batch());
                 sent.set(true);
             });
@@ -724,31 +728,32 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             // Whatever was thrown, this engine has to settle the batch.
             failure = t;
         }
-        boolean interruptedByOthers = isInterruptOfOthers(handOver, failure);
+        boolean interruptedByOthers = isInterruptOfOthers(inFlight, failure);
         try {
             if (failure != null && !closed) {
-                settleThrown(handOver, failure);
+                settleThrown(inFlight, failure);
             } else if (sent.get()) {
-                handOver.acknowledge();
+                inFlight.acknowledge();
             }
         } catch (RuntimeException e) {
             log.warn(
                     "batch '{}' was sent, but could not be marked; it is sent once more",
-                    handOver.batch().id(),
+                    inFlight.batch().id(),
                     e);
         } finally {
-            handOver.workerWentOn();
+            inFlight.abandonedByWorker();
             if (interruptedByOthers) {
                 Thread.currentThread().interrupt();
             }
         }
         return new DeliveryResult(
-                sent.get() ? Outcome.DELIVERED : isDead(handOver) ? Outcome.DEAD : Outcome.PENDING, failure);
+                sent.get() ? Outcome.DELIVERED : isDead(inFlight) ? Outcome.DEAD : Outcome.PENDING, failure);
     }
 
-    private boolean isDead(HandOver handOver) {
+    private boolean isDead(InFlightBatch inFlight) {
         try {
-            return store.count(BatchSelector.all().ids(handOver.batch().id()).states(BatchState.DEAD), time.wall()) > 0;
+            return store.count(BatchSelector.all().ids(inFlight.batch().id()).states(BatchState.DEAD), clock.wall())
+                    > 0;
         } catch (RuntimeException e) {
             // The batch is held in any case.
             return false;
@@ -775,12 +780,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     private boolean markBatchFailed(String batchId, Failure failure) {
         ensureOpen();
-        HandOver handOver = handOvers.get(batchId);
-        if (!isPossibleId(batchId) || !failed(batchId, BatchStore.ANY_FENCE, failure, handOver)) {
+        InFlightBatch inFlight = inFlightById.get(batchId);
+        if (!isPossibleId(batchId) || !failed(batchId, BatchStore.ANY_FENCE, failure, inFlight)) {
             return false;
         }
-        if (handOver != null) {
-            detach(handOver);
+        if (inFlight != null) {
+            detach(inFlight);
         }
         return true;
     }
@@ -791,8 +796,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (!isPossibleId(batchId)) {
             return false;
         }
-        HandOver handOver = handOvers.get(batchId);
-        Instant now = time.steady();
+        InFlightBatch inFlight = inFlightById.get(batchId);
+        Instant now = clock.steady();
         Settled settled;
         try {
             settled = withLanes(() -> store.released(
@@ -805,8 +810,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (settled == null) {
             return false;
         }
-        if (handOver != null) {
-            detach(handOver);
+        if (inFlight != null) {
+            detach(inFlight);
         }
         pump(lane(settled.collectorType()));
         return true;
@@ -821,7 +826,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private boolean delivered(String batchId) {
-        HandOver claimed = handOvers.get(batchId);
+        InFlightBatch claimed = inFlightById.get(batchId);
         Settled settled = store.delivered(batchId);
         if (settled == null) {
             return false;
@@ -829,7 +834,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (claimed != null) {
             detach(claimed);
         }
-        room.made();
+        spaceSignal.signal();
         Lane lane = lanes.get(settled.collectorType());
         if (lane != null) {
             answered(lane);
@@ -838,13 +843,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private void answered(Lane lane) {
-        Instant now = time.steady();
+        Instant now = clock.steady();
         Lane.Ended outage = lane.answered(now);
         if (outage != null) {
-            boolean first = tell(lane);
-            announcer.outageClosed(ended(lane.collectorType, outage, now, true, first));
+            boolean first = sendNotices(lane);
+            dispatcher.outageClosed(ended(lane.collectorType, outage, now, true, first));
             if (lane.settings().replayAfterOutage()) {
-                Runnable replay = () -> guarded(
+                Runnable replay = () -> runGuarded(
                         "replaying dead letters for collector '" + lane.collectorType + "'",
                         () -> replayAfterOutage(lane));
                 if (!execute(replay)) {
@@ -864,7 +869,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 .collectorTypes(lane.collectorType)
                 .states(BatchState.DEAD)
                 .retries(lane.settings().retry().maxRetries(), Integer.MAX_VALUE);
-        long count = store.replay(usedUp, time.steady(), Duration.ZERO);
+        long count = store.replay(usedUp, clock.steady(), Duration.ZERO);
         if (count > 0) {
             replayed.add(count);
             log.info("collector '{}': {} dead letters are replayed after its outage", lane.collectorType, count);
@@ -878,9 +883,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return new CollectorOutage(collectorType, outage.since(), until, answered, outage.probes(), null, foundHere);
     }
 
-    private boolean failed(String batchId, long fence, Failure failure, @Nullable HandOver handOver) {
-        Instant now = time.wall();
-        Decision decision = new Decision(batchId, failure, handOver == null ? null : handOver.permit(), time.steady());
+    private boolean failed(String batchId, long fence, Failure failure, @Nullable InFlightBatch inFlight) {
+        Instant now = clock.wall();
+        Decision decision = new Decision(batchId, failure, inFlight == null ? null : inFlight.permit(), clock.steady());
         Settled settled = withLanes(() -> store.failed(batchId, fence, failure.reason(), now, decision));
         if (settled == null) {
             return false;
@@ -888,7 +893,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         decision.report();
         if (settled.state() == BatchState.DEAD) {
             announceDead(batchId, now);
-            guarded("dropping dead letters beyond their bound", this::evictDeadLetters);
+            runGuarded("dropping dead letters beyond their bound", this::evictDeadLetters);
         }
         return true;
     }
@@ -899,18 +904,18 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         List<BatchSummary> gone;
         do {
-            gone = store.evictDeadLetters(maxDeadLetterBytes, MAX_EVICTED_AT_ONCE);
-            gone.forEach(announcer::evicted);
+            gone = store.evictDeadLetters(maxDeadLetterBytes, MAX_EVICTED_PER_APPEND);
+            gone.forEach(dispatcher::evicted);
             if (!gone.isEmpty()) {
-                room.made();
+                spaceSignal.signal();
             }
-        } while (gone.size() == MAX_EVICTED_AT_ONCE);
+        } while (gone.size() == MAX_EVICTED_PER_APPEND);
     }
 
     private void announceDead(String batchId, Instant now) {
         try {
             store.list(BatchSelector.all().ids(batchId).states(BatchState.DEAD), now)
-                    .forEach(announcer::deadLettered);
+                    .forEach(dispatcher::deadLettered);
         } catch (RuntimeException e) {
             log.error("batch '{}' is a dead letter, but could not be read to announce it", batchId, e);
         }
@@ -965,7 +970,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     : Times.after(now, settings.retry().delayAfter(retryCount + 1 + consequence.inARow(), random));
             if (failure.kind() == Kind.RETRY_AFTER && !failure.delay().isZero()) {
                 double factor = 1 + RETRY_AFTER_JITTER * random.nextDouble();
-                Instant wanted = Times.after(now, scaled(lane.honoured(failure.delay()), factor));
+                Instant wanted = Times.after(now, scaled(lane.cappedRetryAfter(failure.delay()), factor));
                 due = wanted.isAfter(due) ? wanted : due;
             }
             return new Verdict(false, due, retries);
@@ -977,21 +982,21 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (lane == null) {
                 return;
             }
-            if (failure.kind() == Kind.RETRY_AFTER && lane.tellsCut(failure.delay())) {
+            if (failure.kind() == Kind.RETRY_AFTER && lane.isFirstCut(failure.delay())) {
                 log.warn(
                         "collector '{}' asks to send batch '{}' again after {} only, which is taken as {}, the longest wait that"
                                 + " is honoured (recovery.max_retry_after)",
                         lane.collectorType,
                         batchId,
                         failure.delay(),
-                        lane.honoured(failure.delay()));
+                        lane.cappedRetryAfter(failure.delay()));
             }
             if (failure.kind() == Kind.PERMANENT) {
                 answered(lane);
             } else if (opened) {
                 int failuresInARow = lane.status().failuresInARow();
-                boolean first = tell(lane);
-                announcer.outageOpened(
+                boolean first = sendNotices(lane);
+                dispatcher.outageOpened(
                         new CollectorOutage(lane.collectorType, now, null, false, 0, failure.reason(), first),
                         failuresInARow);
             }
@@ -1010,31 +1015,31 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (closing) {
             return;
         }
-        Instant now = time.steady();
-        long failuresBefore = trouble.failures();
+        Instant now = clock.steady();
+        long failuresBefore = failureLog.failures();
         if (hasTakenOver()) {
-            guarded("looking for what is paused", this::refreshPausedUnlessBusy);
+            runGuarded("looking for what is paused", this::refreshPausedUnlessBusy);
         } else {
-            guarded("looking for what the store holds", this::takeOver);
+            runGuarded("looking for what the store holds", this::takeOver);
         }
         if (started) {
-            guarded("failing the batches that timed out", () -> failTimedOut(now));
-            guarded("looking for due batches", () -> scan(lanesToServe(now)));
+            runGuarded("failing the batches that timed out", () -> failTimedOut(now));
+            runGuarded("looking for due batches", () -> scan(lanesToServe(now)));
         }
-        trouble.roundEnded(failuresBefore);
-        announcer.flush();
+        failureLog.roundEnded(failuresBefore);
+        dispatcher.flush();
         if (ownCompletions != null) {
             ownCompletions.prod();
         }
     }
 
     /** Runs a part of a round. If it fails, the next round repeats it; nothing may propagate to the scheduler. */
-    private void guarded(String what, Runnable part) {
+    private void runGuarded(String what, Runnable part) {
         try {
             part.run();
         } catch (BatchPersistenceException e) {
             if (!closing) {
-                trouble.failed(what, e, time.steady());
+                failureLog.failed(what, e, clock.steady());
             }
         } catch (Throwable e) {
             // Throwable, because languages other than Java throw undeclared checked exceptions.
@@ -1044,7 +1049,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private boolean mayGet(String collectorType) {
+    private boolean mayReceive(String collectorType) {
         return hasTakenOver() && !paused.contains(collectorType);
     }
 
@@ -1052,7 +1057,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         List<Lease> leases;
         int settled;
         do {
-            leases = store.timedOut(now, TIMED_OUT_AT_ONCE);
+            leases = store.timedOut(now, TIMED_OUT_CHUNK_SIZE);
             settled = 0;
             for (Lease lease : leases) {
                 try {
@@ -1062,7 +1067,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     if (closing) {
                         return;
                     }
-                    trouble.failed("marking a batch that timed out", e, time.steady());
+                    failureLog.failed("marking a batch that timed out", e, clock.steady());
                 } catch (RuntimeException e) {
                     if (closing) {
                         return;
@@ -1070,30 +1075,31 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     log.error("batch '{}' timed out, but could not be marked failed", lease.batchId(), e);
                 }
             }
-        } while (leases.size() == TIMED_OUT_AT_ONCE && settled > 0);
+        } while (leases.size() == TIMED_OUT_CHUNK_SIZE && settled > 0);
         // Detaches claims that the store no longer knows, for whatever reason, so that no slot is lost for good.
-        for (HandOver handOver : handOvers.values()) {
-            Instant leaseEnd = handOver.batch().nextAttemptAt();
+        for (InFlightBatch inFlight : inFlightById.values()) {
+            Instant leaseEnd = inFlight.batch().nextAttemptAt();
             if (leaseEnd != null && leaseEnd.isBefore(now)) {
-                detach(handOver);
+                detach(inFlight);
             }
         }
     }
 
     private void timedOut(Lease lease) {
-        HandOver found = handOvers.get(lease.batchId());
-        HandOver handOver = found != null && (found.isFirstSend() || found.fence() == lease.fence()) ? found : null;
-        if (handOver == null && unreleased.contains(lease.batchId())) {
+        InFlightBatch found = inFlightById.get(lease.batchId());
+        InFlightBatch inFlight =
+                found != null && (found.isFirstSend() || found.fence() == lease.fence()) ? found : null;
+        if (inFlight == null && unreleased.contains(lease.batchId())) {
             // No thread was sending it, so no attempt has failed.
             releaseBatch(lease.batchId());
             return;
         }
         Duration timeout = lane(lease.collectorType()).settings().batchTimeout();
-        if (failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), handOver)) {
+        if (failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), inFlight)) {
             timedOut.increment();
         }
-        if (handOver != null) {
-            if (handOver.interrupt()) {
+        if (inFlight != null) {
+            if (inFlight.interrupt()) {
                 log.warn(
                         "collector '{}': sending batch '{}' took longer than the batch timeout of {} and was interrupted; give"
                                 + " the sender a shorter timeout of its own",
@@ -1101,7 +1107,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         lease.batchId(),
                         timeout);
             }
-            detach(handOver);
+            detach(inFlight);
         }
     }
 
@@ -1118,17 +1124,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             }
         });
         forgotten.forEach((type, outage) ->
-                announcer.outageClosed(ended(type, outage, now, false, isNews(type, others -> others.ended(type)))));
+                dispatcher.outageClosed(ended(type, outage, now, false, publish(type, others -> others.ended(type)))));
         SharedOutages others = outages;
         AtomicLong changes = outageChanges;
         if (others != null && changes != null) {
             // Only after lanes have been retired, because an outage that all instances forget at the same time must not
             // be learned as one that is over.
-            guarded("looking for outages that other instances know of", () -> learn(others, changes, types));
+            runGuarded(
+                    "looking for outages that other instances know of",
+                    () -> applyRemoteOutages(others, changes, types));
         }
         List<Lane> serve = new ArrayList<>();
         for (String type : types) {
-            guarded("collector '" + type + "'", () -> {
+            runGuarded("collector '" + type + "'", () -> {
                 Lane lane = lane(type);
                 lane.settings(settingsOf(type));
                 makeDue(lane, lane.tick(now), now);
@@ -1148,22 +1156,22 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     // ---- outages that several instances share
 
-    private void learn(SharedOutages others, AtomicLong changes, Set<String> types) {
+    private void applyRemoteOutages(SharedOutages others, AtomicLong changes, Set<String> types) {
         types.forEach(this::lane);
-        lanes.values().forEach(this::tell);
+        lanes.values().forEach(this::sendNotices);
         long looked = changes.get();
         Map<String, Outage> known = others.current();
-        Instant now = time.steady();
+        Instant now = clock.steady();
         lanes.forEach((type, lane) -> {
             Outage outage = known.get(type);
             if (outage == null) {
-                Lane.Ended ended = lane.learnEnd(looked, now);
+                Lane.Ended ended = lane.applyRemoteEnd(looked, now);
                 if (ended != null) {
-                    announcer.outageClosed(ended(type, ended, now, true, false));
+                    dispatcher.outageClosed(ended(type, ended, now, true, false));
                 }
-            } else if (lane.learn(outage, looked, now)) {
+            } else if (lane.applyRemote(outage, looked, now)) {
                 Instant since = Times.before(now, outage.age());
-                announcer.outageOpened(
+                dispatcher.outageOpened(
                         new CollectorOutage(type, since, null, false, outage.probes(), outage.lastFailure(), false), 0);
             }
         });
@@ -1182,20 +1190,20 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      *
      * @return whether it was new to them; also {@code true} if there are no other instances or they can't be told
      */
-    private boolean tell(Lane lane) {
-        return isNews(lane.collectorType, others -> tell(lane, others));
+    private boolean sendNotices(Lane lane) {
+        return publish(lane.collectorType, others -> sendNotices(lane, others));
     }
 
-    private boolean tell(Lane lane, SharedOutages others) {
+    private boolean sendNotices(Lane lane, SharedOutages others) {
         boolean begun = DeferredLog.begin();
-        lane.telling.lock();
+        lane.noticeLock.lock();
         try {
-            Lane.Untold untold = lane.untold();
+            Lane.Notice untold = lane.nextNotice();
             if (untold == null) {
                 return true;
             }
             String type = lane.collectorType;
-            Duration left = Duration.between(time.steady(), untold.nextProbe());
+            Duration left = Duration.between(clock.steady(), untold.nextProbe());
             Duration untilProbe = left.isNegative() ? Duration.ZERO : left;
             boolean news = true;
             switch (untold.what()) {
@@ -1203,19 +1211,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 case NEXT_PROBE -> others.nextProbe(type, untold.probe(), untilProbe);
                 case ENDED -> news = others.ended(type);
             }
-            lane.told(untold);
+            lane.noticeSent(untold);
             return news;
         } finally {
-            lane.telling.unlock();
+            lane.noticeLock.unlock();
             DeferredLog.end(begun);
         }
     }
 
-    private boolean isNews(String collectorType, Predicate<SharedOutages> telling) {
+    private boolean publish(String collectorType, Predicate<SharedOutages> telling) {
         SharedOutages others = outages;
         boolean[] news = {true};
         if (others != null) {
-            guarded(
+            runGuarded(
                     "telling other instances about collector '" + collectorType + "'",
                     () -> news[0] = telling.test(others));
         }
@@ -1230,21 +1238,21 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         // The answer if other instances can't be asked.
         int[] answer = {SharedOutages.NOT_DOWN};
-        guarded(
+        runGuarded(
                 "asking other instances about collector '" + lane.collectorType + "'",
                 () -> answer[0] = takeProbe(lane, others));
         if (answer[0] == SharedOutages.NOT_DUE || answer[0] == SharedOutages.NOTHING_TO_SEND) {
-            lane.denied(time.steady());
+            lane.probeRefused(clock.steady());
             return false;
         }
         if (answer[0] != SharedOutages.NOT_DOWN) {
-            lane.granted(permit, answer[0]);
+            lane.probeGranted(permit, answer[0]);
         }
         return true;
     }
 
     private int takeProbe(Lane lane, SharedOutages others) {
-        Instant now = time.steady();
+        Instant now = clock.steady();
         Duration timeout =
                 Duration.between(now, Times.after(now, lane.settings().batchTimeout()));
         int number = others.takeProbe(lane.collectorType, timeout);
@@ -1283,7 +1291,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         } finally {
             if (!done) {
                 // Otherwise they would stay pushed back, possibly for an hour.
-                lane.giveBackProbed(ids, now);
+                lane.restoreProbed(ids, now);
             }
         }
     }
@@ -1372,8 +1380,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         boolean mine = true;
         while (enter()) {
             try {
-                HandOver handOver = claim(lane, onReserve);
-                if (handOver == null) {
+                InFlightBatch inFlight = claim(lane, onReserve);
+                if (inFlight == null) {
                     return mine;
                 }
                 boolean crowded = false;
@@ -1388,7 +1396,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 if (!onReserve && lane.hasFreeSlot()) {
                     pump(lane);
                 }
-                handOver(handOver);
+                dispatch(inFlight);
                 if (crowded) {
                     others.add(lane);
                     // Too few threads for all lanes: serve them round-robin, one batch at a time.
@@ -1424,13 +1432,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private @Nullable HandOver claim(Lane lane, boolean onReserve) {
-        Instant now = time.steady();
-        Lane.Permit permit = mayGet(lane.collectorType) ? lane.tryAcquire(now, onReserve) : null;
+    private @Nullable InFlightBatch claim(Lane lane, boolean onReserve) {
+        Instant now = clock.steady();
+        Lane.Permit permit = mayReceive(lane.collectorType) ? lane.tryAcquire(now, onReserve) : null;
         if (permit == null) {
             return null;
         }
-        HandOver handOver = null;
+        InFlightBatch inFlight = null;
         try {
             if (target(lane.collectorType) == null || !mayProbe(lane, permit)) {
                 return null;
@@ -1442,13 +1450,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 claims = claim(lane, permit, now);
             }
             if (!claims.isEmpty()) {
-                handOver = new HandOver(claims.get(0), lane, permit, settling, overdue(claims.get(0), now));
-                handOvers.put(handOver.batch().id(), handOver);
+                inFlight = new InFlightBatch(claims.get(0), lane, permit, settlement, overdue(claims.get(0), now));
+                inFlightById.put(inFlight.batch().id(), inFlight);
             }
-            return handOver;
+            return inFlight;
         } catch (BatchPersistenceException e) {
             if (!closing) {
-                trouble.failed("claiming a batch for collector '" + lane.collectorType + "'", e, now);
+                failureLog.failed("claiming a batch for collector '" + lane.collectorType + "'", e, now);
             }
             return null;
         } catch (Throwable e) {
@@ -1459,8 +1467,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             }
             return null;
         } finally {
-            if (handOver == null) {
-                lane.giveBack(permit);
+            if (inFlight == null) {
+                lane.returnUnused(permit);
             }
         }
     }
@@ -1471,7 +1479,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (due == null || !due.isBefore(now)) {
             return Duration.ZERO;
         }
-        return Duration.between(due.isBefore(began) ? began : due, now);
+        return Duration.between(due.isBefore(startedAt) ? startedAt : due, now);
     }
 
     private List<Claim> claim(Lane lane, Lane.Permit permit, Instant now) {
@@ -1485,14 +1493,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 1);
     }
 
-    private void handOver(HandOver handOver) {
+    private void dispatch(InFlightBatch inFlight) {
         Throwable thrown = null;
         try {
-            run(handOver, recovered -> {
-                RecoveryTarget target = target(handOver.lane().collectorType);
+            run(inFlight, recovered -> {
+                RecoveryTarget target = target(inFlight.lane().collectorType);
                 if (target == null) {
                     throw new IllegalStateException("there is nobody to send batches for collector type '"
-                            + SingleLine.of(handOver.lane().collectorType) + "' any more");
+                            + LogSanitizer.of(inFlight.lane().collectorType) + "' any more");
                 }
                 target.handOver(recovered);
             });
@@ -1500,39 +1508,39 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             // Whatever was thrown, this engine has to settle the batch.
             thrown = t;
         }
-        boolean interruptedByOthers = isInterruptOfOthers(handOver, thrown);
+        boolean interruptedByOthers = isInterruptOfOthers(inFlight, thrown);
         try {
             if (thrown != null && !closed) {
-                settleThrown(handOver, thrown);
+                settleThrown(inFlight, thrown);
             }
         } finally {
-            handOver.workerWentOn();
+            inFlight.abandonedByWorker();
             if (interruptedByOthers) {
                 Thread.currentThread().interrupt();
             }
         }
     }
 
-    private boolean isInterruptOfOthers(HandOver handOver, @Nullable Throwable thrown) {
-        return thrown instanceof InterruptedException && !handOver.wasInterrupted();
+    private boolean isInterruptOfOthers(InFlightBatch inFlight, @Nullable Throwable thrown) {
+        return thrown instanceof InterruptedException && !inFlight.wasInterrupted();
     }
 
-    private void run(HandOver handOver, RecoveryTarget target) throws Exception {
-        String type = handOver.lane().collectorType;
+    private void run(InFlightBatch inFlight, RecoveryTarget target) throws Exception {
+        String type = inFlight.lane().collectorType;
         String outerBatch = MDC.get(MDC_BATCH);
         String outerType = MDC.get(MDC_COLLECTOR);
-        executing.add(handOver);
-        handOver.executionStarted();
+        executing.add(inFlight);
+        inFlight.executionStarted();
         try {
-            MDC.put(MDC_BATCH, SingleLine.of(handOver.batch().id()));
-            MDC.put(MDC_COLLECTOR, SingleLine.of(type));
+            MDC.put(MDC_BATCH, LogSanitizer.of(inFlight.batch().id()));
+            MDC.put(MDC_COLLECTOR, LogSanitizer.of(type));
             // Not if its batch timeout has ended before the target was called.
-            if (!handOver.isDetached()) {
-                target.handOver(handOver);
+            if (!inFlight.isDetached()) {
+                target.handOver(inFlight);
             }
         } finally {
-            handOver.executionEnded();
-            executing.remove(handOver);
+            inFlight.executionEnded();
+            executing.remove(inFlight);
             restore(MDC_BATCH, outerBatch);
             restore(MDC_COLLECTOR, outerType);
         }
@@ -1546,17 +1554,17 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
     }
 
-    private void settleThrown(HandOver handOver, Throwable thrown) {
-        String id = handOver.batch().id();
+    private void settleThrown(InFlightBatch inFlight, Throwable thrown) {
+        String id = inFlight.batch().id();
         if (thrown instanceof Error) {
             log.error("sending batch '{}' ended with an error; it counts as a failed attempt", id, thrown);
         } else {
             log.debug("sending batch '{}' failed", id, thrown);
         }
-        boolean settled = handOver.isSettled();
+        boolean settled = inFlight.isSettled();
         if (!settled) {
             try {
-                settled = handOver.fail(Failure.of(thrown, classifier));
+                settled = inFlight.fail(Failure.of(thrown, classifier));
             } catch (RuntimeException e) {
                 log.error("batch '{}' failed, but could not be marked so; it stays in flight until its timeout", id, e);
                 return;
@@ -1577,53 +1585,53 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * Ends the claim: frees the slot, and starts another worker for it unless the worker that holds the batch will go
      * on by itself.
      */
-    private void detach(HandOver handOver) {
-        handOvers.remove(handOver.batch().id(), handOver);
-        handOver.detach();
-        if (handOver.hasWorkerGoneOn()) {
-            pump(handOver.lane());
+    private void detach(InFlightBatch inFlight) {
+        inFlightById.remove(inFlight.batch().id(), inFlight);
+        inFlight.detach();
+        if (inFlight.isAbandonedByWorker()) {
+            pump(inFlight.lane());
         }
     }
 
     /** Settling by the target that was handed the batch. */
-    private final class ClaimSettling implements HandOver.Settling {
+    private final class ClaimSettlement implements InFlightBatch.SettlementHandler {
 
         @Override
-        public boolean acknowledge(HandOver handOver) {
-            return unlessClosed(handOver, () -> {
-                boolean known = !handOver.isDetached() || isStillHeld(handOver);
-                return known && delivered(handOver.batch().id());
+        public boolean acknowledge(InFlightBatch inFlight) {
+            return unlessClosed(inFlight, () -> {
+                boolean known = !inFlight.isDetached() || isStillHeld(inFlight);
+                return known && delivered(inFlight.batch().id());
             });
         }
 
         @Override
-        public boolean fail(HandOver handOver, Failure failure) {
-            if (handOver.isFirstSend() && handOver.isDetached()) {
+        public boolean fail(InFlightBatch inFlight, Failure failure) {
+            if (inFlight.isFirstSend() && inFlight.isDetached()) {
                 // Without a fence, this would fail the attempt of the current holder of the batch.
                 return false;
             }
-            return unlessClosed(handOver, () -> failed(handOver.batch().id(), handOver.fence(), failure, handOver));
+            return unlessClosed(inFlight, () -> failed(inFlight.batch().id(), inFlight.fence(), failure, inFlight));
         }
 
         /**
          * After the claim ended the id may have been reused for another batch, which must not be mistaken for this one.
          */
-        private boolean isStillHeld(HandOver handOver) {
-            PersistedBatch batch = handOver.batch();
-            return store.list(BatchSelector.all().ids(batch.id()), time.wall()).stream()
+        private boolean isStillHeld(InFlightBatch inFlight) {
+            PersistedBatch batch = inFlight.batch();
+            return store.list(BatchSelector.all().ids(batch.id()), clock.wall()).stream()
                     .anyMatch(held ->
                             held.createdAt().toEpochMilli() == batch.createdAt().toEpochMilli()
                                     && held.collectorType().equals(batch.collectorType()));
         }
 
-        private boolean unlessClosed(HandOver handOver, Supplier<Boolean> action) {
-            StackRoom.require();
+        private boolean unlessClosed(InFlightBatch inFlight, Supplier<Boolean> action) {
+            StackSpace.require();
             if (closed) {
                 return false;
             }
             try {
                 boolean changed = action.get();
-                detach(handOver);
+                detach(inFlight);
                 return changed;
             } catch (IllegalStateException e) {
                 if (closed) {
@@ -1644,13 +1652,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         BatchSelector pending = selector.states(BatchState.PENDING);
         // Ages are measured by the wall clock.
-        Instant wall = time.wall();
-        Instant now = time.steady();
+        Instant wall = clock.wall();
+        Instant now = clock.steady();
         Collection<Lane> waiting = lanes.values().stream()
                 .filter(lane -> lane.isWaiting() && selects(pending, lane.collectorType, wall))
                 .toList();
         long count = store.reschedule(pending, wall, now);
-        waiting.forEach(lane -> lane.hurry(now));
+        waiting.forEach(lane -> lane.expedite(now));
         recover();
         return count;
     }
@@ -1674,7 +1682,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return 0;
         }
         Duration apart = perSecond == 0 ? Duration.ZERO : Duration.ofNanos((long) Math.min(1e9 / perSecond, 1e15));
-        long count = store.replay(selector.states(BatchState.DEAD), time.steady(), apart);
+        long count = store.replay(selector.states(BatchState.DEAD), clock.steady(), apart);
         if (count > 0) {
             replayed.add(count);
             recover();
@@ -1752,9 +1760,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     public long discard(BatchSelector selector) {
         ensureOpen();
         BatchSelector named = selector.statesOr(Set.of(BatchState.PENDING, BatchState.DEAD));
-        long count = store.discard(named, time.wall());
+        long count = store.discard(named, clock.wall());
         if (count > 0) {
-            room.made();
+            spaceSignal.signal();
             if (named.states().contains(BatchState.IN_FLIGHT)) {
                 detachGone();
             }
@@ -1764,14 +1772,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     /** Detaches hand-overs whose batch was removed while it was in flight. */
     private void detachGone() {
-        Instant now = time.wall();
-        for (HandOver handOver : handOvers.values()) {
-            BatchSelector inFlight =
-                    BatchSelector.all().ids(handOver.batch().id()).states(BatchState.IN_FLIGHT);
-            long createdAt = handOver.batch().createdAt().toEpochMilli();
-            if (store.list(inFlight, now).stream()
+        Instant now = clock.wall();
+        for (InFlightBatch inFlight : inFlightById.values()) {
+            BatchSelector selector =
+                    BatchSelector.all().ids(inFlight.batch().id()).states(BatchState.IN_FLIGHT);
+            long createdAt = inFlight.batch().createdAt().toEpochMilli();
+            if (store.list(selector, now).stream()
                     .noneMatch(held -> held.createdAt().toEpochMilli() == createdAt)) {
-                detach(handOver);
+                detach(inFlight);
             }
         }
     }
@@ -1782,43 +1790,43 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (closing || !hasTakenOver()) {
             return 0;
         }
-        if (time.isBehind()) {
-            guarded("correcting the times of batches from the future", this::correctAges);
+        if (clock.isWallBehind()) {
+            runGuarded("correcting the times of batches from the future", this::correctAges);
         }
         long[] expired = {0};
-        guarded("looking for what outlived its TTL", () -> {
+        runGuarded("looking for what outlived its TTL", () -> {
             for (String type : store.collectorTypes()) {
-                guarded(
+                runGuarded(
                         "removing what outlived its TTL for collector '" + type + "'",
                         () -> expired[0] += expire(type));
             }
         });
-        guarded("dropping dead letters beyond their bound", this::evictDeadLetters);
+        runGuarded("dropping dead letters beyond their bound", this::evictDeadLetters);
         store.reclaim();
-        room.made();
-        announcer.flush();
+        spaceSignal.signal();
+        dispatcher.flush();
         return expired[0];
     }
 
     /** Limits the age of batches that were persisted while the clock was ahead to what is known for certain. */
     private void correctAges() {
-        Instant now = time.wall();
-        if (!now.isBefore(Timekeeper.FIRST_PLAUSIBLE)) {
+        Instant now = clock.wall();
+        if (!now.isBefore(SlewedClock.FIRST_PLAUSIBLE)) {
             store.correctAges(now);
         }
     }
 
     private long expire(String type) {
         CollectorSettings settings = lane(type).settings();
-        Instant pendingBefore = time.before(settings.batchTtl());
-        Instant deadBefore = time.before(settings.deadLetterTtl());
+        Instant pendingBefore = clock.expiryCutoff(settings.batchTtl());
+        Instant deadBefore = clock.expiryCutoff(settings.deadLetterTtl());
         long count = 0;
         List<BatchSummary> gone;
         do {
-            gone = store.expire(type, pendingBefore, deadBefore, EXPIRED_AT_ONCE);
-            gone.forEach(announcer::expired);
+            gone = store.expire(type, pendingBefore, deadBefore, EXPIRED_CHUNK_SIZE);
+            gone.forEach(dispatcher::expired);
             count += gone.size();
-        } while (gone.size() >= EXPIRED_AT_ONCE);
+        } while (gone.size() >= EXPIRED_CHUNK_SIZE);
         return count;
     }
 
@@ -1831,19 +1839,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     @Override
     public List<BatchSummary> list(BatchSelector selector) {
         ensureOpen();
-        return store.list(selector, time.wall());
+        return store.list(selector, clock.wall());
     }
 
     @Override
     public long count(BatchSelector selector) {
         ensureOpen();
-        return store.count(selector, time.wall());
+        return store.count(selector, clock.wall());
     }
 
     @Override
     public List<FailureGroup> failures(BatchSelector selector) {
         ensureOpen();
-        return store.failures(selector, time.wall());
+        return store.failures(selector, clock.wall());
     }
 
     @Override
@@ -1884,7 +1892,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         // This calls the application's code, which must not run under the map's lock.
         CollectorSettings fresh = settingsOf(collectorType);
         return lanes.computeIfAbsent(
-                collectorType, type -> new Lane(type, fresh, random, time.steady(), outageChanges));
+                collectorType, type -> new Lane(type, fresh, random, clock.steady(), outageChanges));
     }
 
     /** Thrown through the store, which then changes nothing. */
@@ -1893,7 +1901,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         private final String collectorType;
 
         UnknownLaneException(String collectorType) {
-            super("nothing is known of collector type '" + SingleLine.of(collectorType) + "' yet", null, false, false);
+            super(
+                    "nothing is known of collector type '" + LogSanitizer.of(collectorType) + "' yet",
+                    null,
+                    false,
+                    false);
             this.collectorType = collectorType;
         }
     }
@@ -1935,7 +1947,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     // ------------------------------------------------------------------ close
 
     private void ensureOpen() {
-        StackRoom.require();
+        StackSpace.require();
         if (closed) {
             throw new IllegalStateException("the batch persistence is closed");
         }
@@ -1949,12 +1961,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             if (closed) {
                 return;
             }
-            stopHandingOut();
+            stopDispatching();
             awaitWorkers();
             closed = true;
             // Wakes the callers that wait for room.
-            room.made();
-            long cutOff = executing.stream().filter(HandOver::interrupt).count();
+            spaceSignal.signal();
+            long cutOff = executing.stream().filter(InFlightBatch::interrupt).count();
             if (cutOff > 0) {
                 log.warn(
                         "{} batches were still being sent after {} and have been cut off; they are due again when the store"
@@ -1962,8 +1974,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         cutOff,
                         shutdownTimeout);
             }
-            guarded("telling other instances about collectors", this::leaveOutages);
-            announcer.close(shutdownTimeout);
+            runGuarded("telling other instances about collectors", this::withdrawFromOutages);
+            dispatcher.close(shutdownTimeout);
             if (ownExecutor != null) {
                 ownExecutor.shutdown();
             }
@@ -1982,27 +1994,27 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * Publishes what other instances don't know yet. What does not reach them in time, they find out when the probe
      * times out.
      */
-    private void leaveOutages() {
+    private void withdrawFromOutages() {
         SharedOutages others = outages;
         if (others == null || lanes.isEmpty()) {
             return;
         }
-        boolean told = Threads.within(LEAVES_OUTAGES_WITHIN, "batch-persistence-leaving", () -> {
-            Instant now = time.steady();
+        boolean told = Threads.within(OUTAGE_WITHDRAWAL_TIMEOUT, "batch-persistence-leaving", () -> {
+            Instant now = clock.steady();
             for (Lane lane : lanes.values()) {
-                lane.leave(now);
-                tell(lane, others);
+                lane.withdrawFromOutage(now);
+                sendNotices(lane, others);
             }
         });
         if (!told) {
             log.warn(
                     "Other instances could not be told within {} ms that this one probes nothing any more; they probe by themselves when"
                             + " that is known to have timed out",
-                    LEAVES_OUTAGES_WITHIN.toMillis());
+                    OUTAGE_WITHDRAWAL_TIMEOUT.toMillis());
         }
     }
 
-    private void stopHandingOut() {
+    private void stopDispatching() {
         workersLock.lock();
         try {
             closing = true;
@@ -2015,7 +2027,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private void awaitWorkers() {
         workersLock.lock();
         try {
-            long left = Room.nanos(shutdownTimeout);
+            long left = SpaceSignal.nanos(shutdownTimeout);
             while (workers.stream().anyMatch(worker -> worker != Thread.currentThread()) && left > 0) {
                 left = workerLeft.awaitNanos(left);
             }

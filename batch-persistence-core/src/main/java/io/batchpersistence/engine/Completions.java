@@ -13,23 +13,23 @@ import java.util.concurrent.TimeUnit;
  */
 final class Completions implements Executor {
 
-    static final int MOST_THREADS = 256;
+    static final int MAX_THREADS = 256;
 
     private final ThreadFactory threads;
-    private final Handover queue = new Handover();
+    private final HandoffQueue queue = new HandoffQueue();
     private final ThreadPoolExecutor pool;
 
     Completions(ThreadFactory threads) {
         this.threads = threads;
         pool = new ThreadPoolExecutor(
-                0, MOST_THREADS, 30, TimeUnit.SECONDS, queue, threads, (task, full) -> queueOrStart(task));
+                0, MAX_THREADS, 30, TimeUnit.SECONDS, queue, threads, (task, full) -> queueOrStart(task));
     }
 
     /**
      * Accepts a task only if a thread is waiting for one, so that the pool starts another thread before it queues
      * anything.
      */
-    private static final class Handover extends LinkedTransferQueue<Runnable> {
+    private static final class HandoffQueue extends LinkedTransferQueue<Runnable> {
         private static final long serialVersionUID = 1L;
 
         @Override

@@ -3,9 +3,9 @@ package io.batchpersistence.engine;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.FailureClassifier.Classification;
 import io.batchpersistence.FailureClassifier.Kind;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RetryAfterException;
-import io.batchpersistence.SingleLine;
 import java.lang.reflect.UndeclaredThrowableException;
 import java.time.Duration;
 import java.util.concurrent.CompletionException;
@@ -22,7 +22,7 @@ import org.slf4j.Logger;
  */
 record Failure(Kind kind, String reason, Duration delay) {
 
-    private static final Logger log = SingleLine.logger(BatchPersistenceEngine.class);
+    private static final Logger log = LogSanitizer.logger(BatchPersistenceEngine.class);
 
     static final int MAX_REASON = 1_000;
 
@@ -110,7 +110,7 @@ record Failure(Kind kind, String reason, Duration delay) {
     }
 
     private static String trimmed(String reason) {
-        String text = SingleLine.of(reason.strip());
+        String text = LogSanitizer.of(reason.strip());
         if (text.isEmpty()) {
             return "unknown";
         }

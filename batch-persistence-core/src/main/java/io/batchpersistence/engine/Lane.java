@@ -54,8 +54,8 @@ import org.jspecify.annotations.Nullable;
  * lane has closed, the pushed batches become due again at once (see {@link #takeProbed}).
  *
  * <p>Where several instances share a store, a lane also opens when another instance has found the collector down, and
- * begins to ramp when another one has found it back ({@link #learn}, {@link #learnEnd}); and it keeps a notice of its
- * own findings for the others ({@link #untold}). Its own observations take precedence if they are newer: while the
+ * begins to ramp when another one has found it back ({@link #applyRemote}, {@link #applyRemoteEnd}); and it keeps a notice of its
+ * own findings for the others ({@link #nextNotice}). Its own observations take precedence if they are newer: while the
  * collector answers here, the lane stays closed; and if the collector keeps failing here although others have
  * repeatedly found it back, the lane opens for this instance alone.
  *
@@ -73,7 +73,7 @@ final class Lane {
      * Maximum number of probe intervals by which a batch is pushed back: limits the wait after a restart, which forgets
      * which batches were probes.
      */
-    private static final int MAX_PUSH = 12;
+    private static final int MAX_PUSH_BACKS = 12;
 
     /**
      * Maximum number of batch ids remembered from an outage's probes; at one probe every five minutes this is enough
@@ -99,7 +99,7 @@ final class Lane {
     final AtomicBoolean workerQueued = new AtomicBoolean();
 
     /** Held while other instances are notified, so that they are notified in the order in which things happened. */
-    final ReentrantLock telling = new ReentrantLock();
+    final ReentrantLock noticeLock = new ReentrantLock();
 
     private final RandomGenerator random;
     /** Counts the changes that other instances must learn about; {@code null} if there are no other instances. */
@@ -118,15 +118,15 @@ final class Lane {
     private double freshCredit;
     private int failuresInARow;
     /** Batches for which the collector has asked to come back later since it last accepted one, and how often. */
-    private final Map<String, Integer> wishes = new HashMap<>();
-    /** The number of batches in {@link #wishes} that had not failed before. */
-    private int wishesInARow;
+    private final Map<String, Integer> retryAfterCounts = new HashMap<>();
+    /** The number of batches in {@link #retryAfterCounts} that had not failed before. */
+    private int retryAftersInARow;
     /**
      * Batches that have failed otherwise since the collector last accepted one; no more than it takes to open the lane.
      */
     private final Set<String> failedInARow = new HashSet<>();
     /** Whether a retry-after was shortened to the limit and that has been logged. */
-    private boolean cutTold;
+    private boolean cutReported;
 
     private @Nullable String lastFailure;
     private boolean unhandled;
@@ -143,14 +143,14 @@ final class Lane {
     private @Nullable Permit probe;
     private int failedProbes;
     private int probesStarted;
-    private final Map<String, Pushed> probed = new HashMap<>();
+    private final Map<String, PushedBack> probed = new HashMap<>();
 
     private double rampRate;
     private Instant rampAt = Instant.EPOCH;
 
     // ---- state shared with other instances
-    private @Nullable Owed owed;
-    private int owedProbe;
+    private @Nullable NoticeKind pendingNotice;
+    private int pendingNoticeProbe;
     private long changedAt;
     private volatile Instant lastAnswer = Instant.EPOCH;
     /**
@@ -245,9 +245,9 @@ final class Lane {
      * A batch pushed back by failed probes.
      *
      * @param times how often
-     * @param wish until when the collector asked not to get it
+     * @param retryAfter until when the collector asked not to get it
      */
-    private record Pushed(int times, Wait wish) {}
+    private record PushedBack(int times, Wait retryAfter) {}
 
     /**
      * An outage that is over.
@@ -258,7 +258,7 @@ final class Lane {
     record Ended(Instant since, int probes) {}
 
     /** The kind of notice that other instances are to be sent. */
-    enum Owed {
+    enum NoticeKind {
         BEGAN,
         NEXT_PROBE,
         ENDED
@@ -273,7 +273,7 @@ final class Lane {
      * @param lastFailure the last failure's reason
      * @param at identifies the change that the notice is about
      */
-    record Untold(Owed what, int probe, Instant nextProbe, String lastFailure, long at) {}
+    record Notice(NoticeKind what, int probe, Instant nextProbe, String lastFailure, long at) {}
 
     CollectorSettings settings() {
         return settings;
@@ -373,7 +373,7 @@ final class Lane {
     }
 
     /** Returns a permit for which nothing was due, as if it had never been acquired. */
-    void giveBack(Permit permit) {
+    void returnUnused(Permit permit) {
         lock.lock();
         try {
             if (!permit.released) {
@@ -404,7 +404,7 @@ final class Lane {
                     // The probe neither succeeded nor failed: the next one is due when this one was.
                     probe = null;
                     if (permit.granted) {
-                        owe(Owed.NEXT_PROBE, permit.number);
+                        requireNotice(NoticeKind.NEXT_PROBE, permit.number);
                     }
                 }
             }
@@ -461,12 +461,12 @@ final class Lane {
         }
         lock.lock();
         try {
-            endRow();
+            resetFailureRow();
             endedByOthers = 0;
             Ended outage = null;
             if (state == State.OPEN) {
-                owe(Owed.ENDED, 0);
-                outage = back(now);
+                requireNotice(NoticeKind.ENDED, 0);
+                outage = close(now);
             }
             calm = state == State.CLOSED;
             return outage;
@@ -475,9 +475,9 @@ final class Lane {
         }
     }
 
-    private Ended back(Instant now) {
+    private Ended close(Instant now) {
         state = State.RAMPING;
-        endRow();
+        resetFailureRow();
         probe = null;
         alone = false;
         rampRate = 1;
@@ -496,12 +496,12 @@ final class Lane {
         return new Consequence(true, 0, null, false);
     }
 
-    private void endRow() {
+    private void resetFailureRow() {
         failuresInARow = 0;
         failedInARow.clear();
-        wishes.clear();
-        wishesInARow = 0;
-        cutTold = false;
+        retryAfterCounts.clear();
+        retryAftersInARow = 0;
+        cutReported = false;
         lastFailure = null;
     }
 
@@ -516,12 +516,12 @@ final class Lane {
             calm = false;
             lastFailure = failure.reason();
             boolean wish = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
-            int before = wish ? wished(batchId, retryCount) : 0;
+            int before = wish ? countRetryAfter(batchId, retryCount) : 0;
             if (!wish) {
                 failuresInARow++;
             }
             boolean told = wish && before == 0 && retryCount == 0;
-            Duration delay = honoured(failure.delay());
+            Duration delay = cappedRetryAfter(failure.delay());
             if (state == State.OPEN) {
                 Instant pushedTo =
                         permit != null && permit == probe ? probeFailed(permit, batchId, wish, delay, now) : null;
@@ -540,12 +540,12 @@ final class Lane {
             }
             boolean opens = settings.outageThreshold() > 0 && failuresInARow >= settings.outageThreshold();
             if (opens) {
-                opened();
+                openedNow();
                 outageSince = now;
                 nextProbe = new Wait(now, untilProbe(settings.retry().delayAfter(1, random), wish, delay));
                 foundHere = true;
                 alone = endedByOthers >= ALONE_AFTER;
-                owe(Owed.BEGAN, 0);
+                requireNotice(NoticeKind.BEGAN, 0);
             }
             boolean counts = wish ? before == 0 : failedAnew(batchId);
             return new Consequence(counts, before, null, opens);
@@ -566,26 +566,26 @@ final class Lane {
      * Records a retry-after for a batch, and returns how many it has had before since the collector last accepted a
      * batch.
      */
-    private int wished(String batchId, int retryCount) {
-        Integer known = wishes.get(batchId);
+    private int countRetryAfter(String batchId, int retryCount) {
+        Integer known = retryAfterCounts.get(batchId);
         int before = known == null ? 0 : known;
-        if (before > 0 || wishes.size() < MAX_PROBED) {
-            wishes.put(batchId, before + 1);
+        if (before > 0 || retryAfterCounts.size() < MAX_PROBED) {
+            retryAfterCounts.put(batchId, before + 1);
         }
         if (before == 0 && retryCount == 0) {
             failuresInARow++;
-            wishesInARow++;
+            retryAftersInARow++;
         }
         return before;
     }
 
     /** A retry-after for one batch delays the whole lane only when the collector has sent one for many batches. */
     private Duration untilProbe(Duration backoff, boolean wish, Duration delay) {
-        boolean forAll = wish && wishesInARow >= settings.outageThreshold();
+        boolean forAll = wish && retryAftersInARow >= settings.outageThreshold();
         return forAll && delay.compareTo(backoff) > 0 ? delay : backoff;
     }
 
-    private void opened() {
+    private void openedNow() {
         state = State.OPEN;
         failedProbes = 0;
         probesStarted = 0;
@@ -600,20 +600,20 @@ final class Lane {
     }
 
     /** The retry-after to honour: limited, so that no response can stop a lane for good. */
-    Duration honoured(Duration wish) {
+    Duration cappedRetryAfter(Duration wish) {
         Duration longest = settings.maxRetryAfter();
         return wish.compareTo(longest) <= 0 ? wish : longest;
     }
 
     /**
-     * Whether to log that a retry-after is longer than what is {@link #honoured}: once until the collector accepts a
+     * Whether to log that a retry-after is longer than what is {@link #cappedRetryAfter}: once until the collector accepts a
      * batch.
      */
-    boolean tellsCut(Duration wish) {
+    boolean isFirstCut(Duration wish) {
         lock.lock();
         try {
-            boolean tells = !cutTold && wish.compareTo(honoured(wish)) > 0;
-            cutTold |= tells;
+            boolean tells = !cutReported && wish.compareTo(cappedRetryAfter(wish)) > 0;
+            cutReported |= tells;
             return tells;
         } finally {
             lock.unlock();
@@ -627,15 +627,15 @@ final class Lane {
         nextProbe = new Wait(now, untilProbe(delay, wish, wished));
         ownPace = !permit.granted;
         if (permit.granted) {
-            owe(Owed.NEXT_PROBE, permit.number);
+            requireNotice(NoticeKind.NEXT_PROBE, permit.number);
         }
-        Pushed earlier = probed.get(batchId);
+        PushedBack earlier = probed.get(batchId);
         int times = earlier == null ? 1 : earlier.times() + 1;
         Wait own = new Wait(now, wished);
         if (earlier != null || probed.size() < MAX_PROBED) {
-            probed.put(batchId, new Pushed(times, own));
+            probed.put(batchId, new PushedBack(times, own));
         }
-        Instant pushedTo = Times.after(nextProbe.until, delay.multipliedBy(Math.min(times, MAX_PUSH)));
+        Instant pushedTo = Times.after(nextProbe.until, delay.multipliedBy(Math.min(times, MAX_PUSH_BACKS)));
         return own.until.isAfter(pushedTo) ? own.until : pushedTo;
     }
 
@@ -661,7 +661,7 @@ final class Lane {
         try {
             Set<String> ids = new HashSet<>();
             probed.forEach((id, pushed) -> {
-                if (!pushed.wish().isOn(now)) {
+                if (!pushed.retryAfter().isOn(now)) {
                     ids.add(id);
                 }
             });
@@ -673,11 +673,11 @@ final class Lane {
     }
 
     /** Restores ids that could not be made due: the next call of {@link #takeProbed} returns them again. */
-    void giveBackProbed(Set<String> ids, Instant now) {
+    void restoreProbed(Set<String> ids, Instant now) {
         lock.lock();
         try {
             Wait over = new Wait(now, Duration.ZERO);
-            ids.forEach(id -> probed.putIfAbsent(id, new Pushed(1, over)));
+            ids.forEach(id -> probed.putIfAbsent(id, new PushedBack(1, over)));
         } finally {
             lock.unlock();
         }
@@ -699,13 +699,13 @@ final class Lane {
     }
 
     /** Ends all waits, on an operator's request. */
-    void hurry(Instant now) {
+    void expedite(Instant now) {
         lock.lock();
         try {
             nextProbe = new Wait(now, Duration.ZERO);
             ownProbe = 0;
             if (state == State.OPEN) {
-                owe(Owed.NEXT_PROBE, SharedOutages.ANY_PROBE);
+                requireNotice(NoticeKind.NEXT_PROBE, SharedOutages.ANY_PROBE);
             }
         } finally {
             lock.unlock();
@@ -714,39 +714,44 @@ final class Lane {
 
     // ---- notices between instances ----------------------------------------------------------------
 
-    private void owe(Owed what, int probe) {
+    private void requireNotice(NoticeKind what, int probe) {
         if (changes != null && !alone) {
             // BEGAN already includes the time of the next probe.
-            if (what != Owed.NEXT_PROBE || owed != Owed.BEGAN) {
-                owed = what;
+            if (what != NoticeKind.NEXT_PROBE || pendingNotice != NoticeKind.BEGAN) {
+                pendingNotice = what;
             }
-            owedProbe = probe;
+            pendingNoticeProbe = probe;
             changedAt = changes.incrementAndGet();
         }
     }
 
     /**
      * The notice to send to other instances; {@code null} if there is none. Only for the thread that holds {@link
-     * #telling}.
+     * #noticeLock}.
      */
     @Nullable
-    Untold untold() {
+    Notice nextNotice() {
         lock.lock();
         try {
-            return owed == null
+            return pendingNotice == null
                     ? null
-                    : new Untold(owed, owedProbe, nextProbe.until, lastFailure == null ? "" : lastFailure, changedAt);
+                    : new Notice(
+                            pendingNotice,
+                            pendingNoticeProbe,
+                            nextProbe.until,
+                            lastFailure == null ? "" : lastFailure,
+                            changedAt);
         } finally {
             lock.unlock();
         }
     }
 
     /** Records that the notice has been sent. */
-    void told(Untold what) {
+    void noticeSent(Notice what) {
         lock.lock();
         try {
             if (changedAt == what.at() && changes != null) {
-                owed = null;
+                pendingNotice = null;
                 // A round that read the shared state before this may have missed it.
                 changedAt = changes.incrementAndGet();
             }
@@ -766,7 +771,7 @@ final class Lane {
     }
 
     /** Records that this instance may send the probe, and its number. */
-    void granted(Permit permit, int number) {
+    void probeGranted(Permit permit, int number) {
         lock.lock();
         try {
             permit.number = number;
@@ -783,7 +788,7 @@ final class Lane {
      * Records that the probe was refused: other instances know when the next one is due, and the next round learns it
      * from them.
      */
-    void denied(Instant now) {
+    void probeRefused(Instant now) {
         lock.lock();
         try {
             nextProbe = new Wait(now, RAMP_STEP);
@@ -800,10 +805,10 @@ final class Lane {
      * @param now the time
      * @return whether this opened the lane
      */
-    boolean learn(Outage outage, long looked, Instant now) {
+    boolean applyRemote(Outage outage, long looked, Instant now) {
         lock.lock();
         try {
-            if (changes == null || alone || owed != null || changedAt > looked) {
+            if (changes == null || alone || pendingNotice != null || changedAt > looked) {
                 return false;
             }
             boolean opens = state != State.OPEN;
@@ -813,7 +818,7 @@ final class Lane {
                 if (answersHere || settings.outageThreshold() == 0) {
                     return false;
                 }
-                opened();
+                openedNow();
                 foundHere = false;
                 calm = false;
                 outageSince = since;
@@ -838,20 +843,20 @@ final class Lane {
     /**
      * Records that other instances do not consider the collector to be down.
      *
-     * @param looked see {@link #learn}
+     * @param looked see {@link #applyRemote}
      * @param now the time
      * @return the outage that this ended; {@code null} if there was none
      */
     @Nullable
-    Ended learnEnd(long looked, Instant now) {
+    Ended applyRemoteEnd(long looked, Instant now) {
         lock.lock();
         try {
-            if (changes == null || state != State.OPEN || alone || owed != null || changedAt > looked) {
+            if (changes == null || state != State.OPEN || alone || pendingNotice != null || changedAt > looked) {
                 return null;
             }
             endedByOthers += foundHere ? 1 : 0;
             changedAt = changes.incrementAndGet();
-            return back(now);
+            return close(now);
         } finally {
             lock.unlock();
         }
@@ -860,12 +865,12 @@ final class Lane {
     /**
      * Records that this instance sends nothing any more: if it has a probe under way, another instance is to repeat it.
      */
-    void leave(Instant now) {
+    void withdrawFromOutage(Instant now) {
         lock.lock();
         try {
             if (probe != null && probe.granted) {
                 nextProbe = new Wait(now, Duration.ZERO);
-                owe(Owed.NEXT_PROBE, probe.number);
+                requireNotice(NoticeKind.NEXT_PROBE, probe.number);
                 probe = null;
             }
         } finally {
@@ -917,7 +922,7 @@ final class Lane {
                     && firstSends == 0
                     // Otherwise a new lane would queue one more worker, and so on while the executor is stuck.
                     && !workerQueued.get()
-                    && owed == null
+                    && pendingNotice == null
                     && (rate <= 0 || tokens >= capacity(rate));
             boolean calmEnough = state == State.CLOSED
                     || (state == State.OPEN
@@ -985,7 +990,7 @@ final class Lane {
             rampAt = elapsed.compareTo(RAMP_STEP.multipliedBy(2)) < 0 ? rampAt.plus(RAMP_STEP) : now;
             if (rampRate >= (settings.maxRate() > 0 ? settings.maxRate() : RAMP_END)) {
                 state = State.CLOSED;
-                calm = failuresInARow == 0 && wishes.isEmpty();
+                calm = failuresInARow == 0 && retryAfterCounts.isEmpty();
             }
         }
     }

@@ -166,7 +166,7 @@ class AsyncPersistTest {
     @Test
     void dependents_that_block_hold_up_no_others_and_none_is_forgotten_beyond_the_bound_of_threads() {
         CompletableFuture<@Nullable Void> release = new CompletableFuture<>();
-        int many = Completions.MOST_THREADS + 20;
+        int many = Completions.MAX_THREADS + 20;
         List<CompletableFuture<Void>> blocked = new ArrayList<>();
         try (BatchPersistenceEngine engine = BatchPersistenceEngine.builder(SegmentBatchStore.open(
                         DiskStoreOptions.builder(directory).build()))

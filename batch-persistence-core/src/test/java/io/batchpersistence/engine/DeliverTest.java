@@ -413,7 +413,7 @@ class DeliverTest {
             started.countDown();
             awaitStubbornly(release);
         }));
-        Awaitility.await().until(() -> bench.engine.callersWaitingForRoom() == 1);
+        Awaitility.await().until(() -> bench.engine.callersWaitingForSpace() == 1);
         bench.clock.advance(SECOND);
         bench.engine.markBatchSuccess("in-the-way");
         started.await();

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Test;
 class HandOverTest {
 
     private final Lane lane = new Lane("loki", CollectorSettings.DEFAULT, new SplittableRandom(1), Instant.EPOCH, null);
-    private final HandOver handOver = new HandOver(
+    private final InFlightBatch inFlight = new InFlightBatch(
             new Claim(
                     new PersistedBatch(
                             "a",
@@ -32,14 +32,14 @@ class HandOverTest {
                     1),
             lane,
             lane.tryAcquire(Instant.EPOCH, false),
-            new HandOver.Settling() {
+            new InFlightBatch.SettlementHandler() {
                 @Override
-                public boolean acknowledge(HandOver settled) {
+                public boolean acknowledge(InFlightBatch settled) {
                     return true;
                 }
 
                 @Override
-                public boolean fail(HandOver settled, Failure failure) {
+                public boolean fail(InFlightBatch settled, Failure failure) {
                     return true;
                 }
             },
@@ -47,7 +47,7 @@ class HandOverTest {
 
     private boolean interruptFromAnotherThread() {
         boolean[] reached = new boolean[1];
-        Thread other = new Thread(() -> reached[0] = handOver.interrupt());
+        Thread other = new Thread(() -> reached[0] = inFlight.interrupt());
         other.start();
         while (other.isAlive()) { // not join, which an interrupt would end
             Thread.onSpinWait();
@@ -57,25 +57,25 @@ class HandOverTest {
 
     @Test
     void our_interrupt_is_not_left_behind_for_the_next_batch_of_the_thread() {
-        handOver.executionStarted();
+        inFlight.executionStarted();
         assertThat(interruptFromAnotherThread()).isTrue();
         assertThat(Thread.currentThread().isInterrupted()).isTrue();
-        handOver.executionEnded();
+        inFlight.executionEnded();
         assertThat(Thread.interrupted()).isFalse();
     }
 
     @Test
     void an_interrupt_of_somebody_else_is_kept() {
-        handOver.executionStarted();
+        inFlight.executionStarted();
         Thread.currentThread().interrupt();
-        handOver.executionEnded();
+        inFlight.executionEnded();
         assertThat(Thread.interrupted()).isTrue();
     }
 
     @Test
     void a_thread_that_has_gone_on_is_not_interrupted() {
-        handOver.executionStarted();
-        handOver.executionEnded();
+        inFlight.executionStarted();
+        inFlight.executionEnded();
         assertThat(interruptFromAnotherThread()).isFalse();
         assertThat(Thread.interrupted()).isFalse();
     }
@@ -83,8 +83,8 @@ class HandOverTest {
     @Test
     void the_slot_is_freed_once_however_often_the_claim_ends() {
         assertThat(lane.tryAcquire(Instant.EPOCH, false)).isNull();
-        handOver.detach();
-        handOver.detach();
+        inFlight.detach();
+        inFlight.detach();
         assertThat(lane.tryAcquire(Instant.EPOCH, false)).isNotNull();
         assertThat(lane.tryAcquire(Instant.EPOCH, false)).as("one slot only").isNull();
     }

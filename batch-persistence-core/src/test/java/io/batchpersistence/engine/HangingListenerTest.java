@@ -146,7 +146,7 @@ class HangingListenerTest {
 
     @Test
     void whatWaitsForItIsBoundedAndTheRestIsOnlyLogged() {
-        int most = Announcer.MOST_WAITING;
+        int most = ListenerDispatcher.MAX_QUEUED;
         open(new InMemoryBatchStore(most + 100), hanging, Duration.ofSeconds(30));
         for (int i = 0; i < most + 50; i++) {
             persist("b" + i, "loki");

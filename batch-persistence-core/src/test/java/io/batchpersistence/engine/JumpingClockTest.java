@@ -271,7 +271,7 @@ class JumpingClockTest {
 
     @Test
     void waitsComeCloseToTheWallClockAgainWithoutEverGoingBack() {
-        Timekeeper time = new Timekeeper(clock, ticks::get, false, null);
+        SlewedClock time = new SlewedClock(clock, ticks::get, false, null);
         clock.advance(Duration.ofSeconds(-80));
         Instant before = time.steady();
         assertThat(before).isEqualTo(NOW);
@@ -288,7 +288,7 @@ class JumpingClockTest {
     @Test
     void aPauseBetweenTheLooksAtTheClocksIsNoJump() {
         AtomicLong pause = new AtomicLong();
-        Timekeeper time = new Timekeeper(
+        SlewedClock time = new SlewedClock(
                 clock,
                 () -> {
                     long now = ticks.get();
@@ -300,8 +300,8 @@ class JumpingClockTest {
                 false,
                 null);
         pause.set(Duration.ofHours(30).toNanos());
-        assertThat(time.before(TTL)).isEqualTo(NOW.plus(Duration.ofHours(6)));
-        assertThat(time.isBehind()).isFalse();
+        assertThat(time.expiryCutoff(TTL)).isEqualTo(NOW.plus(Duration.ofHours(6)));
+        assertThat(time.isWallBehind()).isFalse();
     }
 
     @Test

@@ -176,7 +176,7 @@ class PersistTest {
         bounded(1, OverflowPolicy.BLOCK, LONG);
         bench.persist("a");
         CompletableFuture<Void> second = CompletableFuture.runAsync(() -> bench.persist("b"));
-        Awaitility.await().until(() -> bench.engine.callersWaitingForRoom() == 1);
+        Awaitility.await().until(() -> bench.engine.callersWaitingForSpace() == 1);
         assertThat(second).isNotDone();
         bench.clock.advance(Duration.ofHours(1));
         bench.engine.markBatchSuccess("a");
@@ -192,7 +192,7 @@ class PersistTest {
         bounded(1, OverflowPolicy.BLOCK, LONG);
         bench.persist("a");
         CompletableFuture<Void> second = CompletableFuture.runAsync(() -> bench.persist("b"));
-        Awaitility.await().until(() -> bench.engine.callersWaitingForRoom() == 1);
+        Awaitility.await().until(() -> bench.engine.callersWaitingForSpace() == 1);
         bench.store.delivered("a"); // behind the engine's back
         second.get(30, TimeUnit.SECONDS);
     }
@@ -226,7 +226,7 @@ class PersistTest {
         bounded(1, OverflowPolicy.BLOCK, LONG);
         bench.persist("a");
         CompletableFuture<Void> second = CompletableFuture.runAsync(() -> bench.persist("b"));
-        Awaitility.await().until(() -> bench.engine.callersWaitingForRoom() == 1);
+        Awaitility.await().until(() -> bench.engine.callersWaitingForSpace() == 1);
         bench.engine.close();
         assertThatExceptionOfType(ExecutionException.class)
                 .isThrownBy(() -> second.get(30, TimeUnit.SECONDS))

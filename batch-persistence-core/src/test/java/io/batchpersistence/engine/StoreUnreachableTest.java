@@ -60,7 +60,7 @@ class StoreUnreachableTest {
                 if (method.getName().equals("lastUsed")) {
                     return down ? null : lastUsed;
                 }
-                if (method.getName().equals("isWhole")) {
+                if (method.getName().equals("isFullyReachable")) {
                     return part == null;
                 }
                 try {

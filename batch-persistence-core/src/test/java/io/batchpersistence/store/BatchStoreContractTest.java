@@ -189,13 +189,13 @@ public abstract class BatchStoreContractTest {
         return store.failed(id, BatchStore.ANY_FENCE, reason, now(), decision);
     }
 
-    private void pend(String... ids) {
+    private void markPending(String... ids) {
         for (String id : ids) {
             assertThat(fail(id, "down", until(now()))).isNotNull();
         }
     }
 
-    private void bury(String... ids) {
+    private void markDead(String... ids) {
         for (String id : ids) {
             assertThat(fail(id, "rejected", DEAD)).isNotNull();
         }
@@ -303,9 +303,9 @@ public abstract class BatchStoreContractTest {
     @Test
     void an_id_that_is_held_is_refused_whatever_its_state() {
         append("flying", "pending", "held", "dead");
-        pend("pending");
+        markPending("pending");
         fail("held", "nobody", until(null));
-        bury("dead");
+        markDead("dead");
 
         for (String id : List.of("flying", "pending", "held", "dead")) {
             assertThat(failure(store.append(batch(id, "elasticsearch"))))
@@ -326,7 +326,7 @@ public abstract class BatchStoreContractTest {
         store.delivered("a");
         clock.advance(MINUTE);
         append("a");
-        bury("a");
+        markDead("a");
         store.discard(ALL.ids("a"), now());
         append("a");
 
@@ -432,7 +432,7 @@ public abstract class BatchStoreContractTest {
             String first = pair.get(0);
             String second = pair.get(1);
             append(first);
-            pend(first);
+            markPending(first);
             assertThat(store.find(second)).isEmpty();
             assertThat(store.delivered(second)).isNull();
             append(second);
@@ -457,7 +457,7 @@ public abstract class BatchStoreContractTest {
         maxBatches = 3;
         openAgain();
         append("a", "b", "c");
-        bury("b");
+        markDead("b");
 
         assertThat(failure(store.append(batch("d", "loki"))))
                 .isInstanceOf(BatchRejectedException.class)
@@ -501,7 +501,7 @@ public abstract class BatchStoreContractTest {
     @Test
     void newest_first_is_the_other_way_round_and_the_order_can_change_at_any_time() {
         append("a", "b", "c", "d", "e");
-        pend("c", "a", "e", "b", "d");
+        markPending("c", "a", "e", "b", "d");
 
         assertThat(claim(BatchOrder.NEWEST_FIRST, 2)).containsExactly("e", "d");
         assertThat(claim(BatchOrder.OLDEST_FIRST, 1)).containsExactly("a");
@@ -514,7 +514,7 @@ public abstract class BatchStoreContractTest {
         fail("now", "down", until(now()));
         fail("later", "down", until(now().plusMillis(1)));
         fail("held", "down", until(null));
-        bury("dead");
+        markDead("dead");
 
         assertThat(claim()).containsExactly("now");
         clock.advance(Duration.ofMillis(1));
@@ -527,7 +527,7 @@ public abstract class BatchStoreContractTest {
     void a_claim_takes_no_more_than_asked_for_and_only_of_its_collector_type() {
         append("a", "b");
         appendTo("elasticsearch", "c");
-        pend("a", "b", "c");
+        markPending("a", "b", "c");
 
         assertThat(claim(BatchOrder.OLDEST_FIRST, 0)).isEmpty();
         assertThat(store.claim("nobody", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9))
@@ -563,10 +563,10 @@ public abstract class BatchStoreContractTest {
         append("a", "b");
         reopen();
         append("c");
-        pend("c");
+        markPending("c");
         reopen();
         append("d");
-        pend("d");
+        markPending("d");
         assertThat(claim(BatchOrder.OLDEST_FIRST, 9)).containsExactly("a", "b", "c", "d");
         reopen();
         assertThat(claim(BatchOrder.NEWEST_FIRST, 9)).containsExactly("d", "c", "b", "a");
@@ -615,7 +615,7 @@ public abstract class BatchStoreContractTest {
     void timed_out_leases_come_as_many_as_asked_for_claimed_ones_too() {
         append("a", "b", "c");
         clock.advance(MINUTE);
-        pend("c");
+        markPending("c");
         assertThat(claim()).containsExactly("c");
         clock.advance(LEASE);
         assertThat(store.timedOut(now(), 9)).extracting(Lease::batchId).containsExactlyInAnyOrder("a", "b");
@@ -632,8 +632,8 @@ public abstract class BatchStoreContractTest {
     void a_lease_of_a_batch_that_was_settled_never_times_out() {
         append("a", "b", "c", "d");
         store.delivered("a");
-        pend("b");
-        bury("c");
+        markPending("b");
+        markDead("c");
         store.discard(ALL.states(BatchState.IN_FLIGHT), now());
         clock.advance(LEASE.multipliedBy(2));
         assertThat(store.timedOut(now(), 9)).isEmpty();
@@ -642,9 +642,9 @@ public abstract class BatchStoreContractTest {
     @Test
     void a_fence_settles_its_own_claim_only() {
         append("a");
-        pend("a");
+        markPending("a");
         long first = claims(BatchOrder.OLDEST_FIRST, 1).get(0).fence();
-        pend("a");
+        markPending("a");
         assertThat(store.failed("a", first, "late", now(), counted(now()))).isNull();
         long second = claims(BatchOrder.OLDEST_FIRST, 1).get(0).fence();
 
@@ -677,8 +677,8 @@ public abstract class BatchStoreContractTest {
         append("flying", "pending", "held", "dead", "claimed");
         fail("pending", "503", counted(in(MINUTE)));
         fail("held", "nobody", until(null));
-        bury("dead");
-        pend("claimed");
+        markDead("dead");
+        markPending("claimed");
         claim();
         Instant created = now();
         clock.advance(MINUTE);
@@ -764,9 +764,9 @@ public abstract class BatchStoreContractTest {
     @Test
     void only_what_is_in_flight_can_fail_and_nobody_else_is_asked_about() {
         append("pending", "held", "dead");
-        pend("pending");
+        markPending("pending");
         fail("held", "nobody", until(null));
-        bury("dead");
+        markDead("dead");
         for (String id : List.of("pending", "held", "dead", "unknown")) {
             assertThat(fail(id, "again", (type, retries) -> {
                         throw new AssertionError("asked about " + id);
@@ -808,7 +808,7 @@ public abstract class BatchStoreContractTest {
         append("held", "waiting", "dead");
         fail("held", "excluded", counted(null));
         fail("waiting", "503", until(in(MINUTE)));
-        bury("dead");
+        markDead("dead");
         assertThat(store.find("held").orElseThrow().nextAttemptAt()).isNull();
         reopen();
         assertThat(store.find("held").orElseThrow().nextAttemptAt()).isNull();
@@ -829,7 +829,7 @@ public abstract class BatchStoreContractTest {
         appendTo("elasticsearch", "other");
         fail("a", "503", counted(in(MINUTE)));
         fail("b", "nobody", counted(null));
-        bury("dead");
+        markDead("dead");
         fail("other", "503", counted(in(MINUTE)));
 
         assertThat(store.reschedule(ALL.collectorTypes("loki"), now(), now())).isEqualTo(2);
@@ -854,7 +854,7 @@ public abstract class BatchStoreContractTest {
     void a_replayed_dead_letter_is_due_at_once_with_fresh_age_and_retries() {
         append("a", "b");
         Instant created = now();
-        bury("a", "b");
+        markDead("a", "b");
         clock.advance(Duration.ofDays(2));
 
         assertThat(store.replay(ALL.ids("a"), now())).isOne();
@@ -879,7 +879,7 @@ public abstract class BatchStoreContractTest {
     @Test
     void dead_letters_replayed_at_a_rate_are_due_one_after_the_other() {
         append("a", "b", "c");
-        bury("a", "b", "c");
+        markDead("a", "b", "c");
         assertThat(store.replay(ALL.order(BatchOrder.NEWEST_FIRST), now(), Duration.ofMillis(500)))
                 .isEqualTo(3);
         reopen();
@@ -955,7 +955,7 @@ public abstract class BatchStoreContractTest {
     void only_dead_letters_are_replayed() {
         append("pending", "flying", "dead", "dead too");
         fail("pending", "503", counted(in(MINUTE)));
-        bury("dead", "dead too");
+        markDead("dead", "dead too");
         assertThat(store.replay(ALL.limit(1), now())).isOne();
         assertThat(state("dead")).isEqualTo(BatchState.PENDING);
         assertThat(store.replay(ALL, now())).isOne();
@@ -969,8 +969,8 @@ public abstract class BatchStoreContractTest {
     @Test
     void discarding_removes_what_the_selector_names() {
         append("flying", "pending", "dead", "spared");
-        pend("pending", "spared");
-        bury("dead");
+        markPending("pending", "spared");
+        markDead("dead");
 
         assertThat(store.discard(ALL.states(BatchState.PENDING).ids("pending", "dead", "unknown"), now()))
                 .isOne();
@@ -989,7 +989,7 @@ public abstract class BatchStoreContractTest {
     @Test
     void discarding_respects_limit_and_order() {
         append("a", "b", "c");
-        pend("a", "b", "c");
+        markPending("a", "b", "c");
         BatchSelector pending = ALL.states(BatchState.PENDING);
         assertThat(store.discard(pending.limit(1).order(BatchOrder.NEWEST_FIRST), now()))
                 .isOne();
@@ -1002,11 +1002,11 @@ public abstract class BatchStoreContractTest {
     void what_is_too_old_expires_but_nothing_in_flight() {
         append("flying", "pending", "held");
         appendTo("elasticsearch", "other");
-        pend("pending", "other");
+        markPending("pending", "other");
         fail("held", "excluded", until(null));
         clock.advance(MINUTE);
         append("young");
-        pend("young");
+        markPending("young");
 
         List<BatchSummary> expired = store.expire("loki", now(), Instant.EPOCH, 9);
 
@@ -1028,7 +1028,7 @@ public abstract class BatchStoreContractTest {
     @Test
     void a_batch_exactly_as_old_as_the_limit_does_not_expire_yet() {
         append("a");
-        pend("a");
+        markPending("a");
         assertThat(store.expire("loki", now(), now(), 9)).isEmpty();
         assertThat(ids(store.expire("loki", now().plusMillis(1), Instant.EPOCH, 9)))
                 .containsExactly("a");
@@ -1038,10 +1038,10 @@ public abstract class BatchStoreContractTest {
     void dead_letters_expire_by_the_time_of_their_death() {
         append("first", "second");
         clock.advance(MINUTE);
-        bury("second");
+        markDead("second");
         Instant between = in(MINUTE);
         clock.advance(MINUTE.multipliedBy(2));
-        bury("first");
+        markDead("first");
         clock.advance(MINUTE);
         reopen();
 
@@ -1053,8 +1053,8 @@ public abstract class BatchStoreContractTest {
     @Test
     void expiring_takes_no_more_than_asked_for() {
         append("a", "b", "c", "d");
-        pend("a", "b");
-        bury("c", "d");
+        markPending("a", "b");
+        markDead("c", "d");
         Instant later = in(MINUTE);
         List<String> gone = new ArrayList<>();
         for (int i = 1; i <= 4; i++) {
@@ -1073,7 +1073,7 @@ public abstract class BatchStoreContractTest {
         append("from tomorrow");
         clock.set(start);
         append("a", "b");
-        pend("from tomorrow", "a", "b");
+        markPending("from tomorrow", "a", "b");
         assertThat(loki().oldestPending()).isEqualTo(start);
         clock.advance(MINUTE);
         assertThat(ids(store.expire("loki", now(), Instant.EPOCH, 9))).containsExactlyInAnyOrder("a", "b");
@@ -1083,12 +1083,12 @@ public abstract class BatchStoreContractTest {
     @Test
     void a_replayed_batch_expires_before_younger_ones_also_after_opening_again() {
         append("replayed");
-        bury("replayed");
+        markDead("replayed");
         clock.advance(MINUTE);
         store.replay(ALL, now());
         clock.advance(MINUTE);
         append("young");
-        pend("young");
+        markPending("young");
         for (int opening = 0; opening < 2; opening++) {
             assertThat(loki().oldestPending()).isEqualTo(now().minus(MINUTE));
             reopen();
@@ -1099,7 +1099,7 @@ public abstract class BatchStoreContractTest {
     @Test
     void never_is_a_time_too() {
         append("a", "b");
-        bury("b");
+        markDead("b");
         fail("a", "503", counted(Instant.MAX));
         assertThat(store.expire("loki", Instant.MIN, Instant.MIN, 9)).isEmpty();
         clock.advance(Duration.ofDays(100_000));
@@ -1112,8 +1112,8 @@ public abstract class BatchStoreContractTest {
         append("a");
         appendTo("elasticsearch", "b", "c");
         append("d", "e", "f");
-        pend("b", "d", "f");
-        bury("c");
+        markPending("b", "d", "f");
+        markDead("c");
         fail("e", "excluded", until(null));
 
         assertThat(ids(store.evictOldest(2))).containsExactly("b", "c");
@@ -1147,7 +1147,7 @@ public abstract class BatchStoreContractTest {
     void dead_letters_beyond_their_bound_go_in_the_order_in_which_they_were_given_up() {
         append("a", "b", "c", "d");
         for (String id : List.of("b", "a", "c")) {
-            bury(id);
+            markDead(id);
             clock.advance(MINUTE);
         }
         long bytes = store.list(ALL.states(BatchState.DEAD), now()).stream()
@@ -1162,7 +1162,7 @@ public abstract class BatchStoreContractTest {
         assertThat(store.evictDeadLetters(1, 10)).isEmpty();
         assertThat(store.find("d")).isPresent(); // not dead
         claim();
-        bury("d");
+        markDead("d");
         assertThat(store.replay(ALL.ids("d"), now())).isOne();
         assertThat(store.evictDeadLetters(1, 10)).isEmpty();
     }
@@ -1525,8 +1525,8 @@ public abstract class BatchStoreContractTest {
         append("other");
         Thread.currentThread().interrupt();
         append("a", "b");
-        bury("a");
-        pend("b");
+        markDead("a");
+        markPending("b");
         assertThat(claim()).containsExactly("b");
         assertThat(store.find("b")).isPresent();
         assertThat(store.list(ALL, now())).hasSize(3);

@@ -13,9 +13,9 @@ import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.store.Ledger.Expectation;
+import io.batchpersistence.store.Ledger.ExpectedState;
 import io.batchpersistence.store.Ledger.Left;
-import io.batchpersistence.store.Ledger.Owed;
-import io.batchpersistence.store.Ledger.Standing;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -135,7 +135,7 @@ class CrashModelTest {
                     step();
                 }
                 heal();
-                check("at the end", ledger.owed(ledger.position(), Left.RUNNING, false));
+                check("at the end", ledger.expectation(ledger.position(), Left.RUNNING, false));
             } catch (RuntimeException | AssertionError e) {
                 throw new AssertionError("after " + String.join(", ", last), e);
             } finally {
@@ -193,7 +193,7 @@ class CrashModelTest {
                 note("close");
                 heal();
                 store.close();
-                reopen(disk, ledger.owed(ledger.position(), Left.RUNNING, false));
+                reopen(disk, ledger.expectation(ledger.position(), Left.RUNNING, false));
             } else if (dice < 91) {
                 leave(false);
             } else if (dice < 94) {
@@ -208,7 +208,7 @@ class CrashModelTest {
                 disk.capacity(disk.used() + random.nextInt(3_000));
             } else {
                 heal();
-                check("running", ledger.owed(ledger.position(), Left.RUNNING, false));
+                check("running", ledger.expectation(ledger.position(), Left.RUNNING, false));
             }
         }
 
@@ -330,8 +330,9 @@ class CrashModelTest {
             }
             Moment moment = noted != null ? noted : new Moment(disk.copy(), ledger.position());
             MemoryDisk left = moment.disk();
-            Owed owed = ledger.owed(moment.position(), powerCut ? Left.POWER_CUT : Left.KILLED, hasFailed);
-            Owed owedAfterPowerCut = ledger.owed(moment.position(), Left.POWER_CUT, hasFailed);
+            Expectation expectation =
+                    ledger.expectation(moment.position(), powerCut ? Left.POWER_CUT : Left.KILLED, hasFailed);
+            Expectation owedAfterPowerCut = ledger.expectation(moment.position(), Left.POWER_CUT, hasFailed);
             faulty.heal();
             disk.capacity(Long.MAX_VALUE);
             store.close();
@@ -365,14 +366,14 @@ class CrashModelTest {
                 left = moments.get(random.nextInt(moments.size()));
                 if (random.nextBoolean()) {
                     left = afterPowerCut(left);
-                    owed = owedAfterPowerCut;
+                    expectation = owedAfterPowerCut;
                 }
             }
-            reopen(left, owed);
+            reopen(left, expectation);
         }
 
         /** A process that can't begin a journal deletes files all the same: at any moment of that the power may go. */
-        private void cutWhileOpeningWithoutJournal(MemoryDisk left, Owed owed) {
+        private void cutWhileOpeningWithoutJournal(MemoryDisk left, Expectation expectation) {
             campaign.count("openings without journal", 1);
             List<MemoryDisk> moments = new ArrayList<>();
             left.beforeChange(() -> moments.add(left.copy()));
@@ -384,7 +385,7 @@ class CrashModelTest {
                 if (random.nextInt(moments.size()) < 15) {
                     BatchStore opened = open(new FaultyDisk(afterPowerCut(moment)));
                     try {
-                        check(opened, "cut while opening without journal", owed);
+                        check(opened, "cut while opening without journal", expectation);
                     } finally {
                         opened.close();
                     }
@@ -395,7 +396,7 @@ class CrashModelTest {
         /** What a store has and says when it is opened. */
         private record Books(Map<String, Long> positions, CollectorStats total, long reported) {}
 
-        private Books books(MemoryDisk of) {
+        private Books accounts(MemoryDisk of) {
             reports.clear();
             try (BatchStore opened = open(new FaultyDisk(of))) {
                 Map<String, Long> positions = new HashMap<>();
@@ -435,8 +436,8 @@ class CrashModelTest {
             }
             String what = file.getFileName() + (harm == 0 ? " deleted" : harm == 1 ? " emptied" : " cut off");
             note(what);
-            Books intact = books(left.copy());
-            Books now = books(harmed);
+            Books intact = accounts(left.copy());
+            Books now = accounts(harmed);
             // A document has no checksum, so its number is no evidence. One that is emptied may be that of a batch that
             // has ended, and was about to be deleted: nobody can tell.
             long last = kind == StoreKind.SEGMENT
@@ -464,7 +465,7 @@ class CrashModelTest {
         }
 
         /** What is found is what the next life begins with. */
-        private void reopen(MemoryDisk found, Owed owed) {
+        private void reopen(MemoryDisk found, Expectation expectation) {
             disk = found;
             faulty = new FaultyDisk(disk);
             if (random.nextInt(4) == 0) {
@@ -476,7 +477,7 @@ class CrashModelTest {
                 faulty.fail(Operation.CREATE, "state-", "No space left on device");
             }
             store = open();
-            Map<String, Standing> held = check("reopened", owed);
+            Map<String, ExpectedState> held = check("reopened", expectation);
             if (starved
                     && store.stats().problem() != null) { // nor could the last one go on: what was found is not durable
                 faulty.heal();
@@ -488,9 +489,10 @@ class CrashModelTest {
             watch(disk, ledger);
             carried = store.stats().collectors();
             calls = new StoreCalls(ledger, clock, 0);
-            held.forEach((id, standing) -> {
-                Owed.Batch batch = Objects.requireNonNull(owed.batches().get(id));
-                ledger.carried(id, batch.type(), standing, batch.accepted());
+            held.forEach((id, state) -> {
+                Expectation.Batch batch =
+                        Objects.requireNonNull(expectation.batches().get(id));
+                ledger.carried(id, batch.type(), state, batch.accepted());
                 calls.held(id);
             });
             delivered.clear();
@@ -533,16 +535,16 @@ class CrashModelTest {
             });
         }
 
-        private Map<String, Standing> check(String when, Owed owed) {
-            return check(store, when, owed);
+        private Map<String, ExpectedState> check(String when, Expectation expectation) {
+            return check(store, when, expectation);
         }
 
-        private Map<String, Standing> check(BatchStore of, String when, Owed owed) {
+        private Map<String, ExpectedState> check(BatchStore of, String when, Expectation expectation) {
             campaign.count("checks", 1);
-            long mayBeForgotten = hasFailed ? owed.mayHaveEnded() : 0;
-            long mayBeReported = owed.undecided() + mayBeForgotten + (hasFailed ? owed.refused() : 0);
-            Map<String, Standing> held =
-                    new Promises(of, calls, clock).check(owed, carried, mayBeReported, mayBeForgotten, when);
+            long mayBeForgotten = hasFailed ? expectation.mayHaveEnded() : 0;
+            long mayBeReported = expectation.undecided() + mayBeForgotten + (hasFailed ? expectation.refused() : 0);
+            Map<String, ExpectedState> held =
+                    new Promises(of, calls, clock).check(expectation, carried, mayBeReported, mayBeForgotten, when);
             assertThat(reports.stream().mapToLong(Corruption::batches).sum())
                     .as("%s: %s", when, reports)
                     .isLessThanOrEqualTo(mayBeReported);

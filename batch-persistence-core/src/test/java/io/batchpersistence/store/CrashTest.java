@@ -13,9 +13,9 @@ import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.store.Ledger.Expectation;
+import io.batchpersistence.store.Ledger.ExpectedState;
 import io.batchpersistence.store.Ledger.Left;
-import io.batchpersistence.store.Ledger.Owed;
-import io.batchpersistence.store.Ledger.Standing;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -124,8 +124,8 @@ class CrashTest {
             }
             String what = scenario + ", seed " + seed + ", operation " + i + " of " + moments.size();
             boolean deep = random.nextInt(Campaign.isLong() ? 30 : 50) == 0;
-            Owed killed = ledger.owed(moment.position(), Left.KILLED, false);
-            Owed cut = ledger.owed(moment.position(), Left.POWER_CUT, false);
+            Expectation killed = ledger.expectation(moment.position(), Left.KILLED, false);
+            Expectation cut = ledger.expectation(moment.position(), Left.POWER_CUT, false);
             check(campaign, scenario, moment.disk().copy(), killed, cut, deep, what + ", killed");
             int[] variant = new int[1];
             moment.disk()
@@ -172,15 +172,15 @@ class CrashTest {
                     .isTrue();
             campaign.count("operations that failed", faulty.changes() >= number ? 1 : 0);
             new Promises(store, calls(scenario), clock)
-                    .check(ledger.owed(ledger.position(), Left.RUNNING, false), Map.of(), 0, 0, what);
+                    .check(ledger.expectation(ledger.position(), Left.RUNNING, false), Map.of(), 0, 0, what);
             assertThat(store.stats().problem()).as(what).isNull();
             assertThat(reports).as(what).isEmpty();
             killed = disk.copy();
         } finally {
             store.close();
         }
-        Owed owedKilled = ledger.owed(ledger.position(), Left.KILLED, false);
-        Owed owedCut = ledger.owed(ledger.position(), Left.POWER_CUT, false);
+        Expectation owedKilled = ledger.expectation(ledger.position(), Left.KILLED, false);
+        Expectation owedCut = ledger.expectation(ledger.position(), Left.POWER_CUT, false);
         check(campaign, scenario, killed.copy(), owedKilled, owedCut, false, what + ", then killed");
         int[] variant = new int[1];
         killed.powerCuts(
@@ -211,8 +211,8 @@ class CrashTest {
             Campaign campaign,
             Scenario scenario,
             MemoryDisk left,
-            Owed owed,
-            Owed owedAfterPowerCut,
+            Expectation expectation,
+            Expectation owedAfterPowerCut,
             boolean deep,
             String what) {
         campaign.count("states opened", 1);
@@ -224,15 +224,16 @@ class CrashTest {
         if (deep) {
             left.beforeChange(() -> again.add(left.copy()));
         }
-        Map<String, Standing> seen;
+        Map<String, ExpectedState> seen;
         BatchStore store = open(scenario, left);
         try {
             List<Corruption> reports = new ArrayList<>();
             store.onCorruption(reports::add);
-            seen = new Promises(store, calls(scenario), clock).check(owed, Map.of(), owed.undecided(), 0, what);
+            seen = new Promises(store, calls(scenario), clock)
+                    .check(expectation, Map.of(), expectation.undecided(), 0, what);
             assertThat(reports.stream().mapToLong(Corruption::batches).sum())
                     .as("%s: %s", what, reports)
-                    .isLessThanOrEqualTo(owed.undecided());
+                    .isLessThanOrEqualTo(expectation.undecided());
             left.beforeChange(() -> {});
             if (deep) {
                 goOn(campaign, scenario, store, left, seen, what);
@@ -247,7 +248,7 @@ class CrashTest {
             }
             campaign.count("crash points while opening", 1);
             String second = what + ", left again at operation " + i + " of the opening";
-            check(campaign, scenario, again.get(i).copy(), owed, owedAfterPowerCut, false, second + ", killed");
+            check(campaign, scenario, again.get(i).copy(), expectation, owedAfterPowerCut, false, second + ", killed");
             int[] variant = new int[1];
             again.get(i)
                     .powerCuts(
@@ -287,7 +288,7 @@ class CrashTest {
             Scenario scenario,
             BatchStore store,
             MemoryDisk disk,
-            Map<String, Standing> seen,
+            Map<String, ExpectedState> seen,
             String what) {
         Ledger ledger = new Ledger();
         StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
@@ -303,12 +304,12 @@ class CrashTest {
         try (BatchStore next = open(scenario, cut)) {
             List<Corruption> reports = new ArrayList<>();
             next.onCorruption(reports::add);
-            Map<String, Standing> now = new Promises(next, calls(scenario), clock).standings();
+            Map<String, ExpectedState> now = new Promises(next, calls(scenario), clock).states();
             assertThat(now).as(what + ", next").containsAllEntriesOf(seen);
             assertThat(now)
                     .as(what + ", next")
                     .containsOnlyKeys(union(seen.keySet(), "after the crash", "dead after the crash"));
-            assertThat(now.get("dead after the crash")).isEqualTo(Standing.NEW);
+            assertThat(now.get("dead after the crash")).isEqualTo(ExpectedState.NEW);
             assertThat(reports)
                     .as(what + ", next")
                     .allSatisfy(report -> assertThat(report.batches()).isZero());

@@ -10,7 +10,7 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -155,7 +155,7 @@ class FileNamesTest {
                 .filteredOn(event -> event.getLevel() == Level.WARN)
                 .singleElement()
                 .satisfies(event -> assertThat(event.getFormattedMessage())
-                        .contains(SingleLine.of(file.toString()))
+                        .contains(LogSanitizer.of(file.toString()))
                         .contains("looks like")
                         .contains("left as it is"));
         assertThat(file).hasContent("kept");

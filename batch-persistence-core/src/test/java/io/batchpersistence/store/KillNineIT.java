@@ -57,14 +57,14 @@ class KillNineIT {
     private record Step(Kind kind, String id) {}
 
     /** What becomes of a batch, step by step: all distinct, so that how far it came can be told by looking. */
-    private enum Standing {
+    private enum ExpectedState {
         ABSENT,
         PERSISTED,
         FAILED,
         DEAD,
         DELIVERED;
 
-        Standing after(Kind kind) {
+        ExpectedState after(Kind kind) {
             return switch (kind) {
                 case PERSIST -> PERSISTED;
                 case RETRY -> FAILED;
@@ -186,7 +186,7 @@ class KillNineIT {
 
     private final Random random = new Random(SEED);
     /** Batches that were seen after a kill: they must not change any more unless this process changes them. */
-    private final Map<String, Standing> settledDown = new HashMap<>();
+    private final Map<String, ExpectedState> settledDown = new HashMap<>();
 
     private long acknowledged;
     private long persisted;
@@ -258,11 +258,11 @@ class KillNineIT {
                 assertThat(corruption.reason()).startsWith("torn tail");
                 tornTails++;
             });
-            Map<String, Standing> found = contents(store);
-            Map<String, Standing> unexplained = new LinkedHashMap<>(found);
-            settledDown.forEach((id, standing) -> assertThat(unexplained.remove(id))
+            Map<String, ExpectedState> found = contents(store);
+            Map<String, ExpectedState> unexplained = new LinkedHashMap<>(found);
+            settledDown.forEach((id, state) -> assertThat(unexplained.remove(id))
                     .as("%s from an earlier round", id)
-                    .isEqualTo(standing));
+                    .isEqualTo(state));
             long before = resurrected;
             for (int i = 0; i < names.size(); i++) {
                 for (int thread = 0; thread < THREADS; thread++) {
@@ -284,25 +284,25 @@ class KillNineIT {
     }
 
     /** Reads every batch held; each must be what its id says. */
-    private static Map<String, Standing> contents(BatchStore store) {
-        Map<String, Standing> found = new LinkedHashMap<>();
+    private static Map<String, ExpectedState> contents(BatchStore store) {
+        Map<String, ExpectedState> found = new LinkedHashMap<>();
         for (BatchSummary summary : store.list(BatchSelector.all(), Instant.now())) {
             PersistedBatch batch = store.find(summary.id()).orElseThrow();
             String id = batch.id();
             assertThat(batch.entries()).as(id).isEqualTo(GeneratedBatch.entries(id));
             assertThat(batch.context()).as(id).isEqualTo(GeneratedBatch.context(id));
             assertThat(batch.collectorType()).as(id).isEqualTo(GeneratedBatch.collectorType(id));
-            Standing standing = Standing.PERSISTED;
+            ExpectedState state = ExpectedState.PERSISTED;
             if (batch.retryCount() > 0) {
-                standing = batch.state() == BatchState.DEAD ? Standing.DEAD : Standing.FAILED;
+                state = batch.state() == BatchState.DEAD ? ExpectedState.DEAD : ExpectedState.FAILED;
                 assertThat(batch.failureReason()).as(id).isEqualTo(REASON);
                 assertThat(batch.retryCount()).as(id).isEqualTo(1);
-                assertThat(batch.nextAttemptAt()).as(id).isEqualTo(standing == Standing.DEAD ? null : LATER);
+                assertThat(batch.nextAttemptAt()).as(id).isEqualTo(state == ExpectedState.DEAD ? null : LATER);
             } else {
                 assertThat(batch.state()).as(id).isEqualTo(BatchState.PENDING);
                 assertThat(batch.nextAttemptAt()).as("%s is due at once", id).isBeforeOrEqualTo(Instant.now());
             }
-            assertThat(found.put(id, standing)).as("%s twice", id).isNull();
+            assertThat(found.put(id, state)).as("%s twice", id).isNull();
         }
         return found;
     }
@@ -312,10 +312,10 @@ class KillNineIT {
             StoreKind kind,
             Script script,
             List<Step> done,
-            Map<String, Standing> found,
-            Map<String, Standing> unexplained) {
+            Map<String, ExpectedState> found,
+            Map<String, ExpectedState> unexplained) {
         // How each batch stands after each of its steps; the last step of the thread is the one nobody has heard of.
-        Map<String, List<Standing>> lives = new HashMap<>();
+        Map<String, List<ExpectedState>> lives = new HashMap<>();
         List<Step> steps = new ArrayList<>();
         List<Integer> ordinals = new ArrayList<>();
         for (int i = 0; i <= done.size(); i++) {
@@ -323,7 +323,8 @@ class KillNineIT {
             if (i < done.size()) {
                 assertThat(done.get(i)).isEqualTo(step);
             }
-            List<Standing> life = lives.computeIfAbsent(step.id(), id -> new ArrayList<>(List.of(Standing.ABSENT)));
+            List<ExpectedState> life =
+                    lives.computeIfAbsent(step.id(), id -> new ArrayList<>(List.of(ExpectedState.ABSENT)));
             steps.add(step);
             ordinals.add(life.size());
             life.add(life.get(life.size() - 1).after(step.kind()));
@@ -332,15 +333,13 @@ class KillNineIT {
         for (int i = 0; i < steps.size(); i++) {
             Step step = steps.get(i);
             boolean said = i < done.size();
-            List<Standing> life = lives.get(step.id());
-            Standing standing = found.getOrDefault(
-                    step.id(), life.contains(Standing.DELIVERED) ? Standing.DELIVERED : Standing.ABSENT);
-            boolean happened = life.indexOf(standing) >= ordinals.get(i);
+            List<ExpectedState> life = lives.get(step.id());
+            ExpectedState state = found.getOrDefault(
+                    step.id(), life.contains(ExpectedState.DELIVERED) ? ExpectedState.DELIVERED : ExpectedState.ABSENT);
+            boolean happened = life.indexOf(state) >= ordinals.get(i);
             unexplained.remove(step.id());
             if (step.kind() == Kind.PERSIST) {
-                assertThat(happened || !said)
-                        .as("%s, which is %s", step, standing)
-                        .isTrue();
+                assertThat(happened || !said).as("%s, which is %s", step, state).isTrue();
                 persisted += said ? 1 : 0;
                 maybePersisted += said ? 0 : 1;
             } else {
@@ -348,7 +347,7 @@ class KillNineIT {
                         .filter(later -> later.kind() == Kind.PERSIST)
                         .count();
                 assertThat(happened || persistsAfter < 1)
-                        .as("%s with %s persists after it, now %s", step, persistsAfter, standing)
+                        .as("%s with %s persists after it, now %s", step, persistsAfter, state)
                         .isTrue();
                 // A segment store's marks are all in one journal, so what a kill takes is the end of it. A document
                 // that says
@@ -363,7 +362,7 @@ class KillNineIT {
         }
     }
 
-    private void checkAccounts(BatchStore store, Map<String, Standing> found) {
+    private void checkAccounts(BatchStore store, Map<String, ExpectedState> found) {
         for (CollectorStats collector : store.stats().collectors().values()) {
             assertThat(collector.isBalanced()).as("%s", collector).isTrue();
         }

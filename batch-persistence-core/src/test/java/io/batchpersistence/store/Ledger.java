@@ -28,11 +28,11 @@ final class Ledger {
     }
 
     /** How a batch stands. */
-    record Standing(@Nullable End end, boolean dead, int retries) {
-        static final Standing NEW = new Standing(null, false, 0);
+    record ExpectedState(@Nullable End end, boolean dead, int retries) {
+        static final ExpectedState NEW = new ExpectedState(null, false, 0);
 
-        static Standing ended(End how) {
-            return new Standing(how, false, 0);
+        static ExpectedState ended(End how) {
+            return new ExpectedState(how, false, 0);
         }
     }
 
@@ -60,7 +60,7 @@ final class Ledger {
     }
 
     private record Event(
-            Kind kind, String id, String type, @Nullable Standing standing, int of) {}
+            Kind kind, String id, String type, @Nullable ExpectedState state, int of) {}
 
     private final List<Event> events = new ArrayList<>();
 
@@ -69,8 +69,8 @@ final class Ledger {
         return events.size();
     }
 
-    private synchronized int note(Kind kind, String id, String type, @Nullable Standing standing, int of) {
-        events.add(new Event(kind, id, type, standing, of));
+    private synchronized int note(Kind kind, String id, String type, @Nullable ExpectedState state, int of) {
+        events.add(new Event(kind, id, type, state, of));
         return events.size() - 1;
     }
 
@@ -83,8 +83,8 @@ final class Ledger {
      *
      * @param owed whether it was accepted; not if it is there although it was refused, or nobody had been told
      */
-    void carried(String id, String collectorType, Standing standing, boolean owed) {
-        note(Kind.CARRIED, id, collectorType, standing, owed ? 1 : 0);
+    void carried(String id, String collectorType, ExpectedState state, boolean owed) {
+        note(Kind.CARRIED, id, collectorType, state, owed ? 1 : 0);
     }
 
     void accepted(String id) {
@@ -96,7 +96,7 @@ final class Ledger {
     }
 
     /** Returns what {@link #marked} or {@link #notMarked} is to be told. */
-    int marking(String id, Standing after) {
+    int marking(String id, ExpectedState after) {
         return note(Kind.MARKING, id, "", after, 0);
     }
 
@@ -121,7 +121,7 @@ final class Ledger {
     }
 
     /** What a store has to have, and may have. */
-    record Owed(Map<String, Batch> batches) {
+    record Expectation(Map<String, Batch> batches) {
 
         /**
          * One batch.
@@ -131,25 +131,30 @@ final class Ledger {
          * @param standings how it may stand; empty if it must not be there
          */
         record Batch(
-                String id, String type, boolean carried, boolean accepted, boolean refused, Set<Standing> standings) {
+                String id,
+                String type,
+                boolean carried,
+                boolean accepted,
+                boolean refused,
+                Set<ExpectedState> standings) {
             boolean mustBeHeld() {
-                return accepted && standings.stream().allMatch(standing -> standing.end() == null);
+                return accepted && standings.stream().allMatch(state -> state.end() == null);
             }
 
             boolean mayStand(boolean dead, int retries) {
-                return standings.contains(new Standing(null, dead, retries));
+                return standings.contains(new ExpectedState(null, dead, retries));
             }
 
             boolean mayHaveEnded() {
-                return standings.stream().anyMatch(standing -> standing.end() != null);
+                return standings.stream().anyMatch(state -> state.end() != null);
             }
 
             private boolean mayHaveEnded(End how) {
-                return standings.stream().anyMatch(standing -> standing.end() == how);
+                return standings.stream().anyMatch(state -> state.end() == how);
             }
 
             private boolean mustHaveEnded(End how) {
-                return !standings.isEmpty() && standings.stream().allMatch(standing -> standing.end() == how);
+                return !standings.isEmpty() && standings.stream().allMatch(state -> state.end() == how);
             }
         }
 
@@ -219,31 +224,31 @@ final class Ledger {
      *
      * @param refusedMayBeThere whether batches that were refused may turn up, because the disk did not take it back either
      */
-    synchronized Owed owed(int position, Left left, boolean refusedMayBeThere) {
+    synchronized Expectation expectation(int position, Left left, boolean refusedMayBeThere) {
         int durable = left == Left.RUNNING ? position : 0;
-        Map<String, Standing> first = new HashMap<>();
+        Map<String, ExpectedState> first = new HashMap<>();
         Map<String, List<Integer>> marks = new HashMap<>();
         Map<Integer, Integer> done = new HashMap<>();
-        Map<String, Owed.Batch> batches = new LinkedHashMap<>();
+        Map<String, Expectation.Batch> batches = new LinkedHashMap<>();
         for (int i = 0; i < position; i++) {
             Event event = events.get(i);
             String id = event.id();
             switch (event.kind()) {
                 case CARRIED -> {
-                    first.put(id, Objects.requireNonNull(event.standing()));
+                    first.put(id, Objects.requireNonNull(event.state()));
                     marks.put(id, new ArrayList<>());
-                    batches.put(id, new Owed.Batch(id, event.type(), true, event.of() == 1, false, Set.of()));
+                    batches.put(id, new Expectation.Batch(id, event.type(), true, event.of() == 1, false, Set.of()));
                 }
                 case ASKED -> {
                     marks.put(id, new ArrayList<>());
-                    batches.put(id, new Owed.Batch(id, event.type(), false, false, false, Set.of()));
+                    batches.put(id, new Expectation.Batch(id, event.type(), false, false, false, Set.of()));
                 }
                 case ACCEPTED ->
                     batches.computeIfPresent(
-                            id, (same, b) -> new Owed.Batch(id, b.type(), false, true, false, Set.of()));
+                            id, (same, b) -> new Expectation.Batch(id, b.type(), false, true, false, Set.of()));
                 case REFUSED ->
                     batches.computeIfPresent(
-                            id, (same, b) -> new Owed.Batch(id, b.type(), false, false, true, Set.of()));
+                            id, (same, b) -> new Expectation.Batch(id, b.type(), false, false, true, Set.of()));
                 case MARKING ->
                     marks.computeIfAbsent(id, same -> new ArrayList<>()).add(i);
                 case MARKED -> done.putIfAbsent(event.of(), i);
@@ -256,18 +261,19 @@ final class Ledger {
         }
         int before = durable;
         batches.replaceAll((id, batch) -> {
-            Set<Standing> standings = new LinkedHashSet<>();
+            Set<ExpectedState> standings = new LinkedHashSet<>();
             if (!batch.refused() || refusedMayBeThere) {
-                standings.add(first.getOrDefault(id, Standing.NEW));
+                standings.add(first.getOrDefault(id, ExpectedState.NEW));
             }
             for (int mark : marks.getOrDefault(id, List.of())) {
                 if (done.getOrDefault(mark, Integer.MAX_VALUE) < before) {
                     standings.clear();
                 }
-                standings.add(Objects.requireNonNull(events.get(mark).standing()));
+                standings.add(Objects.requireNonNull(events.get(mark).state()));
             }
-            return new Owed.Batch(id, batch.type(), batch.carried(), batch.accepted(), batch.refused(), standings);
+            return new Expectation.Batch(
+                    id, batch.type(), batch.carried(), batch.accepted(), batch.refused(), standings);
         });
-        return new Owed(batches);
+        return new Expectation(batches);
     }
 }

@@ -10,8 +10,8 @@ import io.batchpersistence.CollectorStats;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.store.Ledger.End;
-import io.batchpersistence.store.Ledger.Owed;
-import io.batchpersistence.store.Ledger.Standing;
+import io.batchpersistence.store.Ledger.Expectation;
+import io.batchpersistence.store.Ledger.ExpectedState;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
@@ -25,14 +25,14 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
     private static final String UNKNOWN = "unknown";
 
     /** How the batches stand that are held, by their keys. */
-    Map<String, Standing> standings() {
-        return standings(held());
+    Map<String, ExpectedState> states() {
+        return states(held());
     }
 
-    private static Map<String, Standing> standings(Map<String, PersistedBatch> held) {
-        Map<String, Standing> standings = new HashMap<>();
+    private static Map<String, ExpectedState> states(Map<String, PersistedBatch> held) {
+        Map<String, ExpectedState> standings = new HashMap<>();
         held.forEach((key, batch) ->
-                standings.put(key, new Standing(null, batch.state() == BatchState.DEAD, batch.retryCount())));
+                standings.put(key, new ExpectedState(null, batch.state() == BatchState.DEAD, batch.retryCount())));
         return standings;
     }
 
@@ -58,21 +58,25 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
      * @param mayBeForgotten how many batches that have ended may be in no counter at all
      * @return how the batches stand
      */
-    Map<String, Standing> check(
-            Owed owed, Map<String, CollectorStats> carried, long mayBeReported, long mayBeForgotten, String what) {
+    Map<String, ExpectedState> check(
+            Expectation expectation,
+            Map<String, CollectorStats> carried,
+            long mayBeReported,
+            long mayBeForgotten,
+            String what) {
         Map<String, PersistedBatch> read = held();
-        Map<String, Standing> held = standings(read);
-        for (Owed.Batch batch : owed.batches().values()) {
-            Standing standing = held.get(batch.id());
-            if (standing == null) {
+        Map<String, ExpectedState> held = states(read);
+        for (Expectation.Batch batch : expectation.batches().values()) {
+            ExpectedState state = held.get(batch.id());
+            if (state == null) {
                 assertThat(batch.mustBeHeld()).as("%s: %s is lost", what, batch).isFalse();
             } else {
-                assertThat(batch.mayStand(standing.dead(), standing.retries()))
-                        .as("%s: %s stands as %s", what, batch, standing)
+                assertThat(batch.mayStand(state.dead(), state.retries()))
+                        .as("%s: %s stands as %s", what, batch, state)
                         .isTrue();
             }
         }
-        assertThat(owed.batches().keySet()).as(what).containsAll(held.keySet());
+        assertThat(expectation.batches().keySet()).as(what).containsAll(held.keySet());
         read.forEach((key, batch) -> {
             assertThat(batch.id()).as(what + ": " + key).isEqualTo(StoreCalls.id(key));
             assertThat(batch.entries().equals(calls.entries(key)))
@@ -80,7 +84,8 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
                     .isTrue();
             assertThat(batch.context()).as(what + ": " + key).isEqualTo(GeneratedBatch.context(key));
         });
-        checkBooks(store.stats().collectors(), owed, held.keySet(), carried, mayBeReported, mayBeForgotten, what);
+        checkBooks(
+                store.stats().collectors(), expectation, held.keySet(), carried, mayBeReported, mayBeForgotten, what);
         return held;
     }
 
@@ -91,13 +96,13 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
      */
     private static void checkBooks(
             Map<String, CollectorStats> stats,
-            Owed owed,
+            Expectation expectation,
             Set<String> held,
             Map<String, CollectorStats> carried,
             long mayBeReported,
             long mayBeForgotten,
             String what) {
-        Set<String> types = new HashSet<>(owed.types());
+        Set<String> types = new HashSet<>(expectation.types());
         types.addAll(carried.keySet());
         types.add(UNKNOWN);
         assertThat(types).as(what).containsAll(stats.keySet());
@@ -113,26 +118,29 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
                 End.EVICTED, CollectorStats::evicted,
                 End.DISCARDED, CollectorStats::discarded);
         CollectorStats unknown = stats.getOrDefault(UNKNOWN, CollectorStats.NONE);
-        for (String type : owed.types()) {
+        for (String type : expectation.types()) {
             CollectorStats of = stats.getOrDefault(type, CollectorStats.NONE);
             CollectorStats before = carried.getOrDefault(type, CollectorStats.NONE);
             assertThat(of.accepted() - before.accepted())
                     .as("%s: %s accepted, %s unknown: %s", what, type, unknown.accepted(), of)
                     .isBetween(
-                            owed.accepted(type) - unknown.accepted() - mayBeForgotten,
-                            owed.maybeAccepted(type) + owed.again(type, held));
+                            expectation.accepted(type) - unknown.accepted() - mayBeForgotten,
+                            expectation.maybeAccepted(type) + expectation.again(type, held));
             ends.forEach((end, count) -> assertThat(count.applyAsLong(of) - count.applyAsLong(before))
                     .as("%s: %s %s, %s unknown: %s", what, type, end, count.applyAsLong(unknown), of)
                     .isBetween(
-                            owed.ended(type, end) - count.applyAsLong(unknown) - mayBeForgotten,
-                            owed.maybeEnded(type, end)));
+                            expectation.ended(type, end) - count.applyAsLong(unknown) - mayBeForgotten,
+                            expectation.maybeEnded(type, end)));
         }
         assertThat(sum(stats, CollectorStats::accepted) - sum(carried, CollectorStats::accepted))
                 .as("%s: accepted: %s", what, stats)
                 .isBetween(
-                        owed.types().stream().mapToLong(owed::accepted).sum() - mayBeForgotten,
-                        owed.types().stream()
-                                .mapToLong(type -> owed.maybeAccepted(type) + owed.again(type, held))
+                        expectation.types().stream()
+                                        .mapToLong(expectation::accepted)
+                                        .sum()
+                                - mayBeForgotten,
+                        expectation.types().stream()
+                                .mapToLong(type -> expectation.maybeAccepted(type) + expectation.again(type, held))
                                 .sum());
     }
 

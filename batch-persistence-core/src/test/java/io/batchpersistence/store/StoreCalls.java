@@ -12,7 +12,7 @@ import io.batchpersistence.LogEntry;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.store.Ledger.End;
-import io.batchpersistence.store.Ledger.Standing;
+import io.batchpersistence.store.Ledger.ExpectedState;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -119,7 +119,7 @@ final class StoreCalls {
     }
 
     /** Returns whether the store says that it has; what it could not read it may have. */
-    private boolean mark(String id, Standing after, Supplier<@Nullable Object> call) {
+    private boolean mark(String id, ExpectedState after, Supplier<@Nullable Object> call) {
         return mark(id, ledger.marking(id, after), call);
     }
 
@@ -137,14 +137,14 @@ final class StoreCalls {
     }
 
     boolean deliver(BatchStore store, String id) {
-        return mark(id, Standing.ended(End.DELIVERED), () -> store.delivered(id(id)));
+        return mark(id, ExpectedState.ended(End.DELIVERED), () -> store.delivered(id(id)));
     }
 
     boolean fail(BatchStore store, String id, boolean dead, String reason) {
-        return fail(store, id, BatchStore.ANY_FENCE, new Standing(null, dead, 1), reason);
+        return fail(store, id, BatchStore.ANY_FENCE, new ExpectedState(null, dead, 1), reason);
     }
 
-    private boolean fail(BatchStore store, String id, long fence, Standing after, String reason) {
+    private boolean fail(BatchStore store, String id, long fence, ExpectedState after, String reason) {
         Instant now = clock.instant();
         return mark(
                 id,
@@ -182,12 +182,12 @@ final class StoreCalls {
                 store,
                 key(claim.batch().id()),
                 claim.fence(),
-                new Standing(null, dead, claim.batch().retryCount() + 1),
+                new ExpectedState(null, dead, claim.batch().retryCount() + 1),
                 reason);
     }
 
     /** What a person asks for is durable when the call returns, if the store does not say that it has a problem. */
-    private boolean markAndForce(BatchStore store, String id, Standing after, Supplier<Long> call) {
+    private boolean markAndForce(BatchStore store, String id, ExpectedState after, Supplier<Long> call) {
         int before = ledger.position();
         int marking = ledger.marking(id, after);
         boolean done = mark(id, marking, () -> call.get() == 1 ? id : null);
@@ -199,12 +199,12 @@ final class StoreCalls {
 
     boolean replay(BatchStore store, String id) {
         BatchSelector one = BatchSelector.all().ids(id(id));
-        return markAndForce(store, id, Standing.NEW, () -> store.replay(one, clock.instant()));
+        return markAndForce(store, id, ExpectedState.NEW, () -> store.replay(one, clock.instant()));
     }
 
     boolean discard(BatchStore store, String id) {
         BatchSelector one = BatchSelector.all().ids(id(id));
-        return markAndForce(store, id, Standing.ended(End.DISCARDED), () -> store.discard(one, clock.instant()));
+        return markAndForce(store, id, ExpectedState.ended(End.DISCARDED), () -> store.discard(one, clock.instant()));
     }
 
     /** All that can expire. */
@@ -227,7 +227,7 @@ final class StoreCalls {
             Map<String, Integer> markings = new HashMap<>();
             for (BatchSummary batch : store.list(of.states(BatchState.PENDING, BatchState.DEAD), clock.instant())) {
                 String key = key(batch.id());
-                markings.put(key, ledger.marking(key, Standing.ended(how)));
+                markings.put(key, ledger.marking(key, ExpectedState.ended(how)));
             }
             for (BatchSummary removed : call.get()) {
                 String key = key(removed.id());

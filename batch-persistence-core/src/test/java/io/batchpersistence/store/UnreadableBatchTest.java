@@ -55,7 +55,7 @@ class UnreadableBatchTest {
         store.close();
     }
 
-    private void pend(String id, int size) {
+    private void markPending(String id, int size) {
         store.appendAndWait(new NewBatch(
                         id,
                         "loki",
@@ -90,8 +90,8 @@ class UnreadableBatchTest {
     @EnumSource
     void is_named_and_counted_and_tried_again_less_and_less_often(StoreKind kind) {
         open(kind);
-        pend("large", 100_000);
-        pend("small", 10);
+        markPending("large", 100_000);
+        markPending("small", 10);
         disk.memory(10_000);
         assertCantBeRead();
         assertThat(claim()).as("it does not stand in the way").containsExactly("small");
@@ -123,7 +123,7 @@ class UnreadableBatchTest {
     @EnumSource
     void is_not_counted_any_more_once_it_is_gone(StoreKind kind) {
         open(kind);
-        pend("large", 100_000);
+        markPending("large", 100_000);
         disk.memory(10_000);
         assertCantBeRead();
         assertThat(store.discard(BatchSelector.all(), clock.instant())).isOne();
@@ -134,7 +134,7 @@ class UnreadableBatchTest {
     @EnumSource
     void an_error_of_the_disk_is_told_in_the_same_way(StoreKind kind) {
         open(kind);
-        pend("a", 10);
+        markPending("a", 10);
         disk.fail(Operation.READ, "", "Input/output error");
         assertThat(catchThrowableOfType(BatchPersistenceException.class, this::claim))
                 .hasMessageContaining("Input/output error");

@@ -12,8 +12,8 @@ import io.batchpersistence.NewBatch;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
-import io.batchpersistence.internal.store.IndexedBatchStore.Waiting;
+import io.batchpersistence.internal.store.IndexedBatchStore.BatchRef;
+import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -68,9 +68,9 @@ class WithdrawTest {
     }
 
     private List<String> waiting() {
-        return store.waiting(0, 100).stream()
+        return store.refsAfter(0, 100).stream()
                 .map(store::read)
-                .map(kept -> kept.batch().id())
+                .map(stored -> stored.batch().id())
                 .toList();
     }
 
@@ -84,10 +84,10 @@ class WithdrawTest {
         store.failed("held", 0, "x", clock.instant(), (type, retries) -> new Verdict(false, null, 1));
         fail("dead", true);
         assertThat(waiting()).containsExactly("pending", "held", "dead");
-        List<Waiting> first = store.waiting(0, 2);
+        List<BatchRef> first = store.refsAfter(0, 2);
         assertThat(first).hasSize(2);
-        List<Waiting> rest = store.waiting(first.get(1).sequence(), 2);
-        Kept dead = store.read(rest.get(0));
+        List<BatchRef> rest = store.refsAfter(first.get(1).sequence(), 2);
+        StoredBatch dead = store.read(rest.get(0));
         assertThat(dead.batch()).isEqualTo(store.find("dead").orElseThrow());
         assertThat(dead.since()).isEqualTo(clock.instant());
         assertThat(dead.bytes()).isPositive();
@@ -97,7 +97,7 @@ class WithdrawTest {
                 .hasSize(1);
         assertThat(store.read(first.get(0))).isNull();
         assertThat(store.withdraw(first.get(0))).as("somebody is sending it").isFalse();
-        assertThat(store.bury(first.get(0), "x", clock.instant())).isFalse();
+        assertThat(store.markDead(first.get(0), "x", clock.instant())).isFalse();
         assertThat(loki().accepted()).isEqualTo(4);
     }
 
@@ -122,7 +122,7 @@ class WithdrawTest {
         if (checkpoint) {
             store.reclaim();
         }
-        for (Waiting each : store.waiting(0, 100)) {
+        for (BatchRef each : store.refsAfter(0, 100)) {
             assertThat(store.withdraw(each)).isTrue();
             assertThat(store.withdraw(each)).isFalse();
         }
@@ -154,9 +154,9 @@ class WithdrawTest {
         append("a");
         assertThat(store.isEmpty()).isFalse();
         fail("a", false);
-        Waiting where = store.waiting(0, 1).get(0);
-        assertThat(store.bury(where, "can't be moved", clock.instant())).isTrue();
-        assertThat(store.bury(where, "again", clock.instant())).isFalse();
+        BatchRef where = store.refsAfter(0, 1).get(0);
+        assertThat(store.markDead(where, "can't be moved", clock.instant())).isTrue();
+        assertThat(store.markDead(where, "again", clock.instant())).isFalse();
         for (int opening = 0; opening < 2; opening++) {
             assertThat(store.find("a")).hasValueSatisfying(batch -> {
                 assertThat(batch.state()).isEqualTo(BatchState.DEAD);

@@ -2,7 +2,7 @@ package io.batchpersistence.sample;
 
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.spring.event.BatchCorruptedEvent;
 import io.batchpersistence.spring.event.BatchDeadLetteredEvent;
 import io.batchpersistence.spring.event.BatchEvictedEvent;
@@ -24,7 +24,7 @@ import org.springframework.context.event.EventListener;
  */
 final class Alarms {
 
-    private static final Logger log = SingleLine.logger(Alarms.class);
+    private static final Logger log = LogSanitizer.logger(Alarms.class);
     private static final Duration QUIET = Duration.ofMinutes(1);
 
     private final Clock clock;

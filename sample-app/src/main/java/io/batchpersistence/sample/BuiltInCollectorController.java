@@ -1,6 +1,6 @@
 package io.batchpersistence.sample;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.sample.BuiltInCollector.Mode;
 import io.batchpersistence.sample.BuiltInCollector.Received;
 import jakarta.servlet.http.HttpServletRequest;
@@ -34,7 +34,7 @@ import tools.jackson.databind.json.JsonMapper;
 @RestController
 class BuiltInCollectorController {
 
-    private static final Logger log = SingleLine.logger(BuiltInCollectorController.class);
+    private static final Logger log = LogSanitizer.logger(BuiltInCollectorController.class);
 
     /** The maximum size of a request body in bytes: several times the largest batch of the shipper. */
     private static final int MAX_BODY = 64 << 20;

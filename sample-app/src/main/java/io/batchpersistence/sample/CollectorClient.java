@@ -1,8 +1,8 @@
 package io.batchpersistence.sample;
 
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RetryAfterException;
-import io.batchpersistence.SingleLine;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;
@@ -170,7 +170,7 @@ final class CollectorClient {
         String media = type.contains(";") ? type.substring(0, type.indexOf(';')) : type;
         if (answer.length > 0 && !media.strip().endsWith("json")) {
             throw new IOException(name + " at " + shown(target) + " answered " + response.statusCode() + ", but with "
-                    + (type.isEmpty() ? "content of no type" : SingleLine.of(type))
+                    + (type.isEmpty() ? "content of no type" : LogSanitizer.of(type))
                     + " instead of JSON, so it was not the collector"
                     + quote(answer));
         }
@@ -178,7 +178,7 @@ final class CollectorClient {
 
     private static String quote(byte[] body) {
         String text =
-                SingleLine.of(new String(body, 0, Math.min(body.length, 4 * QUOTE), StandardCharsets.UTF_8).strip());
+                LogSanitizer.of(new String(body, 0, Math.min(body.length, 4 * QUOTE), StandardCharsets.UTF_8).strip());
         return text.isEmpty() ? "" : ": " + (text.length() > QUOTE ? text.substring(0, QUOTE) + "…" : text);
     }
 

@@ -1,7 +1,7 @@
 package io.batchpersistence.sample;
 
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.time.Clock;
 import java.time.DateTimeException;
 import java.time.Instant;
@@ -108,7 +108,7 @@ final class EntryParser {
     }
 
     private static String shortened(String text) {
-        return SingleLine.of(text.length() > 60 ? text.substring(0, 60) + "…" : text);
+        return LogSanitizer.of(text.length() > 60 ? text.substring(0, 60) + "…" : text);
     }
 
     private static LogEntry entry(Map<String, @Nullable Object> object, Instant now, String sourceId) {

@@ -1,6 +1,6 @@
 package io.batchpersistence.sample;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.sample.PositionStore.SavedFile;
 import io.batchpersistence.sample.ShipperProperties.Source;
 import java.io.IOException;
@@ -39,7 +39,7 @@ import org.slf4j.Logger;
  */
 final class FileTailer implements AutoCloseable {
 
-    private static final Logger log = SingleLine.logger(FileTailer.class);
+    private static final Logger log = LogSanitizer.logger(FileTailer.class);
 
     /** How long the position of a file that no longer exists is kept, in case it comes back. */
     private static final Duration MEMORY = Duration.ofDays(7);

@@ -1,6 +1,6 @@
 package io.batchpersistence.sample;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -24,7 +24,7 @@ import tools.jackson.databind.json.JsonMapper;
  */
 final class PositionStore {
 
-    private static final Logger log = SingleLine.logger(PositionStore.class);
+    private static final Logger log = LogSanitizer.logger(PositionStore.class);
 
     /**
      * How far one file has been read.

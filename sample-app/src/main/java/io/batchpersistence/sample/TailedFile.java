@@ -3,8 +3,8 @@ package io.batchpersistence.sample;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.sample.LineReader.Line;
 import io.batchpersistence.sample.PositionStore.SavedFile;
 import java.io.IOException;
@@ -36,7 +36,7 @@ import org.slf4j.Logger;
  */
 final class TailedFile implements AutoCloseable {
 
-    private static final Logger log = SingleLine.logger(TailedFile.class);
+    private static final Logger log = LogSanitizer.logger(TailedFile.class);
 
     /** The number of batches of one file that are persisted before the other files are read and positions are saved. */
     private static final int BATCHES_A_TURN = 16;

@@ -1,6 +1,6 @@
 package io.batchpersistence.sample;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
@@ -15,7 +15,7 @@ import org.springframework.context.SmartLifecycle;
  */
 final class TailerLifecycle implements SmartLifecycle {
 
-    private static final Logger log = SingleLine.logger(TailerLifecycle.class);
+    private static final Logger log = LogSanitizer.logger(TailerLifecycle.class);
 
     private final FileTailer tailer;
     private final ShipperStats stats;

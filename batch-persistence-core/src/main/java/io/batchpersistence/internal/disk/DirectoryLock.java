@@ -2,7 +2,7 @@ package io.batchpersistence.internal.disk;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DirectoryLockedException;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.net.InetAddress;
@@ -50,7 +50,7 @@ import org.slf4j.Logger;
  */
 public final class DirectoryLock implements AutoCloseable {
 
-    private static final Logger log = SingleLine.logger(DirectoryLock.class);
+    private static final Logger log = LogSanitizer.logger(DirectoryLock.class);
 
     /** The name of the lock file. */
     public static final String FILE = "lock";

@@ -1,6 +1,6 @@
 package io.batchpersistence.internal.disk;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.io.IOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -16,7 +16,7 @@ import org.slf4j.Logger;
  */
 public final class OpeningDisk implements Disk {
 
-    private static final Logger log = SingleLine.logger(OpeningDisk.class);
+    private static final Logger log = LogSanitizer.logger(OpeningDisk.class);
 
     /** Pauses between attempts. */
     private static final int[] PAUSES_MILLIS = {2, 20, 200};

@@ -262,7 +262,7 @@ final class BatchIndex {
 
     void pause(Type type, boolean paused) {
         type.paused = paused;
-        notIdle(type);
+        unmarkIdle(type);
         noteIfIdle(type);
     }
 
@@ -285,7 +285,7 @@ final class BatchIndex {
         }
     }
 
-    private void notIdle(Type type) {
+    private void unmarkIdle(Type type) {
         if (type.idle) {
             Type before = type.idleBefore;
             Type after = type.idleAfter;
@@ -324,7 +324,7 @@ final class BatchIndex {
         Type other = type(OTHER);
         freeTypes.add(type.id);
         other.counters.add(type.counters);
-        notIdle(type);
+        unmarkIdle(type);
         typesByName.remove(type.name);
         types.set(type.id, null);
         return type;
@@ -350,8 +350,8 @@ final class BatchIndex {
     }
 
     /** Adds a batch in flight. */
-    int add(Location location, long idHash, int entries, Type type, long createdAt, long leaseUntil) {
-        int slot = insert(location, idHash, entries, type, createdAt, createdAt);
+    int add(RecordPointer pointer, long idHash, int entries, Type type, long createdAt, long leaseUntil) {
+        int slot = insert(pointer, idHash, entries, type, createdAt, createdAt);
         page(slot).due[slot & PAGE_MASK] = leaseUntil;
         enterState(slot, IN_FLIGHT);
         type.live.append(slot);
@@ -359,17 +359,17 @@ final class BatchIndex {
     }
 
     /** Adds a batch as an earlier process left it; its state must be set next, with {@code pend} or {@code bury}. */
-    int restore(Location location, long idHash, int entries, Type type, long createdAt, long since) {
-        int slot = insert(location, idHash, entries, type, createdAt, since);
+    int restore(RecordPointer pointer, long idHash, int entries, Type type, long createdAt, long since) {
+        int slot = insert(pointer, idHash, entries, type, createdAt, since);
         type.live.append(slot);
         enterState(slot, IN_FLIGHT);
         return slot;
     }
 
-    private int insert(Location location, long idHash, int entries, Type type, long createdAt, long since) {
+    private int insert(RecordPointer pointer, long idHash, int entries, Type type, long createdAt, long since) {
         // Allocations, which may fail, come before the first change.
         growTable();
-        notIdle(type);
+        unmarkIdle(type);
         int slot = freeHead;
         if (slot != NONE) {
             freeHead = page(slot).next[slot & PAGE_MASK];
@@ -383,14 +383,14 @@ final class BatchIndex {
         }
         Page page = page(slot);
         int i = slot & PAGE_MASK;
-        page.sequence[i] = location.sequence();
+        page.sequence[i] = pointer.sequence();
         page.createdAt[i] = createdAt;
         page.setSince(i, since);
         page.due[i] = 0;
         page.setLastAttempt(i, NEVER);
-        page.file[i] = location.file();
-        page.offset[i] = location.offset();
-        page.length[i] = location.length();
+        page.file[i] = pointer.file();
+        page.offset[i] = pointer.offset();
+        page.length[i] = pointer.length();
         page.entries[i] = entries;
         page.idHash[i] = keyed(idHash);
         page.type[i] = type.id;
@@ -424,25 +424,25 @@ final class BatchIndex {
     }
 
     /** Whether the slot still holds the batch whose bytes are there. */
-    boolean holdsAt(int slot, Location location) {
+    boolean holdsAt(int slot, RecordPointer pointer) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
-        return page.sequence[i] == location.sequence()
-                && page.file[i] == location.file()
-                && page.offset[i] == location.offset();
+        return page.sequence[i] == pointer.sequence()
+                && page.file[i] == pointer.file()
+                && page.offset[i] == pointer.offset();
     }
 
     /** The batch's bytes have moved; their length is the same. */
-    void relocate(int slot, Location location) {
+    void relocate(int slot, RecordPointer pointer) {
         Page page = page(slot);
-        page.file[slot & PAGE_MASK] = location.file();
-        page.offset[slot & PAGE_MASK] = location.offset();
+        page.file[slot & PAGE_MASK] = pointer.file();
+        page.offset[slot & PAGE_MASK] = pointer.offset();
     }
 
-    Location location(int slot) {
+    RecordPointer location(int slot) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
-        return new Location(page.sequence[i], page.file[i], page.offset[i], page.length[i]);
+        return new RecordPointer(page.sequence[i], page.file[i], page.offset[i], page.length[i]);
     }
 
     BatchState state(int slot) {
@@ -490,7 +490,7 @@ final class BatchIndex {
 
     // ---- state changes ---------------------------------------------------------------------------
 
-    void fly(int slot, long leaseUntil) {
+    void markInFlight(int slot, long leaseUntil) {
         Page page = page(slot);
         leaveState(slot);
         page.due[slot & PAGE_MASK] = leaseUntil;
@@ -539,7 +539,7 @@ final class BatchIndex {
     }
 
     /** Makes it pending; a due time of {@link #NEVER} holds it back from automatic recovery. */
-    void pend(int slot, long due) {
+    void markPending(int slot, long due) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
         Type type = typeOf(slot);
@@ -559,7 +559,7 @@ final class BatchIndex {
         return deadBytes;
     }
 
-    void bury(int slot, long since) {
+    void markDead(int slot, long since) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;
         Type type = typeOf(slot);
@@ -577,7 +577,7 @@ final class BatchIndex {
         int i = slot & PAGE_MASK;
         page.retries[i] = 0;
         page.setSince(i, now);
-        pend(slot, due);
+        markPending(slot, due);
     }
 
     /** Makes an age that begins in the future begin now. Returns whether it changed anything. */
@@ -612,7 +612,7 @@ final class BatchIndex {
         if (inFuture) {
             page.setLastAttempt(i, now);
         }
-        pend(slot, inFuture ? now + (due - began) : now);
+        markPending(slot, inFuture ? now + (due - began) : now);
         return true;
     }
 

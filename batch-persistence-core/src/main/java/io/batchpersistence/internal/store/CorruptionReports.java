@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
 public final class CorruptionReports {
 
     private final ReentrantLock lock = new ReentrantLock();
-    private final List<Corruption> untold = new ArrayList<>();
+    private final List<Corruption> unreported = new ArrayList<>();
     private @Nullable Consumer<Corruption> listener;
 
     /** Starts without reports. */
@@ -28,7 +28,7 @@ public final class CorruptionReports {
         try {
             told = listener;
             if (told == null) {
-                untold.add(corruption);
+                unreported.add(corruption);
             }
         } finally {
             lock.unlock();
@@ -48,8 +48,8 @@ public final class CorruptionReports {
         lock.lock();
         try {
             listener = newListener;
-            soFar = List.copyOf(untold);
-            untold.clear();
+            soFar = List.copyOf(unreported);
+            unreported.clear();
         } finally {
             lock.unlock();
         }
@@ -57,10 +57,10 @@ public final class CorruptionReports {
     }
 
     /** The reports not delivered yet. */
-    List<Corruption> untold() {
+    List<Corruption> unreported() {
         lock.lock();
         try {
-            return List.copyOf(untold);
+            return List.copyOf(unreported);
         } finally {
             lock.unlock();
         }

@@ -10,10 +10,10 @@ final class Counters {
     /** Since this process started; not part of the identity. */
     long failedAttempts;
 
-    private final long[] gone = new long[Cause.values().length];
+    private final long[] gone = new long[RemovalReason.values().length];
 
-    void count(Cause cause, long batches) {
-        gone[cause.id() - 1] += batches;
+    void count(RemovalReason reason, long batches) {
+        gone[reason.id() - 1] += batches;
     }
 
     /** Adds the counters of another type, which is forgotten. */
@@ -25,8 +25,8 @@ final class Counters {
         }
     }
 
-    long gone(Cause cause) {
-        return gone[cause.id() - 1];
+    long gone(RemovalReason reason) {
+        return gone[reason.id() - 1];
     }
 
     long gone() {

@@ -1,7 +1,7 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.DeferredLog;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
@@ -19,10 +19,10 @@ import org.slf4j.Logger;
  */
 final class Housekeeper {
 
-    private static final Logger log = SingleLine.logger(Housekeeper.class);
+    private static final Logger log = LogSanitizer.logger(Housekeeper.class);
 
     /** Index pages scanned for a compaction while holding the lock once. */
-    private static final int PAGES_AT_ONCE = 16;
+    private static final int PAGES_PER_LOCK = 16;
 
     private final DiskStoreOptions options;
     private final PayloadLog payload;
@@ -44,7 +44,7 @@ final class Housekeeper {
 
     /** Notified of a batch whose bytes are damaged. */
     interface DamageListener {
-        void found(int slot, Location location, @Nullable String reason);
+        void found(int slot, RecordPointer pointer, @Nullable String reason);
     }
 
     Housekeeper(
@@ -72,7 +72,7 @@ final class Housekeeper {
     }
 
     /** Deletes files that hold no batches, including the one being written. */
-    void giveBack() {
+    void releaseSpace() {
         delete(true);
     }
 
@@ -80,18 +80,18 @@ final class Housekeeper {
         boolean begun = DeferredLog.begin();
         deleting.lock();
         try {
-            PayloadLog.Chore deletion = writer.fetchWithPen(() -> {
-                PayloadLog.Chore next = payload.nextDeletion(all);
+            PayloadLog.MaintenanceTask deletion = writer.callAsLeader(() -> {
+                PayloadLog.MaintenanceTask next = payload.nextDeletion(all);
                 if (next != null) {
                     writer.nameFiles();
                 }
                 return next;
             });
-            if (deletion != null && writer.forceBeside()) {
+            if (deletion != null && writer.forceConcurrently()) {
                 deletion.run();
-                writer.withPen(deletion::finish);
+                writer.runAsLeader(deletion::finish);
             } else if (deletion != null || all) {
-                writer.withPen(writer::reclaimPayload);
+                writer.runAsLeader(writer::reclaimPayload);
             }
         } finally {
             deleting.unlock();
@@ -124,13 +124,13 @@ final class Housekeeper {
             try {
                 writer.forceIfWanted();
                 delete(false);
-                doChores();
+                runMaintenance();
                 if (writer.isDueForSnapshot()) {
                     takeSnapshot();
                 }
                 while (compact(all)) {
                     delete(false);
-                    doChores();
+                    runMaintenance();
                 }
             } catch (StoreWriter.ClosedException e) {
                 log.trace("Left for the next process", e);
@@ -142,10 +142,10 @@ final class Housekeeper {
         }
     }
 
-    private void doChores() {
-        for (PayloadLog.Chore next; (next = writer.fetchWithPen(payload::nextChore)) != null; ) {
+    private void runMaintenance() {
+        for (PayloadLog.MaintenanceTask next; (next = writer.callAsLeader(payload::nextMaintenanceTask)) != null; ) {
             next.run();
-            writer.withPen(next::finish);
+            writer.runAsLeader(next::finish);
             writer.forceIfWanted();
         }
     }
@@ -164,10 +164,10 @@ final class Housekeeper {
     // ---- compaction ------------------------------------------------------------------------------
 
     /** A batch to be copied, and where. */
-    private record Held(int slot, Location location) {}
+    private record Held(int slot, RecordPointer pointer) {}
 
     /** A batch that has been copied. */
-    private record Moved(int slot, Location from, Location to) {}
+    private record Moved(int slot, RecordPointer from, RecordPointer to) {}
 
     /**
      * Copies the batches held in sparse files into a new one, which replaces them.
@@ -176,7 +176,7 @@ final class Housekeeper {
      * @return whether there may be more to compact
      */
     private boolean compact(boolean all) {
-        PayloadLog.Compaction compaction = writer.fetchWithPen(() -> payload.nextCompaction(all));
+        PayloadLog.Compaction compaction = writer.callAsLeader(() -> payload.nextCompaction(all));
         if (compaction == null) {
             return false;
         }
@@ -186,9 +186,9 @@ final class Housekeeper {
             for (Held held : heldIn(compaction)) {
                 byte[] bytes;
                 try {
-                    bytes = compaction.read(held.location());
+                    bytes = compaction.read(held.pointer());
                 } catch (DamagedPayloadException e) {
-                    damage.found(held.slot(), held.location(), e.getMessage());
+                    damage.found(held.slot(), held.pointer(), e.getMessage());
                     continue;
                 } catch (IOException e) {
                     if (isHeld(held)) {
@@ -199,22 +199,22 @@ final class Housekeeper {
                 }
                 // A failed copy aborts the compaction, whether or not the batch is still held: a failed force has lost
                 // the earlier copies, too.
-                Location to = compaction.copy(held.location(), bytes);
-                moved.add(new Moved(held.slot(), held.location(), to));
+                RecordPointer to = compaction.copy(held.pointer(), bytes);
+                moved.add(new Moved(held.slot(), held.pointer(), to));
                 writer.forceIfWanted();
-                throttle.await(held.location().length(), writer::forceIfWanted);
+                throttle.await(held.pointer().length(), writer::forceIfWanted);
             }
             compaction.finish();
             // If only an older snapshot said that they are gone, compaction would resurrect them. And the checkpoint
             // covers the sequences missing between the copies: should those gaps be damaged, they were counted before.
             // Force how they ended first: frames that only say that they are gone do not tell what became of them.
-            LongList gone = writer.fetchWithPen(() -> saidToBeGone(moved));
+            LongList gone = writer.callAsLeader(() -> declaredGone(moved));
             forceJournal();
             if (gone.size() > 0) {
-                writer.withPen(() -> writer.writeGone(gone));
+                writer.runAsLeader(() -> writer.writeGone(gone));
                 forceJournal();
             }
-            return writer.fetchWithPen(() -> install(compaction, moved));
+            return writer.callAsLeader(() -> install(compaction, moved));
         } catch (IOException e) {
             log.warn(
                     "Sparse files in {} could not be compacted: {}; it is tried again later",
@@ -227,7 +227,7 @@ final class Housekeeper {
     private boolean isHeld(Held held) {
         lock.lock();
         try {
-            return index.holdsAt(held.slot(), held.location());
+            return index.holdsAt(held.slot(), held.pointer());
         } finally {
             lock.unlock();
         }
@@ -235,13 +235,13 @@ final class Housekeeper {
 
     private List<Held> heldIn(PayloadLog.Compaction compaction) {
         List<Held> rows = new ArrayList<>();
-        for (int from = 0; ; from += PAGES_AT_ONCE) {
+        for (int from = 0; ; from += PAGES_PER_LOCK) {
             lock.lock();
             try {
                 if (from >= index.pageCount()) {
                     break;
                 }
-                for (int page = from; page < Math.min(from + PAGES_AT_ONCE, index.pageCount()); page++) {
+                for (int page = from; page < Math.min(from + PAGES_PER_LOCK, index.pageCount()); page++) {
                     index.forEachInPage(page, slot -> {
                         if (compaction.replaces(index.file(slot))) {
                             rows.add(new Held(slot, index.location(slot)));
@@ -253,12 +253,12 @@ final class Housekeeper {
             }
             writer.forceIfWanted();
         }
-        rows.sort(Comparator.comparingLong(held -> held.location().sequence()));
+        rows.sort(Comparator.comparingLong(held -> held.pointer().sequence()));
         return rows;
     }
 
     private void forceJournal() throws IOException {
-        if (!writer.forceBeside()) {
+        if (!writer.forceConcurrently()) {
             throw new IOException("the journal can't be written");
         }
     }
@@ -267,7 +267,7 @@ final class Housekeeper {
      * Commit leader only: returns the batches that are gone although a copy of them is about to appear; the journal
      * already says how each of them ended.
      */
-    private LongList saidToBeGone(List<Moved> moved) {
+    private LongList declaredGone(List<Moved> moved) {
         LongList gone = new LongList();
         lock.lock();
         try {

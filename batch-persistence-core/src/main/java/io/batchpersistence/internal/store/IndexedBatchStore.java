@@ -16,9 +16,9 @@ import io.batchpersistence.DeferredLog;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.FailureGroup;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.internal.disk.Disk;
@@ -96,7 +96,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Collector type under which batches are counted whose own type was lost with them. */
     static final String UNKNOWN_COLLECTOR = "unknown";
 
-    private static final Logger log = SingleLine.logger(IndexedBatchStore.class);
+    private static final Logger log = LogSanitizer.logger(IndexedBatchStore.class);
 
     /**
      * Delay before a batch that can't be decompressed is tried again. What is missing mostly comes with a restart,
@@ -105,10 +105,10 @@ public abstract class IndexedBatchStore implements BatchStore {
     private static final Duration DECOMPRESS_RETRY = Duration.ofMinutes(10);
 
     /** Batches one claim looks at if it can read none of them: with fewer, they would starve those behind them. */
-    private static final int MAX_LOOKED_AT = 1_000;
+    private static final int MAX_CLAIM_READS = 1_000;
 
     /** How long closing waits for the last log lines of the store's threads. */
-    private static final Duration LAST_LINES = Duration.ofSeconds(1);
+    private static final Duration LOG_FLUSH_TIMEOUT = Duration.ofSeconds(1);
 
     /** Characters of a failure reason that are kept: what fits in a frame of the journal. */
     public static final int MAX_REASON = 4_096;
@@ -139,9 +139,9 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private final BatchIndex index;
     /** By id; every batch in flight except those whose bytes are being read for a claim. */
-    private final Map<String, Flight> flights = new HashMap<>();
+    private final Map<String, InFlight> inFlight = new HashMap<>();
     /** The reverse: ids by slot. */
-    private final Map<Integer, String> flying = new HashMap<>();
+    private final Map<Integer, String> inFlightIds = new HashMap<>();
 
     private final Set<String> appending = new HashSet<>();
     private final CorruptionReports corruptions = new CorruptionReports();
@@ -153,12 +153,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     private long fences;
     private long earliestLeaseEnd = NEVER;
 
-    private record Flight(int slot, long fence, long leaseEnd) {}
+    private record InFlight(int slot, long fence, long leaseEnd) {}
 
     /** A batch as it was at one moment, to be read from disk without the lock. */
     private record Row(
             int slot,
-            Location location,
+            RecordPointer pointer,
             String collectorType,
             BatchState state,
             long lastAttempt,
@@ -256,7 +256,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     protected final void logOpened() {
         long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - openingBegan);
         CollectorStats total = stats().total();
-        List<Corruption> found = corruptions.untold();
+        List<Corruption> found = corruptions.unreported();
         int places = journalDamages + found.size();
         long lost = found.stream().mapToLong(Corruption::batches).sum();
         log.info(
@@ -288,16 +288,16 @@ public abstract class IndexedBatchStore implements BatchStore {
                 length,
                 offset,
                 reason,
-                kept(kept));
+                quarantinedAs(kept));
     }
 
-    private static String kept(@Nullable Path copy) {
+    private static String quarantinedAs(@Nullable Path copy) {
         return copy == null ? "No copy is kept" : "Kept in " + copy;
     }
 
-    private @Nullable String idAt(Location location) {
+    private @Nullable String idAt(RecordPointer pointer) {
         try {
-            return payload.header(location).id();
+            return payload.header(pointer).id();
         } catch (IOException | DamagedPayloadException e) {
             // Reading its content reports the problem.
             return null;
@@ -341,7 +341,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         lock.lock();
         try {
             writer.requireOpen();
-            if (flights.containsKey(batch.id()) || !appending.add(batch.id())) {
+            if (inFlight.containsKey(batch.id()) || !appending.add(batch.id())) {
                 return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
             }
             if (index.hasCandidates(idHash)) {
@@ -364,7 +364,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     return CompletableFuture.failedFuture(new BatchRejectedException(full));
                 }
                 append = writer.append(batch, encoded, idHash);
-                round = waits ? takePen() : null;
+                round = waits ? tryBecomeLeader() : null;
                 if (round == null) {
                     writer.wake();
                 }
@@ -382,7 +382,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
         }
         if (round != null) {
-            writer.writeAndLayDownPen(round);
+            writer.writeAndReleaseLeadership(round);
         }
         return append.done;
     }
@@ -391,9 +391,9 @@ public abstract class IndexedBatchStore implements BatchStore {
      * Tries to become commit leader. Does not throw, because the batch is in the queue already: another thread writes
      * it.
      */
-    private StoreWriter.@Nullable Round takePen() {
+    private StoreWriter.@Nullable Round tryBecomeLeader() {
         try {
-            return writer.tryTakePen();
+            return writer.tryBecomeLeader();
         } catch (OutOfMemoryError e) {
             return null;
         }
@@ -402,12 +402,12 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Under the lock: adds the batch to the index if it was stored. It does not enter the index if this throws. */
     private void published(PayloadLog.Append append) {
         appending.remove(append.id);
-        Location location = append.location;
-        if (location != null) {
+        RecordPointer pointer = append.pointer;
+        if (pointer != null) {
             BatchIndex.Type type = index.type(append.collectorType);
-            int slot = index.add(location, append.idHash, append.entryCount, type, append.createdAt, append.leaseUntil);
+            int slot = index.add(pointer, append.idHash, append.entryCount, type, append.createdAt, append.leaseUntil);
             try {
-                fly(append.id, slot, ++fences, append.leaseUntil);
+                markInFlight(append.id, slot, ++fences, append.leaseUntil);
             } catch (Throwable e) {
                 index.remove(slot);
                 throw e;
@@ -422,8 +422,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             return "the store holds " + held + " batches, which is its bound; raise max_pending_batches, or deliver, "
                     + "discard or expire some";
         }
-        long used = diskUsage() - payload.room() + writer.queuedBytes();
-        if (used + size + StateJournal.RESERVE + payload.compactionRoom() > options.maxDiskUsage()) {
+        long used = diskUsage() - payload.availableBytes() + writer.queuedBytes();
+        if (used + size + StateJournal.RESERVE + payload.compactionBytesAvailable() > options.maxDiskUsage()) {
             return "the store uses " + used + " of " + options.maxDiskUsage() + " bytes, and the batch of " + size
                     + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
         }
@@ -477,7 +477,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         lock.lock();
         try {
             writer.requireOpen();
-            Flight flight = flights.get(id);
+            InFlight flight = inFlight.get(id);
             if (flight != null) {
                 return row(flight.slot());
             }
@@ -489,17 +489,17 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private interface Reader<T> {
-        T read(Location location) throws IOException;
+        T read(RecordPointer pointer) throws IOException;
     }
 
     /** Reads a batch's bytes, even if they are moved meanwhile. */
     private <T> T read(Row row, Reader<T> reader) throws IOException {
-        Location at = row.location();
+        RecordPointer at = row.pointer();
         while (true) {
             try {
                 return reader.read(at);
             } catch (IOException | DamagedPayloadException e) {
-                Location now = at;
+                RecordPointer now = at;
                 lock.lock();
                 try {
                     if (index.holds(row.slot(), at.sequence())) {
@@ -523,25 +523,25 @@ public abstract class IndexedBatchStore implements BatchStore {
     private void unreadable(Row row, IOException e) {
         if (!(e instanceof NoSuchFileException)) {
             throw new BatchPersistenceException(
-                    "a batch could not be read from " + payload.file(row.location()) + ": " + e.getMessage(), e);
+                    "a batch could not be read from " + payload.file(row.pointer()) + ": " + e.getMessage(), e);
         }
         damaged(row, null, "the file is missing");
     }
 
-    private void damaged(int slot, Location location, @Nullable String reason) {
-        damaged(slot, location, idAt(location), reason);
+    private void damaged(int slot, RecordPointer pointer, @Nullable String reason) {
+        damaged(slot, pointer, idAt(pointer), reason);
     }
 
     private void damaged(Row row, @Nullable String id, @Nullable String reason) {
-        damaged(row.slot(), row.location(), id, reason);
+        damaged(row.slot(), row.pointer(), id, reason);
     }
 
-    private void damaged(int slot, Location location, @Nullable String id, @Nullable String reason) {
-        Location at;
+    private void damaged(int slot, RecordPointer pointer, @Nullable String id, @Nullable String reason) {
+        RecordPointer at;
         String collectorType;
         lock.lock();
         try {
-            if (!index.holds(slot, location.sequence())) {
+            if (!index.holds(slot, pointer.sequence())) {
                 // Settled meanwhile; its file may be gone for good reason.
                 return;
             }
@@ -557,7 +557,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             if (!index.holds(slot, at.sequence())) {
                 return;
             }
-            settle(slot, Cause.CORRUPT);
+            removeInAnyState(slot, RemovalReason.CORRUPT);
         } finally {
             lock.unlock();
         }
@@ -575,7 +575,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                         corruption.batches(),
                         corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
                         corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
-                        kept(corruption.quarantinedTo()));
+                        quarantinedAs(corruption.quarantinedTo()));
         corruptions.report(corruption);
     }
 
@@ -615,12 +615,12 @@ public abstract class IndexedBatchStore implements BatchStore {
                     }
                     failed = unreadable(some.get(i), e, now);
                     if (!goesOn) {
-                        looked = MAX_LOOKED_AT;
+                        looked = MAX_CLAIM_READS;
                         break;
                     }
                 }
             }
-        } while (claims.isEmpty() && taken > 0 && looked < MAX_LOOKED_AT);
+        } while (claims.isEmpty() && taken > 0 && looked < MAX_CLAIM_READS);
         if (failed != null) {
             if (claims.isEmpty()) {
                 throw failed;
@@ -635,25 +635,25 @@ public abstract class IndexedBatchStore implements BatchStore {
      * the delay grows each time.
      */
     private BatchPersistenceException unreadable(Taken taken, Throwable why, Instant now) {
-        Location location = taken.row().location();
+        RecordPointer pointer = taken.row().pointer();
         Duration retry = why instanceof CompressionUnavailableException
                 ? DECOMPRESS_RETRY
-                : unreadableBatches.retryAfter(location.sequence());
+                : unreadableBatches.retryAfter(pointer.sequence());
         // First, because what follows may run out of memory.
         putBack(List.of(taken), now, retry);
         String id;
         try {
-            id = idAt(location);
+            id = idAt(pointer);
         } catch (OutOfMemoryError e) {
             // The id can't be determined without reading the whole batch.
             id = null;
         }
         return unreadableBatches.failed(
                 taken.row().slot(),
-                location.sequence(),
+                pointer.sequence(),
                 (id == null ? "a batch" : "batch '" + id + "'") + " for collector '"
-                        + taken.row().collectorType() + "', " + location.length() + " bytes in "
-                        + payload.file(location),
+                        + taken.row().collectorType() + "', " + pointer.length() + " bytes in "
+                        + payload.file(pointer),
                 why,
                 retry,
                 options.clock().millis());
@@ -671,7 +671,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     break;
                 }
                 Instant due = Instant.ofEpochMilli(index.due(slot));
-                index.fly(slot, PayloadLog.millis(leaseUntil));
+                index.markInFlight(slot, PayloadLog.millis(leaseUntil));
                 taken.add(new Taken(row(slot), ++fences, due));
             }
         } finally {
@@ -686,22 +686,21 @@ public abstract class IndexedBatchStore implements BatchStore {
         try {
             content = read(row, payload::content);
         } catch (DamagedPayloadException e) {
-            damaged(row, idAt(row.location()), e.getMessage());
+            damaged(row, idAt(row.pointer()), e.getMessage());
             return null;
         } catch (IOException e) {
             unreadable(row, e);
             return null;
         }
-        unreadableBatches.read(row.location().sequence());
+        unreadableBatches.read(row.pointer().sequence());
         PersistedBatch batch = batch(row, content);
         lock.lock();
         try {
-            if (!index.holds(row.slot(), row.location().sequence())
-                    || index.state(row.slot()) != BatchState.IN_FLIGHT) {
+            if (!index.holds(row.slot(), row.pointer().sequence()) || index.state(row.slot()) != BatchState.IN_FLIGHT) {
                 // A late mark settled it while it was being read.
                 return null;
             }
-            fly(batch.id(), row.slot(), taken.fence(), row.due());
+            markInFlight(batch.id(), row.slot(), taken.fence(), row.due());
         } finally {
             lock.unlock();
         }
@@ -713,9 +712,9 @@ public abstract class IndexedBatchStore implements BatchStore {
         try {
             for (Taken each : taken) {
                 Row row = each.row();
-                if (index.holds(row.slot(), row.location().sequence())
+                if (index.holds(row.slot(), row.pointer().sequence())
                         && index.state(row.slot()) == BatchState.IN_FLIGHT) {
-                    index.pend(row.slot(), PayloadLog.millis(now.plus(retry)));
+                    index.markPending(row.slot(), PayloadLog.millis(now.plus(retry)));
                 }
             }
         } finally {
@@ -723,18 +722,18 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    private void fly(String id, int slot, long fence, long leaseEnd) {
+    private void markInFlight(String id, int slot, long fence, long leaseEnd) {
         // First: should the second call run out of memory, this one changes nothing.
-        flying.put(slot, id);
-        flights.put(id, new Flight(slot, fence, leaseEnd));
+        inFlightIds.put(slot, id);
+        inFlight.put(id, new InFlight(slot, fence, leaseEnd));
         earliestLeaseEnd = Math.min(earliestLeaseEnd, leaseEnd);
     }
 
     /** Under the lock: removes the batch from those in flight, if it is one of them. */
-    private void landed(String id) {
-        Flight flight = flights.remove(id);
+    private void removeInFlight(String id) {
+        InFlight flight = inFlight.remove(id);
         if (flight != null) {
-            flying.remove(flight.slot(), id);
+            inFlightIds.remove(flight.slot(), id);
         }
     }
 
@@ -750,8 +749,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
             List<Lease> leases = new ArrayList<>();
             long earliest = NEVER;
-            for (Map.Entry<String, Flight> entry : flights.entrySet()) {
-                Flight flight = entry.getValue();
+            for (Map.Entry<String, InFlight> entry : inFlight.entrySet()) {
+                InFlight flight = entry.getValue();
                 if (flight.leaseEnd() < time && leases.size() < max) {
                     leases.add(new Lease(entry.getKey(), index.typeOf(flight.slot()).name, flight.fence()));
                 }
@@ -775,13 +774,13 @@ public abstract class IndexedBatchStore implements BatchStore {
         try {
             writer.requireOpen();
             int slot = row.slot();
-            if (!index.holds(slot, row.location().sequence())) {
+            if (!index.holds(slot, row.pointer().sequence())) {
                 return null;
             }
             Settled settled = new Settled(
                     row.collectorType(), Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), null);
-            landed(batchId);
-            remove(slot, Cause.DELIVERED);
+            removeInFlight(batchId);
+            remove(slot, RemovalReason.DELIVERED);
             return settled;
         } finally {
             lock.unlock();
@@ -793,21 +792,21 @@ public abstract class IndexedBatchStore implements BatchStore {
         lock.lock();
         try {
             writer.requireOpen();
-            Flight flight = flights.get(batchId);
+            InFlight flight = inFlight.get(batchId);
             if (flight == null || (fence != ANY_FENCE && fence != flight.fence())) {
                 return null;
             }
             int slot = flight.slot();
             BatchIndex.Type type = index.typeOf(slot);
             Verdict verdict = decision.decide(type.name, index.retries(slot));
-            landed(batchId);
+            removeInFlight(batchId);
             String kept = shortened(reason);
             index.failedAgain(slot, PayloadLog.millis(at), verdict.retryCount(), kept);
             type.counters.failedAttempts++;
             if (verdict.dead()) {
-                index.bury(slot, PayloadLog.millis(at));
+                index.markDead(slot, PayloadLog.millis(at));
             } else {
-                index.pend(slot, millis(verdict.nextAttemptAt()));
+                index.markPending(slot, millis(verdict.nextAttemptAt()));
             }
             writer.changed(slot);
             return new Settled(
@@ -822,15 +821,15 @@ public abstract class IndexedBatchStore implements BatchStore {
         lock.lock();
         try {
             writer.requireOpen();
-            Flight flight = flights.get(batchId);
+            InFlight flight = inFlight.get(batchId);
             if (flight == null) {
                 return null;
             }
             int slot = flight.slot();
             BatchIndex.Type type = index.typeOf(slot);
             Instant nextAttemptAt = due.apply(type.name).orElse(null);
-            landed(batchId);
-            index.pend(slot, millis(nextAttemptAt));
+            removeInFlight(batchId);
+            index.markPending(slot, millis(nextAttemptAt));
             if (nextAttemptAt == null) {
                 // Otherwise a restart produces this state by itself.
                 writer.changed(slot);
@@ -857,25 +856,25 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /** Under the lock: removes a batch whose id is not at hand. */
-    private void settle(int slot, Cause cause) {
+    private void removeInAnyState(int slot, RemovalReason reason) {
         if (index.state(slot) == BatchState.IN_FLIGHT) {
-            String id = flying.get(slot);
-            Flight flight = id == null ? null : flights.get(id);
+            String id = inFlightIds.get(slot);
+            InFlight flight = id == null ? null : inFlight.get(id);
             // A batch without a flight is being read for a claim.
             if (id != null && flight != null && flight.slot() == slot) {
-                landed(id);
+                removeInFlight(id);
             }
         }
-        remove(slot, cause);
+        remove(slot, reason);
     }
 
     /** Under the lock: removes a batch that is no longer among the flights. */
-    private void remove(int slot, Cause cause) {
+    private void remove(int slot, RemovalReason reason) {
         BatchIndex.Type type = index.typeOf(slot);
-        Location location = index.location(slot);
+        RecordPointer pointer = index.location(slot);
         index.remove(slot);
-        type.counters.count(cause, 1);
-        writer.settled(location, type, cause);
+        type.counters.count(reason, 1);
+        writer.settled(pointer, type, reason);
         forgetIdleTypes();
     }
 
@@ -893,7 +892,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     // ---- selecting -------------------------------------------------------------------------------
 
     /** Batches looked at, or changed, while holding the lock once. */
-    private static final int AT_ONCE = 1_024;
+    private static final int SELECTION_CHUNK_SIZE = 1_024;
 
     /** The selected batches, as they were when they were looked at, in the selector's order: slots and sequences. */
     private static final class Selection {
@@ -907,7 +906,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     private Selection select(BatchSelector selector, Instant now) {
-        Found found = new Found(selector.order(), selector.limit());
+        TopN found = new TopN(selector.order(), selector.limit());
         Matcher matcher = new Matcher(selector, now);
         if (!selector.ids().isEmpty()) {
             for (String id : selector.ids()) {
@@ -916,7 +915,7 @@ public abstract class IndexedBatchStore implements BatchStore {
                     lookAtMatches(
                             matcher,
                             look -> {
-                                if (index.holds(row.slot(), row.location().sequence())) {
+                                if (index.holds(row.slot(), row.pointer().sequence())) {
                                     look.accept(row.slot());
                                 }
                             },
@@ -972,7 +971,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /** The first results so far: a page of a list needs no memory for the million batches behind it. */
-    private final class Found {
+    private final class TopN {
         private final int limit;
         private final Comparator<Candidate> order;
         /** The results kept; the head is the last of them in order. */
@@ -980,7 +979,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
         private record Candidate(long sequence, int slot) {}
 
-        Found(BatchOrder order, int limit) {
+        TopN(BatchOrder order, int limit) {
             Comparator<Candidate> oldestFirst = Comparator.comparingLong(Candidate::sequence);
             this.limit = limit;
             this.order = order == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed();
@@ -1012,7 +1011,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** The rows of the selected batches that are still held, one chunk at a time. */
     private List<Row> rows(Selection selection, int from) {
         List<Row> rows = new ArrayList<>();
-        int to = Math.min(from + AT_ONCE, selection.slots.length);
+        int to = Math.min(from + SELECTION_CHUNK_SIZE, selection.slots.length);
         lock.lock();
         try {
             writer.requireOpen();
@@ -1086,14 +1085,14 @@ public abstract class IndexedBatchStore implements BatchStore {
     @Override
     public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
         return changeAll(select(selector.states(BatchState.PENDING), now), Set.of(BatchState.PENDING), slot -> {
-            index.pend(slot, millis(nextAttemptAt));
+            index.markPending(slot, millis(nextAttemptAt));
             writer.changed(slot);
         });
     }
 
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
-        Found held = new Found(BatchOrder.OLDEST_FIRST, Integer.MAX_VALUE);
+        TopN held = new TopN(BatchOrder.OLDEST_FIRST, Integer.MAX_VALUE);
         int pages = lookAt(() -> {});
         for (int i = 0; i < pages; i++) {
             int page = i;
@@ -1104,7 +1103,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             }));
         }
         return changeAll(held.sorted(), Set.of(BatchState.PENDING), slot -> {
-            index.pend(slot, PayloadLog.millis(nextAttemptAt));
+            index.markPending(slot, PayloadLog.millis(nextAttemptAt));
             writer.changed(slot);
         });
     }
@@ -1124,7 +1123,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public long discard(BatchSelector selector, Instant now) {
         Set<BatchState> states =
                 selector.statesOr(EnumSet.allOf(BatchState.class)).states();
-        return changeAll(select(selector, now), states, slot -> settle(slot, Cause.DISCARDED));
+        return changeAll(select(selector, now), states, slot -> removeInAnyState(slot, RemovalReason.DISCARDED));
     }
 
     /**
@@ -1133,9 +1132,9 @@ public abstract class IndexedBatchStore implements BatchStore {
      */
     private long changeAll(Selection selection, Set<BatchState> states, IntConsumer change) {
         long[] changed = {0};
-        for (int i = 0; i < selection.slots.length; i += AT_ONCE) {
+        for (int i = 0; i < selection.slots.length; i += SELECTION_CHUNK_SIZE) {
             int from = i;
-            int to = Math.min(from + AT_ONCE, selection.slots.length);
+            int to = Math.min(from + SELECTION_CHUNK_SIZE, selection.slots.length);
             lookAt(() -> {
                 for (int each = from; each < to; each++) {
                     int slot = selection.slots[each];
@@ -1147,7 +1146,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             });
         }
         if (changed[0] > 0) {
-            writer.withPen(writer::forceJournal);
+            writer.runAsLeader(writer::forceJournal);
         }
         return changed[0];
     }
@@ -1167,7 +1166,7 @@ public abstract class IndexedBatchStore implements BatchStore {
             }
         });
         // Force even if nothing changed: a concurrent caller may have queued it.
-        writer.withPen(writer::forceJournal);
+        writer.runAsLeader(writer::forceJournal);
         return changed[0];
     }
 
@@ -1192,7 +1191,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
-        return removeAll(rows, Cause.EXPIRED);
+        return removeAll(rows, RemovalReason.EXPIRED);
     }
 
     private void collectOlder(BatchIndex.SlotList list, long before, int max, Collection<Row> rows) {
@@ -1220,11 +1219,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
-        rows.sort(Comparator.comparingLong(row -> row.location().sequence()));
-        List<BatchSummary> evicted = removeAll(rows.subList(0, Math.min(max, rows.size())), Cause.EVICTED);
+        rows.sort(Comparator.comparingLong(row -> row.pointer().sequence()));
+        List<BatchSummary> evicted = removeAll(rows.subList(0, Math.min(max, rows.size())), RemovalReason.EVICTED);
         if (!evicted.isEmpty()) {
             // The caller needs the room now.
-            housekeeper.giveBack();
+            housekeeper.releaseSpace();
         }
         return evicted;
     }
@@ -1256,11 +1255,11 @@ public abstract class IndexedBatchStore implements BatchStore {
         } finally {
             lock.unlock();
         }
-        return removeAll(rows, Cause.EVICTED);
+        return removeAll(rows, RemovalReason.EVICTED);
     }
 
     /** Reads the summaries, then removes the batches that were not claimed meanwhile. */
-    private List<BatchSummary> removeAll(List<Row> rows, Cause cause) {
+    private List<BatchSummary> removeAll(List<Row> rows, RemovalReason reason) {
         List<BatchSummary> removed = new ArrayList<>(rows.size());
         for (Row row : rows) {
             BatchSummary summary = summary(row);
@@ -1270,8 +1269,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.lock();
             try {
                 writer.requireOpen();
-                if (index.holds(row.slot(), row.location().sequence()) && index.state(row.slot()) == row.state()) {
-                    settle(row.slot(), cause);
+                if (index.holds(row.slot(), row.pointer().sequence()) && index.state(row.slot()) == row.state()) {
+                    removeInAnyState(row.slot(), reason);
                     removed.add(summary);
                 }
             } finally {
@@ -1301,7 +1300,7 @@ public abstract class IndexedBatchStore implements BatchStore {
     public List<BatchSummary> list(BatchSelector selector, Instant now) {
         List<BatchSummary> summaries = new ArrayList<>();
         Selection selection = select(selector, now);
-        for (int from = 0; from < selection.slots.length; from += AT_ONCE) {
+        for (int from = 0; from < selection.slots.length; from += SELECTION_CHUNK_SIZE) {
             for (Row row : rows(selection, from)) {
                 BatchSummary summary = summary(row);
                 if (summary != null) {
@@ -1337,7 +1336,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     @Override
     public List<FailureGroup> failures(BatchSelector selector, Instant now) {
-        Map<String, Map<String, Tried>> byType = new HashMap<>();
+        Map<String, Map<String, FailureStats>> byType = new HashMap<>();
         if (!selector.ids().isEmpty()) {
             Selection selection = select(selector.limit(Integer.MAX_VALUE), now);
             lookAt(() -> {
@@ -1360,18 +1359,18 @@ public abstract class IndexedBatchStore implements BatchStore {
         return List.copyOf(groups.subList(0, Math.min(selector.limit(), groups.size())));
     }
 
-    private void count(int slot, Map<String, Map<String, Tried>> byType) {
+    private void count(int slot, Map<String, Map<String, FailureStats>> byType) {
         String reason = index.reason(slot);
         if (reason != null) {
             long last = index.lastAttempt(slot);
             byType.computeIfAbsent(index.typeOf(slot).name, type -> new HashMap<>())
-                    .computeIfAbsent(reason, text -> new Tried())
+                    .computeIfAbsent(reason, text -> new FailureStats())
                     .add(last == NEVER ? index.createdAt(slot) : last);
         }
     }
 
     /** When batches were tried last. */
-    private static final class Tried {
+    private static final class FailureStats {
         private long batches;
         private long first = Long.MAX_VALUE;
         private long last = Long.MIN_VALUE;
@@ -1416,8 +1415,8 @@ public abstract class IndexedBatchStore implements BatchStore {
                     row.earlierFailures(),
                     header.context(),
                     header.entryCount(),
-                    row.location().length(),
-                    row.location().sequence());
+                    row.pointer().length(),
+                    row.pointer().sequence());
         } catch (DamagedPayloadException e) {
             damaged(row, null, e.getMessage());
         } catch (IOException e) {
@@ -1493,14 +1492,14 @@ public abstract class IndexedBatchStore implements BatchStore {
         Counters counters = type.counters;
         return new CollectorStats(
                 counters.accepted,
-                counters.gone(Cause.DELIVERED),
+                counters.gone(RemovalReason.DELIVERED),
                 type.pending.batches,
                 type.inFlight.batches,
                 type.buried.batches,
-                counters.gone(Cause.EXPIRED),
-                counters.gone(Cause.EVICTED),
-                counters.gone(Cause.DISCARDED),
-                counters.gone(Cause.CORRUPT),
+                counters.gone(RemovalReason.EXPIRED),
+                counters.gone(RemovalReason.EVICTED),
+                counters.gone(RemovalReason.DISCARDED),
+                counters.gone(RemovalReason.CORRUPT),
                 counters.failedAttempts,
                 volume(type.pending),
                 volume(type.inFlight),
@@ -1560,7 +1559,7 @@ public abstract class IndexedBatchStore implements BatchStore {
      * @param slot for this store
      * @param sequence greater than those of the batches persisted before it
      */
-    public record Waiting(int slot, long sequence) {}
+    public record BatchRef(int slot, long sequence) {}
 
     /**
      * Everything known about a batch.
@@ -1569,25 +1568,25 @@ public abstract class IndexedBatchStore implements BatchStore {
      * @param since what its age is measured from
      * @param bytes on disk
      */
-    public record Kept(PersistedBatch batch, Instant since, long bytes) {}
+    public record StoredBatch(PersistedBatch batch, Instant since, long bytes) {}
 
     /**
      * Lists pending batches and dead letters, the oldest first.
      *
      * @param after the sequence of the last one listed; 0 to begin
      * @param max how many at most
-     * @return where they are, for {@link #read(Waiting)}, {@link #bury} and {@link #withdraw}
+     * @return where they are, for {@link #read(BatchRef)}, {@link #markDead} and {@link #withdraw}
      */
-    public List<Waiting> waiting(long after, int max) {
+    public List<BatchRef> refsAfter(long after, int max) {
         Selection selection = select(
                 BatchSelector.all()
                         .states(BatchState.PENDING, BatchState.DEAD)
                         .after(after)
                         .limit(max),
                 Instant.EPOCH);
-        List<Waiting> waiting = new ArrayList<>(selection.slots.length);
+        List<BatchRef> waiting = new ArrayList<>(selection.slots.length);
         for (int i = 0; i < selection.slots.length; i++) {
-            waiting.add(new Waiting(selection.slots[i], selection.sequences[i]));
+            waiting.add(new BatchRef(selection.slots[i], selection.sequences[i]));
         }
         return waiting;
     }
@@ -1595,27 +1594,27 @@ public abstract class IndexedBatchStore implements BatchStore {
     /**
      * Reads a batch.
      *
-     * @param waiting which batch
+     * @param ref which batch
      * @return the batch; {@code null} if it is gone or in flight; a damaged batch is reported
      */
-    public @Nullable Kept read(Waiting waiting) {
+    public @Nullable StoredBatch read(BatchRef ref) {
         Row row;
         Instant since;
         lock.lock();
         try {
-            if (!isWaiting(waiting)) {
+            if (!isCurrent(ref)) {
                 return null;
             }
-            row = row(waiting.slot());
-            since = Instant.ofEpochMilli(index.since(waiting.slot()));
+            row = row(ref.slot());
+            since = Instant.ofEpochMilli(index.since(ref.slot()));
         } finally {
             lock.unlock();
         }
         try {
-            return new Kept(
+            return new StoredBatch(
                     batch(row, read(row, payload::content)),
                     since,
-                    row.location().length());
+                    row.pointer().length());
         } catch (DamagedPayloadException e) {
             damaged(row, null, e.getMessage());
         } catch (IOException e) {
@@ -1625,28 +1624,28 @@ public abstract class IndexedBatchStore implements BatchStore {
     }
 
     /** Under the lock. */
-    private boolean isWaiting(Waiting waiting) {
+    private boolean isCurrent(BatchRef ref) {
         writer.requireOpen();
-        return index.holds(waiting.slot(), waiting.sequence()) && index.state(waiting.slot()) != BatchState.IN_FLIGHT;
+        return index.holds(ref.slot(), ref.sequence()) && index.state(ref.slot()) != BatchState.IN_FLIGHT;
     }
 
     /**
      * Makes a batch a dead letter, if it is still pending.
      *
-     * @param waiting which batch
+     * @param ref which batch
      * @param reason why
      * @param at when
      * @return whether it was pending
      */
-    public boolean bury(Waiting waiting, String reason, Instant at) {
+    public boolean markDead(BatchRef ref, String reason, Instant at) {
         lock.lock();
         try {
-            int slot = waiting.slot();
-            if (!isWaiting(waiting) || index.state(slot) == BatchState.DEAD) {
+            int slot = ref.slot();
+            if (!isCurrent(ref) || index.state(slot) == BatchState.DEAD) {
                 return false;
             }
             index.failedAgain(slot, PayloadLog.millis(at), index.retries(slot), shortened(reason));
-            index.bury(slot, PayloadLog.millis(at));
+            index.markDead(slot, PayloadLog.millis(at));
             writer.changed(slot);
             return true;
         } finally {
@@ -1658,21 +1657,21 @@ public abstract class IndexedBatchStore implements BatchStore {
      * Removes a batch as if it had never been accepted, since it is held and counted elsewhere now; not while it is in
      * flight. As durable as a mark.
      *
-     * @param waiting which batch
+     * @param ref which batch
      * @return whether it was removed
      */
-    public boolean withdraw(Waiting waiting) {
+    public boolean withdraw(BatchRef ref) {
         lock.lock();
         try {
-            if (!isWaiting(waiting)) {
+            if (!isCurrent(ref)) {
                 return false;
             }
-            int slot = waiting.slot();
+            int slot = ref.slot();
             BatchIndex.Type type = index.typeOf(slot);
-            Location location = index.location(slot);
+            RecordPointer pointer = index.location(slot);
             index.remove(slot);
             type.counters.accepted--;
-            writer.withdrawn(location, type);
+            writer.withdrawn(pointer, type);
             forgetIdleTypes();
             return true;
         } finally {
@@ -1726,8 +1725,8 @@ public abstract class IndexedBatchStore implements BatchStore {
             lock.unlock();
         }
         directoryLock.used(options.clock().instant());
-        writer.withPen(writer::checkpoint);
-        housekeeper.giveBack();
+        writer.runAsLeader(writer::checkpoint);
+        housekeeper.releaseSpace();
         housekeeper.cleanUp();
     }
 
@@ -1738,7 +1737,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         interrupted |= writer.finish();
         directoryLock.used(options.clock().instant());
         directoryLock.close();
-        DeferredLog.flush(LAST_LINES);
+        DeferredLog.flush(LOG_FLUSH_TIMEOUT);
         if (interrupted) {
             Thread.currentThread().interrupt();
         }

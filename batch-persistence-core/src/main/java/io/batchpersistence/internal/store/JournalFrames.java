@@ -152,10 +152,10 @@ final class JournalFrames {
         return number;
     }
 
-    void settled(long sequence, BatchIndex.Type type, Cause cause) {
+    void settled(long sequence, BatchIndex.Type type, RemovalReason reason) {
         byte[] name = name(type);
         int start = begin(SETTLED, 9 + name.length);
-        buffer.putLong(sequence).put((byte) cause.id()).put(name);
+        buffer.putLong(sequence).put((byte) reason.id()).put(name);
         end(start);
     }
 
@@ -196,18 +196,18 @@ final class JournalFrames {
     }
 
     /** The state of a batch now. */
-    void standing(long sequence, Standing standing) {
-        if (!standing.earlier().isEmpty()) {
-            earlier(sequence, standing.earlier());
+    void persistedState(long sequence, PersistedState persistedState) {
+        if (!persistedState.earlier().isEmpty()) {
+            earlier(sequence, persistedState.earlier());
         }
-        int reason = reason(standing.reason());
-        int start = standing.dead() ? begin(DEAD, 32) : begin(PENDING, 40);
+        int reason = reason(persistedState.reason());
+        int start = persistedState.dead() ? begin(DEAD, 32) : begin(PENDING, 40);
         buffer.putLong(sequence)
-                .putLong(standing.since())
-                .putInt(standing.retries())
-                .putLong(standing.lastAttempt());
-        if (!standing.dead()) {
-            buffer.putLong(standing.due());
+                .putLong(persistedState.since())
+                .putInt(persistedState.retries())
+                .putLong(persistedState.lastAttempt());
+        if (!persistedState.dead()) {
+            buffer.putLong(persistedState.due());
         }
         buffer.putInt(reason);
         end(start);
@@ -216,10 +216,10 @@ final class JournalFrames {
     /** The counters as they are now; they hold from the next {@link #checkpoint} on. */
     void counters(BatchIndex.Type type) {
         byte[] name = name(type);
-        int start = begin(COUNTERS, 8 + 8 * Cause.values().length + name.length);
+        int start = begin(COUNTERS, 8 + 8 * RemovalReason.values().length + name.length);
         buffer.putLong(type.counters.accepted);
-        for (Cause cause : Cause.values()) {
-            buffer.putLong(type.counters.gone(cause));
+        for (RemovalReason reason : RemovalReason.values()) {
+            buffer.putLong(type.counters.gone(reason));
         }
         buffer.put(name);
         end(start);

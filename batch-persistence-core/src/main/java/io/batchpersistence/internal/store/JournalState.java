@@ -32,16 +32,16 @@ final class JournalState {
     private final Map<String, Counters> staged = new HashMap<>();
     private final Map<String, Counters> counters = new HashMap<>();
     private final Map<String, Boolean> paused = new HashMap<>();
-    private final StandingTable standings = new StandingTable();
+    private final PersistedStateTable persistedStates = new PersistedStateTable();
     private final LongList gone = new LongList();
     private final Map<Integer, PayloadLog.FileEnd> fileEnds = new HashMap<>();
     /** Earlier failures by sequence. */
     private final Map<Long, List<FailedAttempt>> earlier = new HashMap<>();
 
     /** Why batches were removed whose collector type was named in another frame, which is damaged; by sequence. */
-    private final Map<Long, Cause> ends = new HashMap<>();
+    private final Map<Long, RemovalReason> ends = new HashMap<>();
 
-    private final Deque<Cause> nameless = new ArrayDeque<>();
+    private final Deque<RemovalReason> nameless = new ArrayDeque<>();
     /** Whether no counters of the next checkpoint are missing. */
     private boolean stagedAll = true;
     /** Whether frames are missing before the next checkpoint, in this file. */
@@ -87,11 +87,11 @@ final class JournalState {
             case JournalFrames.COLLECTOR_BEFORE -> names.put(body.getInt(), JournalFrames.collectorType(body));
             case JournalFrames.SETTLED -> {
                 long sequence = body.getLong();
-                Cause cause = Cause.of(body.get());
-                settled(sequence, JournalFrames.collectorType(body), cause);
+                RemovalReason reason = RemovalReason.of(body.get());
+                settled(sequence, JournalFrames.collectorType(body), reason);
             }
             case JournalFrames.SETTLED_BEFORE ->
-                settled(body.getLong(), names.get(body.getInt()), Cause.of(body.get()));
+                settled(body.getLong(), names.get(body.getInt()), RemovalReason.of(body.get()));
             case JournalFrames.WITHDRAWN -> {
                 long sequence = body.getLong();
                 withdrawn(sequence, JournalFrames.collectorType(body));
@@ -103,16 +103,17 @@ final class JournalState {
                 int retries = body.getInt();
                 long lastAttempt = body.getLong();
                 long due = body.getLong();
-                standings.put(sequence, new Standing(false, since, retries, lastAttempt, due, reason(kind, body)));
+                persistedStates.put(
+                        sequence, new PersistedState(false, since, retries, lastAttempt, due, reason(kind, body)));
             }
             case JournalFrames.DEAD, JournalFrames.DEAD_V1 -> {
                 long sequence = seen(body.getLong());
                 long since = body.getLong();
                 int retries = body.getInt();
                 long lastAttempt = body.getLong();
-                standings.put(
+                persistedStates.put(
                         sequence,
-                        new Standing(true, since, retries, lastAttempt, BatchIndex.NEVER, reason(kind, body)));
+                        new PersistedState(true, since, retries, lastAttempt, BatchIndex.NEVER, reason(kind, body)));
             }
             case JournalFrames.EARLIER -> earlier(seen(body.getLong()), body);
             case JournalFrames.COUNTERS -> {
@@ -171,20 +172,20 @@ final class JournalState {
     private static Counters counters(ByteBuffer body) {
         Counters read = new Counters();
         read.accepted = body.getLong();
-        for (Cause cause : Cause.values()) {
-            read.count(cause, body.getLong());
+        for (RemovalReason reason : RemovalReason.values()) {
+            read.count(reason, body.getLong());
         }
         return read;
     }
 
-    private void settled(long sequence, @Nullable String name, Cause cause) {
+    private void settled(long sequence, @Nullable String name, RemovalReason reason) {
         gone(sequence);
         if (name == null) {
-            ends.put(sequence, cause);
+            ends.put(sequence, reason);
             return;
         }
         Counters of = counters.computeIfAbsent(name, unknown -> new Counters());
-        of.count(cause, 1);
+        of.count(reason, 1);
         if (sequence > checkpoint) {
             of.accepted++;
         }
@@ -212,7 +213,7 @@ final class JournalState {
 
     private void gone(long sequence) {
         gone.add(seen(sequence));
-        standings.remove(sequence);
+        persistedStates.remove(sequence);
         earlier.remove(sequence);
     }
 
@@ -249,7 +250,7 @@ final class JournalState {
      * Why batches were removed that some collector type has accepted, when it is not known which: for the types that
      * miss batches.
      */
-    Deque<Cause> nameless() {
+    Deque<RemovalReason> nameless() {
         return nameless;
     }
 
@@ -267,15 +268,15 @@ final class JournalState {
     /** Completes the state; called when everything has been applied, before {@link #isGone}. */
     void finish() {
         gone.sort();
-        ends.forEach((sequence, cause) -> {
+        ends.forEach((sequence, reason) -> {
             if (sequence <= checkpoint) {
-                nameless.add(cause);
+                nameless.add(reason);
             } else {
                 // In no counters yet.
                 Counters unknown =
                         counters.computeIfAbsent(IndexedBatchStore.UNKNOWN_COLLECTOR, name -> new Counters());
                 unknown.accepted++;
-                unknown.count(cause, 1);
+                unknown.count(reason, 1);
             }
         });
         ends.clear();
@@ -287,9 +288,9 @@ final class JournalState {
 
     /** The state of a batch, if it differs from how it was persisted. */
     @Nullable
-    Standing standing(long sequence) {
-        Standing standing = standings.get(sequence);
-        return standing == null ? null : standing.with(earlier.getOrDefault(sequence, List.of()));
+    PersistedState persistedState(long sequence) {
+        PersistedState persistedState = persistedStates.get(sequence);
+        return persistedState == null ? null : persistedState.with(earlier.getOrDefault(sequence, List.of()));
     }
 
     Map<String, Counters> counters() {

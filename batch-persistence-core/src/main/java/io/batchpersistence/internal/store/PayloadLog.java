@@ -16,8 +16,8 @@ import org.jspecify.annotations.Nullable;
  * Stores the bytes of a store's batches. {@link IndexedBatchStore} does everything else: which batch is in what state,
  * the accounting, the journal.
  *
- * <p>{@link #encode}, {@link #header}, {@link #content}, {@link #diskUsage}, {@link #room} and {@link #compactionRoom}
- * are called by any thread, {@link Chore#run} and the copying of a {@link Compaction} by the housekeeper, everything
+ * <p>{@link #encode}, {@link #header}, {@link #content}, {@link #diskUsage}, {@link #availableBytes} and {@link #compactionBytesAvailable}
+ * are called by any thread, {@link MaintenanceTask#run} and the copying of a {@link Compaction} by the housekeeper, everything
  * else by one thread at a time: first the thread that opens the store, then the commit leader.
  */
 public interface PayloadLog {
@@ -105,20 +105,20 @@ public interface PayloadLog {
         /**
          * Reports a batch that is held.
          *
-         * @param location where it is
+         * @param pointer where it is
          * @param idHash {@link IndexedBatchStore#idHash} of its id
          * @param collectorType its collector type
          * @param createdAt when it was persisted, milliseconds since 1970
          * @param entryCount how many entries it has
-         * @param standing its state, if the payload knows it better than the journal
+         * @param persistedState its state, if the payload knows it better than the journal
          */
         void found(
-                Location location,
+                RecordPointer pointer,
                 long idHash,
                 String collectorType,
                 long createdAt,
                 int entryCount,
-                @Nullable Standing standing);
+                @Nullable PersistedState persistedState);
 
         /**
          * Reports damaged bytes.
@@ -185,7 +185,7 @@ public interface PayloadLog {
         final CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
 
         @Nullable
-        Location location;
+        RecordPointer pointer;
 
         @Nullable
         Throwable failure;
@@ -227,8 +227,8 @@ public interface PayloadLog {
          *
          * @param where where it is
          */
-        public void stored(Location where) {
-            location = where;
+        public void stored(RecordPointer where) {
+            pointer = where;
         }
 
         /**
@@ -237,7 +237,7 @@ public interface PayloadLog {
          * @param why what went wrong
          */
         public void failed(Throwable why) {
-            location = null;
+            pointer = null;
             failure = why;
         }
     }
@@ -289,54 +289,54 @@ public interface PayloadLog {
     /**
      * Reads a batch without its entries.
      *
-     * @param location where it is
+     * @param pointer where it is
      * @return the header
      * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
      * @throws IOException if they can't be read
      */
-    Header header(Location location) throws IOException;
+    Header header(RecordPointer pointer) throws IOException;
 
     /**
      * Reads a batch.
      *
-     * @param location where it is
+     * @param pointer where it is
      * @return the batch
      * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
      * @throws IOException if they can't be read
      */
-    Content content(Location location) throws IOException;
+    Content content(RecordPointer pointer) throws IOException;
 
     /**
      * Which file a location is in.
      *
-     * @param location the location
+     * @param pointer the location
      * @return its path
      */
-    Path file(Location location);
+    Path file(RecordPointer pointer);
 
     /**
      * The state of a batch has changed. The journal is written next.
      *
-     * @param location where its bytes are
-     * @param standing its new state
+     * @param pointer where its bytes are
+     * @param persistedState its new state
      */
-    void changed(Location location, Standing standing);
+    void changed(RecordPointer pointer, PersistedState persistedState);
 
     /**
      * A batch is gone. The journal is written next; the bytes must stay until {@link #journalForced} or
      * {@link #reclaim}.
      *
-     * @param location where its bytes are
+     * @param pointer where its bytes are
      */
-    void removed(Location location);
+    void removed(RecordPointer pointer);
 
     /**
      * Bytes have turned out to be a copy, or the original, of a batch that is held elsewhere: they are not needed.
      *
-     * @param location where they are
+     * @param pointer where they are
      */
-    default void superseded(Location location) {
-        throw new IllegalStateException("there are no copies of " + location);
+    default void superseded(RecordPointer pointer) {
+        throw new IllegalStateException("there are no copies of " + pointer);
     }
 
     /**
@@ -377,7 +377,7 @@ public interface PayloadLog {
     }
 
     /** A maintenance task: work on files that no caller waits for. */
-    interface Chore {
+    interface MaintenanceTask {
         /** Does the work; not as commit leader. Throws nothing. */
         void run();
 
@@ -386,11 +386,11 @@ public interface PayloadLog {
     }
 
     /**
-     * Whether the housekeeper should call {@link #nextChore}, then {@link #nextCompaction}.
+     * Whether the housekeeper should call {@link #nextMaintenanceTask}, then {@link #nextCompaction}.
      *
      * @return whether there may be work; cheap to call
      */
-    default boolean hasChores() {
+    default boolean hasMaintenance() {
         return false;
     }
 
@@ -399,7 +399,7 @@ public interface PayloadLog {
      *
      * @return {@code null} if there is none
      */
-    default @Nullable Chore nextChore() {
+    default @Nullable MaintenanceTask nextMaintenanceTask() {
         return null;
     }
 
@@ -409,7 +409,7 @@ public interface PayloadLog {
      * @param all whether to include the file being written
      * @return {@code null} if there are none, or if {@link #reclaim} has to be called for it
      */
-    default @Nullable Chore nextDeletion(boolean all) {
+    default @Nullable MaintenanceTask nextDeletion(boolean all) {
         return null;
     }
 
@@ -432,7 +432,7 @@ public interface PayloadLog {
          * @throws io.batchpersistence.codec.DamagedPayloadException if they are damaged
          * @throws IOException if they can't be read; no other batch is affected
          */
-        byte[] read(Location from) throws IOException;
+        byte[] read(RecordPointer from) throws IOException;
 
         /**
          * Copies a batch.
@@ -443,7 +443,7 @@ public interface PayloadLog {
          * @throws IOException if it can't be written. Then the whole compaction has failed: earlier copies may not
          *     become durable either, whatever {@link #finish} reports.
          */
-        Location copy(Location from, byte[] bytes) throws IOException;
+        RecordPointer copy(RecordPointer from, byte[] bytes) throws IOException;
 
         /**
          * Makes the copies durable.
@@ -466,7 +466,7 @@ public interface PayloadLog {
          * @param to where its copy is
          * @param held whether it is at its new place from now on; otherwise it is gone
          */
-        void moved(Location from, Location to, boolean held);
+        void moved(RecordPointer from, RecordPointer to, boolean held);
 
         /** Removes the copies if they have not been installed. */
         @Override
@@ -488,7 +488,7 @@ public interface PayloadLog {
      *
      * @return bytes
      */
-    default long compactionRoom() {
+    default long compactionBytesAvailable() {
         return 0;
     }
 
@@ -535,7 +535,7 @@ public interface PayloadLog {
      *
      * @return bytes; negative if those accepted so far will need more than they use now
      */
-    long room();
+    long availableBytes();
 
     /** Ends the file being written and closes it. Throws nothing. */
     void close();

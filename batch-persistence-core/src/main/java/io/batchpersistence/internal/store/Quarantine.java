@@ -1,6 +1,6 @@
 package io.batchpersistence.internal.store;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import java.io.IOException;
@@ -16,7 +16,7 @@ final class Quarantine {
 
     static final String DIRECTORY = "quarantine";
 
-    private static final Logger log = SingleLine.logger(Quarantine.class);
+    private static final Logger log = LogSanitizer.logger(Quarantine.class);
 
     private static final int CHUNK = 1 << 20;
 

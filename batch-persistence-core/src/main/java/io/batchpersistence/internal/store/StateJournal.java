@@ -1,6 +1,6 @@
 package io.batchpersistence.internal.store;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;
@@ -49,7 +49,7 @@ import org.slf4j.Logger;
  */
 final class StateJournal implements AutoCloseable {
 
-    private static final Logger log = SingleLine.logger(StateJournal.class);
+    private static final Logger log = LogSanitizer.logger(StateJournal.class);
 
     private static final byte[] LOG_V1 = magic("BPSTATE\1");
     private static final byte[] LOG = magic("BPSTATE\2");
@@ -79,9 +79,9 @@ final class StateJournal implements AutoCloseable {
     private static final long MIN_CHANGES = 4 << 20;
 
     /** A snapshot is forced in pieces of that many bytes, so that no other force has to wait for much of it. */
-    private static final int FORCED_AT_ONCE = 4 << 20;
+    private static final int FORCE_CHUNK_BYTES = 4 << 20;
 
-    private static final int READ_AT_ONCE = 1 << 20;
+    private static final int READ_CHUNK_BYTES = 1 << 20;
 
     private final Disk disk;
     private final Path directory;
@@ -282,7 +282,7 @@ final class StateJournal implements AutoCloseable {
     private long usedEnd(Path path) throws IOException {
         long end = disk.size(path);
         while (end > 0) {
-            int length = (int) Math.min(READ_AT_ONCE, end);
+            int length = (int) Math.min(READ_CHUNK_BYTES, end);
             byte[] bytes = disk.read(path, end - length, length);
             for (int i = bytes.length; i > 0; i--) {
                 if (bytes[i - 1] != 0) {
@@ -314,7 +314,7 @@ final class StateJournal implements AutoCloseable {
         }
 
         private void moveTo(long offset) throws IOException {
-            window = disk.read(path, offset, READ_AT_ONCE);
+            window = disk.read(path, offset, READ_CHUNK_BYTES);
             windowAt = offset;
             at = 0;
         }
@@ -700,7 +700,7 @@ final class StateJournal implements AutoCloseable {
             file.write(length, frames.array(), 0, frames.length());
             length += frames.length();
             unfinishedBytes = length;
-            if (length - forced > FORCED_AT_ONCE) {
+            if (length - forced > FORCE_CHUNK_BYTES) {
                 file.force();
                 forced = length;
             }

@@ -28,7 +28,7 @@ final class StoreLoader implements PayloadLog.Loading {
     private final Quarantine quarantine;
     private final Consumer<Corruption> report;
     private final long now;
-    private final List<Location> replaced = new ArrayList<>();
+    private final List<RecordPointer> replaced = new ArrayList<>();
     private long sequence;
     private final LongList damaged = new LongList();
     /** Numbers after the checkpoint that were found in payload files. */
@@ -108,74 +108,74 @@ final class StoreLoader implements PayloadLog.Loading {
 
     @Override
     public void found(
-            Location location,
+            RecordPointer pointer,
             long idHash,
             String collectorType,
             long createdAt,
             int entryCount,
-            @Nullable Standing fromPayload) {
-        sequence = Math.max(sequence, location.sequence());
-        if (location.sequence() > state.checkpoint()) {
-            foundSinceCheckpoint.add(location.sequence());
+            @Nullable PersistedState fromPayload) {
+        sequence = Math.max(sequence, pointer.sequence());
+        if (pointer.sequence() > state.checkpoint()) {
+            foundSinceCheckpoint.add(pointer.sequence());
         }
         // A document has no checksum, so it may contain any number.
         if (fromPayload == null) {
-            lastWritten = Math.max(lastWritten, location.sequence());
+            lastWritten = Math.max(lastWritten, pointer.sequence());
         }
-        if (predecessors.containsKey(location.sequence())) {
+        if (predecessors.containsKey(pointer.sequence())) {
             // Another copy of it.
-            replaced.add(location);
+            replaced.add(pointer);
             return;
         }
-        if (isKnown(location, idHash)) {
+        if (isKnown(pointer, idHash)) {
             return;
         }
         BatchIndex.Type type = index.type(collectorType);
-        if (location.sequence() > state.checkpoint()) {
+        if (pointer.sequence() > state.checkpoint()) {
             type.counters.accepted++;
         }
-        if (hasSuccessor(location, idHash, type)) {
+        if (hasSuccessor(pointer, idHash, type)) {
             return;
         }
         restore(
-                location,
+                pointer,
                 idHash,
                 collectorType,
                 createdAt,
                 entryCount,
-                fromPayload != null ? fromPayload : state.standing(location.sequence()));
+                fromPayload != null ? fromPayload : state.persistedState(pointer.sequence()));
     }
 
     private void restore(
-            Location location,
+            RecordPointer pointer,
             long idHash,
             String collectorType,
             long createdAt,
             int entryCount,
-            @Nullable Standing standing) {
+            @Nullable PersistedState persistedState) {
         BatchIndex.Type type = index.type(collectorType);
-        if (standing == null) {
-            index.pend(index.restore(location, idHash, entryCount, type, createdAt, createdAt), now);
+        if (persistedState == null) {
+            index.markPending(index.restore(pointer, idHash, entryCount, type, createdAt, createdAt), now);
             return;
         }
-        int slot = index.restore(location, idHash, entryCount, type, createdAt, standing.since());
-        index.noteFailure(slot, standing.lastAttempt(), standing.retries(), standing.reason());
-        index.earlierFailures(slot, standing.earlier());
-        if (standing.dead()) {
-            index.bury(slot, standing.since());
+        int slot = index.restore(pointer, idHash, entryCount, type, createdAt, persistedState.since());
+        index.noteFailure(slot, persistedState.lastAttempt(), persistedState.retries(), persistedState.reason());
+        index.earlierFailures(slot, persistedState.earlier());
+        if (persistedState.dead()) {
+            index.markDead(slot, persistedState.since());
         } else {
-            index.pend(slot, standing.due() == Standing.AT_ONCE ? now : standing.due());
+            index.markPending(slot, persistedState.due() == PersistedState.DUE_NOW ? now : persistedState.due());
         }
     }
 
     /** Whether the same batch was found before: one of the two is a copy whose original was about to be deleted. */
-    private boolean isKnown(Location location, long idHash) {
+    private boolean isKnown(RecordPointer pointer, long idHash) {
         List<Integer> same = new ArrayList<>(0);
         index.candidates(idHash, same::add);
         for (int slot : same) {
-            Location other = index.location(slot);
-            if (other.sequence() == location.sequence()) {
-                index.relocate(slot, location);
+            RecordPointer other = index.location(slot);
+            if (other.sequence() == pointer.sequence()) {
+                index.relocate(slot, pointer);
                 payload.superseded(other);
                 return true;
             }
@@ -188,32 +188,32 @@ final class StoreLoader implements PayloadLog.Loading {
      * its mark is lost; or it is an append that failed after its bytes were written, and was tried again. The later one
      * counts. Files are not read in that order: the earlier one may have been moved since.
      */
-    private boolean hasSuccessor(Location location, long idHash, BatchIndex.Type type) {
+    private boolean hasSuccessor(RecordPointer pointer, long idHash, BatchIndex.Type type) {
         List<Integer> same = new ArrayList<>(0);
         index.candidates(idHash, same::add);
         for (int slot : same) {
-            Location other = index.location(slot);
+            RecordPointer other = index.location(slot);
             String id = idAt(other);
-            if (id == null || !id.equals(idAt(location))) {
+            if (id == null || !id.equals(idAt(pointer))) {
                 continue;
             }
-            if (other.sequence() > location.sequence()) {
-                replaced(location, type, other.sequence());
+            if (other.sequence() > pointer.sequence()) {
+                replaced(pointer, type, other.sequence());
                 return true;
             }
-            replaced(other, index.typeOf(slot), location.sequence());
+            replaced(other, index.typeOf(slot), pointer.sequence());
             index.remove(slot);
         }
         return false;
     }
 
-    private void replaced(Location location, BatchIndex.Type type, long by) {
-        replaced.add(location);
+    private void replaced(RecordPointer pointer, BatchIndex.Type type, long by) {
+        replaced.add(pointer);
         if (given.contains(by)) {
             // It was replaced by a person.
             type.counters.accepted--;
         } else {
-            predecessors.put(location.sequence(), type);
+            predecessors.put(pointer.sequence(), type);
         }
     }
 
@@ -251,7 +251,7 @@ final class StoreLoader implements PayloadLog.Loading {
             if (!counted) {
                 counters.accepted++;
             }
-            counters.count(Cause.CORRUPT, 1);
+            counters.count(RemovalReason.CORRUPT, 1);
         }
         Path kept = quarantine.keep(file, offset, length);
         report.accept(new Corruption(file, offset, length, reason, id, collectorType, batches, kept));
@@ -261,9 +261,9 @@ final class StoreLoader implements PayloadLog.Loading {
     /** Counts, and reports as lost, what was accepted and is neither held nor known to be gone. */
     private LongList finish() {
         LongList gone = new LongList();
-        for (Location location : replaced) {
-            payload.removed(location);
-            gone.add(location.sequence());
+        for (RecordPointer pointer : replaced) {
+            payload.removed(pointer);
+            gone.add(pointer.sequence());
         }
         long[] lost = notHeld(damaged);
         payload.lost(lost);
@@ -280,7 +280,7 @@ final class StoreLoader implements PayloadLog.Loading {
                     predecessors.values().stream().filter(each -> each == type).count();
             // Nearly always delivered: their marks are lost, but their ids were free again.
             if (missing > 0 && ended > 0) {
-                counters.count(Cause.DELIVERED, Math.min(missing, ended));
+                counters.count(RemovalReason.DELIVERED, Math.min(missing, ended));
                 missing -= Math.min(missing, ended);
             }
             while (missing > 0 && !state.nameless().isEmpty()) {
@@ -288,7 +288,7 @@ final class StoreLoader implements PayloadLog.Loading {
                 missing--;
             }
             if (missing > 0) {
-                counters.count(Cause.CORRUPT, missing);
+                counters.count(RemovalReason.CORRUPT, missing);
                 long reported = Math.min(missing, lostUnknown);
                 lostUnknown -= reported;
                 if (missing > reported) {
@@ -310,15 +310,15 @@ final class StoreLoader implements PayloadLog.Loading {
         }
         countMissingNumbers();
         // No type misses them, since their counters are lost, too.
-        for (Cause cause : state.nameless()) {
+        for (RemovalReason reason : state.nameless()) {
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
             unknown.accepted++;
-            unknown.count(cause, 1);
+            unknown.count(reason, 1);
         }
         if (lostUnknown > 0) {
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
             unknown.accepted += lostUnknown;
-            unknown.count(Cause.CORRUPT, lostUnknown);
+            unknown.count(RemovalReason.CORRUPT, lostUnknown);
         }
         return gone;
     }
@@ -345,7 +345,7 @@ final class StoreLoader implements PayloadLog.Loading {
         if (missing > 0) {
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
             unknown.accepted += missing;
-            unknown.count(Cause.CORRUPT, missing);
+            unknown.count(RemovalReason.CORRUPT, missing);
             report.accept(new Corruption(
                     options.directory(),
                     0,
@@ -373,9 +373,9 @@ final class StoreLoader implements PayloadLog.Loading {
                 .toArray();
     }
 
-    private @Nullable String idAt(Location location) {
+    private @Nullable String idAt(RecordPointer pointer) {
         try {
-            return payload.header(location).id();
+            return payload.header(pointer).id();
         } catch (UnreadableFileException e) {
             // Without the id, a batch that was replaced would be held twice.
             throw new UncheckedIOException(e);

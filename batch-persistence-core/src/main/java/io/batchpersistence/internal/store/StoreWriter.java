@@ -4,8 +4,8 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.DeferredLog;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
@@ -37,7 +37,7 @@ import org.slf4j.Logger;
  */
 final class StoreWriter {
 
-    private static final Logger log = SingleLine.logger(StoreWriter.class);
+    private static final Logger log = LogSanitizer.logger(StoreWriter.class);
 
     /**
      * Limit on the encoded bytes in the queue, above which appending callers wait: memory stays limited however many
@@ -121,7 +121,7 @@ final class StoreWriter {
     /** How often marks could not be written to the journal. */
     private long losses = 1;
     /** How many of these {@code losses} a later snapshot has made up for. */
-    private long lossesMadeUpFor;
+    private long repairedLosses;
     /** The refused batches among those being written. */
     private long[] refused = {};
 
@@ -140,7 +140,7 @@ final class StoreWriter {
     private final LongAdder writtenBytes = new LongAdder();
 
     private record PayloadChange(
-            Location location, @Nullable Standing standing) {}
+            RecordPointer pointer, @Nullable PersistedState persistedState) {}
 
     private record Task(Runnable action, CompletableFuture<@Nullable Void> done) {}
 
@@ -232,12 +232,12 @@ final class StoreWriter {
     }
 
     /**
-     * Becomes commit leader if there is none, and no task or maintenance needs one. Then {@link #writeAndLayDownPen}
+     * Becomes commit leader if there is none, and no task or maintenance needs one. Then {@link #writeAndReleaseLeadership}
      * must be called, without the lock.
      */
     @Nullable
-    Round tryTakePen() {
-        return writing || !tasks.isEmpty() || maintenanceDue ? null : takePen(false);
+    Round tryBecomeLeader() {
+        return writing || !tasks.isEmpty() || maintenanceDue ? null : becomeLeader(false);
     }
 
     /** Leaves what was appended to another thread. */
@@ -248,25 +248,25 @@ final class StoreWriter {
     }
 
     /** The batch is gone. */
-    void settled(Location location, BatchIndex.Type type, Cause cause) {
-        frames.settled(location.sequence(), type, cause);
-        changes.add(new PayloadChange(location, null));
+    void settled(RecordPointer pointer, BatchIndex.Type type, RemovalReason reason) {
+        frames.settled(pointer.sequence(), type, reason);
+        changes.add(new PayloadChange(pointer, null));
         marked();
     }
 
     /** The batch is gone, and was never accepted. */
-    void withdrawn(Location location, BatchIndex.Type type) {
-        frames.withdrawn(location.sequence(), type);
-        changes.add(new PayloadChange(location, null));
+    void withdrawn(RecordPointer pointer, BatchIndex.Type type) {
+        frames.withdrawn(pointer.sequence(), type);
+        changes.add(new PayloadChange(pointer, null));
         marked();
     }
 
     /** The state of the batch has changed. */
     void changed(int slot) {
-        Location location = index.location(slot);
-        Standing standing = standing(slot);
-        frames.standing(location.sequence(), standing);
-        changes.add(new PayloadChange(location, standing));
+        RecordPointer pointer = index.location(slot);
+        PersistedState persistedState = persistedState(slot);
+        frames.persistedState(pointer.sequence(), persistedState);
+        changes.add(new PayloadChange(pointer, persistedState));
         marked();
     }
 
@@ -292,14 +292,14 @@ final class StoreWriter {
         }
     }
 
-    private Standing standing(int slot) {
+    private PersistedState persistedState(int slot) {
         BatchState state = index.state(slot);
-        return new Standing(
+        return new PersistedState(
                 state == BatchState.DEAD,
                 index.since(slot),
                 index.retries(slot),
                 index.lastAttempt(slot),
-                state == BatchState.IN_FLIGHT ? Standing.AT_ONCE : index.due(slot),
+                state == BatchState.IN_FLIGHT ? PersistedState.DUE_NOW : index.due(slot),
                 index.reason(slot),
                 index.earlierFailures(slot));
     }
@@ -338,8 +338,8 @@ final class StoreWriter {
     /** What is written in one round. */
     record Round(List<PayloadLog.Append> appends, JournalFrames marks, List<PayloadChange> changes, List<Task> tasks) {}
 
-    /** Under the lock: makes this thread the commit leader, until {@link #layDownPen}. */
-    private Round takePen(boolean withTasks) {
+    /** Under the lock: makes this thread the commit leader, until {@link #releaseLeadership}. */
+    private Round becomeLeader(boolean withTasks) {
         Round round = new Round(appends, frames, changes, withTasks ? tasks : List.of());
         List<PayloadLog.Append> nextAppends = new ArrayList<>();
         List<PayloadChange> nextChanges = new ArrayList<>();
@@ -356,23 +356,23 @@ final class StoreWriter {
         return round;
     }
 
-    void writeAndLayDownPen(Round round) {
+    void writeAndReleaseLeadership(Round round) {
         boolean begun = DeferredLog.begin();
         try {
             write(round);
         } finally {
-            layDownPen();
+            releaseLeadership();
             DeferredLog.end(begun);
         }
     }
 
-    private void layDownPen() {
-        lockWithoutFail();
+    private void releaseLeadership() {
+        lockDespiteErrors();
         try {
             writing = false;
             leader = null;
             maintenanceDue = payload.isReclaimable();
-            if (payload.hasChores() || isDueForSnapshot()) {
+            if (payload.hasMaintenance() || isDueForSnapshot()) {
                 callHousekeeper();
             }
             if (hasWork() || Math.min(marksDueNanos, forceDueNanos) < threadWakesNanos) {
@@ -384,7 +384,7 @@ final class StoreWriter {
     }
 
     /** Acquires the lock even if lock() throws OutOfMemoryError: leadership must be released, and callers notified. */
-    private void lockWithoutFail() {
+    private void lockDespiteErrors() {
         while (true) {
             try {
                 lock.lock();
@@ -419,11 +419,11 @@ final class StoreWriter {
     private boolean runRound() {
         boolean last;
         Round round;
-        lockWithoutFail();
+        lockDespiteErrors();
         try {
             awaitWork();
             last = finishing;
-            round = takePen(true);
+            round = becomeLeader(true);
         } finally {
             lock.unlock();
         }
@@ -432,7 +432,7 @@ final class StoreWriter {
             runTasks(round.tasks());
             maintain();
         } finally {
-            layDownPen();
+            releaseLeadership();
         }
         return last;
     }
@@ -473,7 +473,7 @@ final class StoreWriter {
             // the thread goes on. A snapshot will contain what the journal lacks now.
             losses++;
             for (PayloadLog.Append append : round.appends()) {
-                if (!append.published && append.location == null) {
+                if (!append.published && append.pointer == null) {
                     append.failed(e);
                 }
             }
@@ -502,7 +502,7 @@ final class StoreWriter {
             }
             long began = System.nanoTime();
             payload.write(group);
-            sayWhatWasRefused(group);
+            recordRefusedAppends(group);
             written(group, System.nanoTime() - began);
             if (options.sync() == SyncPolicy.INTERVAL) {
                 forceLater();
@@ -517,10 +517,10 @@ final class StoreWriter {
      * caller learns that a later batch is stored. While all are refused nothing is written, since on a full disk the
      * journal's reserve is for marks.
      */
-    private void sayWhatWasRefused(List<PayloadLog.Append> group) {
+    private void recordRefusedAppends(List<PayloadLog.Append> group) {
         LongList now = new LongList();
         for (PayloadLog.Append append : group) {
-            if (append.location == null) {
+            if (append.pointer == null) {
                 now.add(append.sequence);
             }
         }
@@ -543,19 +543,19 @@ final class StoreWriter {
         groups.increment();
         groupNanos.add(nanos);
         for (PayloadLog.Append append : group) {
-            if (append.location != null) {
+            if (append.pointer != null) {
                 writtenBatches.increment();
-                writtenBytes.add(append.location.length());
+                writtenBytes.add(append.pointer.length());
             }
         }
     }
 
     private void applyToPayload(List<PayloadChange> payloadChanges) {
         for (PayloadChange change : payloadChanges) {
-            if (change.standing() == null) {
-                payload.removed(change.location());
+            if (change.persistedState() == null) {
+                payload.removed(change.pointer());
             } else {
-                payload.changed(change.location(), change.standing());
+                payload.changed(change.pointer(), change.persistedState());
             }
         }
     }
@@ -565,7 +565,7 @@ final class StoreWriter {
      * skipped.
      */
     private void publish(List<PayloadLog.Append> group) {
-        lockWithoutFail();
+        lockDespiteErrors();
         try {
             for (PayloadLog.Append append : group) {
                 if (!append.published) {
@@ -587,17 +587,17 @@ final class StoreWriter {
             lock.unlock();
         }
         for (PayloadLog.Append append : group) {
-            tell(append);
+            completeAppend(append);
         }
     }
 
     /** Under the lock. */
     private void publish(PayloadLog.Append append) {
-        Location location = append.location;
+        RecordPointer pointer = append.pointer;
         lastDecided = append.sequence;
         try {
             published.accept(append);
-            if (location != null) {
+            if (pointer != null) {
                 appendProblem = null;
             } else {
                 refusedBefore = true;
@@ -605,16 +605,16 @@ final class StoreWriter {
             }
         } catch (Throwable e) {
             append.failed(e);
-            if (location != null) {
-                takeBack(append.sequence, location);
+            if (pointer != null) {
+                takeBack(append.sequence, pointer);
             }
         }
     }
 
     /** Under the lock: the batch's bytes are stored, but its caller gets a failure. */
-    private void takeBack(long number, Location location) {
+    private void takeBack(long number, RecordPointer pointer) {
         try {
-            payload.removed(location);
+            payload.removed(pointer);
             frames.gone(new long[] {number});
             marked();
         } catch (Throwable e) {
@@ -623,10 +623,10 @@ final class StoreWriter {
     }
 
     /** Notifies the caller, however little memory there is: it may be waiting. */
-    private void tell(PayloadLog.Append append) {
+    private void completeAppend(PayloadLog.Append append) {
         while (!append.done.isDone()) {
             try {
-                if (append.location != null) {
+                if (append.pointer != null) {
                     append.done.complete(null);
                 } else {
                     append.done.completeExceptionally(new BatchPersistenceException(
@@ -676,7 +676,7 @@ final class StoreWriter {
     }
 
     /** Runs an action on the writer thread, as commit leader, after what is queued now, and waits for it. */
-    void withPen(Runnable action) {
+    void runAsLeader(Runnable action) {
         requireNotWriting();
         CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
         lock.lock();
@@ -700,9 +700,9 @@ final class StoreWriter {
         }
     }
 
-    <T extends @Nullable Object> T fetchWithPen(Supplier<T> action) {
+    <T extends @Nullable Object> T callAsLeader(Supplier<T> action) {
         AtomicReference<T> result = new AtomicReference<>();
-        withPen(() -> result.set(action.get()));
+        runAsLeader(() -> result.set(action.get()));
         return result.get();
     }
 
@@ -710,7 +710,7 @@ final class StoreWriter {
 
     /** Whether log and snapshots together contain everything that was to be written to them. */
     boolean isJournalComplete() {
-        return journal.isOpen() && losses == lossesMadeUpFor;
+        return journal.isOpen() && losses == repairedLosses;
     }
 
     void writeJournal(JournalFrames marks) {
@@ -733,7 +733,7 @@ final class StoreWriter {
     }
 
     private void forceLater() {
-        lockWithoutFail();
+        lockDespiteErrors();
         try {
             if (forceDueNanos == NEVER) {
                 forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();
@@ -859,7 +859,7 @@ final class StoreWriter {
             try {
                 journal.takeBack();
                 journal.resume();
-                lossesMadeUpFor = losses;
+                repairedLosses = losses;
             } catch (IOException again) {
                 e.addSuppressed(again);
                 noJournal(e);
@@ -969,14 +969,14 @@ final class StoreWriter {
                         break;
                     }
                     index.forEachInPage(page, slot -> {
-                        Standing standing = standing(slot);
-                        if (standing.dead()
-                                || standing.retries() > 0
-                                || standing.lastAttempt() != NEVER
-                                || standing.since() != index.createdAt(slot)
-                                || standing.due() > now) {
+                        PersistedState persistedState = persistedState(slot);
+                        if (persistedState.dead()
+                                || persistedState.retries() > 0
+                                || persistedState.lastAttempt() != NEVER
+                                || persistedState.since() != index.createdAt(slot)
+                                || persistedState.due() > now) {
                             // A batch without a frame is due at once.
-                            rows.standing(index.sequence(slot), standing);
+                            rows.persistedState(index.sequence(slot), persistedState);
                         }
                     });
                 } finally {
@@ -998,7 +998,7 @@ final class StoreWriter {
     /** Commit leader only: puts a snapshot into effect. */
     private void inForce(StateJournal.Snapshot snapshot, SnapshotHead head) {
         journal.snapshotTaken(snapshot);
-        lossesMadeUpFor = Math.max(lossesMadeUpFor, head.losses());
+        repairedLosses = Math.max(repairedLosses, head.losses());
         // If it is not, more was lost since the snapshot was begun.
         if (isJournalComplete()) {
             journalProblem = null;
@@ -1029,12 +1029,12 @@ final class StoreWriter {
     void takeSnapshot(Runnable pause) throws IOException {
         try {
             StateJournal.Prepared prepared = journal.prepare();
-            SnapshotHead head = fetchWithPen(() -> beginUnlessOvertaken(prepared));
+            SnapshotHead head = callAsLeader(() -> beginUnlessOvertaken(prepared));
             if (head == null) {
                 throw new IOException("the journal failed meanwhile and was replaced");
             }
             StateJournal.Snapshot snapshot = takeSnapshot(head, pause);
-            withPen(() -> inForce(snapshot, head));
+            runAsLeader(() -> inForce(snapshot, head));
         } catch (IOException e) {
             snapshotFailedNanos = System.nanoTime();
             throw e;
@@ -1119,8 +1119,8 @@ final class StoreWriter {
     }
 
     /** Makes what the journal contains so far durable, not as commit leader; returns whether it is. */
-    boolean forceBeside() {
-        if (!fetchWithPen(this::isJournalComplete)) {
+    boolean forceConcurrently() {
+        if (!callAsLeader(this::isJournalComplete)) {
             return false;
         }
         try {
@@ -1129,7 +1129,7 @@ final class StoreWriter {
             }
             return true;
         } catch (IOException e) {
-            withPen(() -> journalFailed(e));
+            runAsLeader(() -> journalFailed(e));
             return false;
         }
     }
@@ -1152,7 +1152,7 @@ final class StoreWriter {
             try {
                 journal.force();
             } catch (IOException e) {
-                withPen(() -> journalFailed(e));
+                runAsLeader(() -> journalFailed(e));
             }
         }
     }

@@ -2,7 +2,7 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -77,7 +77,7 @@ public final class UnreadableBatches {
         try {
             Failure before = failures.get(sequence);
             int attempts = before == null ? 1 : before.attempts() + 1;
-            String message = SingleLine.of(name + " can't be read: " + cause + ". It stays, and is tried again after "
+            String message = LogSanitizer.of(name + " can't be read: " + cause + ". It stays, and is tried again after "
                     + retryAfter.toSeconds() + " s; attempts so far: " + attempts
                     + (why instanceof OutOfMemoryError ? ". If that goes on, give the process more memory" : ""));
             if (before != null || failures.size() < MAX) {

@@ -2,12 +2,12 @@ package io.batchpersistence.store.file;
 
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.codec.JsonBatchCodec;
 import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.Standing;
+import io.batchpersistence.internal.store.PersistedState;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -60,7 +60,7 @@ record JsonBatchFile(
         String collectorType,
         Instant createdAt,
         long sequence,
-        Standing standing,
+        PersistedState persistedState,
         Map<String, String> context,
         List<LogEntry> entries,
         int entryCount) {
@@ -98,12 +98,13 @@ record JsonBatchFile(
 
     @Override
     public String toString() {
-        return "JsonBatchFile['" + SingleLine.of(id) + "' for " + SingleLine.of(collectorType) + ", number " + sequence
-                + "]";
+        return "JsonBatchFile['" + LogSanitizer.of(id) + "' for " + LogSanitizer.of(collectorType) + ", number "
+                + sequence + "]";
     }
 
-    JsonBatchFile with(long newSequence, Standing newStanding) {
-        return new JsonBatchFile(id, collectorType, createdAt, newSequence, newStanding, context, entries, entryCount);
+    JsonBatchFile with(long newSequence, PersistedState newPersistedState) {
+        return new JsonBatchFile(
+                id, collectorType, createdAt, newSequence, newPersistedState, context, entries, entryCount);
     }
 
     byte[] toBytes() {
@@ -112,23 +113,23 @@ record JsonBatchFile(
             json.writeStartObject();
             json.writeStringProperty("id", id);
             json.writeStringProperty("collector_type", collectorType);
-            json.writeStringProperty("state", standing.dead() ? "dead" : "pending");
+            json.writeStringProperty("state", persistedState.dead() ? "dead" : "pending");
             json.writeStringProperty("created_at", createdAt.toString());
-            if (standing.lastAttempt() != Long.MAX_VALUE) {
-                json.writeStringProperty("last_attempt", text(standing.lastAttempt()));
+            if (persistedState.lastAttempt() != Long.MAX_VALUE) {
+                json.writeStringProperty("last_attempt", text(persistedState.lastAttempt()));
             }
-            if (!standing.dead() && standing.due() == Long.MAX_VALUE) {
+            if (!persistedState.dead() && persistedState.due() == Long.MAX_VALUE) {
                 json.writeNullProperty("next_attempt_at");
-            } else if (!standing.dead() && standing.due() != 0) {
-                json.writeStringProperty("next_attempt_at", text(standing.due()));
+            } else if (!persistedState.dead() && persistedState.due() != 0) {
+                json.writeStringProperty("next_attempt_at", text(persistedState.due()));
             }
-            json.writeNumberProperty("retry_count", standing.retries());
-            if (standing.reason() != null) {
-                json.writeStringProperty("failure_reason", standing.reason());
+            json.writeNumberProperty("retry_count", persistedState.retries());
+            if (persistedState.reason() != null) {
+                json.writeStringProperty("failure_reason", persistedState.reason());
             }
-            if (!standing.earlier().isEmpty()) {
+            if (!persistedState.earlier().isEmpty()) {
                 json.writeArrayPropertyStart("earlier_failures");
-                for (FailedAttempt failure : standing.earlier()) {
+                for (FailedAttempt failure : persistedState.earlier()) {
                     json.writeStartObject();
                     json.writeStringProperty("at", failure.at().toString());
                     json.writeStringProperty("reason", failure.reason());
@@ -136,8 +137,8 @@ record JsonBatchFile(
                 }
                 json.writeEndArray();
             }
-            if (standing.since() != createdAt.toEpochMilli()) {
-                json.writeStringProperty("since", text(standing.since()));
+            if (persistedState.since() != createdAt.toEpochMilli()) {
+                json.writeStringProperty("since", text(persistedState.since()));
             }
             json.writeNumberProperty("sequence", sequence);
             json.writeName("context");
@@ -302,7 +303,7 @@ record JsonBatchFile(
                         "an id or collector_type of more than " + NewBatch.MAX_NAME_LENGTH + " characters", null);
             }
             Instant created = createdAt == null ? now : createdAt;
-            Standing standing = new Standing(
+            PersistedState persistedState = new PersistedState(
                     dead,
                     (since == null ? created : since).toEpochMilli(),
                     retries,
@@ -311,7 +312,7 @@ record JsonBatchFile(
                     reason == null ? null : shortened(reason),
                     List.copyOf(earlier));
             return new JsonBatchFile(
-                    id, collectorType, created, Math.max(0, sequence), standing, context, entries, entryCount);
+                    id, collectorType, created, Math.max(0, sequence), persistedState, context, entries, entryCount);
         }
     }
 }

@@ -1,16 +1,16 @@
 package io.batchpersistence.store.file;
 
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchLimits;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;
 import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.Location;
 import io.batchpersistence.internal.store.PayloadLog;
-import io.batchpersistence.internal.store.Standing;
+import io.batchpersistence.internal.store.PersistedState;
+import io.batchpersistence.internal.store.RecordPointer;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
@@ -42,10 +42,10 @@ import org.slf4j.Logger;
  */
 final class JsonFileLog implements PayloadLog {
 
-    private static final Logger log = SingleLine.logger(JsonFileLog.class);
+    private static final Logger log = LogSanitizer.logger(JsonFileLog.class);
 
     /** Number of files to be deleted that is worth forcing the journal for. */
-    private static final int MANY = 256;
+    private static final int MIN_DELETIONS_WORTH_FORCE = 256;
 
     private static final int MAX_DOCUMENT = BatchLimits.MAX_BYTES;
 
@@ -72,10 +72,10 @@ final class JsonFileLog implements PayloadLog {
     /** Documents that are behind the journal, because they could not be written. */
     private final Map<Long, Behind> behind = new LinkedHashMap<>();
 
-    private record Behind(Location location, Standing standing) {}
+    private record Behind(RecordPointer pointer, PersistedState persistedState) {}
 
     /** A document and where it is: there may be identical copies of it. */
-    private record Found(JsonBatchFile document, Path path, int size) {
+    private record LoadedFile(JsonBatchFile document, Path path, int size) {
         boolean hasNameOfItsId() {
             return JsonBatchFile.name(document.id()).equals(path.getFileName().toString());
         }
@@ -97,7 +97,7 @@ final class JsonFileLog implements PayloadLog {
 
     @Override
     public void load(Loading loading) throws IOException {
-        List<Found> documents = new ArrayList<>();
+        List<LoadedFile> documents = new ArrayList<>();
         // Done after all files are read: if one can't be, the next opening must find, and count, everything that this
         // one has found.
         List<Runnable> asides = new ArrayList<>();
@@ -131,21 +131,22 @@ final class JsonFileLog implements PayloadLog {
                         new long[0]);
             }
         }
-        documents.sort(Comparator.comparing((Found found) -> found.document().sequence() == 0)
-                .thenComparing(found -> found.document().sequence())
-                .thenComparing(found -> found.document().createdAt())
-                .thenComparing(found -> found.document().id()));
-        Map<String, Found> owners = new HashMap<>();
-        for (Found each : documents) {
+        documents.sort(
+                Comparator.comparing((LoadedFile found) -> found.document().sequence() == 0)
+                        .thenComparing(found -> found.document().sequence())
+                        .thenComparing(found -> found.document().createdAt())
+                        .thenComparing(found -> found.document().id()));
+        Map<String, LoadedFile> owners = new HashMap<>();
+        for (LoadedFile each : documents) {
             if (each.hasNameOfItsId() && !each.isGone(loading)) {
                 owners.put(each.document().id(), each);
             }
         }
-        List<Found> withoutNumber = new ArrayList<>();
-        for (Found each : documents) {
+        List<LoadedFile> withoutNumber = new ArrayList<>();
+        for (LoadedFile each : documents) {
             JsonBatchFile document = each.document();
             Path path = each.path();
-            Found owner = owners.getOrDefault(document.id(), each);
+            LoadedFile owner = owners.getOrDefault(document.id(), each);
             if (owner.document().sequence() != document.sequence() && !each.isGone(loading)) {
                 // Not a copy, and not where the store would have put it: it had another id once, so it must not
                 // displace the owner.
@@ -164,19 +165,19 @@ final class JsonFileLog implements PayloadLog {
             }
         }
         asides.forEach(Runnable::run);
-        for (Found each : withoutNumber) {
+        for (LoadedFile each : withoutNumber) {
             adopt(each, loading);
         }
     }
 
-    private Found read(Path path) throws IOException {
+    private LoadedFile read(Path path) throws IOException {
         long size = disk.size(path);
         if (size > MAX_DOCUMENT) {
             throw new DamagedPayloadException(
                     "it has " + size + " bytes, but a batch can have at most " + MAX_DOCUMENT, null);
         }
         try {
-            return new Found(
+            return new LoadedFile(
                     JsonBatchFile.parse(
                             new DocumentStream(path), options.clock().instant()),
                     path,
@@ -267,7 +268,7 @@ final class JsonFileLog implements PayloadLog {
     /**
      * Adopts a document put there by a person, or by the program that this store replaces: it gets a number of its own.
      */
-    private void adopt(Found found, Loading loading) {
+    private void adopt(LoadedFile found, Loading loading) {
         Path path = found.path();
         long sequence = loading.newSequence();
         try {
@@ -287,18 +288,18 @@ final class JsonFileLog implements PayloadLog {
         taken.add(name);
         resized(sequence, size);
         loading.found(
-                new Location(sequence, 0, 0, size),
+                new RecordPointer(sequence, 0, 0, size),
                 IndexedBatchStore.idHash(document.id()),
                 document.collectorType(),
                 document.createdAt().toEpochMilli(),
                 document.entryCount(),
-                document.standing());
+                document.persistedState());
     }
 
     private int adopt(Path path, long sequence) throws IOException {
         JsonBatchFile whole = JsonBatchFile.parse(
                 disk.read(path, 0, MAX_DOCUMENT), true, options.clock().instant());
-        byte[] bytes = whole.with(sequence, whole.standing()).toBytes();
+        byte[] bytes = whole.with(sequence, whole.persistedState()).toBytes();
         if (bytes.length > MAX_DOCUMENT) {
             throw new DamagedPayloadException("as it is written here it would have " + bytes.length + " bytes", null);
         }
@@ -318,14 +319,14 @@ final class JsonFileLog implements PayloadLog {
                 batch.createdAt(),
                 // As long as any, so that the size is never too small.
                 Long.MAX_VALUE,
-                new Standing(false, createdAt, 0, Long.MAX_VALUE, 0, null),
+                new PersistedState(false, createdAt, 0, Long.MAX_VALUE, 0, null),
                 batch.context(),
                 batch.entries(),
                 batch.entries().size());
         int size = document.toBytes().length;
         BatchLimits.check(batch.entries(), size);
         if (size > MAX_DOCUMENT) {
-            throw new IllegalArgumentException("the batch '" + SingleLine.of(batch.id()) + "' has " + size
+            throw new IllegalArgumentException("the batch '" + LogSanitizer.of(batch.id()) + "' has " + size
                     + " bytes as JSON, but a batch can have at most " + MAX_DOCUMENT + "; split its "
                     + batch.entries().size() + " entries into several batches");
         }
@@ -342,7 +343,7 @@ final class JsonFileLog implements PayloadLog {
     }
 
     /** A document that is in place, but not durable yet. */
-    private record Written(Append append, String name, Location location) {}
+    private record Written(Append append, String name, RecordPointer pointer) {}
 
     @Override
     public void write(List<Append> group) {
@@ -366,13 +367,13 @@ final class JsonFileLog implements PayloadLog {
                     throw new IOException("the file " + name + " is another batch's; choose another id");
                 }
                 ours = true;
-                byte[] bytes =
-                        document.with(append.sequence(), document.standing()).toBytes();
-                Location location = new Location(append.sequence(), 0, 0, bytes.length);
+                byte[] bytes = document.with(append.sequence(), document.persistedState())
+                        .toBytes();
+                RecordPointer pointer = new RecordPointer(append.sequence(), 0, 0, bytes.length);
                 resized(append.sequence(), bytes.length);
                 names.put(append.sequence(), name);
                 replace(path(name), bytes);
-                written.add(new Written(append, name, location));
+                written.add(new Written(append, name, pointer));
             } catch (IOException | RuntimeException | Error e) {
                 append.failed(e);
                 if (ours) {
@@ -397,7 +398,7 @@ final class JsonFileLog implements PayloadLog {
         }
         for (Written each : written) {
             // Nothing can fail any more.
-            each.append.stored(each.location);
+            each.append.stored(each.pointer);
         }
     }
 
@@ -465,13 +466,13 @@ final class JsonFileLog implements PayloadLog {
     // ---- reading ---------------------------------------------------------------------------------
 
     @Override
-    public Header header(Location location) throws IOException {
-        return header(read(location, false));
+    public Header header(RecordPointer pointer) throws IOException {
+        return header(read(pointer, false));
     }
 
     @Override
-    public Content content(Location location) throws IOException {
-        JsonBatchFile document = read(location, true);
+    public Content content(RecordPointer pointer) throws IOException {
+        JsonBatchFile document = read(pointer, true);
         return new Content(header(document), document.entries());
     }
 
@@ -488,15 +489,15 @@ final class JsonFileLog implements PayloadLog {
      * Reads a document in one go: a size determined first would be wrong by the time a changed document has been
      * renamed into place.
      */
-    private JsonBatchFile read(Location location, boolean withEntries) throws IOException {
-        Path path = file(location);
+    private JsonBatchFile read(RecordPointer pointer, boolean withEntries) throws IOException {
+        Path path = file(pointer);
         byte[] bytes = disk.read(path, 0, MAX_DOCUMENT);
         return JsonBatchFile.parse(bytes, withEntries, options.clock().instant());
     }
 
     @Override
-    public Path file(Location location) {
-        String name = names.get(location.sequence());
+    public Path file(RecordPointer pointer) {
+        String name = names.get(pointer.sequence());
         // The batch is gone meanwhile: use a file that does not exist.
         return path(name == null ? "batch_gone.json" : name);
     }
@@ -504,30 +505,30 @@ final class JsonFileLog implements PayloadLog {
     // ---- changing and giving up ------------------------------------------------------------------
 
     @Override
-    public void changed(Location location, Standing standing) {
-        long sequence = location.sequence();
+    public void changed(RecordPointer pointer, PersistedState persistedState) {
+        long sequence = pointer.sequence();
         if (names.containsKey(sequence)) {
             behind.remove(sequence);
             try {
-                bringUpToDate(location, standing);
+                bringUpToDate(pointer, persistedState);
             } catch (IOException e) {
-                behind.put(sequence, new Behind(location, standing));
+                behind.put(sequence, new Behind(pointer, persistedState));
                 markFailure = e;
-                log.warn("{} could not be brought up to date: {}; it is tried again", file(location), e.toString());
+                log.warn("{} could not be brought up to date: {}; it is tried again", file(pointer), e.toString());
             }
         }
     }
 
-    private void bringUpToDate(Location location, Standing standing) throws IOException {
-        long sequence = location.sequence();
+    private void bringUpToDate(RecordPointer pointer, PersistedState persistedState) throws IOException {
+        long sequence = pointer.sequence();
         try {
-            byte[] bytes = read(location, true).with(sequence, standing).toBytes();
-            replace(file(location), bytes);
+            byte[] bytes = read(pointer, true).with(sequence, persistedState).toBytes();
+            replace(file(pointer), bytes);
             renamed = true;
             resized(sequence, bytes.length);
         } catch (DamagedPayloadException | NoSuchFileException e) {
             // The next claim of the batch handles this.
-            log.warn("{} could not be brought up to date: {}", file(location), e.toString());
+            log.warn("{} could not be brought up to date: {}", file(pointer), e.toString());
         }
     }
 
@@ -537,8 +538,8 @@ final class JsonFileLog implements PayloadLog {
      */
     private void bringUpToDate() throws IOException {
         for (Behind document : List.copyOf(behind.values())) {
-            bringUpToDate(document.location(), document.standing());
-            behind.remove(document.location().sequence());
+            bringUpToDate(document.pointer(), document.persistedState());
+            behind.remove(document.pointer().sequence());
         }
     }
 
@@ -548,17 +549,17 @@ final class JsonFileLog implements PayloadLog {
     }
 
     @Override
-    public void removed(Location location) {
-        behind.remove(location.sequence());
-        String name = names.remove(location.sequence());
+    public void removed(RecordPointer pointer) {
+        behind.remove(pointer.sequence());
+        String name = names.remove(pointer.sequence());
         if (name != null) {
-            leftOver.put(location.sequence(), name);
+            leftOver.put(pointer.sequence(), name);
         }
     }
 
     @Override
     public boolean isReclaimable() {
-        return leftOver.size() >= (options.sync() == SyncPolicy.NEVER ? 1 : MANY);
+        return leftOver.size() >= (options.sync() == SyncPolicy.NEVER ? 1 : MIN_DELETIONS_WORTH_FORCE);
     }
 
     @Override
@@ -625,7 +626,7 @@ final class JsonFileLog implements PayloadLog {
     }
 
     @Override
-    public long room() {
+    public long availableBytes() {
         return 0;
     }
 

@@ -30,21 +30,21 @@ final class Claims {
      * Up to this many due batches are sorted here to find those that come first; if there are more, the database finds
      * them.
      */
-    private static final int FEW = 256;
+    private static final int MAX_SORTED_HERE = 256;
 
     /**
      * How many more candidates than wanted are tried when few are due: other instances may have claimed some of the
      * first ones meanwhile.
      */
-    private static final int SPARE = 16;
+    private static final int SPARE_CANDIDATES = 16;
 
     /**
      * After a query found many due batches, this many claims skip that query, as long as they get as many as they want.
      */
-    private static final int WITHOUT_LOOK = 32;
+    private static final int CLAIMS_WITHOUT_COUNT = 32;
 
     /** Rows per transaction. */
-    private static final int AT_ONCE = 500;
+    private static final int CHUNK_SIZE = 500;
 
     /**
      * Adds what {@code claimed} has claimed to the counters. The parameters are the collector type and the instance.
@@ -54,7 +54,7 @@ final class Claims {
             + " in_flight = in_flight + batches, in_flight_entries = in_flight_entries + entries,"
             + " in_flight_bytes = in_flight_bytes + size FROM (SELECT COUNT(*) AS batches, SUM(entry_count) AS entries,"
             + " SUM(bytes) AS size FROM claimed) sums WHERE batches > 0 AND collector_type = ? AND instance = ? AND part = "
-            + Books.CLAIMS + " RETURNING 1)";
+            + CounterTable.CLAIMS + " RETURNING 1)";
 
     /** A batch with its bytes, and the time since which it was due if it has been claimed. */
     record Taken(Row row, @Nullable Long due, Encoded encoded) {}
@@ -62,15 +62,15 @@ final class Claims {
     private record End(String collectorType, BatchOrder order) {}
 
     /** One caller's request, and its result. Answered by the thread that holds the queue's lock. */
-    private static final class Wish {
+    private static final class ClaimRequest {
         private final long lease;
         private final int max;
         private @Nullable List<Taken> taken;
         private @Nullable Throwable failure;
 
-        Wish(long lease, int max) {
+        ClaimRequest(long lease, int max) {
             this.lease = lease;
-            this.max = Math.min(max, AT_ONCE);
+            this.max = Math.min(max, CHUNK_SIZE);
         }
 
         boolean isAnswered() {
@@ -90,11 +90,11 @@ final class Claims {
     }
 
     /** The queue of requests for one collector type and order. */
-    private final class Line {
+    private final class ClaimQueue {
         private final String collectorType;
         private final boolean oldestFirst;
         private final Comparator<Long> first;
-        private final Queue<Wish> waiting = new ConcurrentLinkedQueue<>();
+        private final Queue<ClaimRequest> waiting = new ConcurrentLinkedQueue<>();
         private final ReentrantLock lock = new ReentrantLock();
         // Guarded by the lock.
         private int withoutLook;
@@ -105,13 +105,13 @@ final class Claims {
          */
         private long reached;
 
-        Line(End end) {
-            collectorType = Texts.escape(end.collectorType());
+        ClaimQueue(End end) {
+            collectorType = TextEscaping.escape(end.collectorType());
             oldestFirst = end.order() == BatchOrder.OLDEST_FIRST;
             first = oldestFirst ? Comparator.naturalOrder() : Comparator.reverseOrder();
         }
 
-        List<Taken> take(Wish mine) throws SQLException {
+        List<Taken> take(ClaimRequest mine) throws SQLException {
             waiting.add(mine);
             lock.lock();
             try {
@@ -129,11 +129,11 @@ final class Claims {
         }
 
         private void serve() {
-            List<Wish> wishes = new ArrayList<>();
+            List<ClaimRequest> wishes = new ArrayList<>();
             int max = 0;
             long lease = 0;
-            for (Wish next = waiting.peek();
-                    next != null && (wishes.isEmpty() || max + next.max <= AT_ONCE);
+            for (ClaimRequest next = waiting.peek();
+                    next != null && (wishes.isEmpty() || max + next.max <= CHUNK_SIZE);
                     next = waiting.peek()) {
                 // Add before removing: a request that is in neither collection would wait forever.
                 wishes.add(next);
@@ -146,15 +146,15 @@ final class Claims {
             try {
                 taken = take(lease, max);
                 int from = 0;
-                for (Wish wish : wishes) {
-                    int to = Math.min(taken.size(), from + wish.max);
-                    wish.taken = taken.subList(from, to);
+                for (ClaimRequest request : wishes) {
+                    int to = Math.min(taken.size(), from + request.max);
+                    request.taken = taken.subList(from, to);
                     from = to;
                 }
             } catch (SQLException | RuntimeException | Error e) {
-                for (Wish wish : wishes) {
-                    wish.taken = null;
-                    wish.failure = e;
+                for (ClaimRequest request : wishes) {
+                    request.taken = null;
+                    request.failure = e;
                 }
                 lost(taken);
             }
@@ -178,11 +178,11 @@ final class Claims {
             }
             List<Long> due = database.read(tx -> tx.all(
                     "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at <= {now}"
-                            + " ORDER BY due_at LIMIT " + (FEW + 1),
+                            + " ORDER BY due_at LIMIT " + (MAX_SORTED_HERE + 1),
                     Reader.LONG,
                     collectorType));
-            if (due.size() > FEW) {
-                withoutLook = WITHOUT_LOOK;
+            if (due.size() > MAX_SORTED_HERE) {
+                withoutLook = CLAIMS_WITHOUT_COUNT;
                 return takeOfMany(oldestFirst ? 0 : Long.MAX_VALUE, lease, max);
             }
             return due.isEmpty()
@@ -203,7 +203,7 @@ final class Claims {
         private List<Taken> takeOfFew(List<Long> candidates, long lease, int max) throws SQLException {
             List<Taken> taken = List.of();
             for (int from = 0, next; taken.isEmpty() && from < candidates.size(); from = next) {
-                next = Math.min(candidates.size(), from + Math.min(max, FEW) + SPARE);
+                next = Math.min(candidates.size(), from + Math.min(max, MAX_SORTED_HERE) + SPARE_CANDIDATES);
                 List<Long> some = candidates.subList(from, next);
                 taken = takeAtOnce(
                         "FROM {p}batch WHERE seq IN " + Tx.in(some)
@@ -217,25 +217,25 @@ final class Claims {
         }
 
         private List<Taken> takeAtOnce(String which, List<?> values, long lease, int max) throws SQLException {
-            long fence = instance.newFence();
+            long fence = membership.newFence();
             // The limit is a literal: as a parameter, PostgreSQL would plan the statement each time, since a generic
             // plan for any limit looks more expensive.
             String select = " " + which + " LIMIT " + max + " FOR UPDATE SKIP LOCKED";
             try {
                 List<Taken> taken = database.dialect().claimsInOneStatement()
-                        ? instance.claimAtOnce(
-                                Texts.unescape(collectorType),
+                        ? membership.claimAtOnce(
+                                TextEscaping.unescape(collectorType),
                                 (tx, me) -> inOneStatement(tx, select, values, me, fence, lease))
-                        : instance.claim((tx, me, changes) -> {
+                        : membership.claim((tx, me, delta) -> {
                             List<Taken> claimed = inTwoStatements(tx, select, values, me, fence, lease);
-                            claimed.forEach(each -> changes.claimed(each.row()));
+                            claimed.forEach(each -> delta.claimed(each.row()));
                             return claimed;
                         });
                 return taken.stream()
                         .sorted(Comparator.comparing(each -> each.row().seq(), first))
                         .toList();
             } catch (CommitUnknownException | Error e) {
-                instance.lost(fence, null);
+                membership.lost(fence, null);
                 throw e;
             }
         }
@@ -261,16 +261,16 @@ final class Claims {
     }
 
     private final Database database;
-    private final Instance instance;
-    private final Books books;
-    private final Map<End, Line> lines = new ConcurrentHashMap<>();
+    private final InstanceMembership membership;
+    private final CounterTable counters;
+    private final Map<End, ClaimQueue> queues = new ConcurrentHashMap<>();
     /** The number of queues from which on unused ones are removed. */
     private volatile int many = 2 * IndexedBatchStore.MAX_IDLE_TYPES;
 
-    Claims(Database database, Instance instance, Books books) {
+    Claims(Database database, InstanceMembership membership, CounterTable counters) {
         this.database = database;
-        this.instance = instance;
-        this.books = books;
+        this.membership = membership;
+        this.counters = counters;
     }
 
     /**
@@ -285,25 +285,26 @@ final class Claims {
      * @throws BatchPersistenceException if this instance has no number yet
      */
     List<Taken> take(String collectorType, BatchOrder order, long lease, int max) throws SQLException {
-        if (lines.size() > many) {
-            forgetLines();
+        if (queues.size() > many) {
+            forgetQueues();
         }
-        return lines.computeIfAbsent(new End(collectorType, order), Line::new).take(new Wish(lease, max));
+        return queues.computeIfAbsent(new End(collectorType, order), ClaimQueue::new)
+                .take(new ClaimRequest(lease, max));
     }
 
     /**
      * Removes the queues of collector types that are no longer known. A caller still waiting in one holds a reference
      * to it, and is served.
      */
-    private void forgetLines() {
-        Set<String> known = books.lastKnown().keySet();
-        lines.keySet().removeIf(end -> !known.contains(end.collectorType()));
-        many = 2 * Math.max(IndexedBatchStore.MAX_IDLE_TYPES, lines.size());
+    private void forgetQueues() {
+        Set<String> known = counters.lastKnown().keySet();
+        queues.keySet().removeIf(end -> !known.contains(end.collectorType()));
+        many = 2 * Math.max(IndexedBatchStore.MAX_IDLE_TYPES, queues.size());
     }
 
     /** Gives back claimed batches that no caller gets: no attempt was made. */
     void lost(List<Taken> taken) {
-        taken.forEach(each -> instance.lost(each.row().fence(), each.row().seq()));
+        taken.forEach(each -> membership.lost(each.row().fence(), each.row().seq()));
     }
 
     private static List<Taken> inTwoStatements(Tx tx, String select, List<?> values, long me, long fence, long lease)

@@ -2,7 +2,7 @@ package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DeferredLog;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -74,22 +74,22 @@ final class Database {
         }
     }
 
-    private static final Logger log = SingleLine.logger(Database.class);
+    private static final Logger log = LogSanitizer.logger(Database.class);
 
     private static final int ATTEMPTS = 6;
 
     /** The time limit of a statement for a caller that wants to know the current state without waiting. */
-    private static final int LOOK_SECONDS = 1;
+    private static final int QUICK_TIMEOUT_SECONDS = 1;
 
     /** A transaction that takes longer is reported as a problem. */
-    private static final long PATIENCE_NANOS = TimeUnit.SECONDS.toNanos(3);
+    private static final long SLOW_AFTER_NANOS = TimeUnit.SECONDS.toNanos(3);
 
     private static final String PID = "SELECT pg_backend_pid()";
     private static final int PID_LOOKS = 8;
     private static final long FIRST_PAUSE_NANOS = TimeUnit.MILLISECONDS.toNanos(4);
 
     /** Milliseconds. More distant times are as good as never; a sum with this value still fits into a long. */
-    private static final long FARTHEST = 1L << 61;
+    private static final long MAX_MILLIS = 1L << 61;
 
     /**
      * A difference between the callers' and the database's clock below this is not corrected: times are returned as
@@ -198,7 +198,7 @@ final class Database {
         for (long since : waits.values()) {
             longest = Math.max(longest, now - since);
         }
-        return longest < PATIENCE_NANOS
+        return longest < SLOW_AFTER_NANOS
                 ? null
                 : "a transaction of this store has waited for a connection, or for the database, for "
                         + TimeUnit.NANOSECONDS.toSeconds(longest)
@@ -292,7 +292,7 @@ final class Database {
      * Runs read-only statements like {@link #read}, but without retries, and fails if a statement is not answered
      * within a second.
      */
-    <T extends @Nullable Object> T look(Work<T> work) throws SQLException {
+    <T extends @Nullable Object> T readQuickly(Work<T> work) throws SQLException {
         return once(work, Mode.LOOK);
     }
 
@@ -413,7 +413,7 @@ final class Database {
     }
 
     /** Detects the kind of database, once. */
-    void meet() throws SQLException {
+    void inspect() throws SQLException {
         if (dialect != null) {
             return;
         }
@@ -427,7 +427,7 @@ final class Database {
             // At other isolation levels, later statements would not see what another transaction has committed
             // meanwhile.
             setsIsolation = pooled
-                    ? !"read committed".equals(ask(connection, "SELECT current_setting('transaction_isolation')"))
+                    ? !"read committed".equals(queryOne(connection, "SELECT current_setting('transaction_isolation')"))
                     : connection.getTransactionIsolation() != Connection.TRANSACTION_READ_COMMITTED;
             // In H2, read-only is a property of the database, not of the connection.
             comesReadOnly = connection.isReadOnly() && met != Dialect.H2;
@@ -449,7 +449,7 @@ final class Database {
         Pgjdbc known = Pgjdbc.of(connection);
         driver = known;
         if (known != null) {
-            if (!String.valueOf(known.backendPid(connection)).equals(ask(connection, PID))) {
+            if (!String.valueOf(known.backendPid(connection)).equals(queryOne(connection, PID))) {
                 poolerFound();
             }
             return;
@@ -459,8 +459,8 @@ final class Database {
         try (Connection other = dataSource.getConnection()) {
             boolean autoCommit = withAutoCommit(other);
             for (int look = 0; look < PID_LOOKS; look++) {
-                mine.add(ask(connection, PID));
-                others.add(ask(other, PID));
+                mine.add(queryOne(connection, PID));
+                others.add(queryOne(other, PID));
             }
             if (!autoCommit) {
                 other.setAutoCommit(false);
@@ -540,7 +540,7 @@ final class Database {
         return false;
     }
 
-    private String ask(Connection connection, String sql) throws SQLException {
+    private String queryOne(Connection connection, String sql) throws SQLException {
         try (PreparedStatement statement = prepare(connection, sql);
                 ResultSet row = statement.executeQuery()) {
             row.next();
@@ -599,7 +599,7 @@ final class Database {
     }
 
     private <T extends @Nullable Object> T once(Work<T> work, Mode mode, Connection connection) throws SQLException {
-        Way way = new Way(mode == Mode.TRANSACTION, pooled, setsIsolation, comesReadOnly);
+        TransactionMode way = new TransactionMode(mode == Mode.TRANSACTION, pooled, setsIsolation, comesReadOnly);
         int isolation = Connection.TRANSACTION_READ_COMMITTED;
         boolean autoCommit = true;
         boolean done = false;
@@ -618,7 +618,7 @@ final class Database {
             if (way.begins()) {
                 end(connection, way.begin());
             }
-            Tx tx = new Tx(this, connection, mode == Mode.LOOK ? LOOK_SECONDS : timeoutSeconds);
+            Tx tx = new Tx(this, connection, mode == Mode.LOOK ? QUICK_TIMEOUT_SECONDS : timeoutSeconds);
             T result;
             try {
                 result = work.run(tx);
@@ -636,7 +636,7 @@ final class Database {
             done = true;
             return result;
         } finally {
-            leave(connection, way, done, autoCommit, isolation);
+            restoreAndClose(connection, way, done, autoCommit, isolation);
         }
     }
 
@@ -648,7 +648,7 @@ final class Database {
      * @param otherLevel whether connections have another isolation level by default
      * @param readOnly whether connections are read-only by default
      */
-    private record Way(boolean transaction, boolean pooled, boolean otherLevel, boolean readOnly) {
+    private record TransactionMode(boolean transaction, boolean pooled, boolean otherLevel, boolean readOnly) {
         boolean driverBegins() {
             return transaction && !pooled;
         }
@@ -684,7 +684,7 @@ final class Database {
         }
     }
 
-    private void commit(Connection connection, Way way) throws SQLException {
+    private void commit(Connection connection, TransactionMode way) throws SQLException {
         try {
             if (way.begins()) {
                 end(connection, "COMMIT");
@@ -706,7 +706,8 @@ final class Database {
      * Returns a connection in its original state. A failure here means that the connection is broken, and says nothing
      * about the transaction.
      */
-    private void leave(Connection connection, Way way, boolean done, boolean autoCommit, int isolation) {
+    private void restoreAndClose(
+            Connection connection, TransactionMode way, boolean done, boolean autoCommit, int isolation) {
         try (connection) {
             if (!done && way.begins()) {
                 rollback(connection);
@@ -779,8 +780,8 @@ final class Database {
      * @param time on the callers' clock for waits
      * @return milliseconds to add to the database's now
      */
-    long untilWait(Instant time) {
-        return until(time, waitsAhead);
+    long waitToDatabaseMillis(Instant time) {
+        return toDatabaseMillis(time, waitsAhead);
     }
 
     /**
@@ -789,11 +790,11 @@ final class Database {
      * @param time on the callers' clock
      * @return milliseconds to add to the database's now
      */
-    long until(Instant time) {
-        return until(time, 0);
+    long toDatabaseMillis(Instant time) {
+        return toDatabaseMillis(time, 0);
     }
 
-    private long until(Instant time, long clockAhead) {
+    private long toDatabaseMillis(Instant time, long clockAhead) {
         return within(millis(time) - within(options.clock().millis() + clockAhead));
     }
 
@@ -813,18 +814,18 @@ final class Database {
      * time.
      */
     static long millis(Duration duration) {
-        return duration.toSeconds() >= FARTHEST / 1_000 ? FARTHEST : within(duration.toMillis());
+        return duration.toSeconds() >= MAX_MILLIS / 1_000 ? MAX_MILLIS : within(duration.toMillis());
     }
 
     private static long millis(Instant time) {
-        if (time.getEpochSecond() >= FARTHEST / 1_000) {
-            return FARTHEST;
+        if (time.getEpochSecond() >= MAX_MILLIS / 1_000) {
+            return MAX_MILLIS;
         }
-        return time.getEpochSecond() <= -FARTHEST / 1_000 ? -FARTHEST : time.toEpochMilli();
+        return time.getEpochSecond() <= -MAX_MILLIS / 1_000 ? -MAX_MILLIS : time.toEpochMilli();
     }
 
     private static long within(long millis) {
-        return Math.max(-FARTHEST, Math.min(FARTHEST, millis));
+        return Math.max(-MAX_MILLIS, Math.min(MAX_MILLIS, millis));
     }
 
     /**
@@ -833,7 +834,7 @@ final class Database {
      * @param millis on the database's clock
      * @return the time on the callers' clock
      */
-    Instant shown(long millis) {
+    Instant callerTime(long millis) {
         return Instant.ofEpochMilli(millis - ahead);
     }
 
@@ -843,13 +844,13 @@ final class Database {
      * @param time on the callers' clock
      * @return milliseconds on the database's clock
      */
-    long kept(Instant time) {
+    long storedMillis(Instant time) {
         return within(millis(time)) + ahead;
     }
 
     @Nullable
-    Instant shownOrNull(@Nullable Long millis) {
-        return millis == null ? null : shown(millis);
+    Instant callerTimeOrNull(@Nullable Long millis) {
+        return millis == null ? null : callerTime(millis);
     }
 
     /**

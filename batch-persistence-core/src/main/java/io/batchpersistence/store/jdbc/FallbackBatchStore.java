@@ -14,13 +14,13 @@ import io.batchpersistence.Corruption;
 import io.batchpersistence.DeferredLog;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureGroup;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SharedOutages;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
-import io.batchpersistence.internal.store.IndexedBatchStore.Waiting;
+import io.batchpersistence.internal.store.IndexedBatchStore.BatchRef;
+import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
 import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
@@ -66,7 +66,7 @@ import org.slf4j.Logger;
  *       not in the fallback fail at once.
  *   <li>{@link #claim}, {@link #collectorTypes}, {@link #reschedule}, {@link #releaseHeld}, {@link #expire},
  *       {@link #evictOldest}, {@link #evictDeadLetters}, {@link #correctAges}, {@link #correctWaits}: both stores; the
- *       fallback alone while the database is away, see {@link #isWhole}. Eviction frees space where it is needed: in
+ *       fallback alone while the database is away, see {@link #isFullyReachable}. Eviction frees space where it is needed: in
  *       the fallback while the database is away, otherwise in the database.
  *   <li>{@link #pausedCollectorTypes}: as in the database, or its last known value, which the fallback remembers across
  *       restarts. {@link #pause} requires the database, since all instances must know.
@@ -85,26 +85,26 @@ import org.slf4j.Logger;
  */
 public final class FallbackBatchStore implements BatchStore {
 
-    private static final Logger log = SingleLine.logger(FallbackBatchStore.class);
+    private static final Logger log = LogSanitizer.logger(FallbackBatchStore.class);
 
     /** Batches looked up at a time, without their content. */
-    private static final int LOOKED_FOR = 10_000;
+    private static final int REF_CHUNK_SIZE = 10_000;
     /** Batches moved at a time, and their approximate bytes: meanwhile, all other changes to the fallback wait. */
-    private static final int AT_ONCE = 100;
+    private static final int MOVE_CHUNK_SIZE = 100;
 
-    private static final long BYTES_AT_ONCE = 4 << 20;
+    private static final long MOVE_CHUNK_BYTES = 4 << 20;
 
     /** How long closing waits for the end of a move. */
-    private static final Duration CLOSES_WITHIN = Duration.ofSeconds(2);
+    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(2);
 
     private static final long MOVE_NANOS = TimeUnit.SECONDS.toNanos(1);
     private static final long STATS_WAIT_NANOS = TimeUnit.SECONDS.toNanos(2);
 
     /** Positions of batches in the fallback start here, so that they sort after all others. Still exact as a double. */
-    private static final long LOCAL = 1L << 52;
+    private static final long LOCAL_POSITION_BASE = 1L << 52;
 
     private final JdbcBatchStore primary;
-    private final IndexedBatchStore spare;
+    private final IndexedBatchStore fallback;
     private final Path directory;
     private final Clock clock;
 
@@ -122,7 +122,7 @@ public final class FallbackBatchStore implements BatchStore {
     private long moved;
     private long heldAlready;
     /** The kinds of failures of moves that have already been logged. */
-    private final Set<Class<?>> troubles = new HashSet<>();
+    private final Set<Class<?>> loggedFailures = new HashSet<>();
 
     // ----------------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     private FallbackBatchStore(JdbcBatchStore primary, IndexedBatchStore spare, Path directory, Clock clock) {
         this.primary = primary;
-        this.spare = spare;
+        this.fallback = spare;
         this.directory = directory;
         this.clock = clock;
     }
@@ -209,7 +209,7 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     @Override
-    public boolean isWhole() {
+    public boolean isFullyReachable() {
         return primary.problem() == null;
     }
 
@@ -218,7 +218,7 @@ public final class FallbackBatchStore implements BatchStore {
      * fallback, too, which is resolved within a second.
      */
     private boolean isShared() {
-        return isWhole() && doubtful.isEmpty();
+        return isFullyReachable() && doubtful.isEmpty();
     }
 
     /**
@@ -235,7 +235,7 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     private boolean isHere(String batchId) {
-        return !spare.isEmpty() && spare.holds(batchId);
+        return !fallback.isEmpty() && fallback.holds(batchId);
     }
 
     private boolean isLocal(BatchSelector selector) {
@@ -246,7 +246,7 @@ public final class FallbackBatchStore implements BatchStore {
      * Runs an action while nothing is moved. The database's writer thread, which a move waits for, does not block: it
      * runs the action without the lock if a move is under way.
      */
-    private <T extends @Nullable Object> T unmoved(Supplier<T> action) {
+    private <T extends @Nullable Object> T withoutMoves(Supplier<T> action) {
         boolean begun = DeferredLog.begin();
         boolean locked = primary.isWriting() ? moving.tryLock() : lock();
         try {
@@ -273,7 +273,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
-        return append(batch, spare::append);
+        return append(batch, fallback::append);
     }
 
     @Override
@@ -286,7 +286,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     @Override
     public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
-        CompletableFuture<@Nullable Void> done = append(batch, spare::appendAndWait);
+        CompletableFuture<@Nullable Void> done = append(batch, fallback::appendAndWait);
         done.exceptionally(failure -> null).join();
         return done;
     }
@@ -303,7 +303,7 @@ public final class FallbackBatchStore implements BatchStore {
         CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
         String problem = primary.problem();
         if (problem != null) {
-            appendToSpare(batch, append, problem, done);
+            appendLocally(batch, append, problem, done);
             return done;
         }
         var unused = primary.append(batch).whenComplete((nothing, failure) -> {
@@ -318,7 +318,7 @@ public final class FallbackBatchStore implements BatchStore {
                     }
                     doubtful.put(batch.id(), doubt);
                 }
-                appendToSpare(batch, spare::append, String.valueOf(failure.getMessage()), done);
+                appendLocally(batch, fallback::append, String.valueOf(failure.getMessage()), done);
             } else {
                 done.completeExceptionally(failure);
             }
@@ -327,7 +327,7 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     /** Always completes the future: the caller may be the writer thread of the other store, which must go on. */
-    private void appendToSpare(
+    private void appendLocally(
             NewBatch batch,
             Function<NewBatch, CompletableFuture<@Nullable Void>> append,
             String why,
@@ -360,7 +360,7 @@ public final class FallbackBatchStore implements BatchStore {
         String message = "the database does not take the batch (" + why + "), and its fallback in " + directory
                 + (full ? " is full: " : " does not either: ") + failure.getMessage();
         // Space is freed in the fallback while the database is known to be away: see evictOldest.
-        return full && !isWhole()
+        return full && !isFullyReachable()
                 ? new BatchRejectedException(message)
                 : new BatchPersistenceException(message, failure);
     }
@@ -373,10 +373,10 @@ public final class FallbackBatchStore implements BatchStore {
         List<Claim> claims = new ArrayList<>();
         BatchPersistenceException unreadable = null;
         // While a move is under way, skip the fallback: batches being moved are claimed in the database.
-        if (!spare.isEmpty() && moving.tryLock()) {
+        if (!fallback.isEmpty() && moving.tryLock()) {
             boolean begun = DeferredLog.begin();
             try {
-                claims.addAll(spare.claim(collectorType, order, now, leaseUntil, max));
+                claims.addAll(fallback.claim(collectorType, order, now, leaseUntil, max));
             } catch (BatchPersistenceException e) {
                 unreadable = e;
             } finally {
@@ -411,7 +411,7 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public List<Lease> timedOut(Instant now, int max) {
         requireOpen();
-        List<Lease> leases = new ArrayList<>(spare.timedOut(now, max));
+        List<Lease> leases = new ArrayList<>(fallback.timedOut(now, max));
         if (leases.size() < max && isShared()) {
             try {
                 leases.addAll(primary.timedOut(now, max - leases.size()));
@@ -429,21 +429,21 @@ public final class FallbackBatchStore implements BatchStore {
     public @Nullable Settled delivered(String batchId) {
         requireOpen();
         // A late mark can deliver a pending batch: not while that batch is being moved.
-        Settled settled = spare.isEmpty() ? null : unmoved(() -> spare.delivered(batchId));
+        Settled settled = fallback.isEmpty() ? null : withoutMoves(() -> fallback.delivered(batchId));
         return settled != null ? settled : reachable().delivered(batchId);
     }
 
     @Override
     public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
         requireOpen();
-        Settled settled = spare.failed(batchId, fence, reason, at, decision);
+        Settled settled = fallback.failed(batchId, fence, reason, at, decision);
         return settled != null || isHere(batchId) ? settled : reachable().failed(batchId, fence, reason, at, decision);
     }
 
     @Override
     public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
         requireOpen();
-        Settled settled = spare.released(batchId, due);
+        Settled settled = fallback.released(batchId, due);
         return settled != null || isHere(batchId) ? settled : reachable().released(batchId, due);
     }
 
@@ -456,11 +456,11 @@ public final class FallbackBatchStore implements BatchStore {
 
     /** Changes batches in both stores, first in the database: if that fails, nothing has been changed. */
     private long inBoth(BatchSelector selector, Change change) {
-        return unmoved(() -> {
+        return withoutMoves(() -> {
             long count = change.in(reachable(), selector, 0);
             return count >= selector.limit()
                     ? count
-                    : count + change.in(spare, selector.limit(rest(selector, count)), count);
+                    : count + change.in(fallback, selector.limit(rest(selector, count)), count);
         });
     }
 
@@ -471,23 +471,23 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
         requireOpen();
-        return isWhole()
+        return isFullyReachable()
                 ? inBoth(selector, (store, some, before) -> store.reschedule(some, now, nextAttemptAt))
-                : unmoved(() -> spare.reschedule(selector, now, nextAttemptAt));
+                : withoutMoves(() -> fallback.reschedule(selector, now, nextAttemptAt));
     }
 
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
         requireOpen();
-        long released = isWhole() ? primary.releaseHeld(nextAttemptAt) : 0;
-        return released + unmoved(() -> spare.releaseHeld(nextAttemptAt));
+        long released = isFullyReachable() ? primary.releaseHeld(nextAttemptAt) : 0;
+        return released + withoutMoves(() -> fallback.releaseHeld(nextAttemptAt));
     }
 
     @Override
     public long replay(BatchSelector selector, Instant now, Duration apart) {
         requireOpen();
         return isLocal(selector)
-                ? unmoved(() -> spare.replay(selector, now, apart))
+                ? withoutMoves(() -> fallback.replay(selector, now, apart))
                 : inBoth(
                         selector,
                         (store, some, before) -> store.replay(some, now.plus(apart.multipliedBy(before)), apart));
@@ -497,7 +497,7 @@ public final class FallbackBatchStore implements BatchStore {
     public long discard(BatchSelector selector, Instant now) {
         requireOpen();
         return isLocal(selector)
-                ? unmoved(() -> spare.discard(selector, now))
+                ? withoutMoves(() -> fallback.discard(selector, now))
                 : inBoth(selector, (store, some, before) -> store.discard(some, now));
     }
 
@@ -505,7 +505,7 @@ public final class FallbackBatchStore implements BatchStore {
     public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
         requireOpen();
         List<BatchSummary> gone =
-                new ArrayList<>(unmoved(() -> spare.expire(collectorType, pendingBefore, deadBefore, max)));
+                new ArrayList<>(withoutMoves(() -> fallback.expire(collectorType, pendingBefore, deadBefore, max)));
         if (gone.size() < max && isShared()) {
             try {
                 gone.addAll(primary.expire(collectorType, pendingBefore, deadBefore, max - gone.size()));
@@ -523,15 +523,15 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public List<BatchSummary> evictOldest(int max) {
         requireOpen();
-        return isWhole() ? primary.evictOldest(max) : unmoved(() -> spare.evictOldest(max));
+        return isFullyReachable() ? primary.evictOldest(max) : withoutMoves(() -> fallback.evictOldest(max));
     }
 
     @Override
     public List<BatchSummary> evictDeadLetters(long mostBytes, int max) {
         requireOpen();
-        return isWhole()
+        return isFullyReachable()
                 ? primary.evictDeadLetters(mostBytes, max)
-                : unmoved(() -> spare.evictDeadLetters(mostBytes, max));
+                : withoutMoves(() -> fallback.evictDeadLetters(mostBytes, max));
     }
 
     // ---- pausing ---------------------------------------------------------------------------------
@@ -547,8 +547,8 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public Set<String> pausedCollectorTypes() {
         requireOpen();
-        Set<String> remembered = spare.pausedCollectorTypes();
-        if (!isWhole()) {
+        Set<String> remembered = fallback.pausedCollectorTypes();
+        if (!isFullyReachable()) {
             return remembered;
         }
         Set<String> paused = primary.pausedCollectorTypes();
@@ -558,8 +558,8 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     private void remember(String collectorType, boolean paused) {
-        if (spare.pausedCollectorTypes().contains(collectorType) != paused) {
-            spare.pause(collectorType, paused);
+        if (fallback.pausedCollectorTypes().contains(collectorType) != paused) {
+            fallback.pause(collectorType, paused);
         }
     }
 
@@ -577,7 +577,7 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public Optional<PersistedBatch> find(String batchId) {
         requireOpen();
-        Optional<PersistedBatch> found = spare.isEmpty() ? Optional.empty() : spare.find(batchId);
+        Optional<PersistedBatch> found = fallback.isEmpty() ? Optional.empty() : fallback.find(batchId);
         return found.isPresent() ? found : reachable().find(batchId);
     }
 
@@ -587,8 +587,9 @@ public final class FallbackBatchStore implements BatchStore {
         boolean local = isLocal(selector);
         JdbcBatchStore shared = local ? primary : reachable();
         Long after = selector.after();
-        boolean beganLocal = after != null && after >= LOCAL;
-        BatchSelector here = selector.after(after != null && after >= LOCAL ? (Long) (after - LOCAL) : null);
+        boolean beganLocal = after != null && after >= LOCAL_POSITION_BASE;
+        BatchSelector here = selector.after(
+                after != null && after >= LOCAL_POSITION_BASE ? (Long) (after - LOCAL_POSITION_BASE) : null);
         List<BatchSummary> found = new ArrayList<>();
         if (selector.order() == BatchOrder.OLDEST_FIRST) {
             if (!local && !beganLocal) {
@@ -608,10 +609,10 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     private void addLocal(BatchSelector selector, Instant now, List<BatchSummary> found) {
-        if (found.size() >= selector.limit() || spare.isEmpty()) {
+        if (found.size() >= selector.limit() || fallback.isEmpty()) {
             return;
         }
-        for (BatchSummary each : spare.list(selector.limit(rest(selector, found.size())), now)) {
+        for (BatchSummary each : fallback.list(selector.limit(rest(selector, found.size())), now)) {
             found.add(new BatchSummary(
                     each.id(),
                     each.collectorType(),
@@ -625,7 +626,7 @@ public final class FallbackBatchStore implements BatchStore {
                     each.context(),
                     each.entryCount(),
                     each.bytes(),
-                    each.position() + LOCAL));
+                    each.position() + LOCAL_POSITION_BASE));
         }
     }
 
@@ -633,16 +634,16 @@ public final class FallbackBatchStore implements BatchStore {
     public long count(BatchSelector selector, Instant now) {
         requireOpen();
         if (isLocal(selector)) {
-            return spare.count(selector, now);
+            return fallback.count(selector, now);
         }
-        return Math.min(selector.limit(), reachable().count(selector, now) + spare.count(selector, now));
+        return Math.min(selector.limit(), reachable().count(selector, now) + fallback.count(selector, now));
     }
 
     @Override
     public List<FailureGroup> failures(BatchSelector selector, Instant now) {
         requireOpen();
         BatchSelector all = selector.limit(Integer.MAX_VALUE);
-        List<FailureGroup> groups = new ArrayList<>(spare.failures(all, now));
+        List<FailureGroup> groups = new ArrayList<>(fallback.failures(all, now));
         if (!isLocal(selector)) {
             groups.addAll(reachable().failures(all, now));
         }
@@ -659,8 +660,8 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public Set<String> collectorTypes() {
         requireOpen();
-        Set<String> types = new HashSet<>(spare.collectorTypes());
-        if (isWhole()) {
+        Set<String> types = new HashSet<>(fallback.collectorTypes());
+        if (isFullyReachable()) {
             types.addAll(primary.collectorTypes());
         }
         return types;
@@ -683,7 +684,8 @@ public final class FallbackBatchStore implements BatchStore {
                 return sum(before);
             }
             BatchStats doubtless = doubtful.isEmpty() ? null : beforeDoubts;
-            BatchStats sum = sum(doubtless != null ? doubtless : isWhole() ? primary.stats() : primary.lastStats());
+            BatchStats sum =
+                    sum(doubtless != null ? doubtless : isFullyReachable() ? primary.stats() : primary.lastStats());
             shown = sum;
             return sum;
         } finally {
@@ -702,7 +704,7 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     private BatchStats sum(BatchStats shared) {
-        BatchStats local = spare.stats();
+        BatchStats local = fallback.stats();
         Map<String, CollectorStats> collectors = new HashMap<>(shared.collectors());
         local.collectors().forEach((type, stats) -> {
             // A collector type that is only remembered as paused has no counters.
@@ -750,7 +752,7 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public @Nullable Instant lastUsed() {
         Instant shared = primary.lastUsed();
-        Instant local = spare.isEmpty() ? null : spare.lastUsed();
+        Instant local = fallback.isEmpty() ? null : fallback.lastUsed();
         if (shared == null || local == null) {
             return shared == null ? local : shared;
         }
@@ -766,7 +768,7 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public void useSettings(Function<String, CollectorSettings> settings) {
         primary.useSettings(settings);
-        spare.useSettings(settings);
+        fallback.useSettings(settings);
     }
 
     @Override
@@ -776,11 +778,11 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     private void inEach(Consumer<BatchStore> correction) {
-        unmoved(() -> {
-            correction.accept(spare);
+        withoutMoves(() -> {
+            correction.accept(fallback);
             return null;
         });
-        if (isWhole()) {
+        if (isFullyReachable()) {
             correction.accept(primary);
         }
     }
@@ -791,7 +793,7 @@ public final class FallbackBatchStore implements BatchStore {
         if (!awaitNextMove()) {
             return false;
         }
-        if (buffering.get() || !spare.isEmpty() || !doubtful.isEmpty()) {
+        if (buffering.get() || !fallback.isEmpty() || !doubtful.isEmpty()) {
             move();
         }
         return true;
@@ -817,12 +819,12 @@ public final class FallbackBatchStore implements BatchStore {
         if (!resolveDoubts()) {
             return;
         }
-        List<Waiting> some;
+        List<BatchRef> some;
         long after = 0;
         do {
-            some = spare.waiting(after, LOOKED_FOR);
+            some = fallback.refsAfter(after, REF_CHUNK_SIZE);
             for (int at = 0; at < some.size(); ) {
-                if (closed.get() || !isWhole()) {
+                if (closed.get() || !isFullyReachable()) {
                     return;
                 }
                 int next = moveSome(some, at);
@@ -832,11 +834,13 @@ public final class FallbackBatchStore implements BatchStore {
                 at = next;
             }
             after = some.isEmpty() ? 0 : some.get(some.size() - 1).sequence();
-        } while (some.size() == LOOKED_FOR);
-        passed();
-        conflicts.removeIf(id -> !spare.holds(id));
-        if (isWhole() && spare.stats().batches() <= conflicts.size() && buffering.compareAndSet(true, false)) {
-            told();
+        } while (some.size() == REF_CHUNK_SIZE);
+        passCompleted();
+        conflicts.removeIf(id -> !fallback.holds(id));
+        if (isFullyReachable()
+                && fallback.stats().batches() <= conflicts.size()
+                && buffering.compareAndSet(true, false)) {
+            logMoved();
         }
     }
 
@@ -846,7 +850,7 @@ public final class FallbackBatchStore implements BatchStore {
      */
     private boolean resolveDoubts() {
         for (Map.Entry<String, InDoubtException> doubt : Map.copyOf(doubtful).entrySet()) {
-            if (!isWhole()) {
+            if (!isFullyReachable()) {
                 return false;
             }
             moving.lock();
@@ -860,14 +864,14 @@ public final class FallbackBatchStore implements BatchStore {
                 moving.unlock();
             }
         }
-        return isWhole();
+        return isFullyReachable();
     }
 
     /**
      * Called after a complete pass: no batch is left in the fallback of which it is unknown whether the database holds
      * it, too.
      */
-    private void passed() {
+    private void passCompleted() {
         moving.lock();
         try {
             primaryBefore = null;
@@ -876,7 +880,7 @@ public final class FallbackBatchStore implements BatchStore {
         }
     }
 
-    private void told() {
+    private void logMoved() {
         moving.lock();
         try {
             log.info(
@@ -888,34 +892,34 @@ public final class FallbackBatchStore implements BatchStore {
                     conflicts.size());
             moved = 0;
             heldAlready = 0;
-            troubles.clear();
+            loggedFailures.clear();
         } finally {
             moving.unlock();
         }
     }
 
-    private record Move(Waiting where, Kept kept, CompletableFuture<@Nullable Void> adopted) {}
+    private record Move(BatchRef where, StoredBatch stored, CompletableFuture<@Nullable Void> adopted) {}
 
     /**
      * Moves the next batches, and returns the position to continue at: the one it started at if a retry makes sense
      * only later.
      */
-    private int moveSome(List<Waiting> some, int from) {
+    private int moveSome(List<BatchRef> some, int from) {
         moving.lock();
         try {
             if (primaryBefore == null) {
                 primaryBefore = primary.lastStats();
             }
-            List<Waiting> places = new ArrayList<>();
-            List<Kept> batches = new ArrayList<>();
+            List<BatchRef> places = new ArrayList<>();
+            List<StoredBatch> batches = new ArrayList<>();
             long bytes = 0;
             int next = from;
-            for (; next < some.size() && batches.size() < AT_ONCE && bytes < BYTES_AT_ONCE; next++) {
-                Kept kept = read(some.get(next));
-                if (kept != null) {
+            for (; next < some.size() && batches.size() < MOVE_CHUNK_SIZE && bytes < MOVE_CHUNK_BYTES; next++) {
+                StoredBatch stored = read(some.get(next));
+                if (stored != null) {
                     places.add(some.get(next));
-                    batches.add(kept);
-                    bytes += kept.bytes();
+                    batches.add(stored);
+                    bytes += stored.bytes();
                 }
             }
             List<CompletableFuture<@Nullable Void>> adopted = primary.adopt(batches);
@@ -929,17 +933,17 @@ public final class FallbackBatchStore implements BatchStore {
         }
     }
 
-    private @Nullable Kept read(Waiting where) {
+    private @Nullable StoredBatch read(BatchRef where) {
         try {
-            Kept kept = spare.read(where);
+            StoredBatch stored = fallback.read(where);
             // A batch that can't be moved and has been replayed is to be sent from here.
-            return kept != null
-                            && kept.batch().state() == BatchState.PENDING
-                            && conflicts.contains(kept.batch().id())
+            return stored != null
+                            && stored.batch().state() == BatchState.PENDING
+                            && conflicts.contains(stored.batch().id())
                     ? null
-                    : kept;
+                    : stored;
         } catch (BatchPersistenceException e) {
-            trouble(e);
+            logMoveFailure(e);
             return null;
         }
     }
@@ -950,7 +954,7 @@ public final class FallbackBatchStore implements BatchStore {
      * @return whether to continue
      */
     private boolean end(List<Move> moves) {
-        List<Waiting> there = new ArrayList<>();
+        List<BatchRef> there = new ArrayList<>();
         boolean known = true;
         boolean goesOn = true;
         long adopted = 0;
@@ -967,21 +971,21 @@ public final class FallbackBatchStore implements BatchStore {
                 }
             } else if (failure instanceof BatchRejectedException) {
                 goesOn = false;
-                trouble(failure);
+                logMoveFailure(failure);
             } else {
                 known &= !(failure.getCause() instanceof CommitUnknownException);
-                trouble(failure);
+                logMoveFailure(failure);
             }
         }
         if (!there.isEmpty()) {
             // The statistics must never count these batches twice, nor drop below their previous value.
             try {
-                primary.look();
+                primary.refreshStats();
             } catch (BatchPersistenceException e) {
                 // The next move finds these batches in the database.
                 return false;
             }
-            there.forEach(spare::withdraw);
+            there.forEach(fallback::withdraw);
             moved += adopted;
             heldAlready += held;
         }
@@ -993,7 +997,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     /** Whether a batch whose id the database holds is the same batch, whose commit had not been reported. */
     private boolean isHeld(Move move) {
-        PersistedBatch batch = move.kept().batch();
+        PersistedBatch batch = move.stored().batch();
         PersistedBatch other;
         try {
             other = primary.find(batch.id()).orElse(null);
@@ -1007,7 +1011,7 @@ public final class FallbackBatchStore implements BatchStore {
         if (isSame(batch, other)) {
             return true;
         }
-        spare.bury(
+        fallback.markDead(
                 move.where(),
                 "can't be moved to the database, which holds another batch with this id and other content, persisted "
                         + other.createdAt(),
@@ -1038,8 +1042,8 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     /** Logs a failure of a move, once per kind. */
-    private void trouble(Throwable failure) {
-        if (troubles.add(failure.getClass())) {
+    private void logMoveFailure(Throwable failure) {
+        if (loggedFailures.add(failure.getClass())) {
             log.warn(
                     "Batches in {} can't be moved to the database yet, and wait there: {}",
                     directory,
@@ -1052,13 +1056,13 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public void onCorruption(Consumer<Corruption> listener) {
         primary.onCorruption(listener);
-        spare.onCorruption(listener);
+        fallback.onCorruption(listener);
     }
 
     @Override
     public void reclaim() {
         requireOpen();
-        spare.reclaim();
+        fallback.reclaim();
         primary.reclaim();
     }
 
@@ -1068,7 +1072,7 @@ public final class FallbackBatchStore implements BatchStore {
      */
     @Override
     public void close() {
-        close(CLOSES_WITHIN, primary::close);
+        close(CLOSE_TIMEOUT, primary::close);
     }
 
     void close(Duration patience) {
@@ -1095,7 +1099,7 @@ public final class FallbackBatchStore implements BatchStore {
                 resolveDoubts();
             });
         } finally {
-            try (spare) {
+            try (fallback) {
                 closePrimary.run();
             }
         }

@@ -10,12 +10,12 @@ import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.SingleLine;
-import io.batchpersistence.internal.store.Cause;
-import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
-import io.batchpersistence.store.jdbc.Books.Changes;
+import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
+import io.batchpersistence.internal.store.RemovalReason;
+import io.batchpersistence.store.jdbc.CounterTable.CounterDelta;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.SQLException;
@@ -51,17 +51,17 @@ import org.slf4j.Logger;
  */
 final class GroupWriter {
 
-    private static final Logger log = SingleLine.logger(GroupWriter.class);
+    private static final Logger log = LogSanitizer.logger(GroupWriter.class);
 
-    private static final int MOST = 256;
-    private static final long MOST_BYTES = 4 << 20;
+    private static final int MAX_GROUP_SIZE = 256;
+    private static final long MAX_GROUP_BYTES = 4 << 20;
     /** About the size of a batch's row in a statement, beyond the bytes that the batch is counted with. */
     private static final long ROW_BYTES = 1_024;
     /** Attempts to write a group, not counting retries after conflicts with other transactions. */
-    private static final int TRIES = 20;
+    private static final int MAX_ATTEMPTS = 20;
 
-    private static final int LOOKS = 6;
-    private static final long FIRST_LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+    private static final int MAX_OUTCOME_CHECKS = 6;
+    private static final long FIRST_CHECK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
     private static final String INSERT =
             "INSERT INTO {p}batch (batch_id, collector_type, entry_count, bytes, format, compression, raw_length,"
@@ -210,10 +210,10 @@ final class GroupWriter {
         void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
             this.owner = me;
             this.fence = fence;
-            long created = database.until(batch.createdAt());
+            long created = database.toDatabaseMillis(batch.createdAt());
             values.add(created);
             values.add(created);
-            values.add(database.untilWait(batch.leaseUntil()));
+            values.add(database.waitToDatabaseMillis(batch.leaseUntil()));
             values.add(me);
             values.add(fence);
         }
@@ -244,10 +244,10 @@ final class GroupWriter {
 
         @Override
         void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
-            long created = database.until(batch.createdAt());
+            long created = database.toDatabaseMillis(batch.createdAt());
             values.add(created);
             values.add(created);
-            values.add(due == null ? null : (Long) database.untilWait(due));
+            values.add(due == null ? null : (Long) database.waitToDatabaseMillis(due));
         }
     }
 
@@ -255,16 +255,16 @@ final class GroupWriter {
     static final class Adopt extends Insert {
         private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, ?, NULL, 0, ?, ?, ?, ";
 
-        private final Kept kept;
+        private final StoredBatch stored;
 
-        Adopt(Kept kept, Row.Encoded encoded, Promise promise) {
-            super(kept.batch().id(), kept.batch().collectorType(), encoded, promise);
-            this.kept = kept;
+        Adopt(StoredBatch stored, Row.Encoded encoded, Promise promise) {
+            super(stored.batch().id(), stored.batch().collectorType(), encoded, promise);
+            this.stored = stored;
         }
 
         @Override
         long statementBytes() {
-            PersistedBatch batch = kept.batch();
+            PersistedBatch batch = stored.batch();
             long reasons =
                     batch.failureReason() == null ? 0 : batch.failureReason().length();
             for (FailedAttempt failure : batch.earlierFailures()) {
@@ -275,28 +275,28 @@ final class GroupWriter {
 
         @Override
         BatchState state() {
-            return kept.batch().state();
+            return stored.batch().state();
         }
 
         @Override
         String row() {
-            return ROW + (kept.batch().failureReason() == null ? "NULL)" : "?)");
+            return ROW + (stored.batch().failureReason() == null ? "NULL)" : "?)");
         }
 
         @Override
         void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
-            PersistedBatch batch = kept.batch();
+            PersistedBatch batch = stored.batch();
             Instant due = batch.nextAttemptAt();
             Instant lastAttempt = batch.lastAttempt();
-            values.add(database.until(batch.createdAt()));
-            values.add(database.until(kept.since()));
-            values.add(due == null ? null : (Long) database.untilWait(due));
+            values.add(database.toDatabaseMillis(batch.createdAt()));
+            values.add(database.toDatabaseMillis(stored.since()));
+            values.add(due == null ? null : (Long) database.waitToDatabaseMillis(due));
             values.add(Row.number(batch.state()));
             values.add(batch.retryCount());
-            values.add(Row.kept(batch.earlierFailures(), database));
-            values.add(lastAttempt == null ? null : (Long) database.kept(lastAttempt));
+            values.add(Row.escaped(batch.earlierFailures(), database));
+            values.add(lastAttempt == null ? null : (Long) database.storedMillis(lastAttempt));
             if (batch.failureReason() != null) {
-                values.add(Row.kept(batch.failureReason()));
+                values.add(Row.escaped(batch.failureReason()));
             }
         }
     }
@@ -320,9 +320,9 @@ final class GroupWriter {
          * @param row its current row
          * @return {@code null} for no change
          */
-        abstract @Nullable Change apply(Row row, long me, Changes changes, Database database);
+        abstract @Nullable Change apply(Row row, long me, CounterDelta delta, Database database);
 
-        void committed(Books books) {}
+        void committed(CounterTable counters) {}
 
         @Override
         void complete() {
@@ -346,21 +346,21 @@ final class GroupWriter {
 
         @Override
         @Nullable
-        Change apply(Row row, long me, Changes changes, Database database) {
+        Change apply(Row row, long me, CounterDelta delta, Database database) {
             if (row.state() == BatchState.IN_FLIGHT && row.owner() != me) {
                 // Another instance is sending it, and decides its outcome.
                 return null;
             }
-            changes.gone(row, Cause.DELIVERED);
-            result = new Settled(row.collectorType(), database.shown(row.createdAt()), row.retryCount(), null);
+            delta.gone(row, RemovalReason.DELIVERED);
+            result = new Settled(row.collectorType(), database.callerTime(row.createdAt()), row.retryCount(), null);
             return new Change(null, new @Nullable Object[0]);
         }
     }
 
     static final class Failed extends Mark {
-        private static final String PEND = "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} + ?,"
+        private static final String MARK_PENDING = "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} + ?,"
                 + " last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
-        private static final String BURY =
+        private static final String MARK_DEAD =
                 "UPDATE {p}batch SET state = 2, owner = NULL, due_at = NULL, since = {time} + ?,"
                         + " last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
 
@@ -383,7 +383,7 @@ final class GroupWriter {
 
         @Override
         @Nullable
-        Change apply(Row row, long me, Changes changes, Database database) {
+        Change apply(Row row, long me, CounterDelta delta, Database database) {
             if (row.state() != BatchState.IN_FLIGHT
                     || row.owner() != me
                     || (fence != BatchStore.ANY_FENCE && fence != row.fence())) {
@@ -393,26 +393,27 @@ final class GroupWriter {
                 verdict = decision.decide(row.collectorType(), row.retryCount());
             }
             BatchState state = verdict.dead() ? BatchState.DEAD : BatchState.PENDING;
-            changes.moved(row, state);
+            delta.moved(row, state);
             collectorType = row.collectorType();
-            result = new Settled(row.collectorType(), database.shown(row.createdAt()), verdict.retryCount(), state);
+            result =
+                    new Settled(row.collectorType(), database.callerTime(row.createdAt()), verdict.retryCount(), state);
             Instant next = verdict.nextAttemptAt();
-            Long due = next == null ? null : (Long) database.untilWait(next);
-            long failedAt = database.until(at);
-            return new Change(verdict.dead() ? BURY : PEND, new @Nullable Object[] {
+            Long due = next == null ? null : (Long) database.waitToDatabaseMillis(next);
+            long failedAt = database.toDatabaseMillis(at);
+            return new Change(verdict.dead() ? MARK_DEAD : MARK_PENDING, new @Nullable Object[] {
                 verdict.dead() ? (Long) failedAt : due,
                 failedAt,
                 verdict.retryCount(),
-                Row.kept(reason),
+                Row.escaped(reason),
                 row.withLastAmongEarlier(),
                 row.seq()
             });
         }
 
         @Override
-        void committed(Books books) {
+        void committed(CounterTable counters) {
             if (result != null && collectorType != null) {
-                books.failed(collectorType);
+                counters.failed(collectorType);
             }
         }
     }
@@ -432,7 +433,7 @@ final class GroupWriter {
 
         @Override
         @Nullable
-        Change apply(Row row, long me, Changes changes, Database database) {
+        Change apply(Row row, long me, CounterDelta delta, Database database) {
             if (row.state() != BatchState.IN_FLIGHT || row.owner() != me) {
                 return null;
             }
@@ -440,10 +441,10 @@ final class GroupWriter {
                 answer = due.apply(row.collectorType()).orElse(null);
                 answered = true;
             }
-            changes.moved(row, BatchState.PENDING);
+            delta.moved(row, BatchState.PENDING);
             result = new Settled(
-                    row.collectorType(), database.shown(row.createdAt()), row.retryCount(), BatchState.PENDING);
-            Long until = answer == null ? null : (Long) database.untilWait(answer);
+                    row.collectorType(), database.callerTime(row.createdAt()), row.retryCount(), BatchState.PENDING);
+            Long until = answer == null ? null : (Long) database.waitToDatabaseMillis(answer);
             return new Change(RELEASE, new @Nullable Object[] {until, row.seq()});
         }
     }
@@ -458,8 +459,8 @@ final class GroupWriter {
     }
 
     private final Database database;
-    private final Instance instance;
-    private final Books books;
+    private final InstanceMembership membership;
+    private final CounterTable counters;
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
@@ -483,10 +484,10 @@ final class GroupWriter {
     private @Nullable Long halvesUntil;
     private volatile Writes writes = Writes.NONE;
 
-    GroupWriter(Database database, Instance instance, Books books) {
+    GroupWriter(Database database, InstanceMembership membership, CounterTable counters) {
         this.database = database;
-        this.instance = instance;
-        this.books = books;
+        this.membership = membership;
+        this.counters = counters;
         this.worker = new Worker(
                 database.threads(),
                 "batch-persistence-jdbc-writer",
@@ -612,7 +613,7 @@ final class GroupWriter {
 
     /** Writes a mark, and waits until it is written; an interrupt does not end the wait. */
     @Nullable
-    Settled settle(Mark mark) {
+    Settled writeMark(Mark mark) {
         try {
             return submit(mark).join();
         } catch (CompletionException e) {
@@ -624,7 +625,7 @@ final class GroupWriter {
     }
 
     private boolean writeNext() {
-        List<Op<?>> group = new ArrayList<>(MOST);
+        List<Op<?>> group = new ArrayList<>(MAX_GROUP_SIZE);
         take(group);
         try {
             write(group);
@@ -664,7 +665,7 @@ final class GroupWriter {
             try {
                 ending.run();
             } catch (RuntimeException | Error e) {
-                LockSupport.parkNanos(FIRST_LOOK_NANOS);
+                LockSupport.parkNanos(FIRST_CHECK_NANOS);
             }
         }
     }
@@ -680,10 +681,12 @@ final class GroupWriter {
                 changed.awaitUninterruptibly();
             }
             // Half the allowed size, since a byte may take two in a statement.
-            long most = Math.min(MOST_BYTES, database.largestStatement() / 2);
+            long most = Math.min(MAX_GROUP_BYTES, database.largestStatement() / 2);
             long bytes = 0;
             for (Op<?> next = queue.peek();
-                    next != null && group.size() < MOST && (group.isEmpty() || bytes + next.statementBytes() <= most);
+                    next != null
+                            && group.size() < MAX_GROUP_SIZE
+                            && (group.isEmpty() || bytes + next.statementBytes() <= most);
                     next = queue.peek()) {
                 // Add before removing: an operation must never be in neither collection.
                 writing.add(next);
@@ -770,7 +773,7 @@ final class GroupWriter {
         try {
             writeUntilResolved(group);
         } finally {
-            books.unresolved(0);
+            counters.unresolved(0);
         }
     }
 
@@ -778,21 +781,22 @@ final class GroupWriter {
         List<Op<?>> left = group;
         for (int tries = 1; !left.isEmpty(); tries++) {
             long start = System.nanoTime();
-            Map<Long, Changes> tried = new HashMap<>(2);
-            token = Books.token(token, database.kept(database.options().clock().instant()));
+            Map<Long, CounterDelta> tried = new HashMap<>(2);
+            token = CounterTable.token(
+                    token, database.storedMillis(database.options().clock().instant()));
             long mine = token;
-            books.unresolved(mine);
+            counters.unresolved(mine);
             List<Op<?>> ops = left;
             boolean written = false;
             try {
                 requireWanted();
-                instance.write((tx, me, changes) -> {
-                    changes.token = mine;
+                membership.write((tx, me, delta) -> {
+                    delta.token = mine;
                     tried.clear();
-                    tried.put(me, changes);
+                    tried.put(me, delta);
                     inTransaction = true;
                     try {
-                        apply(tx, me, ops, changes);
+                        apply(tx, me, ops, delta);
                     } finally {
                         inTransaction = false;
                     }
@@ -801,7 +805,7 @@ final class GroupWriter {
                 });
                 written = true;
             } catch (DuplicatesException e) {
-                left = tries < TRIES ? withoutDuplicates(ops) : failed(ops, Database.failed("persisting", e));
+                left = tries < MAX_ATTEMPTS ? withoutDuplicates(ops) : failed(ops, Database.failed("persisting", e));
             } catch (CommitUnknownException e) {
                 Boolean committed = wasCommitted(tried, mine);
                 log.info(
@@ -816,9 +820,9 @@ final class GroupWriter {
                     }
                     left = List.of();
                 } else if (committed) {
-                    tried.values().forEach(books::committed);
+                    tried.values().forEach(counters::committed);
                     written = true;
-                } else if (tries >= TRIES) {
+                } else if (tries >= MAX_ATTEMPTS) {
                     left = failed(ops, Database.failed("persisting", e));
                 }
             } catch (SQLException e) {
@@ -909,7 +913,7 @@ final class GroupWriter {
                 bytes += op.bytes();
             } else if (op instanceof Mark mark) {
                 try {
-                    mark.committed(books);
+                    mark.committed(counters);
                 } catch (RuntimeException | Error e) {
                     Database.logged(e);
                 }
@@ -930,7 +934,7 @@ final class GroupWriter {
         }
     }
 
-    private void apply(Tx tx, long me, List<Op<?>> ops, Changes changes) throws SQLException {
+    private void apply(Tx tx, long me, List<Op<?>> ops, CounterDelta delta) throws SQLException {
         List<Mark> marks = new ArrayList<>();
         List<Insert> inserts = new ArrayList<>();
         for (Op<?> op : ops) {
@@ -942,18 +946,18 @@ final class GroupWriter {
         }
         if (!marks.isEmpty()) {
             if (database.dialect().returnsDeleted() && marks.stream().allMatch(Delivered.class::isInstance)) {
-                deliver(tx, me, marks, changes);
+                deliver(tx, me, marks, delta);
             } else {
-                mark(tx, me, marks, changes);
+                mark(tx, me, marks, delta);
             }
         }
         if (!inserts.isEmpty()) {
-            insert(tx, me, inserts, changes);
+            insert(tx, me, inserts, delta);
         }
     }
 
     /** Applies a group of deliveries only, the most common case, which needs no read before the delete. */
-    private void deliver(Tx tx, long me, List<Mark> marks, Changes changes) throws SQLException {
+    private void deliver(Tx tx, long me, List<Mark> marks, CounterDelta delta) throws SQLException {
         Set<String> ids = ids(marks);
         Map<String, Row> rows = rows(tx.all(
                 "DELETE FROM {p}batch WHERE batch_id IN " + Tx.in(ids) + " AND (state <> 1 OR owner = ?) RETURNING "
@@ -965,14 +969,14 @@ final class GroupWriter {
             // Of several marks for one batch, the first one wins.
             Row row = rows.remove(mark.id);
             if (row != null) {
-                mark.apply(row, me, changes, database);
+                mark.apply(row, me, delta, database);
             }
         }
     }
 
     private static Set<String> ids(List<Mark> marks) {
         Set<String> ids = new HashSet<>();
-        marks.forEach(mark -> ids.add(Texts.escape(mark.id)));
+        marks.forEach(mark -> ids.add(TextEscaping.escape(mark.id)));
         return ids;
     }
 
@@ -982,7 +986,7 @@ final class GroupWriter {
         return rows;
     }
 
-    private void mark(Tx tx, long me, List<Mark> marks, Changes changes) throws SQLException {
+    private void mark(Tx tx, long me, List<Mark> marks, CounterDelta delta) throws SQLException {
         Set<String> ids = ids(marks);
         Map<String, Row> rows = rows(tx.all(
                 "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE batch_id IN " + Tx.in(ids) + " ORDER BY seq FOR UPDATE",
@@ -999,7 +1003,7 @@ final class GroupWriter {
             }
             Change change;
             try {
-                change = mark.apply(row, me, changes, database);
+                change = mark.apply(row, me, delta, database);
             } catch (RuntimeException e) {
                 mark.thrown = e;
                 continue;
@@ -1023,15 +1027,15 @@ final class GroupWriter {
         }
     }
 
-    private void insert(Tx tx, long me, List<? extends Insert> inserts, Changes changes) throws SQLException {
-        long fence = instance.newFence();
+    private void insert(Tx tx, long me, List<? extends Insert> inserts, CounterDelta delta) throws SQLException {
+        long fence = membership.newFence();
         StringBuilder sql = new StringBuilder(INSERT);
         List<@Nullable Object> values = new ArrayList<>(inserts.size() * 15);
         for (Insert insert : inserts) {
             Row.Encoded encoded = insert.encoded;
             sql.append(values.isEmpty() ? "" : ", ").append(insert.row());
-            values.add(Texts.escape(insert.id));
-            values.add(Texts.escape(insert.collectorType));
+            values.add(TextEscaping.escape(insert.id));
+            values.add(TextEscaping.escape(insert.collectorType));
             values.add(encoded.entryCount());
             values.add(encoded.bytes());
             values.add(encoded.format());
@@ -1043,8 +1047,8 @@ final class GroupWriter {
             values.add(insert.promise.batchTtl());
             values.add(insert.promise.deadLetterTtl());
             insert.addValues(values, me, fence, database);
-            changes.accepted(insert.collectorType);
-            changes.entered(insert.collectorType, insert.state(), encoded.entryCount(), encoded.bytes());
+            delta.accepted(insert.collectorType);
+            delta.entered(insert.collectorType, insert.state(), encoded.entryCount(), encoded.bytes());
         }
         sql.append(database.dialect().insertEnd());
         int inserted;
@@ -1091,14 +1095,14 @@ final class GroupWriter {
         List<String> ids = new ArrayList<>();
         for (Op<?> op : ops) {
             if (op instanceof Insert) {
-                ids.add(Texts.escape(op.id));
+                ids.add(TextEscaping.escape(op.id));
             }
         }
         Set<String> held;
         try {
             held = new HashSet<>(database.read(tx -> tx.all(
                     "SELECT batch_id FROM {p}batch WHERE batch_id IN " + Tx.in(ids),
-                    row -> Texts.unescape(row.getString(1)),
+                    row -> TextEscaping.unescape(row.getString(1)),
                     Tx.values(ids))));
         } catch (SQLException e) {
             return failed(ops, Database.failed("persisting", e));
@@ -1121,24 +1125,24 @@ final class GroupWriter {
      *     one
      */
     void join(Tx tx, Insert append) throws SQLException {
-        long me = instance.number();
-        Changes changes = new Changes();
+        long me = membership.number();
+        CounterDelta delta = new CounterDelta();
         try {
-            insert(tx, me, List.of(append), changes);
+            insert(tx, me, List.of(append), delta);
         } catch (DuplicatesException e) {
             throw new DuplicateBatchException(append.id);
         }
         // Not in the row that all other transactions of this instance update: they would wait until the business
         // transaction ends.
-        changes.insert(tx, me, instance.newPart());
-        books.changed();
+        delta.insert(tx, me, membership.newPart());
+        counters.changed();
     }
 
     // ---- a commit of unknown outcome -------------------------------------------------------------
 
     /** Whether the group was committed; {@code null} if that could not be found out. */
-    private @Nullable Boolean wasCommitted(Map<Long, Changes> tried, long mine) {
-        for (Map.Entry<Long, Changes> attempt : tried.entrySet()) {
+    private @Nullable Boolean wasCommitted(Map<Long, CounterDelta> tried, long mine) {
+        for (Map.Entry<Long, CounterDelta> attempt : tried.entrySet()) {
             if (attempt.getValue().isEmpty()) {
                 // There was nothing to change, so a repeated attempt does no harm.
                 return false;
@@ -1149,7 +1153,7 @@ final class GroupWriter {
     }
 
     private @Nullable Boolean wasCommitted(long me, String collectorType, long mine) {
-        for (int look = 0; look < LOOKS; look++) {
+        for (int look = 0; look < MAX_OUTCOME_CHECKS; look++) {
             try {
                 // If the transaction is still running, it has the row locked, so this waits for its end. The lock
                 // itself is written to the log: where commits wait for a standby, so does this commit, and what it has
@@ -1157,13 +1161,13 @@ final class GroupWriter {
                 Long found = database.write(tx -> tx.one(
                         "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
                         Reader.LONG,
-                        Texts.escape(collectorType),
+                        TextEscaping.escape(collectorType),
                         me,
-                        Books.MAIN));
+                        CounterTable.MAIN));
                 return found == null ? null : (Boolean) (found == mine);
             } catch (SQLException e) {
                 log.debug("What became of a transaction could not be found out yet", e);
-                database.pause(FIRST_LOOK_NANOS << look);
+                database.pause(FIRST_CHECK_NANOS << look);
             }
         }
         return null;

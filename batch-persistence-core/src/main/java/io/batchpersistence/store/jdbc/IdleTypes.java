@@ -1,8 +1,8 @@
 package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.store.jdbc.Books.Changes;
-import io.batchpersistence.store.jdbc.Books.Counter;
+import io.batchpersistence.store.jdbc.CounterTable.Counter;
+import io.batchpersistence.store.jdbc.CounterTable.CounterDelta;
 import java.sql.SQLException;
 import java.util.List;
 import java.util.Set;
@@ -48,28 +48,29 @@ import java.util.stream.Collectors;
 final class IdleTypes {
 
     /** Collector types per transaction. */
-    private static final int AT_ONCE = 250;
+    private static final int CHUNK_SIZE = 250;
 
     /** Collector types per round. */
-    private static final int MOST = 10_000;
+    private static final int MAX_READ = 10_000;
 
     private static final String IDLE = "SELECT collector_type, COUNT(*) AS rows_of_all,"
             + " SUM(CASE WHEN instance = ? THEN 1 ELSE 0 END) AS rows_of_mine,"
-            + " SUM(CASE WHEN instance = " + Books.NOBODY + " THEN 1 ELSE 0 END) AS rows_of_gone FROM {p}counter"
+            + " SUM(CASE WHEN instance = " + CounterTable.NO_OWNER
+            + " THEN 1 ELSE 0 END) AS rows_of_gone FROM {p}counter"
             + " WHERE collector_type <> ? AND collector_type NOT IN (SELECT collector_type FROM {p}lane WHERE paused = 1)"
-            + " GROUP BY collector_type HAVING " + Books.HELD_NOTHING
+            + " GROUP BY collector_type HAVING " + CounterTable.HELD_NOTHING
             + " ORDER BY MAX(token) DESC, collector_type LIMIT "
-            + MOST + " OFFSET " + IndexedBatchStore.MAX_IDLE_TYPES;
+            + MAX_READ + " OFFSET " + IndexedBatchStore.MAX_IDLE_TYPES;
 
     /** An idle type that is not among those used last; its name is escaped, as in the table. */
     private record Idle(String collectorType, long all, long mine, long ofGone) {}
 
     private final Database database;
-    private final Books books;
+    private final CounterTable counters;
 
-    IdleTypes(Database database, Books books) {
+    IdleTypes(Database database, CounterTable counters) {
         this.database = database;
-        this.books = books;
+        this.counters = counters;
     }
 
     /**
@@ -79,7 +80,7 @@ final class IdleTypes {
      * @param stops checked between two transactions
      */
     void forget(long me, BooleanSupplier stops) throws SQLException {
-        if (books.idleTypes() <= IndexedBatchStore.MAX_IDLE_TYPES) {
+        if (counters.idleTypes() <= IndexedBatchStore.MAX_IDLE_TYPES) {
             return;
         }
         List<Idle> idle = idle(me);
@@ -107,9 +108,9 @@ final class IdleTypes {
             throws SQLException {
         List<String> types =
                 idle.stream().filter(which).map(Idle::collectorType).sorted().toList();
-        for (int from = 0; from < types.size() && !stops.getAsBoolean(); from += AT_ONCE) {
+        for (int from = 0; from < types.size() && !stops.getAsBoolean(); from += CHUNK_SIZE) {
             try {
-                step.run(types.subList(from, Math.min(from + AT_ONCE, types.size())));
+                step.run(types.subList(from, Math.min(from + CHUNK_SIZE, types.size())));
             } catch (SQLException e) {
                 if (!Dialect.isDuplicate(e)) {
                     throw e;
@@ -124,23 +125,25 @@ final class IdleTypes {
     private void giveUp(long me, List<String> types) throws SQLException {
         database.write(tx -> {
             // First, while no row is locked yet, since the insert may wait.
-            Books.insertMissing(tx, unescaped(types), Books.NOBODY, Books.MAIN);
+            CounterTable.insertMissing(tx, unescaped(types), CounterTable.NO_OWNER, CounterTable.MAIN);
             List<String> free =
                     lockOfGone(tx, types).stream().map(Counter::collectorType).toList();
             if (free.isEmpty()) {
                 return null;
             }
-            List<Counter> mine = Books.lock(tx, me, "part <= 0 AND collector_type IN " + Tx.in(free), free.toArray());
+            List<Counter> mine =
+                    CounterTable.lock(tx, me, "part <= 0 AND collector_type IN " + Tx.in(free), free.toArray());
             // Read only after the rows are locked.
-            long unresolved = books.unresolved();
+            long unresolved = counters.unresolved();
             List<Counter> moved = mine.stream()
-                    .filter(counter -> counter.part() != Books.MAIN || unresolved == 0 || counter.token() != unresolved)
+                    .filter(counter ->
+                            counter.part() != CounterTable.MAIN || unresolved == 0 || counter.token() != unresolved)
                     .toList();
-            Changes changes = new Changes();
-            moved.forEach(counter -> changes.add(Texts.unescape(counter.collectorType()), counter));
-            changes.write(tx, Books.NOBODY, Books.MAIN);
-            Books.delete(tx, me, moved);
-            tx.afterCommit(books::changed);
+            CounterDelta delta = new CounterDelta();
+            moved.forEach(counter -> delta.add(TextEscaping.unescape(counter.collectorType()), counter));
+            delta.write(tx, CounterTable.NO_OWNER, CounterTable.MAIN);
+            CounterTable.delete(tx, me, moved);
+            tx.afterCommit(counters::changed);
             return null;
         });
     }
@@ -149,27 +152,31 @@ final class IdleTypes {
         database.write(tx -> {
             // Lock this row first, and do nothing if another instance holds it, so that two concurrent runs never wait
             // for each other.
-            Books.insertMissing(tx, Set.of(IndexedBatchStore.OTHER_TYPES), Books.NOBODY, Books.MAIN);
+            CounterTable.insertMissing(
+                    tx, Set.of(IndexedBatchStore.OTHER_TYPES), CounterTable.NO_OWNER, CounterTable.MAIN);
             if (lockOfGone(tx, List.of(IndexedBatchStore.OTHER_TYPES)).isEmpty()) {
                 return null;
             }
             List<Counter> idle =
                     lockOfGone(tx, types).stream().filter(Counter::isIdle).toList();
-            Changes changes = new Changes();
-            idle.forEach(counter -> changes.add(IndexedBatchStore.OTHER_TYPES, counter));
-            changes.write(tx, Books.NOBODY, Books.MAIN);
-            Books.delete(tx, Books.NOBODY, idle);
-            tx.afterCommit(books::changed);
+            CounterDelta delta = new CounterDelta();
+            idle.forEach(counter -> delta.add(IndexedBatchStore.OTHER_TYPES, counter));
+            delta.write(tx, CounterTable.NO_OWNER, CounterTable.MAIN);
+            CounterTable.delete(tx, CounterTable.NO_OWNER, idle);
+            tx.afterCommit(counters::changed);
             return null;
         });
     }
 
     private static List<Counter> lockOfGone(Tx tx, List<String> types) throws SQLException {
-        return Books.lock(
-                tx, Books.NOBODY, "part = " + Books.MAIN + " AND collector_type IN " + Tx.in(types), types.toArray());
+        return CounterTable.lock(
+                tx,
+                CounterTable.NO_OWNER,
+                "part = " + CounterTable.MAIN + " AND collector_type IN " + Tx.in(types),
+                types.toArray());
     }
 
     private static Set<String> unescaped(List<String> types) {
-        return types.stream().map(Texts::unescape).collect(Collectors.toSet());
+        return types.stream().map(TextEscaping::unescape).collect(Collectors.toSet());
     }
 }

@@ -14,19 +14,19 @@ import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DeferredLog;
 import io.batchpersistence.FailureGroup;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SharedOutages;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.DamagedPayloadException;
-import io.batchpersistence.internal.store.Cause;
 import io.batchpersistence.internal.store.CorruptionReports;
-import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
+import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
+import io.batchpersistence.internal.store.RemovalReason;
 import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.internal.store.UnreadableBatches;
-import io.batchpersistence.store.jdbc.Books.Changes;
 import io.batchpersistence.store.jdbc.Claims.Taken;
+import io.batchpersistence.store.jdbc.CounterTable.CounterDelta;
 import io.batchpersistence.store.jdbc.GroupWriter.Promise;
 import io.batchpersistence.store.jdbc.Row.Content;
 import io.batchpersistence.store.jdbc.Row.Encoded;
@@ -76,10 +76,10 @@ import org.slf4j.Logger;
  */
 public final class JdbcBatchStore implements BatchStore {
 
-    private static final Logger log = SingleLine.logger(JdbcBatchStore.class);
+    private static final Logger log = LogSanitizer.logger(JdbcBatchStore.class);
 
     /** Rows per query, or per transaction. */
-    private static final int AT_ONCE = 500;
+    private static final int CHUNK_SIZE = 500;
 
     /** When a batch that this process can't decompress is due again. */
     private static final Duration READ_RETRY = Duration.ofSeconds(10);
@@ -94,21 +94,21 @@ public final class JdbcBatchStore implements BatchStore {
      * If none of the claimed batches can be read, a call of claim goes on, up to about this many: otherwise unreadable
      * batches would starve those behind them.
      */
-    private static final int MAX_LOOKED_AT = 100;
+    private static final int MAX_CLAIM_READS = 100;
 
     /**
      * How long closing waits for the database: the limits of the pool and the driver may be longer than a process has
      * for its shutdown.
      */
-    private static final Duration CLOSES_WITHIN = Duration.ofSeconds(5);
+    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(5);
 
     /** How long closing waits for the deferred log lines of the store's threads. */
-    private static final Duration LAST_LINES = Duration.ofSeconds(1);
+    private static final Duration LOG_FLUSH_TIMEOUT = Duration.ofSeconds(1);
 
     private final JdbcStoreOptions options;
     private final Database database;
-    private final Books books;
-    private final Instance instance;
+    private final CounterTable counters;
+    private final InstanceMembership membership;
     private final GroupWriter writer;
     private final Claims claims;
     private final Outages outages;
@@ -134,13 +134,13 @@ public final class JdbcBatchStore implements BatchStore {
     private JdbcBatchStore(DataSource dataSource, JdbcStoreOptions options, Database.Seams seams) {
         this.options = options;
         this.database = new Database(dataSource, options, seams);
-        this.books = new Books(database);
-        this.corrections = new TimeCorrections(database, books, closed::get);
-        this.instance = new Instance(database, books, corrections, longestLease::get);
-        this.writer = new GroupWriter(database, instance, books);
-        this.claims = new Claims(database, instance, books);
-        this.instance.ifMissing(this::report);
-        this.outages = new Outages(database, instance, this::requireOpen);
+        this.counters = new CounterTable(database);
+        this.corrections = new TimeCorrections(database, counters, closed::get);
+        this.membership = new InstanceMembership(database, counters, corrections, longestLease::get);
+        this.writer = new GroupWriter(database, membership, counters);
+        this.claims = new Claims(database, membership, counters);
+        this.membership.ifMissing(this::report);
+        this.outages = new Outages(database, membership, this::requireOpen);
     }
 
     /**
@@ -163,7 +163,7 @@ public final class JdbcBatchStore implements BatchStore {
         boolean started = false;
         try {
             store.writer.start();
-            store.instance.start();
+            store.membership.start();
             started = true;
         } finally {
             if (!started) {
@@ -178,9 +178,9 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     /** Sends a heartbeat and does the upkeep, as the store's own threads do periodically. */
-    void beat() {
+    void heartbeat() {
         database.call("a sign of life", () -> {
-            instance.beat();
+            membership.heartbeat();
             return null;
         });
     }
@@ -225,7 +225,7 @@ public final class JdbcBatchStore implements BatchStore {
             if (joined == null) {
                 return writer.submit(append);
             }
-            instance.number();
+            membership.number();
             database.call("persisting in the caller's transaction", () -> {
                 // Check first, before a statement fails, and the transaction with it.
                 if (joined.isReadOnly()) {
@@ -275,21 +275,21 @@ public final class JdbcBatchStore implements BatchStore {
     private @Nullable String full(long bytes, long batchesBefore, long bytesBefore) throws SQLException {
         if (2 * (heldBatches() + batchesBefore) >= options.maxBatches()
                 || 2 * (heldBytes() + bytesBefore + bytes) >= options.maxBytes()) {
-            books.refreshIfOld();
+            counters.refreshIfOld();
         }
         String full = fullByNow(bytes, heldBatches() + batchesBefore, heldBytes() + bytesBefore);
         if (full != null) {
-            instance.doubtCounters();
+            membership.doubtCounters();
         }
         return full;
     }
 
     private long heldBatches() {
-        return books.heldBatches() + writer.waitingBatches();
+        return counters.heldBatches() + writer.waitingBatches();
     }
 
     private long heldBytes() {
-        return books.heldBytes() + writer.waitingBytes();
+        return counters.heldBytes() + writer.waitingBytes();
     }
 
     private @Nullable String fullByNow(long bytes, long batches, long used) {
@@ -325,7 +325,7 @@ public final class JdbcBatchStore implements BatchStore {
     String problem() {
         String gone = writer.problem();
         if (gone == null) {
-            gone = instance.problem();
+            gone = membership.problem();
         }
         return gone == null ? database.problem() : gone;
     }
@@ -347,7 +347,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     /** The statistics as of the last read, without querying the database. */
     BatchStats lastStats() {
-        return stats(books.lastKnown());
+        return stats(counters.lastKnown());
     }
 
     /**
@@ -355,8 +355,8 @@ public final class JdbcBatchStore implements BatchStore {
      *
      * @throws BatchPersistenceException if the database can't be queried
      */
-    void look() {
-        database.call("looking at the counters", books::collectors);
+    void refreshStats() {
+        database.call("looking at the counters", counters::collectors);
     }
 
     /**
@@ -365,18 +365,18 @@ public final class JdbcBatchStore implements BatchStore {
      *
      * @return one future for each, in their order, completed as described in {@link #append}
      */
-    List<CompletableFuture<@Nullable Void>> adopt(List<Kept> batches) {
+    List<CompletableFuture<@Nullable Void>> adopt(List<StoredBatch> batches) {
         requireOpen();
         List<CompletableFuture<@Nullable Void>> done = new ArrayList<>();
         List<GroupWriter.Adopt> adopts = new ArrayList<>();
         long bytes = 0;
-        for (Kept kept : batches) {
-            PersistedBatch batch = kept.batch();
+        for (StoredBatch stored : batches) {
+            PersistedBatch batch = stored.batch();
             try {
                 Encoded encoded =
                         Encoded.of(batch.id(), batch.collectorType(), batch.entries(), batch.context(), options);
                 requireRoom(encoded, adopts.size(), bytes);
-                GroupWriter.Adopt adopt = new GroupWriter.Adopt(kept, encoded, promise(batch.collectorType()));
+                GroupWriter.Adopt adopt = new GroupWriter.Adopt(stored, encoded, promise(batch.collectorType()));
                 adopts.add(adopt);
                 bytes += encoded.bytes();
                 done.add(adopt.done);
@@ -399,23 +399,23 @@ public final class JdbcBatchStore implements BatchStore {
     void retract(String batchId, GroupWriter.InDoubtException doubt) {
         database.call(
                 "taking back what was not acknowledged",
-                () -> instance.write((tx, me, changes) -> {
+                () -> membership.write((tx, me, delta) -> {
                     tx.one(
                             "SELECT part FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
                             Reader.LONG,
-                            Texts.escape(doubt.collectorType),
+                            TextEscaping.escape(doubt.collectorType),
                             doubt.owner,
-                            Books.MAIN);
+                            CounterTable.MAIN);
                     Row row = tx.one(
                             "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE batch_id = ? AND fence = ?"
                                     + " AND (state = 1 AND owner = ? OR state = 0) FOR UPDATE",
                             Row::of,
-                            Texts.escape(batchId),
+                            TextEscaping.escape(batchId),
                             doubt.fence,
                             doubt.owner);
                     if (row != null) {
                         tx.update("DELETE FROM {p}batch WHERE seq = ?", row.seq());
-                        changes.withdrawn(row);
+                        delta.withdrawn(row);
                     }
                     return null;
                 }));
@@ -440,7 +440,7 @@ public final class JdbcBatchStore implements BatchStore {
             looked += taken;
             BatchPersistenceException failure = read(some, now, read);
             failed = failure == null ? failed : failure;
-        } while (read.isEmpty() && taken > 0 && looked < MAX_LOOKED_AT);
+        } while (read.isEmpty() && taken > 0 && looked < MAX_CLAIM_READS);
         if (failed != null) {
             if (read.isEmpty()) {
                 throw failed;
@@ -482,7 +482,7 @@ public final class JdbcBatchStore implements BatchStore {
                         read.add(new Claim(
                                 each.row().batch(database, content),
                                 each.row().fence(),
-                                database.shownOrNull(each.due())));
+                                database.callerTimeOrNull(each.due())));
                     }
                 } catch (CompressionUnavailableException | OutOfMemoryError e) {
                     // Another instance may be able to decompress it, so the delay does not grow.
@@ -544,7 +544,7 @@ public final class JdbcBatchStore implements BatchStore {
         }
         boolean looked = false;
         try {
-            List<Lease> leases = database.call("looking for what timed out", () -> lookForTimedOut(now, max));
+            List<Lease> leases = database.call("looking for what timed out", () -> readTimedOut(now, max));
             looked = true;
             return leases;
         } finally {
@@ -554,13 +554,16 @@ public final class JdbcBatchStore implements BatchStore {
         }
     }
 
-    private List<Lease> lookForTimedOut(Instant now, int max) throws SQLException {
-        long me = instance.number();
+    private List<Lease> readTimedOut(Instant now, int max) throws SQLException {
+        long me = membership.number();
         long time = database.time();
         List<Lease> ended = database.read(tx -> tx.all(
                 "SELECT batch_id, collector_type, fence FROM {p}batch WHERE state = 1 AND owner = ? AND due_at < {now}"
                         + " AND due_at < ? ORDER BY due_at LIMIT ?",
-                row -> new Lease(Texts.unescape(row.getString(1)), Texts.unescape(row.getString(2)), row.getLong(3)),
+                row -> new Lease(
+                        TextEscaping.unescape(row.getString(1)),
+                        TextEscaping.unescape(row.getString(2)),
+                        row.getLong(3)),
                 me,
                 database.clock().withoutSkipped(longestLease.get(), time),
                 max));
@@ -582,19 +585,19 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public @Nullable Settled delivered(String batchId) {
         requireOpen();
-        return writer.settle(new GroupWriter.Delivered(batchId));
+        return writer.writeMark(new GroupWriter.Delivered(batchId));
     }
 
     @Override
     public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
         requireOpen();
-        return writer.settle(new GroupWriter.Failed(batchId, fence, reason, at, decision));
+        return writer.writeMark(new GroupWriter.Failed(batchId, fence, reason, at, decision));
     }
 
     @Override
     public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
         requireOpen();
-        return writer.settle(new GroupWriter.Released(batchId, due));
+        return writer.writeMark(new GroupWriter.Released(batchId, due));
     }
 
     // ---- damage ----------------------------------------------------------------------------------
@@ -627,7 +630,7 @@ public final class JdbcBatchStore implements BatchStore {
     private void damaged(Row row, String why) {
         Row gone = database.call(
                 "setting a damaged batch aside",
-                () -> instance.write((tx, me, changes) -> {
+                () -> membership.write((tx, me, delta) -> {
                     Row held = tx.one(
                             "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE seq = ? FOR UPDATE", Row::of, row.seq());
                     if (held != null) {
@@ -636,10 +639,10 @@ public final class JdbcBatchStore implements BatchStore {
                                         + " compression, raw_length, payload_crc, header, payload) SELECT seq, batch_id,"
                                         + " collector_type, created_at, {time}, ?, format, compression, raw_length, payload_crc,"
                                         + " header, payload FROM {p}batch WHERE seq = ?",
-                                Row.kept(why),
+                                Row.escaped(why),
                                 row.seq());
                         tx.update("DELETE FROM {p}batch WHERE seq = ?", row.seq());
-                        changes.gone(held, Cause.CORRUPT);
+                        delta.gone(held, RemovalReason.CORRUPT);
                     }
                     return held;
                 }));
@@ -669,7 +672,7 @@ public final class JdbcBatchStore implements BatchStore {
         corruptions.report(corruption);
     }
 
-    private void report(Books.Missing missing) {
+    private void report(CounterTable.Missing missing) {
         String why = "somebody else has removed rows of the table";
         log.error(
                 "Lost: {} batches of {} that this store had accepted are not in table {} any more. They count as corrupt",
@@ -725,7 +728,9 @@ public final class JdbcBatchStore implements BatchStore {
             if (!selector.collectorTypes().isEmpty()) {
                 in(
                         "collector_type",
-                        selector.collectorTypes().stream().map(Texts::escape).toList());
+                        selector.collectorTypes().stream()
+                                .map(TextEscaping::escape)
+                                .toList());
             }
             if (selector.olderThan() != null) {
                 and("created_at <= {now} - ?", Database.between(Instant.EPOCH, after(selector.olderThan())));
@@ -789,10 +794,10 @@ public final class JdbcBatchStore implements BatchStore {
         if (selector.ids().isEmpty()) {
             return List.of(all);
         }
-        List<String> ids = selector.ids().stream().map(Texts::escape).toList();
+        List<String> ids = selector.ids().stream().map(TextEscaping::escape).toList();
         List<Conditions> parts = new ArrayList<>();
-        for (int from = 0; from < ids.size(); from += AT_ONCE) {
-            parts.add(all.copy().in("batch_id", ids.subList(from, Math.min(from + AT_ONCE, ids.size()))));
+        for (int from = 0; from < ids.size(); from += CHUNK_SIZE) {
+            parts.add(all.copy().in("batch_id", ids.subList(from, Math.min(from + CHUNK_SIZE, ids.size()))));
         }
         return parts;
     }
@@ -807,8 +812,9 @@ public final class JdbcBatchStore implements BatchStore {
             Conditions page = part;
             while (page != null && found.size() - before < selector.limit()) {
                 Conditions conditions = page;
-                int limit =
-                        part.reason == null ? Math.min(AT_ONCE, selector.limit() - (found.size() - before)) : AT_ONCE;
+                int limit = part.reason == null
+                        ? Math.min(CHUNK_SIZE, selector.limit() - (found.size() - before))
+                        : CHUNK_SIZE;
                 List<T> rows = database.read(tx -> tx.all(
                         "SELECT " + columns + " FROM {p}batch WHERE " + conditions.sql + " ORDER BY seq"
                                 + direction(selector.order()) + " LIMIT ?",
@@ -839,10 +845,10 @@ public final class JdbcBatchStore implements BatchStore {
     /** Changes a chunk of locked rows. */
     @FunctionalInterface
     private interface ChangeOfRows {
-        void change(Tx tx, List<Row> rows, Changes changes, long before) throws SQLException;
+        void change(Tx tx, List<Row> rows, CounterDelta delta, long before) throws SQLException;
     }
 
-    private record Found(long seq, @Nullable String reason) {}
+    private record FoundRow(long seq, @Nullable String reason) {}
 
     /**
      * Changes the selected rows page by page: they may be more than fit into memory. Batches persisted meanwhile are
@@ -853,25 +859,25 @@ public final class JdbcBatchStore implements BatchStore {
             // The caller has all of the ids in memory, so there is room for their sequence numbers.
             return changeEach(selector, change);
         }
-        instance.number();
+        membership.number();
         Long last = database.read(tx -> tx.one("SELECT MAX(seq) FROM {p}batch", Reader.LONG));
         Conditions all = new Conditions(selector).and("seq <= ?", last == null ? 0L : last);
         long changed = 0;
         Conditions page = all;
         while (page != null && changed < selector.limit()) {
             Conditions conditions = page;
-            List<Found> found = database.read(tx -> tx.all(
+            List<FoundRow> found = database.read(tx -> tx.all(
                     "SELECT seq, " + (all.reason == null ? "NULL AS reason" : "reason") + " FROM {p}batch WHERE "
                             + conditions.sql + " ORDER BY seq" + direction(selector.order()) + " LIMIT ?",
-                    row -> new Found(row.getLong(1), Texts.unescapeOrNull(row.getString(2))),
-                    Tx.values(conditions.values, AT_ONCE)));
+                    row -> new FoundRow(row.getLong(1), TextEscaping.unescapeOrNull(row.getString(2))),
+                    Tx.values(conditions.values, CHUNK_SIZE)));
             List<Long> some = found.stream()
                     .filter(each -> all.matchesReason(each.reason()))
                     .limit(selector.limit() - changed)
-                    .map(Found::seq)
+                    .map(FoundRow::seq)
                     .toList();
             changed += changeSome(selector, some, changed, change);
-            page = found.size() < AT_ONCE
+            page = found.size() < CHUNK_SIZE
                     ? null
                     : all.copy()
                             .behind(
@@ -885,8 +891,8 @@ public final class JdbcBatchStore implements BatchStore {
         List<String> ids = List.copyOf(selector.ids());
         String columns = selector.failureReason() == null ? Row.WITHOUT_FAILURES : Row.COLUMNS;
         List<Long> seqs = new ArrayList<>();
-        for (int from = 0; from < ids.size(); from += AT_ONCE) {
-            List<String> some = ids.subList(from, Math.min(from + AT_ONCE, ids.size()));
+        for (int from = 0; from < ids.size(); from += CHUNK_SIZE) {
+            List<String> some = ids.subList(from, Math.min(from + CHUNK_SIZE, ids.size()));
             for (Row row : select(selector.ids(some.toArray(String[]::new)), columns, Row::of, row -> row)) {
                 seqs.add(row.seq());
             }
@@ -895,8 +901,8 @@ public final class JdbcBatchStore implements BatchStore {
         seqs.sort(selector.order() == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed());
         int wanted = Math.min(seqs.size(), selector.limit());
         long changed = 0;
-        for (int from = 0; from < wanted; from += AT_ONCE) {
-            List<Long> some = seqs.subList(from, Math.min(from + AT_ONCE, wanted));
+        for (int from = 0; from < wanted; from += CHUNK_SIZE) {
+            List<Long> some = seqs.subList(from, Math.min(from + CHUNK_SIZE, wanted));
             changed += changeSome(selector, some, changed, change);
         }
         return changed(changed);
@@ -909,7 +915,7 @@ public final class JdbcBatchStore implements BatchStore {
             return 0;
         }
         Set<BatchState> states = selector.states();
-        return instance.write((tx, me, changes) -> {
+        return membership.write((tx, me, delta) -> {
             List<Row> rows = tx
                     .all(
                             "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE seq IN " + Tx.in(some)
@@ -920,7 +926,7 @@ public final class JdbcBatchStore implements BatchStore {
                     .filter(row -> states.isEmpty() || states.contains(row.state()))
                     .toList();
             if (!rows.isEmpty()) {
-                change.change(tx, rows, changes, before);
+                change.change(tx, rows, delta, before);
             }
             return rows.size();
         });
@@ -928,7 +934,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     private long changed(long count) {
         if (count > 0) {
-            books.changed();
+            counters.changed();
         }
         return count;
     }
@@ -945,7 +951,7 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     private long reschedule(BatchSelector pending, @Nullable Long due) throws SQLException {
-        return changeAll(pending, (tx, rows, changes, before) -> {
+        return changeAll(pending, (tx, rows, delta, before) -> {
             List<Long> seqs = seqs(rows);
             tx.update("UPDATE {p}batch SET due_at = {time} + ? WHERE seq IN " + Tx.in(seqs), Tx.values(due, seqs));
         });
@@ -954,20 +960,20 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
         requireOpen();
-        long due = database.untilWait(nextAttemptAt);
+        long due = database.waitToDatabaseMillis(nextAttemptAt);
         return database.call("releasing what is held", () -> {
             long released = 0;
-            for (String type : books.collectors().keySet()) {
+            for (String type : counters.collectors().keySet()) {
                 int some;
                 do {
-                    some = instance.write((tx, me, changes) -> {
+                    some = membership.write((tx, me, delta) -> {
                         // ORDER BY due_at makes the database use the index.
                         List<Long> seqs = tx.all(
                                 "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at IS NULL"
                                         + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED",
                                 Reader.LONG,
-                                Texts.escape(type),
-                                AT_ONCE);
+                                TextEscaping.escape(type),
+                                CHUNK_SIZE);
                         return seqs.isEmpty()
                                 ? 0
                                 : tx.update(
@@ -975,10 +981,10 @@ public final class JdbcBatchStore implements BatchStore {
                                         Tx.values(due, seqs));
                     });
                     released += some;
-                } while (some == AT_ONCE);
+                } while (some == CHUNK_SIZE);
             }
             if (released > 0) {
-                books.changed();
+                counters.changed();
             }
             return released;
         });
@@ -990,12 +996,12 @@ public final class JdbcBatchStore implements BatchStore {
         double apartMillis = apart.toNanos() / 1e6;
         return database.call(
                 "replaying",
-                () -> changeAll(selector.states(BatchState.DEAD), (tx, rows, changes, before) -> {
+                () -> changeAll(selector.states(BatchState.DEAD), (tx, rows, delta, before) -> {
                     List<@Nullable Object[]> each = new ArrayList<>(rows.size());
                     for (Row row : rows) {
                         long place = before + each.size();
                         each.add(new @Nullable Object[] {(long) (place * apartMillis), row.seq()});
-                        changes.moved(row, BatchState.PENDING);
+                        delta.moved(row, BatchState.PENDING);
                     }
                     tx.updates(
                             "UPDATE {p}batch SET state = 0, due_at = {time} + ?, since = {time}, retry_count = 0 WHERE seq = ?",
@@ -1008,13 +1014,14 @@ public final class JdbcBatchStore implements BatchStore {
         requireOpen();
         return database.call(
                 "discarding",
-                () -> changeAll(selector, (tx, rows, changes, before) -> remove(tx, rows, changes, Cause.DISCARDED)));
+                () -> changeAll(
+                        selector, (tx, rows, delta, before) -> remove(tx, rows, delta, RemovalReason.DISCARDED)));
     }
 
-    private static void remove(Tx tx, List<Row> rows, Changes changes, Cause cause) throws SQLException {
+    private static void remove(Tx tx, List<Row> rows, CounterDelta delta, RemovalReason reason) throws SQLException {
         List<Long> seqs = seqs(rows);
         tx.update("DELETE FROM {p}batch WHERE seq IN " + Tx.in(seqs), Tx.values(seqs));
-        rows.forEach(row -> changes.gone(row, cause));
+        rows.forEach(row -> delta.gone(row, reason));
     }
 
     // ---- pausing ---------------------------------------------------------------------------------
@@ -1038,8 +1045,8 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     private boolean pauseOnce(String collectorType, boolean paused) throws SQLException {
-        instance.number();
-        String type = Texts.escape(collectorType);
+        membership.number();
+        String type = TextEscaping.escape(collectorType);
         int wanted = paused ? 1 : 0;
         return database.write(tx -> {
             Long now = tx.one("SELECT paused FROM {p}lane WHERE collector_type = ? FOR UPDATE", Reader.LONG, type);
@@ -1065,9 +1072,10 @@ public final class JdbcBatchStore implements BatchStore {
     public Set<String> pausedCollectorTypes() {
         requireOpen();
         return database.call("looking for what is paused", () -> {
-            instance.number();
+            membership.number();
             return Set.copyOf(database.read(tx -> tx.all(
-                    "SELECT collector_type FROM {p}lane WHERE paused = 1", row -> Texts.unescape(row.getString(1)))));
+                    "SELECT collector_type FROM {p}lane WHERE paused = 1",
+                    row -> TextEscaping.unescape(row.getString(1)))));
         });
     }
 
@@ -1098,17 +1106,17 @@ public final class JdbcBatchStore implements BatchStore {
      */
     private List<BatchSummary> expire(String collectorType, BatchState state, String promised, Instant before, int max)
             throws SQLException {
-        long age = -database.until(before);
+        long age = -database.toDatabaseMillis(before);
         long now = database.time();
         DatabaseClock clock = database.clock();
         return removeFirst(
                 "collector_type = ? AND since < ? AND since < {now} - ? AND state = " + Row.number(state) + " AND ("
                         + promised + " <= ? OR since < ? - " + promised + " AND since < {now} - " + promised
                         + ") ORDER BY since",
-                Cause.EXPIRED,
+                RemovalReason.EXPIRED,
                 max,
                 rows -> rows,
-                Texts.escape(collectorType),
+                TextEscaping.escape(collectorType),
                 clock.cutoff(age, now),
                 age,
                 Math.max(0, age),
@@ -1119,7 +1127,8 @@ public final class JdbcBatchStore implements BatchStore {
     public List<BatchSummary> evictOldest(int max) {
         requireOpen();
         return database.call(
-                "evicting", () -> removeFirst("state IN (0, 2) ORDER BY seq", Cause.EVICTED, max, rows -> rows));
+                "evicting",
+                () -> removeFirst("state IN (0, 2) ORDER BY seq", RemovalReason.EVICTED, max, rows -> rows));
     }
 
     @Override
@@ -1127,18 +1136,18 @@ public final class JdbcBatchStore implements BatchStore {
         requireOpen();
         return database.call("evicting dead letters", () -> {
             long tooMany = -mostBytes;
-            Map<String, CollectorStats> collectors = books.collectors();
+            Map<String, CollectorStats> collectors = counters.collectors();
             for (CollectorStats stats : collectors.values()) {
                 tooMany += stats.deadVolume().bytes();
             }
-            List<Long> first = tooMany <= 0 ? List.of() : firstDead(collectors, Math.min(max, AT_ONCE));
+            List<Long> first = tooMany <= 0 ? List.of() : firstDead(collectors, Math.min(max, CHUNK_SIZE));
             if (first.isEmpty()) {
                 return List.of();
             }
             long bytes = tooMany;
             return removeFirst(
                     "seq IN " + Tx.in(first) + " AND state = 2 ORDER BY since, seq",
-                    Cause.EVICTED,
+                    RemovalReason.EVICTED,
                     first.size(),
                     rows -> {
                         long left = bytes;
@@ -1165,7 +1174,7 @@ public final class JdbcBatchStore implements BatchStore {
                 first.addAll(database.read(tx -> tx.all(
                         "SELECT seq, since FROM {p}batch WHERE state = 2 AND collector_type = ? ORDER BY since, seq LIMIT ?",
                         row -> new Dead(row.getLong(1), row.getLong(2)),
-                        Texts.escape(each.getKey()),
+                        TextEscaping.escape(each.getKey()),
                         max)));
             }
         }
@@ -1179,34 +1188,34 @@ public final class JdbcBatchStore implements BatchStore {
     /** Removes the first rows that match; skips rows that other transactions have locked. */
     private List<BatchSummary> removeFirst(
             String condition,
-            Cause cause,
+            RemovalReason reason,
             int max,
             Function<List<WithHeader>, List<WithHeader>> choice,
             @Nullable Object... values)
             throws SQLException {
         List<BatchSummary> summaries = new ArrayList<>();
         List<WithHeader> some;
-        int most = AT_ONCE;
+        int most = CHUNK_SIZE;
         do {
             int limit = Math.min(most, max - summaries.size());
             if (limit < 1) {
                 break;
             }
-            some = instance.write((tx, me, changes) -> {
+            some = membership.write((tx, me, delta) -> {
                 List<WithHeader> rows = choice.apply(tx.all(
                         "SELECT " + Row.WITH_HEADER + " FROM {p}batch WHERE " + condition
                                 + " LIMIT ? FOR UPDATE SKIP LOCKED",
                         WithHeader.READER,
                         Tx.values(List.of(), List.of(values), limit)));
                 if (!rows.isEmpty()) {
-                    remove(tx, rows.stream().map(WithHeader::row).toList(), changes, cause);
+                    remove(tx, rows.stream().map(WithHeader::row).toList(), delta, reason);
                 }
                 return rows;
             });
             for (WithHeader each : some) {
                 summaries.add(each.row().summary(database, headerOrBare(each)));
             }
-        } while (some.size() == most && cause == Cause.EXPIRED);
+        } while (some.size() == most && reason == RemovalReason.EXPIRED);
         return summaries;
     }
 
@@ -1225,11 +1234,11 @@ public final class JdbcBatchStore implements BatchStore {
     public Optional<PersistedBatch> find(String batchId) {
         requireOpen();
         Taken found = database.call("finding a batch", () -> {
-            instance.number();
+            membership.number();
             return database.read(tx -> tx.one(
                     "SELECT " + Row.WITH_PAYLOAD + " FROM {p}batch WHERE batch_id = ?",
                     row -> new Taken(Row.of(row), null, Encoded.of(row)),
-                    Texts.escape(batchId)));
+                    TextEscaping.escape(batchId)));
         });
         if (found == null) {
             return Optional.empty();
@@ -1242,7 +1251,7 @@ public final class JdbcBatchStore implements BatchStore {
     public List<BatchSummary> list(BatchSelector selector, Instant now) {
         requireOpen();
         List<WithHeader> rows = database.call("listing", () -> {
-            instance.number();
+            membership.number();
             return select(selector, Row.WITH_HEADER, WithHeader.READER, WithHeader::row);
         });
         List<BatchSummary> summaries = new ArrayList<>(rows.size());
@@ -1259,7 +1268,7 @@ public final class JdbcBatchStore implements BatchStore {
     public long count(BatchSelector selector, Instant now) {
         requireOpen();
         return database.call("counting", () -> {
-            instance.number();
+            membership.number();
             long count = 0;
             for (Conditions part : parts(selector)) {
                 count += part.reason == null ? countAll(part, selector.limit()) : countByReason(part);
@@ -1282,7 +1291,7 @@ public final class JdbcBatchStore implements BatchStore {
         return database
                 .read(tx -> tx.all(
                         "SELECT reason, COUNT(*) FROM {p}batch WHERE " + part.sql + " GROUP BY reason",
-                        row -> new Counted(Texts.unescape(row.getString(1)), row.getLong(2)),
+                        row -> new Counted(TextEscaping.unescape(row.getString(1)), row.getLong(2)),
                         part.values.toArray()))
                 .stream()
                 .filter(counted -> part.matchesReason(counted.reason()))
@@ -1294,18 +1303,18 @@ public final class JdbcBatchStore implements BatchStore {
     public List<FailureGroup> failures(BatchSelector selector, Instant now) {
         requireOpen();
         List<FailureGroup> groups = database.call("looking for failures", () -> {
-            instance.number();
+            membership.number();
             List<FailureGroup> all = new ArrayList<>();
             for (Conditions part : parts(selector)) {
                 all.addAll(database.read(tx -> tx.all(
                         "SELECT collector_type, reason, COUNT(*), MIN(last_attempt), MAX(last_attempt) FROM {p}batch"
                                 + " WHERE reason IS NOT NULL AND " + part.sql + " GROUP BY collector_type, reason",
                         row -> new FailureGroup(
-                                Texts.unescape(row.getString(1)),
-                                Texts.unescape(row.getString(2)),
+                                TextEscaping.unescape(row.getString(1)),
+                                TextEscaping.unescape(row.getString(2)),
                                 row.getLong(3),
-                                database.shown(row.getLong(4)),
-                                database.shown(row.getLong(5))),
+                                database.callerTime(row.getLong(4)),
+                                database.callerTime(row.getLong(5))),
                         part.values.toArray())));
             }
             return all;
@@ -1337,9 +1346,9 @@ public final class JdbcBatchStore implements BatchStore {
     public Set<String> collectorTypes() {
         requireOpen();
         return database.call("looking for collector types", () -> {
-            instance.number();
+            membership.number();
             Set<String> held = new HashSet<>();
-            books.collectors().forEach((type, stats) -> {
+            counters.collectors().forEach((type, stats) -> {
                 if (stats.pending() + stats.inFlight() + stats.dead() > 0) {
                     held.add(type);
                 }
@@ -1351,7 +1360,7 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public BatchStats stats() {
         requireOpen();
-        return stats(database.call("looking at the counters", books::lastKnownOrNow));
+        return stats(database.call("looking at the counters", counters::lastKnownOrNow));
     }
 
     private BatchStats stats(Map<String, CollectorStats> collectors) {
@@ -1369,7 +1378,7 @@ public final class JdbcBatchStore implements BatchStore {
                 options.maxBytes(),
                 problemToShow(),
                 writer.writes(),
-                instance.status(),
+                membership.status(),
                 null,
                 unreadable());
     }
@@ -1387,7 +1396,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     @Override
     public @Nullable Instant lastUsed() {
-        return instance.lastUsed();
+        return membership.lastUsed();
     }
 
     /** Corrects ages. They are kept on the database's clock, so that only that clock can have been ahead. */
@@ -1413,7 +1422,7 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public void useSettings(Function<String, CollectorSettings> settings) {
         this.settings = settings;
-        instance.useSettings(settings);
+        membership.useSettings(settings);
     }
 
     // ---- cleaning up and closing -----------------------------------------------------------------
@@ -1431,7 +1440,7 @@ public final class JdbcBatchStore implements BatchStore {
      */
     @Override
     public void close() {
-        close(CLOSES_WITHIN);
+        close(CLOSE_TIMEOUT);
     }
 
     void close(Duration patience) {
@@ -1445,19 +1454,19 @@ public final class JdbcBatchStore implements BatchStore {
                 writer.join();
             }
             database.call("closing", () -> {
-                instance.leave();
+                membership.deregister();
                 return null;
             });
         });
         if (!done) {
             // Otherwise the lease would be renewed forever.
-            instance.stop();
+            membership.stop();
             writer.giveUp();
             log.warn(
                     "The store is closed although the database has not answered within {} ms: what is in flight is given to the others"
                             + " when the lease has ended",
                     patience.toMillis());
         }
-        DeferredLog.flush(LAST_LINES);
+        DeferredLog.flush(LOG_FLUSH_TIMEOUT);
     }
 }

@@ -13,7 +13,7 @@ import java.util.Map.Entry;
 final class Outages implements SharedOutages {
 
     private final Database database;
-    private final Instance instance;
+    private final InstanceMembership membership;
     private final Runnable requireOpen;
 
     /**
@@ -21,16 +21,16 @@ final class Outages implements SharedOutages {
      *
      * @param requireOpen throws once the store is closed
      */
-    Outages(Database database, Instance instance, Runnable requireOpen) {
+    Outages(Database database, InstanceMembership membership, Runnable requireOpen) {
         this.database = database;
-        this.instance = instance;
+        this.membership = membership;
         this.requireOpen = requireOpen;
     }
 
     private <T> T call(String what, Database.Call<T> call) {
         requireOpen.run();
         // Throws unless this instance is registered; once it is, the tables exist.
-        instance.number();
+        membership.number();
         return database.call(what, call);
     }
 
@@ -41,12 +41,12 @@ final class Outages implements SharedOutages {
             for (Entry<String, Outage> each : database.read(tx -> tx.all(
                     "SELECT collector_type, {now} - since, next_probe_at - {now}, probes, last_failure FROM {p}outage",
                     row -> Map.entry(
-                            Texts.unescape(row.getString(1)),
+                            TextEscaping.unescape(row.getString(1)),
                             new Outage(
                                     Duration.ofMillis(row.getLong(2)),
                                     Duration.ofMillis(row.getLong(3)),
                                     row.getInt(4),
-                                    Texts.unescape(row.getString(5))))))) {
+                                    TextEscaping.unescape(row.getString(5))))))) {
                 outages.put(each.getKey(), each.getValue());
             }
             return outages;
@@ -55,7 +55,7 @@ final class Outages implements SharedOutages {
 
     @Override
     public boolean began(String collectorType, Duration untilProbe, String lastFailure) {
-        String type = Texts.escape(NewBatch.checkedCollectorType(collectorType));
+        String type = TextEscaping.escape(NewBatch.checkedCollectorType(collectorType));
         return call("noting an outage", () -> {
             try {
                 return database.write(tx -> {
@@ -67,7 +67,7 @@ final class Outages implements SharedOutages {
                                     + " VALUES (?, {time}, {time} + ?, 0, ?)",
                             type,
                             untilProbe.toMillis(),
-                            Row.kept(lastFailure));
+                            Row.escaped(lastFailure));
                     return true;
                 });
             } catch (SQLException e) {
@@ -85,7 +85,7 @@ final class Outages implements SharedOutages {
     /** Reads before it writes: mostly another instance has taken the probe, or there is nothing to send. */
     @Override
     public int takeProbe(String collectorType, Duration timeout) {
-        String type = Texts.escape(collectorType);
+        String type = TextEscaping.escape(collectorType);
         return call("asking for a probe", () -> {
             Probes probes = database.read(tx -> tx.one(
                     "SELECT probes, next_probe_at - {now} FROM {p}outage WHERE collector_type = ?",
@@ -119,7 +119,7 @@ final class Outages implements SharedOutages {
 
     @Override
     public void nextProbe(String collectorType, int probe, Duration untilProbe) {
-        String type = Texts.escape(collectorType);
+        String type = TextEscaping.escape(collectorType);
         String next = "UPDATE {p}outage SET next_probe_at = {time} + ? WHERE collector_type = ?";
         call(
                 "noting when a collector is probed next",
@@ -133,7 +133,7 @@ final class Outages implements SharedOutages {
         return call(
                 "noting the end of an outage",
                 () -> database.write(tx -> tx.update(
-                                "DELETE FROM {p}outage WHERE collector_type = ?", Texts.escape(collectorType)))
+                                "DELETE FROM {p}outage WHERE collector_type = ?", TextEscaping.escape(collectorType)))
                         > 0);
     }
 }

@@ -4,8 +4,8 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.BatchLimits;
@@ -64,8 +64,8 @@ record Row(
     static Row of(ResultSet row) throws SQLException {
         return new Row(
                 row.getLong("seq"),
-                Texts.unescape(row.getString("batch_id")),
-                Texts.unescape(row.getString("collector_type")),
+                TextEscaping.unescape(row.getString("batch_id")),
+                TextEscaping.unescape(row.getString("collector_type")),
                 state(row.getInt("state")),
                 row.getLong("owner"),
                 row.getLong("fence"),
@@ -73,7 +73,7 @@ record Row(
                 number(row, "due_at"),
                 number(row, "last_attempt"),
                 row.getInt("retry_count"),
-                Texts.unescapeOrNull(row.getString("reason")),
+                TextEscaping.unescapeOrNull(row.getString("reason")),
                 row.getString("earlier_failures"),
                 row.getInt("entry_count"),
                 row.getLong("bytes"));
@@ -122,16 +122,16 @@ record Row(
     // ---- failures --------------------------------------------------------------------------------
 
     /** The stored form of a reason, shortened as in the stores on disk. */
-    static String kept(String reason) {
+    static String escaped(String reason) {
         String shortened = IndexedBatchStore.shortened(reason);
         // A lone surrogate, perhaps the result of shortening, is not a character: no database would accept it.
-        return Texts.escape(new String(shortened.getBytes(StandardCharsets.UTF_8), StandardCharsets.UTF_8));
+        return TextEscaping.escape(new String(shortened.getBytes(StandardCharsets.UTF_8), StandardCharsets.UTF_8));
     }
 
     /** The stored form of the failures before the last one. */
-    static String kept(List<FailedAttempt> earlier, Database database) {
+    static String escaped(List<FailedAttempt> earlier, Database database) {
         return earlier.stream()
-                .map(failure -> line(database.kept(failure.at()), kept(failure.reason())))
+                .map(failure -> line(database.storedMillis(failure.at()), escaped(failure.reason())))
                 .collect(Collectors.joining("\n"));
     }
 
@@ -148,7 +148,7 @@ record Row(
         if (lines.size() == FailedAttempt.MAX_EARLIER) {
             lines.remove(1);
         }
-        lines.add(line(lastAttempt, Texts.escape(reason)));
+        lines.add(line(lastAttempt, TextEscaping.escape(reason)));
         return String.join("\n", lines);
     }
 
@@ -158,8 +158,8 @@ record Row(
                 .map(line -> {
                     int space = line.indexOf(' ');
                     return new FailedAttempt(
-                            database.shown(Long.parseLong(line.substring(0, space))),
-                            Texts.unescape(line.substring(space + 1)));
+                            database.callerTime(Long.parseLong(line.substring(0, space))),
+                            TextEscaping.unescape(line.substring(space + 1)));
                 })
                 .toList();
     }
@@ -171,9 +171,9 @@ record Row(
                 id,
                 collectorType,
                 state,
-                database.shown(createdAt),
-                database.shownOrNull(lastAttempt),
-                state == BatchState.DEAD ? null : database.shownOrNull(dueAt),
+                database.callerTime(createdAt),
+                database.callerTimeOrNull(lastAttempt),
+                state == BatchState.DEAD ? null : database.callerTimeOrNull(dueAt),
                 retryCount,
                 reason,
                 earlierFailures(database),
@@ -188,9 +188,9 @@ record Row(
                 id,
                 content.entries(),
                 collectorType,
-                database.shown(createdAt),
-                database.shownOrNull(lastAttempt),
-                state == BatchState.DEAD ? null : database.shownOrNull(dueAt),
+                database.callerTime(createdAt),
+                database.callerTimeOrNull(lastAttempt),
+                state == BatchState.DEAD ? null : database.callerTimeOrNull(dueAt),
                 retryCount,
                 reason,
                 earlierFailures(database),
@@ -223,7 +223,7 @@ record Row(
                 JdbcStoreOptions options) {
             byte[] raw = options.format().codec().encode(entries);
             if (raw.length > BatchLimits.MAX_BYTES) {
-                throw new IllegalArgumentException("the batch '" + SingleLine.of(id) + "' has " + raw.length
+                throw new IllegalArgumentException("the batch '" + LogSanitizer.of(id) + "' has " + raw.length
                         + " bytes before compression, but a batch can have at most " + BatchLimits.MAX_BYTES
                         + "; split its " + entries.size() + " entries into several batches");
             }

@@ -1,6 +1,6 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -24,7 +24,7 @@ final class Schema {
     /** The version of the tables that this software reads and writes. */
     static final int VERSION = 2;
 
-    private static final Logger log = SingleLine.logger(Schema.class);
+    private static final Logger log = LogSanitizer.logger(Schema.class);
 
     private static final Pattern COMMENT = Pattern.compile("--[^\n]*");
     private static final Pattern END = Pattern.compile(";");

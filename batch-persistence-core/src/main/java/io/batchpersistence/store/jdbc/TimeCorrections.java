@@ -16,7 +16,7 @@ final class TimeCorrections {
     private static final int CHUNK_SIZE = 500;
 
     private final Database database;
-    private final Books books;
+    private final CounterTable counters;
     private final BooleanSupplier stops;
 
     /**
@@ -24,9 +24,9 @@ final class TimeCorrections {
      *
      * @param stops checked between two transactions
      */
-    TimeCorrections(Database database, Books books, BooleanSupplier stops) {
+    TimeCorrections(Database database, CounterTable counters, BooleanSupplier stops) {
         this.database = database;
-        this.books = books;
+        this.counters = counters;
         this.stops = stops;
     }
 
@@ -39,12 +39,12 @@ final class TimeCorrections {
         if (!database.agreesWithCallers()) {
             return;
         }
-        for (String type : books.collectors().keySet()) {
+        for (String type : counters.collectors().keySet()) {
             for (int state = 0; state <= 2; state++) {
                 inChunks(
                         "since",
                         "state = ? AND collector_type = ? AND since > {time}",
-                        List.<Object>of(state, Texts.escape(type)),
+                        List.<Object>of(state, TextEscaping.escape(type)),
                         "{time}");
             }
         }
@@ -56,7 +56,7 @@ final class TimeCorrections {
      * @param longest the longest possible wait, in milliseconds by collector type
      */
     void waits(ToLongFunction<String> longest) throws SQLException {
-        for (String type : books.collectors().keySet()) {
+        for (String type : counters.collectors().keySet()) {
             pending(type, "due_at > {time} + ?", "{time}", longest.applyAsLong(type));
         }
     }
@@ -82,12 +82,12 @@ final class TimeCorrections {
                 List.of(me, longestTimeout),
                 "{time} + ?",
                 longestTimeout);
-        for (String type : books.collectors().keySet()) {
+        for (String type : counters.collectors().keySet()) {
             long longest = longestWait.applyAsLong(type);
             database.write(tx -> tx.update(
                     "UPDATE {p}outage SET next_probe_at = {time} WHERE collector_type = ? AND next_probe_at > {time}"
                             + " AND (next_probe_at <= ? OR next_probe_at > {time} + ?)",
-                    Texts.escape(type),
+                    TextEscaping.escape(type),
                     from,
                     Math.max(longest, longestTimeout)));
             pending(type, "due_at > {time} AND due_at <= ?", "{time}", from);
@@ -103,7 +103,7 @@ final class TimeCorrections {
         inChunks(
                 "due_at",
                 "state = 0 AND collector_type = ? AND " + condition,
-                List.<Object>of(Texts.escape(type), value),
+                List.<Object>of(TextEscaping.escape(type), value),
                 time,
                 newTime);
     }
@@ -122,7 +122,7 @@ final class TimeCorrections {
                     tx.update(
                             "UPDATE {p}batch SET " + column + " = " + time + " WHERE seq IN " + Tx.in(seqs),
                             Tx.values(List.of(newTime), seqs));
-                    tx.afterCommit(books::changed);
+                    tx.afterCommit(counters::changed);
                 }
                 return seqs.size();
             });

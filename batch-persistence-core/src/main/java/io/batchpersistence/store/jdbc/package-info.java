@@ -5,7 +5,7 @@
  * append    ─► JdbcBatchStore.append ─► GroupWriter (one transaction: marks, inserts, counters) ─► caller
  * delivered ─►        (the same)
  * claim     ─► JdbcBatchStore.claim: a query for what is due, then select for update skip locked, and update
- * dead instance ─► Instance.sweep of another instance ─► its batches are pending again
+ * dead instance ─► InstanceMembership.expireOthers of another instance ─► its batches are pending again
  *
  * the database is away: append ─► FallbackBatchStore ─► a segment store on the local disk ─► caller
  * it is back:           FallbackBatchStore.move ─► JdbcBatchStore.adopt ─► GroupWriter ─► removed from the local disk

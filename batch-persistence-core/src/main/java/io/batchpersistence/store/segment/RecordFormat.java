@@ -1,7 +1,7 @@
 package io.batchpersistence.store.segment;
 
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.BatchLimits;
@@ -100,7 +100,7 @@ final class RecordFormat {
 
     private static IllegalArgumentException tooLarge(NewBatch batch, long size, long bound, String where) {
         return new IllegalArgumentException(
-                "the batch '" + SingleLine.of(batch.id()) + "' has " + size + " bytes " + where
+                "the batch '" + LogSanitizer.of(batch.id()) + "' has " + size + " bytes " + where
                         + ", but a batch can have at most " + bound + "; split its "
                         + batch.entries().size()
                         + " entries into several batches");

@@ -1,17 +1,17 @@
 package io.batchpersistence.store.segment;
 
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;
 import io.batchpersistence.internal.store.FileNumbers;
 import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.Location;
 import io.batchpersistence.internal.store.LongList;
 import io.batchpersistence.internal.store.PayloadLog;
-import io.batchpersistence.internal.store.Standing;
+import io.batchpersistence.internal.store.PersistedState;
+import io.batchpersistence.internal.store.RecordPointer;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.SyncPolicy;
 import io.batchpersistence.store.segment.RecordFormat.EncodedRecord;
@@ -55,7 +55,7 @@ import org.slf4j.Logger;
  */
 final class SegmentLog implements PayloadLog {
 
-    private static final Logger log = SingleLine.logger(SegmentLog.class);
+    private static final Logger log = LogSanitizer.logger(SegmentLog.class);
 
     private static final byte[] FILE_MAGIC = "BPSEGMT\1".getBytes(StandardCharsets.ISO_8859_1);
     private static final int FILE_HEADER = 16;
@@ -79,19 +79,19 @@ final class SegmentLog implements PayloadLog {
      * Bytes copied between two forces. Forcing all of it at the end would take long, and others would wait for it, too:
      * a file system has one journal for all files.
      */
-    private static final int COPIED_AT_ONCE = 256 << 10;
+    private static final int COPY_CHUNK_BYTES = 256 << 10;
 
     /**
      * Limit on the bytes written ahead as zeros: with larger pieces more callers wait longer for the force that
      * includes them.
      */
-    private static final int MOST_RESERVED = 256 << 10;
+    private static final int MAX_RESERVED_BYTES = 256 << 10;
 
     /**
      * Segments of at least this size in bytes are sealed by the housekeeper; sealing smaller ones takes less time than
      * handing them over.
      */
-    private static final int LARGE = 1 << 20;
+    private static final int LARGE_SEGMENT_BYTES = 1 << 20;
 
     private final Disk disk;
     private final DiskStoreOptions options;
@@ -124,7 +124,7 @@ final class SegmentLog implements PayloadLog {
     private long inactiveBytes;
     private volatile long compactedBytes;
     private volatile long diskUsage;
-    private volatile long room;
+    private volatile long availableBytes;
 
     /** A segment file. Owned by the commit leader, except for the final fields. */
     private static final class Segment {
@@ -190,7 +190,7 @@ final class SegmentLog implements PayloadLog {
         this.disk = disk;
         this.options = options;
         this.reserve = options.sync() == SyncPolicy.ALWAYS
-                ? (int) Math.max(4 << 10, Math.min(MOST_RESERVED, options.segmentSize() / 8))
+                ? (int) Math.max(4 << 10, Math.min(MAX_RESERVED_BYTES, options.segmentSize() / 8))
                 : 0;
     }
 
@@ -309,7 +309,7 @@ final class SegmentLog implements PayloadLog {
         } else {
             segment.added(entry.length());
             loading.found(
-                    new Location(entry.sequence(), segment.number, entry.offset(), entry.length()),
+                    new RecordPointer(entry.sequence(), segment.number, entry.offset(), entry.length()),
                     entry.idHash(),
                     entry.collectorType(),
                     entry.createdAt(),
@@ -471,7 +471,7 @@ final class SegmentLog implements PayloadLog {
         try {
             into = activeFor(size(group.get(from)));
             long position = into.good;
-            List<Location> locations = new ArrayList<>();
+            List<RecordPointer> locations = new ArrayList<>();
             int buffered = 0;
             while (to < group.size() && (to == from || fits(position, size(group.get(to))))) {
                 EncodedRecord record = (EncodedRecord) group.get(to).encoded();
@@ -484,8 +484,8 @@ final class SegmentLog implements PayloadLog {
                 }
                 RecordFormat.write(
                         record, group.get(to).sequence(), into.segment.number, (int) position, target, buffered);
-                locations.add(
-                        new Location(group.get(to).sequence(), into.segment.number, (int) position, record.size()));
+                locations.add(new RecordPointer(
+                        group.get(to).sequence(), into.segment.number, (int) position, record.size()));
                 if (target == buffer) {
                     buffered += record.size();
                 } else {
@@ -521,7 +521,7 @@ final class SegmentLog implements PayloadLog {
                 abandon(into);
             }
         }
-        countRoom();
+        countAvailableBytes();
         return to;
     }
 
@@ -529,13 +529,13 @@ final class SegmentLog implements PayloadLog {
         return append.encoded().size();
     }
 
-    private static void index(Active into, Append append, Location location) {
+    private static void index(Active into, Append append, RecordPointer pointer) {
         EncodedRecord record = (EncodedRecord) append.encoded();
         into.index.add(new SegmentIndex.Entry(
-                location.sequence(),
+                pointer.sequence(),
                 record.createdAt(),
-                location.offset(),
-                location.length(),
+                pointer.offset(),
+                pointer.length(),
                 record.idHash(),
                 record.entryCount(),
                 record.collectorType()));
@@ -635,7 +635,7 @@ final class SegmentLog implements PayloadLog {
     }
 
     private boolean isLarge() {
-        return options.segmentSize() >= LARGE;
+        return options.segmentSize() >= LARGE_SEGMENT_BYTES;
     }
 
     /** Writes the index of a segment that is no longer written to. */
@@ -713,71 +713,71 @@ final class SegmentLog implements PayloadLog {
     // ---- reading ---------------------------------------------------------------------------------
 
     @Override
-    public Header header(Location location) throws IOException {
-        byte[] bytes = read(location, Math.min(HEADER_READ, location.length()));
+    public Header header(RecordPointer pointer) throws IOException {
+        byte[] bytes = read(pointer, Math.min(HEADER_READ, pointer.length()));
         View view = new View(bytes, 0);
         if (bytes.length >= RecordFormat.FIXED
                 && view.headerLength() > bytes.length - RecordFormat.FIXED
-                && view.headerLength() <= location.length() - RecordFormat.FIXED) {
-            view = new View(read(location, RecordFormat.FIXED + view.headerLength()), 0);
+                && view.headerLength() <= pointer.length() - RecordFormat.FIXED) {
+            view = new View(read(pointer, RecordFormat.FIXED + view.headerLength()), 0);
         }
-        check(view, location);
+        check(view, pointer);
         return view.header();
     }
 
     @Override
-    public Content content(Location location) throws IOException {
-        View view = new View(read(location, location.length()), 0);
-        check(view, location);
+    public Content content(RecordPointer pointer) throws IOException {
+        View view = new View(read(pointer, pointer.length()), 0);
+        check(view, pointer);
         if (!view.hasValidPayload()) {
             throw new DamagedPayloadException("the payload's checksum is wrong", null);
         }
         return view.content();
     }
 
-    private byte[] read(Location location, int length) throws IOException {
-        return disk.read(file(location), location.offset(), length);
+    private byte[] read(RecordPointer pointer, int length) throws IOException {
+        return disk.read(file(pointer), pointer.offset(), length);
     }
 
-    private static void check(View view, Location location) {
-        if (!view.hasValidHeader(location.file(), location.offset()) || view.sequence() != location.sequence()) {
+    private static void check(View view, RecordPointer pointer) {
+        if (!view.hasValidHeader(pointer.file(), pointer.offset()) || view.sequence() != pointer.sequence()) {
             throw new DamagedPayloadException("no valid record", null);
         }
     }
 
     @Override
-    public Path file(Location location) {
-        return path(location.file());
+    public Path file(RecordPointer pointer) {
+        return path(pointer.file());
     }
 
     // ---- giving up -------------------------------------------------------------------------------
 
     @Override
-    public void changed(Location location, Standing standing) {
+    public void changed(RecordPointer pointer, PersistedState persistedState) {
         // The journal has it; payloads are never rewritten.
     }
 
     @Override
-    public void removed(Location location) {
-        Segment segment = segments.get(location.file());
+    public void removed(RecordPointer pointer) {
+        Segment segment = segments.get(pointer.file());
         if (segment != null) {
-            segment.gone.add(location.sequence());
-            givenUp(segment, location);
+            segment.gone.add(pointer.sequence());
+            addGarbage(segment, pointer);
         }
     }
 
     /** The batch is held elsewhere, so the journal must not list its number as gone. */
     @Override
-    public void superseded(Location location) {
-        Segment segment = segments.get(location.file());
+    public void superseded(RecordPointer pointer) {
+        Segment segment = segments.get(pointer.file());
         if (segment != null) {
-            givenUp(segment, location);
+            addGarbage(segment, pointer);
         }
     }
 
-    private void givenUp(Segment segment, Location location) {
+    private void addGarbage(Segment segment, RecordPointer pointer) {
         garbage -= segment.garbage();
-        segment.removed(location.length());
+        segment.removed(pointer.length());
         garbage += segment.garbage();
         reclaimable |= segment.sealed && segment.live == 0;
     }
@@ -850,7 +850,7 @@ final class SegmentLog implements PayloadLog {
     }
 
     @Override
-    public @Nullable Chore nextDeletion(boolean all) {
+    public @Nullable MaintenanceTask nextDeletion(boolean all) {
         if (all) {
             retire();
         }
@@ -859,7 +859,7 @@ final class SegmentLog implements PayloadLog {
             countUsage();
             return null;
         }
-        return new Chore() {
+        return new MaintenanceTask() {
             @Override
             public void run() {
                 delete(dead);
@@ -917,10 +917,10 @@ final class SegmentLog implements PayloadLog {
         }
         inactiveBytes = sum;
         garbage = unused;
-        countRoom();
+        countAvailableBytes();
     }
 
-    private void countRoom() {
+    private void countAvailableBytes() {
         long used = inactiveBytes;
         long free = 0;
         Active current = active;
@@ -929,7 +929,7 @@ final class SegmentLog implements PayloadLog {
             free = current.allocated - current.good - current.index.size();
         }
         diskUsage = used;
-        room = free;
+        availableBytes = free;
     }
 
     @Override
@@ -938,24 +938,24 @@ final class SegmentLog implements PayloadLog {
     }
 
     @Override
-    public long room() {
-        return room;
+    public long availableBytes() {
+        return availableBytes;
     }
 
     // ---- housekeeping ----------------------------------------------------------------------------
 
     @Override
-    public boolean hasChores() {
+    public boolean hasMaintenance() {
         return reclaimable || !unsealed.isEmpty() || isCompactionDue();
     }
 
     @Override
-    public @Nullable Chore nextChore() {
+    public @Nullable MaintenanceTask nextMaintenanceTask() {
         Active full = unsealed.poll();
         if (full == null) {
             return null;
         }
-        return new Chore() {
+        return new MaintenanceTask() {
             @Override
             public void run() {
                 writeIndex(full);
@@ -978,7 +978,7 @@ final class SegmentLog implements PayloadLog {
     }
 
     @Override
-    public long compactionRoom() {
+    public long compactionBytesAvailable() {
         return Math.min(options.segmentSize(), options.maxDiskUsage() / 32);
     }
 
@@ -998,14 +998,14 @@ final class SegmentLog implements PayloadLog {
         }
         List<Segment> candidates = segments.values().stream()
                 .filter(segment -> segment.sealed && segment.live > 0)
-                .filter(segment -> segment.garbage() > 0 || segment.size < compactionRoom() / 2)
+                .filter(segment -> segment.garbage() > 0 || segment.size < compactionBytesAvailable() / 2)
                 .sorted(Comparator.comparingInt((Segment segment) -> segment.number))
                 .toList();
         Map<Integer, Segment> replaced = new HashMap<>();
         long bytes = 0;
         boolean pays = false;
         for (Segment segment : candidates) {
-            if (bytes + segment.liveBytes <= compactionRoom()) {
+            if (bytes + segment.liveBytes <= compactionBytesAvailable()) {
                 bytes += segment.liveBytes;
                 pays |= segment.isSparse() || !replaced.isEmpty();
                 replaced.put(segment.number, segment);
@@ -1053,7 +1053,7 @@ final class SegmentLog implements PayloadLog {
         }
 
         @Override
-        public byte[] read(Location from) throws IOException {
+        public byte[] read(RecordPointer from) throws IOException {
             byte[] bytes = SegmentLog.this.read(from, from.length());
             View view = new View(bytes, 0);
             check(view, from);
@@ -1064,11 +1064,11 @@ final class SegmentLog implements PayloadLog {
         }
 
         @Override
-        public Location copy(Location from, byte[] bytes) throws IOException {
+        public RecordPointer copy(RecordPointer from, byte[] bytes) throws IOException {
             View view = new View(bytes, 0);
             RecordFormat.move(bytes, copy.number, (int) end);
             file().write(end, bytes, 0, bytes.length);
-            Location to = new Location(from.sequence(), copy.number, (int) end, from.length());
+            RecordPointer to = new RecordPointer(from.sequence(), copy.number, (int) end, from.length());
             Header header = view.header();
             index.add(new SegmentIndex.Entry(
                     to.sequence(),
@@ -1080,7 +1080,7 @@ final class SegmentLog implements PayloadLog {
                     header.collectorType()));
             end += bytes.length;
             compactedBytes = end;
-            if (end - forced >= COPIED_AT_ONCE && options.sync() != SyncPolicy.NEVER) {
+            if (end - forced >= COPY_CHUNK_BYTES && options.sync() != SyncPolicy.NEVER) {
                 file().force();
                 forced = end;
             }
@@ -1115,7 +1115,7 @@ final class SegmentLog implements PayloadLog {
         }
 
         @Override
-        public void moved(Location from, Location to, boolean held) {
+        public void moved(RecordPointer from, RecordPointer to, boolean held) {
             if (held) {
                 garbage -= copy.garbage();
                 copy.added(to.length());

@@ -24,7 +24,7 @@ class BatchIndexTest {
     /** What the index should know of a batch. */
     private static final class Expected {
         final int slot;
-        final Location location;
+        final RecordPointer pointer;
         final int idHash;
         final int type;
         long since;
@@ -35,9 +35,9 @@ class BatchIndexTest {
         @Nullable
         String reason;
 
-        Expected(int slot, Location location, int idHash, int type, long since, long due, BatchState state) {
+        Expected(int slot, RecordPointer pointer, int idHash, int type, long since, long due, BatchState state) {
             this.slot = slot;
-            this.location = location;
+            this.pointer = pointer;
             this.idHash = idHash;
             this.type = type;
             this.since = since;
@@ -46,7 +46,7 @@ class BatchIndexTest {
         }
 
         long sequence() {
-            return location.sequence();
+            return pointer.sequence();
         }
     }
 
@@ -96,11 +96,11 @@ class BatchIndexTest {
     }
 
     private void add(Random random, int idHash) {
-        Location location =
-                new Location(++sequence, random.nextInt(100), random.nextInt(1 << 20), 1 + random.nextInt(99));
+        RecordPointer pointer =
+                new RecordPointer(++sequence, random.nextInt(100), random.nextInt(1 << 20), 1 + random.nextInt(99));
         int type = random.nextInt(types.length);
-        int slot = index.add(location, idHash, entries(location), types[type], now, now + 50);
-        held.add(new Expected(slot, location, idHash, type, now, now + 50, BatchState.IN_FLIGHT));
+        int slot = index.add(pointer, idHash, entries(pointer), types[type], now, now + 50);
+        held.add(new Expected(slot, pointer, idHash, type, now, now + 50, BatchState.IN_FLIGHT));
     }
 
     private void remove(int at) {
@@ -121,15 +121,15 @@ class BatchIndexTest {
                 of.retries++;
                 index.noteFailure(of.slot, now, of.retries, of.reason);
                 if (random.nextInt(3) == 0) {
-                    index.bury(of.slot, now);
+                    index.markDead(of.slot, now);
                     of.state = BatchState.DEAD;
                     of.since = now;
                     of.due = BatchIndex.NEVER;
                 } else {
-                    pend(of, due);
+                    markPending(of, due);
                 }
             }
-            case PENDING -> pend(of, due);
+            case PENDING -> markPending(of, due);
             case DEAD -> {
                 index.replay(of.slot, now, now);
                 of.since = now;
@@ -142,8 +142,8 @@ class BatchIndexTest {
         }
     }
 
-    private void pend(Expected of, long due) {
-        index.pend(of.slot, due);
+    private void markPending(Expected of, long due) {
+        index.markPending(of.slot, due);
         of.state = BatchState.PENDING;
         of.due = due;
         pending.get(of.type).add(of);
@@ -159,7 +159,7 @@ class BatchIndexTest {
         int slot = index.nextDue(types[type], order, now);
         assertThat(slot).isEqualTo(expected == null ? BatchIndex.NONE : expected.slot);
         if (expected != null) {
-            index.fly(slot, now + 50);
+            index.markInFlight(slot, now + 50);
             expected.state = BatchState.IN_FLIGHT;
             expected.due = now + 50;
             pending.get(type).remove(expected);
@@ -170,7 +170,7 @@ class BatchIndexTest {
         assertThat(index.size()).isEqualTo(held.size());
         Map<Integer, Set<Integer>> byHash = new HashMap<>();
         for (Expected each : held) {
-            assertThat(index.location(each.slot)).isEqualTo(each.location);
+            assertThat(index.location(each.slot)).isEqualTo(each.pointer);
             assertThat(index.state(each.slot)).isEqualTo(each.state);
             assertThat(index.due(each.slot)).isEqualTo(each.due);
             assertThat(index.since(each.slot)).isEqualTo(each.since);
@@ -202,16 +202,16 @@ class BatchIndexTest {
     }
 
     private static void compareTally(Stream<Expected> expected, BatchIndex.Tally tally) {
-        List<Location> of = expected.map(each -> each.location).toList();
+        List<RecordPointer> of = expected.map(each -> each.pointer).toList();
         assertThat(tally.batches).isEqualTo(of.size());
         assertThat(tally.entries)
                 .isEqualTo(of.stream().mapToLong(BatchIndexTest::entries).sum());
         assertThat(tally.bytes)
-                .isEqualTo(of.stream().mapToLong(Location::length).sum());
+                .isEqualTo(of.stream().mapToLong(RecordPointer::length).sum());
     }
 
-    private static int entries(Location location) {
-        return 1 + location.offset() % 50;
+    private static int entries(RecordPointer pointer) {
+        return 1 + pointer.offset() % 50;
     }
 
     private void compareList(Stream<Expected> expected, BatchIndex.SlotList list) {
@@ -232,8 +232,8 @@ class BatchIndexTest {
         for (int round = 0; round < 2; round++) {
             Random random = new Random(round);
             for (int i = 0; i < count; i++) {
-                int slot = index.add(new Location(++sequence, 0, 0, 1), random.nextInt(), 1, type, i, i);
-                index.pend(slot, random.nextInt(1_000));
+                int slot = index.add(new RecordPointer(++sequence, 0, 0, 1), random.nextInt(), 1, type, i, i);
+                index.markPending(slot, random.nextInt(1_000));
                 highest = Math.max(highest, slot);
             }
             assertThat(highest).isLessThan(count);
@@ -261,8 +261,8 @@ class BatchIndexTest {
         long[] ages = {30, 10, 20, 10};
         List<Integer> slots = new ArrayList<>();
         for (long since : ages) {
-            int slot = index.restore(new Location(++sequence, 0, 0, 1), 1, 1, type, 5, since);
-            index.pend(slot, 0);
+            int slot = index.restore(new RecordPointer(++sequence, 0, 0, 1), 1, 1, type, 5, since);
+            index.markPending(slot, 0);
             slots.add(slot);
         }
 

@@ -14,7 +14,7 @@ class JournalFrameBytesTest {
     @Test
     void settled_and_what_is_told_of_files_are_written_as_ever() {
         JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
-        frames.settled(1, new BatchIndex().type("c"), Cause.EXPIRED);
+        frames.settled(1, new BatchIndex().type("c"), RemovalReason.EXPIRED);
         frames.fileEnd(3, new PayloadLog.FileEnd(4, 5));
         frames.files(6);
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
@@ -54,7 +54,7 @@ class JournalFrameBytesTest {
         JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
         List<FailedAttempt> earlier = List.of(
                 new FailedAttempt(Instant.ofEpochMilli(10), "x"), new FailedAttempt(Instant.ofEpochMilli(20), "x"));
-        frames.standing(5, new Standing(true, 30, 3, 30, BatchIndex.NEVER, "x", earlier));
+        frames.persistedState(5, new PersistedState(true, 30, 3, 30, BatchIndex.NEVER, "x", earlier));
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
                 .isEqualTo(
                         "b50a0005e07562bf0000000178" // reason 1 is x

@@ -30,12 +30,13 @@ class JournalFramesTest {
     private final BatchIndex.Type loki = index.type("loki");
     private final BatchIndex.Type elasticsearch = index.type("elasticsearch");
 
-    private static Standing pending(long since, int retries, long lastAttempt, long due, @Nullable String reason) {
-        return new Standing(false, since, retries, lastAttempt, due, reason);
+    private static PersistedState pending(
+            long since, int retries, long lastAttempt, long due, @Nullable String reason) {
+        return new PersistedState(false, since, retries, lastAttempt, due, reason);
     }
 
-    private static Standing dead(long since, int retries, long lastAttempt, @Nullable String reason) {
-        return new Standing(true, since, retries, lastAttempt, BatchIndex.NEVER, reason);
+    private static PersistedState dead(long since, int retries, long lastAttempt, @Nullable String reason) {
+        return new PersistedState(true, since, retries, lastAttempt, BatchIndex.NEVER, reason);
     }
 
     @Test
@@ -56,7 +57,7 @@ class JournalFramesTest {
         frames.counters(huge);
         assertThatIllegalArgumentException().isThrownBy(this::read);
         frames.clear();
-        frames.settled(1, huge, Cause.DELIVERED);
+        frames.settled(1, huge, RemovalReason.DELIVERED);
         assertThatIllegalArgumentException().isThrownBy(this::read);
         frames.clear();
         frames.withdrawn(1, huge);
@@ -66,30 +67,30 @@ class JournalFramesTest {
     @Test
     void what_a_forgotten_collector_type_has_counted_is_added_to_the_others_once() {
         loki.counters.accepted = 5;
-        loki.counters.count(Cause.DELIVERED, 5);
+        loki.counters.count(RemovalReason.DELIVERED, 5);
         elasticsearch.counters.accepted = 1;
         frames.counters(loki);
         frames.counters(elasticsearch);
         frames.checkpoint(6);
-        frames.settled(7, loki, Cause.EXPIRED);
+        frames.settled(7, loki, RemovalReason.EXPIRED);
         frames.forgotten(loki);
         frames.forgotten(loki);
         frames.forgotten(index.type("never heard of"));
-        frames.settled(8, loki, Cause.DISCARDED);
+        frames.settled(8, loki, RemovalReason.DISCARDED);
 
         Map<String, Counters> counters = read().counters();
         assertThat(counters).containsOnlyKeys("elasticsearch", "loki", BatchIndex.OTHER);
         Counters other = Objects.requireNonNull(counters.get(BatchIndex.OTHER));
         assertThat(other.accepted).isEqualTo(6);
-        assertThat(other.gone(Cause.DELIVERED)).isEqualTo(5);
-        assertThat(other.gone(Cause.EXPIRED)).isOne();
+        assertThat(other.gone(RemovalReason.DELIVERED)).isEqualTo(5);
+        assertThat(other.gone(RemovalReason.EXPIRED)).isOne();
         assertThat(Objects.requireNonNull(counters.get("loki")).accepted).isOne();
     }
 
     @Test
     void a_collector_type_is_not_forgotten_where_frames_of_it_may_be_missing() {
         loki.counters.accepted = 5;
-        loki.counters.count(Cause.DELIVERED, 4);
+        loki.counters.count(RemovalReason.DELIVERED, 4);
         frames.counters(loki);
         frames.checkpoint(5);
         JournalState state = new JournalState();
@@ -127,63 +128,66 @@ class JournalFramesTest {
 
     @Test
     void standingsComeBackAndTheLastOneCounts() {
-        frames.standing(5, pending(100, 2, 90, 200, "Überlast ☃"));
-        frames.standing(6, dead(300, 10, 299, "rejected"));
-        frames.standing(7, pending(1, 1, BatchIndex.NEVER, BatchIndex.NEVER, null));
-        frames.standing(7, pending(1, 2, 3, 4, "later"));
+        frames.persistedState(5, pending(100, 2, 90, 200, "Überlast ☃"));
+        frames.persistedState(6, dead(300, 10, 299, "rejected"));
+        frames.persistedState(7, pending(1, 1, BatchIndex.NEVER, BatchIndex.NEVER, null));
+        frames.persistedState(7, pending(1, 2, 3, 4, "later"));
 
         JournalState state = read();
 
-        assertThat(state.standing(5)).isEqualTo(new Standing(false, 100, 2, 90, 200, "Überlast ☃"));
-        assertThat(state.standing(6)).isEqualTo(new Standing(true, 300, 10, 299, BatchIndex.NEVER, "rejected"));
-        assertThat(state.standing(7)).isEqualTo(new Standing(false, 1, 2, 3, 4, "later"));
-        assertThat(state.standing(8)).isNull();
+        assertThat(state.persistedState(5)).isEqualTo(new PersistedState(false, 100, 2, 90, 200, "Überlast ☃"));
+        assertThat(state.persistedState(6))
+                .isEqualTo(new PersistedState(true, 300, 10, 299, BatchIndex.NEVER, "rejected"));
+        assertThat(state.persistedState(7)).isEqualTo(new PersistedState(false, 1, 2, 3, 4, "later"));
+        assertThat(state.persistedState(8)).isNull();
         assertThat(state.nextSequence()).isEqualTo(8);
     }
 
     @Test
     void noReasonAndNoAttemptComeBackAsNone() {
-        frames.standing(1, pending(0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
+        frames.persistedState(1, pending(0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
 
-        assertThat(read().standing(1)).isEqualTo(new Standing(false, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
+        assertThat(read().persistedState(1))
+                .isEqualTo(new PersistedState(false, 0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
     }
 
     @Test
     void equalReasonsAreOneObject() {
-        frames.standing(1, pending(0, 1, 0, 0, "connection refused"));
-        frames.standing(2, dead(0, 1, 0, "connection refused"));
+        frames.persistedState(1, pending(0, 1, 0, 0, "connection refused"));
+        frames.persistedState(2, dead(0, 1, 0, "connection refused"));
 
         JournalState state = read();
 
-        assertThat(state.standing(1).reason()).isSameAs(state.standing(2).reason());
+        assertThat(state.persistedState(1).reason())
+                .isSameAs(state.persistedState(2).reason());
     }
 
     @Test
     void whatIsSettledAfterTheCheckpointWasAlsoAccepted() {
         loki.counters.accepted = 100;
-        loki.counters.count(Cause.DELIVERED, 90);
-        loki.counters.count(Cause.EVICTED, 3);
+        loki.counters.count(RemovalReason.DELIVERED, 90);
+        loki.counters.count(RemovalReason.EVICTED, 3);
         frames.counters(loki);
         frames.checkpoint(50);
         frames.snapshotEnd(60);
-        frames.standing(50, pending(0, 1, 0, 0, "once"));
-        frames.settled(50, loki, Cause.EXPIRED);
-        frames.settled(51, loki, Cause.DELIVERED);
+        frames.persistedState(50, pending(0, 1, 0, 0, "once"));
+        frames.settled(50, loki, RemovalReason.EXPIRED);
+        frames.settled(51, loki, RemovalReason.DELIVERED);
 
         JournalState state = read();
 
         Counters read = state.counters().get("loki");
         assertThat(read.accepted).isEqualTo(101);
-        assertThat(read.gone(Cause.DELIVERED)).isEqualTo(91);
-        assertThat(read.gone(Cause.EXPIRED)).isEqualTo(1);
-        assertThat(read.gone(Cause.EVICTED)).isEqualTo(3);
+        assertThat(read.gone(RemovalReason.DELIVERED)).isEqualTo(91);
+        assertThat(read.gone(RemovalReason.EXPIRED)).isEqualTo(1);
+        assertThat(read.gone(RemovalReason.EVICTED)).isEqualTo(3);
         assertThat(read.gone()).isEqualTo(95);
         assertThat(state.checkpoint()).isEqualTo(50);
         assertThat(state.nextSequence()).isEqualTo(60);
         assertThat(state.isGone(50)).isTrue();
         assertThat(state.isGone(51)).isTrue();
         assertThat(state.isGone(52)).isFalse();
-        assertThat(state.standing(50)).isNull();
+        assertThat(state.persistedState(50)).isNull();
     }
 
     @Test
@@ -200,7 +204,8 @@ class JournalFramesTest {
         List<JournalFrames> marks = new ArrayList<>();
         for (int i = 0; i < 6; i++) {
             JournalFrames mark = new JournalFrames(GENERATION, reasons);
-            mark.settled(i + 1, i % 2 == 0 ? loki : elasticsearch, i < 3 ? Cause.DELIVERED : Cause.EXPIRED);
+            mark.settled(
+                    i + 1, i % 2 == 0 ? loki : elasticsearch, i < 3 ? RemovalReason.DELIVERED : RemovalReason.EXPIRED);
             marks.add(mark);
         }
         for (int kept = 0; kept < 1 << marks.size(); kept++) {
@@ -216,7 +221,7 @@ class JournalFramesTest {
                 Counters counters =
                         expected.computeIfAbsent(i % 2 == 0 ? "loki" : "elasticsearch", n -> new Counters());
                 counters.accepted++;
-                counters.count(i < 3 ? Cause.DELIVERED : Cause.EXPIRED, 1);
+                counters.count(i < 3 ? RemovalReason.DELIVERED : RemovalReason.EXPIRED, 1);
             }
             state.finish();
             assertThat(state.counters()).usingRecursiveComparison().isEqualTo(expected);
@@ -231,7 +236,7 @@ class JournalFramesTest {
             switch (value.getClass().getSimpleName()) {
                 case "Long" -> body.putLong((long) value);
                 case "Integer" -> body.putInt((int) value);
-                case "Cause" -> body.put((byte) ((Cause) value).id());
+                case "RemovalReason" -> body.put((byte) ((RemovalReason) value).id());
                 default -> body.put(value.toString().getBytes(StandardCharsets.UTF_8));
             }
         }
@@ -243,16 +248,17 @@ class JournalFramesTest {
         JournalState state = new JournalState();
         state.beginFile();
         state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "loki"));
-        state.apply(JournalFrames.SETTLED_BEFORE, before(1L, 0, Cause.DELIVERED));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(1L, 0, RemovalReason.DELIVERED));
         state.beginFile();
         state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "elasticsearch"));
-        state.apply(JournalFrames.SETTLED_BEFORE, before(2L, 0, Cause.DELIVERED));
-        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 1, Cause.DELIVERED));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(2L, 0, RemovalReason.DELIVERED));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 1, RemovalReason.DELIVERED));
         state.finish();
 
-        assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isEqualTo(1);
-        assertThat(state.counters().get("elasticsearch").gone(Cause.DELIVERED)).isEqualTo(1);
-        assertThat(state.counters().get(IndexedBatchStore.UNKNOWN_COLLECTOR).gone(Cause.DELIVERED))
+        assertThat(state.counters().get("loki").gone(RemovalReason.DELIVERED)).isEqualTo(1);
+        assertThat(state.counters().get("elasticsearch").gone(RemovalReason.DELIVERED))
+                .isEqualTo(1);
+        assertThat(state.counters().get(IndexedBatchStore.UNKNOWN_COLLECTOR).gone(RemovalReason.DELIVERED))
                 .as("whose name was damaged")
                 .isEqualTo(1);
     }
@@ -276,7 +282,7 @@ class JournalFramesTest {
 
     @Test
     void aFrameOfAnotherGenerationOrWithAnyBitFlippedIsNone() {
-        frames.settled(123, loki, Cause.DELIVERED);
+        frames.settled(123, loki, RemovalReason.DELIVERED);
         byte[] frame = Arrays.copyOf(frames.array(), frames.length());
         assertThat(JournalFrames.validLength(JournalFrames.seed(GENERATION), frame, 0, frame.length))
                 .isEqualTo(frame.length);
@@ -297,13 +303,13 @@ class JournalFramesTest {
 
     @Test
     void aBodyThatDoesNotFitIsRefusedAndLeavesTheRestAsItIs() {
-        frames.settled(1, loki, Cause.DELIVERED);
+        frames.settled(1, loki, RemovalReason.DELIVERED);
         int before = frames.length();
         assertThatExceptionOfType(BufferOverflowException.class)
-                .isThrownBy(() -> frames.standing(2, dead(0, 0, 0, "x".repeat(JournalFrames.MAX_BODY))));
+                .isThrownBy(() -> frames.persistedState(2, dead(0, 0, 0, "x".repeat(JournalFrames.MAX_BODY))));
         assertThat(frames.length()).isEqualTo(before);
-        frames.standing(2, dead(0, 0, 0, "x".repeat(JournalFrames.MAX_BODY - 4)));
-        assertThat(read().standing(2)).isNotNull();
+        frames.persistedState(2, dead(0, 0, 0, "x".repeat(JournalFrames.MAX_BODY - 4)));
+        assertThat(read().persistedState(2)).isNotNull();
     }
 
     @Test
@@ -311,7 +317,7 @@ class JournalFramesTest {
         frames.gone(LongStream.range(0, 300_000).toArray());
         frames.clear();
         assertThat(frames.isEmpty()).isTrue();
-        frames.settled(1, loki, Cause.DELIVERED);
+        frames.settled(1, loki, RemovalReason.DELIVERED);
         assertThat(read().isGone(1)).isTrue();
         assertThat(read().isGone(2)).isFalse();
     }
@@ -322,7 +328,7 @@ class JournalFramesTest {
         loki.counters.accepted = 10;
         frames.counters(loki); // its checkpoint is damaged, and the counters of the next one are
         JournalFrames behind = new JournalFrames(GENERATION, reasons);
-        behind.settled(3, loki, Cause.DELIVERED);
+        behind.settled(3, loki, RemovalReason.DELIVERED);
         JournalFrames last = new JournalFrames(GENERATION, reasons);
         last.checkpoint(20);
         JournalState state = new JournalState();
@@ -335,29 +341,29 @@ class JournalFramesTest {
         state.finish();
 
         assertThat(state.isGone(3)).isTrue();
-        assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isOne();
+        assertThat(state.counters().get("loki").gone(RemovalReason.DELIVERED)).isOne();
     }
 
     @Test
     void anEndWhoseCollectorTypeIsDamagedIsNotForgottenWithoutCountersThatHaveIt() {
         JournalState state = new JournalState();
         state.beginFile();
-        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, Cause.DELIVERED));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, RemovalReason.DELIVERED));
         state.apply(JournalFrames.COUNTERS_BEFORE, before(0, 1L, 1L, 0L, 0L, 0L, 0L));
         state.apply(JournalFrames.CHECKPOINT, before(20L));
         state.finish();
-        assertThat(state.nameless()).containsExactly(Cause.DELIVERED);
+        assertThat(state.nameless()).containsExactly(RemovalReason.DELIVERED);
 
         state = new JournalState();
         state.beginFile();
-        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, Cause.DELIVERED));
+        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, RemovalReason.DELIVERED));
         state.beginFile(); // of the next generation
         state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "loki"));
         state.apply(JournalFrames.COUNTERS_BEFORE, before(0, 1L, 1L, 0L, 0L, 0L, 0L));
         state.apply(JournalFrames.CHECKPOINT, before(20L));
         state.finish();
         assertThat(state.nameless()).isEmpty();
-        assertThat(state.counters().get("loki").gone(Cause.DELIVERED)).isOne();
+        assertThat(state.counters().get("loki").gone(RemovalReason.DELIVERED)).isOne();
     }
 
     /** Numbers of reasons are given anew when there are too many: not within one batch's failures. */
@@ -368,13 +374,15 @@ class JournalFramesTest {
                     new FailedAttempt(Instant.ofEpochMilli(1), "a" + i),
                     new FailedAttempt(Instant.ofEpochMilli(2), "b" + i),
                     new FailedAttempt(Instant.ofEpochMilli(3), "c" + i));
-            frames.standing(i + 1, new Standing(false, 0, 4, 4, 5, "d" + i, earlier));
+            frames.persistedState(i + 1, new PersistedState(false, 0, 4, 4, 5, "d" + i, earlier));
         }
         JournalState state = read();
         for (int i = 0; i < 3_000; i++) {
-            Standing standing = Objects.requireNonNull(state.standing(i + 1));
-            assertThat(standing.reason()).isEqualTo("d" + i);
-            assertThat(standing.earlier()).extracting(FailedAttempt::reason).containsExactly("a" + i, "b" + i, "c" + i);
+            PersistedState persistedState = Objects.requireNonNull(state.persistedState(i + 1));
+            assertThat(persistedState.reason()).isEqualTo("d" + i);
+            assertThat(persistedState.earlier())
+                    .extracting(FailedAttempt::reason)
+                    .containsExactly("a" + i, "b" + i, "c" + i);
         }
     }
 
@@ -383,7 +391,7 @@ class JournalFramesTest {
         loki.counters.accepted = 5;
         frames.counters(loki);
         frames.checkpoint(7);
-        frames.standing(6, pending(1, 1, 1, 1, "x"));
+        frames.persistedState(6, pending(1, 1, 1, 1, "x"));
         frames.withdrawn(6, loki);
         frames.withdrawn(8, loki); // accepted after the checkpoint: nobody has counted it
 
@@ -391,7 +399,7 @@ class JournalFramesTest {
 
         assertThat(state.isGone(6)).isTrue();
         assertThat(state.isGone(8)).isTrue();
-        assertThat(state.standing(6)).isNull();
+        assertThat(state.persistedState(6)).isNull();
         assertThat(state.nextSequence()).isEqualTo(9);
         assertThat(state.counters().get("loki").accepted).isEqualTo(4);
         assertThat(state.counters().get("loki").gone()).isZero();

@@ -45,7 +45,7 @@ public final class JournalFuzz {
             throw new UncheckedIOException(e);
         }
         state.isGone(1);
-        state.standing(1);
+        state.persistedState(1);
     }
 
     private static byte[] file(String magic, byte[] input, int from, int to) {

@@ -358,7 +358,7 @@ final class Administrator implements AutoCloseable {
                         : update("DELETE FROM {p}counter WHERE instance = " + all.get(random.nextInt(all.size())));
             }
             case WRONG_COUNTERS -> {
-                String column = Books.COLUMNS.get(random.nextInt(Books.COLUMNS.size()));
+                String column = CounterTable.COLUMNS.get(random.nextInt(CounterTable.COLUMNS.size()));
                 yield update("UPDATE {p}counter SET " + column + " = " + column + " + " + (random.nextInt(200) - 100));
             }
             case NO_COUNTERS -> update("TRUNCATE TABLE {p}counter");

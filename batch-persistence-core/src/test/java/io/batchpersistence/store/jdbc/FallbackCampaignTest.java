@@ -51,11 +51,11 @@ class FallbackCampaignTest extends FallbackTestBase {
                     .as("seed %s, step %s: %s", seed, step, shown)
                     .isTrue();
         }
-        comeBack();
-        primary.beat();
+        restartDatabase();
+        primary.heartbeat();
         store.close();
         openFallback();
-        primary.beat();
+        primary.heartbeat();
         pass(LEASE.plusMillis(1), primary); // of what could not be given back
         List<Claim> left = claim(); // what was in flight in the fallback is pending now
         left.forEach(claim -> store.released(claim.batch().id(), type -> Optional.of(clock.instant())));
@@ -120,7 +120,7 @@ class FallbackCampaignTest extends FallbackTestBase {
                 }
                 case 10 -> {
                     pass(Duration.ofSeconds(random.nextInt(12)));
-                    primary.beat();
+                    primary.heartbeat();
                 }
                 case 11 -> {
                     away = !away;
@@ -129,7 +129,7 @@ class FallbackCampaignTest extends FallbackTestBase {
                     } else {
                         source.recover();
                         source.accidents(random, 12);
-                        primary.beat();
+                        primary.heartbeat();
                     }
                 }
                 case 12 -> store.move();

@@ -21,8 +21,8 @@ import io.batchpersistence.FailureGroup;
 import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.internal.store.IndexedBatchStore.Kept;
-import io.batchpersistence.internal.store.IndexedBatchStore.Waiting;
+import io.batchpersistence.internal.store.IndexedBatchStore.BatchRef;
+import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -58,7 +58,7 @@ class FallbackTest extends FallbackTestBase {
         openFallback();
         append("a", "b", "c");
         assertThat(store.delivered("a")).isNotNull();
-        pend("b");
+        markPending("b");
         BatchStats away = store.stats();
         assertThat(away.problem()).isNull();
         assertThat(away.fallback().reason()).contains("connection");
@@ -67,10 +67,10 @@ class FallbackTest extends FallbackTestBase {
         assertThat(away.batches()).isEqualTo(2);
         assertThat(away.collector("loki").accepted()).isEqualTo(3);
         assertThat(claim()).extracting(each -> each.batch().id()).containsExactly("b");
-        pend("b");
+        markPending("b");
 
         source.recover();
-        primary.beat();
+        primary.heartbeat();
         store.move();
         assertThat(shared()).containsExactly("b");
         assertThat(local()).as("in flight until it is settled").containsExactly("c");
@@ -99,11 +99,11 @@ class FallbackTest extends FallbackTestBase {
             append("b" + i);
             ids.add("b" + i);
         }
-        assertThat(store.isWhole()).isFalse();
+        assertThat(store.isFullyReachable()).isFalse();
         assertThat(local()).hasSizeGreaterThan(5).doesNotContain("before");
-        comeBack();
-        pend("before");
-        ids.forEach(this::pend);
+        restartDatabase();
+        markPending("before");
+        ids.forEach(this::markPending);
         store.move();
         assertThat(local()).isEmpty();
         assertThat(shared()).hasSize(11).containsAll(ids);
@@ -114,14 +114,14 @@ class FallbackTest extends FallbackTestBase {
     void while_the_database_is_known_to_be_away_nobody_waits_for_it() {
         begin(Kind.H2);
         append("in the database");
-        goAway();
+        stopDatabase();
         AtomicInteger connections = new AtomicInteger();
         source.beforeConnection = what -> {
             connections.incrementAndGet();
             throw lost();
         };
         append("a");
-        pend("a");
+        markPending("a");
         claim();
         store.timedOut(clock.instant(), 10);
         store.collectorTypes();
@@ -141,13 +141,13 @@ class FallbackTest extends FallbackTestBase {
     void half_an_answer_is_none_but_what_is_asked_of_one_that_is_here_is_answered() {
         begin(Kind.H2);
         append("in the database");
-        goAway();
+        stopDatabase();
         append("here");
         Instant now = clock.instant();
         assertThat(store.find("here")).isPresent();
         assertThat(store.list(ALL.ids("here"), now)).hasSize(1);
         assertThat(store.count(ALL.ids("here"), now)).isOne();
-        bury("here");
+        markDead("here");
         assertThat(store.failures(ALL.ids("here"), now)).hasSize(1);
         assertThat(store.replay(ALL.ids("here"), now)).isOne();
         assertThat(store.discard(ALL.ids("here"), now)).isOne();
@@ -168,14 +168,14 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void an_instance_that_is_closed_while_the_database_is_away_moves_them_when_it_is_started_again() {
         begin(Kind.H2);
-        goAway();
+        stopDatabase();
         append("a", "b");
-        bury("b");
+        markDead("b");
         store.close();
         openFallback();
         assertThat(claim()).extracting(each -> each.batch().id()).containsExactly("a");
-        pend("a");
-        comeBack();
+        markPending("a");
+        restartDatabase();
         store.move();
         assertThat(local()).isEmpty();
         assertThat(state(primary, "a")).isEqualTo(BatchState.PENDING);
@@ -213,10 +213,10 @@ class FallbackTest extends FallbackTestBase {
     void they_are_moved_as_they_are(Kind kind) {
         begin(kind);
         append("known"); // what is not new to the books
-        goAway();
+        stopDatabase();
         append("fresh", "failed", "never by itself", "dead", "dead at once", "replayed", "released");
         append("Grüße, 'quoted' \\ \0 \n ☃");
-        pend("fresh", "Grüße, 'quoted' \\ \0 \n ☃");
+        markPending("fresh", "Grüße, 'quoted' \\ \0 \n ☃");
         pass(Duration.ofMinutes(1));
         for (int i = 0; i < 7; i++) {
             int retry = i + 1;
@@ -229,7 +229,7 @@ class FallbackTest extends FallbackTestBase {
                     (type, retries) -> new Verdict(false, clock.instant(), retry));
             assertThat(claim().stream().filter(claim -> claim.batch().id().equals("failed")))
                     .hasSize(1);
-            pend(claimedButNot("failed"));
+            markPending(claimedButNot("failed"));
         }
         store.failed(
                 "failed",
@@ -238,9 +238,9 @@ class FallbackTest extends FallbackTestBase {
                 clock.instant(),
                 (type, retries) -> new Verdict(false, clock.instant().plusSeconds(77), 9));
         store.failed("never by itself", 0, "x", clock.instant(), (type, retries) -> new Verdict(false, null, 1));
-        bury("dead", "replayed");
+        markDead("dead", "replayed");
         pass(Duration.ofMinutes(3));
-        bury("dead at once");
+        markDead("dead at once");
         assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne();
         store.released("released", type -> Optional.empty());
         pass(Duration.ofMinutes(10));
@@ -249,7 +249,7 @@ class FallbackTest extends FallbackTestBase {
                 local().stream().map(id -> spare.find(id).orElseThrow()).toList();
         assertThat(before).hasSize(8);
         assertThat(before).anyMatch(batch -> batch.earlierFailures().size() == 4);
-        comeBack();
+        restartDatabase();
         store.move();
         assertThat(local()).isEmpty();
         for (PersistedBatch batch : before) {
@@ -278,14 +278,14 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void more_than_go_in_one_transaction_are_moved_in_the_order_in_which_they_were_persisted() {
         begin(Kind.H2);
-        goAway();
+        stopDatabase();
         List<String> ids = new ArrayList<>();
         for (int i = 0; i < 350; i++) {
             append("b" + i);
             ids.add("b" + i);
         }
-        ids.forEach(this::pend);
-        comeBack();
+        ids.forEach(this::markPending);
+        restartDatabase();
         AtomicInteger commits = new AtomicInteger();
         source.beforeCommit = what -> commits.incrementAndGet();
         store.move();
@@ -308,13 +308,13 @@ class FallbackTest extends FallbackTestBase {
         boolean failed = true;
         for (int at = 1; failed; at++) {
             assertThat(at).isLessThan(100);
-            goAway();
+            stopDatabase();
             String[] ids = {at + "a", at + "b", at + "dead"};
             append(ids);
             accepted += ids.length;
-            pend(ids[0], ids[1]);
-            bury(ids[2]);
-            comeBack();
+            markPending(ids[0], ids[1]);
+            markDead(ids[2]);
+            restartDatabase();
             assertThat(loki().accepted()).isEqualTo(accepted);
 
             failed = false;
@@ -345,7 +345,7 @@ class FallbackTest extends FallbackTestBase {
             assertThat(loki().accepted()).as("at %s", at).isEqualTo(accepted);
             assertThat(loki().isBalanced()).as("at %s", at).isTrue();
 
-            comeBack();
+            restartDatabase();
             assertThat(loki().accepted()).as("at %s", at).isEqualTo(accepted);
             store.move();
             assertThat(local()).as("at %s", at).isEmpty();
@@ -360,12 +360,12 @@ class FallbackTest extends FallbackTestBase {
     /** As a kill between the commit in the database and the removal here leaves it. */
     private void adoptedOnly(String... ids) {
         for (String id : ids) {
-            Kept kept = spare.waiting(0, 100).stream()
+            StoredBatch stored = spare.refsAfter(0, 100).stream()
                     .map(spare::read)
                     .filter(each -> each.batch().id().equals(id))
                     .findFirst()
                     .orElseThrow();
-            primary.adopt(List.of(kept)).get(0).join();
+            primary.adopt(List.of(stored)).get(0).join();
         }
     }
 
@@ -373,10 +373,10 @@ class FallbackTest extends FallbackTestBase {
     @EnumSource
     void a_process_killed_in_between_leaves_it_in_both_and_the_next_one_finds_that_out(Kind kind) {
         begin(kind);
-        goAway();
+        stopDatabase();
         append("a", "b");
-        pend("a", "b");
-        comeBack();
+        markPending("a", "b");
+        restartDatabase();
         adoptedOnly("a", "b");
         store.close();
         openFallback();
@@ -391,10 +391,10 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void and_if_it_was_delivered_meanwhile_it_is_sent_twice_and_counted_twice() {
         begin(Kind.H2);
-        goAway();
+        stopDatabase();
         append("a");
-        pend("a");
-        comeBack();
+        markPending("a");
+        restartDatabase();
         adoptedOnly("a");
         assertThat(primary.delivered("a")).isNotNull(); // by another instance
         store.move();
@@ -418,8 +418,8 @@ class FallbackTest extends FallbackTestBase {
         append("a", "b");
         assertThat(local()).containsExactly("a", "b");
         assertThat(loki().accepted()).isEqualTo(3);
-        pend("b");
-        comeBack();
+        markPending("b");
+        restartDatabase();
         assertThat(state(primary, "a")).as("it was committed, here").isEqualTo(BatchState.IN_FLIGHT);
         passASecond();
         assertThat(loki().accepted()).as("not once each").isEqualTo(3);
@@ -449,7 +449,7 @@ class FallbackTest extends FallbackTestBase {
         appendInDoubt("a");
         assertThat(store.delivered("a")).isNotNull();
         pass(TIMEOUT.plusMillis(1));
-        comeBack();
+        restartDatabase();
         assertThat(state(primary, "a")).as("it was committed, here").isNotNull();
         // Whoever asks before it has been found out must not get it.
         assertThat(store.timedOut(clock.instant(), 10)).isEmpty();
@@ -467,7 +467,7 @@ class FallbackTest extends FallbackTestBase {
         append("first");
         appendInDoubt("a");
         assertThat(store.delivered("a")).isNotNull();
-        comeBack();
+        restartDatabase();
         store.close();
         assertThat(claim(open())).containsExactly("first");
     }
@@ -484,7 +484,7 @@ class FallbackTest extends FallbackTestBase {
         source.recover();
         pass(LEASE.plusMillis(1), other);
         assertThat(state(other, "a")).isEqualTo(BatchState.PENDING);
-        comeBack();
+        restartDatabase();
         store.move();
         assertThat(claim(other)).containsExactly("first");
     }
@@ -504,8 +504,8 @@ class FallbackTest extends FallbackTestBase {
         source.recover();
         JdbcBatchStore other = open();
         append(other, "a");
-        pend(other, "a");
-        comeBack();
+        markPending(other, "a");
+        restartDatabase();
         store.move();
         assertThat(state(other, "a")).isEqualTo(BatchState.PENDING);
         assertThat(balanced().accepted()).isEqualTo(3);
@@ -521,12 +521,12 @@ class FallbackTest extends FallbackTestBase {
             throw lost();
         };
         append("a");
-        pend("a");
+        markPending("a");
         source.recover();
         JdbcBatchStore other = open();
         pass(LEASE.plusMillis(1), other);
         assertThat(claim(other)).containsExactlyInAnyOrder("a", "first");
-        comeBack();
+        restartDatabase();
         store.move();
         assertThat(local()).isEmpty();
         assertThat(other.delivered("a")).isNotNull();
@@ -537,10 +537,10 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void a_late_mark_waits_for_the_move_and_finds_the_batch_where_it_is_then() throws InterruptedException {
         begin(Kind.H2);
-        goAway();
+        stopDatabase();
         append("a");
-        pend("a");
-        comeBack();
+        markPending("a");
+        restartDatabase();
         AtomicReference<Thread> marker = new AtomicReference<>();
         AtomicReference<Object> settled = new AtomicReference<>();
         source.afterCommit = what -> {
@@ -567,10 +567,10 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void whoever_reacts_to_a_batch_that_was_written_on_the_writers_thread_does_not_wait_for_the_move() {
         begin(Kind.H2);
-        goAway();
+        stopDatabase();
         append("a", "late");
-        pend("a", "late");
-        comeBack();
+        markPending("a", "late");
+        restartDatabase();
         AtomicReference<Object> settled = new AtomicReference<>();
         source.beforeCommit = what -> {
             if (settled.get() == null && Thread.currentThread().getName().contains("writer")) {
@@ -589,10 +589,10 @@ class FallbackTest extends FallbackTestBase {
     void an_id_that_is_held_in_either_is_refused() {
         begin(Kind.H2);
         append("shared");
-        goAway();
+        stopDatabase();
         append("local");
         assertThat(failure(store.append(batch("local")))).isInstanceOf(DuplicateBatchException.class);
-        comeBack();
+        restartDatabase();
         assertThat(failure(store.append(batch("local")))).isInstanceOf(DuplicateBatchException.class);
         assertThat(failure(store.append(batch("shared")))).isInstanceOf(DuplicateBatchException.class);
         assertThat(failure(store.appendAndWait(batch("shared")))).isInstanceOf(DuplicateBatchException.class);
@@ -604,7 +604,7 @@ class FallbackTest extends FallbackTestBase {
     void another_batch_with_an_id_that_the_database_holds_becomes_a_dead_letter_here(Kind kind) {
         begin(kind);
         append("same", "other entries", "other type", "other context", "dead already");
-        goAway();
+        stopDatabase();
         append("same");
         Instant now = clock.instant();
         store.append(new NewBatch(
@@ -616,9 +616,9 @@ class FallbackTest extends FallbackTestBase {
                 .join();
         store.append(new NewBatch("dead already", "loki", Batches.entries(1), Map.of(), now, now))
                 .join();
-        pend("same", "other entries", "other type", "other context");
-        bury("dead already");
-        comeBack();
+        markPending("same", "other entries", "other type", "other context");
+        markDead("dead already");
+        restartDatabase();
         for (int i = 0; i < 2; i++) {
             store.move();
             assertThat(local()).containsExactly("dead already", "other context", "other entries", "other type");
@@ -654,10 +654,10 @@ class FallbackTest extends FallbackTestBase {
         source = new FaultyDataSource(database.pool());
         openFallback(options -> options.maxBatches(3), options -> options);
         append("a", "b");
-        goAway();
+        stopDatabase();
         append("c", "d", "e");
-        pend("c", "d", "e");
-        comeBack();
+        markPending("c", "d", "e");
+        restartDatabase();
         store.move();
         assertThat(shared()).containsExactly("a", "b", "c");
         assertThat(local()).containsExactly("d", "e");
@@ -667,7 +667,7 @@ class FallbackTest extends FallbackTestBase {
                 .hasMessageContaining("its bound is 3");
         assertThat(local()).containsExactly("d", "e");
         assertThat(claim()).as("they are sent all the same").hasSize(3);
-        pend("c", "d", "e");
+        markPending("c", "d", "e");
         store.delivered("a");
         store.delivered("b");
         passASecond();
@@ -682,7 +682,7 @@ class FallbackTest extends FallbackTestBase {
         source = new FaultyDataSource(database.pool());
         openFallback(options -> options, options -> options.maxBatches(2));
         append("in the database");
-        goAway();
+        stopDatabase();
         append("a", "b");
         assertThat(failure(store.append(batch("c"))))
                 .isInstanceOf(BatchRejectedException.class)
@@ -691,7 +691,7 @@ class FallbackTest extends FallbackTestBase {
                 .hasMessageContaining("which is its bound");
         assertThat(store.stats().fallback().fillLevel()).isEqualTo(1);
         // Room is made where it is needed.
-        pend("a");
+        markPending("a");
         assertThat(store.evictOldest(1)).extracting(BatchSummary::id).containsExactly("a");
         append("c");
     }
@@ -708,13 +708,13 @@ class FallbackTest extends FallbackTestBase {
             }
         };
         append("a", "b");
-        assertThat(store.isWhole()).isTrue();
+        assertThat(store.isFullyReachable()).isTrue();
         assertThat(failure(store.append(batch("c"))))
                 .as("or the engine would make room in the database, which is of no use")
                 .isExactlyInstanceOf(BatchPersistenceException.class)
                 .hasMessageContaining("the value is too long")
                 .hasMessageContaining("is full: the store holds 2");
-        pend("a", "b");
+        markPending("a", "b");
         store.move();
         assertThat(local()).containsExactly("a", "b");
         source.recover();
@@ -739,13 +739,13 @@ class FallbackTest extends FallbackTestBase {
                 throw lost();
             };
             assertThat(failure(store.append(batch("a")))).isExactlyInstanceOf(BatchPersistenceException.class);
-            goAway();
+            stopDatabase();
             assertThat(failure(store.append(batch("b")))).isExactlyInstanceOf(BatchPersistenceException.class);
             assertThat(local()).isEmpty();
             joined.set(null);
             append("c");
             assertThat(local()).containsExactly("c");
-            comeBack();
+            restartDatabase();
             joined.set(connection);
             assertThat(failure(store.append(batch("c")))).isInstanceOf(DuplicateBatchException.class);
             store.append(batch("d")).join();
@@ -772,7 +772,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(store.pausedCollectorTypes()).containsExactly("loki");
         source.recover();
         other.pause("loki", false);
-        comeBack();
+        restartDatabase();
         assertThat(store.pausedCollectorTypes()).isEmpty();
         assertThat(spare.pausedCollectorTypes()).isEmpty();
     }
@@ -783,13 +783,13 @@ class FallbackTest extends FallbackTestBase {
     void lists_and_counts_are_of_both_and_pages_skip_and_repeat_nothing() {
         begin(Kind.H2);
         append("s0", "s1", "s2", "s3", "s4");
-        pend("s0", "s1");
-        goAway();
+        markPending("s0", "s1");
+        stopDatabase();
         append("l0", "l1", "l2");
-        pend("l0", "l1");
-        bury("l2");
-        comeBack();
-        bury("s2");
+        markPending("l0", "l1");
+        markDead("l2");
+        restartDatabase();
+        markDead("s2");
         Instant now = clock.instant();
         List<String> oldestFirst = List.of("s0", "s1", "s2", "s3", "s4", "l0", "l1", "l2");
         for (BatchOrder order : BatchOrder.values()) {
@@ -830,17 +830,17 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void a_slow_question_does_not_show_a_batch_twice() {
         begin(Kind.H2);
-        goAway();
+        stopDatabase();
         append("a");
-        pend("a");
-        comeBack();
-        List<Waiting> waiting = spare.waiting(0, 10);
+        markPending("a");
+        restartDatabase();
+        List<BatchRef> waiting = spare.refsAfter(0, 10);
         assertThat(waiting).hasSize(1);
         assertThat(spare.read(waiting.get(0)).batch().id()).isEqualTo("a");
         store.move();
         assertThat(spare.read(waiting.get(0))).isNull();
         assertThat(spare.withdraw(waiting.get(0))).isFalse();
-        assertThat(spare.bury(waiting.get(0), "x", clock.instant())).isFalse();
+        assertThat(spare.markDead(waiting.get(0), "x", clock.instant())).isFalse();
         assertThat(balanced().accepted()).isOne();
     }
 
@@ -854,21 +854,21 @@ class FallbackTest extends FallbackTestBase {
         logger.addAppender(logged);
         try {
             begin(Kind.H2);
-            goAway();
+            stopDatabase();
             append("a", "b");
-            pend("a", "b");
-            comeBack();
+            markPending("a", "b");
+            restartDatabase();
             store.move();
             store.move();
-            goAway();
+            stopDatabase();
             append("c");
             store.delivered("c");
             store.move();
-            comeBack();
+            restartDatabase();
             store.move();
-            goAway();
+            stopDatabase();
             append("d");
-            pend("d");
+            markPending("d");
             store.close();
             openFallback();
         } finally {

@@ -57,20 +57,20 @@ abstract class FallbackTestBase extends JdbcTestBase {
         store = FallbackBatchStore.of(primary, spare, directory, clock);
     }
 
-    void goAway() {
+    void stopDatabase() {
         source.refuse();
         try {
-            primary.beat();
+            primary.heartbeat();
         } catch (BatchPersistenceException e) {
             // that is how it is found out
         }
-        assertThat(store.isWhole()).isFalse();
+        assertThat(store.isFullyReachable()).isFalse();
     }
 
-    void comeBack() {
+    void restartDatabase() {
         source.recover();
-        primary.beat();
-        assertThat(store.isWhole()).isTrue();
+        primary.heartbeat();
+        assertThat(store.isFullyReachable()).isTrue();
     }
 
     void append(String... ids) {
@@ -80,14 +80,14 @@ abstract class FallbackTestBase extends JdbcTestBase {
     }
 
     /** Of those in flight, wherever they are. */
-    void pend(String... ids) {
+    void markPending(String... ids) {
         for (String id : ids) {
             assertThat(store.failed(id, BatchStore.ANY_FENCE, "503", clock.instant(), again()))
                     .isNotNull();
         }
     }
 
-    void bury(String... ids) {
+    void markDead(String... ids) {
         for (String id : ids) {
             assertThat(store.failed(
                             id,

@@ -65,7 +65,7 @@ class JdbcCampaignTest extends JdbcTestBase {
         source.recover();
         stores.forEach(JdbcBatchStore::close);
         JdbcBatchStore last = open();
-        last.beat();
+        last.heartbeat();
         pass(LEASE.plusMillis(1), last); // of what could not be given back
         CollectorStats stats = balanced(last);
         String what = "seed " + seed + ": " + stats;
@@ -129,10 +129,10 @@ class JdbcCampaignTest extends JdbcTestBase {
                 }
                 case 9 -> {
                     pass(Duration.ofSeconds(random.nextInt(25)));
-                    store.beat();
+                    store.heartbeat();
                 }
                 case 10 -> {
-                    stores.get((who + 1) % INSTANCES).beat();
+                    stores.get((who + 1) % INSTANCES).heartbeat();
                     if (random.nextInt(4) == 0) {
                         store.close();
                         stores.set(who, openOne());

@@ -36,9 +36,9 @@ class JdbcClaimsTest extends JdbcTestBase {
     private void pending(JdbcBatchStore store, int from, int to) {
         String[] names = names(from, to).toArray(new String[0]);
         append(store, names);
-        pend(store, names);
+        markPending(store, names);
         claim(store, BatchOrder.OLDEST_FIRST, 1); // now there are counters
-        pend(store, names[0]);
+        markPending(store, names[0]);
     }
 
     private List<Claim> claim(JdbcBatchStore store, BatchOrder order, int max) {
@@ -177,7 +177,7 @@ class JdbcClaimsTest extends JdbcTestBase {
         assertThat(failure(claimers.get(1).claimed)).isInstanceOf(BatchPersistenceException.class);
         assertThat(ids(claimers.get(2).get())).containsExactly("b003");
         source.recover();
-        store.beat();
+        store.heartbeat();
         assertThat(database.query("SELECT batch_id FROM {p}batch WHERE state = 1 ORDER BY seq"))
                 .containsExactly("b000", "b001", "b003");
         assertThat(claim(store, BatchOrder.OLDEST_FIRST, 5)).isEmpty();
@@ -235,7 +235,7 @@ class JdbcClaimsTest extends JdbcTestBase {
         assertThat(ids(claim(other, BatchOrder.OLDEST_FIRST, 298))).isEqualTo(names(1, 299));
         assertThat(ids(claim(store, BatchOrder.OLDEST_FIRST, 2))).containsExactly("b299");
         assertThat(claim(store, BatchOrder.OLDEST_FIRST, 1)).isEmpty();
-        pend(other, "b007", "b005");
+        markPending(other, "b007", "b005");
         assertThat(ids(claim(store, BatchOrder.OLDEST_FIRST, 2))).containsExactly("b005", "b007");
         balanced(store);
     }

@@ -28,7 +28,7 @@ class JdbcClockTest extends JdbcTestBase {
         for (int i = 0; i < 5; i++) {
             pass(HEARTBEAT);
             for (JdbcBatchStore store : stores) {
-                store.beat();
+                store.heartbeat();
             }
         }
     }
@@ -55,29 +55,29 @@ class JdbcClockTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore store = open();
         append(store, "pending", "dead");
-        pend(store, "pending");
+        markPending(store, "pending");
         assertThat(store.failed("dead", 0, "no", clock.instant(), (type, retries) -> new Verdict(true, null, 1)))
                 .isNotNull();
 
         databaseAhead = Duration.ofDays(30);
         assertThat(expire(store)).as("before a heartbeat").isEmpty();
-        store.beat();
+        store.heartbeat();
         assertThat(expire(store)).as("after it").isEmpty();
         believe(store);
         assertThat(expire(store)).as("still ahead").isEmpty();
 
         databaseAhead = Duration.ZERO;
         assertThat(expire(store)).isEmpty();
-        store.beat();
+        store.heartbeat();
         assertThat(expire(store)).isEmpty();
         believe(store);
         assertThat(expire(store)).isEmpty();
 
         pass(TTL.minus(BELIEVED.multipliedBy(2)).minusSeconds(10));
-        store.beat();
+        store.heartbeat();
         assertThat(expire(store)).as("not old enough").isEmpty();
         pass(BELIEVED.plusSeconds(21));
-        store.beat();
+        store.heartbeat();
         assertThat(expire(store)).as("old enough").hasSize(1);
         assertThat(balanced(store).expired()).isEqualTo(1);
     }
@@ -88,11 +88,11 @@ class JdbcClockTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore store = open();
         append(store, "before");
-        pend(store, "before");
+        markPending(store, "before");
         databaseAhead = Duration.ofHours(25);
         believe(store);
         append(store, "after");
-        pend(store, "after");
+        markPending(store, "after");
 
         pass(TTL.minus(BELIEVED).minusSeconds(1), store);
         assertThat(expire(store)).isEmpty();
@@ -159,7 +159,7 @@ class JdbcClockTest extends JdbcTestBase {
         append(one, "a");
         long number = Objects.requireNonNull(one.stats().instance()).number();
         databaseAhead = Duration.ofHours(1);
-        other.beat();
+        other.heartbeat();
         believe(other, one);
         believe(one, other);
         assertThat(claim(other)).isEmpty();
@@ -198,7 +198,7 @@ class JdbcClockTest extends JdbcTestBase {
                 number++;
                 databaseAhead = wrong;
                 if (seen) {
-                    store.beat();
+                    store.heartbeat();
                 }
                 append(store, in, pending, dead);
                 wait(store, pending, Duration.ofSeconds(1));
@@ -206,12 +206,12 @@ class JdbcClockTest extends JdbcTestBase {
                         .isNotNull();
                 databaseAhead = Duration.ZERO;
                 pass(HEARTBEAT, store);
-                other.beat();
+                other.heartbeat();
                 assertThat(expire(other)).isEmpty();
                 assertThat(claim(other)).containsExactly(pending);
                 assertThat(other.delivered(pending)).isNotNull();
                 pass(TIMEOUT, other);
-                store.beat();
+                store.heartbeat();
                 assertThat(timedOut(store)).containsExactly(in);
                 assertThat(store.delivered(in)).isNotNull();
                 assertThat(expire(other)).isEmpty();
@@ -229,7 +229,7 @@ class JdbcClockTest extends JdbcTestBase {
         databaseAhead = Duration.ofHours(-25);
         JdbcBatchStore store = open();
         append(store, "a");
-        pend(store, "a");
+        markPending(store, "a");
         databaseAhead = Duration.ZERO;
         believe(store, other);
         assertThat(expire(store)).isEmpty();
@@ -246,10 +246,10 @@ class JdbcClockTest extends JdbcTestBase {
         JdbcBatchStore other = open();
         clock.advance(Duration.ofHours(25));
         append(store, "a");
-        pend(store, "a");
+        markPending(store, "a");
         ticker.addAndGet(
                 Duration.ofHours(25).toNanos()); // the other one was not suspended; nobody reads before it beats
-        other.beat();
+        other.heartbeat();
         assertThat(expire(other)).isEmpty();
         assertThat(claim(other)).containsExactly("a");
     }
@@ -262,7 +262,7 @@ class JdbcClockTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore store = open();
         append(store, "due", "soon", "later");
-        pend(store, "due");
+        markPending(store, "due");
         wait(store, "soon", Duration.ofSeconds(30));
         wait(store, "later", Duration.ofMinutes(30));
         pass(HEARTBEAT, store);
@@ -285,10 +285,10 @@ class JdbcClockTest extends JdbcTestBase {
         JdbcBatchStore one = open();
         JdbcBatchStore other = open();
         append(one, "due", "later");
-        pend(one, "due");
+        markPending(one, "due");
         wait(one, "later", Duration.ofHours(1));
         pass(HEARTBEAT, one);
-        other.beat();
+        other.heartbeat();
         databaseAhead = Duration.ofHours(-2);
         believe(one, other);
         assertThat(claim(other)).contains("due");
@@ -305,7 +305,7 @@ class JdbcClockTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore before = open();
         append(before, "a");
-        pend(before, "a");
+        markPending(before, "a");
         before.close();
         databaseAhead = Duration.ofHours(-2);
         JdbcBatchStore after = open();
@@ -320,7 +320,7 @@ class JdbcClockTest extends JdbcTestBase {
         databaseAhead = Duration.ofDays(2);
         JdbcBatchStore store = open();
         append(store, "a");
-        pend(store, "a");
+        markPending(store, "a");
         databaseAhead = Duration.ZERO;
         believe(store);
         pass(TTL.plusSeconds(1), store);
@@ -361,7 +361,7 @@ class JdbcClockTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore store = open();
         append(store, "a");
-        pend(store, "a");
+        markPending(store, "a");
         SharedOutages outages = store.sharedOutages();
         assertThat(outages.began("loki", Duration.ofSeconds(5), "down")).isTrue();
         pass(HEARTBEAT, store);
@@ -382,7 +382,7 @@ class JdbcClockTest extends JdbcTestBase {
         database.update("UPDATE {p}batch SET state = 0, owner = NULL, due_at = " + clock.millis());
         database.update("UPDATE {p}counter SET pending = in_flight, pending_entries = in_flight_entries,"
                 + " pending_bytes = in_flight_bytes, in_flight = 0, in_flight_entries = 0, in_flight_bytes = 0");
-        store.beat();
+        store.heartbeat();
         databaseAhead = Duration.ofHours(-1);
         believe(store);
         long now = clock.instant().plus(databaseAhead).toEpochMilli();

@@ -108,7 +108,7 @@ class JdbcFailureTest extends JdbcTestBase {
     void what_others_of_the_instance_commit_meanwhile_does_not_hide_it(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
-        pend(store, "first");
+        markPending(store, "first");
         source.afterCommit = what -> {
             source.recover();
             assertThat(CompletableFuture.supplyAsync(() -> store.discard(ALL.ids("first"), clock.instant()))
@@ -167,7 +167,7 @@ class JdbcFailureTest extends JdbcTestBase {
                 .hasMessageContaining("may be held");
         assertThat(store.stats().problem()).contains("connection");
         source.recover();
-        store.beat();
+        store.heartbeat();
         assertThat(state(store, "a")).as("it was, here").isEqualTo(BatchState.IN_FLIGHT);
         assertThat(balanced(store).accepted()).isEqualTo(2);
         assertThat(store.stats().problem()).isNull();
@@ -178,13 +178,13 @@ class JdbcFailureTest extends JdbcTestBase {
     void a_claim_of_which_nothing_is_known_is_given_back(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
-        pend(store, "a");
+        markPending(store, "a");
         assertThat(claim(store)).containsExactly("a"); // now there are counters
-        pend(store, "a");
+        markPending(store, "a");
         source.afterCommit = once(lost());
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
         assertThat(state(store, "a")).isEqualTo(BatchState.IN_FLIGHT);
-        store.beat();
+        store.heartbeat();
         assertThat(claim(store)).containsExactly("a");
         assertThat(store.find("a").orElseThrow().retryCount()).isZero();
         balanced(store);
@@ -196,15 +196,15 @@ class JdbcFailureTest extends JdbcTestBase {
     void a_claim_that_is_done_late_times_out(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
-        pend(store, "a");
+        markPending(store, "a");
         assertThat(claim(store)).containsExactly("a"); // now there are counters
-        pend(store, "a");
+        markPending(store, "a");
         pass(TIMEOUT.multipliedBy(2));
         assertThat(store.timedOut(clock.instant(), 10)).isEmpty(); // from here on nothing is known to be in flight
         source.beforeCommit = once(lost());
         Instant before = clock.instant();
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
-        store.beat();
+        store.heartbeat();
         database.update("UPDATE {p}batch SET state = 1, fence = 77, due_at = "
                 + before.plus(TIMEOUT).toEpochMilli() + ", owner = "
                 + store.stats().instance().number());
@@ -307,7 +307,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(store::collectorTypes);
 
         source.recover();
-        store.beat();
+        store.heartbeat();
         assertThat(store.stats().problem()).isNull();
         append(store, "a");
         assertThat(store.stats().collector("loki").accepted()).isOne();
@@ -336,7 +336,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(failure(store.append(batch("a")))).isInstanceOf(BatchPersistenceException.class);
 
         source.recover();
-        store.beat();
+        store.heartbeat();
         append(store, "a");
         assertThat(store.stats().problem()).isNull();
         source.beforeConnection = what -> {
@@ -355,7 +355,7 @@ class JdbcFailureTest extends JdbcTestBase {
         append(store, "a");
         source.refuse();
         store.close();
-        other.beat();
+        other.heartbeat();
         assertThat(claim(other)).isEmpty();
         pass(LEASE.plusMillis(1), other);
         assertThat(claim(other)).containsExactly("a");
@@ -371,7 +371,7 @@ class JdbcFailureTest extends JdbcTestBase {
                 .contains("missing", "initialize_schema", script + "1.sql, " + script + "2.sql");
         assertThat(failure(store.append(batch("a")))).hasMessageContaining("missing");
         open();
-        store.beat();
+        store.heartbeat();
         append(store, "a");
         store.close();
         database.update("INSERT INTO {p}schema_version (version) VALUES (99)");
@@ -411,7 +411,7 @@ class JdbcFailureTest extends JdbcTestBase {
                 .withMessageContaining("the connection was lost");
         assertThat(attempts).hasValue(1);
         source.recover();
-        store.beat();
+        store.heartbeat();
         append(store, "a");
     }
 
@@ -444,7 +444,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(state(other, "committed")).isEqualTo(BatchState.IN_FLIGHT);
         assertThat(balanced(other).accepted()).isEqualTo(3);
         assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).hasSize(1);
-        store.beat();
+        store.heartbeat();
         assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).isEmpty();
         assertThat(balanced(other).accepted()).isEqualTo(3);
         assertThat(store.delivered("committed")).isNotNull();
@@ -491,7 +491,7 @@ class JdbcFailureTest extends JdbcTestBase {
             connection.setAutoCommit(true);
         }
         assertThat(claim(other)).isEmpty();
-        other.beat();
+        other.heartbeat();
         assertThat(claim(other)).containsExactly("late");
         assertThat(balanced(other).accepted()).isEqualTo(2);
         assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).isEmpty();
@@ -507,7 +507,7 @@ class JdbcFailureTest extends JdbcTestBase {
         List<Corruption> found = new ArrayList<>();
         store.onCorruption(found::add);
         append(store, "good", "bad", "worse");
-        pend(store, "good", "bad", "worse");
+        markPending(store, "good", "bad", "worse");
         database.update("UPDATE {p}batch SET payload_crc = payload_crc + 1 WHERE batch_id = 'bad'");
         database.update("UPDATE {p}batch SET compression = 99 WHERE batch_id = 'worse'");
 

@@ -36,14 +36,14 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore dead = open();
         JdbcBatchStore alive = open();
         append(dead, "appended", "claimed");
-        pend(dead, "claimed");
+        markPending(dead, "claimed");
         claim(dead);
 
         pass(LEASE.minusMillis(1));
-        alive.beat();
+        alive.heartbeat();
         assertThat(claim(alive)).isEmpty();
         pass(Duration.ofMillis(2));
-        alive.beat();
+        alive.heartbeat();
         assertThat(claim(alive)).containsExactly("appended", "claimed");
         assertThat(alive.find("appended").orElseThrow().retryCount()).isZero();
         assertThat(alive.find("appended").orElseThrow().lastAttempt()).isNull();
@@ -99,7 +99,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         append(frozen, "a");
         frozenBeforeCommit(source, () -> pass(LEASE.plusMillis(1), other));
         append(frozen, "b");
-        other.beat();
+        other.heartbeat();
         assertThat(claim(other)).containsExactly("a", "b");
         assertThat(frozen.delivered("b")).isNull();
         assertThat(balanced(other).inFlight()).isEqualTo(2);
@@ -111,7 +111,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore one = open(database.pool(), options -> options.instanceName("one"));
         JdbcBatchStore other = open(database.pool(), options -> options.instanceName("other"));
-        one.beat();
+        one.heartbeat();
         BatchStats.Instance first = one.stats().instance();
         BatchStats.Instance second = other.stats().instance();
         assertThat(first).isEqualTo(new BatchStats.Instance("one", first.number(), 2));
@@ -119,14 +119,14 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(first.number()).isPositive().isNotEqualTo(second.number());
         pass(LEASE.plusMillis(1), one);
         assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", first.number(), 1));
-        other.beat();
-        one.beat();
+        other.heartbeat();
+        one.heartbeat();
         assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", first.number(), 2));
         BatchStats.Instance third = other.stats().instance();
         assertThat(third).isEqualTo(new BatchStats.Instance("other", third.number(), 2));
         assertThat(third.number()).isPositive().isNotIn(first.number(), second.number());
         other.close();
-        one.beat();
+        one.heartbeat();
         assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", first.number(), 1));
     }
 
@@ -139,8 +139,8 @@ class JdbcInstancesTest extends JdbcTestBase {
         append(one, "a");
         for (int i = 0; i < 10; i++) {
             pass(LEASE.dividedBy(3));
-            one.beat();
-            other.beat();
+            one.heartbeat();
+            other.heartbeat();
         }
         assertThat(claim(other)).isEmpty();
         assertThat(one.delivered("a")).isNotNull();
@@ -154,7 +154,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore frozen = open();
         JdbcBatchStore other = open();
         append(frozen, "a", "b", "c");
-        pend(frozen, "a");
+        markPending(frozen, "a");
         long fence = claims(frozen).get(0).fence();
         pass(LEASE.plusMillis(1), other);
         assertThat(claim(other)).containsExactly("a", "b", "c");
@@ -170,7 +170,7 @@ class JdbcInstancesTest extends JdbcTestBase {
                 .hasSize(3);
 
         append(frozen, "new");
-        pend(frozen, "new");
+        markPending(frozen, "new");
         assertThat(claim(frozen)).containsExactly("new");
         assertThat(frozen.delivered("new")).isNotNull();
         assertThat(other.delivered("a")).isNotNull();
@@ -190,10 +190,10 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore other = open();
         append(frozen, "a");
         pass(LEASE.plusMillis(1), other);
-        frozen.beat();
+        frozen.heartbeat();
         append(frozen, "b");
         pass(LEASE.minusMillis(1));
-        other.beat();
+        other.heartbeat();
         assertThat(claim(other)).containsExactly("a");
         assertThat(frozen.delivered("b")).isNotNull();
         balanced(other);
@@ -232,7 +232,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(owner.timedOut(clock.instant(), 9))
                 .extracting(BatchStore.Lease::batchId)
                 .containsExactly("a");
-        pend(owner, "a");
+        markPending(owner, "a");
         assertThat(other.delivered("a")).as("pending").isNotNull();
     }
 
@@ -243,7 +243,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore one = open();
         JdbcBatchStore other = open();
         append(one, "a");
-        pend(one, "a");
+        markPending(one, "a");
         Claim first = claims(one).get(0);
         one.failed("a", first.fence(), "503", clock.instant(), again());
         Claim second = claims(other).get(0);
@@ -274,7 +274,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         List<JdbcBatchStore> stores = List.of(open(), open(), open());
         String[] ids = IntStream.range(0, 120).mapToObj(i -> "b" + i).toArray(String[]::new);
         append(stores.get(0), ids);
-        pend(stores.get(0), ids);
+        markPending(stores.get(0), ids);
         ExecutorService pool = Executors.newFixedThreadPool(stores.size());
         try {
             List<Callable<List<String>>> tasks = new ArrayList<>();
@@ -356,14 +356,14 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore other = open();
         append(one, "a");
         pass(LEASE.multipliedBy(5)); // neither could give a sign of life
-        other.beat();
+        other.heartbeat();
         assertThat(claim(other)).isEmpty();
-        one.beat();
+        one.heartbeat();
         pass(LEASE.dividedBy(2));
-        other.beat();
-        one.beat();
+        other.heartbeat();
+        one.heartbeat();
         pass(LEASE.dividedBy(2).plusMillis(1));
-        other.beat();
+        other.heartbeat();
         assertThat(claim(other)).isEmpty();
         assertThat(one.delivered("a")).isNotNull();
     }
@@ -403,7 +403,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore first = open();
         assertThat(first.lastUsed()).isNull();
         pass(Duration.ofSeconds(10));
-        first.beat();
+        first.heartbeat();
         Instant beat = clock.instant();
         pass(Duration.ofDays(3));
         JdbcBatchStore second = open();

@@ -109,7 +109,7 @@ class JdbcLargeTest extends JdbcTestBase {
         append(store, "before");
         database.update("SET GLOBAL max_allowed_packet = " + (8 << 20));
         own.getHikariPoolMXBean().softEvictConnections();
-        store.beat();
+        store.heartbeat();
         store.append(large("large", 2 << 20)).join();
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }

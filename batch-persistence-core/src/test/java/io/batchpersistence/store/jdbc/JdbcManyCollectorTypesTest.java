@@ -84,7 +84,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
     private void upkeep(JdbcBatchStore... stores) {
         passASecond();
         for (JdbcBatchStore store : stores) {
-            store.beat();
+            store.heartbeat();
         }
     }
 
@@ -110,7 +110,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         for (int step = 0; step < 4; step++) {
             pass(LEASE.dividedBy(2));
             for (JdbcBatchStore store : stores) {
-                store.beat();
+                store.heartbeat();
             }
         }
         assertThat(told).isEmpty();
@@ -142,7 +142,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
 
         store.close();
         JdbcBatchStore again = open();
-        again.beat();
+        again.heartbeat();
         assertCounted(again, 3 * KEPT, 3 * KEPT);
         assertBounded(again, 0);
         comeAndGo(again, 0, 10);
@@ -285,7 +285,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertThat(persists.delivered("first")).isNotNull();
         comeAndGo(forgets, 1, KEPT + 2);
         passASecond();
-        persists.beat();
+        persists.heartbeat();
         AtomicBoolean done = new AtomicBoolean();
         source.beforeCommit = what -> {
             if (Thread.currentThread().getName().contains("writer") && done.compareAndSet(false, true)) {
@@ -318,7 +318,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
             comeAndGo(stores.get(round), 100_000, 100_050); // of which all have counters in the end
             passASecond();
             stores.stream()
-                    .map(store -> CompletableFuture.runAsync(store::beat, callers))
+                    .map(store -> CompletableFuture.runAsync(store::heartbeat, callers))
                     .toList()
                     .forEach(CompletableFuture::join);
         }
@@ -375,7 +375,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         comeAndGo(before, 0, 10);
         before.close();
         JdbcBatchStore store = open();
-        store.beat();
+        store.heartbeat();
         comeAndGo(store, 10, KEPT + 20);
         comeAndGo(store, 0, 5);
         comeAndGo(store, KEPT + 20, KEPT + 40);

@@ -43,7 +43,7 @@ class JdbcOpenSnapshotTest {
     private static final boolean HELD = !"false".equals(System.getProperty("batch.jdbc.snapshot.held"));
     private static final int SAMPLE_SECONDS = 30;
     private static final int BACKLOG = 1_000;
-    private static final int AT_ONCE = 100;
+    private static final int CLAIM_SIZE = 100;
     /** More than there are between two looks. */
     private static final int CLAIMS = 40;
 
@@ -191,9 +191,9 @@ class JdbcOpenSnapshotTest {
         database.update("VACUUM ANALYZE {p}batch");
         hold(() -> {
             Instant now = Instant.now();
-            for (int i = 0; i < BACKLOG; i += AT_ONCE) {
-                assertThat(store.claim("many", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), AT_ONCE))
-                        .hasSize(AT_ONCE);
+            for (int i = 0; i < BACKLOG; i += CLAIM_SIZE) {
+                assertThat(store.claim("many", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), CLAIM_SIZE))
+                        .hasSize(CLAIM_SIZE);
             }
             List<Long> searched = new ArrayList<>();
             for (int i = 0; i < CLAIMS; i++) {

@@ -45,7 +45,7 @@ class JdbcOutagesTest extends JdbcTestBase {
     /** One batch that is due. */
     private void due(JdbcBatchStore store, String id) {
         append(store, id);
-        pend(store, id);
+        markPending(store, id);
     }
 
     // ---- the contract ----------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         pass(SECOND);
         assertThat(claim(store)).containsExactly("a");
         assertThat(one.takeProbe("loki", TIMEOUT)).as("in flight").isEqualTo(SharedOutages.NOTHING_TO_SEND);
-        pend(store, "a");
+        markPending(store, "a");
         assertThat(other.takeProbe("loki", TIMEOUT)).isEqualTo(1);
         assertThat(one.takeProbe("loki", TIMEOUT)).isEqualTo(SharedOutages.NOT_DUE);
         assertThat(one.current().get("loki")).isEqualTo(new Outage(SECOND, TIMEOUT, 1, "503"));
@@ -314,7 +314,7 @@ class JdbcOutagesTest extends JdbcTestBase {
             for (Member member : members) {
                 member.own.advance(Duration.ofMillis(1_001));
                 if (i % 10 == 0) {
-                    member.store.beat();
+                    member.store.heartbeat();
                 }
                 member.round();
             }
@@ -325,7 +325,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         JdbcBatchStore store = members.get(0).store;
         for (int i = 0; i < batches; i++) {
             append(store, "b" + i);
-            pend(store, "b" + i);
+            markPending(store, "b" + i);
         }
     }
 
@@ -413,7 +413,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         database.update("INSERT INTO {p}schema_version (version) VALUES (2)");
         JdbcBatchStore store = open();
         append(store, "in flight", "pending", "dead", "delivered", "claimed");
-        pend(store, "pending");
+        markPending(store, "pending");
         store.failed("dead", 0, "400", clock.instant(), (type, retries) -> new Verdict(true, null, 3));
         store.delivered("delivered");
         store.pause("loki", true);
@@ -475,7 +475,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(store.sharedOutages().began("loki", SECOND, "503")).isTrue();
         assertThat(stores.get(1).sharedOutages().current()).containsOnlyKeys("loki");
 
-        told.beat();
+        told.heartbeat();
         assertThat(told.stats().problem()).as("it sees it by itself").isNull();
         stores.forEach(JdbcBatchStore::close);
     }
@@ -508,7 +508,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         database.update("INSERT INTO {p}schema_version (version) VALUES (" + newer + ")");
         append(running, "b");
         pass(LEASE.plusMillis(1));
-        running.beat();
+        running.heartbeat();
         assertThat(running.delivered("a")).isNotNull();
         assertThat(running.stats().problem()).isNull();
 
@@ -516,7 +516,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(started.stats().problem()).contains("of version " + newer, "older than who made them");
         assertThat(failure(started.append(batch("c")))).isInstanceOf(BatchPersistenceException.class);
         database.update("DELETE FROM {p}schema_version WHERE version = " + newer);
-        started.beat();
+        started.heartbeat();
         append(started, "c");
         assertThat(balanced(running).accepted()).isEqualTo(3);
     }
@@ -534,7 +534,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         JdbcBatchStore store = open(source, options -> options);
         assertThat(store.stats().problem()).contains("out of disk");
         source.recover();
-        store.beat();
+        store.heartbeat();
         assertThat(store.stats().problem()).isNull();
         assertThat(state(store, "pending")).isEqualTo(BatchState.PENDING);
         assertThat(store.sharedOutages().current()).isEmpty();

@@ -100,7 +100,8 @@ class JdbcPlansTest {
                         + "), 0), COALESCE(SUM(bytes) FILTER (WHERE state = " + state + "), 0)")
                 .reduce("", String::concat);
         database.update("INSERT INTO {p}counter (collector_type, instance, part, token, "
-                + String.join(", ", Books.COLUMNS) + ") SELECT collector_type, 0, 0, 0, COUNT(*), 0, 0, 0, 0, 0" + each
+                + String.join(", ", CounterTable.COLUMNS) + ") SELECT collector_type, 0, 0, 0, COUNT(*), 0, 0, 0, 0, 0"
+                + each
                 + " FROM {p}batch GROUP BY collector_type");
         database.update("VACUUM ANALYZE {p}batch");
     }
@@ -218,7 +219,7 @@ class JdbcPlansTest {
                 "look for what timed out",
                 () -> assertThat(store.timedOut(Instant.now().plus(TIMEOUT.multipliedBy(2)), 10))
                         .isEmpty());
-        reads(200, "sign of life", store::beat);
+        reads(200, "sign of life", store::heartbeat);
         Instant longAgo = Instant.now().minus(Duration.ofDays(1));
         reads(
                 20,
@@ -232,7 +233,7 @@ class JdbcPlansTest {
     @Order(4)
     void what_is_done_now_and_then_reads_what_it_changes() {
         database.update("UPDATE {p}instance SET gone_at = seen_at, seen_at = 9000000000000 WHERE id = 5");
-        reads(40_000, "give back what an instance that is gone had in flight", store::beat);
+        reads(40_000, "give back what an instance that is gone had in flight", store::heartbeat);
         assertThat(database.query("SELECT COUNT(*) FROM {p}batch WHERE owner = 5"))
                 .containsExactly("0");
         Instant old = Instant.now().minusMillis(10L * (ROWS - 3));

@@ -22,13 +22,13 @@ class JdbcPreparedStatementsTest extends JdbcTestBase {
             for (int i = 0; i < 10; i++) {
                 append(store, "a" + i, "b" + i);
                 assertThat(store.delivered("a" + i)).isNotNull();
-                pend(store, "b" + i);
+                markPending(store, "b" + i);
             }
             database.update("ALTER TABLE {p}batch ALTER COLUMN entry_count TYPE bigint");
 
             append(store, "a", "b");
             assertThat(store.delivered("a")).isNotNull();
-            pend(store, "b");
+            markPending(store, "b");
             assertThat(balanced(store).delivered()).isEqualTo(11);
             store.close();
             opened.remove(store);
@@ -63,7 +63,7 @@ class JdbcPreparedStatementsTest extends JdbcTestBase {
                     options -> options);
             append(store, "a", "b");
             assertThat(store.delivered("a")).isNotNull();
-            store.beat();
+            store.heartbeat();
             assertThat(otherwise).hasValue(0);
             assertThat(balanced(store).inFlight()).isEqualTo(1);
             store.close();

@@ -66,7 +66,7 @@ class JdbcPromisesTest extends JdbcTestBase {
                 .toList();
     }
 
-    private void bury(JdbcBatchStore store, String id) {
+    private void markDead(JdbcBatchStore store, String id) {
         assertThat(store.failed(id, 0, "no", clock.instant(), (type, retries) -> dead()))
                 .isNotNull();
     }
@@ -82,21 +82,21 @@ class JdbcPromisesTest extends JdbcTestBase {
         JdbcBatchStore longer = open(DAY, WEEK);
         JdbcBatchStore shorter = open(HOUR, DAY);
         append(longer, "pending", "dead");
-        pend(longer, "pending");
-        bury(longer, "dead");
+        markPending(longer, "pending");
+        markDead(longer, "dead");
         append(shorter, "brief");
-        pend(shorter, "brief");
+        markPending(shorter, "brief");
 
         pass(HOUR.plusSeconds(1), longer);
-        shorter.beat();
+        shorter.heartbeat();
         assertThat(expire(shorter, HOUR, DAY)).containsExactly("brief");
         pass(DAY.minus(HOUR).minusSeconds(2), longer);
         assertThat(expire(shorter, HOUR, DAY)).isEmpty();
         pass(Duration.ofSeconds(2), longer);
-        shorter.beat();
+        shorter.heartbeat();
         assertThat(expire(shorter, HOUR, DAY)).containsExactly("pending");
         pass(WEEK.minus(DAY), longer);
-        shorter.beat();
+        shorter.heartbeat();
         assertThat(expire(shorter, HOUR, DAY)).containsExactly("dead");
         assertThat(balanced(longer).expired()).isEqualTo(3);
     }
@@ -107,7 +107,7 @@ class JdbcPromisesTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore before = open(HOUR, DAY);
         append(before, "a");
-        pend(before, "a");
+        markPending(before, "a");
         before.close();
         JdbcBatchStore after = open(DAY, WEEK);
         pass(HOUR.multipliedBy(2), after);
@@ -122,11 +122,11 @@ class JdbcPromisesTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore before = open(DAY, WEEK);
         append(before, "old");
-        pend(before, "old");
+        markPending(before, "old");
         before.close();
         JdbcBatchStore after = open(HOUR, DAY);
         append(after, "new");
-        pend(after, "new");
+        markPending(after, "new");
         pass(HOUR.plusSeconds(1), after);
         assertThat(expire(after, HOUR, DAY)).containsExactly("new");
         pass(DAY.minus(HOUR), after);
@@ -152,7 +152,7 @@ class JdbcPromisesTest extends JdbcTestBase {
 
         for (int i = 0; i < 3; i++) { // after its opening an engine gives everything an hour's chance
             pass(HOUR.dividedBy(2).plusSeconds(1));
-            opened.forEach(JdbcBatchStore::beat);
+            opened.forEach(JdbcBatchStore::heartbeat);
             longer.recover(BatchSelector.all().limit(1));
             shorter.cleanup();
         }
@@ -176,7 +176,7 @@ class JdbcPromisesTest extends JdbcTestBase {
         on(kind);
         ListAppender<ILoggingEvent> logged = new ListAppender<>();
         logged.start();
-        Logger logger = (Logger) LoggerFactory.getLogger(Instance.class);
+        Logger logger = (Logger) LoggerFactory.getLogger(InstanceMembership.class);
         logger.addAppender(logged);
         try {
             open(database.pool(), options -> options.application("shop"));
@@ -201,8 +201,8 @@ class JdbcPromisesTest extends JdbcTestBase {
         JdbcBatchStore endless = open(Duration.ofSeconds(Long.MAX_VALUE), Duration.ofSeconds(Long.MAX_VALUE));
         JdbcBatchStore shorter = open(HOUR, DAY);
         append(endless, "pending", "dead");
-        pend(endless, "pending");
-        bury(endless, "dead");
+        markPending(endless, "pending");
+        markDead(endless, "dead");
         pass(Duration.ofDays(1_000), shorter);
         assertThat(expire(shorter, HOUR, DAY)).isEmpty();
     }

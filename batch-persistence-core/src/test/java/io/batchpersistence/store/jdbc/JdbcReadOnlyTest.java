@@ -38,9 +38,9 @@ class JdbcReadOnlyTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore store = open(readOnly(), options -> options);
         append(store, "a", "b");
-        pend(store, "a");
+        markPending(store, "a");
         assertThat(claim(store)).containsExactly("a");
-        store.beat();
+        store.heartbeat();
         assertThat(store.stats().problem()).isNull();
         synchronized (givenBack) {
             assertThat(givenBack).isNotEmpty().containsOnly(true);

@@ -27,7 +27,7 @@ class JdbcRecountTest extends JdbcTestBase {
         store.onCorruption(told::add);
         other.onCorruption(told::add);
         append(store, "a", "b", "c");
-        pend(store, "a");
+        markPending(store, "a");
         database.update("DELETE FROM {p}batch WHERE batch_id <> 'c'");
         passASecond();
         assertThat(failure(store.append(batch("d")))).isInstanceOf(BatchRejectedException.class);
@@ -55,7 +55,7 @@ class JdbcRecountTest extends JdbcTestBase {
         store.onCorruption(told::add);
         append(store, "a", "b", "c", "d");
         append(other, "e");
-        pend(store, "a", "b");
+        markPending(store, "a", "b");
         database.update("DELETE FROM {p}counter");
         assertThat(store.delivered("c")).isNotNull();
         assertThat(claim(other)).containsExactly("a", "b");
@@ -80,7 +80,7 @@ class JdbcRecountTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore before = open();
         append(before, "a", "b");
-        pend(before, "a", "b");
+        markPending(before, "a", "b");
         before.close();
         opened.remove(before);
         database.update("DELETE FROM {p}batch WHERE batch_id = 'b'");
@@ -92,8 +92,8 @@ class JdbcRecountTest extends JdbcTestBase {
     private void passing(Duration time, JdbcBatchStore one, JdbcBatchStore other) {
         for (int step = 0; step < 4; step++) {
             pass(time.dividedBy(4));
-            one.beat();
-            other.beat();
+            one.heartbeat();
+            other.heartbeat();
         }
     }
 }

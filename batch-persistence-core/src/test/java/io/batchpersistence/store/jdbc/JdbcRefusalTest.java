@@ -29,10 +29,10 @@ class JdbcRefusalTest extends FallbackTestBase {
                 .containsIgnoringCase(words);
         assertThat(store.stats().problem()).containsIgnoringCase(words);
         assertThat(store.stats().problem()).as("after a look").containsIgnoringCase(words);
-        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(store::beat);
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(store::heartbeat);
         assertThat(store.stats().problem()).containsIgnoringCase(words);
         over.run();
-        store.beat();
+        store.heartbeat();
         assertThat(store.stats().problem()).isNull();
         append(store, "refused");
     }
@@ -54,10 +54,10 @@ class JdbcRefusalTest extends FallbackTestBase {
         JdbcBatchStore store = openFaulty(kind);
         for (String table : new String[] {"batch", "counter", "lane", "outage"}) {
             database.update("ALTER TABLE {p}" + table + " RENAME TO {p}elsewhere");
-            assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(store::beat);
+            assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(store::heartbeat);
             assertThat(store.stats().problem()).containsIgnoringCase(table);
             database.update("ALTER TABLE {p}elsewhere RENAME TO {p}" + table);
-            store.beat();
+            store.heartbeat();
             assertThat(store.stats().problem()).isNull();
         }
     }
@@ -126,9 +126,9 @@ class JdbcRefusalTest extends FallbackTestBase {
         store.move();
         assertThat(local()).containsExactly("b", "c");
         database.update("ALTER TABLE {p}elsewhere RENAME TO {p}counter");
-        primary.beat();
+        primary.heartbeat();
         assertThat(store.stats().fallback().reason()).isNull();
-        pend("b", "c");
+        markPending("b", "c");
         store.move();
         assertThat(shared()).containsExactly("a", "b", "c");
         assertThat(balanced().accepted()).isEqualTo(3);
@@ -151,7 +151,7 @@ class JdbcRefusalTest extends FallbackTestBase {
                 statement.executeUpdate("UPDATE " + prefix + "outage SET probes = 2");
                 AtomicInteger committed = new AtomicInteger();
                 source.afterCommit = what -> committed.incrementAndGet();
-                store.beat();
+                store.heartbeat();
                 assertThat(committed.get()).isPositive();
                 assertThat(store.stats().problem()).isNull();
             } finally {
@@ -180,7 +180,7 @@ class JdbcRefusalTest extends FallbackTestBase {
                 }
             };
             try {
-                store.beat();
+                store.heartbeat();
             } catch (RuntimeException e) {
                 assertThat(e).hasMessageContaining(failure.getMessage());
             }
@@ -188,7 +188,7 @@ class JdbcRefusalTest extends FallbackTestBase {
             append(store, failure.getMessage());
             assertThat(store.stats().problem()).contains("sign of life");
             source.recover();
-            store.beat();
+            store.heartbeat();
             assertThat(store.stats().problem()).isNull();
         }
     }

@@ -20,13 +20,13 @@ class JdbcRestoredTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore dead = open();
         append(dead, "appended", "claimed");
-        pend(dead, "claimed");
+        markPending(dead, "claimed");
         claim(dead);
         JdbcBatchStore other = open();
         append(other, "mine");
         database.update(
                 "DELETE FROM {p}instance WHERE id = " + dead.stats().instance().number());
-        other.beat();
+        other.heartbeat();
         assertThat(claim(other)).containsExactly("appended", "claimed");
         assertThat(other.delivered("mine")).isNotNull();
         assertThat(balanced(other).accepted()).isEqualTo(3);
@@ -45,9 +45,9 @@ class JdbcRestoredTest extends JdbcTestBase {
         append(one, "a");
         append(other, "b");
         database.update("DELETE FROM {p}instance");
-        other.beat();
-        one.beat();
-        other.beat();
+        other.heartbeat();
+        one.heartbeat();
+        other.heartbeat();
         assertThat(database.query("SELECT id FROM {p}instance")).hasSize(2);
         assertThat(claim(one)).containsExactly("a", "b");
         assertThat(other.delivered("a")).isNull();
@@ -66,7 +66,7 @@ class JdbcRestoredTest extends JdbcTestBase {
         JdbcBatchStore store = open();
         append(store, "a");
         database.update("DELETE FROM {p}instance");
-        store.beat();
+        store.heartbeat();
         assertThat(claim(store)).containsExactly("a");
         balanced(store);
     }
@@ -102,8 +102,8 @@ class JdbcRestoredTest extends JdbcTestBase {
                 + second.stats().instance().number());
         restoreFrom(kind, List.of(String.valueOf(number)), 2);
         JdbcBatchStore third = open();
-        second.beat();
-        third.beat();
+        second.heartbeat();
+        third.heartbeat();
         assertThat(second.stats().instance().number())
                 .isNotEqualTo(third.stats().instance().number());
         append(second, "new of the second");
@@ -141,7 +141,7 @@ class JdbcRestoredTest extends JdbcTestBase {
         on(kind);
         JdbcBatchStore store = open();
         append(store, "waits");
-        pend(store, "waits");
+        markPending(store, "waits");
         pass(TIMEOUT.multipliedBy(2), store);
         assertThat(store.timedOut(clock.instant(), 9)).isEmpty(); // nothing is known to be in flight
         String columns =
@@ -154,7 +154,7 @@ class JdbcRestoredTest extends JdbcTestBase {
         assertThat(store.timedOut(clock.instant(), 9))
                 .extracting(lease -> lease.batchId())
                 .containsExactly("a");
-        pend(store, "a");
+        markPending(store, "a");
         assertThat(claim(store)).containsExactly("waits", "a");
     }
 

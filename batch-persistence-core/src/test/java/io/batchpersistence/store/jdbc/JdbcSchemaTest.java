@@ -57,7 +57,7 @@ class JdbcSchemaTest extends JdbcTestBase {
         JdbcBatchStore store = openIn(name);
         assertThat(store.stats().problem()).isNull();
         append(store, "a", "b");
-        pend(store, "a");
+        markPending(store, "a");
         assertThat(claim(openIn(name))).containsExactly("a");
         assertThat(state(store, "b")).isEqualTo(BatchState.IN_FLIGHT);
         assertThat(database.query("SELECT COUNT(*) FROM " + quoted + ".{p}batch"))
@@ -77,7 +77,7 @@ class JdbcSchemaTest extends JdbcTestBase {
                 .doesNotContain("there is '");
 
         makeAnother(kind, "ship_logs");
-        store.beat();
+        store.heartbeat();
         assertThat(store.stats().problem()).isNull();
         append(store, "a");
     }

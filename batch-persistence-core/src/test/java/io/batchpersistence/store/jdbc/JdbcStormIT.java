@@ -546,7 +546,7 @@ class JdbcStormIT {
         try (HikariDataSource pool = new HikariDataSource(config);
                 JdbcBatchStore last =
                         JdbcBatchStore.open(pool, options, new Database.Seams(null, System::nanoTime, false))) {
-            last.beat();
+            last.heartbeat();
             Set<String> held = new HashSet<>();
             last.list(BatchSelector.all(), Instant.now()).forEach(each -> held.add(each.id()));
             Set<String> lost = without(acknowledged, sent.keySet(), held, expired, administrator.deleted());

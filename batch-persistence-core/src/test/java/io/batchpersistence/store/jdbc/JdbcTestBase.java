@@ -98,9 +98,9 @@ abstract class JdbcTestBase {
     /** The same, and that one gives signs of life. */
     void pass(Duration time, JdbcBatchStore alive) {
         pass(time.dividedBy(2));
-        alive.beat();
+        alive.heartbeat();
         pass(time.minus(time.dividedBy(2)));
-        alive.beat();
+        alive.heartbeat();
     }
 
     /** What is known of others is at most a second old. */
@@ -151,7 +151,7 @@ abstract class JdbcTestBase {
         return (type, retries) -> new Verdict(false, clock.instant(), retries);
     }
 
-    void pend(JdbcBatchStore store, String... ids) {
+    void markPending(JdbcBatchStore store, String... ids) {
         for (String id : ids) {
             assertThat(store.failed(id, 0, "down", clock.instant(), again())).isNotNull();
         }

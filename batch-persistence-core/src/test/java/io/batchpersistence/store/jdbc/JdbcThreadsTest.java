@@ -172,7 +172,7 @@ class JdbcThreadsTest extends JdbcTestBase {
                 .anyMatch(thread -> thread.getKey().getName().equals("batch-persistence-jdbc-closing")
                         && thread.getKey().getState() == Thread.State.TIMED_WAITING
                         && Stream.of(thread.getValue())
-                                .anyMatch(frame -> frame.getClassName().equals(Instance.class.getName())));
+                                .anyMatch(frame -> frame.getClassName().equals(InstanceMembership.class.getName())));
     }
 
     @ParameterizedTest
@@ -272,9 +272,9 @@ class JdbcThreadsTest extends JdbcTestBase {
     void an_error_out_of_a_claim_leaves_nothing_in_flight_for_ever(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
-        pend(store, "a");
+        markPending(store, "a");
         assertThat(claim(store)).containsExactly("a");
-        pend(store, "a");
+        markPending(store, "a");
         source.afterCommit = what -> {
             source.recover();
             throw new OutOfMemoryError("after the commit");
@@ -286,7 +286,7 @@ class JdbcThreadsTest extends JdbcTestBase {
             thrown = e;
         }
         assertThat(thrown).isNotNull();
-        store.beat();
+        store.heartbeat();
         assertThat(claim(store)).containsExactly("a");
         balanced(store);
     }
@@ -305,7 +305,7 @@ class JdbcThreadsTest extends JdbcTestBase {
                 source,
                 database.options().lease(SHORT_LEASE).clock(clock).build(),
                 DiskStoreOptions.builder(directory).clock(clock).build())) {
-            await().until(store::isWhole);
+            await().until(store::isFullyReachable);
             append(open(), "a"); // so that the thread that moves has to look at it
             source.refuse();
             store.append(batch("a")).join();

@@ -21,8 +21,8 @@ class TextsTest {
             for (int length = random.nextInt(8); length > 0; length--) {
                 text.append(CHARACTERS.charAt(random.nextInt(CHARACTERS.length())));
             }
-            String escaped = Texts.escape(text.toString());
-            assertThat(Texts.unescape(escaped)).isEqualTo(text.toString());
+            String escaped = TextEscaping.escape(text.toString());
+            assertThat(TextEscaping.unescape(escaped)).isEqualTo(text.toString());
             assertThat(escaped).doesNotContain("\0", "\n", "\r");
             texts.add(text.toString());
             kept.add(escaped);
@@ -32,7 +32,7 @@ class TextsTest {
 
     @Test
     void most_texts_are_kept_as_they_are() {
-        assertThat(Texts.escape("HTTP 503: \u65e5\u672c \uD83D\uDE00"))
+        assertThat(TextEscaping.escape("HTTP 503: \u65e5\u672c \uD83D\uDE00"))
                 .isEqualTo("HTTP 503: \u65e5\u672c \uD83D\uDE00");
     }
 }

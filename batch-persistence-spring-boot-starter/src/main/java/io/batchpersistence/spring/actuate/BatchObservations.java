@@ -2,12 +2,12 @@ package io.batchpersistence.spring.actuate;
 
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.FailureClassifier;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.RetryAfterException;
-import io.batchpersistence.SingleLine;
 import io.micrometer.observation.Observation;
 import io.micrometer.observation.ObservationRegistry;
 import io.micrometer.observation.transport.Kind;
@@ -45,7 +45,7 @@ public final class BatchObservations {
 
     private static final int MAX_WRAPPERS = 100;
 
-    private static final Logger LOG = SingleLine.logger(BatchObservations.class);
+    private static final Logger LOG = LogSanitizer.logger(BatchObservations.class);
 
     private final ObservationRegistry registry;
     private final SendMeters meters;
@@ -223,12 +223,12 @@ public final class BatchObservations {
         ReceiverContext<Map<String, String>> context =
                 new ReceiverContext<>((carrier, key) -> carrier.get(key), Kind.CONSUMER);
         context.setCarrier(batch.context());
-        String collector = SingleLine.of(meters.tagOf(batch.collectorType()));
+        String collector = LogSanitizer.of(meters.tagOf(batch.collectorType()));
         return Observation.createNotStarted(SEND, () -> context, registry)
                 .contextualName("send " + collector)
                 .lowCardinalityKeyValue("collector", collector)
                 .lowCardinalityKeyValue("attempt", batch.lastAttempt() == null ? "first" : "retry")
-                .highCardinalityKeyValue("batch.id", SingleLine.of(batch.id()))
+                .highCardinalityKeyValue("batch.id", LogSanitizer.of(batch.id()))
                 .start();
     }
 

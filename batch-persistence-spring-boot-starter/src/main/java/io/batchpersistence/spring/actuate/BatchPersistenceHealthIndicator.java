@@ -6,7 +6,7 @@ import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStats.Fallback;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.engine.LaneStatus;
 import java.time.Clock;
@@ -139,16 +139,16 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                 .sorted(Map.Entry.comparingByKey())
                 .filter(lane -> lane.getValue().outageSince() != null)
                 .limit(MOST_COLLECTORS_SHOWN)
-                .forEach(lane -> warnings.add("Collector " + SingleLine.of(lane.getKey()) + " is down since "
+                .forEach(lane -> warnings.add("Collector " + LogSanitizer.of(lane.getKey()) + " is down since "
                         + lane.getValue().outageSince() + ": "
-                        + SingleLine.of(String.valueOf(lane.getValue().lastFailure()))
+                        + LogSanitizer.of(String.valueOf(lane.getValue().lastFailure()))
                         + ". Its batches are kept and sent when it is back: see to it that it comes back before batch_ttl is"
                         + " over."));
         lanes.entrySet().stream()
                 .sorted(Map.Entry.comparingByKey())
                 .filter(lane -> lane.getValue().paused())
                 .limit(MOST_COLLECTORS_SHOWN)
-                .forEach(lane -> warnings.add("Collector " + SingleLine.of(lane.getKey())
+                .forEach(lane -> warnings.add("Collector " + LogSanitizer.of(lane.getKey())
                         + " is paused: nothing is sent to it until somebody resumes it."));
         if (oldest.compareTo(maxPendingAge) >= 0) {
             warnings.add("The oldest batch has waited for " + oldest + " (health.max_pending_age is " + maxPendingAge
@@ -169,13 +169,14 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
         Damage damage = lastDamage;
         if (damage != null && clock.instant().isBefore(damage.at().plus(corruptionWindow))) {
             warnings.add("Batches were lost to damage that was found at " + damage.at() + " in "
-                    + SingleLine.of(String.valueOf(damage.what().file()))
-                    + ": " + SingleLine.of(damage.what().reason())
+                    + LogSanitizer.of(String.valueOf(damage.what().file()))
+                    + ": " + LogSanitizer.of(damage.what().reason())
                     + ". See the log for what it hit, and check the disk that it is on"
                     + (damage.what().quarantinedTo() == null
                             ? "."
                             : "; the damaged bytes are kept in "
-                                    + SingleLine.of(String.valueOf(damage.what().quarantinedTo())) + "."));
+                                    + LogSanitizer.of(
+                                            String.valueOf(damage.what().quarantinedTo())) + "."));
         }
         BatchStats.Unreadable unreadable = stats.unreadable();
         if (unreadable != null) {
@@ -183,7 +184,7 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                     + unreadable.first());
         }
         if (!unhandled.isEmpty()) {
-            warnings.add("Nobody takes batches of " + SingleLine.of(String.join(", ", unhandled))
+            warnings.add("Nobody takes batches of " + LogSanitizer.of(String.join(", ", unhandled))
                     + ". Add a BatchSender bean with"
                     + " @CollectorType, or named like that, or a listener for RecoveredBatchEvent.");
         }
@@ -202,7 +203,7 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
     }
 
     private void addWarnings(Fallback fallback, List<String> warnings) {
-        String place = SingleLine.of(fallback.place());
+        String place = LogSanitizer.of(fallback.place());
         if (fallback.reason() != null) {
             warnings.add(
                     "The database can't be used: " + fallback.reason()

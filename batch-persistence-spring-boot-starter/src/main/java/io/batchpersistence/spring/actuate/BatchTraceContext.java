@@ -1,6 +1,6 @@
 package io.batchpersistence.spring.actuate;
 
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.micrometer.tracing.TraceContext;
 import io.micrometer.tracing.Tracer;
 import io.micrometer.tracing.propagation.Propagator;
@@ -18,7 +18,7 @@ import org.slf4j.Logger;
  */
 public final class BatchTraceContext implements UnaryOperator<Map<String, String>> {
 
-    private static final Logger LOG = SingleLine.logger(BatchTraceContext.class);
+    private static final Logger LOG = LogSanitizer.logger(BatchTraceContext.class);
 
     private final Tracer tracer;
     private final Propagator propagator;

@@ -89,7 +89,7 @@ public final class BatchPersistenceAutoConfiguration {
                 BatchStore store,
                 BatchPersistenceProperties properties,
                 RecoveryTargets targets,
-                BatchAnnouncements announcements,
+                ListenerBridge announcements,
                 FailureClassifier classifier,
                 ObjectProvider<ContextAtPersist> contextAtPersist,
                 Environment environment,
@@ -137,8 +137,8 @@ public final class BatchPersistenceAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
-        BatchAnnouncements batchAnnouncements(ObjectProvider<BatchListener> listeners, ResourceLoader application) {
-            return new BatchAnnouncements(listeners, application.getClassLoader());
+        ListenerBridge batchAnnouncements(ObjectProvider<BatchListener> listeners, ResourceLoader application) {
+            return new ListenerBridge(listeners, application.getClassLoader());
         }
 
         @Bean
@@ -210,7 +210,7 @@ public final class BatchPersistenceAutoConfiguration {
         @Bean
         @ConditionalOnMissingBean
         BatchPersistenceLifecycle batchPersistenceLifecycle(
-                BatchPersistence persistence, BatchPersistenceTasks tasks, BatchAnnouncements announcements) {
+                BatchPersistence persistence, BatchPersistenceTasks tasks, ListenerBridge announcements) {
             return new BatchPersistenceLifecycle(persistence, tasks, announcements);
         }
     }

@@ -5,7 +5,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStore;
 import io.batchpersistence.CompressionUnavailableException;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.Fallback;
 import io.batchpersistence.store.DiskStoreOptions;
@@ -62,7 +62,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
             "Set spring.datasource.url (and username and password), define a DataSource bean, or set batch_persistence.store to"
                     + " segment.";
 
-    private static final Logger LOG = SingleLine.logger(BatchPersistence.class);
+    private static final Logger LOG = LogSanitizer.logger(BatchPersistence.class);
 
     /** For Spring. */
     BatchPersistenceJdbcAutoConfiguration() {}
@@ -102,7 +102,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
             BatchStats stats = store.stats();
             LOG.info(
                     "Batch store opened: {}; store jdbc, tables {}{}…, instance {}, joins transactions: {}, fallback: {}",
-                    !store.isWhole() || stats.problem() != null
+                    !store.isFullyReachable() || stats.problem() != null
                             ? "the database can't be used yet"
                             : stats.total().pending() + " pending, "
                                     + stats.total().dead() + " dead",

@@ -1,7 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import org.slf4j.Logger;
 import org.springframework.context.SmartLifecycle;
 
@@ -15,16 +15,15 @@ final class BatchPersistenceLifecycle implements SmartLifecycle {
     /** Below the web server (-2048) and its graceful shutdown (-1024): starts before them, stops after them. */
     static final int PHASE = SmartLifecycle.DEFAULT_PHASE - 4096;
 
-    private static final Logger LOG = SingleLine.logger(BatchPersistenceLifecycle.class);
+    private static final Logger LOG = LogSanitizer.logger(BatchPersistenceLifecycle.class);
 
     private final BatchPersistence persistence;
     private final BatchPersistenceTasks tasks;
-    private final BatchAnnouncements announcements;
+    private final ListenerBridge announcements;
     private volatile boolean running;
     private volatile boolean stopped;
 
-    BatchPersistenceLifecycle(
-            BatchPersistence persistence, BatchPersistenceTasks tasks, BatchAnnouncements announcements) {
+    BatchPersistenceLifecycle(BatchPersistence persistence, BatchPersistenceTasks tasks, ListenerBridge announcements) {
         this.persistence = persistence;
         this.tasks = tasks;
         this.announcements = announcements;

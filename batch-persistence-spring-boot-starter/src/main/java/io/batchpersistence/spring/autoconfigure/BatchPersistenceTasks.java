@@ -1,7 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.time.Duration;
 import java.util.Objects;
 import java.util.Set;
@@ -23,7 +23,7 @@ import org.springframework.scheduling.config.ScheduledTaskRegistrar;
  */
 final class BatchPersistenceTasks implements ScheduledTaskHolder {
 
-    private static final Logger LOG = SingleLine.logger(BatchPersistenceTasks.class);
+    private static final Logger LOG = LogSanitizer.logger(BatchPersistenceTasks.class);
 
     /** Runs after every round of recovery. */
     @FunctionalInterface

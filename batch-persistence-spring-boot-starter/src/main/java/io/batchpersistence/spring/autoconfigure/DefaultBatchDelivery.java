@@ -6,7 +6,7 @@ import io.batchpersistence.BatchSender;
 import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import java.util.List;
@@ -20,7 +20,7 @@ import org.slf4j.Logger;
  */
 final class DefaultBatchDelivery implements BatchDelivery {
 
-    private static final Logger LOG = SingleLine.logger(DefaultBatchDelivery.class);
+    private static final Logger LOG = LogSanitizer.logger(DefaultBatchDelivery.class);
 
     private final BatchPersistence persistence;
     private final BatchSenders senders;

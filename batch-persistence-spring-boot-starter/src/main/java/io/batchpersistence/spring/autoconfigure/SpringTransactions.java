@@ -1,7 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.Set;
@@ -20,7 +20,7 @@ import org.springframework.transaction.support.TransactionSynchronizationManager
  */
 final class SpringTransactions implements BusinessTransactions {
 
-    private static final Logger LOG = SingleLine.logger(SpringTransactions.class);
+    private static final Logger LOG = LogSanitizer.logger(SpringTransactions.class);
 
     private final DataSource dataSource;
     private final boolean joins;

@@ -11,8 +11,8 @@ import io.batchpersistence.CollectorStats;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.SingleLine;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.engine.LaneStatus;
 import java.time.Clock;
@@ -133,7 +133,7 @@ public final class BatchOperator {
     }
 
     private static OperatorRequestException notHeld(String ids) {
-        return OperatorRequestException.notFound("no batch '" + SingleLine.of(ids) + "' is held");
+        return OperatorRequestException.notFound("no batch '" + LogSanitizer.of(ids) + "' is held");
     }
 
     // ---- writing ---------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ public final class BatchOperator {
             case "resume" -> resume(conditions, dryRun);
             case "cleanup" -> cleanup(dryRun);
             default ->
-                throw OperatorRequestException.notFound("there is no operation '" + SingleLine.of(operation)
+                throw OperatorRequestException.notFound("there is no operation '" + LogSanitizer.of(operation)
                         + "'; there are recover, replay, discard, pause, resume and cleanup");
         };
         return new Result(operation, dryRun, batches);

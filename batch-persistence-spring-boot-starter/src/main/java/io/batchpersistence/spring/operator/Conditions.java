@@ -3,8 +3,8 @@ package io.batchpersistence.spring.operator;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.NewBatch;
-import io.batchpersistence.SingleLine;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -205,7 +205,7 @@ public final class Conditions {
             // Report it like a negative duration.
         }
         throw OperatorRequestException.bad(
-                name + " must be a duration such as 90s, 1h or 7d, but is '" + SingleLine.of(text) + "'");
+                name + " must be a duration such as 90s, 1h or 7d, but is '" + LogSanitizer.of(text) + "'");
     }
 
     private int number(String name, int absent, int least, int most) {
@@ -222,7 +222,7 @@ public final class Conditions {
             // Report it like a number out of range.
         }
         throw OperatorRequestException.bad(
-                name + " must be a number from " + least + " to " + most + ", but is '" + SingleLine.of(text) + "'");
+                name + " must be a number from " + least + " to " + most + ", but is '" + LogSanitizer.of(text) + "'");
     }
 
     private @Nullable Long position() {
@@ -231,7 +231,7 @@ public final class Conditions {
             return text == null ? null : Long.valueOf(text.strip());
         } catch (NumberFormatException e) {
             throw OperatorRequestException.bad(
-                    "after must be what 'next' of the page before said, but is '" + SingleLine.of(text) + "'");
+                    "after must be what 'next' of the page before said, but is '" + LogSanitizer.of(text) + "'");
         }
     }
 
@@ -245,6 +245,6 @@ public final class Conditions {
                 + Arrays.stream(type.getEnumConstants())
                         .map(constant -> constant.name().toLowerCase(Locale.ROOT))
                         .collect(Collectors.joining(", "))
-                + ", but is '" + SingleLine.of(text) + "'");
+                + ", but is '" + LogSanitizer.of(text) + "'");
     }
 }

@@ -1,7 +1,7 @@
 package io.batchpersistence.spring.ui;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.spring.operator.BatchOperator;
 import io.batchpersistence.spring.operator.Conditions;
 import io.batchpersistence.spring.operator.OperatorRequestException;
@@ -56,7 +56,7 @@ import tools.jackson.databind.json.JsonMapper;
  */
 public final class OperatorPage {
 
-    private static final Logger log = SingleLine.logger(OperatorPage.class);
+    private static final Logger log = LogSanitizer.logger(OperatorPage.class);
 
     /** A script of another origin can send this header only if the application's CORS configuration allows it. */
     static final String REQUEST_HEADER = "X-Batch-Persistence";
@@ -212,7 +212,7 @@ public final class OperatorPage {
             if (!Conditions.names().contains(parameter.getKey())) {
                 throw new RefusedException(
                         HttpStatus.BAD_REQUEST,
-                        "there is no '" + SingleLine.of(parameter.getKey()) + "'; there are " + Conditions.names());
+                        "there is no '" + LogSanitizer.of(parameter.getKey()) + "'; there are " + Conditions.names());
             }
             conditions = conditions.with(parameter.getKey(), parameter.getValue());
         }

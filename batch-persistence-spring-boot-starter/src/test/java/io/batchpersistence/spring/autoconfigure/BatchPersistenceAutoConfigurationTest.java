@@ -275,8 +275,8 @@ class BatchPersistenceAutoConfigurationTest {
                 case "batchAnnouncements" ->
                     set(
                             definition,
-                            BatchAnnouncements.class,
-                            () -> new BatchAnnouncements(beans.getBeanProvider(BatchListener.class), null));
+                            ListenerBridge.class,
+                            () -> new ListenerBridge(beans.getBeanProvider(BatchListener.class), null));
                 case "batchEventPublisher" ->
                     set(definition, BatchEventPublisher.class, () -> new BatchEventPublisher(event -> {}));
                 case "batchDelivery" ->
@@ -303,7 +303,7 @@ class BatchPersistenceAutoConfigurationTest {
                             () -> new BatchPersistenceLifecycle(
                                     beans.getBean(BatchPersistence.class),
                                     beans.getBean(BatchPersistenceTasks.class),
-                                    beans.getBean(BatchAnnouncements.class)));
+                                    beans.getBean(ListenerBridge.class)));
                 case "batchOperator" ->
                     set(
                             definition,

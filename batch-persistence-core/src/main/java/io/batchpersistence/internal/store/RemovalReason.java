@@ -1,7 +1,7 @@
 package io.batchpersistence.internal.store;
 
 /** Why a batch was removed. The number is part of the journal's format and never changes its meaning. */
-public enum Cause {
+public enum RemovalReason {
     /** The collector has it. */
     DELIVERED(1),
     /** Outlived its TTL. */
@@ -15,7 +15,7 @@ public enum Cause {
 
     private final int id;
 
-    Cause(int id) {
+    RemovalReason(int id) {
         this.id = id;
     }
 
@@ -23,10 +23,10 @@ public enum Cause {
         return id;
     }
 
-    static Cause of(int id) {
-        for (Cause cause : values()) {
-            if (cause.id == id) {
-                return cause;
+    static RemovalReason of(int id) {
+        for (RemovalReason reason : values()) {
+            if (reason.id == id) {
+                return reason;
             }
         }
         throw new IllegalArgumentException("unknown cause " + id);

@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
  * States of batches by sequence, for opening a store: there may be a million of them, and the heap must hold them
  * beside the index that is being built. About 60 bytes each, in primitive arrays. Not thread-safe.
  */
-final class StandingTable {
+final class PersistedStateTable {
 
     private static final int PAGE_BITS = 12;
     private static final int PAGE_SIZE = 1 << PAGE_BITS;
@@ -28,7 +28,7 @@ final class StandingTable {
     /** Row plus one by hash of the sequence; linear probing. Removed rows stay where they are. */
     private int[] table = new int[1 << 10];
 
-    void put(long sequence, Standing standing) {
+    void put(long sequence, PersistedState persistedState) {
         int row = row(sequence);
         if (row < 0) {
             row = rows++;
@@ -48,14 +48,14 @@ final class StandingTable {
         }
         long[] page = longs.get(row >> PAGE_BITS);
         int at = (row & PAGE_SIZE - 1) * LONGS;
-        page[at + 1] = standing.since();
-        page[at + 2] = standing.lastAttempt();
-        page[at + 3] = standing.due();
+        page[at + 1] = persistedState.since();
+        page[at + 2] = persistedState.lastAttempt();
+        page[at + 3] = persistedState.due();
         int[] small = ints.get(row >> PAGE_BITS);
         int smallAt = (row & PAGE_SIZE - 1) * INTS;
-        small[smallAt] = standing.retries();
-        small[smallAt + 1] = number(standing.reason());
-        small[smallAt + 2] = standing.dead() ? 1 : 0;
+        small[smallAt] = persistedState.retries();
+        small[smallAt + 1] = number(persistedState.reason());
+        small[smallAt + 2] = persistedState.dead() ? 1 : 0;
     }
 
     private int number(@Nullable String reason) {
@@ -79,7 +79,7 @@ final class StandingTable {
     }
 
     @Nullable
-    Standing get(long sequence) {
+    PersistedState get(long sequence) {
         int row = row(sequence);
         if (row < 0) {
             return null;
@@ -92,7 +92,7 @@ final class StandingTable {
         long[] page = longs.get(row >> PAGE_BITS);
         int at = (row & PAGE_SIZE - 1) * LONGS;
         int reason = small[smallAt + 1];
-        return new Standing(
+        return new PersistedState(
                 small[smallAt + 2] == 1,
                 page[at + 1],
                 small[smallAt],

@@ -15,7 +15,7 @@ import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
 /** Normalizes texts and JSON values to the form in which they are stored. */
-final class Values {
+final class LogEntryNormalizer {
 
     /** Deeper than any sane log field, shallow enough for every JSON library's default limit (Jackson's is 500). */
     private static final int MAX_DEPTH = 200;
@@ -26,7 +26,7 @@ final class Values {
     private static final BigInteger MIN_LONG = BigInteger.valueOf(Long.MIN_VALUE);
     private static final BigInteger MAX_LONG = BigInteger.valueOf(Long.MAX_VALUE);
 
-    private Values() {}
+    private LogEntryNormalizer() {}
 
     static String name(@Nullable String text, String what) {
         if (text == null || text.isBlank()) {
@@ -34,7 +34,7 @@ final class Values {
         }
         if (text.length() > NewBatch.MAX_NAME_LENGTH) {
             throw new IllegalArgumentException(what + " must have at most " + NewBatch.MAX_NAME_LENGTH
-                    + " characters, but has " + text.length() + ": " + SingleLine.of(text.substring(0, 40)) + "…");
+                    + " characters, but has " + text.length() + ": " + LogSanitizer.of(text.substring(0, 40)) + "…");
         }
         if (!isWellFormed(text)) {
             // Two ids that differ only in a broken character would become one: refuse rather than merge them.
@@ -93,15 +93,15 @@ final class Values {
         if (map.isEmpty()) {
             return Map.of();
         }
-        if (map instanceof Texts) {
+        if (map instanceof FrozenLabels) {
             return map;
         }
         Map<String, String> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
         map.forEach((key, value) -> copy.put(
                 wellFormed(Objects.requireNonNull(key, () -> what + " name must not be null")),
-                wellFormed(
-                        Objects.requireNonNull(value, () -> what + " '" + SingleLine.of(key) + "' must not be null"))));
-        return new Texts(copy);
+                wellFormed(Objects.requireNonNull(
+                        value, () -> what + " '" + LogSanitizer.of(key) + "' must not be null"))));
+        return new FrozenLabels(copy);
     }
 
     static Map<String, @Nullable Object> jsonObject(Map<String, ? extends @Nullable Object> map) {
@@ -115,7 +115,7 @@ final class Values {
         Map<String, @Nullable Object> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
         map.forEach((key, value) -> {
             if (!(key instanceof String name)) {
-                throw new IllegalArgumentException(SingleLine.of(path) + " has a key that is not a text but a "
+                throw new IllegalArgumentException(LogSanitizer.of(path) + " has a key that is not a text but a "
                         + (key == null ? "null" : key.getClass().getName()));
             }
             copy.put(wellFormed(name), json(value, path + "." + name, depth + 1));
@@ -139,7 +139,8 @@ final class Values {
         if (value instanceof Double || value instanceof Float) {
             double number = value instanceof Float ? Double.parseDouble(value.toString()) : (Double) value;
             if (!Double.isFinite(number)) {
-                throw new IllegalArgumentException(SingleLine.of(path) + " is " + value + ", which JSON can't express");
+                throw new IllegalArgumentException(
+                        LogSanitizer.of(path) + " is " + value + ", which JSON can't express");
             }
             return number;
         }
@@ -164,21 +165,21 @@ final class Values {
             return object(map, path, depth);
         }
         throw new IllegalArgumentException(
-                SingleLine.of(path) + " is a " + value.getClass().getName()
+                LogSanitizer.of(path) + " is a " + value.getClass().getName()
                         + ", but must be null, Boolean, Number, String, List or Map; convert it first");
     }
 
     /** Refuses larger numbers, because converting them to digits would take too long. */
     private static void checkDigits(BigInteger number, String path) {
         if (number.bitLength() > MAX_BITS) {
-            throw new IllegalArgumentException(SingleLine.of(path) + " is a number of more than 100,000 digits");
+            throw new IllegalArgumentException(LogSanitizer.of(path) + " is a number of more than 100,000 digits");
         }
     }
 
     /** Checked labels that can't be changed: entries may share them, which saves a copy for each. */
-    private static final class Texts extends Frozen<String> {
+    private static final class FrozenLabels extends Frozen<String> {
 
-        Texts(Map<String, String> checked) {
+        FrozenLabels(Map<String, String> checked) {
             super(checked);
         }
     }

@@ -5,12 +5,12 @@ package io.batchpersistence.engine;
  * lock locked for good, or a batch accepted although its caller was told otherwise. Applications call with hardly any
  * stack left when they persist what they log about a {@link StackOverflowError} of their own.
  */
-final class StackRoom {
+final class StackSpace {
 
     /** More than any call needs: each of these frames takes about as much as a usual method with many variables. */
     private static final int FRAMES = 400;
 
-    private StackRoom() {}
+    private StackSpace() {}
 
     /**
      * Uses that much stack, and releases it.

@@ -4,7 +4,7 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.SingleLine;
+import io.batchpersistence.LogSanitizer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
@@ -17,9 +17,9 @@ import org.springframework.beans.factory.ObjectProvider;
  * Passes the engine's notifications on to every {@link BatchListener} bean. Notifications are queued until the
  * application has started: a store reports damage while it opens, when there are no listeners yet.
  */
-final class BatchAnnouncements {
+final class ListenerBridge {
 
-    private static final Logger LOG = SingleLine.logger(BatchAnnouncements.class);
+    private static final Logger LOG = LogSanitizer.logger(ListenerBridge.class);
 
     /**
      * The limit of queued notifications: with more than that, the disk must be replaced; the engine's log has them all.
@@ -32,7 +32,7 @@ final class BatchAnnouncements {
     private final List<Consumer<BatchListener>> waiting = new ArrayList<>();
     private volatile boolean started;
 
-    BatchAnnouncements(ObjectProvider<BatchListener> listeners, @Nullable ClassLoader classes) {
+    ListenerBridge(ObjectProvider<BatchListener> listeners, @Nullable ClassLoader classes) {
         this.listeners = listeners;
         this.classes = classes;
     }
@@ -111,13 +111,13 @@ final class BatchAnnouncements {
 
     private void tellAll(Consumer<BatchListener> announcement) {
         try {
-            listeners.orderedStream().forEach(listener -> tell(listener, announcement));
+            listeners.orderedStream().forEach(listener -> notify(listener, announcement));
         } catch (RuntimeException | Error e) {
             LOG.warn("The listeners could not be told about a batch that was given up", e);
         }
     }
 
-    private static void tell(BatchListener listener, Consumer<BatchListener> announcement) {
+    private static void notify(BatchListener listener, Consumer<BatchListener> announcement) {
         try {
             announcement.accept(listener);
         } catch (RuntimeException | Error e) {

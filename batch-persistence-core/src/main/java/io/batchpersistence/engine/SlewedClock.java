@@ -18,15 +18,15 @@ import org.jspecify.annotations.Nullable;
  *       the ticker, never backwards. If the two differ, it is slewed towards the wall clock by at most an eighth of the
  *       time that passes, so a wait is at most that much shorter or longer than it should be, whatever the wall clock
  *       does.
- *   <li>{@link #before} is for TTLs. Only time during which the store was open and the wall clock advanced with the
+ *   <li>{@link #expiryCutoff} is for TTLs. Only time during which the store was open and the wall clock advanced with the
  *       ticker counts: neither a jump forward nor the time between the last use of the store and its opening makes
- *       anything older. After an opening everything gets a chance to be sent before it may expire, see {@link #CHANCE}.
+ *       anything older. After an opening everything gets a chance to be sent before it may expire, see {@link #EXPIRY_GRACE}.
  * </ul>
  */
-final class Timekeeper {
+final class SlewedClock {
 
     /** After an opening nothing expires for this long, or for its TTL if that is shorter. */
-    static final Duration CHANCE = Duration.ofHours(1);
+    static final Duration EXPIRY_GRACE = Duration.ofHours(1);
 
     /** This software is not older than this: an earlier wall clock is wrong, and no conclusions are drawn from it. */
     static final Instant FIRST_PLAUSIBLE = Instant.parse("2026-01-01T00:00:00Z");
@@ -34,13 +34,13 @@ final class Timekeeper {
     /** Smaller corrections of the clock are normal and do not count as jumps. */
     private static final Duration JUMP = Duration.ofSeconds(1);
 
-    private static final int STEADY_CATCHES_UP = 8;
+    private static final int SLEW_DIVISOR = 8;
 
     /**
      * If two readings of the ticker are further apart than this (100 ms), the wall clock reading between them can't be
      * compared with them.
      */
-    private static final long LOOK_NANOS = 100_000_000;
+    private static final long MAX_READING_GAP_NANOS = 100_000_000;
 
     private final Clock clock;
     private final @Nullable LongSupplier ticker;
@@ -49,8 +49,8 @@ final class Timekeeper {
     private long tick;
     private Instant wall;
     private Instant steady;
-    private Instant opened;
-    private final boolean chance;
+    private Instant storeOpened;
+    private final boolean grantsGrace;
     private boolean setBack;
     private final SkippedTime skipped = new SkippedTime();
 
@@ -61,14 +61,14 @@ final class Timekeeper {
      * @param holding whether there is anything that may expire
      * @param lastUsed when the store was last in use; {@code null} if that is not known
      */
-    Timekeeper(Clock clock, @Nullable LongSupplier ticker, boolean holding, @Nullable Instant lastUsed) {
+    SlewedClock(Clock clock, @Nullable LongSupplier ticker, boolean holding, @Nullable Instant lastUsed) {
         this.clock = clock;
         this.ticker = ticker;
         this.tick = ticker == null ? 0 : ticker.getAsLong();
         this.wall = clock.instant();
         this.steady = wall;
-        this.opened = wall;
-        this.chance = holding;
+        this.storeOpened = wall;
+        this.grantsGrace = holding;
         if (lastUsed != null && lastUsed.isBefore(wall)) {
             skipped.add(lastUsed, wall);
         }
@@ -80,11 +80,11 @@ final class Timekeeper {
      *
      * @param lastUsed when the store was last in use, by any instance; {@code null} if that is not known
      */
-    void opened(@Nullable Instant lastUsed) {
+    void storeOpened(@Nullable Instant lastUsed) {
         lock.lock();
         try {
-            look();
-            opened = steady;
+            readClocks();
+            storeOpened = steady;
             if (lastUsed != null && lastUsed.isBefore(wall)) {
                 skipped.forgetAfter(lastUsed);
                 skipped.add(lastUsed, wall);
@@ -97,7 +97,7 @@ final class Timekeeper {
     Instant wall() {
         lock.lock();
         try {
-            look();
+            readClocks();
             return wall;
         } finally {
             lock.unlock();
@@ -107,7 +107,7 @@ final class Timekeeper {
     Instant steady() {
         lock.lock();
         try {
-            look();
+            readClocks();
             return steady;
         } finally {
             lock.unlock();
@@ -115,13 +115,13 @@ final class Timekeeper {
     }
 
     /** The time limit of a TTL: what began before the result has outlived it. */
-    Instant before(Duration ttl) {
+    Instant expiryCutoff(Duration ttl) {
         lock.lock();
         try {
-            look();
-            Duration running = Duration.between(opened, steady);
+            readClocks();
+            Duration running = Duration.between(storeOpened, steady);
             if (wall.isBefore(FIRST_PLAUSIBLE)
-                    || (chance && running.compareTo(ttl) < 0 && running.compareTo(CHANCE) < 0)) {
+                    || (grantsGrace && running.compareTo(ttl) < 0 && running.compareTo(EXPIRY_GRACE) < 0)) {
                 return Instant.MIN;
             }
             return Times.before(wall.minus(skipped.within(ttl, wall)), ttl);
@@ -134,10 +134,10 @@ final class Timekeeper {
      * Whether times taken from the wall clock may now be in its future: it has been set back since the last call, or
      * {@link #steady()} is still ahead of it.
      */
-    boolean isBehind() {
+    boolean isWallBehind() {
         lock.lock();
         try {
-            look();
+            readClocks();
             boolean behind = setBack || Duration.between(wall, steady).compareTo(JUMP) > 0;
             setBack = false;
             return behind && !wall.isBefore(FIRST_PLAUSIBLE);
@@ -146,7 +146,7 @@ final class Timekeeper {
         }
     }
 
-    private void look() {
+    private void readClocks() {
         if (ticker == null) {
             wall = clock.instant();
             steady = wall;
@@ -161,7 +161,7 @@ final class Timekeeper {
             now = clock.instant();
             after = ticker.getAsLong();
             // Repeats if this thread was suspended between the readings.
-        } while (after - before > LOOK_NANOS && ++looks < 3);
+        } while (after - before > MAX_READING_GAP_NANOS && ++looks < 3);
         Duration passed = Duration.ofNanos(Math.max(0, after - tick));
         Instant expected = wall.plus(passed);
         Duration off = Duration.between(expected, now);
@@ -173,10 +173,10 @@ final class Timekeeper {
         }
         tick = after;
         wall = now;
-        steady = caughtUp(steady.plus(passed), passed.dividedBy(STEADY_CATCHES_UP));
+        steady = slewed(steady.plus(passed), passed.dividedBy(SLEW_DIVISOR));
     }
 
-    private Instant caughtUp(Instant time, Duration most) {
+    private Instant slewed(Instant time, Duration most) {
         Duration behind = Duration.between(time, wall);
         if (behind.compareTo(most) > 0) {
             return time.plus(most);

@@ -7,9 +7,9 @@ import org.jspecify.annotations.Nullable;
  * store, and {@code \n} and {@code \r} for line breaks, since failures are stored one a line. Escaped texts are equal
  * if and only if the texts are.
  */
-final class Texts {
+final class TextEscaping {
 
-    private Texts() {}
+    private TextEscaping() {}
 
     static String escape(String text) {
         StringBuilder escaped = null;

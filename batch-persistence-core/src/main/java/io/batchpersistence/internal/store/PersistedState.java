@@ -11,12 +11,12 @@ import org.jspecify.annotations.Nullable;
  * @param since what its TTL is measured from
  * @param retries counted failures
  * @param lastAttempt when the last attempt failed; {@link Long#MAX_VALUE} if none has
- * @param due when it is attempted next; {@link Long#MAX_VALUE} if not automatically, {@link #AT_ONCE} if it was in
+ * @param due when it is attempted next; {@link Long#MAX_VALUE} if not automatically, {@link #DUE_NOW} if it was in
  *     flight
  * @param reason why the last attempt failed; {@code null} if none has
  * @param earlier what failed before that, oldest first
  */
-public record Standing(
+public record PersistedState(
         boolean dead,
         long since,
         int retries,
@@ -25,13 +25,15 @@ public record Standing(
         @Nullable String reason,
         List<FailedAttempt> earlier) {
 
-    static final long AT_ONCE = 0;
+    static final long DUE_NOW = 0;
 
-    public Standing(boolean dead, long since, int retries, long lastAttempt, long due, @Nullable String reason) {
+    public PersistedState(boolean dead, long since, int retries, long lastAttempt, long due, @Nullable String reason) {
         this(dead, since, retries, lastAttempt, due, reason, List.of());
     }
 
-    Standing with(List<FailedAttempt> failures) {
-        return failures.equals(earlier) ? this : new Standing(dead, since, retries, lastAttempt, due, reason, failures);
+    PersistedState with(List<FailedAttempt> failures) {
+        return failures.equals(earlier)
+                ? this
+                : new PersistedState(dead, since, retries, lastAttempt, due, reason, failures);
     }
 }

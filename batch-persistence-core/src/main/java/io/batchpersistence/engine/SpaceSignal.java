@@ -9,14 +9,14 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Lets callers wait until something has been removed from the store. No signal is missed: {@link #await} returns at
- * once if {@link #made} was called since {@link #removals} was read. {@link #made} takes no lock while no caller waits.
+ * once if {@link #signal} was called since {@link #removals} was read. {@link #signal} takes no lock while no caller waits.
  */
-final class Room {
+final class SpaceSignal {
 
     private final AtomicLong removals = new AtomicLong();
     private final AtomicInteger waiting = new AtomicInteger();
     private final ReentrantLock lock = new ReentrantLock();
-    private final Condition made = lock.newCondition();
+    private final Condition signal = lock.newCondition();
 
     /** How often room has been made; read it before trying to append. */
     long removals() {
@@ -27,13 +27,13 @@ final class Room {
         return waiting.get();
     }
 
-    void made() {
+    void signal() {
         // Must come before the check for waiters, which register themselves before they read this counter.
         removals.incrementAndGet();
         if (waiting.get() > 0) {
             lock.lock();
             try {
-                made.signalAll();
+                signal.signalAll();
             } finally {
                 lock.unlock();
             }
@@ -47,7 +47,7 @@ final class Room {
             try {
                 long left = nanos;
                 while (removals.get() == seenRemovals && left > 0) {
-                    left = made.awaitNanos(left);
+                    left = signal.awaitNanos(left);
                 }
             } finally {
                 lock.unlock();

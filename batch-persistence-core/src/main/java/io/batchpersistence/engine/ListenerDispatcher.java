@@ -22,9 +22,9 @@ import org.slf4j.Logger;
  * and round, because a full store or an expired backlog gives up thousands at a time.
  *
  * <p>The listener is called in a task of its own, one call at a time and in order, so that a listener that is slow or
- * never returns delays only its own later calls. The queue of waiting calls is limited to {@link #MOST_WAITING}.
+ * never returns delays only its own later calls. The queue of waiting calls is limited to {@link #MAX_QUEUED}.
  */
-final class Announcer {
+final class ListenerDispatcher {
 
     private enum Kind {
         DEAD("given up as dead letters, kept until the dead letter TTL or a replay"),
@@ -44,7 +44,7 @@ final class Announcer {
             long count, String lastId, @Nullable String lastReason) {}
 
     /** Maximum number of announcements queued for the listener; about 1.5 MB. */
-    static final int MOST_WAITING = 10_000;
+    static final int MAX_QUEUED = 10_000;
 
     private record Call(String method, Runnable action) {}
 
@@ -53,34 +53,34 @@ final class Announcer {
     /** Runs a task, or returns {@code false} if it can't. */
     private final Predicate<Runnable> executor;
 
-    private final Map<Subject, Tally> untold = new ConcurrentHashMap<>();
+    private final Map<Subject, Tally> pendingTallies = new ConcurrentHashMap<>();
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition idle = lock.newCondition();
     private final Deque<Call> waiting = new ArrayDeque<>();
-    private boolean telling;
-    private volatile @Nullable Thread teller;
+    private boolean dispatching;
+    private volatile @Nullable Thread dispatcherThread;
     private long dropped;
 
-    Announcer(BatchListener listener, Logger log, Predicate<Runnable> executor) {
+    ListenerDispatcher(BatchListener listener, Logger log, Predicate<Runnable> executor) {
         this.listener = listener;
         this.log = log;
         this.executor = executor;
     }
 
     void deadLettered(BatchSummary batch) {
-        tally(Kind.DEAD, batch);
-        tell("onDeadLettered", () -> listener.onDeadLettered(batch));
+        count(Kind.DEAD, batch);
+        enqueue("onDeadLettered", () -> listener.onDeadLettered(batch));
     }
 
     void expired(BatchSummary batch) {
-        tally(Kind.EXPIRED, batch);
-        tell("onExpired", () -> listener.onExpired(batch));
+        count(Kind.EXPIRED, batch);
+        enqueue("onExpired", () -> listener.onExpired(batch));
     }
 
     void evicted(BatchSummary batch) {
-        tally(Kind.EVICTED, batch);
-        tell("onEvicted", () -> listener.onEvicted(batch));
+        count(Kind.EVICTED, batch);
+        enqueue("onEvicted", () -> listener.onEvicted(batch));
     }
 
     void outageOpened(CollectorOutage outage, int failuresInARow) {
@@ -97,7 +97,7 @@ final class Announcer {
                     outage.collectorType(),
                     outage.lastFailure());
         }
-        tell("onOutageOpened", () -> listener.onOutageOpened(outage));
+        enqueue("onOutageOpened", () -> listener.onOutageOpened(outage));
     }
 
     void outageClosed(CollectorOutage outage) {
@@ -114,7 +114,7 @@ final class Announcer {
                     outage.collectorType(),
                     length);
         }
-        tell("onOutageClosed", () -> listener.onOutageClosed(outage));
+        enqueue("onOutageClosed", () -> listener.onOutageClosed(outage));
     }
 
     void corrupted(Corruption damage) {
@@ -126,13 +126,13 @@ final class Announcer {
                 damage.reason(),
                 damage.batches(),
                 damage.quarantinedTo() == null ? "" : "; kept for inspection in " + damage.quarantinedTo());
-        tell("onCorrupted", () -> listener.onCorrupted(damage));
+        enqueue("onCorrupted", () -> listener.onCorrupted(damage));
     }
 
     /** Writes the log lines that are due. */
     void flush() {
         // Retries if the executor refused the task the last time.
-        startTelling();
+        startDispatching();
         long lost = takeDropped();
         if (lost > 0) {
             log.error(
@@ -140,8 +140,8 @@ final class Announcer {
                             + " to it, only to this log",
                     lost);
         }
-        for (Subject subject : Set.copyOf(untold.keySet())) {
-            Tally tally = untold.remove(subject);
+        for (Subject subject : Set.copyOf(pendingTallies.keySet())) {
+            Tally tally = pendingTallies.remove(subject);
             if (tally != null) {
                 log.warn(
                         "collector '{}': {} batches {} (last: '{}', last failure: {})",
@@ -154,17 +154,17 @@ final class Announcer {
         }
     }
 
-    private void tally(Kind kind, BatchSummary batch) {
-        untold.merge(
+    private void count(Kind kind, BatchSummary batch) {
+        pendingTallies.merge(
                 new Subject(kind, batch.collectorType()),
                 new Tally(1, batch.id(), batch.failureReason()),
                 (old, one) -> new Tally(old.count + 1, one.lastId, one.lastReason));
     }
 
-    private void tell(String method, Runnable action) {
+    private void enqueue(String method, Runnable action) {
         lock.lock();
         try {
-            if (waiting.size() >= MOST_WAITING) {
+            if (waiting.size() >= MAX_QUEUED) {
                 dropped++;
                 return;
             }
@@ -172,28 +172,28 @@ final class Announcer {
         } finally {
             lock.unlock();
         }
-        startTelling();
+        startDispatching();
     }
 
-    private void startTelling() {
+    private void startDispatching() {
         lock.lock();
         try {
-            if (telling || waiting.isEmpty()) {
+            if (dispatching || waiting.isEmpty()) {
                 return;
             }
-            telling = true;
+            dispatching = true;
         } finally {
             lock.unlock();
         }
-        if (!executor.test(this::tellAll)) {
-            toldAll();
+        if (!executor.test(this::dispatchAll)) {
+            finishDispatching();
         }
     }
 
-    private void tellAll() {
-        teller = Thread.currentThread();
+    private void dispatchAll() {
+        dispatcherThread = Thread.currentThread();
         for (Call next; (next = next()) != null; ) {
-            guarded(next);
+            runGuarded(next);
         }
     }
 
@@ -202,7 +202,7 @@ final class Announcer {
         try {
             Call next = waiting.poll();
             if (next == null) {
-                toldAll();
+                finishDispatching();
             }
             return next;
         } finally {
@@ -210,11 +210,11 @@ final class Announcer {
         }
     }
 
-    private void toldAll() {
+    private void finishDispatching() {
         lock.lock();
         try {
-            telling = false;
-            teller = null;
+            dispatching = false;
+            dispatcherThread = null;
             idle.signalAll();
         } finally {
             lock.unlock();
@@ -241,9 +241,9 @@ final class Announcer {
         boolean begun = DeferredLog.begin();
         lock.lock();
         try {
-            long left = Room.nanos(patience);
+            long left = SpaceSignal.nanos(patience);
             // If the listener itself closes the engine, this thread must not wait for itself.
-            while (telling && left > 0 && teller != Thread.currentThread()) {
+            while (dispatching && left > 0 && dispatcherThread != Thread.currentThread()) {
                 left = idle.awaitNanos(left);
             }
             if (!waiting.isEmpty()) {
@@ -261,7 +261,7 @@ final class Announcer {
     /**
      * The announced event has already happened, so nothing that the listener throws, not even an error, may propagate.
      */
-    private void guarded(Call call) {
+    private void runGuarded(Call call) {
         try {
             call.action.run();
         } catch (Throwable t) {

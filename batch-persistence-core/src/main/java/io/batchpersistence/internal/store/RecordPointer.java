@@ -8,4 +8,4 @@ package io.batchpersistence.internal.store;
  * @param offset where its record begins in that file, in bytes
  * @param length of its record, in bytes
  */
-public record Location(long sequence, int file, int offset, int length) {}
+public record RecordPointer(long sequence, int file, int offset, int length) {}

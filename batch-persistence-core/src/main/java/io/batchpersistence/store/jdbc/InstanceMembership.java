@@ -4,9 +4,9 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.CollectorSettings;
-import io.batchpersistence.SingleLine;
-import io.batchpersistence.store.jdbc.Books.Changes;
-import io.batchpersistence.store.jdbc.Books.Counter;
+import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.store.jdbc.CounterTable.Counter;
+import io.batchpersistence.store.jdbc.CounterTable.CounterDelta;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.security.SecureRandom;
@@ -42,7 +42,7 @@ import org.slf4j.Logger;
  * they are free, and everything else is taken over. If the instance resumes, that transaction may still be committed,
  * since everything that it has changed belonged to it all the time.
  */
-final class Instance {
+final class InstanceMembership {
 
     /** A transaction that changes batches. */
     @FunctionalInterface
@@ -52,9 +52,9 @@ final class Instance {
          *
          * @param tx the transaction
          * @param me this instance's number
-         * @param changes to be filled in; written after this method returns
+         * @param delta to be filled in; written after this method returns
          */
-        T run(Tx tx, long me, Changes changes) throws SQLException;
+        T run(Tx tx, long me, CounterDelta delta) throws SQLException;
     }
 
     /**
@@ -70,15 +70,15 @@ final class Instance {
         }
     }
 
-    private record Lost(long fence, @Nullable Long seq) {}
+    private record LostClaim(long fence, @Nullable Long seq) {}
 
-    private static final Logger log = SingleLine.logger(Instance.class);
+    private static final Logger log = LogSanitizer.logger(InstanceMembership.class);
 
-    private static final int AT_ONCE = 1_000;
+    private static final int CHUNK_SIZE = 1_000;
     private static final long DAY_MILLIS = TimeUnit.DAYS.toMillis(1);
     private static final long LONGEST_PROBE_WAIT_MILLIS = TimeUnit.HOURS.toMillis(1);
     private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
-    private static final int MOST_NUMBERS = 8;
+    private static final int MAX_NUMBERS_KNOWN = 8;
     private static final long RECOUNT_NANOS = TimeUnit.HOURS.toNanos(1);
     private static final long RECOUNT_DOUBTED_NANOS = TimeUnit.MINUTES.toNanos(1);
 
@@ -92,7 +92,7 @@ final class Instance {
     private static final int UNUSED_BITS = 11;
 
     private final Database database;
-    private final Books books;
+    private final CounterTable counters;
     private final IdleTypes idleTypes;
     private final long leaseMillis;
 
@@ -108,13 +108,13 @@ final class Instance {
     private final AtomicLong fences = new AtomicLong(NUMBERS.nextLong() >>> 2);
 
     private final AtomicLong parts = new AtomicLong();
-    private final Set<Lost> lostClaims = ConcurrentHashMap.newKeySet();
+    private final Set<LostClaim> lostClaims = ConcurrentHashMap.newKeySet();
 
     // ---- heartbeat and upkeep --------------------------------------------------------------------
 
-    private volatile long lastBeat;
+    private volatile long lastHeartbeat;
     private volatile int alive;
-    private volatile long sweepsFrom = Long.MIN_VALUE;
+    private volatile long expiresOthersFrom = Long.MIN_VALUE;
     /** Whether the last heartbeat succeeded. */
     private volatile boolean renewed;
     /** When the counters were last compared with the stored batches. */
@@ -124,19 +124,19 @@ final class Instance {
     /** Whether there is a reason to compare the counters: the store is reported as full, or a counter is negative. */
     private volatile boolean doubted;
 
-    private volatile Consumer<Books.Missing> ifMissing = missing -> {};
+    private volatile Consumer<CounterTable.Missing> ifMissing = missing -> {};
     /** Whether the upkeep thread has started its first run. */
-    private boolean lookedAfter;
+    private boolean maintained;
 
     // ---- the threads -----------------------------------------------------------------------------
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition left = lock.newCondition();
-    private volatile boolean leaving;
+    private volatile boolean deregistering;
     /** Sends heartbeats and nothing else: how long the upkeep takes depends on how large the others' backlogs are. */
     private final Worker lease;
     /** Does everything else. */
-    private final Worker upkeep;
+    private final Worker maintenance;
 
     private final TimeCorrections corrections;
     private final LongSupplier longestLease;
@@ -147,19 +147,20 @@ final class Instance {
      *
      * @param longestLease the longest time in flight that any batch was given, milliseconds
      */
-    Instance(Database database, Books books, TimeCorrections corrections, LongSupplier longestLease) {
+    InstanceMembership(
+            Database database, CounterTable counters, TimeCorrections corrections, LongSupplier longestLease) {
         this.database = database;
-        this.books = books;
-        this.idleTypes = new IdleTypes(database, books);
+        this.counters = counters;
+        this.idleTypes = new IdleTypes(database, counters);
         this.corrections = corrections;
         this.longestLease = longestLease;
         this.leaseMillis = database.options().lease().toMillis();
         this.lease = new Worker(
                 database.threads(), "batch-persistence-jdbc-lease", this::renewNext, e -> failed("A sign of life", e));
-        this.upkeep = new Worker(
+        this.maintenance = new Worker(
                 database.threads(),
                 "batch-persistence-jdbc-upkeep",
-                this::lookAfterNext,
+                this::maintainNext,
                 e -> failed("Looking after other instances", e));
     }
 
@@ -192,7 +193,7 @@ final class Instance {
      * @param seq the sequence number of the only batch to give back; {@code null} for all that it claimed
      */
     void lost(long fence, @Nullable Long seq) {
-        lostClaims.add(new Lost(fence, seq));
+        lostClaims.add(new LostClaim(fence, seq));
     }
 
     /** The status as of the last heartbeat. */
@@ -222,12 +223,12 @@ final class Instance {
 
     /** Runs a transaction that changes batches, and the counters with them. */
     <T extends @Nullable Object> T write(Work<T> work) throws SQLException {
-        return write(Books.MAIN, work);
+        return write(CounterTable.MAIN, work);
     }
 
     /** Runs a transaction that claims batches. */
     <T extends @Nullable Object> T claim(Work<T> work) throws SQLException {
-        return write(Books.CLAIMS, work);
+        return write(CounterTable.CLAIMS, work);
     }
 
     /** A single statement. */
@@ -243,10 +244,10 @@ final class Instance {
      * @param statement fails with {@link Dialect#isGuard} if there are no counters
      */
     <T extends @Nullable Object> T claimAtOnce(String collectorType, Statement<T> statement) throws SQLException {
-        return withCounters(Books.CLAIMS, me -> {
+        return withCounters(CounterTable.CLAIMS, me -> {
             try {
                 T result = database.writeAtOnce(tx -> statement.run(tx, me));
-                books.changed();
+                counters.changed();
                 return result;
             } catch (SQLException e) {
                 if (Dialect.isGuard(e)) {
@@ -261,13 +262,13 @@ final class Instance {
         return withCounters(
                 part,
                 me -> database.write(tx -> {
-                    Changes changes = new Changes();
-                    T result = work.run(tx, me, changes);
-                    List<String> missing = changes.write(tx, me, part);
+                    CounterDelta delta = new CounterDelta();
+                    T result = work.run(tx, me, delta);
+                    List<String> missing = delta.write(tx, me, part);
                     if (!missing.isEmpty()) {
                         throw new NoCounterException(missing);
                     }
-                    tx.afterCommit(() -> books.committed(changes));
+                    tx.afterCommit(() -> counters.committed(delta));
                     return result;
                 }));
     }
@@ -283,7 +284,7 @@ final class Instance {
             try {
                 return attempt.run(me);
             } catch (NoCounterException e) {
-                if (numbers == MOST_NUMBERS) {
+                if (numbers == MAX_NUMBERS_KNOWN) {
                     throw e;
                 }
                 try {
@@ -305,7 +306,7 @@ final class Instance {
                     == null) {
                 return false;
             }
-            Books.insertMissing(tx, collectorTypes, me, part);
+            CounterTable.insertMissing(tx, collectorTypes, me, part);
             return true;
         });
         if (!made) {
@@ -316,32 +317,32 @@ final class Instance {
     // ---- registering -----------------------------------------------------------------------------
 
     /** Connects to the database, creates the tables and takes a number, unless that is already done. */
-    void come() {
+    void register() {
         if (number != 0) {
             return;
         }
         try {
-            database.meet();
+            database.inspect();
             Schema.prepare(database);
             database.readClock();
             database.readLimits();
-            lookAtThoseBefore();
+            checkEarlierInstances();
             takeNewNumber(0);
             warnOfOtherApplications();
             renewed = true;
             countAlive();
             // Before a caller checks the limits.
-            books.refreshIfOld();
+            counters.refreshIfOld();
             database.ready();
         } catch (SQLException e) {
             database.problem(Dialect.message(e));
         }
     }
 
-    private void lookAtThoseBefore() throws SQLException {
+    private void checkEarlierInstances() throws SQLException {
         Long seen = database.read(
                 tx -> tx.one("SELECT seen_at FROM {p}instance ORDER BY seen_at DESC LIMIT 1", Reader.LONG));
-        lastUsed = database.shownOrNull(seen);
+        lastUsed = database.callerTimeOrNull(seen);
         if (seen != null) {
             database.clock().beginsAt(seen);
         }
@@ -358,8 +359,8 @@ final class Instance {
         List<String> others = database.read(tx -> tx.all(
                 "SELECT DISTINCT application FROM {p}instance WHERE gone_at IS NULL AND lease_until >= {now}"
                         + " AND application <> '' AND application <> ? ORDER BY application LIMIT 10",
-                row -> Texts.unescape(row.getString(1)),
-                Texts.escape(mine)));
+                row -> TextEscaping.unescape(row.getString(1)),
+                TextEscaping.escape(mine)));
         if (!others.isEmpty()) {
             log.warn(
                     "Other applications keep their batches in the same tables {}…: {}. Each sends, retries and counts the others'"
@@ -377,7 +378,7 @@ final class Instance {
                 // Another thread has already taken one.
                 return;
             }
-            if (leaving) {
+            if (deregistering) {
                 // No thread would send heartbeats for the new number.
                 throw new IllegalStateException("the store is closed");
             }
@@ -386,14 +387,14 @@ final class Instance {
                     "INSERT INTO {p}instance (id, name, application, lease_millis, seen_at, lease_until)"
                             + " VALUES (?, ?, ?, ?, {time}, {time} + ?)",
                     taken,
-                    Texts.escape(database.options().instanceName()),
-                    Texts.escape(database.options().application()),
+                    TextEscaping.escape(database.options().instanceName()),
+                    TextEscaping.escape(database.options().application()),
                     leaseMillis,
                     leaseMillis));
             number = taken;
-            lastBeat = database.tick();
+            lastHeartbeat = database.tick();
             if (old != 0) {
-                books.changed();
+                counters.changed();
                 log.warn(
                         "The lease of this instance ended while it gave no sign of life, or its row was deleted: what it had in"
                                 + " flight is given to the others, marks of it change nothing. It goes on as number {} instead of"
@@ -409,13 +410,13 @@ final class Instance {
     // ---- heartbeats and upkeep -------------------------------------------------------------------
 
     void start() {
-        come();
+        register();
         if (database.isLive()) {
             lease.start();
-            upkeep.start();
+            maintenance.start();
         } else {
             try {
-                lookAfter();
+                maintain();
             } catch (SQLException e) {
                 database.problem(Dialect.message(e));
             }
@@ -426,31 +427,31 @@ final class Instance {
     @Nullable
     String problem() {
         String problem = lease.problem();
-        return problem == null ? upkeep.problem() : problem;
+        return problem == null ? maintenance.problem() : problem;
     }
 
     private boolean renewNext() throws SQLException {
-        if (!awaitNextBeat()) {
+        if (!awaitNextHeartbeat()) {
             return false;
         }
         renew();
         return true;
     }
 
-    private boolean lookAfterNext() throws SQLException {
-        if (lookedAfter && !awaitNextBeat()) {
+    private boolean maintainNext() throws SQLException {
+        if (maintained && !awaitNextHeartbeat()) {
             return false;
         }
-        lookedAfter = true;
-        lookAfter();
+        maintained = true;
+        maintain();
         return true;
     }
 
-    private boolean awaitNextBeat() {
+    private boolean awaitNextHeartbeat() {
         long nanos = number == 0 ? RETRY_NANOS : TimeUnit.MILLISECONDS.toNanos(Math.max(1, leaseMillis / 3));
         lock.lock();
         try {
-            while (nanos > 0 && !leaving) {
+            while (nanos > 0 && !deregistering) {
                 long some = Math.min(nanos, RETRY_NANOS);
                 nanos -= some - left.awaitNanos(some);
                 if (database.problem() != null) {
@@ -458,7 +459,7 @@ final class Instance {
                     break;
                 }
             }
-            return !leaving;
+            return !deregistering;
         } catch (InterruptedException e) {
             // The thread is never ended by an interrupt.
             return true;
@@ -480,15 +481,15 @@ final class Instance {
     }
 
     /** Sends a heartbeat and does the upkeep. For one thread at a time. */
-    void beat() throws SQLException {
+    void heartbeat() throws SQLException {
         renew();
-        lookAfter();
+        maintain();
     }
 
     /** Sends a heartbeat. Takes the same time however much upkeep there is. */
     private void renew() throws SQLException {
         if (number == 0) {
-            come();
+            register();
             return;
         }
         boolean done = false;
@@ -508,9 +509,9 @@ final class Instance {
 
     private void renew(long me) throws SQLException {
         long tick = database.tick();
-        if (tick - lastBeat > TimeUnit.MILLISECONDS.toNanos(leaseMillis)) {
+        if (tick - lastHeartbeat > TimeUnit.MILLISECONDS.toNanos(leaseMillis)) {
             // If the database was away, the others' leases have expired like this one's: give them time to renew.
-            sweepsFrom = tick + TimeUnit.MILLISECONDS.toNanos(leaseMillis);
+            expiresOthersFrom = tick + TimeUnit.MILLISECONDS.toNanos(leaseMillis);
         }
         // Read the clock even while nothing can be written.
         database.readClock();
@@ -521,7 +522,7 @@ final class Instance {
         if (found == 0) {
             takeNewNumber(me);
         }
-        lastBeat = tick;
+        lastHeartbeat = tick;
         countAlive();
     }
 
@@ -536,7 +537,7 @@ final class Instance {
      * Does the upkeep: takes care of what other instances have left, and of the counters. Stops between two
      * transactions when this instance deregisters.
      */
-    private void lookAfter() throws SQLException {
+    private void maintain() throws SQLException {
         if (number == 0) {
             return;
         }
@@ -544,16 +545,16 @@ final class Instance {
         tryWriting();
         database.readLimits();
         correctTimes();
-        giveBackLostClaims();
+        releaseLostClaims();
         foldParts();
-        if (database.tick() >= sweepsFrom
+        if (database.tick() >= expiresOthersFrom
                 && !database.clock().steppedAheadWithin(TimeUnit.MILLISECONDS.toNanos(leaseMillis), database.tick())) {
-            sweep();
+            expireOthers();
         }
-        giveBackOfGone();
+        releaseBatchesOfGone();
         database.write(tx -> tx.update("DELETE FROM {p}instance WHERE gone_at < {now} - ?", DAY_MILLIS));
-        books.refreshIfOld();
-        idleTypes.forget(number, () -> leaving);
+        counters.refreshIfOld();
+        idleTypes.forget(number, () -> deregistering);
         recountIfDue();
     }
 
@@ -589,7 +590,7 @@ final class Instance {
         try {
             database.write(tx -> {
                 GroupWriter.tryWriting(tx, me);
-                Books.tryWriting(tx, me);
+                CounterTable.tryWriting(tx, me);
                 // Only a key lookup, since no collector type is empty: it does not wait for locked rows.
                 tx.update("INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane"
                         + " WHERE collector_type = ''");
@@ -612,7 +613,7 @@ final class Instance {
     }
 
     /** Sets the listener for batches that are gone without having been accounted for. */
-    void ifMissing(Consumer<Books.Missing> listener) {
+    void ifMissing(Consumer<CounterTable.Missing> listener) {
         ifMissing = listener;
     }
 
@@ -627,33 +628,33 @@ final class Instance {
      */
     private void recountIfDue() throws SQLException {
         long tick = database.tick();
-        long wait = doubted || books.areImpossible() ? RECOUNT_DOUBTED_NANOS : RECOUNT_NANOS;
+        long wait = doubted || counters.areInconsistent() ? RECOUNT_DOUBTED_NANOS : RECOUNT_NANOS;
         if (everRecounted && tick - recounted < wait) {
             return;
         }
         everRecounted = true;
         recounted = tick;
         doubted = false;
-        List<Books.Missing> found = new ArrayList<>();
-        asNobody((tx, changes) -> {
+        List<CounterTable.Missing> found = new ArrayList<>();
+        asUnowned((tx, delta) -> {
             found.clear();
             // One instance at a time: two would correct the same difference twice.
             tx.all("SELECT version FROM {p}schema_version FOR UPDATE", Reader.LONG);
             database.takesLong();
-            found.addAll(Books.recount(tx, changes));
+            found.addAll(CounterTable.recount(tx, delta));
             return found.size();
         });
-        for (Books.Missing missing : found) {
+        for (CounterTable.Missing missing : found) {
             ifMissing.accept(missing);
         }
     }
 
-    private void giveBackLostClaims() throws SQLException {
-        for (Lost claim : List.copyOf(lostClaims)) {
+    private void releaseLostClaims() throws SQLException {
+        for (LostClaim claim : List.copyOf(lostClaims)) {
             List<Long> only = claim.seq() == null ? List.of() : List.of(claim.seq());
-            write((tx, me, changes) -> giveBack(
+            write((tx, me, delta) -> releaseRows(
                     tx,
-                    changes,
+                    delta,
                     tx.all(
                             "SELECT " + Row.WITHOUT_FAILURES
                                     + " FROM {p}batch WHERE state = 1 AND owner = ? AND fence = ?"
@@ -669,27 +670,27 @@ final class Instance {
         if (parts.get() > 0) {
             int folded;
             do {
-                folded = write((tx, me, changes) -> fold(tx, changes, "part > 0", me, AT_ONCE));
-            } while (folded == AT_ONCE && !leaving);
+                folded = write((tx, me, delta) -> fold(tx, delta, "part > 0", me, CHUNK_SIZE));
+            } while (folded == CHUNK_SIZE && !deregistering);
         }
         List<Long> late = database.read(tx -> tx.all(
                 "SELECT DISTINCT c.instance FROM {p}counter c LEFT JOIN {p}instance i ON i.id = c.instance"
                         + " WHERE c.instance <> ? AND (i.id IS NULL OR i.gone_at IS NOT NULL)",
                 Reader.LONG,
-                Books.NOBODY));
+                CounterTable.NO_OWNER));
         for (Long gone : late) {
-            foldRestOf(gone, () -> leaving);
+            foldRestOf(gone, () -> deregistering);
         }
     }
 
     private void foldRestOf(long gone, BooleanSupplier stops) throws SQLException {
         int folded;
         do {
-            folded = asNobody((tx, changes) -> fold(tx, changes, "1 = 1", gone, AT_ONCE));
-        } while (folded == AT_ONCE && !stops.getAsBoolean());
+            folded = asUnowned((tx, delta) -> fold(tx, delta, "1 = 1", gone, CHUNK_SIZE));
+        } while (folded == CHUNK_SIZE && !stops.getAsBoolean());
     }
 
-    private void sweep() throws SQLException {
+    private void expireOthers() throws SQLException {
         // Time that the clock skipped since it was last read expires no lease: the others have had no time to renew
         // theirs.
         long followed = database.time();
@@ -699,7 +700,7 @@ final class Instance {
                 followed,
                 number));
         for (Long id : silent) {
-            asNobody((tx, changes) -> {
+            asUnowned((tx, delta) -> {
                 // An instance frozen in the middle of a heartbeat has its row locked: skip it.
                 if (tx.one(
                                 "SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL AND lease_until < {now}"
@@ -711,7 +712,7 @@ final class Instance {
                     return 0;
                 }
                 tx.update("UPDATE {p}instance SET gone_at = {time} WHERE id = ?", id);
-                foldMain(tx, changes, id);
+                foldMain(tx, delta, id);
                 tx.afterCommit(() -> log.warn(
                         "Instance {} has given no sign of life for {} ms: what it had in flight is given back",
                         id,
@@ -725,8 +726,8 @@ final class Instance {
      * Folds the counters without which an instance can't write any more. Those of business transactions are left for
      * later: they may be many.
      */
-    private static void foldMain(Tx tx, Changes changes, long instance) throws SQLException {
-        fold(tx, changes, "part <= 0", instance, Integer.MAX_VALUE);
+    private static void foldMain(Tx tx, CounterDelta delta, long instance) throws SQLException {
+        fold(tx, delta, "part <= 0", instance, Integer.MAX_VALUE);
     }
 
     /**
@@ -735,12 +736,12 @@ final class Instance {
      *
      * @return how many rows were moved
      */
-    private static int fold(Tx tx, Changes changes, String which, long instance, int max) throws SQLException {
-        List<Counter> counters = Books.lock(tx, instance, which + " ORDER BY part, collector_type LIMIT ?", max);
+    private static int fold(Tx tx, CounterDelta delta, String which, long instance, int max) throws SQLException {
+        List<Counter> counters = CounterTable.lock(tx, instance, which + " ORDER BY part, collector_type LIMIT ?", max);
         for (Counter counter : counters) {
-            changes.add(Texts.unescape(counter.collectorType()), counter);
+            delta.add(TextEscaping.unescape(counter.collectorType()), counter);
         }
-        Books.delete(tx, instance, counters);
+        CounterTable.delete(tx, instance, counters);
         return counters.size();
     }
 
@@ -748,14 +749,14 @@ final class Instance {
      * Gives back the batches of instances that are gone, or whose row is missing because it was deleted, or an older
      * dump was restored.
      */
-    private void giveBackOfGone() throws SQLException {
+    private void releaseBatchesOfGone() throws SQLException {
         // Read the owners first, then the rows: the row of a new instance exists before the instance owns anything.
         List<Long> owners = owners();
         Set<Long> alive = Set.copyOf(
                 database.read(tx -> tx.all("SELECT id FROM {p}instance WHERE gone_at IS NULL", Reader.LONG)));
         for (Long owner : owners) {
             if (!alive.contains(owner)) {
-                giveBackAllOf(owner, () -> leaving);
+                releaseAllOf(owner, () -> deregistering);
             }
         }
     }
@@ -763,7 +764,7 @@ final class Instance {
     /** Returns the instances that have batches in flight, with one index lookup each, however many batches that are. */
     private List<Long> owners() throws SQLException {
         List<Long> owners = new ArrayList<>();
-        for (Long next = ownerAfter(Books.NOBODY); next != null; next = ownerAfter(next)) {
+        for (Long next = ownerAfter(CounterTable.NO_OWNER); next != null; next = ownerAfter(next)) {
             owners.add(next);
         }
         return owners;
@@ -776,50 +777,50 @@ final class Instance {
                 owner));
     }
 
-    private void giveBackAllOf(long gone, BooleanSupplier stops) throws SQLException {
+    private void releaseAllOf(long gone, BooleanSupplier stops) throws SQLException {
         int given;
         do {
-            given = asNobody((tx, changes) -> giveBack(
+            given = asUnowned((tx, delta) -> releaseRows(
                     tx,
-                    changes,
+                    delta,
                     tx.all(
                             "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE state = 1 AND owner = ?"
                                     + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED",
                             Row::of,
                             gone,
-                            AT_ONCE)));
-        } while (given == AT_ONCE && !stops.getAsBoolean());
+                            CHUNK_SIZE)));
+        } while (given == CHUNK_SIZE && !stops.getAsBoolean());
     }
 
     /** Makes batches pending and due at once; no attempt is recorded. */
-    private static int giveBack(Tx tx, Changes changes, List<Row> rows) throws SQLException {
+    private static int releaseRows(Tx tx, CounterDelta delta, List<Row> rows) throws SQLException {
         if (!rows.isEmpty()) {
             List<Long> seqs = rows.stream().map(Row::seq).toList();
             tx.update(
                     "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} WHERE seq IN " + Tx.in(seqs),
                     Tx.values(seqs));
-            rows.forEach(row -> changes.moved(row, BatchState.PENDING));
+            rows.forEach(row -> delta.moved(row, BatchState.PENDING));
         }
         return rows.size();
     }
 
     @FunctionalInterface
-    private interface NobodysWork {
-        int run(Tx tx, Changes changes) throws SQLException;
+    private interface UnownedWork {
+        int run(Tx tx, CounterDelta delta) throws SQLException;
     }
 
     /** Runs a transaction whose changes are counted under instance 0, like those of instances that are gone. */
-    private int asNobody(NobodysWork work) throws SQLException {
+    private int asUnowned(UnownedWork work) throws SQLException {
         for (int attempt = 1; ; attempt++) {
             try {
                 return database.write(tx -> {
-                    Changes changes = new Changes();
-                    int result = work.run(tx, changes);
-                    List<String> missing = changes.write(tx, Books.NOBODY, Books.MAIN);
+                    CounterDelta delta = new CounterDelta();
+                    int result = work.run(tx, delta);
+                    List<String> missing = delta.write(tx, CounterTable.NO_OWNER, CounterTable.MAIN);
                     if (!missing.isEmpty()) {
                         throw new NoCounterException(missing);
                     }
-                    tx.afterCommit(books::changed);
+                    tx.afterCommit(counters::changed);
                     return result;
                 });
             } catch (NoCounterException e) {
@@ -828,7 +829,7 @@ final class Instance {
                 }
                 try {
                     database.write(tx -> {
-                        Books.insertMissing(tx, e.collectorTypes, Books.NOBODY, Books.MAIN);
+                        CounterTable.insertMissing(tx, e.collectorTypes, CounterTable.NO_OWNER, CounterTable.MAIN);
                         return null;
                     });
                 } catch (SQLException duplicate) {
@@ -846,7 +847,7 @@ final class Instance {
     void stop() {
         lock.lock();
         try {
-            leaving = true;
+            deregistering = true;
             left.signalAll();
         } finally {
             lock.unlock();
@@ -857,7 +858,7 @@ final class Instance {
      * Deregisters this instance and gives back what it has in flight. If the database is unreachable, that happens when
      * the lease has expired.
      */
-    void leave() {
+    void deregister() {
         stop();
         joinThreads();
         long me = number;
@@ -865,17 +866,17 @@ final class Instance {
             return;
         }
         try {
-            asNobody((tx, changes) -> {
+            asUnowned((tx, delta) -> {
                 int ended = tx.update(
                         "UPDATE {p}instance SET gone_at = {time}, seen_at = {time} WHERE id = ? AND gone_at IS NULL",
                         me);
                 if (ended > 0) {
-                    foldMain(tx, changes, me);
+                    foldMain(tx, delta, me);
                 }
                 return ended;
             });
             foldRestOf(me, () -> false);
-            giveBackAllOf(me, () -> false);
+            releaseAllOf(me, () -> false);
         } catch (SQLException | BatchPersistenceException e) {
             log.warn("What is in flight could not be given back; others get it when the lease has ended", e);
         }
@@ -883,7 +884,7 @@ final class Instance {
 
     private void joinThreads() {
         boolean interrupted = lease.join();
-        interrupted |= upkeep.join();
+        interrupted |= maintenance.join();
         if (interrupted) {
             Thread.currentThread().interrupt();
         }

@@ -4,8 +4,8 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
-import io.batchpersistence.internal.store.Cause;
 import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.internal.store.RemovalReason;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Instant;
@@ -29,9 +29,9 @@ import org.jspecify.annotations.Nullable;
  * Counter table: rows of counters in the database for each collector type and instance, so that instances do not block
  * each other, and no batches need to be counted. Thread-safe.
  */
-final class Books {
+final class CounterTable {
 
-    /** In the order of {@link Changes}: first the columns that only grow, then three for each state. */
+    /** In the order of {@link CounterDelta}: first the columns that only grow, then three for each state. */
     static final List<String> COLUMNS = List.of(
             "accepted",
             "delivered",
@@ -53,8 +53,8 @@ final class Books {
     private static final int FIRST_STATE = 6;
 
     /** Each removal reason is counted in the column of its name. */
-    private static int column(Cause cause) {
-        return COLUMNS.indexOf(cause.name().toLowerCase(Locale.ROOT));
+    private static int column(RemovalReason reason) {
+        return COLUMNS.indexOf(reason.name().toLowerCase(Locale.ROOT));
     }
 
     private static final String ADD =
@@ -71,7 +71,7 @@ final class Books {
             .collect(Collectors.joining("", "", UNACCOUNTED + " = 0"));
 
     /** The instance number under which the counters of instances that are gone are collected. */
-    static final long NOBODY = 0;
+    static final long NO_OWNER = 0;
 
     /** The part of the counters of an instance that nearly every transaction adds to. */
     static final long MAIN = 0;
@@ -109,7 +109,7 @@ final class Books {
             + String.join(", ", COLUMNS) + ") VALUES (?, ?, ?, 0" + ", ?".repeat(COLUMNS.size()) + ")";
 
     /** The counter changes of one transaction. For one thread. */
-    static final class Changes {
+    static final class CounterDelta {
 
         /**
          * Sorted by name, so that every transaction locks rows in the same order: otherwise two of them could deadlock.
@@ -136,8 +136,8 @@ final class Books {
             left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
         }
 
-        void gone(Row row, Cause cause) {
-            of(row.collectorType())[column(cause)]++;
+        void gone(Row row, RemovalReason reason) {
+            of(row.collectorType())[column(reason)]++;
             left(row.collectorType(), row.state(), row.entryCount(), row.bytes());
         }
 
@@ -221,7 +221,7 @@ final class Books {
                 if (token != 0) {
                     update = UPDATE_WITH_TOKEN;
                     values.add(token);
-                } else if (instance == NOBODY) {
+                } else if (instance == NO_OWNER) {
                     // Here, tokens are nothing but the time of the last use.
                     update = UPDATE_WITH_LAST_USE;
                     values.add(lastUses.getOrDefault(type.getKey(), 0L));
@@ -229,7 +229,7 @@ final class Books {
                 for (long count : type.getValue()) {
                     values.add(count);
                 }
-                values.add(Texts.escape(type.getKey()));
+                values.add(TextEscaping.escape(type.getKey()));
                 values.add(instance);
                 values.add(part);
                 if (tx.update(update, values.toArray()) == 0) {
@@ -249,7 +249,8 @@ final class Books {
 
     /** Inserts rows with zero counts where rows are missing. */
     static void insertMissing(Tx tx, Collection<String> collectorTypes, long instance, long part) throws SQLException {
-        List<String> types = collectorTypes.stream().map(Texts::escape).sorted().toList();
+        List<String> types =
+                collectorTypes.stream().map(TextEscaping::escape).sorted().toList();
         Set<String> there = Set.copyOf(tx.all(
                 "SELECT collector_type FROM {p}counter WHERE instance = ? AND part = ? AND collector_type IN "
                         + Tx.in(types),
@@ -257,14 +258,14 @@ final class Books {
                 Tx.values(instance, part, types)));
         for (String type : types) {
             if (!there.contains(type)) {
-                insertRow(tx, Texts.unescape(type), instance, part, new long[COLUMNS.size()]);
+                insertRow(tx, TextEscaping.unescape(type), instance, part, new long[COLUMNS.size()]);
             }
         }
     }
 
     static void insertRow(Tx tx, String collectorType, long instance, long part, long[] counts) throws SQLException {
         @Nullable Object[] values = new @Nullable Object[COLUMNS.size() + 3];
-        values[0] = Texts.escape(collectorType);
+        values[0] = TextEscaping.escape(collectorType);
         values[1] = instance;
         values[2] = part;
         for (int i = 0; i < COLUMNS.size(); i++) {
@@ -378,10 +379,10 @@ final class Books {
      *
      * @return what is missing
      */
-    static List<Missing> recount(Tx tx, Changes changes) throws SQLException {
+    static List<Missing> recount(Tx tx, CounterDelta delta) throws SQLException {
         List<Missing> missing = new ArrayList<>();
         tx.all(DIFFERENCES, row -> {
-            String type = Texts.unescape(row.getString("collector_type"));
+            String type = TextEscaping.unescape(row.getString("collector_type"));
             long[] counts = new long[COLUMNS.size()];
             long batches = 0;
             long bytes = 0;
@@ -392,12 +393,12 @@ final class Books {
             }
             long lost = row.getLong("imbalance") - batches;
             if (lost > 0) {
-                counts[column(Cause.CORRUPT)] = lost;
+                counts[column(RemovalReason.CORRUPT)] = lost;
                 missing.add(new Missing(type, lost, Math.max(0, -bytes)));
             } else {
                 counts[ACCEPTED] = -lost;
             }
-            changes.add(type, counts);
+            delta.add(type, counts);
             return type;
         });
         return missing;
@@ -436,7 +437,7 @@ final class Books {
     private final AtomicBoolean looking = new AtomicBoolean();
     private volatile Known known = new Known(Map.of(), -1, 0);
 
-    Books(Database database) {
+    CounterTable(Database database) {
         this.database = database;
     }
 
@@ -473,9 +474,9 @@ final class Books {
     }
 
     /** Applies changes of this instance, which are visible in the totals at once. */
-    void committed(Changes changes) {
-        heldBatches.addAndGet(changes.heldBatches());
-        heldBytes.addAndGet(changes.heldBytes());
+    void committed(CounterDelta delta) {
+        heldBatches.addAndGet(delta.heldBatches());
+        heldBytes.addAndGet(delta.heldBytes());
         changed();
     }
 
@@ -485,7 +486,7 @@ final class Books {
     }
 
     /** Whether some counters are impossible, as of the last read. */
-    boolean areImpossible() {
+    boolean areInconsistent() {
         for (CollectorStats stats : known.collectors().values()) {
             if (stats.pending() < 0
                     || stats.inFlight() < 0
@@ -535,7 +536,7 @@ final class Books {
             return looked.collectors();
         }
         try {
-            return refresh(database::look);
+            return refresh(database::readQuickly);
         } catch (SQLException | BatchPersistenceException e) {
             return lastKnown();
         }
@@ -604,20 +605,20 @@ final class Books {
     }
 
     private Map.Entry<String, CollectorStats> stats(ResultSet row) throws SQLException {
-        String type = Texts.unescape(row.getString("collector_type"));
+        String type = TextEscaping.unescape(row.getString("collector_type"));
         long[] counts = counts(row);
         return Map.entry(
                 type,
                 new CollectorStats(
                         counts[ACCEPTED],
-                        counts[column(Cause.DELIVERED)],
+                        counts[column(RemovalReason.DELIVERED)],
                         counts[FIRST_STATE],
                         counts[FIRST_STATE + 3],
                         counts[FIRST_STATE + 6],
-                        counts[column(Cause.EXPIRED)],
-                        counts[column(Cause.EVICTED)],
-                        counts[column(Cause.DISCARDED)],
-                        counts[column(Cause.CORRUPT)],
+                        counts[column(RemovalReason.EXPIRED)],
+                        counts[column(RemovalReason.EVICTED)],
+                        counts[column(RemovalReason.DISCARDED)],
+                        counts[column(RemovalReason.CORRUPT)],
                         failedAttempts.getOrDefault(type, 0L),
                         new BatchVolume(counts[FIRST_STATE + 1], counts[FIRST_STATE + 2]),
                         new BatchVolume(counts[FIRST_STATE + 4], counts[FIRST_STATE + 5]),
@@ -629,7 +630,7 @@ final class Books {
 
     private @Nullable Instant time(ResultSet row, String column) throws SQLException {
         long millis = row.getLong(column);
-        return row.wasNull() ? null : database.shown(millis);
+        return row.wasNull() ? null : database.callerTime(millis);
     }
 
     private static @Nullable Instant earliest(@Nullable Instant one, @Nullable Instant other) {

@@ -1,9 +1,9 @@
 package io.batchpersistence.engine;
 
 import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveredBatch;
-import io.batchpersistence.SingleLine;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
@@ -16,13 +16,13 @@ import org.jspecify.annotations.Nullable;
  * removed by another caller), which frees the lane's slot. If it is detached but not settled, only an acknowledgement
  * still has an effect.
  */
-final class HandOver implements RecoveredBatch {
+final class InFlightBatch implements RecoveredBatch {
 
     /** Applies a settling call to the engine. Each method returns whether the store changed. */
-    interface Settling {
-        boolean acknowledge(HandOver handOver);
+    interface SettlementHandler {
+        boolean acknowledge(InFlightBatch inFlight);
 
-        boolean fail(HandOver handOver, Failure failure);
+        boolean fail(InFlightBatch inFlight, Failure failure);
     }
 
     private enum Settled {
@@ -35,21 +35,21 @@ final class HandOver implements RecoveredBatch {
     private final Claim claim;
     private final Lane lane;
     private final Lane.Permit permit;
-    private final Settling settling;
+    private final SettlementHandler settlement;
     private final Duration overdue;
     private final AtomicReference<Settled> settled = new AtomicReference<>(Settled.NO);
     private volatile boolean detached;
-    private volatile boolean workerWentOn;
+    private volatile boolean abandonedByWorker;
 
     private final ReentrantLock threadLock = new ReentrantLock();
     private @Nullable Thread thread;
     private boolean interrupted;
 
-    HandOver(Claim claim, Lane lane, Lane.Permit permit, Settling settling, Duration overdue) {
+    InFlightBatch(Claim claim, Lane lane, Lane.Permit permit, SettlementHandler settlement, Duration overdue) {
         this.claim = claim;
         this.lane = lane;
         this.permit = permit;
-        this.settling = settling;
+        this.settlement = settlement;
         this.overdue = overdue;
     }
 
@@ -77,7 +77,7 @@ final class HandOver implements RecoveredBatch {
 
     @Override
     public boolean acknowledge() {
-        return settle(() -> settling.acknowledge(this));
+        return settle(() -> settlement.acknowledge(this));
     }
 
     @Override
@@ -96,7 +96,7 @@ final class HandOver implements RecoveredBatch {
     }
 
     boolean fail(Failure failure) {
-        return settle(() -> settling.fail(this, failure));
+        return settle(() -> settlement.fail(this, failure));
     }
 
     @Override
@@ -158,13 +158,13 @@ final class HandOver implements RecoveredBatch {
     }
 
     /** The worker that handed the batch over is free to look for the next one. */
-    void workerWentOn() {
-        workerWentOn = true;
+    void abandonedByWorker() {
+        abandonedByWorker = true;
         lane.threadFreed(permit);
     }
 
-    boolean hasWorkerGoneOn() {
-        return workerWentOn;
+    boolean isAbandonedByWorker() {
+        return abandonedByWorker;
     }
 
     /**
@@ -201,7 +201,7 @@ final class HandOver implements RecoveredBatch {
 
     @Override
     public String toString() {
-        return "RecoveredBatch['" + SingleLine.of(batch().id()) + "' for " + SingleLine.of(batch().collectorType())
+        return "RecoveredBatch['" + LogSanitizer.of(batch().id()) + "' for " + LogSanitizer.of(batch().collectorType())
                 + ", attempt " + batch().attempt() + (isSettled() ? ", settled" : "") + "]";
     }
 }

@@ -18,12 +18,12 @@ import org.slf4j.spi.LocationAwareLogger;
  *
  * <p>Thread-safe. If there is nothing to replace, it costs one look at each character.
  */
-public final class SingleLine {
+public final class LogSanitizer {
 
     /** Maximum number of characters; longer texts are truncated. */
     private static final int MAX_LENGTH = 4_096;
 
-    private SingleLine() {}
+    private LogSanitizer() {}
 
     /**
      * Replaces characters that must not be printed by their code, as in {@code \}{@code u000A}: control characters,

@@ -12,15 +12,15 @@ import org.slf4j.Logger;
  * every second and call the store several times, which would otherwise fill the log with the same stack trace.
  * Thread-safe.
  */
-final class StoreTrouble {
+final class ThrottledFailureLog {
 
-    private static final Duration APART = Duration.ofMinutes(1);
+    private static final Duration MIN_INTERVAL = Duration.ofMinutes(1);
 
     private final Logger log;
 
     private final ReentrantLock lock = new ReentrantLock();
     // Guarded by the lock.
-    private @Nullable Instant told;
+    private @Nullable Instant lastLogged;
     private long failures;
 
     /**
@@ -28,7 +28,7 @@ final class StoreTrouble {
      *
      * @param log where to log
      */
-    StoreTrouble(Logger log) {
+    ThrottledFailureLog(Logger log) {
         this.log = log;
     }
 
@@ -53,10 +53,10 @@ final class StoreTrouble {
         lock.lock();
         try {
             failures++;
-            if (told != null && now.isBefore(told.plus(APART))) {
+            if (lastLogged != null && now.isBefore(lastLogged.plus(MIN_INTERVAL))) {
                 return;
             }
-            told = now;
+            lastLogged = now;
         } finally {
             lock.unlock();
         }
@@ -72,10 +72,10 @@ final class StoreTrouble {
     void roundEnded(long before) {
         lock.lock();
         try {
-            if (told == null || failures != before) {
+            if (lastLogged == null || failures != before) {
                 return;
             }
-            told = null;
+            lastLogged = null;
         } finally {
             lock.unlock();
         }
