@@ -51,7 +51,7 @@ import tools.jackson.databind.json.JsonMapper;
  * <p>Only {@code id}, {@code collector_type} and {@code entries} are required. Unknown properties are skipped.
  *
  * @param sequence the batch's number; 0 if it has none yet
- * @param standing its state
+ * @param persistedState its state
  * @param entries what is to be delivered; empty in a document read without them
  * @param entryCount how many there are
  */
