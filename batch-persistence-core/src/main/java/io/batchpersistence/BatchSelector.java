@@ -1,5 +1,6 @@
 package io.batchpersistence;
 
+import io.batchpersistence.internal.log.LogEntryNormalizer;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Arrays;

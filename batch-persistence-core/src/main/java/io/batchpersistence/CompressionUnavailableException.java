@@ -1,5 +1,6 @@
 package io.batchpersistence;
 
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.Serial;
 
 /**

@@ -1,5 +1,6 @@
 package io.batchpersistence;
 
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 

@@ -39,11 +39,37 @@
  *   <li><em>recovery</em> is about batches, <em>repair</em> is about files.
  * </ul>
  *
+ * <h2>Glossary</h2>
+ *
+ * Our words, and the field's:
+ *
+ * <ul>
+ *   <li><em>lane</em>: the bulkhead and circuit breaker of one collector type: its concurrency limit, its rate limit (a
+ *       token bucket) and its state (closed, open, half-open).
+ *   <li><em>probe</em>: the trial request of a half-open circuit breaker: one batch that is sent to a collector that is
+ *       marked down.
+ *   <li><em>ramp</em>: slow start: the rate doubles after an outage until it reaches its limit.
+ *   <li><em>lease</em>: the time until which a batch in flight belongs to its sender (a visibility timeout); also the
+ *       time until which an instance counts as alive without a heartbeat.
+ *   <li><em>claim</em>: to take pending batches for sending; they are in flight then.
+ *   <li><em>fence</em>: a fencing token: a number that grows with each claim, so that a mark by a sender that has lost
+ *       its lease is ignored.
+ *   <li><em>settle</em>: to end a batch's flight: delivered, failed or released (acknowledge, negative acknowledge).
+ *   <li><em>quarantine</em>: the directory to which damaged bytes are copied before they are skipped.
+ *   <li><em>segment</em>: an append-only data file of the segment store (a log segment).
+ *   <li><em>state journal</em>: the write-ahead log of marks. A <em>generation</em> is one snapshot of the state and the
+ *       journal after it (checkpoint and redo log).
+ *   <li><em>commit leader</em>: the thread that writes and forces for all waiting callers (leader and followers, group
+ *       commit).
+ *   <li><em>force</em>: fsync.
+ *   <li><em>dead letter</em>: a batch in the dead letter queue.
+ * </ul>
+ *
  * <h2>Packages</h2>
  *
- * This package holds the API and imports nothing else of the project. {@code engine} makes the decisions (retries,
- * lanes, TTL, overflow), {@code store.segment} and {@code store.file} keep the bytes, {@code codec} turns entries into
- * bytes. Everything below {@code internal} may change at any time.
+ * This package holds the API. {@code spi} is what a store implements, {@code engine} makes the decisions (retries,
+ * lanes, TTL, overflow), {@code store} opens the stores on disk. Everything below {@code internal} may change at any
+ * time.
  *
  * <h2>Threads</h2>
  *

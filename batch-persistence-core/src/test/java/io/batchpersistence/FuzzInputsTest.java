@@ -5,10 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import io.batchpersistence.codec.JsonPayloadFuzz;
 import io.batchpersistence.codec.ProtobufPayloadFuzz;
+import io.batchpersistence.internal.jsonfile.JsonFileFuzz;
+import io.batchpersistence.internal.segment.RecordFuzz;
+import io.batchpersistence.internal.segment.SegmentFuzz;
 import io.batchpersistence.internal.store.JournalFuzz;
-import io.batchpersistence.store.file.JsonFileFuzz;
-import io.batchpersistence.store.segment.RecordFuzz;
-import io.batchpersistence.store.segment.SegmentFuzz;
 import java.io.IOException;
 import java.net.URISyntaxException;
 import java.nio.file.Files;

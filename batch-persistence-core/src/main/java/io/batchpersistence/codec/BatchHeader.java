@@ -1,8 +1,8 @@
 package io.batchpersistence.codec;
 
 import com.google.protobuf.CodedInputStream;
-import io.batchpersistence.LogSanitizer;
-import io.batchpersistence.NewBatch;
+import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.spi.NewBatch;
 import java.io.IOException;
 import java.util.Collections;
 import java.util.LinkedHashMap;

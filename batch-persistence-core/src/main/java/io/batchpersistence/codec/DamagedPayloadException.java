@@ -1,6 +1,6 @@
 package io.batchpersistence.codec;
 
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.Serial;
 import org.jspecify.annotations.Nullable;
 

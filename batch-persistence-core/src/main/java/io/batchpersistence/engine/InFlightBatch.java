@@ -1,9 +1,9 @@
 package io.batchpersistence.engine;
 
-import io.batchpersistence.BatchStore.Claim;
-import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveredBatch;
+import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.spi.BatchStore.Claim;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;

@@ -2,9 +2,9 @@ package io.batchpersistence.engine;
 
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.FailureClassifier;
-import io.batchpersistence.SharedOutages;
-import io.batchpersistence.SharedOutages.Outage;
 import io.batchpersistence.engine.LaneStatus.State;
+import io.batchpersistence.spi.SharedOutages;
+import io.batchpersistence.spi.SharedOutages.Outage;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.HashMap;

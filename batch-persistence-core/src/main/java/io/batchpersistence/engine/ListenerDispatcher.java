@@ -4,7 +4,7 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.DeferredLog;
+import io.batchpersistence.internal.log.DeferredLog;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;

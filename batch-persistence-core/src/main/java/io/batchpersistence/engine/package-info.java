@@ -1,5 +1,5 @@
 /**
- * Makes the decisions: retries, lanes, timeouts, TTL, overflow. Depends on {@link io.batchpersistence.BatchStore}, but
+ * Makes the decisions: retries, lanes, timeouts, TTL, overflow. Depends on {@link io.batchpersistence.spi.BatchStore}, but
  * on no implementation of it.
  */
 @NullMarked

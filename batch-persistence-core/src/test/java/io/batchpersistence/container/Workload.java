@@ -2,8 +2,8 @@ package io.batchpersistence.container;
 
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;

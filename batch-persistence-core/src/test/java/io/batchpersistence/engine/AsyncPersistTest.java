@@ -2,17 +2,17 @@ package io.batchpersistence.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.CollectorSettings;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.fixtures.StepExecutor;
+import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.file.JsonFileBatchStore;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
-import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;

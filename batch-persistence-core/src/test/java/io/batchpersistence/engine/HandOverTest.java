@@ -3,10 +3,10 @@ package io.batchpersistence.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchStore.Claim;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.spi.BatchStore.Claim;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Map;

@@ -12,7 +12,7 @@ import io.batchpersistence.LogEntry;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
-import io.batchpersistence.store.segment.SegmentBatchStore;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;

@@ -3,10 +3,10 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchStore;
-import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

@@ -5,12 +5,12 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchStore;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.NewBatch;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;

@@ -1,10 +1,10 @@
 package io.batchpersistence.store;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchStore;
-import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

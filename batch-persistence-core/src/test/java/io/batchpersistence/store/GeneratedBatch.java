@@ -1,8 +1,8 @@
 package io.batchpersistence.store;
 
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.spi.NewBatch;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;

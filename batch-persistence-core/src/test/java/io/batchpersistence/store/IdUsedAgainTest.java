@@ -3,16 +3,16 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.NewBatch;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;

@@ -1,7 +1,7 @@
 package io.batchpersistence.store;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.spi.BatchStore;
 
 /** The model keeps the contract too, else what is compared with it proves nothing. */
 class InMemoryBatchStoreContractTest extends BatchStoreContractTest {

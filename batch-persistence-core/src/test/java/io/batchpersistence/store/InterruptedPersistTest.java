@@ -4,10 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStats;
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.spi.BatchStore;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;

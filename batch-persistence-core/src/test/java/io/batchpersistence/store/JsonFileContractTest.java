@@ -1,9 +1,9 @@
 package io.batchpersistence.store;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
-import io.batchpersistence.store.file.JsonFileBatchStore;
+import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
+import io.batchpersistence.spi.BatchStore;
 
 class JsonFileContractTest extends DiskStoreContractTest {
 

@@ -2,13 +2,13 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.PersistingAppender;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Duration;

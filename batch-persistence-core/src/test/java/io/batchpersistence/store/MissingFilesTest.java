@@ -3,7 +3,6 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
@@ -11,6 +10,7 @@ import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

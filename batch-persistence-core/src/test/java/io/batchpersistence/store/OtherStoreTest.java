@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.spi.BatchStore;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Locale;

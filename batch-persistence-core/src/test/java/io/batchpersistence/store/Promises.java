@@ -4,11 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.Ledger.End;
 import io.batchpersistence.store.Ledger.Expectation;
 import io.batchpersistence.store.Ledger.ExpectedState;

@@ -1,9 +1,9 @@
 package io.batchpersistence.store;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
-import io.batchpersistence.store.segment.SegmentBatchStore;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.spi.BatchStore;
 
 class SegmentJsonContractTest extends DiskStoreContractTest {
 

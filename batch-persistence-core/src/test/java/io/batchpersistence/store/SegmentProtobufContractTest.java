@@ -2,10 +2,10 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
-import io.batchpersistence.store.segment.SegmentBatchStore;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.spi.BatchStore;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 

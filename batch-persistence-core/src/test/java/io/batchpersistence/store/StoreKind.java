@@ -1,11 +1,11 @@
 package io.batchpersistence.store;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.internal.disk.Disk;
-import io.batchpersistence.store.file.JsonFileBatchStore;
-import io.batchpersistence.store.file.JsonFileStoreOn;
-import io.batchpersistence.store.segment.SegmentBatchStore;
-import io.batchpersistence.store.segment.SegmentStoreOn;
+import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
+import io.batchpersistence.internal.jsonfile.JsonFileStoreOn;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.internal.segment.SegmentStoreOn;
+import io.batchpersistence.spi.BatchStore;
 
 /** The stores on disk, to run one test with each. */
 enum StoreKind {

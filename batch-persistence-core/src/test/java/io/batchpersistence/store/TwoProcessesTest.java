@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.DirectoryLockedException;
-import io.batchpersistence.store.segment.SegmentBatchStore;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.net.InetAddress;

@@ -5,8 +5,6 @@ import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchStore;
-import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
@@ -14,6 +12,8 @@ import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Verdict;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;

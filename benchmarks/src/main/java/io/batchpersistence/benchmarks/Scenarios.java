@@ -1,11 +1,11 @@
 package io.batchpersistence.benchmarks;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.benchmarks.Candidate.Limit;
 import io.batchpersistence.benchmarks.Candidate.Recovered;
 import io.batchpersistence.benchmarks.Candidate.Stored;
 import io.batchpersistence.benchmarks.Statistics.Durations;
+import io.batchpersistence.spi.BatchStore;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.management.ManagementFactory;

@@ -2,7 +2,7 @@ package io.batchpersistence.sample;
 
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.spring.event.BatchCorruptedEvent;
 import io.batchpersistence.spring.event.BatchDeadLetteredEvent;
 import io.batchpersistence.spring.event.BatchEvictedEvent;

@@ -1,6 +1,6 @@
 package io.batchpersistence.sample;
 
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.sample.BuiltInCollector.Mode;
 import io.batchpersistence.sample.BuiltInCollector.Received;
 import jakarta.servlet.http.HttpServletRequest;

@@ -1,8 +1,8 @@
 package io.batchpersistence.sample;
 
-import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;

@@ -1,7 +1,7 @@
 package io.batchpersistence.sample;
 
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.time.Clock;
 import java.time.DateTimeException;
 import java.time.Instant;

@@ -1,6 +1,6 @@
 package io.batchpersistence.sample;
 
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.sample.PositionStore.SavedFile;
 import io.batchpersistence.sample.ShipperProperties.Source;
 import java.io.IOException;

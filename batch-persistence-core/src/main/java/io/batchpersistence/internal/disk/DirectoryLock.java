@@ -2,7 +2,7 @@ package io.batchpersistence.internal.disk;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.DirectoryLockedException;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.net.InetAddress;

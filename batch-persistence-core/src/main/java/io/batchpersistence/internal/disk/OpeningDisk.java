@@ -1,6 +1,6 @@
 package io.batchpersistence.internal.disk;
 
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;

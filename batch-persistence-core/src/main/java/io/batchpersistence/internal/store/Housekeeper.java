@@ -1,8 +1,8 @@
 package io.batchpersistence.internal.store;
 
-import io.batchpersistence.DeferredLog;
-import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.log.DeferredLog;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.util.ArrayList;

@@ -1,7 +1,7 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.FailedAttempt;
-import io.batchpersistence.NewBatch;
+import io.batchpersistence.spi.NewBatch;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;

@@ -1,9 +1,9 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.UnreadableFileException;
+import io.batchpersistence.spi.NewBatch;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;

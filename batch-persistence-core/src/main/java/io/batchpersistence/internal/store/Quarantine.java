@@ -1,8 +1,8 @@
 package io.batchpersistence.internal.store;
 
-import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;

@@ -1,9 +1,9 @@
 package io.batchpersistence.internal.store;
 
-import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;

@@ -2,7 +2,7 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.Map;

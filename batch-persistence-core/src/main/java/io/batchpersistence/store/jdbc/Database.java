@@ -1,8 +1,8 @@
 package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.DeferredLog;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.DeferredLog;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.Connection;
 import java.sql.PreparedStatement;

@@ -4,7 +4,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.CollectorSettings;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.store.jdbc.CounterTable.Counter;
 import io.batchpersistence.store.jdbc.CounterTable.CounterDelta;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;

@@ -1,7 +1,7 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.NewBatch;
-import io.batchpersistence.SharedOutages;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.spi.SharedOutages;
 import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.sql.SQLException;
 import java.time.Duration;

@@ -1,6 +1,6 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;

@@ -1,6 +1,6 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.DeferredLog;
+import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.store.Threads;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;

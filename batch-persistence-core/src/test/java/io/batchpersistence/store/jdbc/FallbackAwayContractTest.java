@@ -1,11 +1,11 @@
 package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.BatchStore;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.BatchStoreContractTest;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Proxy;

@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchStore.Claim;
-import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.spi.BatchStore.Claim;
+import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.time.Duration;
 import java.time.Instant;

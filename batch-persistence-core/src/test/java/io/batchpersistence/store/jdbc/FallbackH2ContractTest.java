@@ -1,8 +1,8 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.BatchStore;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.nio.file.Path;
 import org.junit.jupiter.api.io.TempDir;
 

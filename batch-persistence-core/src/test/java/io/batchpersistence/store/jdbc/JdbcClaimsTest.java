@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.BatchStore.Claim;
+import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.sql.Connection;
 import java.sql.ResultSet;

@@ -4,11 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchStore;
-import io.batchpersistence.BatchStore.Verdict;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorSettings;
-import io.batchpersistence.SharedOutages;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.spi.SharedOutages;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.time.Duration;
 import java.time.Instant;

@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
-import io.batchpersistence.store.segment.SegmentBatchStore;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;

@@ -1,6 +1,6 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.BatchStore;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.BatchStoreContractTest;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;

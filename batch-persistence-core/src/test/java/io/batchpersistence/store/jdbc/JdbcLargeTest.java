@@ -6,7 +6,7 @@ import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.NewBatch;
+import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.time.Duration;
 import java.time.Instant;

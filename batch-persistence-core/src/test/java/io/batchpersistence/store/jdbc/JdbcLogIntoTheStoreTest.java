@@ -3,10 +3,10 @@ package io.batchpersistence.store.jdbc;
 import static io.batchpersistence.fixtures.PersistingAppender.traffic;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchStore;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.PersistingAppender;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
 import java.time.Duration;

@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.batchpersistence.BatchOrder;
-import io.batchpersistence.BatchStore.Claim;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.spi.BatchStore.Claim;
+import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.jdbc.PlanCollector.Plan;
 import java.sql.Connection;
 import java.sql.SQLException;

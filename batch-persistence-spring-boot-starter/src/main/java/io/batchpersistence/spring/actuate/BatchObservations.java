@@ -2,12 +2,12 @@ package io.batchpersistence.spring.actuate;
 
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.FailureClassifier;
-import io.batchpersistence.LogSanitizer;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.micrometer.observation.Observation;
 import io.micrometer.observation.ObservationRegistry;
 import io.micrometer.observation.transport.Kind;

@@ -1,6 +1,6 @@
 package io.batchpersistence.spring.actuate;
 
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.micrometer.tracing.TraceContext;
 import io.micrometer.tracing.Tracer;
 import io.micrometer.tracing.propagation.Propagator;

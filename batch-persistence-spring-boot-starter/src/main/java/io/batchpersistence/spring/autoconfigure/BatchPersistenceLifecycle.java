@@ -1,7 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistence;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import org.slf4j.Logger;
 import org.springframework.context.SmartLifecycle;
 

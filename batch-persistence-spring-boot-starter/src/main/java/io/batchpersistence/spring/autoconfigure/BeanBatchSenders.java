@@ -1,8 +1,8 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchSender;
-import io.batchpersistence.NewBatch;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.spring.BatchSenders;
 import io.batchpersistence.spring.CollectorType;
 import java.lang.reflect.Method;

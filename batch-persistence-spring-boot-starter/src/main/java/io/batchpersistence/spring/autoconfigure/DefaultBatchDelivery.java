@@ -6,7 +6,7 @@ import io.batchpersistence.BatchSender;
 import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import java.util.List;

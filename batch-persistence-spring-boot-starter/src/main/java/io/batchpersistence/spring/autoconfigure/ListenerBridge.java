@@ -4,7 +4,7 @@ import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;

@@ -1,7 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.Set;

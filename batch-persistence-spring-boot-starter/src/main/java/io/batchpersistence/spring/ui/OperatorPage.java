@@ -1,7 +1,7 @@
 package io.batchpersistence.spring.ui;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.LogSanitizer;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.spring.operator.BatchOperator;
 import io.batchpersistence.spring.operator.Conditions;
 import io.batchpersistence.spring.operator.OperatorRequestException;

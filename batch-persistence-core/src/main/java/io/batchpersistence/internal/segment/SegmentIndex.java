@@ -1,0 +1,173 @@
+package io.batchpersistence.internal.segment;
+
+import io.batchpersistence.spi.NewBatch;
+import java.nio.BufferUnderflowException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The index at the end of a sealed segment, so that opening a store reads no payloads. It is only a hint: it repeats
+ * what the records say, and a segment without a valid index is scanned. Big-endian.
+ *
+ * <pre>
+ * "BPX\3", u32 number of collector types, each: u16 length, UTF-8 name
+ * u32 number of records, each: u64 sequence, u64 created at, u32 offset, u32 length, u64 hash of id, u32 number of entries,
+ *          u32 collector type
+ * trailer, the last 20 bytes of the file:
+ *          u64 offset of the index, u32 segment number, u32 CRC32C of all bytes from the index on up to here, "BPE\1"
+ * </pre>
+ *
+ * <p>Version 1 had no number of entries, and version 2 a CRC32C of the id, for which it is easy to find any number of
+ * ids that collide: such a segment is scanned once, and gets an index of this version.
+ */
+final class SegmentIndex {
+
+    static final int VERSION = 3;
+    static final int MAGIC = 'B' << 24 | 'P' << 16 | 'X' << 8 | VERSION;
+    static final int TRAILER = 20;
+
+    private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;
+    private static final int ENTRY = 40;
+
+    /**
+     * Limit on the bytes of an index; the segment of a larger one is scanned instead. An index is no larger than the
+     * records, which say the same.
+     */
+    private static final int MAX_SIZE = 256 << 20;
+
+    private final Map<String, Integer> collectors = new LinkedHashMap<>();
+    private ByteBuffer entries = ByteBuffer.allocate(64 * ENTRY);
+
+    /** One record of a sealed segment. */
+    record Entry(
+            long sequence, long createdAt, int offset, int length, long idHash, int entryCount, String collectorType) {}
+
+    void add(Entry entry) {
+        if (entries.remaining() < ENTRY) {
+            entries = ByteBuffer.allocate(entries.capacity() * 2).put(entries.flip());
+        }
+        Integer collector = collectors.get(entry.collectorType);
+        if (collector == null) {
+            collector = collectors.size();
+            collectors.put(entry.collectorType, collector);
+        }
+        entries.putLong(entry.sequence)
+                .putLong(entry.createdAt)
+                .putInt(entry.offset)
+                .putInt(entry.length)
+                .putLong(entry.idHash)
+                .putInt(entry.entryCount)
+                .putInt(collector);
+    }
+
+    /** Its size in bytes. */
+    int size() {
+        int names = 0;
+        for (String name : collectors.keySet()) {
+            names += 2 + name.getBytes(StandardCharsets.UTF_8).length;
+        }
+        return 4 + 4 + names + 4 + entries.position() + TRAILER;
+    }
+
+    /** The bytes to write at that offset, where the records end. */
+    byte[] toBytes(int segment, long offset) {
+        List<byte[]> names = new ArrayList<>();
+        for (String name : collectors.keySet()) {
+            byte[] text = name.getBytes(StandardCharsets.UTF_8);
+            names.add(text);
+        }
+        ByteBuffer out = ByteBuffer.allocate(size());
+        out.putInt(MAGIC).putInt(names.size());
+        for (byte[] name : names) {
+            out.putShort((short) name.length).put(name);
+        }
+        out.putInt(entries.position() / ENTRY).put(entries.array(), 0, entries.position());
+        out.putLong(offset).putInt(segment);
+        out.putInt(crc(out.array(), out.position())).putInt(TRAILER_MAGIC);
+        return out.array();
+    }
+
+    private static int crc(byte[] bytes, int length) {
+        CRC32C crc = new CRC32C();
+        crc.update(bytes, 0, length);
+        return (int) crc.getValue();
+    }
+
+    /** Where the index begins, according to the trailer; -1 if the trailer is invalid. */
+    static long offset(byte[] trailer, long fileSize, int segment) {
+        if (trailer.length != TRAILER) {
+            return -1;
+        }
+        ByteBuffer in = ByteBuffer.wrap(trailer);
+        long offset = in.getLong();
+        boolean plausible = in.getInt() == segment
+                && in.getInt(16) == TRAILER_MAGIC
+                && offset >= 0
+                && offset <= fileSize - TRAILER
+                && fileSize - offset <= Math.min(offset, MAX_SIZE);
+        return plausible ? offset : -1;
+    }
+
+    /** The records; {@code null} if the bytes, from the index's offset to the end of the file, are damaged. */
+    static @Nullable List<Entry> parse(byte[] bytes, long offset) {
+        int crcAt = bytes.length - 8;
+        ByteBuffer in = ByteBuffer.wrap(bytes);
+        if (bytes.length < 12 + TRAILER || in.getInt(crcAt) != crc(bytes, crcAt) || in.getInt() != MAGIC) {
+            return null;
+        }
+        try {
+            return entries(in.slice(4, crcAt - 12 - 4), offset);
+        } catch (BufferUnderflowException e) {
+            return null;
+        }
+    }
+
+    /**
+     * Reads the records. A correct checksum shows that nothing has changed by accident, not who wrote it: nothing else
+     * is trusted.
+     */
+    private static @Nullable List<Entry> entries(ByteBuffer in, long recordsEnd) {
+        List<String> names = new ArrayList<>();
+        for (int left = in.getInt(); left > 0; left--) {
+            byte[] name = new byte[Math.min(in.getShort() & 0xFFFF, in.remaining())];
+            in.get(name);
+            String text = new String(name, StandardCharsets.UTF_8);
+            if (text.length() > NewBatch.MAX_NAME_LENGTH) {
+                return null;
+            }
+            names.add(text);
+        }
+        int count = in.getInt();
+        if (count < 0 || in.remaining() != (long) count * ENTRY) {
+            return null;
+        }
+        Entry[] entries = new Entry[count];
+        for (int i = 0; i < count; i++) {
+            long sequence = in.getLong();
+            long createdAt = in.getLong();
+            int offset = in.getInt();
+            int length = in.getInt();
+            long idHash = in.getLong();
+            int entryCount = in.getInt();
+            int collector = in.getInt();
+            if (offset < 0
+                    || length < RecordFormat.FIXED
+                    || length > RecordFormat.MAX_RECORD
+                    || (long) offset + length > recordsEnd
+                    || entryCount < 0
+                    || collector < 0
+                    || collector >= names.size()) {
+                return null;
+            }
+            entries[i] = new Entry(sequence, createdAt, offset, length, idHash, entryCount, names.get(collector));
+        }
+        return Arrays.asList(entries);
+    }
+}

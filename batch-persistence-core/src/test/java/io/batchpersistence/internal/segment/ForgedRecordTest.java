@@ -1,0 +1,83 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.BatchHeader;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.internal.segment.RecordFormat.EncodedRecord;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.zip.CRC32C;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Records with right checksums that no store has written: they are set aside, and what stands beside them is read. */
+class ForgedRecordTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
+
+    @TempDir
+    Path directory;
+
+    private static EncodedRecord record(byte[] header) {
+        byte[] payload = BatchFormat.PROTOBUF.codec().encode(Batches.entries(2));
+        CRC32C crc = new CRC32C();
+        crc.update(payload);
+        return new EncodedRecord(
+                "loki",
+                0,
+                NOW.toEpochMilli(),
+                2,
+                BatchFormat.PROTOBUF,
+                Compression.NONE,
+                header,
+                payload,
+                payload.length,
+                (int) crc.getValue());
+    }
+
+    @Test
+    void headersThatMakeNoSense() throws IOException {
+        List<byte[]> headers = List.of(
+                new BatchHeader("before", "loki", Map.of()).encode(),
+                new byte[] {(byte) 0xFF, (byte) 0xFF, (byte) 0xFF},
+                new byte[0],
+                new BatchHeader("x", "y".repeat(70_000), Map.of()).encode(),
+                new BatchHeader("after", "loki", Map.of()).encode());
+        byte[] file = new byte[200_000];
+        int at = 16;
+        long sequence = 1;
+        for (byte[] header : headers) {
+            EncodedRecord record = record(header);
+            RecordFormat.write(record, sequence++, 1, at, file, at);
+            at += record.size();
+        }
+        Files.write(directory.resolve("0000000001.segment"), Arrays.copyOf(file, at));
+
+        for (int opening = 0; opening < 2; opening++) {
+            try (SegmentBatchStore store =
+                    SegmentBatchStore.open(DiskStoreOptions.builder(directory).build())) {
+                List<Corruption> told = new ArrayList<>();
+                store.onCorruption(told::add);
+                assertThat(told).hasSize(opening == 0 ? 1 : 0);
+                assertThat(store.list(BatchSelector.all(), NOW))
+                        .extracting(BatchSummary::id)
+                        .containsExactly("before", "after");
+                assertThat(store.stats().total().isBalanced()).isTrue();
+                assertThat(store.stats().total().corrupt()).isEqualTo(3);
+            }
+        }
+    }
+}

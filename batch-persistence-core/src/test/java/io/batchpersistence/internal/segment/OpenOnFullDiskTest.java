@@ -1,0 +1,170 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Opened where there is no room for a new journal, a store goes on in the reserve of the last one. */
+class OpenOnFullDiskTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+
+    @TempDir
+    private Path directory;
+
+    private final FullDisk disk = new FullDisk();
+
+    /** Batches a to d, of two collector types, and a full disk. */
+    @BeforeEach
+    void fill() {
+        try (SegmentBatchStore store = open()) {
+            for (String id : List.of("a", "b", "c", "d")) {
+                String collector = id.equals("a") ? "loki" : "elasticsearch";
+                store.append(new NewBatch(id, collector, Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
+                        .join();
+            }
+        }
+        disk.full = true;
+    }
+
+    @Test
+    void itsMarksAreThereAtTheNextOpening() {
+        try (SegmentBatchStore store = open()) {
+            assertThat(store.stats().problem()).isNull();
+            assertThat(store.delivered("b")).isNotNull();
+        }
+        try (SegmentBatchStore store = open()) {
+            assertThat(ids(store)).containsExactlyInAnyOrder("a", "c", "d");
+            assertThat(store.delivered("a")).isNotNull();
+        }
+        disk.full = false;
+        try (SegmentBatchStore store = open()) {
+            assertThat(ids(store)).containsExactlyInAnyOrder("c", "d");
+            assertThat(store.stats().collector("loki").delivered()).isEqualTo(1);
+            assertThat(store.stats().collector("elasticsearch").delivered()).isEqualTo(1);
+            assertThat(store.stats().total().isBalanced()).isTrue();
+            assertThat(store.stats().total().corrupt()).isZero();
+        }
+    }
+
+    @Test
+    void aNewJournalIsBegunWhenThereIsRoomAgain() {
+        try (SegmentBatchStore store = open()) {
+            assertThat(store.delivered("b")).isNotNull();
+            disk.full = false;
+            store.append(new NewBatch("e", "loki", Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
+                    .join();
+        }
+        try (SegmentBatchStore store = open()) {
+            assertThat(ids(store)).containsExactlyInAnyOrder("a", "c", "d", "e");
+            assertThat(store.delivered("e")).isNotNull();
+        }
+        try (SegmentBatchStore store = open()) {
+            assertThat(ids(store)).containsExactlyInAnyOrder("a", "c", "d");
+            assertThat(store.stats().total().isBalanced()).isTrue();
+        }
+    }
+
+    private SegmentBatchStore open() {
+        return SegmentBatchStore.open(DiskStoreOptions.builder(directory).build(), disk);
+    }
+
+    private static List<String> ids(SegmentBatchStore store) {
+        return store.list(BatchSelector.all(), NOW).stream()
+                .map(BatchSummary::id)
+                .toList();
+    }
+
+    /** Files can be created when it is full, and written where they have bytes, but never become longer. */
+    private static final class FullDisk implements Disk {
+
+        private final Disk disk = new NioDisk();
+        private volatile boolean full;
+
+        @Override
+        public DiskFile create(Path file) throws IOException {
+            return limited(file, disk.create(file));
+        }
+
+        @Override
+        public DiskFile open(Path file) throws IOException {
+            return limited(file, disk.open(file));
+        }
+
+        private DiskFile limited(Path path, DiskFile file) {
+            return new DiskFile() {
+                @Override
+                public void write(long offset, byte[] bytes, int from, int length) throws IOException {
+                    if (full && offset + length > disk.size(path)) {
+                        throw new IOException("No space left on device");
+                    }
+                    file.write(offset, bytes, from, length);
+                }
+
+                @Override
+                public void force() throws IOException {
+                    file.force();
+                }
+
+                @Override
+                public void truncate(long size) throws IOException {
+                    file.truncate(size);
+                }
+
+                @Override
+                public void close() throws IOException {
+                    file.close();
+                }
+            };
+        }
+
+        @Override
+        public byte[] read(Path file, long offset, int length) throws IOException {
+            return disk.read(file, offset, length);
+        }
+
+        @Override
+        public long size(Path file) throws IOException {
+            return disk.size(file);
+        }
+
+        @Override
+        public List<Path> list(Path directory) throws IOException {
+            return disk.list(directory);
+        }
+
+        @Override
+        public void createDirectories(Path directory) throws IOException {
+            disk.createDirectories(directory);
+        }
+
+        @Override
+        public void move(Path from, Path to) throws IOException {
+            disk.move(from, to);
+        }
+
+        @Override
+        public void delete(Path file) throws IOException {
+            disk.delete(file);
+        }
+
+        @Override
+        public void forceDirectory(Path directory) throws IOException {
+            disk.forceDirectory(directory);
+        }
+    }
+}

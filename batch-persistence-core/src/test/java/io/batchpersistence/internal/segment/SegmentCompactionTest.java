@@ -1,0 +1,770 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.internal.segment.RecordFormat.View;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Claim;
+import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.GeneratedBatch;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.NavigableMap;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.stream.IntStream;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Space between batches that are held comes back, and whatever happens meanwhile, each of them is there, once. */
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SegmentCompactionTest {
+
+    private static final int BATCHES = 400;
+    private static final BatchSelector ALL = BatchSelector.all();
+    private static final Verdict LATER = new Verdict(false, null, 3);
+    private static final Verdict DEAD = new Verdict(true, null, 10);
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final List<Corruption> reports = new ArrayList<>();
+
+    private SegmentBatchStore open(Disk disk) {
+        SegmentBatchStore store = SegmentBatchStore.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+        return store;
+    }
+
+    private static String id(int i) {
+        return "batch " + i;
+    }
+
+    private void append(SegmentBatchStore store, int from, int to) {
+        List<CompletableFuture<?>> appends = new ArrayList<>();
+        for (int i = from; i < to; i++) {
+            appends.add(store.append(
+                    GeneratedBatch.of(id(i), clock.instant(), clock.instant().plusSeconds(60))));
+            clock.advance(Duration.ofMillis(1));
+        }
+        appends.forEach(CompletableFuture::join);
+    }
+
+    private static boolean isStuck(int i) {
+        return i % 20 == 7;
+    }
+
+    /** One of twenty stays: by turns in flight, pending with failures, and dead. */
+    private Set<String> settle(SegmentBatchStore store, int from, int to) {
+        Set<String> stuck = new TreeSet<>();
+        for (int i = from; i < to; i++) {
+            if (!isStuck(i)) {
+                assertThat(store.delivered(id(i))).isNotNull();
+                continue;
+            }
+            stuck.add(id(i));
+            int turn = i / 20 % 3;
+            if (turn > 0) {
+                assertThat(store.failed(
+                                id(i),
+                                BatchStore.ANY_FENCE,
+                                "reason " + turn,
+                                clock.instant(),
+                                (type, retries) -> turn == 1 ? LATER : DEAD))
+                        .isNotNull();
+            }
+        }
+        return stuck;
+    }
+
+    private static List<Path> segments(MemoryDisk disk) {
+        return disk.files().stream()
+                .filter(path -> path.toString().endsWith(".segment"))
+                .toList();
+    }
+
+    private static void awaitFewSegments(MemoryDisk disk, int most) {
+        Awaitility.await().until(() -> segments(disk).size() <= most);
+    }
+
+    private void assertHolds(SegmentBatchStore store, Set<String> ids) {
+        assertThat(store.list(ALL, clock.instant()))
+                .extracting(BatchSummary::id)
+                .containsExactlyInAnyOrderElementsOf(ids);
+        for (String id : ids) {
+            assertThat(store.find(id).orElseThrow().entries()).as(id).isEqualTo(GeneratedBatch.entries(id));
+        }
+        assertBooks(store);
+    }
+
+    private void assertBooks(SegmentBatchStore store) {
+        assertThat(reports).allSatisfy(report -> assertThat(report.batches()).isZero());
+        assertThat(store.stats().collectors().values())
+                .allSatisfy(
+                        stats -> assertThat(stats.isBalanced()).as("%s", stats).isTrue());
+        assertThat(store.stats().total().corrupt()).isZero();
+    }
+
+    @Test
+    void few_batches_that_are_held_do_not_keep_many_files() {
+        MemoryDisk disk = new MemoryDisk();
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            stuck = settle(store, 0, BATCHES);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            assertHolds(store, stuck);
+            long live = store.stats().total().bytes();
+            assertThat(segments(disk).stream()
+                            .mapToLong(path -> disk.get(path).length)
+                            .sum())
+                    .isLessThanOrEqualTo(2 * live);
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            assertHolds(store, stuck);
+            for (String id : stuck) {
+                PersistedBatch batch = store.find(id).orElseThrow();
+                int turn = Integer.parseInt(id.substring(6)) / 20 % 3;
+                assertThat(batch.state()).as(id).isEqualTo(turn == 2 ? BatchState.DEAD : BatchState.PENDING);
+                assertThat(batch.retryCount()).as(id).isEqualTo(new int[] {0, 3, 10}[turn]);
+                assertThat(batch.failureReason()).as(id).isEqualTo(turn == 0 ? null : "reason " + turn);
+            }
+        }
+    }
+
+    @Test
+    void batches_that_were_moved_come_in_the_order_in_which_they_were_persisted() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            IntStream.range(0, BATCHES).filter(i -> !isStuck(i)).forEach(i -> store.delivered(id(i)));
+            store.reclaim();
+            awaitFewSegments(disk, 10);
+            append(store, BATCHES, BATCHES + 40);
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            for (String type : store.collectorTypes()) {
+                List<Integer> order = store
+                        .claim(
+                                type,
+                                BatchOrder.OLDEST_FIRST,
+                                clock.instant(),
+                                clock.instant().plusSeconds(60),
+                                BATCHES)
+                        .stream()
+                        .map(claim -> Integer.parseInt(claim.batch().id().substring(6)))
+                        .toList();
+                assertThat(order).hasSizeGreaterThan(10).isSorted();
+            }
+        }
+        try (SegmentBatchStore store = open(disk)) { // the oldest goes first, also where files are not in that order
+            assertThat(store.evictOldest(5))
+                    .extracting(BatchSummary::id)
+                    .containsExactly(id(7), id(27), id(47), id(67), id(87));
+        }
+    }
+
+    /** What was to be seen before one operation of the disk. */
+    private record Moment(MemoryDisk disk, Set<String> settled) {}
+
+    /**
+     * A store is left at every operation of the disk while it is compacted, and batches are settled and persisted: as a killed
+     * process leaves it, and as a power cut does. Then it is left again while that is repaired.
+     */
+    @Test
+    void left_at_any_step_nothing_is_lost_and_nothing_is_there_twice() {
+        MemoryDisk disk = new MemoryDisk();
+        List<Moment> moments = new ArrayList<>();
+        Set<String> settled = new HashSet<>();
+        Set<String> all = new TreeSet<>();
+        int extra = BATCHES / 10;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            IntStream.range(0, BATCHES + extra)
+                    .filter(SegmentCompactionTest::isStuck)
+                    .forEach(i -> all.add(id(i)));
+            int before = segments(disk).size();
+            settle(store, 0, BATCHES);
+            store.reclaim(); // the segments in which nothing is held are gone, and that is durable
+            synchronized (moments) {
+                disk.beforeChange(() -> {
+                    synchronized (moments) {
+                        moments.add(new Moment(disk.copy(), Set.copyOf(settled)));
+                    }
+                });
+            }
+            append(store, BATCHES, BATCHES + extra);
+            settle(store, BATCHES, BATCHES + extra);
+            store.reclaim();
+            for (int i = 7; i < BATCHES; i += 80) { // while they are being moved
+                synchronized (moments) {
+                    settled.add(id(i));
+                }
+                store.delivered(id(i));
+            }
+            awaitFewSegments(disk, before / 5);
+            disk.beforeChange(() -> {});
+            Set<String> left = new TreeSet<>(all);
+            left.removeAll(settled);
+            assertHolds(store, left);
+        }
+        assertThat(moments).hasSizeGreaterThan(100);
+        int repaired = 0;
+        for (Moment moment : moments) {
+            for (MemoryDisk found : List.of(moment.disk(), moment.disk().copy().afterPowerCut())) {
+                boolean again = repaired++ % 10 == 0;
+                List<MemoryDisk> second = new ArrayList<>();
+                if (again) {
+                    found.beforeChange(() -> second.add(found.copy()));
+                }
+                check(found, moment, all);
+                found.beforeChange(() -> {});
+                second.forEach(copy -> check(copy, moment, all));
+            }
+        }
+    }
+
+    /** A copy is renamed, and originals are deleted: a power cut may undo each of that alone. */
+    @Test
+    void names_that_a_power_cut_undoes_one_by_one_cost_no_batch() {
+        MemoryDisk disk = new MemoryDisk();
+        List<MemoryDisk> moments = new ArrayList<>();
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            disk.beforeChange(() -> {
+                if (disk.hasUndecidedMove() && moments.size() < 15) {
+                    moments.add(disk.copy());
+                }
+            });
+            stuck = settle(store, 0, BATCHES);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            disk.beforeChange(() -> {});
+        }
+        assertThat(moments).isNotEmpty();
+        Random random = new Random(1);
+        for (MemoryDisk moment : moments) {
+            moment.powerCuts(8, random, found -> {
+                try (SegmentBatchStore store = open(found)) {
+                    assertThat(store.list(ALL, clock.instant()))
+                            .extracting(BatchSummary::id)
+                            .doesNotHaveDuplicates()
+                            .containsAll(stuck);
+                    assertBooks(store);
+                }
+            });
+        }
+    }
+
+    /**
+     * The process is killed when a copy has got its name, before that is durable. The next process finds the copy, can't begin a
+     * journal, which would have forced the directory, and deletes the originals. Then the power goes.
+     */
+    @Test
+    void originals_stay_until_the_name_of_a_copy_is_durable_also_if_another_process_gave_it() {
+        MemoryDisk disk = new MemoryDisk();
+        List<MemoryDisk> renamed = new ArrayList<>();
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            disk.beforeChange(() -> {
+                if (renamed.size() < 4 && disk.hasUndecidedMove(".segment")) {
+                    renamed.add(disk.copy());
+                }
+            });
+            stuck = settle(store, 0, BATCHES);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            disk.beforeChange(() -> {});
+        }
+        assertThat(renamed).isNotEmpty();
+        Random random = new Random(1);
+        for (MemoryDisk killed : renamed) {
+            List<MemoryDisk> moments = new ArrayList<>();
+            killed.beforeChange(() -> moments.add(killed.copy()));
+            FaultyDisk full = new FaultyDisk(killed);
+            full.fail(Operation.CREATE, "state-", "No space left on device");
+            try (SegmentBatchStore store = open(full)) {
+                store.reclaim();
+            }
+            killed.beforeChange(() -> {});
+            for (MemoryDisk moment : moments) {
+                moment.powerCuts(6, random, found -> {
+                    try (SegmentBatchStore store = open(found)) {
+                        assertThat(store.list(ALL, clock.instant()))
+                                .extracting(BatchSummary::id)
+                                .doesNotHaveDuplicates()
+                                .containsAll(stuck);
+                        assertBooks(store);
+                    }
+                });
+            }
+        }
+    }
+
+    /**
+     * A batch was moved above the segment being written, delivered, and persisted again under its id. The power goes before the
+     * mark is durable, so both are found, the earlier one in the later segment.
+     */
+    @Test
+    void of_two_batches_with_one_id_the_later_one_is_held_whatever_segment_it_is_in() {
+        MemoryDisk disk = new MemoryDisk();
+        String id = id(7);
+        MemoryDisk left;
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .segmentSize(4 << 10)
+                .syncInterval(Duration.ofDays(1)) // nothing is forced that nobody asks for
+                .clock(clock)
+                .build();
+        List<LogEntry> entries = List.of(LogEntry.of(clock.instant(), null, "persisted again"));
+        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            settle(store, 0, BATCHES);
+            append(store, BATCHES, BATCHES + 1);
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            assertThat(store.delivered(id)).isNotNull();
+            store.append(new NewBatch(
+                            id,
+                            GeneratedBatch.collectorType(id),
+                            entries,
+                            Map.of(),
+                            clock.instant(),
+                            clock.instant().plusSeconds(60)))
+                    .join();
+            left = disk.afterPowerCut();
+        }
+        assertThat(segmentsWith(left, id)).hasSize(2);
+        for (int opening = 0; opening < 2; opening++) {
+            try (SegmentBatchStore store = open(left)) {
+                assertThat(store.find(id).orElseThrow().entries()).isEqualTo(entries);
+                assertThat(store.list(ALL, clock.instant()))
+                        .extracting(BatchSummary::id)
+                        .doesNotHaveDuplicates();
+                assertBooks(store);
+                assertThat(store.stats().total().accepted()).isEqualTo(BATCHES + 2);
+            }
+            assertThat(segmentsWith(left, id)).hasSize(2); // the earlier one shares its segment with others
+        }
+    }
+
+    private static List<Path> segmentsWith(MemoryDisk disk, String id) {
+        return segments(disk).stream()
+                .filter(path -> new String(disk.get(path), StandardCharsets.ISO_8859_1).contains(id + "\u0012"))
+                .toList();
+    }
+
+    /**
+     * A batch is delivered at the last moment before its copy is put in force: what the journal is told then, it is told in such
+     * an order that at no time it says of the batch that it is gone, and does not say how.
+     */
+    @Test
+    void killed_or_cut_off_while_a_copied_batch_is_said_to_be_gone_nothing_counts_as_missing() {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        List<MemoryDisk> moments = new ArrayList<>();
+        CountDownLatch copied = new CountDownLatch(1);
+        CountDownLatch first = new CountDownLatch(1);
+        CountDownLatch second = new CountDownLatch(1);
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            store.reclaim(); // the journal knows how many there are
+            disk.blockForces(".segment.tmp", copied);
+            Set<String> left = settle(store, 0, BATCHES); // the housekeeper compacts by itself as soon as it pays
+            Awaitility.await().until(() -> disk.waitingForces() == 1);
+            // One round of the writer is to have an append and what the housekeeper asks for, so it is kept busy until
+            // then.
+            disk.blockForces(".segment", first);
+            CompletableFuture<?> one = later(store, BATCHES);
+            Awaitility.await().until(() -> disk.waitingForces() == 2);
+            CompletableFuture<?> two = later(store, BATCHES + 1);
+            copied.countDown();
+            Awaitility.await().until(SegmentCompactionTest::housekeeperWaits);
+            disk.blockForces(".segment", second);
+            first.countDown();
+            one.join();
+            Awaitility.await().until(() -> disk.waitingForces() == 1);
+            left.forEach(id -> assertThat(store.delivered(id)).isNotNull()); // not in that round any more
+            files.beforeChange(() -> {
+                if (moments.size() < 12) { // then the originals are gone
+                    moments.add(files.copy());
+                }
+            });
+            second.countDown();
+            two.join();
+            store.reclaim();
+            files.beforeChange(() -> {});
+        }
+        assertThat(moments).isNotEmpty();
+        Random random = new Random(1);
+        for (MemoryDisk moment : moments) {
+            assertOpensWithoutLoss(moment.copy());
+            moment.powerCuts(16, random, this::assertOpensWithoutLoss);
+        }
+    }
+
+    /**
+     * A force after a copy fails, and has dropped the copies made since the one before. That the batch copied last has been
+     * delivered meanwhile is no reason to go on with the others.
+     */
+    @Test
+    void a_force_that_fails_for_a_batch_that_is_gone_meanwhile_costs_no_other() {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .segmentSize(1 << 20)
+                .compression(Compression.NONE)
+                .compactionRate(1L << 40)
+                .clock(clock)
+                .build();
+        Path original = directory.resolve("0000000001.segment");
+        CountDownLatch delivered = new CountDownLatch(1);
+        MemoryDisk cut;
+        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+            for (int i = 0; i < 20; i++) { // 17 of them in the first segment
+                store.append(new NewBatch(
+                                id(i),
+                                "loki",
+                                large(i),
+                                Map.of(),
+                                clock.instant(),
+                                clock.instant().plusSeconds(60)))
+                        .join();
+            }
+            for (int i = 7; i < 20; i++) {
+                assertThat(store.delivered(id(i))).isNotNull();
+            }
+            disk.blockForces(".segment.tmp", delivered);
+            store.reclaim();
+            Awaitility.await().until(() -> disk.waitingForces() == 1); // for the first five copies
+            assertThat(store.delivered(id(4))).isNotNull();
+            disk.fail(Operation.FORCE, ".segment.tmp", "Input/output error").times(1);
+            delivered.countDown();
+            Awaitility.await().until(() -> {
+                store.reclaim();
+                return !files.afterPowerCut().files().contains(original);
+            });
+            cut = files.afterPowerCut();
+        }
+        try (SegmentBatchStore next = SegmentBatchStore.open(options, cut)) {
+            next.onCorruption(reports::add);
+            assertThat(next.list(ALL, clock.instant()))
+                    .extracting(BatchSummary::id)
+                    .containsExactlyInAnyOrder(id(0), id(1), id(2), id(3), id(5), id(6));
+            for (int i : new int[] {0, 1, 2, 3, 5, 6}) {
+                assertThat(next.find(id(i)).orElseThrow().entries()).isEqualTo(large(i));
+            }
+            assertBooks(next);
+        }
+        assertThat(reports).isEmpty();
+    }
+
+    /** So large that five of them are copied before the first force. */
+    private List<LogEntry> large(int i) {
+        StringBuilder text = new StringBuilder();
+        new Random(i).ints(60_000, ' ', '~').forEach(c -> text.append((char) c));
+        return List.of(LogEntry.of(clock.instant(), null, text.toString()));
+    }
+
+    private CompletableFuture<?> later(SegmentBatchStore store, int i) {
+        return store.append(
+                GeneratedBatch.of(id(i), clock.instant(), clock.instant().plusSeconds(60)));
+    }
+
+    private static boolean housekeeperWaits() {
+        return Thread.getAllStackTraces().entrySet().stream()
+                .filter(thread -> thread.getKey().getName().equals("batch-persistence-housekeeper"))
+                .anyMatch(thread -> Arrays.stream(thread.getValue())
+                        .anyMatch(frame -> frame.getMethodName().equals("join")));
+    }
+
+    private void assertOpensWithoutLoss(MemoryDisk left) {
+        try (SegmentBatchStore store = open(left)) {
+            assertBooks(store);
+        }
+    }
+
+    private void check(MemoryDisk found, Moment moment, Set<String> stuck) {
+        try (SegmentBatchStore store = open(found)) {
+            List<String> held = store.list(ALL, clock.instant()).stream()
+                    .map(BatchSummary::id)
+                    .toList();
+            assertThat(held).doesNotHaveDuplicates();
+            // Those of the second wave may not have been acknowledged yet; those of the first were.
+            Set<String> owed = new TreeSet<>(stuck);
+            owed.removeAll(moment.settled());
+            owed.removeIf(id -> Integer.parseInt(id.substring(6)) >= BATCHES);
+            assertThat(held).containsAll(owed);
+            for (String id : owed) {
+                assertThat(store.find(id).orElseThrow().entries()).isEqualTo(GeneratedBatch.entries(id));
+            }
+            assertBooks(store);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = Operation.class,
+            names = {"CREATE", "WRITE", "FORCE", "MOVE", "FORCE_DIRECTORY", "DELETE", "READ"})
+    void a_disk_that_fails_meanwhile_costs_nothing_but_the_attempt(Operation operation) {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        Set<String> stuck;
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(files).size();
+            stuck = settle(store, 0, BATCHES);
+            String what = operation == Operation.FORCE_DIRECTORY
+                    ? directory.getFileName().toString()
+                    : operation == Operation.READ || operation == Operation.MOVE ? ".segment" : ".segment.tmp";
+            disk.fail(operation, what, "Input/output error").times(3);
+            store.reclaim();
+            store.reclaim();
+            disk.heal();
+            Awaitility.await().until(() -> {
+                store.reclaim();
+                return segments(files).size() <= before / 5;
+            });
+            assertHolds(store, stuck);
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            assertHolds(store, stuck);
+        }
+    }
+
+    @Test
+    void a_damaged_batch_is_set_aside_and_the_others_are_moved() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            // Damaged where the header says nothing about it, so that only whoever reads the payload finds out.
+            for (Path segment : segments(disk)) {
+                ids(disk, segment).forEach((start, id) -> {
+                    if (id.equals(id(7))) {
+                        byte[] bytes = disk.get(segment);
+                        bytes[start + new View(bytes, start).length() - 1] ^= 1;
+                        disk.put(segment, bytes);
+                    }
+                });
+            }
+            Set<String> stuck = settle(store, 0, BATCHES);
+            stuck.remove(id(7));
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            assertThat(reports).singleElement().satisfies(report -> {
+                assertThat(report.batchId()).isEqualTo(id(7));
+                assertThat(report.batches()).isOne();
+                assertThat(report.quarantinedTo()).isNotNull();
+            });
+            reports.clear();
+            assertThat(store.list(ALL, clock.instant()))
+                    .extracting(BatchSummary::id)
+                    .containsExactlyInAnyOrderElementsOf(stuck);
+            assertThat(store.stats().total().corrupt()).isOne();
+            assertThat(store.stats().total().isBalanced()).isTrue();
+        }
+        assertThat(disk.files()).anyMatch(path -> path.toString().endsWith(".damaged"));
+    }
+
+    /** The numbers of its neighbours are not those of the batches that are gone between them: they may be anywhere. */
+    @Test
+    void damage_where_batches_were_moved_to_costs_only_the_batch_it_is_in() {
+        MemoryDisk disk = new MemoryDisk();
+        Set<String> left = new TreeSet<>();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            for (int i = 0; i < BATCHES; i++) {
+                if (isStuck(i)
+                        || i / 40 % 3 == 1) { // whole segments stay as they are, between those that are compacted
+                    left.add(id(i));
+                } else {
+                    store.delivered(id(i));
+                }
+            }
+            store.reclaim();
+            awaitFewSegments(disk, before / 2);
+            assertHolds(store, left);
+        }
+        Path compacted = segments(disk).stream()
+                .filter(segment -> ids(disk, segment).containsValue(id(7)))
+                .findAny()
+                .orElseThrow();
+        NavigableMap<Integer, String> records = ids(disk, compacted);
+        assertThat(records).hasSizeGreaterThan(3).containsValue(id(27));
+        for (Map.Entry<Integer, String> record : records.entrySet()) {
+            MemoryDisk damaged = disk.copy();
+            byte[] bytes = damaged.get(compacted);
+            bytes[record.getKey() + 9] ^= 1;
+            bytes[bytes.length - 1] ^= 1; // the index, so that the records have to be found one by one
+            damaged.put(compacted, bytes);
+            Set<String> others = new TreeSet<>(left);
+            others.remove(record.getValue());
+            for (int opening = 0; opening < 3; opening++) {
+                reports.clear();
+                try (SegmentBatchStore store = open(damaged)) {
+                    assertThat(store.list(ALL, clock.instant()))
+                            .as("%s, opening %s", record, opening)
+                            .extracting(BatchSummary::id)
+                            .containsExactlyInAnyOrderElementsOf(others);
+                    assertThat(store.stats().total().isBalanced()).isTrue();
+                    assertThat(store.stats().total().corrupt()).as("%s", record).isOne();
+                    assertThat(store.stats().total().accepted()).isEqualTo(BATCHES);
+                }
+                assertThat(reports.stream().mapToLong(Corruption::batches).sum())
+                        .as("%s, opening %s", record, opening)
+                        .isEqualTo(opening == 0 ? 1 : 0);
+            }
+        }
+    }
+
+    /** By where they begin. */
+    private static NavigableMap<Integer, String> ids(MemoryDisk disk, Path segment) {
+        byte[] bytes = disk.get(segment);
+        int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
+        NavigableMap<Integer, String> ids = new TreeMap<>();
+        int at = 16;
+        for (View view = new View(bytes, at); view.hasValidHeader(number, at); view = new View(bytes, at)) {
+            ids.put(at, view.header().id());
+            at += view.length();
+        }
+        return ids;
+    }
+
+    @Test
+    void a_reader_finds_a_batch_that_is_moved_under_it() {
+        MemoryDisk files = new MemoryDisk();
+        try (SegmentBatchStore store = open(files)) {
+            append(store, 0, BATCHES);
+            int before = segments(files).size(); // some may be compacted as soon as they are sparse
+            Set<String> stuck = new TreeSet<>();
+            IntStream.range(0, BATCHES).forEach(i -> {
+                if (isStuck(i)) {
+                    stuck.add(id(i));
+                } else {
+                    store.delivered(id(i));
+                }
+            });
+            store.reclaim();
+            while (segments(files).size() > before / 5) { // until they are somewhere else
+                for (String id : stuck) {
+                    assertThat(store.find(id)).isPresent();
+                }
+            }
+            assertHolds(store, stuck);
+            for (String id : stuck) {
+                assertThat(store.delivered(id)).isNotNull();
+            }
+            store.reclaim();
+            assertThat(segments(files)).isEmpty();
+        }
+        assertThat(reports).isEmpty();
+    }
+
+    @Test
+    void a_full_store_gives_back_the_garbage_between_what_it_holds() {
+        MemoryDisk disk = new MemoryDisk();
+        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+                .maxDiskUsage(DiskStoreOptions.MIN_DISK_USAGE)
+                .clock(clock)
+                .build();
+        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+            int accepted = 0;
+            while (!append(store, id(accepted)).isCompletedExceptionally()) {
+                accepted++;
+            }
+            long full = store.stats().diskUsage(); // before anything is delivered: compaction may begin right then
+            assertThat(full).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
+            for (int i = 0; i < accepted; i++) {
+                if (i % 5 != 0) {
+                    store.delivered(id(i));
+                }
+            }
+            store.reclaim();
+            Awaitility.await().until(() -> {
+                assertThat(store.stats().diskUsage()).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
+                return store.stats().diskUsage() < full / 2;
+            });
+            assertThat(append(store, "one more")).isCompleted();
+            assertThat(store.count(ALL, clock.instant())).isEqualTo((accepted + 4) / 5 + 1);
+        }
+    }
+
+    private CompletableFuture<?> append(SegmentBatchStore store, String id) {
+        return store.appendAndWait(
+                GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
+    }
+
+    @Test
+    void claims_are_kept_while_batches_are_moved() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            int before = segments(disk).size();
+            settle(store, 0, BATCHES);
+            for (String type : store.collectorTypes()) {
+                store.replay(ALL.collectorTypes(type), clock.instant());
+            }
+            List<Claim> claims = new ArrayList<>();
+            for (String type : store.collectorTypes()) {
+                claims.addAll(store.claim(
+                        type,
+                        BatchOrder.OLDEST_FIRST,
+                        clock.instant(),
+                        clock.instant().plusSeconds(60),
+                        BATCHES));
+            }
+            assertThat(claims).isNotEmpty();
+            store.reclaim();
+            awaitFewSegments(disk, before / 5);
+            for (Claim claim : claims) {
+                assertThat(store.failed(
+                                claim.batch().id(), claim.fence(), "503", clock.instant(), (type, retries) -> LATER))
+                        .isNotNull();
+            }
+            assertBooks(store);
+        }
+    }
+}

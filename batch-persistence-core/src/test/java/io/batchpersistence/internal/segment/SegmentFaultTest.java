@@ -1,0 +1,499 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.CountDownLatch;
+import java.util.stream.IntStream;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
+
+/** What the store does when the disk does not do what it should: full, failing, slow. */
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SegmentFaultTest {
+
+    private static final String FULL = "No space left on device";
+    private static final String BROKEN = "Input/output error";
+    private static final BatchSelector ALL = BatchSelector.all();
+
+    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
+
+    /** What they say here is expected, and thousands of lines. */
+    @BeforeAll
+    static void quiet() {
+        LOG.setLevel(Level.OFF);
+    }
+
+    @AfterAll
+    static void loud() {
+        LOG.setLevel(null);
+    }
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final List<Corruption> reports = new ArrayList<>();
+    private MemoryDisk files = new MemoryDisk();
+    private FaultyDisk disk = new FaultyDisk(files);
+    private SegmentBatchStore store;
+
+    @BeforeEach
+    void open() {
+        store = SegmentBatchStore.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .compactionRate(1) // so slow that it is never done: faults hit what they are meant for
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+    }
+
+    @AfterEach
+    void nothing_is_lost_and_the_books_balance() {
+        disk.heal();
+        store.close();
+        open();
+        assertBalanced();
+        assertThat(reports).allSatisfy(report -> assertThat(report.batches()).isZero());
+        store.close();
+    }
+
+    private void reopen() {
+        store.close();
+        disk.heal();
+        open();
+        assertBalanced();
+    }
+
+    /** As kill -9 and a new start. */
+    private void killAndReopen() {
+        MemoryDisk left = files.copy();
+        disk.heal();
+        store.close();
+        files = left;
+        disk = new FaultyDisk(files);
+        open();
+        assertBalanced();
+    }
+
+    private void assertBalanced() {
+        assertThat(store.stats().collectors())
+                .allSatisfy((type, stats) ->
+                        assertThat(stats.isBalanced()).as("%s: %s", type, stats).isTrue());
+    }
+
+    private CompletableFuture<Void> persist(String id) {
+        return store.append(new NewBatch(
+                id,
+                "loki",
+                Batches.entries(2),
+                Map.of(),
+                clock.instant(),
+                clock.instant().plusSeconds(60)));
+    }
+
+    private void append(String... ids) {
+        for (String id : ids) {
+            persist(id).join();
+        }
+    }
+
+    private void assertRefused(String id, String why) {
+        CompletionException failure = catchThrowableOfType(CompletionException.class, persist(id)::join);
+        assertThat(failure.getCause())
+                .isInstanceOf(BatchPersistenceException.class)
+                .hasMessageContaining(id)
+                .hasMessageContaining(why);
+    }
+
+    private List<String> held() {
+        return store.list(ALL, clock.instant()).stream().map(BatchSummary::id).toList();
+    }
+
+    private void fail(String id) {
+        assertThat(store.failed(
+                        id,
+                        BatchStore.ANY_FENCE,
+                        "503",
+                        clock.instant(),
+                        (type, retries) -> new Verdict(false, clock.instant(), retries + 1)))
+                .isNotNull();
+    }
+
+    // ---- group commit ----------------------------------------------------------------------------
+
+    @Test
+    void a_lone_append_costs_one_force_and_is_acknowledged_after_it() {
+        append("first");
+        int before = disk.segmentForces();
+        CountDownLatch gate = new CountDownLatch(1);
+        disk.blockForces(gate);
+
+        CompletableFuture<Void> future = persist("lone");
+
+        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        assertThat(future).isNotDone();
+        assertThat(store.find("lone")).isEmpty();
+        gate.countDown();
+        future.join();
+        assertThat(store.find("lone")).isPresent();
+        assertThat(disk.segmentForces() - before).isOne();
+    }
+
+    @Test
+    void all_that_wait_share_one_force() {
+        append("first");
+        int before = disk.segmentForces();
+        CountDownLatch gate = new CountDownLatch(1);
+        disk.blockForces(gate);
+        CompletableFuture<Void> lone = persist("lone");
+        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        List<CompletableFuture<Void>> group =
+                IntStream.range(0, 10).mapToObj(i -> persist("group " + i)).toList();
+        gate.countDown();
+        lone.join();
+        group.forEach(CompletableFuture::join);
+
+        assertThat(disk.segmentForces() - before).isEqualTo(2);
+        assertThat(held()).hasSize(12);
+    }
+
+    // ---- appending -------------------------------------------------------------------------------
+
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 16, 60, 100, 100_000})
+    void a_disk_that_is_full_refuses_the_batch_and_the_next_one_is_taken(int written) {
+        append("before");
+        disk.fail(Operation.WRITE, ".segment", FULL).partly(written).times(1);
+
+        assertRefused("refused", FULL);
+        assertThat(store.find("refused")).isEmpty();
+        assertThat(store.stats().problem()).contains(FULL);
+        append("after");
+        assertThat(store.stats().problem()).isNull();
+        assertThat(held()).containsExactly("before", "after");
+        killAndReopen();
+        assertThat(held()).containsExactly("before", "after");
+        append("refused"); // its id is free
+        reopen();
+        assertThat(held()).containsExactly("before", "after", "refused");
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = Operation.class,
+            names = {"CREATE", "WRITE", "FORCE_DIRECTORY", "FORCE"})
+    void a_first_segment_that_can_not_be_begun_refuses_until_it_can(Operation operation) {
+        disk.fail(operation, operation == Operation.FORCE_DIRECTORY ? "" : ".segment", FULL);
+        assertRefused("a", FULL);
+        assertRefused("b", FULL);
+        disk.heal();
+        append("a");
+        killAndReopen();
+        assertThat(held()).containsExactly("a");
+    }
+
+    @Test
+    void a_force_that_fails_tells_all_who_waited_and_touches_nobody_else() {
+        append("safe");
+        CountDownLatch gate = new CountDownLatch(1);
+        disk.blockForces(gate);
+        CompletableFuture<Void> first = persist("first");
+        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        List<CompletableFuture<Void>> group =
+                IntStream.range(0, 3).mapToObj(i -> persist("group " + i)).toList();
+        disk.fail(Operation.FORCE, ".segment", BROKEN).after(1).times(1);
+        gate.countDown();
+        first.join();
+        for (CompletableFuture<Void> future : group) {
+            assertThat(catchThrowableOfType(CompletionException.class, future::join))
+                    .hasMessageContaining(BROKEN);
+        }
+        append("next");
+
+        assertThat(held()).containsExactly("safe", "first", "next");
+        assertThat(files.files().stream().filter(path -> path.toString().endsWith(".segment")))
+                .hasSize(2);
+        killAndReopen();
+        assertThat(held()).containsExactly("safe", "first", "next");
+    }
+
+    @Test
+    void what_was_refused_stays_away_even_if_the_file_can_not_be_cut_off() {
+        append("safe");
+        disk.fail(Operation.FORCE, ".segment", BROKEN).times(1);
+        CountDownLatch gate = new CountDownLatch(1);
+        disk.blockForces(gate);
+        CompletableFuture<Void> refused = persist("refused");
+        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        gate.countDown();
+        assertThat(catchThrowableOfType(CompletionException.class, refused::join))
+                .hasMessageContaining(BROKEN);
+        disk.heal();
+        disk.fail(Operation.TRUNCATE, ".segment", BROKEN);
+        append("more");
+        disk.fail(Operation.WRITE, ".segment", BROKEN).partly(10_000).times(1);
+        assertRefused("refused too", BROKEN);
+        append("next");
+        reopen();
+        assertThat(held()).containsExactly("safe", "more", "next");
+    }
+
+    @Test
+    void a_segment_that_can_not_be_sealed_is_read_all_the_same() {
+        append("a");
+        disk.fail(Operation.TRUNCATE, ".segment", BROKEN);
+        store.close();
+        disk.heal();
+        open();
+        assertThat(held()).containsExactly("a");
+    }
+
+    // ---- marking ---------------------------------------------------------------------------------
+
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 7, 9, 30})
+    void a_journal_that_can_not_be_written_is_replaced_and_no_mark_is_lost(int written) {
+        append("delivered", "failed", "other");
+        disk.fail(Operation.WRITE, ".journal", BROKEN).partly(written);
+        disk.fail(Operation.WRITE, "state-", BROKEN).partly(written).times(1);
+        assertThat(store.delivered("delivered")).isNotNull();
+        fail("failed");
+        append("later");
+        assertThat(store.stats().collector("loki").delivered()).isOne();
+        assertThat(held()).containsExactly("failed", "other", "later");
+        reopen();
+        assertThat(held()).containsExactly("failed", "other", "later");
+        assertThat(store.find("failed").orElseThrow().retryCount()).isOne();
+        assertThat(store.stats().collector("loki").delivered()).isOne();
+    }
+
+    @Test
+    void a_journal_whose_force_fails_is_replaced_and_no_mark_is_lost() {
+        append("delivered", "dead");
+        store.failed(
+                "dead", BatchStore.ANY_FENCE, "400", clock.instant(), (type, retries) -> new Verdict(true, null, 1));
+        disk.fail(Operation.FORCE, "state-", BROKEN).times(1);
+        store.delivered("delivered");
+        assertThat(store.replay(ALL, clock.instant())).isOne(); // forces
+        killAndReopen();
+        assertThat(held()).containsExactly("dead");
+        assertThat(store.find("dead").orElseThrow().state()).isEqualTo(BatchState.PENDING);
+    }
+
+    @Test
+    void while_no_journal_can_be_written_marks_count_and_the_problem_is_told() {
+        append("a", "b", "c");
+        disk.fail(Operation.WRITE, "state-", FULL);
+        assertThat(store.delivered("a")).isNotNull();
+        fail("b");
+        assertThat(store.discard(ALL.ids("c"), clock.instant())).isOne();
+        assertThat(store.stats().problem()).contains(FULL);
+        assertThat(held()).containsExactly("b");
+        append("d");
+        assertThat(store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9))
+                .hasSize(1);
+        disk.heal();
+        store.reclaim();
+        assertThat(store.stats().problem()).isNull();
+        killAndReopen();
+        assertThat(held()).containsExactly("b", "d");
+        assertThat(store.stats().collector("loki").delivered()).isOne();
+        assertThat(store.stats().collector("loki").discarded()).isOne();
+    }
+
+    @Test
+    void a_store_opens_on_a_full_disk_and_can_be_emptied() {
+        append("a", "b");
+        store.close();
+        disk.fail(Operation.WRITE, "", FULL);
+        open();
+        assertThat(store.stats().problem()).contains(FULL);
+        assertThat(held()).containsExactly("a", "b");
+        assertRefused("c", FULL);
+        assertThat(store.delivered("a")).isNotNull();
+        assertThat(store.delivered("b")).isNotNull();
+        store.reclaim();
+        assertThat(files.files().stream().filter(path -> path.toString().endsWith(".segment")))
+                .isEmpty();
+        disk.heal();
+        append("c");
+        reopen();
+        assertThat(held()).containsExactly("c");
+        assertThat(store.stats().collector("loki").delivered()).isEqualTo(2);
+    }
+
+    // ---- deleting and reading --------------------------------------------------------------------
+
+    @Test
+    void a_segment_that_can_not_be_deleted_brings_nothing_back() {
+        append("a", "b");
+        disk.fail(Operation.DELETE, ".segment", BROKEN);
+        store.delivered("a");
+        store.delivered("b");
+        store.reclaim();
+        append("c");
+        for (int opening = 0; opening < 3; opening++) {
+            store.close();
+            open();
+            assertThat(held()).containsExactly("c");
+        }
+        disk.heal();
+        store.reclaim();
+        assertThat(files.files().stream().filter(path -> path.toString().endsWith(".segment")))
+                .hasSize(1);
+    }
+
+    @Test
+    void an_old_journal_that_can_not_be_deleted_disturbs_nobody() {
+        append("a");
+        disk.fail(Operation.DELETE, ".journal", BROKEN);
+        for (int opening = 0; opening < 3; opening++) {
+            store.close();
+            open();
+            assertThat(store.stats().problem()).isNull();
+        }
+        store.delivered("a");
+        killAndReopenAfterReclaim();
+        assertThat(held()).isEmpty();
+    }
+
+    private void killAndReopenAfterReclaim() {
+        store.reclaim();
+        killAndReopen();
+    }
+
+    @Test
+    void a_batch_that_can_not_be_read_for_a_moment_is_not_lost() {
+        append("a");
+        fail("a");
+        disk.fail(Operation.READ, ".segment", BROKEN);
+        assertThat(catchThrowableOfType(
+                        BatchPersistenceException.class,
+                        () -> store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9)))
+                .hasMessageContaining(BROKEN);
+        disk.heal();
+        assertThat(held()).containsExactly("a");
+        clock.advance(java.time.Duration.ofMinutes(1));
+        assertThat(store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9))
+                .hasSize(1);
+        assertThat(reports).isEmpty();
+    }
+
+    @Test
+    void a_segment_that_can_not_be_read_when_opening_is_there_again_the_next_time() {
+        append("a", "b");
+        fail("b");
+        store.close();
+        disk.fail(Operation.READ, ".segment", BROKEN);
+        assertThat(catchThrowableOfType(BatchPersistenceException.class, this::open))
+                .hasMessageContainingAll(".segment can't be read", BROKEN);
+        disk.heal();
+        open();
+        assertThat(reports).isEmpty();
+        assertThat(held()).containsExactly("a", "b");
+        assertThat(store.find("b").orElseThrow().retryCount()).isOne();
+        assertThat(store.delivered("a")).isNotNull();
+        assertBalanced();
+    }
+
+    /** Whatever the journal goes on in then: what is said after the opening is there after the next one. */
+    @Test
+    void whichever_change_fails_while_opening_marks_made_afterwards_are_kept() {
+        append("a", "b", "c");
+        fail("b");
+        store.close();
+        MemoryDisk closed = files;
+        for (int number = 1; ; number++) {
+            String what = "change " + number + " fails";
+            files = closed.copy();
+            disk = new FaultyDisk(files);
+            disk.failChange(number);
+            open();
+            boolean failed = disk.changes() >= number;
+            disk.heal();
+            assertThat(store.delivered("a")).as(what).isNotNull();
+            assertThat(store.discard(ALL.ids("b"), clock.instant())).as(what).isOne();
+            store.close();
+            MemoryDisk afterwards = files.afterPowerCut();
+
+            reopen();
+            assertThat(held()).as(what).containsExactly("c");
+            store.close();
+            files = afterwards;
+            disk = new FaultyDisk(files);
+            open();
+            assertThat(held()).as(what + ", and a power cut").containsExactly("c");
+            assertBalanced();
+            if (!failed) {
+                assertThat(number).isGreaterThan(10);
+                return;
+            }
+            store.close();
+        }
+    }
+
+    /** The journal is told what was refused in the middle of a round: a mark that comes meanwhile is for the next one. */
+    @Test
+    void a_mark_is_kept_that_comes_while_the_journal_is_told_what_was_refused() {
+        store.close();
+        store = SegmentBatchStore.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(4 << 10)
+                        .syncInterval(Duration.ofDays(1)) // so that no other force of the journal is waited for
+                        .clock(clock)
+                        .build(),
+                disk);
+        append("delivered", "held");
+        disk.fail(Operation.WRITE, ".segment", FULL);
+        assertRefused("refused", FULL);
+        disk.heal();
+        CountDownLatch gate = new CountDownLatch(1);
+        disk.blockForces(".journal", gate);
+        CompletableFuture<Void> next = persist("next");
+        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        assertThat(store.delivered("delivered")).isNotNull();
+        gate.countDown();
+        next.join();
+        reopen();
+        assertThat(store.list(ALL, clock.instant()))
+                .extracting(BatchSummary::id)
+                .containsExactlyInAnyOrder("held", "next");
+    }
+}

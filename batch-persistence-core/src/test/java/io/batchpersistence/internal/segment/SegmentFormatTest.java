@@ -1,0 +1,191 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * The bytes of a small store, as some version once wrote them. They may never change: what is in users' directories does not
+ * either. If this fails, the format needs a new number, and these bytes must still be read.
+ */
+class SegmentFormatTest {
+
+    /** Its records are still those of version 1; the index at its end is of version 3. */
+    private static final String SEGMENT = "3/0000000001.segment";
+
+    private static final String SEGMENT_V2 = "2/0000000001.segment";
+
+    private static final String SEGMENT_V1 = "1/0000000001.segment";
+
+    private static final String LOG = "3/state-0000000000000002.journal";
+    private static final String SNAPSHOT = "3/state-0000000000000002.snapshot";
+    /** As they were when collector types had numbers in them. */
+    private static final String LOG_BEFORE = "2/state-0000000000000002.journal";
+
+    private static final String SNAPSHOT_BEFORE = "2/state-0000000000000002.snapshot";
+    private static final String LOG_V1 = "1/state-0000000000000002.journal";
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+
+    private DiskStoreOptions options() {
+        return DiskStoreOptions.builder(directory)
+                .format(BatchFormat.JSON)
+                .compression(Compression.NONE)
+                .clock(clock)
+                .build();
+    }
+
+    private void append(BatchStore store, String id, String type) {
+        List<LogEntry> entries = List.of(LogEntry.of(clock.instant(), "INFO", "entry of " + id));
+        store.append(new NewBatch(
+                        id,
+                        type,
+                        entries,
+                        Map.of("tenant", "t1"),
+                        clock.instant(),
+                        clock.instant().plusSeconds(300)))
+                .join();
+    }
+
+    private MemoryDisk written() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
+            append(store, "pending", "loki");
+            append(store, "delivered", "loki");
+            append(store, "dead", "elasticsearch");
+            store.delivered("delivered");
+            store.failed(
+                    "pending",
+                    BatchStore.ANY_FENCE,
+                    "503",
+                    clock.instant(),
+                    (type, retries) -> new Verdict(false, clock.instant().plusSeconds(60), 1));
+        }
+        try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
+            for (BatchStore.Claim claim :
+                    store.claim("elasticsearch", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 1)) {
+                store.failed(
+                        claim.batch().id(),
+                        claim.fence(),
+                        "400",
+                        clock.instant(),
+                        (type, retries) -> new Verdict(true, null, 1));
+            }
+        }
+        return disk;
+    }
+
+    /** Without the room that is kept ready. */
+    private static String hex(byte[] bytes) {
+        int used = bytes.length;
+        while (bytes[used - 1] == 0) {
+            used--;
+        }
+        return HexFormat.of().formatHex(Arrays.copyOf(bytes, used)).replaceAll(".{96}(?!$)", "$0\n");
+    }
+
+    private static String golden(String name) throws IOException {
+        try (InputStream in = SegmentFormatTest.class.getResourceAsStream("/golden/" + name + ".hex")) {
+            return new String(Objects.requireNonNull(in, name).readAllBytes(), StandardCharsets.US_ASCII).strip();
+        }
+    }
+
+    @Test
+    void a_segment_is_written_as_ever() throws IOException {
+        assertThat(hex(written().get(inStore(SEGMENT)))).isEqualTo(golden(SEGMENT));
+    }
+
+    @Test
+    void a_log_is_written_as_ever() throws IOException {
+        assertThat(hex(written().get(inStore(LOG)))).isEqualTo(golden(LOG));
+    }
+
+    @Test
+    void a_snapshot_is_written_as_ever() throws IOException {
+        assertThat(hex(written().get(inStore(SNAPSHOT)))).isEqualTo(golden(SNAPSHOT));
+    }
+
+    private static Stream<List<String>> directories() {
+        return Stream.of(
+                List.of(SEGMENT_V1, LOG_V1),
+                List.of(SEGMENT_V1, LOG_BEFORE, SNAPSHOT_BEFORE),
+                List.of(SEGMENT_V2, LOG_BEFORE, SNAPSHOT),
+                List.of(SEGMENT, LOG, SNAPSHOT));
+    }
+
+    private Path inStore(String golden) {
+        return directory.resolve(Path.of(golden).getFileName());
+    }
+
+    @ParameterizedTest
+    @MethodSource("directories")
+    void a_directory_with_these_files_opens_and_delivers(List<String> files) throws IOException {
+        for (String name : files) {
+            Files.write(inStore(name), HexFormat.of().parseHex(golden(name).replaceAll("\\s", "")));
+        }
+        clock.set(clock.instant().plusSeconds(60));
+        try (SegmentBatchStore store = SegmentBatchStore.open(options())) {
+            store.onCorruption(corruption -> {
+                throw new AssertionError(corruption);
+            });
+            PersistedBatch batch = store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9)
+                    .get(0)
+                    .batch();
+            assertThat(batch.id()).isEqualTo("pending");
+            assertThat(batch.retryCount()).isOne();
+            assertThat(batch.failureReason()).isEqualTo("503");
+            assertThat(batch.context()).isEqualTo(Map.of("tenant", "t1"));
+            assertThat(batch.entries())
+                    .containsExactly(LogEntry.of(clock.instant().minusSeconds(60), "INFO", "entry of pending"));
+            assertThat(store.find("dead").orElseThrow().state()).isEqualTo(BatchState.DEAD);
+            assertThat(store.find("dead").orElseThrow().failureReason()).isEqualTo("400");
+            assertThat(store.find("delivered")).isEmpty();
+            assertThat(store.stats().total().accepted()).isEqualTo(3);
+            assertThat(store.stats().total().delivered()).isOne();
+            assertThat(store.stats().total().isBalanced()).isTrue();
+            assertThat(store.stats().collector("loki").inFlightVolume().entries())
+                    .isOne();
+            assertThat(store.stats().collector("elasticsearch").deadVolume().entries())
+                    .isOne();
+            assertThat(store.delivered("pending")).isNotNull();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {SEGMENT_V1, SEGMENT_V2})
+    void a_segment_with_an_index_of_an_older_version_gets_one_of_this(String older) throws IOException {
+        Files.write(inStore(older), HexFormat.of().parseHex(golden(older).replaceAll("\\s", "")));
+        SegmentBatchStore.open(options()).close();
+        assertThat(hex(Files.readAllBytes(inStore(SEGMENT)))).isEqualTo(golden(SEGMENT));
+    }
+}

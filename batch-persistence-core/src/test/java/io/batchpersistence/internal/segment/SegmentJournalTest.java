@@ -1,0 +1,252 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The journal grows, is replaced by a snapshot while others write, and shrinks. */
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SegmentJournalTest {
+
+    private static final int BATCHES = 1_000;
+    /** Enough to make a snapshot due, with some to spare: each changes 48 bytes of the journal's four megabytes. */
+    private static final int CHANGES = 100_000;
+
+    private static final BatchSelector ALL = BatchSelector.all();
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+
+    private SegmentBatchStore open(Disk disk) {
+        SegmentBatchStore store = SegmentBatchStore.open(
+                DiskStoreOptions.builder(directory).clock(clock).build(), disk);
+        store.onCorruption(corruption -> {
+            throw new AssertionError(corruption);
+        });
+        return store;
+    }
+
+    private void append(SegmentBatchStore store, int from, int to) {
+        List<CompletableFuture<?>> appends = new ArrayList<>();
+        for (int i = from; i < to; i++) {
+            appends.add(store.append(new NewBatch(
+                    "batch " + i,
+                    i % 2 == 0 ? "loki" : "elasticsearch",
+                    List.of(LogEntry.of(clock.instant(), "INFO", "entry " + i)),
+                    Map.of(),
+                    clock.instant(),
+                    clock.instant().plusSeconds(60))));
+        }
+        appends.forEach(CompletableFuture::join);
+    }
+
+    /** Due later by the number of the round, so that one can tell which round was the last. */
+    private static Instant due(int round) {
+        return Instant.parse("2030-01-01T00:00:00Z").plusSeconds(round);
+    }
+
+    /** Changes all that are pending, again and again. */
+    private void change(SegmentBatchStore store, int fromRound, int toRound) {
+        for (int round = fromRound; round < toRound; round++) {
+            assertThat(store.reschedule(ALL, clock.instant(), due(round))).isPositive();
+        }
+    }
+
+    private void fail(SegmentBatchStore store, int i, boolean dead, String reason) {
+        assertThat(store.failed(
+                        "batch " + i,
+                        BatchStore.ANY_FENCE,
+                        reason,
+                        clock.instant(),
+                        (type, retries) -> new Verdict(dead, due(0), retries + 1)))
+                .isNotNull();
+    }
+
+    private static List<Path> named(MemoryDisk disk, String ending) {
+        return disk.files().stream()
+                .filter(path -> path.toString().endsWith(ending))
+                .toList();
+    }
+
+    @Test
+    void a_snapshot_is_written_while_others_write_and_may_be_lost_at_any_time() {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        CountDownLatch gate = new CountDownLatch(1);
+        List<MemoryDisk> leftBehind = new ArrayList<>();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            fail(store, 0, true, "400");
+            for (int i = 1; i < BATCHES; i++) {
+                fail(store, i, false, "503");
+            }
+            int rounds = CHANGES / BATCHES;
+            disk.blockForces(".tmp", gate);
+            change(store, 0, rounds);
+            Awaitility.await().until(() -> disk.waitingForces() == 1);
+
+            // Its snapshot is not finished, but the new generation is written to.
+            change(store, rounds, rounds + 1);
+            store.delivered("batch 1");
+            store.discard(ALL.ids("nobody"), clock.instant());
+            append(store, BATCHES, BATCHES + 1);
+            assertThat(store.delivered("batch " + BATCHES)).isNotNull();
+            append(store, BATCHES + 1, BATCHES + 2); // takes the marks before it along
+            assertThat(store.delivered("batch " + (BATCHES + 1))).isNotNull();
+            change(store, rounds, rounds + 1); // forced
+            int snapshots = named(files, ".snapshot").size();
+            MemoryDisk killed = files.copy();
+            assertThat(named(killed, ".tmp")).hasSize(1);
+
+            gate.countDown();
+            Awaitility.await()
+                    .until(() -> named(files, ".snapshot").size() > snapshots
+                            || named(files, ".tmp").isEmpty());
+            MemoryDisk finished = files.copy();
+            List<Path> all = named(finished, ".snapshot");
+            Path newest = all.get(all.size() - 1);
+            MemoryDisk damaged = finished.copy();
+            byte[] bytes = damaged.get(newest);
+            bytes[bytes.length / 2] ^= 1;
+            damaged.put(newest, bytes);
+
+            assertThat(store.stats().total().delivered()).isEqualTo(3);
+            leftBehind.addAll(List.of(killed, killed.afterPowerCut(), finished, damaged));
+        }
+        leftBehind.forEach(left -> assertDelivered(left, CHANGES / BATCHES));
+        assertDelivered(files, CHANGES / BATCHES);
+    }
+
+    private void assertDelivered(MemoryDisk left, int round) {
+        try (SegmentBatchStore store = open(left)) {
+            assertThat(store.list(ALL.states(BatchState.PENDING), clock.instant()))
+                    .hasSize(BATCHES - 2)
+                    .allSatisfy(batch -> {
+                        assertThat(batch.nextAttemptAt()).isEqualTo(due(round));
+                        assertThat(batch.retryCount()).isOne();
+                        assertThat(batch.failureReason()).isEqualTo("503");
+                    });
+            assertThat(store.list(ALL.states(BatchState.DEAD), clock.instant()))
+                    .singleElement()
+                    .satisfies(batch -> assertThat(batch.failureReason()).isEqualTo("400"));
+            assertThat(store.stats().total().accepted()).isEqualTo(BATCHES + 2);
+            assertThat(store.stats().total().delivered()).isEqualTo(3);
+            assertThat(store.stats().collectors().values()).allMatch(stats -> stats.isBalanced());
+        }
+    }
+
+    @Test
+    void a_long_reason_that_all_share_is_written_once() {
+        MemoryDisk disk = new MemoryDisk();
+        String html = "<html>" + "503 Service Unavailable ".repeat(150) + "</html>";
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            for (int i = 0; i < BATCHES; i++) {
+                fail(store, i, i % 2 == 0, html + (i % 3 == 0 ? "" : "!"));
+            }
+        }
+        assertThat(named(disk, ".journal").stream()
+                        .mapToLong(path -> disk.get(path).length)
+                        .sum())
+                .isLessThan(300_000);
+        try (SegmentBatchStore store = open(disk)) {
+            assertThat(store.list(ALL, clock.instant())).hasSize(BATCHES).allSatisfy(batch -> {
+                int i = Integer.parseInt(batch.id().substring(6));
+                assertThat(batch.failureReason()).isEqualTo(html + (i % 3 == 0 ? "" : "!"));
+                assertThat(batch.state()).isEqualTo(i % 2 == 0 ? BatchState.DEAD : BatchState.PENDING);
+            });
+        }
+    }
+
+    @Test
+    void more_reasons_than_are_numbered_at_a_time_are_all_remembered() {
+        MemoryDisk disk = new MemoryDisk();
+        int many =
+                4_500; // more than a journal numbers at a time; the store itself keeps digits of the first 4,096 only
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, many);
+            for (int i = 0; i < many; i++) {
+                fail(store, i, false, "request " + Integer.toString(i, 26).replaceAll("[0-9]", "z") + i);
+            }
+            for (int i = 0; i < many; i++) {
+                assertThat(store.find("batch " + i).orElseThrow().failureReason())
+                        .isNotNull();
+            }
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            for (int i = 0; i < 4_096; i++) {
+                assertThat(store.find("batch " + i).orElseThrow().failureReason())
+                        .isEqualTo("request " + Integer.toString(i, 26).replaceAll("[0-9]", "z") + i);
+            }
+        }
+    }
+
+    /** What an operator sees after a backlog: all delivered, and nothing left on the disk. */
+    @Test
+    void when_all_is_delivered_one_cleanup_leaves_what_an_empty_store_has() {
+        MemoryDisk disk = new MemoryDisk();
+        try (SegmentBatchStore store = open(disk)) {
+            append(store, 0, 40_000);
+            for (int i = 0; i < 40_000; i++) {
+                fail(store, i, false, "503 in " + i % 100);
+            }
+            change(store, 0, 3); // a large journal
+            store.reclaim();
+            assertThat(size(disk)).isGreaterThan(10_000_000);
+            for (int i = 0; i < 40_000; i++) {
+                assertThat(store.delivered("batch " + i)).isNotNull();
+            }
+            store.reclaim();
+            // Two logs with their reserve, and two snapshots of next to nothing.
+            assertThat(size(disk)).isLessThan(2 * (64 << 10) + 1_000);
+            assertThat(store.stats().diskUsage()).isEqualTo(size(disk));
+        }
+        try (SegmentBatchStore store = open(disk)) {
+            assertThat(store.stats().total().delivered()).isEqualTo(40_000);
+            assertThat(store.stats().total().isBalanced()).isTrue();
+        }
+    }
+
+    private static long size(MemoryDisk disk) {
+        return disk.files().stream()
+                .filter(path -> !path.getFileName().toString().equals("lock"))
+                .mapToLong(path -> disk.get(path).length)
+                .sum();
+    }
+
+    @Test
+    void old_generations_are_deleted_and_the_one_before_is_kept() {
+        MemoryDisk disk = new MemoryDisk();
+        for (int i = 0; i < 5; i++) {
+            try (SegmentBatchStore store = open(disk)) {
+                append(store, i, i + 1);
+            }
+        }
+        assertThat(named(disk, ".journal")).hasSize(2);
+        assertThat(named(disk, ".snapshot")).hasSize(2);
+        assertThat(named(disk, ".tmp")).isEmpty();
+    }
+}

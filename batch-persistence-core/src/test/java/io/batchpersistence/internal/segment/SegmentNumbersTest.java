@@ -1,0 +1,161 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.GeneratedBatch;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The number of a segment is not given again, so what the journal says of a segment is never taken for one that came later. */
+@Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SegmentNumbersTest {
+
+    private static final String FULL = "No space left on device";
+    private static final int BATCHES = 40;
+
+    @TempDir
+    Path directory;
+
+    private final ManualClock clock = new ManualClock();
+    private final List<Corruption> reports = new ArrayList<>();
+    private final Set<String> numbers = new TreeSet<>();
+    private int segmentSize = 1 << 20;
+
+    private SegmentBatchStore open(Disk disk) {
+        SegmentBatchStore store = SegmentBatchStore.open(
+                DiskStoreOptions.builder(directory)
+                        .segmentSize(segmentSize)
+                        .clock(clock)
+                        .build(),
+                disk);
+        store.onCorruption(reports::add);
+        return store;
+    }
+
+    private CompletableFuture<Void> persist(SegmentBatchStore store, String id) {
+        return store.append(
+                GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
+    }
+
+    private List<String> persistMany(SegmentBatchStore store) {
+        List<String> ids =
+                IntStream.range(0, BATCHES).mapToObj(i -> "batch " + i).toList();
+        ids.forEach(id -> persist(store, id).join());
+        return ids;
+    }
+
+    private static List<String> segments(MemoryDisk disk) {
+        return disk.files().stream()
+                .map(path -> path.getFileName().toString())
+                .filter(name -> name.endsWith(".segment"))
+                .toList();
+    }
+
+    /** A write fails, which the journal is told; then everything is delivered, and no segment is left. */
+    private MemoryDisk leftEmptyAfterAFailedWrite() {
+        MemoryDisk files = new MemoryDisk();
+        FaultyDisk disk = new FaultyDisk(files);
+        try (SegmentBatchStore store = open(disk)) {
+            persist(store, "accepted").join();
+            disk.fail(Operation.WRITE, ".segment", FULL).partly(100).times(1);
+            assertThat(persist(store, "refused")).failsWithin(Duration.ofSeconds(30));
+            numbers.addAll(segments(files));
+            assertThat(store.delivered("accepted")).isNotNull();
+        }
+        assertThat(segments(files)).isEmpty();
+        return files;
+    }
+
+    private void assertHolds(MemoryDisk killed, List<String> ids) {
+        List<String> found = segments(killed);
+        try (SegmentBatchStore store = open(killed)) {
+            assertThat(store.list(BatchSelector.all(), clock.instant()))
+                    .extracting(BatchSummary::id)
+                    .containsExactlyInAnyOrderElementsOf(ids);
+            assertThat(store.stats().total().corrupt()).isZero();
+        }
+        assertThat(reports).isEmpty();
+        assertThat(found).isNotEmpty().doesNotContainAnyElementsOf(numbers);
+    }
+
+    @Test
+    void a_store_that_goes_on_with_its_last_journal_begins_no_segment_of_a_number_that_was_there() {
+        MemoryDisk files = leftEmptyAfterAFailedWrite();
+        FaultyDisk disk = new FaultyDisk(files);
+        disk.fail(Operation.CREATE, "state-", FULL);
+        List<String> ids;
+        MemoryDisk killed;
+        try (SegmentBatchStore store = open(disk)) {
+            assertThat(store.stats().problem()).isNull();
+            ids = persistMany(store);
+            killed = files.copy();
+        }
+        assertHolds(killed, ids);
+    }
+
+    @Test
+    void nor_does_one_that_begins_a_journal_in_which_the_segments_before_are_not_mentioned() {
+        MemoryDisk files = leftEmptyAfterAFailedWrite();
+        List<String> ids;
+        MemoryDisk killed;
+        try (SegmentBatchStore store = open(files)) {
+            ids = persistMany(store);
+            killed = files.copy();
+        }
+        assertHolds(killed.copy(), ids);
+
+        // Its snapshot is damaged, and the one before it is used, with what its log says of the segment that is gone.
+        Path newest = killed.files().stream()
+                .filter(path -> path.toString().endsWith(".snapshot"))
+                .max(Comparator.naturalOrder())
+                .orElseThrow();
+        byte[] bytes = killed.get(newest);
+        bytes[30] ^= 1;
+        killed.put(newest, bytes);
+        assertHolds(killed, ids);
+    }
+
+    @Test
+    void a_segment_that_was_deleted_keeps_its_number_also_if_the_process_is_killed() {
+        segmentSize = 4 << 10;
+        MemoryDisk files = new MemoryDisk();
+        MemoryDisk killed;
+        try (SegmentBatchStore store = open(files)) {
+            List<String> ids = persistMany(store);
+            numbers.addAll(segments(files));
+            ids.forEach(id -> assertThat(store.delivered(id)).isNotNull());
+            store.reclaim();
+            killed = files.copy();
+        }
+        assertThat(numbers).hasSizeGreaterThan(2);
+        assertThat(segments(killed)).isEmpty();
+        for (MemoryDisk found : List.of(killed, killed.afterPowerCut())) {
+            List<String> ids;
+            MemoryDisk again;
+            try (SegmentBatchStore store = open(found)) {
+                ids = persistMany(store);
+                again = found.copy();
+            }
+            assertHolds(again, ids);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+package io.batchpersistence.internal.segment;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.spi.BatchStore.Claim;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.SyncPolicy;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.time.Instant;
+import java.time.ZoneOffset;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.stream.Stream;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Who writes, what waits for whom, and batches from one entry to a hundred megabytes, on a real disk. */
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+class SegmentWriterTest {
+
+    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+    private static final Instant LATER = NOW.plusSeconds(60);
+
+    @TempDir
+    Path directory;
+
+    private DiskStoreOptions.Builder options() {
+        return DiskStoreOptions.builder(directory).clock(Clock.fixed(NOW, ZoneOffset.UTC));
+    }
+
+    private static NewBatch batch(String id, List<LogEntry> entries) {
+        return new NewBatch(id, "loki", entries, Map.of(), NOW, LATER);
+    }
+
+    private static NewBatch batch(String id) {
+        return batch(id, List.of(LogEntry.of(NOW, "INFO", "entry of " + id)));
+    }
+
+    // ---- who writes ------------------------------------------------------------------------------
+
+    @Test
+    void a_caller_who_waits_alone_writes_his_batch_himself() {
+        FaultyDisk disk = new FaultyDisk(new NioDisk());
+        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+            int before = disk.segmentForces();
+            assertThat(store.appendAndWait(batch("mine"))).isCompleted();
+            assertThat(disk.lastForcing()).isSameAs(Thread.currentThread());
+            assertThat(disk.segmentForces() - before).isOne();
+
+            store.append(batch("somebody's")).join();
+            assertThat(disk.lastForcing()).isNotSameAs(Thread.currentThread());
+            assertThat(store.find("mine")).isPresent();
+            assertThat(store.find("somebody's")).isPresent();
+        }
+    }
+
+    @Test
+    void whoever_comes_while_another_writes_shares_the_next_force() throws Exception {
+        FaultyDisk disk = new FaultyDisk(new NioDisk());
+        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+            store.appendAndWait(batch("first")).join();
+            int before = disk.segmentForces();
+            CountDownLatch gate = new CountDownLatch(1);
+            disk.blockForces(gate);
+            List<Thread> callers = new ArrayList<>();
+            for (int i = 0; i < 8; i++) {
+                String id = "caller " + i;
+                Thread caller = new Thread(() -> store.appendAndWait(batch(id)).join());
+                callers.add(caller);
+                caller.start();
+                if (i == 0) {
+                    Awaitility.await().until(() -> disk.waitingForces() == 1);
+                }
+            }
+            Awaitility.await()
+                    .until(() ->
+                            callers.stream().skip(1).allMatch(caller -> caller.getState() == Thread.State.WAITING));
+            gate.countDown();
+            for (Thread caller : callers) {
+                caller.join();
+            }
+            assertThat(disk.segmentForces() - before).isEqualTo(2);
+            assertThat(store.stats().total().accepted()).isEqualTo(9);
+        }
+    }
+
+    @Test
+    void an_interrupted_caller_writes_all_the_same_and_harms_nobody() {
+        try (SegmentBatchStore store = SegmentBatchStore.open(options().build())) {
+            CompletableFuture<?> others = store.append(batch("others"));
+            Thread.currentThread().interrupt();
+            try {
+                for (int i = 0; i < 20; i++) {
+                    assertThat(store.appendAndWait(batch("interrupted " + i))).isCompleted();
+                }
+                assertThat(Thread.currentThread().isInterrupted()).isTrue();
+            } finally {
+                Thread.interrupted();
+            }
+            others.join();
+            assertThat(store.appendAndWait(batch("after"))).isCompleted();
+            assertThat(store.stats().total().accepted()).isEqualTo(22);
+        }
+        try (SegmentBatchStore store = SegmentBatchStore.open(options().build())) {
+            assertThat(store.stats().total().pending()).isEqualTo(22);
+        }
+    }
+
+    @Test
+    void one_thread_can_have_many_batches_under_way() {
+        FaultyDisk disk = new FaultyDisk(new NioDisk());
+        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+            store.appendAndWait(batch("first")).join();
+            int before = disk.segmentForces();
+            CountDownLatch gate = new CountDownLatch(1);
+            disk.blockForces(gate);
+            List<CompletableFuture<?>> underWay = new ArrayList<>();
+            for (int i = 0; i < 1_000; i++) {
+                underWay.add(store.append(batch("batch " + i)));
+            }
+            assertThat(underWay).noneMatch(CompletableFuture::isDone);
+            gate.countDown();
+            underWay.forEach(CompletableFuture::join);
+            assertThat(disk.segmentForces() - before).isLessThan(10);
+        }
+    }
+
+    @Test
+    void who_waits_is_told_what_went_wrong_with_his_batch_alone() {
+        FaultyDisk disk = new FaultyDisk(new NioDisk());
+        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+            store.appendAndWait(batch("before")).join();
+            disk.fail(FaultyDisk.Operation.FORCE, ".segment", "Input/output error")
+                    .times(1);
+            CompletableFuture<?> failed = store.appendAndWait(batch("failed"));
+            assertThatExceptionOfType(ExecutionException.class)
+                    .isThrownBy(failed::get)
+                    .withMessageContaining("Input/output error")
+                    .withMessageContaining("'failed'");
+            assertThat(store.appendAndWait(batch("failed"))).isCompleted();
+            assertThat(store.stats().total().accepted()).isEqualTo(2);
+        }
+    }
+
+    // ---- segments that end without anybody waiting -------------------------------------
+
+    @Test
+    void full_segments_are_sealed_while_the_store_goes_on() throws IOException {
+        Random random = new Random(1);
+        DiskStoreOptions options =
+                options().segmentSize(1 << 20).compression(Compression.NONE).build();
+        int batches = 0;
+        try (SegmentBatchStore store = SegmentBatchStore.open(options)) {
+            for (; batches < 60; batches++) {
+                store.appendAndWait(batch("batch " + batches, List.of(message(random, 100_000))))
+                        .join();
+            }
+            Awaitility.await()
+                    .until(() -> segments().stream()
+                                    .filter(SegmentWriterTest::isSealed)
+                                    .count()
+                            >= 5);
+        }
+        assertThat(segments()).allMatch(SegmentWriterTest::isSealed);
+        try (SegmentBatchStore store = SegmentBatchStore.open(options)) {
+            assertThat(store.stats().total().pending()).isEqualTo(batches);
+        }
+    }
+
+    private List<Path> segments() throws IOException {
+        try (Stream<Path> files = Files.list(directory)) {
+            return files.filter(file -> file.toString().endsWith(".segment"))
+                    .sorted()
+                    .toList();
+        }
+    }
+
+    private static byte[] bytes(Path file) {
+        try {
+            return Files.readAllBytes(file);
+        } catch (IOException e) {
+            return new byte[0]; // deleted meanwhile
+        }
+    }
+
+    private static boolean isSealed(Path file) {
+        byte[] bytes = bytes(file);
+        return bytes.length > 20
+                && bytes[bytes.length - 4] == 'B'
+                && bytes[bytes.length - 3] == 'P'
+                && bytes[bytes.length - 2] == 'E';
+    }
+
+    // ---- small and large -------------------------------------------------------------------------
+
+    private static LogEntry message(Random random, int length) {
+        byte[] text = new byte[length];
+        random.nextBytes(text);
+        for (int i = 0; i < length; i++) {
+            text[i] = (byte) (' ' + (text[i] & 63));
+        }
+        return LogEntry.of(NOW, "INFO", new String(text, StandardCharsets.ISO_8859_1));
+    }
+
+    @Test
+    void a_batch_of_a_hundred_megabytes_and_one_of_an_entry_both_come_back() {
+        Random random = new Random(3);
+        List<LogEntry> huge =
+                Stream.generate(() -> message(random, 1 << 20)).limit(100).toList();
+        Disk disk = new NioDisk();
+        try (SegmentBatchStore store = SegmentBatchStore.open(
+                options().sync(SyncPolicy.NEVER).compression(Compression.NONE).build(), disk)) {
+            store.appendAndWait(batch("tiny before")).join();
+            store.appendAndWait(batch("huge", huge)).join();
+            store.appendAndWait(batch("tiny after")).join();
+        }
+        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+            List<Claim> claims = store.claim("loki", BatchOrder.OLDEST_FIRST, NOW, LATER, 9);
+            assertThat(claims)
+                    .extracting(claim -> claim.batch().id())
+                    .containsExactly("tiny before", "huge", "tiny after");
+            assertThat(claims.get(1).batch().entries().equals(huge)).isTrue();
+            assertThat(store.delivered("huge")).isNotNull();
+            store.reclaim();
+            Awaitility.await().until(() -> store.stats().diskUsage() < 1 << 20);
+            assertThat(store.find("tiny before")).isPresent();
+            assertThat(store.find("tiny after")).isPresent();
+        }
+    }
+
+    @Test
+    void a_batch_that_no_record_can_hold_is_refused_with_what_to_do() {
+        LogEntry large = LogEntry.of(NOW, "INFO", "x".repeat(90 << 20));
+        try (SegmentBatchStore store = SegmentBatchStore.open(
+                options().sync(SyncPolicy.NEVER).compression(Compression.NONE).build())) {
+            CompletableFuture<?> refused = store.appendAndWait(batch("too large", List.of(large, large, large)));
+            assertThatExceptionOfType(ExecutionException.class)
+                    .isThrownBy(refused::get)
+                    .withCauseInstanceOf(IllegalArgumentException.class)
+                    .withMessageContaining("at most 268435456")
+                    .withMessageContaining("split its 3 entries");
+            assertThat(store.appendAndWait(batch("next"))).isCompleted();
+        }
+    }
+}
