@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # What nothing-lost and two-instances share: they source it when they have read their options. It wants fail, keep, and in
 # processes the names of the variables with the processes to be ended; it makes a working directory, work, with the application.
 
