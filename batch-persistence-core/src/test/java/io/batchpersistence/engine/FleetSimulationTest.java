@@ -22,6 +22,7 @@ import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.slf4j.LoggerFactory;
 
@@ -32,6 +33,7 @@ import org.slf4j.LoggerFactory;
  * <pre>mvn -pl batch-persistence-core -am test -Dtest=FleetSimulationTest -Dsurefire.failIfNoSpecifiedTests=false
  *     -Dsimulation.instances=500</pre>
  */
+@Tag("slow")
 class FleetSimulationTest {
 
     private static final int INSTANCES = Integer.getInteger("simulation.instances", 50);

@@ -37,6 +37,7 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -47,6 +48,7 @@ import org.slf4j.LoggerFactory;
  * byte, and each file gone, empty, twice, under another name, or with something else in it. Whatever it is, the store opens,
  * what the damage did not hit is there as it was, what is lost is reported, kept and counted, and reported once.
  */
+@Tag("slow")
 class DamageTest {
 
     /** A directory in the test resources. */

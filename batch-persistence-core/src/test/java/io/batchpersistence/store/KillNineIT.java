@@ -22,6 +22,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -39,6 +40,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  *
  * <p>{@code -Dbatch.kill.rounds=N} sets how often (default 15 for segments, 5 for files; 50 in CI), {@code -Dbatch.kill.seed=N} what is done and when it is killed.
  */
+@Tag("slow")
 class KillNineIT {
 
     private static final long SEED = Long.getLong("batch.kill.seed", 20_260_101);

@@ -40,6 +40,7 @@ import java.util.concurrent.CompletionException;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.extension.AnnotatedElementContext;
 import org.junit.jupiter.api.extension.ExtensionContext;
 import org.junit.jupiter.api.io.TempDir;
@@ -55,6 +56,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  *
  * <p>Time only goes on here: what the stores do with a clock that is set back is their own business, see there.
  */
+@Tag("slow")
 class ModelTest {
 
     private static final int STEPS = 200;

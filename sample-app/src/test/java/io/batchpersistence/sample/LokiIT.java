@@ -7,11 +7,13 @@ import com.github.dockerjava.api.command.PullImageResultCallback;
 import com.github.dockerjava.api.exception.NotFoundException;
 import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.testcontainers.DockerClientFactory;
 
 /** With a real Loki. Skipped if there is no Docker engine or the image is not available. */
+@Tag("slow")
 class LokiIT {
 
     private static final int PULL_SECONDS = 60;

@@ -16,10 +16,12 @@ import java.util.List;
 import java.util.function.Predicate;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** With a real OpenSearch. Skipped if Maven can't get it. */
+@Tag("slow")
 class OpenSearchIT {
 
     @TempDir

@@ -17,10 +17,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A hundred thousand batches wait: opening does not read them, and they come in order. */
+@Tag("slow")
 class BigBacklogTest {
 
     private static final int BATCHES = 100_000;

@@ -6,9 +6,11 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.BatchStoreContractTest;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A store in whose index all ids have one hash promises the same: ids are told apart by what they are. */
+@Tag("slow")
 class OneHashForAllContractTest extends BatchStoreContractTest {
 
     @TempDir

@@ -42,6 +42,7 @@ import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -52,6 +53,7 @@ import org.junit.jupiter.api.io.TempDir;
  * <pre>mvn -pl batch-persistence-core -am test -Dtest=SelectionAtScaleTest -Dsurefire.failIfNoSpecifiedTests=false
  *     -Dselection.batches=1000000</pre>
  */
+@Tag("slow")
 class SelectionAtScaleTest {
 
     private static final int BATCHES = Integer.getInteger("selection.batches", 20_000);

@@ -18,6 +18,7 @@ import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CompletionException;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -26,6 +27,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * after commits, and the instance is left and started again. Whatever was acknowledged is there until it has been delivered, and the
  * books balance.
  */
+@Tag("slow")
 class FallbackCampaignTest extends FallbackTestBase {
 
     private static final int STEPS = 500;

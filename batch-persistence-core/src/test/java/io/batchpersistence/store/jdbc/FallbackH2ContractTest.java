@@ -4,9 +4,11 @@ import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 
 /** With the database there, nobody notices that there is a fallback. */
+@Tag("slow")
 class FallbackH2ContractTest extends JdbcContract {
 
     @TempDir

@@ -20,6 +20,7 @@ import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -28,6 +29,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * during and after commits, and transactions are rolled back for the sake of others. Whatever happens, what was accepted is there
  * until somebody has settled it, and is settled once.
  */
+@Tag("slow")
 class JdbcCampaignTest extends JdbcTestBase {
 
     private static final int INSTANCES = 3;

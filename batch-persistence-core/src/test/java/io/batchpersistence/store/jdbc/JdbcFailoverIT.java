@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -17,6 +18,7 @@ import org.junit.jupiter.api.Test;
  * standby promoted. With {@code -Dbatch.failover.rounds=N} N times, and as processes of this machine with
  * {@code -Dbatch.jdbc.postgresql.bin=/usr/lib/postgresql/15/bin}, else in a container.
  */
+@Tag("slow")
 class JdbcFailoverIT {
 
     private static final int ROUNDS = Integer.getInteger("batch.failover.rounds", 3);

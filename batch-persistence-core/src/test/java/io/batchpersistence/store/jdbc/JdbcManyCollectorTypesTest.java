@@ -28,12 +28,14 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Collector types that come and go, a tenant each for instance, leave a sum behind in the database and nothing else. */
 @Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD) // many batches, and a busy machine
+@Tag("slow")
 class JdbcManyCollectorTypesTest extends JdbcTestBase {
 
     private static final int KEPT = 1_000;

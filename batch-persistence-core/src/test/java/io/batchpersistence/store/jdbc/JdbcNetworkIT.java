@@ -14,6 +14,7 @@ import java.util.concurrent.Callable;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -21,6 +22,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * Instances whose way to the database is cut, under load: connections are reset, nothing arrives any more, only answers do not.
  * Each instance has a way of its own. Nothing is lost, calls end, and everybody goes on by himself.
  */
+@Tag("slow")
 class JdbcNetworkIT {
 
     private static final int STORES = 2;

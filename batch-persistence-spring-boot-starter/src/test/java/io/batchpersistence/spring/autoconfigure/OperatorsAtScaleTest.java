@@ -24,6 +24,7 @@ import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.springframework.boot.Banner;
@@ -41,6 +42,7 @@ import tools.jackson.databind.json.JsonMapper;
  * <pre>mvn -pl batch-persistence-spring-boot-starter -am test -Dtest=OperatorsAtScaleTest
  *     -Dsurefire.failIfNoSpecifiedTests=false -Doperators.batches=1000000</pre>
  */
+@Tag("slow")
 class OperatorsAtScaleTest {
 
     private static final int BATCHES = Integer.getInteger("operators.batches", 4_000);
