@@ -15,8 +15,6 @@ import java.util.Objects;
  * @param concurrency maximum number of batches handed over and not yet settled, at least 1
  * @param maxRate maximum number of batches handed over per second; 0 for no limit
  * @param order which of the due batches go first
- * @param freshShare share of the batches handed over that are the newest due ones instead of the oldest, 0 to 1, so
- *     that current events are seen while a backlog drains; must be 0 with {@link BatchOrder#NEWEST_FIRST}
  * @param outageThreshold transient failures in a row after which the collector is marked down, and only probed; 0 for
  *     never
  * @param maxRetryAfter longest wait that a collector can ask for ({@link RetryAfterException}); a longer one is reduced
@@ -33,7 +31,6 @@ public record CollectorSettings(
         int concurrency,
         double maxRate,
         BatchOrder order,
-        double freshShare,
         int outageThreshold,
         Duration maxRetryAfter,
         boolean replayAfterOutage) {
@@ -51,7 +48,6 @@ public record CollectorSettings(
             1,
             0,
             BatchOrder.OLDEST_FIRST,
-            0,
             3,
             Duration.ofHours(1),
             false);
@@ -73,12 +69,6 @@ public record CollectorSettings(
         }
         if (!(maxRate >= 0) || Double.isInfinite(maxRate)) {
             throw new IllegalArgumentException("max rate must be 0 (off) or positive, but is " + maxRate);
-        }
-        if (!(freshShare >= 0 && freshShare <= 1)) {
-            throw new IllegalArgumentException("fresh share must be between 0 and 1, but is " + freshShare);
-        }
-        if (freshShare > 0 && order == BatchOrder.NEWEST_FIRST) {
-            throw new IllegalArgumentException("fresh share must be 0 with order newest first, where all are");
         }
         if (outageThreshold < 0) {
             throw new IllegalArgumentException(

@@ -115,7 +115,6 @@ final class Lane {
     private int slots;
     private int executing;
     private int firstSends;
-    private double freshCredit;
     private int failuresInARow;
     /** Batches for which the collector has asked to come back later since it last accepted one, and how often. */
     private final Map<String, Integer> retryAfterCounts = new HashMap<>();
@@ -198,7 +197,6 @@ final class Lane {
     static final class Permit {
         private enum Kind {
             USUAL,
-            FRESH,
             PROBE,
             FIRST_SEND
         }
@@ -226,7 +224,7 @@ final class Lane {
 
         /** Whether to take the batch from the opposite end of the queue. */
         boolean otherEnd() {
-            return kind == Kind.FRESH || (kind == Kind.PROBE && number % 2 == 0);
+            return kind == Kind.PROBE && number % 2 == 0;
         }
     }
 
@@ -307,7 +305,7 @@ final class Lane {
                 permit = new Permit(Permit.Kind.PROBE, ++probesStarted);
                 probe = permit;
             } else if (takeToken(now)) {
-                permit = usual();
+                permit = new Permit(Permit.Kind.USUAL, 0);
             } else {
                 return null;
             }
@@ -352,15 +350,6 @@ final class Lane {
         return true;
     }
 
-    private Permit usual() {
-        freshCredit += settings.freshShare();
-        if (freshCredit < 1 - 1e-9) {
-            return new Permit(Permit.Kind.USUAL, 0);
-        }
-        freshCredit -= 1;
-        return new Permit(Permit.Kind.FRESH, 0);
-    }
-
     /** Counts how many batches are let through per second, to slow down from when a collector throttles. */
     private void count(Instant now) {
         Duration elapsed = Duration.between(secondBegan, now);
@@ -382,8 +371,6 @@ final class Lane {
                 } else {
                     tokens += 1;
                     inSecond--;
-                    freshCredit += permit.kind == Permit.Kind.FRESH ? 1 : 0;
-                    freshCredit -= settings.freshShare();
                 }
             }
             release(permit);

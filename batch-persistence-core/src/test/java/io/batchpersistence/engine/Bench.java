@@ -155,7 +155,6 @@ final class Bench implements AutoCloseable {
         private int concurrency;
         private double maxRate;
         private BatchOrder order;
-        private double freshShare;
         private int outageThreshold;
         private Duration maxRetryAfter;
         private boolean replayAfterOutage;
@@ -169,7 +168,6 @@ final class Bench implements AutoCloseable {
             concurrency = from.concurrency();
             maxRate = from.maxRate();
             order = from.order();
-            freshShare = from.freshShare();
             outageThreshold = from.outageThreshold();
             maxRetryAfter = from.maxRetryAfter();
             replayAfterOutage = from.replayAfterOutage();
@@ -185,7 +183,6 @@ final class Bench implements AutoCloseable {
                     concurrency,
                     maxRate,
                     order,
-                    freshShare,
                     outageThreshold,
                     maxRetryAfter,
                     replayAfterOutage);
@@ -218,11 +215,6 @@ final class Bench implements AutoCloseable {
 
         Settings order(BatchOrder order) {
             this.order = order;
-            return this;
-        }
-
-        Settings freshShare(double freshShare) {
-            this.freshShare = freshShare;
             return this;
         }
 

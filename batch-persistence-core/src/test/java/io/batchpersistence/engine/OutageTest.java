@@ -593,29 +593,6 @@ class OutageTest {
     }
 
     @Test
-    void a_share_for_fresh_traffic_takes_every_so_many_from_the_other_end() {
-        collector();
-        bench.usual = bench.usual().freshShare(0.25).get();
-        bench.persistDue(ids("b", 12));
-        bench.tick();
-        assertThat(bench.sent)
-                .containsExactly("b0", "b1", "b2", "b11", "b3", "b4", "b5", "b10", "b6", "b7", "b8", "b9");
-    }
-
-    @Test
-    void looks_that_find_nothing_do_not_use_up_the_fresh_share() {
-        collector();
-        bench.usual = bench.usual().freshShare(0.5).get();
-        bench.persistDue("b0");
-        bench.persist("in-flight"); // keeps the lane
-        bench.ticks(5, SECOND); // one batch and five looks
-        bench.engine.markBatchSuccess("in-flight");
-        bench.persistDue("b1", "b2", "b3");
-        bench.tick();
-        assertThat(bench.sent).containsExactly("b0", "b3", "b1", "b2");
-    }
-
-    @Test
     void one_look_at_ten_thousand_collector_types_that_wait_starts_no_thread_for_each() {
         int types = 10_000;
         bench.usual = bench.usual().outageThreshold(1).get();

@@ -250,7 +250,6 @@ class BadInputTest {
                         1,
                         0,
                         ok.order(),
-                        0,
                         3,
                         ok.maxRetryAfter(),
                         false))

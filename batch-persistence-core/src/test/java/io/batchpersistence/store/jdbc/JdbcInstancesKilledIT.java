@@ -80,7 +80,6 @@ class JdbcInstancesKilledIT {
                 0,
                 BatchOrder.OLDEST_FIRST,
                 0,
-                0,
                 Duration.ofHours(1),
                 false);
 

@@ -303,7 +303,6 @@ class JdbcOutagesTest extends JdbcTestBase {
             1,
             0,
             BatchOrder.OLDEST_FIRST,
-            0,
             3,
             Duration.ofHours(1),
             false);

@@ -53,7 +53,6 @@ class JdbcPromisesTest extends JdbcTestBase {
                 1,
                 0,
                 defaults.order(),
-                0,
                 3,
                 defaults.maxRetryAfter(),
                 false);

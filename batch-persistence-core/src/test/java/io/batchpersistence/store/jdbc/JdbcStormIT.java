@@ -141,7 +141,6 @@ class JdbcStormIT {
                     2,
                     0,
                     BatchOrder.OLDEST_FIRST,
-                    0,
                     3,
                     Duration.ofHours(1),
                     false);

@@ -65,7 +65,6 @@ class JdbcTurnoverTest {
             0,
             BatchOrder.OLDEST_FIRST,
             0,
-            0,
             Duration.ofHours(1),
             false);
 

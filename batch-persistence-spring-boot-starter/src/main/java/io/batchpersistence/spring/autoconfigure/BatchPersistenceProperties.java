@@ -223,7 +223,6 @@ public record BatchPersistenceProperties(
                 or(ownRecovery.concurrency(), recovery.concurrency()),
                 or(ownRecovery.maxRate(), recovery.maxRate()),
                 or(ownRecovery.order(), recovery.order()),
-                or(ownRecovery.freshShare(), recovery.freshShare()),
                 or(ownRecovery.outageThreshold(), recovery.outageThreshold()),
                 or(ownRecovery.maxRetryAfter(), recovery.maxRetryAfter()),
                 or(ownRecovery.replayAfterOutage(), recovery.replayAfterOutage()));
@@ -403,8 +402,6 @@ public record BatchPersistenceProperties(
      * @param concurrency Number of batches of one collector type that are sent at the same time.
      * @param maxRate Maximum number of batches of one collector type that are sent per second, 0 for no limit.
      * @param order Order in which the due batches of one collector type are sent.
-     * @param freshShare Share of resent batches that are taken from the newest due batches instead of the oldest, from
-     *     0 to 1.
      * @param outageThreshold Consecutive failures after which a collector is marked down and only probed, 0 for never.
      * @param maxRetryAfter Maximum delay that a collector can ask for. A longer one is reduced to this value and
      *     logged.
@@ -427,7 +424,6 @@ public record BatchPersistenceProperties(
             @DefaultValue("1") int concurrency,
             @DefaultValue("0") double maxRate,
             @DefaultValue("oldest_first") BatchOrder order,
-            @DefaultValue("0") double freshShare,
             @DefaultValue("3") int outageThreshold,
             @DefaultValue("1h") Duration maxRetryAfter,
             @DefaultValue("false") boolean replayAfterOutage,
@@ -468,8 +464,6 @@ public record BatchPersistenceProperties(
                     jitter,
                     concurrency,
                     maxRate,
-                    order,
-                    freshShare,
                     outageThreshold,
                     maxRetryAfter);
             Set<String> both = new HashSet<>(includeCollectorTypes);
@@ -627,7 +621,7 @@ public record BatchPersistenceProperties(
                 null,
                 null,
                 null,
-                new CollectorRecovery(null, null, null, null, null, null, null, null, null, null, null, null));
+                new CollectorRecovery(null, null, null, null, null, null, null, null, null, null, null));
 
         // Not in the constructor: only the outer record knows the collector type and the common settings.
         private void check(String type, Duration commonTimeout, Duration commonTtl, Recovery common) {
@@ -653,8 +647,6 @@ public record BatchPersistenceProperties(
                     or(recovery.jitter, common.jitter),
                     or(recovery.concurrency, common.concurrency),
                     or(recovery.maxRate, common.maxRate),
-                    or(recovery.order, common.order),
-                    or(recovery.freshShare, common.freshShare),
                     or(recovery.outageThreshold, common.outageThreshold),
                     or(recovery.maxRetryAfter, common.maxRetryAfter));
             if (Boolean.TRUE.equals(recovery.enabled) && !common.selects(type)) {
@@ -680,8 +672,6 @@ public record BatchPersistenceProperties(
      * @param concurrency Number of batches of this collector type that are sent at the same time.
      * @param maxRate Maximum number of batches of this collector type that are sent per second, 0 for no limit.
      * @param order Order in which the due batches of this collector type are sent.
-     * @param freshShare Share of resent batches that are taken from the newest due batches instead of the oldest, from
-     *     0 to 1.
      * @param outageThreshold Consecutive failures after which this collector is marked down and only probed, 0 for
      *     never.
      * @param maxRetryAfter Maximum delay that this collector can ask for. A longer one is reduced to this value and
@@ -698,7 +688,6 @@ public record BatchPersistenceProperties(
             @Nullable Integer concurrency,
             @Nullable Double maxRate,
             @Nullable BatchOrder order,
-            @Nullable Double freshShare,
             @Nullable Integer outageThreshold,
             @Nullable Duration maxRetryAfter,
             @Nullable Boolean replayAfterOutage) {}
@@ -736,8 +725,6 @@ public record BatchPersistenceProperties(
             double jitter,
             int concurrency,
             double maxRate,
-            BatchOrder order,
-            double freshShare,
             int outageThreshold,
             Duration maxRetryAfter) {
         positive(backoffBase, key + "backoff_base", "1s");
@@ -767,19 +754,6 @@ public record BatchPersistenceProperties(
                     key + "max_rate",
                     "is " + maxRate + ", but must not be negative",
                     "Set batches a second, or 0 for no limit.");
-        }
-        if (!(freshShare >= 0 && freshShare <= 1)) {
-            throw new InvalidSettingException(
-                    key + "fresh_share",
-                    "is " + freshShare + ", but must be from 0 to 1",
-                    "Set a share, for instance 0.2 for one batch in five.");
-        }
-        if (freshShare > 0 && order == BatchOrder.NEWEST_FIRST) {
-            throw new InvalidSettingException(
-                    key + "fresh_share",
-                    "is " + freshShare + ", but the order is newest_first, where every batch is the newest",
-                    "Set batch_persistence." + key + "order to oldest_first, or batch_persistence." + key
-                            + "fresh_share to 0.");
         }
         if (outageThreshold < 0) {
             throw new InvalidSettingException(
