@@ -20,7 +20,7 @@ class ArchitectureTest {
             .withImportOption(new ImportOption.DoNotIncludeTests())
             .importPackages("io.batchpersistence");
 
-    /** The root package matches no slice here, since (**) wants at least one name: see the next test. */
+    /** The root package matches no slice here, since (**) needs at least one name. See the next test. */
     @Test
     void packagesAreFreeOfCycles() {
         slices().matching("io.batchpersistence.(**)").should().beFreeOfCycles().check(CLASSES);
@@ -44,7 +44,7 @@ class ArchitectureTest {
                 .check(CLASSES);
     }
 
-    /** Bytes from a disk may make objects of our own classes only, and those by our own code. */
+    /** Bytes from a disk may create objects of our own classes only, through our own code. */
     @Test
     void nothingIsDeserializedByJavaOrByName() {
         noClasses()
@@ -65,7 +65,7 @@ class ArchitectureTest {
                 .check(CLASSES);
     }
 
-    /** Data binding would decide by a class what to make of a document; entries are read token by token. */
+    /** Data binding would choose the target type by class. Entries are read token by token. */
     @Test
     void jsonIsOnlyWrittenThroughDataBinding() {
         noClasses()
@@ -78,7 +78,7 @@ class ArchitectureTest {
                 .check(CLASSES);
     }
 
-    /** Else an id with a line feed in it begins a line of its own in the log. */
+    /** Otherwise an id with a line feed could forge a log line. */
     @Test
     void whatIsLoggedGoesThroughLogSanitizer() {
         noClasses()
@@ -90,7 +90,7 @@ class ArchitectureTest {
                 .check(CLASSES);
     }
 
-    /** The seam decides what is followed and who may read it. */
+    /** The Disk interface decides which links are followed and who may read a file. */
     @Test
     void onlyTheDiskTouchesFiles() {
         noClasses()

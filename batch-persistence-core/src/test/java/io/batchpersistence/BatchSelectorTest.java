@@ -52,7 +52,7 @@ class BatchSelectorTest {
         assertThat(matches).isBetween(2_000, 18_000);
     }
 
-    /** By a table of which beginnings match. */
+    /** Uses a table of the prefixes that match. */
     private static boolean matches(String glob, String text) {
         boolean[] row = new boolean[text.length() + 1];
         row[0] = true;
@@ -75,7 +75,7 @@ class BatchSelectorTest {
                 .collect(Collectors.joining());
     }
 
-    /** The text with a run replaced by an asterisk, and some characters by question marks. */
+    /** The text with a run replaced by an asterisk and some characters by question marks. */
     private static String cut(Random random, String text) {
         int from = random.nextInt(text.length() + 1);
         int to = from + random.nextInt(text.length() - from + 1);

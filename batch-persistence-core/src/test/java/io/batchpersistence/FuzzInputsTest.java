@@ -24,8 +24,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * What the fuzzer begins with and what it has found, and some thousand mutations of each: without the fuzzer, so in every build.
- * CONTRIBUTING.md says how to fuzz. More mutations: {@code -Dfuzz.mutations=1000000}; other ones: {@code -Dfuzz.seed=2}.
+ * Replays the fuzzer's seed corpus and findings with some thousand mutations of each. Runs without the fuzzer, so in
+ * every build. CONTRIBUTING.md explains how to fuzz. More mutations: {@code -Dfuzz.mutations=1000000}; other ones:
+ * {@code -Dfuzz.seed=2}.
  */
 class FuzzInputsTest {
 
@@ -114,17 +115,20 @@ class FuzzInputsTest {
             case 3 -> {
                 return Arrays.copyOf(bytes, at);
             }
-            case 4 -> { // without a piece
+            // Removes a piece.
+            case 4 -> {
                 byte[] shorter = Arrays.copyOf(bytes, bytes.length - length);
                 System.arraycopy(bytes, at + length, shorter, at, bytes.length - at - length);
                 return shorter;
             }
-            case 5 -> { // a piece twice
+            // Duplicates a piece.
+            case 5 -> {
                 byte[] longer = Arrays.copyOf(bytes, bytes.length + length);
                 System.arraycopy(bytes, at, longer, at + length, bytes.length - at);
                 return longer;
             }
-            default -> { // a piece of another one
+            // Inserts a piece of another input.
+            default -> {
                 if (other.length > 0) {
                     int from = random.nextInt(other.length);
                     int count = Math.min(other.length - from, bytes.length - at);

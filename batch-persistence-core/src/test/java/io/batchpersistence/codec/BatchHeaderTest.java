@@ -31,7 +31,7 @@ class BatchHeaderTest {
         assertThat(BatchHeader.decode(bare.encode())).isEqualTo(bare);
     }
 
-    /** Never change this: headers like it are on disks. */
+    /** Never change these bytes: disks hold headers in this format. */
     @Test
     void goldenBytes() {
         BatchHeader header = new BatchHeader("b-1", "loki", Map.of("k", "v"));

@@ -23,7 +23,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Payloads made to make their reader allocate far more than they have bytes: refused before it does. */
+/** Payloads that would make the reader allocate far more memory than their size. Rejected before allocation. */
 class HostilePayloadTest {
 
     private static final ThreadMXBean MEMORY = (ThreadMXBean) ManagementFactory.getThreadMXBean();
@@ -40,9 +40,7 @@ class HostilePayloadTest {
         assertThat(allocated).isLessThan(bytes);
     }
 
-    // ---- zstd ------------------------------------------------------------------------------------
-
-    /** The header of a frame that declares its content's size in four bytes, and nothing behind it. */
+    /** The header of a frame that declares its content size in four bytes, without content. */
     private static byte[] frameOf(int declared, int length) {
         byte[] frame = Arrays.copyOf(new byte[] {0x28, (byte) 0xB5, 0x2F, (byte) 0xFD, (byte) 0xA0}, length);
         for (int i = 0; i < 4; i++) {
@@ -63,12 +61,13 @@ class HostilePayloadTest {
         refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(bomb, 1_000));
         refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(frameOf(1_000, 100), 64 << 20));
         byte[] undeclared = bomb.clone();
-        undeclared[4] = 0; // no content size
+        // No content size.
+        undeclared[4] = 0;
         refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(undeclared, 64 << 20));
         refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(new byte[0], 64 << 20));
     }
 
-    /** Frames one after the other are one longer content to some libraries. */
+    /** Some libraries read concatenated frames as one content. */
     @Test
     void aSecondFrameAddsNothing() {
         byte[] one = Zstd.compress(new byte[1_000]);
@@ -84,8 +83,6 @@ class HostilePayloadTest {
         assertThat(Compression.ZSTD.decompress(Compression.ZSTD.compress(same), same.length))
                 .isEqualTo(same);
     }
-
-    // ---- protobuf --------------------------------------------------------------------------------
 
     private interface Fields {
         void writeTo(CodedOutputStream out) throws IOException;
@@ -155,13 +152,14 @@ class HostilePayloadTest {
     void aLongSourceIdSharedByManyEntriesIsNotMultiplied() {
         byte[] numbers = new byte[BatchLimits.MAX_ENTRIES];
         Arrays.fill(numbers, (byte) 2);
+        // The limit is 256 MiB of objects, and each exists twice.
         refused(
                 join(
                         repeat(message(""), BatchLimits.MAX_ENTRIES),
                         protobuf(out -> out.writeString(PayloadSchema.STRINGS, "x".repeat(1_024))),
                         bytes(PayloadSchema.SOURCE_TEXTS, new byte[] {2}),
                         bytes(PayloadSchema.SOURCE_NUMBERS, numbers)),
-                800L << 20); // the bound is 256 MiB of them, and each is made twice
+                800L << 20);
     }
 
     @Test
@@ -176,7 +174,7 @@ class HostilePayloadTest {
         int more = BatchLimits.MAX_VALUES + 1;
         refused(join(message("m"), repeat(bytes(PayloadSchema.LABEL_SETS, new byte[0]), more)), 400 << 20);
         refused(join(message("m"), repeat(bytes(PayloadSchema.FIELD_SETS, new byte[0]), more)), 400 << 20);
-        // One object whose one member is a list of more nulls than there may be values.
+        // An object whose single member is a list with more nulls than the limit for values.
         byte[] list = repeat(bytes(PayloadSchema.LIST_VALUES, new byte[0]), more);
         byte[] set = join(
                 bytes(PayloadSchema.OBJECT_NAMES, new byte[] {1}),
@@ -198,7 +196,7 @@ class HostilePayloadTest {
                 bytes(PayloadSchema.SOURCE_TEXTS, new byte[] {2}));
     }
 
-    /** What is shared in the payload is shared in memory; but each entry looks at all of it, which takes its time. */
+    /** Shared values in the payload are shared in memory. Each entry still walks all of them, which takes time. */
     @Test
     void aHugeTextSharedByManyEntriesIsThereOnce() {
         byte[] payload = sharingTwice(100, "x".repeat(1 << 20));
@@ -208,8 +206,6 @@ class HostilePayloadTest {
                 .isLessThan(16 << 20);
         refused(sharingTwice(BatchLimits.MAX_ENTRIES, "x".repeat(1 << 20)), 400 << 20);
     }
-
-    // ---- JSON ------------------------------------------------------------------------------------
 
     private static void jsonRefused(String json, long within) {
         byte[] payload = json.getBytes(UTF_8);
@@ -226,8 +222,6 @@ class HostilePayloadTest {
         jsonRefused("[" + ENTRY + "\"unknown\":" + "{\"a\":".repeat(600), 1 << 20);
     }
 
-    // ---- both ------------------------------------------------------------------------------------
-
     @ParameterizedTest
     @EnumSource
     void whatCouldNotBeReadAgainIsNotWritten(BatchFormat format) {
@@ -239,7 +233,8 @@ class HostilePayloadTest {
         LogEntry wide = LogEntry.builder(Instant.EPOCH, "")
                 .label("a", "b")
                 .fields(Map.of("a", List.of(1, Map.of("b", new BigDecimal("1.5")))))
-                .build(); // a label; a, 1, an object, b, and b's object in JSON
+                // A label, then in JSON: a, 1, an object, b, and the object of b.
+                .build();
         List<LogEntry> many = Collections.nCopies(BatchLimits.MAX_ENTRIES, wide);
         BatchLimits.check(many, BatchLimits.MAX_BYTES);
         List<LogEntry> nine = Collections.nCopies(

@@ -11,8 +11,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Log lines may be written by anybody: texts and labels with equal hashes cost no more than others. With work that grows with the
- * square of their number these tests take minutes; without, less than a second.
+ * An attacker may choose log texts. Texts and labels with equal hashes must not cost more than others: quadratic work
+ * takes minutes in these tests, linear work less than a second.
  */
 @Timeout(value = 45, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class HostileTextsTest {
@@ -20,7 +20,7 @@ class HostileTextsTest {
     private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
     private static final int PLACES = 17;
 
-    /** Of "Aa" and "BB", which {@link String#hashCode} does not tell apart. */
+    /** Combinations of "Aa" and "BB", which have the same {@link String#hashCode}. */
     private static List<String> texts() {
         return IntStream.range(0, 1 << PLACES)
                 .mapToObj(number -> {

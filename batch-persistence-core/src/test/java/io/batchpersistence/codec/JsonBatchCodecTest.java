@@ -28,7 +28,7 @@ import tools.jackson.core.ObjectWriteContext;
 
 class JsonBatchCodecTest {
 
-    /** Never change this: payloads like it are on disks. */
+    /** Never change this: disks hold payloads in this format. */
     private static final String GOLDEN = """
             [{"timestamp":"2026-01-02T03:04:05.678901234Z","level":"INFO","message":"größer 😀",\
             "labels":{"app":"shop","host":"web-1"},\

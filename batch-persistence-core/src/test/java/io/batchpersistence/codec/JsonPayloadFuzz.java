@@ -4,7 +4,7 @@ import com.code_intelligence.jazzer.junit.FuzzTest;
 import io.batchpersistence.LogEntry;
 import java.util.List;
 
-/** A JSON payload is entries or damaged, and entries that were read can be written and read again. */
+/** Any JSON payload decodes to entries or is reported as damaged. Decoded entries can be written and read again. */
 public final class JsonPayloadFuzz {
 
     @FuzzTest

@@ -32,7 +32,10 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class ProtobufBatchCodecTest {
 
-    /** Never change this: payloads like it are on disks. A new field changes only what is written, not what is read. */
+    /**
+     * Never change this: disks hold payloads in this format. A new field changes what is written, but never what can be
+     * read.
+     */
     private static final String GOLDEN = ""
             + "0a0d6772c3b6c39f657220f09f98800a000a04626172650a046c6173741204494e464f12045741524e12001204"
             + "66696c651203617070120473686f701204686f737412057765622d3112056f7264657212026964120570726963"
@@ -171,7 +174,8 @@ class ProtobufBatchCodecTest {
                         .build())
                 .toList();
         assertSame(codec.decode(codec.encode(batch)), batch);
-        List<LogEntry> small = RandomEntries.oneOfEverything(); // nothing of the batch before is left over
+        // The codec keeps no state of the previous batch.
+        List<LogEntry> small = RandomEntries.oneOfEverything();
         assertThat(HexFormat.of().formatHex(codec.encode(small))).isEqualTo(GOLDEN);
     }
 
@@ -254,20 +258,34 @@ class ProtobufBatchCodecTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "0a01", // a message longer than the payload
-                "0affffffff07", // two gigabytes
-                "0affffffffffffffffff01", // a negative length
-                "0a0161" + "3201" + "04", // a level that is not in the table
-                "0a0161" + "3201" + "01", // a reference below zero
-                "0a0161" + "3202" + "0000", // more levels than entries
-                "0a0161" + "2a01" + "02", // more timestamps than entries
-                "0a0161" + "4201" + "00" + "4a01" + "02", // a label set of nothing
-                "0a0161" + "5200" + "5a01" + "02", // a field set of nothing
-                "0a0161" + "7203" + "000102", // a trace id of three bytes
-                "0a0161" + "1200" + "6201" + "02" + "6a01" + "01", // a source number below zero
-                "08", // a wire type that messages don't have
-                "0a0161" + "0c", // a group's end
-                "0a0161" + "00", // a tag of zero
+                // A message that is longer than the payload.
+                "0a01",
+                // A message length of two gigabytes.
+                "0affffffff07",
+                // A negative length.
+                "0affffffffffffffffff01",
+                // A level that is not in the table.
+                "0a0161" + "3201" + "04",
+                // A negative reference.
+                "0a0161" + "3201" + "01",
+                // More levels than entries.
+                "0a0161" + "3202" + "0000",
+                // More timestamps than entries.
+                "0a0161" + "2a01" + "02",
+                // An empty label set.
+                "0a0161" + "4201" + "00" + "4a01" + "02",
+                // An empty field set.
+                "0a0161" + "5200" + "5a01" + "02",
+                // A trace id of three bytes.
+                "0a0161" + "7203" + "000102",
+                // A negative source number.
+                "0a0161" + "1200" + "6201" + "02" + "6a01" + "01",
+                // A wire type that messages do not have.
+                "08",
+                // The end of a group.
+                "0a0161" + "0c",
+                // A tag of zero.
+                "0a0161" + "00",
             })
     void tellsDamage(String hex) {
         assertDamaged(HexFormat.of().parseHex(hex));
@@ -276,10 +294,11 @@ class ProtobufBatchCodecTest {
     @Test
     void nestingThatNeverEndsIsDamage() {
         byte[] groups = new byte[1 << 20];
-        Arrays.fill(groups, (byte) (100 << 3 | 3)); // wrong on purpose: a group in a group in a group ...
+        // Wrong on purpose: a group in a group in a group ...
+        Arrays.fill(groups, (byte) (100 << 3 | 3));
         assertDamaged(groups);
 
-        // Made by hand, since protobuf's own classes need too much stack for it.
+        // Encoded by hand, since the protobuf classes need too much stack for it.
         ByteString value = ByteString.EMPTY;
         for (int i = 0; i < 5_000; i++) {
             value = nest(Value.LIST_VALUE_FIELD_NUMBER, nest(ListValue.VALUES_FIELD_NUMBER, value));
@@ -300,7 +319,7 @@ class ProtobufBatchCodecTest {
 
     @Test
     void aSmallPayloadNeverStandsForTerabytes() {
-        // A long text once, and a number for each of many entries.
+        // One long text, and a number for each of many entries.
         BatchPayload.Builder payload =
                 BatchPayload.newBuilder().addStrings("x".repeat(1 << 20)).addSourceTexts(1);
         for (int i = 0; i < 200_000; i++) {
@@ -318,7 +337,7 @@ class ProtobufBatchCodecTest {
             labels.addLabels(i).addLabels(i);
         }
         byte[] bytes = payload.addLabelSets(labels).addEntryLabelSets(1).build().toByteArray();
-        // Copied for each entry this would be 400 million labels.
+        // With a copy per entry this would be 400 million labels.
         List<LogEntry> entries = codec.decode(bytes);
         assertThat(entries).hasSize(20_000);
         assertThat(entries.get(19_999).labels())
@@ -326,7 +345,7 @@ class ProtobufBatchCodecTest {
                 .isSameAs(entries.get(0).labels());
     }
 
-    /** Written from the comments of the schema alone, with the classes that protoc makes of it. */
+    /** Reads a payload with the classes that protoc generates, following only the comments of the schema. */
     private static final class SchemaReader {
 
         private final BatchPayload payload;

@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 
-/** Batches of every kind: plain and odd ones, the same for the same seed. */
+/** Random batches, plain and unusual ones. The same seed gives the same batches. */
 final class RandomEntries {
 
     private static final String[] ODD_TEXTS = {
@@ -32,7 +32,8 @@ final class RandomEntries {
         "x:9223372036854775808",
         "x:000000000000000000000000000000000001",
         "x:123456789012345678901234567890",
-        "٣٤", // digits, but not those of ASCII
+        // Digits, but not ASCII digits.
+        "٣٤",
         "null",
         "$numberDecimal",
         "$$numberDecimal",
@@ -134,7 +135,7 @@ final class RandomEntries {
         }
         StringBuilder text = new StringBuilder();
         for (int i = random.nextInt(200); i > 0; i--) {
-            // Surrogates too: LogEntry makes whole characters of them.
+            // Includes unpaired surrogates, which LogEntry replaces.
             text.append((char) (random.nextBoolean() ? random.nextInt(128) : random.nextInt(0x10000)));
         }
         return text.toString();
@@ -185,13 +186,13 @@ final class RandomEntries {
         };
     }
 
-    /** Equal, and in the same order, which the equality of maps ignores. */
+    /** Compares values and order. Map equality ignores order. */
     static void assertSame(List<LogEntry> actual, List<LogEntry> expected) {
         assertThat(actual).isEqualTo(expected);
         assertThat(actual.toString()).isEqualTo(expected.toString());
     }
 
-    /** One of everything, to be looked at byte by byte. */
+    /** One of everything, for byte comparisons. */
     static List<LogEntry> oneOfEverything() {
         Map<String, Object> order = new LinkedHashMap<>();
         order.put("id", 7L);

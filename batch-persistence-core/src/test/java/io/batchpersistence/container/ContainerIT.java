@@ -34,9 +34,9 @@ import org.testcontainers.utility.DockerImageName;
 import org.testcontainers.utility.MountableFile;
 
 /**
- * The store in a JVM of its own, in a container. Needs a Docker engine and a local image with a JRE at {@code /opt/jre},
- * which {@code .ci/run} builds; nothing is ever pulled. Without them the tests are skipped, unless the environment says
- * {@code BATCH_PERSISTENCE_CONTAINER_TESTS=required}.
+ * The store in its own JVM in a container. Needs a Docker engine and a local image with a JRE at {@code /opt/jre},
+ * which {@code .ci/run} builds. Images are never pulled. Without them the tests are skipped, unless the environment
+ * sets {@code BATCH_PERSISTENCE_CONTAINER_TESTS=required}.
  */
 class ContainerIT {
 
@@ -63,7 +63,8 @@ class ContainerIT {
         if ("required".equals(System.getenv("BATCH_PERSISTENCE_CONTAINER_TESTS"))) {
             fail("container tests are required, but " + reason);
         }
-        System.out.println("SKIPPED: container tests: " + reason); // the console's summary has no reasons
+        // The console summary does not show reasons.
+        System.out.println("SKIPPED: container tests: " + reason);
         abort(reason);
     }
 
@@ -138,8 +139,8 @@ class ContainerIT {
     }
 
     /**
-     * Whether a mark must have left the process: its thread persisted once after it, at the latest together with that batch
-     * the mark was taken for the journal, and written before the round in which the batch after that one was acknowledged.
+     * Whether a mark must be on disk: its thread has persisted two batches since. The mark is queued for the journal no
+     * later than the first of them, and written before the round that acknowledges the second.
      */
     private static boolean isJournaled(String marked, Set<String> acknowledged) {
         int dash = marked.lastIndexOf('-');
@@ -161,13 +162,11 @@ class ContainerIT {
         return rest;
     }
 
-    // ---- containers ------------------------------------------------------------------------------
-
     private static DockerClient docker() {
         return DockerClientFactory.instance().client();
     }
 
-    /** The tests' own class path is copied, not mounted: that also works with an engine on another machine. */
+    /** Copies the test class path instead of mounting it, so that it also works with a remote engine. */
     private static GenericContainer<?> container(Class<?> main, String... args) {
         GenericContainer<?> container = new GenericContainer<>(DockerImageName.parse(IMAGE))
                 .withImagePullPolicy(name -> false)

@@ -23,7 +23,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** Runs in the container, with {@code args[0]} on a small disk of its own; ends with status 0 if all was as it should be. */
+/** Runs in the container with a small disk at {@code args[0]}. Exits with status 0 if all checks pass. */
 final class FullDiskProgram {
 
     private static final int REFUSALS = 10;
@@ -31,7 +31,7 @@ final class FullDiskProgram {
     private final Path disk;
     private final Path directory;
     private final Path ballast;
-    /** Acknowledged and not marked: how many entries each has. */
+    /** Acknowledged batches without a mark, with their number of entries. */
     private final Map<String, Integer> held = new LinkedHashMap<>();
 
     private final Set<String> marked = new LinkedHashSet<>();
@@ -85,7 +85,7 @@ final class FullDiskProgram {
         engine.close();
     }
 
-    /** Until nothing goes in any more: no large batch, no small one, and not one byte of anybody else. */
+    /** Fills the disk until neither a large batch, a small batch, nor one byte of another file fits. */
     private void fill() throws IOException {
         int before = held.size();
         do {
@@ -109,7 +109,7 @@ final class FullDiskProgram {
         }
     }
 
-    /** What others write there. Returns whether there was room for it. */
+    /** Simulates another process that writes to the disk. Returns whether there was space. */
     private boolean fillWithBallast() throws IOException {
         long before = Files.exists(ballast) ? Files.size(ballast) : 0;
         byte[] page = new byte[4096];
@@ -126,7 +126,7 @@ final class FullDiskProgram {
         assertThatRefused(id);
         assertThat(engine.find(id)).as("the refused batch").isEmpty();
         assertThat(engine.stats().problem()).contains("No space left on device");
-        // What did not become durable is the caller's still, so he may try it again under its id.
+        // A refused batch still belongs to the caller, who may retry it with the same id.
         assertThatRefused(id);
     }
 
@@ -158,7 +158,7 @@ final class FullDiskProgram {
         marked.add(id);
     }
 
-    /** Without anybody doing anything but persisting. */
+    /** The store recovers on its own once batches are persisted. */
     private void goesOn() {
         for (int i = 0; i < 20; i++) {
             String id = "batch-" + ++lastId;

@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
 
-/** What the programs in the container persist: the content of a batch follows from its id. */
+/** What the programs in the container persist. The content of a batch is derived from its id. */
 final class Workload {
 
     static final String COLLECTOR = "loki";
@@ -19,7 +19,10 @@ final class Workload {
 
     private Workload() {}
 
-    /** Small segments, so that some of them are empty soon; the bound is far above any disk the tests use. */
+    /**
+     * Opens an engine with small segments, so that some become empty soon. The limit is far above the size of any test
+     * disk.
+     */
     static BatchPersistenceEngine open(Path directory) {
         DiskStoreOptions options = DiskStoreOptions.builder(directory)
                 .maxDiskUsage(1L << 30)
@@ -42,7 +45,7 @@ final class Workload {
                 .toString();
     }
 
-    /** One line for the test outside, whole or not at all. */
+    /** Prints one line for the test outside, in a single write. */
     static void say(String line) {
         synchronized (System.out) {
             System.out.print(line + "\n");

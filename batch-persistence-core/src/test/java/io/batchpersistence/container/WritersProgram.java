@@ -12,8 +12,8 @@ import io.batchpersistence.engine.BatchPersistenceEngine;
 import java.nio.file.Path;
 
 /**
- * Runs in the container. {@code write DIRECTORY PREFIX}: threads persist, and mark every third batch, until somebody kills
- * them; {@code read DIRECTORY}: says what is there.
+ * Runs in the container. {@code write DIRECTORY PREFIX} starts threads that persist and mark every third batch until
+ * the process is killed. {@code read DIRECTORY} prints the contents.
  */
 final class WritersProgram {
 
@@ -36,7 +36,8 @@ final class WritersProgram {
     }
 
     static String id(String prefix, int number) {
-        return "%s-%06d".formatted(prefix, number); // of fixed width: a line cut off in the middle is no other id
+        // Fixed width, so that a truncated line cannot be another valid id.
+        return "%s-%06d".formatted(prefix, number);
     }
 
     private static void write(BatchPersistenceEngine engine, String prefix) {
@@ -45,7 +46,8 @@ final class WritersProgram {
             engine.persistBatch(id, entries(id, ENTRIES), COLLECTOR);
             say("acknowledged " + id);
             if (number % 3 == 0) {
-                say("marking " + id); // from here on it may be gone
+                // From here on the batch may be gone.
+                say("marking " + id);
                 engine.markBatchSuccess(id);
                 say("marked " + id);
             }

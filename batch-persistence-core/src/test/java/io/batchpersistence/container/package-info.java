@@ -1,4 +1,4 @@
-/** What only a container can show: a disk that is really full, a container that is killed. */
+/** Tests that need a container: a disk that is full, and a container that is killed. */
 @NullMarked
 package io.batchpersistence.container;
 

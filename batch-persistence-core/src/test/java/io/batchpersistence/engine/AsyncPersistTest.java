@@ -31,7 +31,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** No code of an application runs on a thread of a store, whoever refuses to run it elsewhere. */
+/** Application code never runs on a store thread, even if the executor refuses its tasks. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class AsyncPersistTest {
 
@@ -67,7 +67,7 @@ class AsyncPersistTest {
         abstract BatchStore open(Path directory);
     }
 
-    /** A future whose dependents run when the test says that its batch is durable. */
+    /** Runs the dependents of a future when the test declares its batch durable. */
     private static final class SlowStore extends InMemoryBatchStore {
         final List<CompletableFuture<@Nullable Void>> appended = new ArrayList<>();
 
@@ -109,7 +109,7 @@ class AsyncPersistTest {
                         || name.equals(Thread.currentThread().getName()));
     }
 
-    /** Somebody may add a dependent at any time, also between the look whether there are any and the completion. */
+    /** A dependent may be added at any time, also between the check for dependents and the completion. */
     @Test
     void a_future_that_nothing_depends_on_yet_is_not_completed_on_the_stores_thread_either() {
         SlowStore store = new SlowStore();
@@ -130,7 +130,7 @@ class AsyncPersistTest {
         }
     }
 
-    /** An executor with a policy of running on the thread that calls, for instance, when it is saturated. */
+    /** For example, an executor with a caller-runs policy that is saturated. */
     @ParameterizedTest
     @EnumSource
     void what_depends_on_a_batch_runs_on_no_thread_of_the_store_although_the_executor_runs_tasks_on_the_calling_one(
@@ -185,7 +185,7 @@ class AsyncPersistTest {
         }
     }
 
-    /** The store asks what becomes of a batch under its lock, or in a transaction. */
+    /** The store asks for the outcome of a batch under its lock or in a transaction. */
     @ParameterizedTest
     @EnumSource
     void settings_are_not_asked_for_where_the_store_waits_for_the_answer(Kind kind) {
@@ -194,7 +194,8 @@ class AsyncPersistTest {
         try (BatchPersistenceEngine engine = BatchPersistenceEngine.builder(store)
                 .settings(type -> {
                     BatchPersistenceEngine inUse = engineInUse.getAndSet(null);
-                    if (inUse != null) { // reentrant locks would not tell
+                    // A reentrant lock would not block this thread, so call from another one.
+                    if (inUse != null) {
                         CompletableFuture.runAsync(() -> inUse.persistBatch("x", Batches.entries(1), "other"))
                                 .orTimeout(PATIENCE.toSeconds(), TimeUnit.SECONDS)
                                 .join();
@@ -204,7 +205,7 @@ class AsyncPersistTest {
                 .build()) {
             engine.persistBatch("y", Batches.entries(1), "other");
             for (String id : List.of("failed", "released")) {
-                // Appended without the engine, so that it has not heard of the collector type.
+                // Appended directly to the store, so the engine does not know the collector type.
                 Instant now = Instant.now();
                 store.append(new NewBatch(
                                 id, "unheard of: " + id, Batches.entries(1), Map.of(), now, now.plusSeconds(60)))

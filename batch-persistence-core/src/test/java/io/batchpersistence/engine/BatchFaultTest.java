@@ -21,12 +21,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** A batch that can't be sent, whatever its collector does. */
+/** A batch that cannot be sent because of its content, not because of its collector. */
 class BatchFaultTest {
 
     private static final Duration SECOND = Duration.ofSeconds(1);
 
-    /** As of a library that the core does not know. */
+    /** Stands for an exception of a library that the core does not know. */
     private static final class RecordTooLargeException extends RuntimeException {
         private static final long serialVersionUID = 1L;
     }
@@ -76,7 +76,7 @@ class BatchFaultTest {
     @MethodSource("faultsOfNobodyKnowsWhom")
     void what_may_be_the_collectors_fault_never_makes_a_dead_letter_of_a_batch_that_is_alone(Throwable thrown) {
         try (Bench bench = new Bench()) {
-            // Fewer than the failures that open the lane.
+            // Fewer failures than it takes to open the lane.
             bench.usual = bench.usual().maxRetries(2).get();
             bench.sender("loki", batch -> throwIt(thrown));
             bench.persistDue("only");

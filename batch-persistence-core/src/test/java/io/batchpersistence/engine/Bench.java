@@ -31,7 +31,7 @@ import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
 import org.slf4j.LoggerFactory;
 
-/** An engine on a bench: time, threads and collectors are moved by hand. Jitter is off unless a test turns it on. */
+/** An engine whose time, threads and collectors the test controls. Jitter is off by default. */
 final class Bench implements AutoCloseable {
 
     static final RecoveryPolicy NO_JITTER = new RecoveryPolicy(Duration.ofSeconds(1), 2, Duration.ofMinutes(5), 0, 10);
@@ -40,7 +40,7 @@ final class Bench implements AutoCloseable {
     final StepExecutor executor = new StepExecutor();
     final Map<String, CollectorSettings> settings = new HashMap<>();
     final Map<String, RecoveryTarget> targets = new HashMap<>();
-    /** Ids in the order they reached a target. */
+    /** Batch ids in the order in which they reached a target. */
     final List<String> sent = new ArrayList<>();
 
     final List<BatchSummary> dead = new ArrayList<>();
@@ -107,13 +107,13 @@ final class Bench implements AutoCloseable {
                 .build();
     }
 
-    /** As after a crash. */
+    /** Reopens the store as after a crash. */
     void restart(UnaryOperator<BatchPersistenceEngine.Builder> more) {
         store.reopen(clock.instant());
         build(more);
     }
 
-    /** So that a test can change the listener after building. */
+    /** Delegates to a listener that the test can replace after the engine is built. */
     private final class Listening implements BatchListener {
         @Override
         public void onDeadLettered(BatchSummary batch) {
@@ -145,7 +145,7 @@ final class Bench implements AutoCloseable {
         return new Settings(CollectorSettings.DEFAULT);
     }
 
-    /** Settings, but for one or the other. Not to be kept. */
+    /** Default settings with individual changes. Build a new one for each use. */
     static final class Settings {
         private Duration timeout;
         private Duration ttl;
@@ -259,7 +259,7 @@ final class Bench implements AutoCloseable {
         });
     }
 
-    /** Takes batches and keeps them until the test settles them. */
+    /** Registers a target that keeps its batches until the test settles them. */
     List<RecoveredBatch> holdingTarget(String type) {
         List<RecoveredBatch> held = new ArrayList<>();
         target(type, held::add);
@@ -274,7 +274,7 @@ final class Bench implements AutoCloseable {
         engine.persistBatch(id, Batches.entries(2), type);
     }
 
-    /** Pending and due at once: what another process left in flight. */
+    /** Persists batches that are pending and due, as another process leaves them after a crash. */
     void persistDue(String... ids) {
         for (String id : ids) {
             persist(id);

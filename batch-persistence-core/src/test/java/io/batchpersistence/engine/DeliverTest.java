@@ -38,7 +38,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.slf4j.LoggerFactory;
 
-/** First sends: by the application's thread, through the same lane as recovery's. */
+/** The first send uses the application's thread and the same lane as recovery. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class DeliverTest {
 
@@ -69,7 +69,7 @@ class DeliverTest {
         return bench.engine.deliver(id, Batches.entries(2), "loki", Map.of("tenant", "a"), sender);
     }
 
-    /** Not the common pool: it may have one thread only, and some of these tasks wait for each other. */
+    /** Not the common pool: it may have a single thread, and some of these tasks wait for each other. */
     private static final Executor OWN_THREADS = task -> new Thread(task).start();
 
     private static <T> CompletableFuture<T> onItsOwnThread(Supplier<T> task) {
@@ -143,7 +143,8 @@ class DeliverTest {
         bench.usual = bench.usual().outageThreshold(1).get();
         deliver("failed", DOWN);
         bench.sender("loki", up);
-        bench.tickAfter(SECOND); // the probe; from now on 1 a second, then 2
+        // The probe. From here the rate is 1 per second, then 2.
+        bench.tickAfter(SECOND);
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.RAMPING);
         assertThat(deliver("too-soon", up).outcome()).isEqualTo(Outcome.PENDING);
         bench.clock.advance(SECOND);
@@ -161,7 +162,8 @@ class DeliverTest {
         for (int i = 0; i < 2; i++) {
             deliver("throttled" + i, LIMITED);
         }
-        bench.clock.advance(SECOND); // at the rate of 1 a second that is left to it
+        // The remaining rate is 1 per second.
+        bench.clock.advance(SECOND);
         deliver("throttled2", LIMITED);
         assertThat(deliver("a", up).outcome()).isEqualTo(Outcome.PENDING);
         bench.sender("loki", up);
@@ -270,7 +272,7 @@ class DeliverTest {
         assertThat(bench.stats().isBalanced()).isTrue();
     }
 
-    /** Sends "a" on another thread, which hangs there; returns what becomes of it. */
+    /** Sends "a" on another thread, which hangs in the sender. Returns the future result. */
     private CompletableFuture<DeliveryResult> hanging(CountDownLatch started, CountDownLatch release) {
         return onItsOwnThread(() -> deliver("a", batch -> {
             started.countDown();
@@ -278,7 +280,7 @@ class DeliverTest {
         }));
     }
 
-    /** The sender is interrupted first and its claim ended after that, and in between it may return. */
+    /** The sender is interrupted before its claim ends, and it may return in between. */
     @Test
     void an_interrupt_that_was_meant_for_a_sender_does_not_stay_with_the_callers_thread() throws Exception {
         CountDownLatch returned = new CountDownLatch(1);
@@ -320,7 +322,7 @@ class DeliverTest {
         }
     }
 
-    /** What it throws would tell the caller that the batch is still his. */
+    /** An exception from the appender would suggest that the caller still owns the batch. */
     @Test
     void an_appender_that_throws_takes_nothing_from_what_the_caller_is_told() {
         AppenderBase<ILoggingEvent> broken = new AppenderBase<>() {
@@ -359,7 +361,6 @@ class DeliverTest {
         assertThat(bench.warnings()).anyMatch(line -> line.contains("took longer than the batch timeout"));
     }
 
-    /** Takes no notice of interrupts. */
     private static void awaitStubbornly(CountDownLatch release) {
         boolean released = false;
         while (!released) {
@@ -367,7 +368,7 @@ class DeliverTest {
                 release.await();
                 released = true;
             } catch (InterruptedException e) {
-                // on purpose
+                // Ignored on purpose.
             }
         }
     }

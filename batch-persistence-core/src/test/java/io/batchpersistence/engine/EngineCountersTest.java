@@ -17,7 +17,7 @@ import java.util.Map;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
-/** What is told to those who measure: counters, lag, and what is kept for them in the context. */
+/** Measurements: counters, lag, and their values in the context. */
 class EngineCountersTest {
 
     private static final Duration SECOND = Duration.ofSeconds(1);
@@ -74,7 +74,8 @@ class EngineCountersTest {
     void a_batch_tells_how_long_it_was_due() {
         List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.persist("a");
-        bench.engine.releaseBatch("a"); // due now, and nobody looks yet
+        // Due now, but no recovery round runs yet.
+        bench.engine.releaseBatch("a");
         bench.tickAfter(SECOND.multipliedBy(7));
         assertThat(held.get(0).overdue()).isEqualTo(SECOND.multipliedBy(7));
         held.get(0).retryAfter(Duration.ofMinutes(1), "later");

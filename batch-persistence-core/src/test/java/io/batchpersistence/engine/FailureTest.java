@@ -26,7 +26,7 @@ class FailureTest {
         assertThat(of(new Executing("alone")).reason()).contains("alone");
     }
 
-    /** With a cause that can be set later. */
+    /** An exception whose cause can be set later. */
     private static final class Executing extends ExecutionException {
         private static final long serialVersionUID = 1L;
 

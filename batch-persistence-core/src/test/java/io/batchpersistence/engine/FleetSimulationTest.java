@@ -27,22 +27,23 @@ import org.junit.jupiter.api.Test;
 import org.slf4j.LoggerFactory;
 
 /**
- * Many instances share one collector that returns from an outage and can take only so much: in simulated time, with seeded
- * randomness, so each run is the same. Small by default; the figures of {@code docs/recovery.md} are printed by
+ * Many instances share one collector with a limited capacity that returns from an outage. Time is simulated and
+ * randomness is seeded, so runs are reproducible. Small by default. This command prints the figures of
+ * {@code docs/recovery.md}:
  *
  * <pre>mvn -pl batch-persistence-core -am test -Dtest=FleetSimulationTest -Dsurefire.failIfNoSpecifiedTests=false
- *     -Dsimulation.instances=500</pre>
+ * -Dsimulation.instances=500</pre>
  */
 @Tag("slow")
 class FleetSimulationTest {
 
     private static final int INSTANCES = Integer.getInteger("simulation.instances", 50);
-    /** What the collector takes in a second, whoever sends it. */
+    /** Requests that the collector accepts per second, from all instances together. */
     private static final int CAPACITY = 2 * INSTANCES;
 
     private static final int BACKLOG = 200;
     private static final int OUTAGE_SECONDS = 3_600;
-    /** All instances persist in the same seconds, so that they notice the outage together: the worst case. */
+    /** All instances persist in the same second, so they detect the outage together: the worst case. */
     private static final int SECONDS_BETWEEN_BATCHES = OUTAGE_SECONDS / BACKLOG;
 
     private static final int NAIVE_RETRY_SECONDS = 30;
@@ -54,7 +55,8 @@ class FleetSimulationTest {
     @BeforeEach
     void quiet() {
         usual = logger.getEffectiveLevel();
-        logger.setLevel(Level.ERROR); // hundreds of lanes that open and close
+        // Hundreds of lanes open and close.
+        logger.setLevel(Level.ERROR);
     }
 
     @AfterEach
@@ -62,7 +64,7 @@ class FleetSimulationTest {
         logger.setLevel(usual);
     }
 
-    /** Takes {@link #CAPACITY} requests a second and answers the others, and all in an outage, with an error. */
+    /** Accepts {@link #CAPACITY} requests a second and rejects the others. Rejects all during an outage. */
     private static final class Collector {
         final List<Integer> requests = new ArrayList<>(List.of(0));
         int rejected;
@@ -84,7 +86,7 @@ class FleetSimulationTest {
             takenInSecond = 0;
         }
 
-        /** Forgets what it has counted. */
+        /** Ends the outage and resets the counters. */
         int returns() {
             int soFar = total();
             down = false;
@@ -104,7 +106,7 @@ class FleetSimulationTest {
         }
     }
 
-    /** What the collector saw. Seconds are counted from its return on. */
+    /** What the collector saw. Seconds count from the end of the outage. */
     private record Fleet(
             int peakInOutage,
             int requestsInOutage,
@@ -137,7 +139,7 @@ class FleetSimulationTest {
         }
     }
 
-    /** What of a fleet is simulated: in each second the instances come in another order, none is always the first. */
+    /** A simulated fleet. The order of the instances changes every second, so that none is always first. */
     private abstract static class Simulation {
         final Collector collector = new Collector();
 
@@ -260,7 +262,7 @@ class FleetSimulationTest {
         }
     }
 
-    /** No lanes, no jitter, nothing given up: what is due is sent, and if that fails again after so many seconds. */
+    /** Fixed retry delay without lanes, jitter or a retry limit. */
     private static final class Naive extends Simulation {
         private final List<List<Integer>> due = IntStream.range(0, INSTANCES)
                 .<List<Integer>>mapToObj(i -> new ArrayList<>())
@@ -269,7 +271,7 @@ class FleetSimulationTest {
         private final boolean spread;
         private int now;
 
-        /** @param spread whether the batches are due in different seconds: the best case */
+        /** @param spread whether the batches are due in different seconds, which is the best case */
         Naive(boolean spread) {
             this.spread = spread;
         }
@@ -312,7 +314,7 @@ class FleetSimulationTest {
         }
     }
 
-    /** That the collector of this simulation can be trampled down. */
+    /** Proves that the simulated collector can be overloaded. */
     @Test
     void without_pacing_it_is_trampled_down() {
         Fleet together = new Naive(false).run();

@@ -49,7 +49,8 @@ class HandOverTest {
         boolean[] reached = new boolean[1];
         Thread other = new Thread(() -> reached[0] = inFlight.interrupt());
         other.start();
-        while (other.isAlive()) { // not join, which an interrupt would end
+        // Not join(), which an interrupt would end.
+        while (other.isAlive()) {
             Thread.onSpinWait();
         }
         return reached[0];

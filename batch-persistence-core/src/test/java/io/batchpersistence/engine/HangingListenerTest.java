@@ -26,7 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.slf4j.LoggerFactory;
 
-/** A listener that never returns, or fails in the worst way, holds up nobody. */
+/** A listener that never returns or throws an Error blocks no other work. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class HangingListenerTest {
 
@@ -36,7 +36,7 @@ class HangingListenerTest {
     private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
     private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
 
-    /** Hangs at whatever it is told first. */
+    /** Hangs in its first callback. */
     private final BatchListener hanging = new BatchListener() {
         @Override
         public void onDeadLettered(BatchSummary batch) {
@@ -63,7 +63,7 @@ class HangingListenerTest {
         }
     };
 
-    /** How many tasks are running or about to. */
+    /** The number of tasks that run or are queued. */
     private final AtomicInteger tasks = new AtomicInteger();
 
     private BatchPersistenceEngine engine;
@@ -95,7 +95,10 @@ class HangingListenerTest {
         thread.start();
     }
 
-    /** Should a round read the time only after the test has moved it, it would send what is to expire. */
+    /**
+     * Waits until no round is running. A round that reads the time after the test has moved it would send what should
+     * expire.
+     */
     private void onlyTheListenerIsBusy() {
         Awaitility.await().until(() -> tasks.get() == 1);
     }
@@ -119,13 +122,16 @@ class HangingListenerTest {
     void marksPersistsRecoveryAndCleanupGoOnWhileItHangsAndItLearnsAllInOrder() {
         open(new InMemoryBatchStore(3), hanging, Duration.ofSeconds(30));
         persist("dead", "loki");
-        fail("dead"); // this thread goes on: the listener hangs on one of its own
+        // The listener hangs on its own thread, so this thread goes on.
+        fail("dead");
         persist("b", "loki");
         persist("c", "loki");
-        persist("d", "loki"); // the store is full, so the dead letter is dropped
+        // The store is full, so the dead letter is dropped.
+        persist("d", "loki");
         assertThat(engine.find("dead")).isEmpty();
         clock.advance(Duration.ofMinutes(6));
-        engine.recover(); // b, c and d time out; their lane opens
+        // b, c and d time out, and their lane opens.
+        engine.recover();
         onlyTheListenerIsBusy();
         clock.advance(Duration.ofDays(2));
         assertThat(engine.cleanup()).isEqualTo(3);
@@ -134,7 +140,8 @@ class HangingListenerTest {
         engine.recover();
         clock.advance(Duration.ofMinutes(6));
         Awaitility.await().until(() -> {
-            engine.recover(); // the other lane is served
+            // The other lane is served.
+            engine.recover();
             return engine.stats().collector("otlp").delivered() == 1;
         });
         assertThat(told).isEmpty();

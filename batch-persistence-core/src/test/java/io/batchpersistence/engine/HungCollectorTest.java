@@ -27,11 +27,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Collectors that hang, and fewer threads than they could take. */
+/** Collectors hang, and there are fewer threads than hanging sends. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class HungCollectorTest {
 
-    /** Whose threads hand batches over. */
     private enum Threads {
         OWN_1(1),
         OWN_4(4),
@@ -114,7 +113,7 @@ class HungCollectorTest {
         return engine.stats().collector(type).delivered();
     }
 
-    /** One round after the other, as the scheduler's. */
+    /** Runs one round after the other, as the scheduler does. */
     private void roundsUntil(Callable<Boolean> condition) {
         Awaitility.await()
                 .pollDelay(Duration.ZERO)

@@ -32,20 +32,19 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Who needs a thread first is a request of somebody; what the thread does later is not on behalf of that somebody. */
+/** A thread that a request starts does not inherit the context of that request. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class InheritedNothingTest {
 
     @TempDir
     Path directory;
 
-    /** Whose request it is. */
     private static final InheritingThreadLocal USER = new InheritingThreadLocal();
 
     private static final class InheritingThreadLocal extends InheritableThreadLocal<@Nullable String> {
         final Queue<String> inherited = new ConcurrentLinkedQueue<>();
 
-        /** Called when a thread is made that inherits. */
+        /** Called when a thread is created that inherits thread locals. */
         @Override
         protected @Nullable String childValue(@Nullable String parent) {
             StackTraceElement[] stack = new Throwable().getStackTrace();
@@ -124,7 +123,8 @@ class InheritedNothingTest {
             for (int i = 0; i < 100 && !seen.containsKey("dependent"); i++) {
                 var unused = engine.persistBatchAsync("b" + i, Batches.entries(1), "loki")
                         .thenRun(() -> {
-                            if (Thread.currentThread() != request) { // it may be durable already
+                            // The batch may already be durable. Then the dependent runs on this thread.
+                            if (Thread.currentThread() != request) {
                                 seeing.look("dependent");
                             }
                         });

@@ -19,7 +19,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The wall clock jumps, or is wrong from the start, while true time goes on: nothing happens in a mass, nothing stalls. */
+/**
+ * The wall clock jumps or is wrong from the start. Batches must not expire or be sent in bulk, and no lane may stall.
+ */
 class JumpingClockTest {
 
     private static final Instant NOW = Instant.parse("2026-11-20T17:00:00Z");
@@ -40,7 +42,6 @@ class JumpingClockTest {
         return opened;
     }
 
-    /** Another process, later. */
     private void reopen() {
         bench.close();
         store.reopen(clock.instant());
@@ -210,7 +211,7 @@ class JumpingClockTest {
         assertThat(bench.expired).hasSize(MANY);
     }
 
-    /** It is not known any more for how long nobody could have sent it. */
+    /** After a restart it is unknown for how long no process could send the backlog. */
     @Test
     void afterAnyStartTheBacklogGetsAnHourBeforeItMayExpire() {
         persistMany();
@@ -284,7 +285,7 @@ class JumpingClockTest {
         assertThat(time.steady()).isEqualTo(clock.instant()).isEqualTo(time.wall());
     }
 
-    /** A thread that is stopped between its looks at the two clocks must not take that for a jump. */
+    /** A pause of the thread between reading the two clocks is not a clock jump. */
     @Test
     void aPauseBetweenTheLooksAtTheClocksIsNoJump() {
         AtomicLong pause = new AtomicLong();

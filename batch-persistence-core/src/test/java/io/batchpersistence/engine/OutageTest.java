@@ -287,7 +287,8 @@ class OutageTest {
         bench.persistDue(ids("b", 200));
         bench.tick();
         down = false;
-        bench.ticks(4, SECOND); // the probe, 2, 4, 8
+        // Sends the probe, then 2, 4 and 8 batches.
+        bench.ticks(4, SECOND);
         assertThat(bench.stats().delivered()).isEqualTo(15);
         bench.persist("first-send");
         bench.engine.markBatchFailed("first-send", "hiccup");
@@ -313,7 +314,8 @@ class OutageTest {
         bench.tickAfter(SECOND);
         held.get(0).acknowledge();
         bench.usual = bench.usual().outageThreshold(3).concurrency(100).get();
-        bench.ticks(2, SECOND); // 2, 4
+        // Sends 2, then 4 batches.
+        bench.ticks(2, SECOND);
         assertThat(held).hasSize(7);
         assertThat(bench.lane().rate()).isEqualTo(4);
         held.get(1).retryAfter(Duration.ofSeconds(20), "429");
@@ -458,7 +460,8 @@ class OutageTest {
         bench.usual = bench.usual().outageThreshold(1).get();
         List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.persist("x");
-        bench.persistDue("a", "b"); // and x
+        // Recovery sends x, too.
+        bench.persistDue("a", "b");
         bench.tick();
         held.get(0).fail("down");
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
@@ -522,7 +525,8 @@ class OutageTest {
         down = true;
         bench.tick();
         Instant opened = bench.clock.instant();
-        bench.ticks(7, SECOND); // probes after 1, 3 and 7 seconds
+        // Probes after 1, 3 and 7 seconds.
+        bench.ticks(7, SECOND);
         assertThat(bench.outages)
                 .containsExactly(
                         new CollectorOutage("loki", opened, null, false, 0, "java.io.IOException: connection refused"));
@@ -600,7 +604,8 @@ class OutageTest {
             String type = "type-" + i;
             bench.sender(type, batch -> {});
             bench.persist("b" + i, type);
-            bench.engine.markBatchFailed("b" + i, "down"); // one is due in a second, and its lane is open until then
+            // One batch is due in a second. Its lane stays open until then.
+            bench.engine.markBatchFailed("b" + i, "down");
         }
         bench.engine.recover();
         assertThat(bench.executor.waiting()).isOne();

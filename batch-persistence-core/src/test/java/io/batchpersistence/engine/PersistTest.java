@@ -160,8 +160,6 @@ class PersistTest {
         return future.handle((nothing, thrown) -> thrown).join();
     }
 
-    // ---- overflow
-
     @Test
     void reject_refuses_at_once() {
         bounded(1, OverflowPolicy.REJECT, LONG);
@@ -193,7 +191,8 @@ class PersistTest {
         bench.persist("a");
         CompletableFuture<Void> second = CompletableFuture.runAsync(() -> bench.persist("b"));
         Awaitility.await().until(() -> bench.engine.callersWaitingForSpace() == 1);
-        bench.store.delivered("a"); // behind the engine's back
+        // Delivered without the engine.
+        bench.store.delivered("a");
         second.get(30, TimeUnit.SECONDS);
     }
 
@@ -258,8 +257,6 @@ class PersistTest {
                 .isThrownBy(() -> bench.persist("new3"));
         assertThat(bench.evicted).hasSize(2);
     }
-
-    // ---- operators, TTL
 
     @Test
     void ttl_removes_pending_and_dead_batches_but_never_one_in_flight() {
@@ -352,7 +349,7 @@ class PersistTest {
         store.reopen(bench.clock.instant());
         store.corrupt("a", damage);
         List<Corruption> told = new ArrayList<>();
-        bench.restart(builder -> builder); // a listener without interest
+        bench.restart(builder -> builder);
         store.reopen(bench.clock.instant());
         bench.persist("b");
         store.corrupt("b", damage);
@@ -367,8 +364,6 @@ class PersistTest {
         assertThat(bench.warnings()).filteredOn(line -> line.contains("seg-1")).hasSize(2);
         assertThat(bench.stats().isBalanced()).isTrue();
     }
-
-    // ---- after the end, and without
 
     @Test
     void everything_but_close_is_refused_once_closed() {

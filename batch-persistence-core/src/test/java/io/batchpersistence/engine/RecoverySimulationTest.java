@@ -34,17 +34,17 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Disasters in simulated time, with seeded randomness: each run is the same. Small by default; the figures of
- * {@code docs/recovery.md} are printed by
+ * Disasters in simulated time with seeded randomness, so runs are reproducible. Small by default. This command prints
+ * the figures of {@code docs/recovery.md}:
  *
  * <pre>mvn -pl batch-persistence-core -am test -Dtest=RecoverySimulationTest -Dsurefire.failIfNoSpecifiedTests=false
- *     -Dsimulation.batches=100000</pre>
+ * -Dsimulation.batches=100000</pre>
  */
 class RecoverySimulationTest {
 
     private static final Duration SECOND = Duration.ofSeconds(1);
     private static final int OUTAGE_SECONDS = 60 * 3_600;
-    /** In the outage a tick a second would only take longer; the drain has one. */
+    /** One tick per second during the outage would only slow the test down. The drain uses one tick per second. */
     private static final int TICK_SECONDS = 10;
 
     private static final int BATCHES = Integer.getInteger("simulation.batches", 1_000);
@@ -57,9 +57,6 @@ class RecoverySimulationTest {
         System.out.printf(line + "%n", values);
     }
 
-    // ---- the weekend -----------------------------------------------------------------------------
-
-    /** What came of it. */
     private record Weekend(
             BatchStats stats, int probes, long healthyMaxLatencyMillis, List<Long> drain, int drainSeconds) {}
 
@@ -164,7 +161,7 @@ class RecoverySimulationTest {
                 bad.drain().stream().limit(12).toList());
     }
 
-    /** Ten retries after 1, 2, 4 … 30 s, no lanes, no jitter; then the batch is deleted. */
+    /** Ten retries after 1, 2, 4 … 30 s, without lanes or jitter. Then the batch is deleted. */
     @Test
     void the_original_policy_loses_the_weekend() {
         long lost = 0;
@@ -182,8 +179,6 @@ class RecoverySimulationTest {
         print("weekend, original policy: %d of %d lost, %d attempts in 60 h", lost, BATCHES, attempts);
         assertThat(lost).isGreaterThan(BATCHES * 99L / 100);
     }
-
-    // ---- single troublemakers ----------------------------------------------------------------------
 
     @Test
     void poison_ends_as_one_dead_letter() {
@@ -214,7 +209,8 @@ class RecoverySimulationTest {
                 bench.persistDue("limited0", "limited1", "limited2");
                 bench.persistDue(
                         IntStream.range(0, 20).mapToObj(i -> "good" + i).toArray(String[]::new));
-                bench.persistDue("limited3"); // at both ends of the queue
+                // Rate-limited batches are at both ends of the queue.
+                bench.persistDue("limited3");
                 bench.ticks((int) wish.toSeconds() + 60, SECOND);
                 assertThat(bench.stats().delivered())
                         .as("Retry-After: %s", second)
@@ -252,7 +248,8 @@ class RecoverySimulationTest {
                 bench.engine.releaseBatch(id);
                 bench.tickAfter(SECOND);
                 if (second % 20 == 0) {
-                    bench.engine.discard(BatchSelector.all().states(BatchState.DEAD)); // the store is slow with many
+                    // The store is slow with many dead letters.
+                    bench.engine.discard(BatchSelector.all().states(BatchState.DEAD));
                 }
             }
             print(
@@ -288,7 +285,8 @@ class RecoverySimulationTest {
             assertThat(bench.sent).as("three, and then one every ten minutes").hasSize(3 + 5);
             assertThat(bench.engine.count(BatchSelector.all().retries(1, 10))).isEqualTo(3);
             limits[0] = false;
-            bench.ticks(70, SECOND); // those that were limited wait up to a tenth longer
+            // Rate-limited batches wait up to 10 % longer because of jitter.
+            bench.ticks(70, SECOND);
             assertThat(bench.stats().delivered()).isEqualTo(100);
         }
     }
@@ -296,7 +294,8 @@ class RecoverySimulationTest {
     @Test
     void a_slow_collector_is_served_at_its_pace_and_no_other_waits_for_it() {
         try (Bench bench = new Bench()) {
-            Queue<RecoveredBatch> held = new ArrayDeque<>(); // ten seconds each
+            // Each is held for ten seconds.
+            Queue<RecoveredBatch> held = new ArrayDeque<>();
             Queue<Instant> until = new ArrayDeque<>();
             bench.target("slow", batch -> {
                 held.add(batch);
@@ -306,7 +305,8 @@ class RecoverySimulationTest {
             for (int i = 0; i < 20; i++) {
                 bench.persist("slow" + i, "slow");
             }
-            bench.persistDue("due"); // and with it all that are in flight
+            // Recovery sends it together with those in flight.
+            bench.persistDue("due");
             int fast = 1;
             for (int second = 0; second < 230; second++) {
                 bench.persist("fast" + second, "loki");

@@ -141,7 +141,8 @@ class RecoveryTest {
 
     @Test
     void dead_letters_beyond_their_own_bound_are_dropped_and_announced() {
-        try (Bench bounded = new Bench(builder -> builder.maxDeadLetterBytes(1))) { // of messages: none fits
+        // The limit includes failure messages, so no dead letter fits.
+        try (Bench bounded = new Bench(builder -> builder.maxDeadLetterBytes(1))) {
             bounded.sender("loki", batch -> {
                 throw new PermanentDeliveryException("mapping error");
             });
@@ -259,7 +260,8 @@ class RecoveryTest {
         assertThat(bench.warnings()).anyMatch(line -> line.contains("'memory' ended with an error"));
     }
 
-    @SuppressWarnings("InfiniteRecursion") // that is the point
+    // The stack overflow is what this test is about.
+    @SuppressWarnings("InfiniteRecursion")
     private static int endless(int depth) {
         return endless(depth + 1) + 1;
     }
@@ -389,7 +391,8 @@ class RecoveryTest {
         bench.holdingTarget("loki");
         bench.persistDue("a", "b");
         bench.tick();
-        bench.store.delivered("a"); // behind the engine's back
+        // Delivered without the engine.
+        bench.store.delivered("a");
         bench.tickAfter(Duration.ofMinutes(5).plusMillis(1));
         assertThat(bench.sent).containsExactly("a", "b");
     }
@@ -415,7 +418,7 @@ class RecoveryTest {
                 try {
                     end.await();
                 } catch (InterruptedException e) {
-                    // as code that knows no interrupts would: it hangs on
+                    // Ignores interrupts, as some client libraries do.
                 }
             }
         });
@@ -427,7 +430,8 @@ class RecoveryTest {
                     return bench.stats().inFlight() == 1;
                 });
                 int hanging = abandoned + 1;
-                // One that has looked at the clock already would claim with a lease that is over when it has been set.
+                // Wait until the claim is done: a thread that has already read the clock would claim with a lease that
+                // ends before the advance.
                 Awaitility.await().pollDelay(Duration.ZERO).until(() -> threads.get() == hanging);
                 assertThat(bench.stats().failedAttempts()).isEqualTo(abandoned);
                 bench.clock.advance(Duration.ofMinutes(5).plusMillis(1));
@@ -506,7 +510,8 @@ class RecoveryTest {
             }
         };
         rebuild(new Bench(store, builder -> builder));
-        bench.engine.persistUnsent("a", Batches.entries(1), "loki", Map.of()); // held, so nothing is thrown
+        // The batch is held, so nothing is thrown.
+        bench.engine.persistUnsent("a", Batches.entries(1), "loki", Map.of());
         bench.ticks(20, Duration.ofMinutes(1));
         assertThat(bench.summary("a").state()).isEqualTo(BatchState.IN_FLIGHT);
         broken.set(false);

@@ -40,7 +40,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Several instances on one store, which tells each of them what the others know of outages. One round a second, in turn. */
+/** Several instances on one store that shares outage state between them. Each runs one round per second, in turn. */
 class SharedOutageTest {
 
     private static final Duration SECOND = Duration.ofSeconds(1);
@@ -74,7 +74,7 @@ class SharedOutageTest {
         logger.setLevel(usual);
     }
 
-    /** The instances' own, in memory; the methods named in {@link #failing} fail. */
+    /** Shared outages in memory. The methods named in {@link #failing} fail. */
     private final class Outages implements SharedOutages {
         private final class Down {
             final Instant since = clock.instant();
@@ -154,7 +154,7 @@ class SharedOutageTest {
         }
     }
 
-    /** Goes on when one of its users is closed. */
+    /** A store that stays open when one of its instances closes. */
     private final class Store extends InMemoryBatchStore {
         boolean claimFails;
 
@@ -183,13 +183,13 @@ class SharedOutageTest {
         public synchronized void close() {}
     }
 
-    /** One instance, with all that it has sent and announced. */
+    /** One instance with everything that it has sent and announced. */
     private final class Member {
         final List<Instant> sent = new ArrayList<>();
         final List<CollectorOutage> opened = new ArrayList<>();
         final List<CollectorOutage> closed = new ArrayList<>();
         final BatchPersistenceEngine engine;
-        /** Whether the collector can't be reached from here. */
+        /** Whether this instance cannot reach the collector. */
         boolean cutOff;
 
         @Nullable
@@ -249,7 +249,7 @@ class SharedOutageTest {
         }
     }
 
-    /** Pending and due at once, by nobody in particular. */
+    /** Persists batches that are pending and due, without an owner. */
     private void persistDue(int count) {
         for (int i = 0; i < count; i++) {
             persistDue("b" + store.stats().total().accepted());
@@ -273,7 +273,7 @@ class SharedOutageTest {
         return members.stream().flatMap(member -> member.sent.stream()).sorted().toList();
     }
 
-    /** Without another second passing: as the first round after this second's beginning. */
+    /** Starts the outage within the current second, before its first round. */
     private void goDown() {
         down = true;
     }
@@ -286,13 +286,14 @@ class SharedOutageTest {
         assertThat(members).allSatisfy(member -> assertThat(member.state()).isNotEqualTo(State.OPEN));
     }
 
-    /** When something was sent in ten minutes of outage. */
+    /** The times of the sends during ten minutes of outage. */
     private static List<Instant> sentInTenMinutes(int instances, int batches) {
         SharedOutageTest test = new SharedOutageTest();
         test.shared = instances > 1;
         test.join(instances);
         test.goDown();
-        test.members.get(0).engine.pause("loki"); // until all are there
+        // Paused until all batches are persisted.
+        test.members.get(0).engine.pause("loki");
         test.persistDue(batches);
         test.members.get(0).engine.resume("loki");
         test.executor.runAll();
@@ -308,7 +309,7 @@ class SharedOutageTest {
         assertThat(sentInTenMinutes(50, 100)).isEqualTo(alone);
     }
 
-    /** Only the instance that has pushed it back knows that it may be sent before its time. */
+    /** Only the instance that has postponed the batch knows that it may be sent early. */
     @Test
     void so_they_do_where_there_is_a_single_batch() {
         List<Instant> alone = sentInTenMinutes(1, 1);
@@ -486,7 +487,8 @@ class SharedOutageTest {
         persistDue(300);
         for (int i = 0; i < 310 && members.get(0).state() == State.OPEN; i++) {
             persistDue(1);
-            members.get(0).engine.recover(); // it gets one before the others
+            // This instance gets one before the others.
+            members.get(0).engine.recover();
             executor.runAll();
             rounds(1);
         }
@@ -502,7 +504,8 @@ class SharedOutageTest {
         members.get(1).engine.persistBatch("a", Batches.entries(1), "loki");
         outages.began("loki", Duration.ofSeconds(10), "503");
         clock.advance(Duration.ofMillis(1));
-        members.get(1).engine.markBatchSuccess("a"); // sent before
+        // Sent before the outage.
+        members.get(1).engine.markBatchSuccess("a");
         members.get(1).round();
         assertThat(members.get(1).state()).isEqualTo(State.CLOSED);
         members.get(1).engine.persistBatch("c", Batches.entries(1), "loki");
@@ -511,9 +514,9 @@ class SharedOutageTest {
         assertThat(members.get(1).state()).isEqualTo(State.OPEN);
     }
 
-    // ---- who dies, and who leaves ----------------------------------------------------------------
+    // ---- instances that die or leave -------------------------------------------------------------
 
-    /** One member that has taken a probe and says nothing. */
+    /** A member that has claimed a probe and does not respond. */
     private Member withProbe() {
         List<RecoveredBatch> held = new ArrayList<>();
         goDown();
@@ -581,7 +584,8 @@ class SharedOutageTest {
     @Test
     void a_probe_that_nobody_settles_times_out_and_the_next_one_follows() {
         join(3);
-        withProbe(); // everybody goes on living
+        // All other instances stay alive.
+        withProbe();
         rounds(299);
         assertThat(sent()).isEmpty();
         rounds(10);
@@ -604,7 +608,8 @@ class SharedOutageTest {
                 .findFirst()
                 .orElseThrow();
         members.remove(frozen);
-        rounds(301); // the other one repeats it
+        // The other instance repeats the probe.
+        rounds(301);
         assertThat(held).hasSize(2);
         held.get(0).fail("late");
         members.add(frozen);

@@ -11,7 +11,7 @@ import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
-/** Calls from where an application has run out of stack, as when it persists what it logs of that. */
+/** Calls from a thread that has run out of stack, such as an appender that logs the StackOverflowError. */
 class StackOverflowTest {
 
     private static final int CALLS = 3_000;
@@ -25,7 +25,7 @@ class StackOverflowTest {
         }
     }
 
-    /** Needs some stack between a beginning and an end. */
+    /** Uses some stack between the start and the end of each operation. */
     private static final class DeepStore extends InMemoryBatchStore {
         int begun;
         int ended;
@@ -45,7 +45,7 @@ class StackOverflowTest {
 
     private int calls;
 
-    /** Calls once from each frame on the way back from the end of the stack: with none left at first, with ever more then. */
+    /** Calls once in each frame while the stack unwinds: first without any stack left, then with more and more. */
     private void fromTheEndOfTheStack(int depth, Runnable call) {
         try {
             if (depth < Integer.MAX_VALUE) {
@@ -55,7 +55,7 @@ class StackOverflowTest {
             try {
                 call.run();
             } catch (StackOverflowError again) {
-                // That is what callers are told.
+                // Callers may see this error.
             }
             if (++calls > CALLS) {
                 throw new Enough();
@@ -80,7 +80,7 @@ class StackOverflowTest {
                                 taken.add(id);
                             });
                         } catch (Enough e) {
-                            // from everywhere
+                            // Every frame has made its call.
                         }
                     },
                     "deep",

@@ -29,7 +29,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.slf4j.LoggerFactory;
 
-/** A store that others share, and that is not there now and then: as in a database. */
+/** A shared store that is unreachable at times, such as a database. */
 class StoreUnreachableTest {
 
     private final ManualClock clock = new ManualClock();
@@ -43,7 +43,7 @@ class StoreUnreachableTest {
     private @Nullable RuntimeException otherProblem;
     private @Nullable Instant lastUsed;
 
-    /** While the rest can't be reached, this is what is held. */
+    /** The batches that are reachable during an outage. */
     private @Nullable InMemoryBatchStore part;
 
     private final BatchStore store = (BatchStore) Proxy.newProxyInstance(
@@ -178,7 +178,8 @@ class StoreUnreachableTest {
     @Test
     void what_another_instance_pauses_or_resumes_holds_from_the_next_round_on() {
         BatchPersistenceEngine engine = engine();
-        held.pause("loki", true); // as another instance does
+        // Simulates another instance.
+        held.pause("loki", true);
         round(engine);
         engine.persistBatch("1", Batches.entries(1), "loki");
         engine.releaseBatch("1");
@@ -240,7 +241,8 @@ class StoreUnreachableTest {
         clock.advance(CollectorSettings.DEFAULT.batchTtl().plusDays(1));
         engine.recover();
         down = false;
-        engine.recover(); // nobody sends: the executor is not run
+        // The executor does not run, so nothing is sent.
+        engine.recover();
         assertThat(engine.cleanup()).isZero();
         clock.advance(CollectorSettings.DEFAULT.batchTtl().minusMinutes(1));
         assertThat(engine.cleanup()).isZero();

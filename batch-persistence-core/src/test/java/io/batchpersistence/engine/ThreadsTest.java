@@ -30,7 +30,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** With the engine's own threads. */
+/** Runs with the engine's own threads. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class ThreadsTest {
 
@@ -78,13 +78,14 @@ class ThreadsTest {
         }));
         persistDue("loki", 400);
         for (int i = 0; i < 10; i++) {
-            engine.recover(); // concurrent rounds do not add up
+            // Concurrent rounds do not multiply.
+            engine.recover();
         }
         Awaitility.await().until(() -> delivered("loki") == 400);
         assertThat(most).hasValue(4);
     }
 
-    /** Kotlin and others throw checked exceptions from where Java has none. */
+    /** Kotlin and other JVM languages throw checked exceptions that are not declared. */
     @Test
     void a_checked_exception_from_where_none_is_declared_stops_nothing() {
         AtomicBoolean well = new AtomicBoolean();
@@ -145,7 +146,8 @@ class ThreadsTest {
                     never.await();
                 } catch (InterruptedException e) {
                     interrupted.add(batch.id());
-                    Thread.currentThread().interrupt(); // as a careful sender would
+                    // Restores the interrupt flag, as a careful sender does.
+                    Thread.currentThread().interrupt();
                     throw e;
                 }
             }
@@ -219,7 +221,7 @@ class ThreadsTest {
                 .mapToObj(i -> CompletableFuture.runAsync(engine::close))
                 .toList();
         Awaitility.await().until(engine::isClosing);
-        engine.recover(); // harmless
+        engine.recover();
         assertThat(closing).noneMatch(CompletableFuture::isDone);
         assertThat(store.isClosed()).isFalse();
         release.countDown();

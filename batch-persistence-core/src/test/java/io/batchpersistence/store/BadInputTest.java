@@ -28,7 +28,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Bad input gets a clear error that says what to change, and what was there before is unharmed. */
+/** Bad input gets a clear error that says what to change. Existing data stays intact. */
 class BadInputTest {
 
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05.678901234Z");
@@ -218,7 +218,7 @@ class BadInputTest {
                 .isInstanceOf(BatchPersistenceException.class)
                 .hasMessageContaining(file.toString())
                 .hasMessageContaining("is a file; remove it or choose another directory");
-        // Below a file nobody can create a directory, root included, which is who tests often run as.
+        // Nothing, not even root, can create a directory below a file. Tests often run as root.
         assertThatThrownBy(() -> open(file.resolve("below")))
                 .isInstanceOf(BatchPersistenceException.class)
                 .hasMessageContaining("can't be created")

@@ -57,8 +57,8 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * What every {@link BatchStore} promises, told through the interface alone. After each test the books must balance, and
- * leaving and opening the store again must change nothing but that what was in flight is pending.
+ * The contract of every {@link BatchStore}, tested through the interface alone. After each test the counters must
+ * balance, and closing and reopening the store must change nothing except that batches in flight become pending.
  */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 public abstract class BatchStoreContractTest {
@@ -67,7 +67,7 @@ public abstract class BatchStoreContractTest {
     private static final Duration LEASE = Duration.ofMinutes(5);
     private static final Duration MINUTE = Duration.ofMinutes(1);
 
-    /** Equal CRC32C, the checksum that is everywhere on disk. */
+    /** Ids with equal CRC32C, the checksum that the disk formats use. */
     private static final List<List<String>> COLLIDING = List.of(
             List.of("batch-1371838", "batch-2000402"),
             List.of("m6wvjf8i142r", "18hhd16xlzlkw"),
@@ -75,13 +75,13 @@ public abstract class BatchStoreContractTest {
 
     protected final ManualClock clock = new ManualClock();
     protected long maxBatches = 1_000_000;
-    /** How many are many; fewer where each costs a file. */
+    /** The number of batches in tests with many batches. Lower where each costs a file. */
     protected int many = 3_000;
 
     protected BatchStore store;
     private final List<Corruption> damage = new ArrayList<>();
 
-    /** Opens the one store that this test is about: what was in it when it was left is in it again. */
+    /** Opens the store under test. It contains what it contained when it was closed. */
     protected abstract BatchStore open();
 
     @BeforeEach
@@ -102,7 +102,8 @@ public abstract class BatchStoreContractTest {
     @AfterEach
     void the_books_balance_and_opening_again_changes_nothing() {
         if (store == null) {
-            return; // was skipped: there is nothing to open it in
+            // The test was skipped: there is no database or disk to open.
+            return;
         }
         Thread.interrupted();
         store.close();
@@ -145,7 +146,7 @@ public abstract class BatchStoreContractTest {
         return counters;
     }
 
-    // ---- words -----------------------------------------------------------------------------------
+    // ---- helpers ---------------------------------------------------------------------------------
 
     protected Instant now() {
         return clock.instant();
@@ -174,7 +175,7 @@ public abstract class BatchStoreContractTest {
                 .getCause();
     }
 
-    /** Fails without counting: pending, due at that time ({@code null}: held). */
+    /** A failure that does not count: pending and due at that time ({@code null}: held). */
     private static FailureDecision until(Instant due) {
         return (type, retries) -> new Verdict(false, due, retries);
     }
@@ -964,7 +965,7 @@ public abstract class BatchStoreContractTest {
         assertThat(claim()).containsExactly("dead", "dead too");
     }
 
-    // ---- giving up -------------------------------------------------------------------------------
+    // ---- discard, eviction, expiry ---------------------------------------------------------------
 
     @Test
     void discarding_removes_what_the_selector_names() {
@@ -1069,7 +1070,8 @@ public abstract class BatchStoreContractTest {
     @Test
     void an_old_batch_behind_a_young_one_expires_all_the_same() {
         Instant start = now();
-        clock.advance(Duration.ofDays(1)); // the clock was wrong for a while
+        // The clock was wrong for a while.
+        clock.advance(Duration.ofDays(1));
         append("from tomorrow");
         clock.set(start);
         append("a", "b");
@@ -1129,7 +1131,10 @@ public abstract class BatchStoreContractTest {
 
     // ---- selecting -------------------------------------------------------------------------------
 
-    /** a: old loki dead 2 × "HTTP 429 slow"; b: loki pending 1 × "http 503"; c: es in flight 0 ×; d: young loki held 3 ×. */
+    /**
+     * Persists four batches: a is an old dead loki batch, failed 2 × with "HTTP 429 slow"; b is a pending loki batch,
+     * failed 1 × with "http 503"; c is in flight for elasticsearch; d is a young held loki batch, failed 3 ×.
+     */
     private void four() {
         append("a", "b");
         fail("a", "x", counted(now()));
@@ -1160,7 +1165,8 @@ public abstract class BatchStoreContractTest {
         reopen();
         assertThat(ids(store.evictDeadLetters(1, 10))).containsExactly("c");
         assertThat(store.evictDeadLetters(1, 10)).isEmpty();
-        assertThat(store.find("d")).isPresent(); // not dead
+        // d is not dead.
+        assertThat(store.find("d")).isPresent();
         claim();
         markDead("d");
         assertThat(store.replay(ALL.ids("d"), now())).isOne();
@@ -1190,7 +1196,8 @@ public abstract class BatchStoreContractTest {
         reopen();
         assertThat(store.list(ALL.ids("a"), now()).get(0).earlierFailures()).isEqualTo(kept);
         store.delivered("a");
-        append("c"); // may be given the place of the one that is gone
+        // c may reuse the index slot of the removed batch.
+        append("c");
         assertThat(store.find("c").orElseThrow().earlierFailures()).isEmpty();
     }
 
@@ -1223,7 +1230,7 @@ public abstract class BatchStoreContractTest {
         assertThat(listed(ALL.order(BatchOrder.NEWEST_FIRST))).containsExactly("d", "c", "b", "a");
     }
 
-    /** Whatever somebody asks for, and whatever a collector answered. */
+    /** Operators choose the glob, and collectors choose the text that it is matched with. */
     @Test
     void a_glob_of_many_asterisks_takes_no_longer_than_another() {
         four();
@@ -1300,7 +1307,7 @@ public abstract class BatchStoreContractTest {
         }
     }
 
-    /** Some of every kind. */
+    /** Persists batches in every state. */
     private void assorted(int round, Random random) {
         for (int i = 0; i < 24; i++) {
             String id = round + "-" + i;
@@ -1311,7 +1318,7 @@ public abstract class BatchStoreContractTest {
                 case 0 -> fail(id, reason, (type, none) -> new Verdict(false, in(MINUTE), retries));
                 case 1 -> fail(id, reason, (type, none) -> new Verdict(true, null, retries));
                 default -> {
-                    // stays in flight
+                    // Stays in flight.
                 }
             }
             clock.advance(Duration.ofSeconds(1));
@@ -1352,7 +1359,8 @@ public abstract class BatchStoreContractTest {
         assertThat(ids(first)).containsExactly("a", "b");
         long position = first.get(1).position();
         store.delivered("a");
-        store.delivered("b"); // the one that is gone on from, too
+        // Also removes the batch whose position the next page starts after.
+        store.delivered("b");
         store.delivered("d");
         append("g");
         List<BatchSummary> second = store.list(ALL.limit(2).after(position), now());
@@ -1469,7 +1477,7 @@ public abstract class BatchStoreContractTest {
         assertThat(stats.collector("loki").inFlight()).isOne();
     }
 
-    // ---- opening again ---------------------------------------------------------------------------
+    // ---- reopening -------------------------------------------------------------------------------
 
     @Test
     void what_was_in_flight_is_pending_and_due_at_once_when_opened_again() {
@@ -1518,7 +1526,7 @@ public abstract class BatchStoreContractTest {
         }
     }
 
-    // ---- threads and the end ---------------------------------------------------------------------
+    // ---- threads and close -----------------------------------------------------------------------
 
     @Test
     void an_interrupted_thread_can_do_everything_and_stays_interrupted() {
@@ -1542,7 +1550,8 @@ public abstract class BatchStoreContractTest {
         openAgain();
         assertThat(claim()).containsExactly("other");
         assertThat(Thread.interrupted()).isTrue();
-        append("c"); // nobody else was harmed
+        // Other callers are not affected.
+        append("c");
     }
 
     @Test
@@ -1600,7 +1609,7 @@ public abstract class BatchStoreContractTest {
             reopen();
             assertThat(store.stats().total())
                     .usingRecursiveComparison()
-                    // a store may write what has become of a batch into its bytes when it is closed
+                    // On close a store may write the state of a batch into its file, which changes the file size.
                     .ignoringFields(
                             "failedAttempts",
                             "inFlight",

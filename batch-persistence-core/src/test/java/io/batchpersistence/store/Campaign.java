@@ -7,9 +7,9 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Function;
 
 /**
- * Tests that are the better the longer they run. By itself each takes a few fixed seeds;
- * {@code -Dfaults.seconds=N} makes all of them together take about that long, with as many seeds as that allows;
- * {@code -Dfaults.seed=N} runs only that one. What was tried is counted and printed.
+ * Randomized tests that become better the longer they run. By default each runs a few fixed seeds.
+ * {@code -Dfaults.seconds=N} gives all of them together about that time, with as many seeds as fit.
+ * {@code -Dfaults.seed=N} runs a single seed. The number of tried cases is printed.
  */
 final class Campaign {
 
@@ -19,7 +19,6 @@ final class Campaign {
     private final String name;
     private final Map<String, AtomicLong> counts = new TreeMap<>();
 
-    /** One round. */
     interface Round {
         void run(long seed) throws Exception;
     }
@@ -32,17 +31,17 @@ final class Campaign {
         return SECONDS > 0;
     }
 
-    /** When that share of the time is over, as {@link System#nanoTime} tells it. */
+    /** The {@link System#nanoTime} at which that share of the time is over. */
     static long end(double share) {
         return System.nanoTime() + (long) (Duration.ofSeconds(SECONDS).toNanos() * share);
     }
 
     /**
-     * Runs it.
+     * Runs the campaign.
      *
-     * @param test which test it is, for the command that repeats a failure
-     * @param share of the time that all of them have, of two processors
-     * @param seeds how many by default
+     * @param test the test, for the command that repeats a failure
+     * @param share the share of the total time, on two processors
+     * @param seeds the default number of seeds
      */
     static void run(String test, double share, int seeds, Function<Campaign, Round> rounds) throws Exception {
         Campaign campaign = new Campaign(test);
@@ -59,8 +58,8 @@ final class Campaign {
                     round.run(seed);
                 } catch (Exception | AssertionError e) {
                     campaign.count("violations", 1);
-                    System.out.println(
-                            "FAULTS " + test + " failed with seed " + seed); // the reason comes with the report
+                    // JUnit reports the reason.
+                    System.out.println("FAULTS " + test + " failed with seed " + seed);
                     throw new AssertionError(
                             test + " failed with seed " + seed
                                     + "; to repeat it: mvn -pl batch-persistence-core test -Dtest='"

@@ -13,7 +13,7 @@ import java.util.stream.Stream;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
 
-/** A process with the class path of this one, to be killed. */
+/** A process with the class path of this one, made to be killed. */
 public final class ChildJvm implements AutoCloseable {
 
     private static final int KILLED = 128 + 9;
@@ -22,16 +22,16 @@ public final class ChildJvm implements AutoCloseable {
     private final BufferedReader out;
     private final Path errors;
 
-    /** Starts {@code main} and keeps what it says to standard error in that file. */
+    /** Starts {@code main} and writes its standard error to that file. */
     public ChildJvm(Class<?> main, Path errors, String... arguments) throws IOException {
         this(main, errors, List.of("-Xmx128m"), "", arguments);
     }
 
     /**
-     * The same with other limits.
+     * Starts {@code main} with other limits.
      *
      * @param options for the JVM
-     * @param before a shell command that is run before, in the same process, such as {@code ulimit}; may be empty
+     * @param before a shell command to run first in the same process, such as {@code ulimit}; may be empty
      */
     public ChildJvm(Class<?> main, Path errors, List<String> options, String before, String... arguments)
             throws IOException {
@@ -56,8 +56,8 @@ public final class ChildJvm implements AutoCloseable {
     }
 
     /**
-     * The class path as in an application: reading a class from a directory would take one more file descriptor. All of it can be
-     * read by everybody who may look into the directory.
+     * Packs the class path into jars, as in an application: reading a class from a directory takes one more file
+     * descriptor. All users who can read the directory can read the jars.
      */
     private static String jars(Path into) throws IOException {
         Files.createDirectories(into);
@@ -75,7 +75,7 @@ public final class ChildJvm implements AutoCloseable {
                 }
                 entries.add(jar.toString());
             } else if (Files.exists(path)) {
-                // A user that is taken on before may not be allowed to look into the build's local repository.
+                // Another user may not be allowed to read the local Maven repository.
                 Path jar = into.resolve(entries.size() + ".jar");
                 try {
                     Files.createLink(jar, path);
@@ -92,23 +92,25 @@ public final class ChildJvm implements AutoCloseable {
         return process.pid();
     }
 
-    /** The next line it says; {@code null} when it is gone and all it said has been read. */
+    /** Returns the next line of standard output, or {@code null} after the process has ended and all output is read. */
     public String readLine() throws IOException {
         return out.readLine();
     }
 
-    /** To its standard input. */
+    /** Writes a line to its standard input. */
     public void writeLine(String line) throws IOException {
         process.getOutputStream().write((line + "\n").getBytes(StandardCharsets.UTF_8));
         process.getOutputStream().flush();
     }
 
-    /** Sends SIGKILL; returns at once. Not by the process itself, which would throw away what is still in the pipe. */
+    /**
+     * Sends SIGKILL and returns at once. Does not use Process.destroyForcibly(), which discards the output in the pipe.
+     */
     public void kill() {
         process.toHandle().destroyForcibly();
     }
 
-    /** Sends SIGSTOP: it does nothing any more until it is {@linkplain #thaw() thawed}. */
+    /** Sends SIGSTOP: the process stops until {@linkplain #thaw() thawed}. */
     public void freeze() throws IOException, InterruptedException {
         signal("STOP");
     }
@@ -128,7 +130,7 @@ public final class ChildJvm implements AutoCloseable {
         }
     }
 
-    /** Waits for its end, which must have been the kill. */
+    /** Waits for the end of the process, which the kill must have caused. */
     public void awaitKilled() throws InterruptedException {
         int exit = process.waitFor();
         if (exit != KILLED) {
@@ -136,7 +138,7 @@ public final class ChildJvm implements AutoCloseable {
         }
     }
 
-    /** Reads all it says, waits for its end, which must have been a good one, and returns the lines. */
+    /** Reads all output, waits for a successful exit, and returns the lines. */
     public List<String> awaitPassed() throws IOException, InterruptedException {
         List<String> lines = out.lines().toList();
         int exit = process.waitFor();

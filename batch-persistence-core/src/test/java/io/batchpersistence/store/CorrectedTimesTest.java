@@ -20,7 +20,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What stores on disk do when the clock of the process before was another. */
+/** How disk stores behave if the clock of the previous process differs. */
 class CorrectedTimesTest {
 
     private static final Instant AHEAD = Instant.parse("2036-02-07T06:28:16Z");
@@ -137,7 +137,7 @@ class CorrectedTimesTest {
         }
     }
 
-    /** As it would be found if the process that has it were killed now. */
+    /** Opens what a new process would find if the current owner were killed now. */
     private BatchStore openCopy(StoreKind kind) {
         Path copy = temp.resolve("copy");
         try {

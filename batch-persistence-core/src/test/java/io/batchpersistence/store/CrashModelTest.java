@@ -38,10 +38,11 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
 /**
- * Long random lives: batches come, are sent, fail, are given up and replayed, the clock is set, the disk fails and is full, the
- * process is closed and killed, the power goes. After each, the store has what the {@link Ledger} says.
+ * Long random lives of a store: batches are persisted, sent, failed, given up and replayed; the clock is set; the disk
+ * fails and fills up; the process is closed and killed; the power fails. After each step the store must match the
+ * {@link Ledger}.
  *
- * <p>What {@link ModelTest} checks to the letter on a disk that works, this checks as promises on one that doesn't.
+ * <p>{@link ModelTest} compares exactly, on a disk that works. This test checks guarantees on a disk that fails.
  */
 class CrashModelTest {
 
@@ -50,7 +51,7 @@ class CrashModelTest {
 
     private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
 
-    /** What they say here is expected, and thousands of lines. */
+    /** The store logs thousands of expected lines. */
     @BeforeAll
     static void quiet() {
         LOG.setLevel(Level.OFF);
@@ -74,7 +75,7 @@ class CrashModelTest {
                 campaign -> seed -> new Life(campaign, kind, seed).live());
     }
 
-    /** What there was before one operation of the disk. */
+    /** The disk before one of its operations. */
     private record Moment(MemoryDisk disk, int position) {}
 
     private final class Life {
@@ -85,7 +86,7 @@ class CrashModelTest {
         private final ManualClock clock = new ManualClock();
         private final Deque<String> last = new ArrayDeque<>();
         private final List<String> ids = new ArrayList<>();
-        /** Of this life, delivered, and not yet used again. */
+        /** Delivered in this life and not reused yet. */
         private final List<String> delivered = new ArrayList<>();
 
         private final List<Corruption> reports = new ArrayList<>();
@@ -97,10 +98,13 @@ class CrashModelTest {
         private StoreCalls calls = new StoreCalls(ledger, clock, 0);
         private BatchStore store;
         private int born;
-        /** When a file had got a name that is not durable, or something of that kind; {@code null} if not since the store was opened. */
+        /**
+         * A moment since the store was opened when the name of a file was not durable, or a similar state; {@code null}
+         * if there was none.
+         */
         private volatile @Nullable Moment delicate;
 
-        /** Whether the disk has failed since the store was opened: then it may not even have taken back what it refused. */
+        /** Whether the disk has failed since the store was opened. Then a refused batch may still be on disk. */
         private boolean hasFailed;
 
         Life(Campaign campaign, StoreKind kind, long seed) {
@@ -212,7 +216,7 @@ class CrashModelTest {
             }
         }
 
-        /** A disk that can't be read for a moment makes a store that is running refuse, but not forget. */
+        /** If the disk is unreadable for a moment, a running store refuses calls but loses nothing. */
         private Predicate<Operation> kinds() {
             return switch (random.nextInt(4)) {
                 case 0 -> operation -> operation == Operation.FORCE;
@@ -226,7 +230,8 @@ class CrashModelTest {
             note("disk is well");
             faulty.heal();
             disk.capacity(Long.MAX_VALUE);
-            if (hasFailed) { // until a journal and a segment can be written again
+            // Wait until a journal and a segment can be written again.
+            if (hasFailed) {
                 store.reclaim();
                 persist();
                 assertThat(store.stats().problem()).isNull();
@@ -244,7 +249,7 @@ class CrashModelTest {
             assertThat(accepted || hasFailed).isTrue();
         }
 
-        /** The id of one that is delivered. */
+        /** Persists a new batch with the id of a delivered one. */
         private void persistAgain() {
             if (delivered.isEmpty()) {
                 persist();
@@ -262,7 +267,7 @@ class CrashModelTest {
             }
         }
 
-        /** Nothing is left, not even files. */
+        /** Delivers everything, so that not even files are left. */
         private void deliverAll() {
             List.copyOf(ids).forEach(this::deliver);
             note("reclaim");
@@ -280,7 +285,7 @@ class CrashModelTest {
             group.forEach(each -> assertThat(each.join() || hasFailed).isTrue());
         }
 
-        /** So that files are compacted; then some that were moved are delivered, and their ids used again. */
+        /** Makes the store compact files. Then some moved batches are delivered and their ids reused. */
         private void leaveFewOfMany() {
             for (int i = 0; i < 8; i++) {
                 persistTogether();
@@ -305,7 +310,7 @@ class CrashModelTest {
             leave(random.nextInt(3) > 0);
         }
 
-        /** What the journal says of a file that is gone must not be taken for the files of the next process. */
+        /** Journal frames of a deleted file must not apply to the files of the next process. */
         private void emptyAfterAFailedWrite() {
             deliverAll();
             leave(false);
@@ -320,7 +325,7 @@ class CrashModelTest {
             leave(false);
         }
 
-        /** The process is killed, or the power goes; now and then once more while the store is opened. */
+        /** Kills the process or cuts the power. Sometimes does so again while the store is being opened. */
         private void leave(boolean powerCut) {
             note(powerCut ? "power cut" : "kill");
             campaign.count(powerCut ? "power cuts" : "kills", 1);
@@ -358,7 +363,7 @@ class CrashModelTest {
                 try {
                     open().close();
                 } catch (BatchPersistenceException e) {
-                    // the disk was that bad
+                    // The disk failed too often to open.
                 }
                 reports.clear();
                 left.beforeChange(() -> {});
@@ -372,7 +377,7 @@ class CrashModelTest {
             reopen(left, expectation);
         }
 
-        /** A process that can't begin a journal deletes files all the same: at any moment of that the power may go. */
+        /** A process that cannot start a journal still deletes files. The power may fail at any moment of that. */
         private void cutWhileOpeningWithoutJournal(MemoryDisk left, Expectation expectation) {
             campaign.count("openings without journal", 1);
             List<MemoryDisk> moments = new ArrayList<>();
@@ -393,7 +398,7 @@ class CrashModelTest {
             }
         }
 
-        /** What a store has and says when it is opened. */
+        /** What a store contains and reports when it is opened. */
         private record Books(Map<String, Long> positions, CollectorStats total, long reported) {}
 
         private Books accounts(MemoryDisk of) {
@@ -414,8 +419,8 @@ class CrashModelTest {
         }
 
         /**
-         * A file is deleted, emptied or cut off: every batch that is lost with it is counted, and told, if a later one is left;
-         * no other batch is.
+         * Deletes, empties or truncates a file. Every batch lost with it is counted, and reported if a later one is
+         * left. No other batch is affected.
          */
         private void loseFile(MemoryDisk left) {
             List<Path> payloads = left.files().stream()
@@ -438,8 +443,8 @@ class CrashModelTest {
             note(what);
             Books intact = accounts(left.copy());
             Books now = accounts(harmed);
-            // A document has no checksum, so its number is no evidence. One that is emptied may be that of a batch that
-            // has ended, and was about to be deleted: nobody can tell.
+            // A document has no checksum, so its number proves nothing. An empty document may belong to a batch that
+            // was settled and about to be deleted.
             long last = kind == StoreKind.SEGMENT
                     ? now.positions().values().stream()
                             .mapToLong(Long::longValue)
@@ -464,7 +469,7 @@ class CrashModelTest {
             return pick(may.toArray(new MemoryDisk[0]));
         }
 
-        /** What is found is what the next life begins with. */
+        /** The next life starts with what is found. */
         private void reopen(MemoryDisk found, Expectation expectation) {
             disk = found;
             faulty = new FaultyDisk(disk);
@@ -478,8 +483,8 @@ class CrashModelTest {
             }
             store = open();
             Map<String, ExpectedState> held = check("reopened", expectation);
-            if (starved
-                    && store.stats().problem() != null) { // nor could the last one go on: what was found is not durable
+            // The last journal could not go on either, so the recovered state is not durable yet.
+            if (starved && store.stats().problem() != null) {
                 faulty.heal();
                 store.reclaim();
             }
@@ -501,7 +506,10 @@ class CrashModelTest {
             ids.sort(null);
         }
 
-        /** What can't be read for a while is there once it can: an opening that is given up, or gets through, changes nothing. */
+        /**
+         * An unreadable file is available once it can be read again. An opening that fails or succeeds in the meantime
+         * changes nothing.
+         */
         private void openUnreadable() {
             note("can't be read while opening");
             campaign.count("openings in which reads failed", 1);
@@ -523,8 +531,8 @@ class CrashModelTest {
         }
 
         /**
-         * Takes note of moments at which it is easy to be wrong, and which are over too soon to be hit by chance. (Of documents the
-         * names are undecided most of the time.)
+         * Records moments that are error-prone and too short to hit by chance. (File names of documents are undecided
+         * most of the time.)
          */
         private void watch(MemoryDisk on, Ledger with) {
             delicate = null;

@@ -32,20 +32,19 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
 /**
- * A store is left before every single operation of its disk, and in the middle of writes: as a killed process leaves it, and as
- * a power cut may leave it. Whatever is left is opened, and must have what its callers were promised up to that moment, see
- * {@link Ledger}; the opening itself is left at every operation as well.
+ * Interrupts a store before every disk operation and in the middle of writes, as a kill or a power cut does. Opens each
+ * result, which must match what callers were promised up to that moment, see {@link Ledger}. Interrupts the opening at
+ * every operation as well.
  *
- * <p>Which thread does what when differs from run to run, so a seed fixes what is done, and what a power cut leaves, but not
+ * <p>Thread scheduling differs between runs. A seed therefore fixes the calls and the result of a power cut, but not
  * every moment.
  */
 class CrashTest {
 
-    /** A store, and what is done with it. */
     enum Scenario {
-        /** Small segments: begun, sealed, deleted and compacted all the time. */
+        /** Small segments that are created, sealed, deleted and compacted all the time. */
         SEGMENT(StoreKind.SEGMENT, 4 << 10, 0, 80, 100, 0.25),
-        /** Segments so large that they are prepared and sealed by the housekeeper. */
+        /** Large segments that the maintenance thread prepares and seals. */
         LARGE_SEGMENT(StoreKind.SEGMENT, 1 << 20, 60_000, 60, 50, 0.15),
         JSON_FILES(StoreKind.JSON_FILES, 4 << 10, 0, 50, 70, 0.2);
 
@@ -53,7 +52,7 @@ class CrashTest {
         final int segmentSize;
         final int padding;
         final int batches;
-        /** At how many operations it is left by default. */
+        /** The default number of operations to interrupt. */
         final int crashes;
 
         final double share;
@@ -68,12 +67,12 @@ class CrashTest {
         }
     }
 
-    /** How many operations fail by default, one in each run. */
+    /** The default number of failing operations, one per run. */
     private static final int CRASHES_OF_FAULTS = 30;
 
     private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
 
-    /** What they say here is expected, and thousands of lines. */
+    /** The store logs thousands of expected lines. */
     @BeforeAll
     static void quiet() {
         LOG.setLevel(Level.OFF);
@@ -99,7 +98,7 @@ class CrashTest {
                 campaign -> seed -> crashEverywhere(campaign, scenario, seed));
     }
 
-    /** What there was before one operation. */
+    /** The disk before one of its operations. */
     private record Moment(MemoryDisk disk, int position) {}
 
     private void crashEverywhere(Campaign campaign, Scenario scenario, long seed) {
@@ -138,8 +137,8 @@ class CrashTest {
     }
 
     /**
-     * One operation of the disk fails, whichever it is: a write after a part of it, a force with all that it was for. Whoever was
-     * told that something is done must find it so, at once, after a kill, and after a power cut.
+     * A single disk operation fails: a write after a part of it, or a force that drops its pages. Every acknowledged
+     * change must be there: at once, after a kill, and after a power cut.
      */
     @ParameterizedTest
     @EnumSource
@@ -166,7 +165,7 @@ class CrashTest {
             store.onCorruption(reports::add);
             StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
             new Workload(calls, store, 16, seed).faulty().run();
-            // It may have been the last batch that was refused: the store has a problem until it has stored another.
+            // The last batch may have been refused. Then the store reports a problem until it stores another.
             assertThat(calls.persist(store, "afterwards", "loki") || calls.persist(store, "after that", "loki"))
                     .as(what)
                     .isTrue();
@@ -201,12 +200,12 @@ class CrashTest {
                 disk);
     }
 
-    /** Where names are undecided is where it is easiest to be wrong; of documents they always are. */
+    /** Undecided file names are the most error-prone moments. For documents they are always undecided. */
     private static boolean isDelicate(Scenario scenario, Moment moment) {
         return scenario.kind == StoreKind.SEGMENT && moment.disk().hasUndecidedMove();
     }
 
-    /** Opens what was left, and leaves the opening at some operations, too. */
+    /** Opens the disk and interrupts the opening at some operations. */
     private void check(
             Campaign campaign,
             Scenario scenario,
@@ -265,7 +264,10 @@ class CrashTest {
         }
     }
 
-    /** What can't be read for a while is there once it can: an opening that is given up, or gets through, changes nothing. */
+    /**
+     * An unreadable file is available once it can be read again. An opening that fails or succeeds in the meantime
+     * changes nothing.
+     */
     private void openUnreadable(Campaign campaign, Scenario scenario, MemoryDisk left, Random random) {
         campaign.count("openings in which reads failed", 1);
         FaultyDisk faulty = new FaultyDisk(left);
@@ -282,7 +284,7 @@ class CrashTest {
         }
     }
 
-    /** What has been seen once stays, and what is persisted from now on is safe: no number is used twice. */
+    /** What was found once must stay. New batches are safe: no number is used twice. */
     private void goOn(
             Campaign campaign,
             Scenario scenario,
@@ -330,14 +332,14 @@ class CrashTest {
         return all;
     }
 
-    /** Everything that can be done with a store, by several threads. */
+    /** All operations of a store, from several threads. */
     private static final class Workload {
 
         private final StoreCalls calls;
         private final BatchStore store;
         private final int batches;
         private final long seed;
-        /** Whether something may go wrong. */
+        /** Whether disk operations may fail. */
         private boolean faulty;
 
         Workload(StoreCalls calls, BatchStore store, int batches, long seed) {
@@ -365,7 +367,7 @@ class CrashTest {
             operate();
         }
 
-        /** One by one, and what the store's own recovery does. */
+        /** Waits for each batch, and runs the calls of the store's recovery. */
         private void waited() {
             Random random = new Random(seed);
             List<String> left = new ArrayList<>();
@@ -390,7 +392,7 @@ class CrashTest {
             }
         }
 
-        /** Four at a time, nobody waits for one alone. */
+        /** Persists four batches at a time and waits for them together. */
         private void groups(String type) {
             for (int i = 0; i < batches / 2; i += 4) {
                 List<CompletableFuture<Boolean>> group = new ArrayList<>();
@@ -407,7 +409,7 @@ class CrashTest {
             }
         }
 
-        /** What people do, and what time does; and so many reasons that the journal is begun anew. */
+        /** Runs the operator's calls and expiry, with enough failure reasons to rotate the journal. */
         private void operate() {
             check(calls.persist(store, "troubled", "syslog"));
             check(calls.fail(store, "troubled", false, "x"));

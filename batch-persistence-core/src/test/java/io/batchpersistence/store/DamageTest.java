@@ -44,14 +44,13 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
 /**
- * A directory as each version of the storage formats has left it, damaged: cut off at every offset, a bit flipped in every
- * byte, and each file gone, empty, twice, under another name, or with something else in it. Whatever it is, the store opens,
- * what the damage did not hit is there as it was, what is lost is reported, kept and counted, and reported once.
+ * Damages directories of each version of the storage formats: truncated at every offset, a flipped bit in every byte,
+ * and each file deleted, emptied, duplicated, renamed, or replaced. In every case the store opens, undamaged batches
+ * are unchanged, and lost batches are counted, kept aside, and reported once.
  */
 @Tag("slow")
 class DamageTest {
 
-    /** A directory in the test resources. */
     enum Fixture {
         SEGMENT_1(StoreKind.SEGMENT, "segment-1", 0.1),
         SEGMENT_2(StoreKind.SEGMENT, "segment-2", 0.1),
@@ -70,7 +69,7 @@ class DamageTest {
             this.share = share;
         }
 
-        /** Of the same store, or the other one; with files of the same names. */
+        /** A fixture whose files have the same names. */
         Fixture other() {
             return switch (this) {
                 case SEGMENT_1 -> SEGMENT_2;
@@ -87,7 +86,7 @@ class DamageTest {
 
     private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
 
-    /** What they say here is expected, and thousands of lines. */
+    /** The store logs thousands of expected lines. */
     @BeforeAll
     static void quiet() {
         LOG.setLevel(Level.OFF);
@@ -113,7 +112,7 @@ class DamageTest {
         return disk;
     }
 
-    /** What a store says and has. */
+    /** What a store reports and contains. */
     private record Seen(
             Map<String, PersistedBatch> batches, List<Corruption> reports, Map<String, CollectorStats> stats) {
         long lost() {
@@ -129,7 +128,8 @@ class DamageTest {
         List<Corruption> reports = new ArrayList<>();
         try (BatchStore store = fixture.kind.open(
                 DiskStoreOptions.builder(directory)
-                        .compactionRate(1) // what is where must not depend on the moment
+                        // Compaction must not move records during the test.
+                        .compactionRate(1)
                         .clock(Clock.fixed(FixtureWriter.THEN.plusSeconds(3_600), ZoneOffset.UTC))
                         .build(),
                 disk)) {
@@ -142,7 +142,7 @@ class DamageTest {
         }
     }
 
-    /** A way to damage a directory, and the batches that it may cost. */
+    /** A damaged directory, and the batches that the damage may cost. */
     private record Damage(String what, Path file, MemoryDisk damaged, Set<String> hit, boolean exact) {}
 
     private interface Variant {
@@ -225,7 +225,8 @@ class DamageTest {
                     false));
             byte[] strange =
                     other.get(other.files().get(random.nextInt(other.files().size())));
-            if (!isJournal(file)) { // a journal of another store is as good as its own: nobody can tell
+            // A journal of another store is valid too, so the store cannot detect it.
+            if (!isJournal(file)) {
                 variants.add(() -> with(disk, file, strange, "of another store", all, false));
             }
             variants.add(() -> {
@@ -292,7 +293,7 @@ class DamageTest {
         return used;
     }
 
-    /** The ids that are held, by where their bytes begin; and where the last one ends. */
+    /** The ids of stored batches by the offset of their record, and the end of the last record. */
     private static NavigableMap<Integer, String> records(Path file, byte[] bytes, Seen whole) {
         NavigableMap<Integer, String> records = new TreeMap<>();
         if (isJson(file)) {
@@ -303,7 +304,8 @@ class DamageTest {
         } else if (file.toString().endsWith(".segment")) {
             ByteBuffer in = ByteBuffer.wrap(bytes);
             int at = 16;
-            while (at + 56 <= bytes.length && in.getInt(at) == 0x42505201) { // BPR 1
+            // The magic number of a record: BPR, version 1.
+            while (at + 56 <= bytes.length && in.getInt(at) == 0x42505201) {
                 int header = in.getInt(at + 40);
                 String id = BatchHeader.decode(Arrays.copyOfRange(bytes, at + 56, at + 56 + header))
                         .id();
@@ -338,8 +340,8 @@ class DamageTest {
         Set<String> safe = new TreeSet<>(whole.batches().keySet());
         safe.removeAll(damage.hit());
         assertThat(seen.batches()).as(what).containsKeys(safe.toArray(new String[0]));
-        boolean changedInPlace =
-                isJson(damage.file()); // no checksum: what is still a document is taken for what it says
+        // Documents have no checksum, so a changed document that is still valid JSON is accepted.
+        boolean changedInPlace = isJson(damage.file());
         seen.batches().forEach((id, batch) -> {
             if (safe.contains(id) || !changedInPlace) {
                 assertThat(batch.entries()).as(what + ": " + id).isEqualTo(GeneratedBatch.entries(id));
@@ -362,9 +364,8 @@ class DamageTest {
         long missing = damage.hit().stream()
                 .filter(id -> !seen.batches().containsKey(id))
                 .count();
-        // What was accepted after the journal's last checkpoint, and is overwritten with something else, is not known
-        // to have been.
-        // And a document that has become another one is not lost.
+        // A batch that was accepted after the last checkpoint of the journal and then overwritten is not known to have
+        // existed. A document that has become another valid document is not lost.
         assertThat(seen.lost()).as("%s: %s", what, seen.reports()).isLessThanOrEqualTo(changedInPlace ? 1 : missing);
         if (missing > 0 && !changedInPlace) {
             assertThat(seen.reports()).as(what).isNotEmpty();
@@ -386,7 +387,7 @@ class DamageTest {
         }
 
         Seen again = open(fixture, disk);
-        // What is left where it is, since its name is not ours, is found again.
+        // A file with a foreign name is left in place, so it is found again.
         assertThat(again.reports())
                 .as(what + ", once more")
                 .isEqualTo(seen.reports().stream()

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Directories that are found, a process that was killed may have made and not forced. */
+/** A killed process may have created directories that are found but were never forced. */
 class DirectoryEntriesTest {
 
     @TempDir
@@ -28,7 +28,7 @@ class DirectoryEntriesTest {
 
     private final ManualClock clock = new ManualClock();
     private final MemoryDisk files = new MemoryDisk();
-    /** Directories that were forced, and files that were deleted, in that order. */
+    /** Forced directories and deleted files, in order. */
     private final List<Path> done = new ArrayList<>();
 
     private Disk recording() {

@@ -25,8 +25,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Somebody deletes, moves or replaces the directory of a store that is open. Its files are open still, and writing and forcing
- * them would succeed.
+ * The directory of an open store is deleted, moved or replaced. Its files stay open, so writing and forcing them would
+ * succeed.
  */
 class DirectoryGoneTest {
 
@@ -90,7 +90,7 @@ class DirectoryGoneTest {
         store.reclaim();
         store.close();
         assertThat(listing(directory)).isEqualTo(before);
-        // It is what it was when it was copied: two batches, and nobody knows of anything else.
+        // The store is in the state of the copy: two batches. Nothing else is known.
         open(kind);
         assertThat(ids()).containsExactly("a", "b");
         assertThat(corruptions).isEmpty();
@@ -112,7 +112,8 @@ class DirectoryGoneTest {
                         GeneratedBatch.collectorType("a"), BatchOrder.OLDEST_FIRST, NOW.plusSeconds(60), NOW, 1));
         Files.move(moved, directory);
         append("c");
-        store.reclaim(); // a document that could not be rewritten is, now
+        // A document that could not be rewritten before is rewritten now.
+        store.reclaim();
         assertThat(store.stats().problem()).isNull();
         assertThat(store.delivered("a")).isNotNull();
         store.close();

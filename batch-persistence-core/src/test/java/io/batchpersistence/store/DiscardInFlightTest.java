@@ -19,7 +19,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** However many are in flight, each is taken away in no time: with work that grows with their square it would be minutes. */
+/** Discarding batches in flight must be linear. Quadratic work would take minutes. */
 class DiscardInFlightTest {
 
     private static final int BATCHES = 80_000;

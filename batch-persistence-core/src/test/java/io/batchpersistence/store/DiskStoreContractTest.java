@@ -26,7 +26,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What every store on a disk promises beyond {@link BatchStoreContractTest}: one owner, bounds in bytes. */
+/** What every disk store guarantees beyond {@link BatchStoreContractTest}: a single owner and limits in bytes. */
 abstract class DiskStoreContractTest extends BatchStoreContractTest {
 
     @TempDir
@@ -57,7 +57,7 @@ abstract class DiskStoreContractTest extends BatchStoreContractTest {
         reopen();
     }
 
-    /** Does not compress, so that sizes are what they look like. */
+    /** Content that does not compress, so that its size is known. */
     private NewBatch noise(String id, int bytes) {
         byte[] random = new byte[bytes / 2];
         new Random(id.hashCode()).nextBytes(random);
@@ -70,7 +70,7 @@ abstract class DiskStoreContractTest extends BatchStoreContractTest {
                 now().plusSeconds(60));
     }
 
-    /** Appends until it is refused; returns what was taken. */
+    /** Appends until a batch is refused. Returns the accepted ids. */
     List<String> fill(String prefix, int bytesEach) {
         List<String> taken = new ArrayList<>();
         try {
@@ -133,7 +133,8 @@ abstract class DiskStoreContractTest extends BatchStoreContractTest {
     void evicting_makes_room_at_once() {
         reopenWith(1 << 20, 0);
         List<String> taken = fill("a", 20_000);
-        reopen(); // all pending
+        // All are pending.
+        reopen();
         int evicted = 0;
         while (evicted < taken.size()) {
             evicted += store.evictOldest(1).size();

@@ -26,7 +26,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Others in the process have opened so many files, or sockets, that there is not one more: nothing is lost, and all goes on. */
+/** The process has run out of file descriptors. No batch is lost, and the store goes on once there are some again. */
 @DisabledOnOs(value = OS.WINDOWS, disabledReason = "has no ulimit")
 @Timeout(value = 3, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class FileDescriptorsTest {
@@ -102,7 +102,7 @@ class FileDescriptorsTest {
                     .build();
         }
 
-        /** Not one is left. */
+        /** Takes all free file descriptors. */
         private void exhaust() {
             try {
                 while (true) {
@@ -131,7 +131,7 @@ class FileDescriptorsTest {
             }
         }
 
-        /** What needs a file fails or does nothing; a mark of a batch in flight needs none. */
+        /** Operations that need a file fail or do nothing. Marking a batch in flight needs none. */
         private void tryAll() {
             String delivered = held.iterator().next();
             if (engine.markBatchSuccess(delivered)) {

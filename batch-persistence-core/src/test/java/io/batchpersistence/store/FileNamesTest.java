@@ -31,7 +31,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
-/** What the stores write under a name they find again, and what has a name like theirs is not passed over. */
+/** Files are found again under the names that the stores give them. Files with similar names are not ignored. */
 class FileNamesTest {
 
     private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
@@ -141,7 +141,7 @@ class FileNamesTest {
     void a_file_that_looks_like_a_journal_and_has_no_valid_name_is_reported_and_left_alone(String name)
             throws IOException {
         Path file = Files.writeString(directory.resolve(name), "kept");
-        // No batch is in a journal, so it is a line in the log, not an event.
+        // A journal contains no batch, so this is a log line and not an event.
         ListAppender<ILoggingEvent> logged = new ListAppender<>();
         logged.start();
         Logger logger = (Logger) LoggerFactory.getLogger(IndexedBatchStore.class);

@@ -16,21 +16,21 @@ import java.util.Locale;
 import java.util.stream.Stream;
 
 /**
- * Writes the directories below {@code src/test/resources/fixtures}, which {@link OlderVersionsTest} opens. Run once for each
- * version of the storage formats, with the code that still writes it, before the format is changed:
+ * Writes the directories below {@code src/test/resources/fixtures}, which {@link OlderVersionsTest} opens. Run it once
+ * for each version of the storage formats, before the format changes, with the code that still writes it:
  *
  * <pre>
  * mvn -B -q -pl batch-persistence-core test-compile dependency:build-classpath -Dmdep.outputFile=target/test.classpath
  * java -cp batch-persistence-core/target/test-classes:batch-persistence-core/target/classes:$(cat
- *     batch-persistence-core/target/test.classpath) io.batchpersistence.store.FixtureWriter \
- *     batch-persistence-core/src/test/resources/fixtures VERSION
+ * batch-persistence-core/target/test.classpath) io.batchpersistence.store.FixtureWriter \
+ * batch-persistence-core/src/test/resources/fixtures VERSION
  * </pre>
  *
- * <p>Each is left as {@code kill -9} leaves it: sealed segments, one being written, a snapshot and what came after it.
+ * <p>Each directory is left as after {@code kill -9}: sealed segments, an active one, a snapshot and a journal.
  */
 final class FixtureWriter {
 
-    /** When everything in a fixture happened. */
+    /** The time of everything in a fixture. */
     static final Instant THEN = Instant.parse("2026-01-02T03:04:05.678Z");
 
     static final int BATCHES = 60;
@@ -77,7 +77,10 @@ final class FixtureWriter {
         }
     }
 
-    /** By number: three of ten are delivered, two fail, one is a dead letter, one is discarded, the rest was never sent. */
+    /**
+     * Of ten batches three are delivered, two fail, one becomes a dead letter, one is discarded, and the others are not
+     * sent.
+     */
     private static void settle(BatchStore store, int from, int to) {
         for (int i = from; i < to; i++) {
             switch (i % 10) {
@@ -87,7 +90,7 @@ final class FixtureWriter {
                 case 5 -> fail(store, i, new Verdict(true, null, 10), "400 Bad Request");
                 case 6 -> store.discard(BatchSelector.all().ids(id(i)), THEN);
                 default -> {
-                    // in flight, so due when it is opened
+                    // In flight, so it is due after reopening.
                 }
             }
         }

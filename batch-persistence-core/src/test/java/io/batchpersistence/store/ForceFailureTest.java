@@ -32,8 +32,8 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
 /**
- * A force fails, once, and has dropped what it was for; the next one returns normally, and means nothing for that. Then the
- * power goes: what somebody was told is durable is there, and what was refused is not.
+ * A force fails once and drops its pages. The next force succeeds, which proves nothing about those pages. After a
+ * power cut, acknowledged batches must be there and refused ones must not.
  */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class ForceFailureTest {
@@ -43,7 +43,7 @@ class ForceFailureTest {
 
     private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
 
-    /** What they say here is expected. */
+    /** These log lines are expected. */
     @BeforeAll
     static void quiet() {
         LOG.setLevel(Level.OFF);
@@ -61,7 +61,7 @@ class ForceFailureTest {
     private final MemoryDisk disk = new MemoryDisk();
     private final FaultyDisk faulty = new FaultyDisk(disk);
     private final List<Corruption> reports = new ArrayList<>();
-    /** What a test leaves to be opened after it, when the directory's lock is free. */
+    /** States to open after the test, when the directory lock is free. */
     private final List<Left> lefts = new ArrayList<>();
 
     private record Left(StoreKind kind, MemoryDisk disk, List<String> ids) {}
@@ -71,7 +71,8 @@ class ForceFailureTest {
                 DiskStoreOptions.builder(directory)
                         .segmentSize(4 << 10)
                         .compactionRate(1)
-                        .syncInterval(Duration.ofDays(1)) // nothing is forced that nobody asks for
+                        // Only force on request.
+                        .syncInterval(Duration.ofDays(1))
                         .clock(clock)
                         .build(),
                 on);
@@ -88,7 +89,7 @@ class ForceFailureTest {
         return kind == StoreKind.SEGMENT ? ".segment" : ".json";
     }
 
-    /** After every power cut that could be now, exactly these are there. */
+    /** After every possible power cut at this moment, exactly these ids are there. */
     private void assertAfterPowerCut(StoreKind kind, MemoryDisk left, List<String> ids) {
         left.powerCuts(30, new Random(1), cut -> {
             try (BatchStore store = open(kind, cut)) {
@@ -122,7 +123,8 @@ class ForceFailureTest {
             assertThat(store.stats().problem()).isNull();
             assertThat(store.find("refused")).isEmpty();
             assertAfterPowerCutOf(store, kind, "before", "after");
-            persist(store, "refused").join(); // its owner tries again
+            // The caller retries.
+            persist(store, "refused").join();
             assertAfterPowerCutOf(store, kind, "before", "after", "refused");
         }
     }
@@ -165,7 +167,8 @@ class ForceFailureTest {
             fail(store, "dead", true);
             fail(store, "failed", false);
             faulty.fail(Operation.FORCE, ".journal", BROKEN).times(1);
-            assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne(); // forces
+            // Forces the journal.
+            assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne();
             assertThat(store.stats().problem()).isNull();
             lefts.add(new Left(kind, disk.copy(), List.of("dead", "failed")));
         }
@@ -177,7 +180,7 @@ class ForceFailureTest {
         }
     }
 
-    /** No force fails here: it is what the others are measured against. */
+    /** No force fails here: the reference for the other tests. */
     @ParameterizedTest
     @EnumSource
     void that_works_makes_all_marks_up_to_it_durable(StoreKind kind) {
@@ -189,9 +192,11 @@ class ForceFailureTest {
             fail(store, "dead", true);
             fail(store, "replayed", true);
             fail(store, "failed", false);
-            assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne(); // forces
+            // Forces the journal.
+            assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne();
             lefts.add(new Left(kind, disk.copy(), List.of("dead", "failed", "replayed")));
-            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne(); // too
+            // Forces the journal, too.
+            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne();
             lefts.add(new Left(kind, disk.copy(), List.of("dead", "failed", "replayed")));
         }
         for (int i = 0; i < 2; i++) {
@@ -232,7 +237,8 @@ class ForceFailureTest {
                 assertThat(persist(store, "refused " + i)).failsWithin(Duration.ofSeconds(30));
                 assertThat(store.stats().problem()).contains(BROKEN);
             }
-            assertThat(store.delivered("before")).isNotNull(); // what can't be written counts all the same
+            // A mark that cannot be written still counts.
+            assertThat(store.delivered("before")).isNotNull();
             assertThat(store.count(ALL, clock.instant())).isZero();
             faulty.heal();
             persist(store, "after").join();
@@ -249,7 +255,8 @@ class ForceFailureTest {
             persist(store, "replayed").join();
             fail(store, "replayed", true);
             faulty.failSome(1, new Random(1), operation -> operation == Operation.FORCE);
-            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne(); // forces
+            // Forces the journal.
+            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne();
             assertThat(store.stats().problem()).contains("marks can't be written");
             faulty.heal();
             store.reclaim();
@@ -258,7 +265,7 @@ class ForceFailureTest {
         }
     }
 
-    /** The journal is well and has the marks; the documents, which are believed over it, are not durable until the next force. */
+    /** The journal has the marks. The documents, which take precedence, are not durable until the next force. */
     @Test
     void of_the_directory_for_renamed_documents_is_a_problem_until_the_next_one() {
         StoreKind kind = StoreKind.JSON_FILES;
@@ -266,7 +273,8 @@ class ForceFailureTest {
             persist(store, "replayed").join();
             fail(store, "replayed", true);
             faulty.fail(Operation.FORCE_DIRECTORY, "", BROKEN).times(1);
-            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne(); // forces
+            // Forces the journal.
+            assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne();
             assertThat(store.stats().problem()).contains(BROKEN);
             store.reclaim();
             assertThat(store.stats().problem()).isNull();
@@ -277,7 +285,10 @@ class ForceFailureTest {
         }
     }
 
-    /** The disk refuses to take back what it refused to keep, and the process is killed: the next one finds it, for a while. */
+    /**
+     * The disk cannot remove a refused batch, and the process is killed. If the next process finds the batch, the batch
+     * must be durable.
+     */
     @ParameterizedTest
     @EnumSource
     void whose_bytes_outlive_the_process_deceives_nobody(StoreKind kind) {

@@ -9,14 +9,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 
-/** Content that follows from an id, so that whoever knows the id can tell whether a batch is whole. */
+/** Content derived from an id, so that a test that knows the id can check whether a batch is complete. */
 public final class GeneratedBatch {
 
     private static final String[] LEVELS = {"INFO", "WARN", "ERROR", null};
 
     private GeneratedBatch() {}
 
-    /** A batch with the content of that id. */
+    /** A batch with the content for that id. */
     public static NewBatch of(String id, Instant createdAt, Instant leaseUntil) {
         return new NewBatch(id, collectorType(id), entries(id), context(id), createdAt, leaseUntil);
     }
@@ -29,7 +29,7 @@ public final class GeneratedBatch {
         return Map.of("of", id);
     }
 
-    /** For what it was generated, as its context says. */
+    /** The id that the content was generated for, from the context. */
     public static String key(PersistedBatch batch) {
         return batch.context().getOrDefault("of", batch.id());
     }
@@ -38,7 +38,7 @@ public final class GeneratedBatch {
         return entries(id.hashCode());
     }
 
-    /** One to five entries, which don't compress well, now and then with one of some kilobytes. */
+    /** One to five entries that compress badly, sometimes with one of several kilobytes. */
     public static List<LogEntry> entries(long seed) {
         Random random = new Random(seed);
         List<LogEntry> entries = new ArrayList<>();

@@ -23,13 +23,16 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Ids may come from anybody, an {@code Idempotency-Key} for instance: no choice of them costs more than another. */
+/** Clients choose ids, for example with an {@code Idempotency-Key}. No choice of ids costs more than another. */
 class HostileIdsTest {
 
     @TempDir
     Path directory;
 
-    /** Of one length and of one CRC32C: so are, by its linearity, all texts that differ only in which of the two they have where. */
+    /**
+     * Two texts of the same length and CRC32C. CRC32C is linear, so all concatenations of the same number of them
+     * collide, too.
+     */
     private static final String ONE = "batch-1371838";
 
     private static final String OTHER = "batch-2000402";
@@ -65,7 +68,7 @@ class HostileIdsTest {
                 .toList();
     }
 
-    /** Bytes that are read from disk by each step. */
+    /** The bytes that each step reads from disk. */
     private Map<String, Long> read(StoreKind kind, String name, List<String> ids) throws IOException {
         Map<String, Long> read = new HashMap<>();
         FaultyDisk disk = new FaultyDisk(new MemoryDisk());

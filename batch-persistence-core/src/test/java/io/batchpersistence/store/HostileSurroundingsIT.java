@@ -21,9 +21,9 @@ import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * The contract of every store in processes as users have them: other locales, character sets and time zones, no temporary
- * directory, an unknown user, interrupted threads, a log that is persisted, one processor, busy ones. Combined, since each
- * combination runs all of the suites.
+ * Runs the contract of every store in processes like those of users: other locales, character sets and time zones, no
+ * temporary directory, another user, interrupted threads, a persisted log, a single processor, busy processors. The
+ * settings are combined, since each combination runs all suites.
  */
 @EnabledOnOs(value = OS.LINUX, disabledReason = "needs umask, taskset, setpriv")
 @Timeout(value = 15, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -99,7 +99,7 @@ class HostileSurroundingsIT {
         run(asUnknownUser(), STORES);
     }
 
-    /** The same suite as the user of the build where nobody else can be taken on. */
+    /** Falls back to the user of the build where another user is not available. */
     private static String asUnknownUser() {
         if (!"root".equals(System.getProperty("user.name")) || !Files.isExecutable(Path.of("/usr/bin/setpriv"))) {
             System.out.println("surroundings: not tried as an unknown user, which takes root and setpriv");

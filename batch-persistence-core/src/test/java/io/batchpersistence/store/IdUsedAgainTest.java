@@ -25,7 +25,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** A batch is delivered, and another one is persisted under its id before the mark is durable. */
+/** A batch is delivered, and another one with its id is persisted before the mark is durable. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class IdUsedAgainTest {
 
@@ -41,7 +41,8 @@ class IdUsedAgainTest {
     private BatchStore open(StoreKind kind, Disk disk) {
         BatchStore store = kind.open(
                 DiskStoreOptions.builder(directory)
-                        .syncInterval(Duration.ofDays(1)) // nothing is forced that nobody asks for
+                        // Only force on request.
+                        .syncInterval(Duration.ofDays(1))
                         .clock(clock)
                         .build(),
                 disk);
@@ -73,7 +74,8 @@ class IdUsedAgainTest {
             persist(store, "first").join();
             store.reclaim();
         }
-        try (BatchStore store = open(kind, disk)) { // the counters have the first one
+        // The counters include the first batch.
+        try (BatchStore store = open(kind, disk)) {
             disk.beforeChange(() -> moments.add(disk.copy()));
             assertThat(store.delivered(ID)).isNotNull();
             persist(store, "second").join();
@@ -117,7 +119,8 @@ class IdUsedAgainTest {
             cut = disk.afterPowerCut();
         }
         FaultyDisk full = new FaultyDisk(cut);
-        full.fail(Operation.CREATE, "state-", "No space left on device"); // the journal before goes on
+        // The previous journal stays in use.
+        full.fail(Operation.CREATE, "state-", "No space left on device");
         MemoryDisk killed;
         try (BatchStore store = open(kind, full)) {
             assertThat(store.delivered(ID)).isNotNull();
@@ -133,7 +136,10 @@ class IdUsedAgainTest {
         }
     }
 
-    /** An opening that goes on with the last journal writes counters that fill several sectors, and then that the first one is gone. */
+    /**
+     * The opening continues the last journal. It writes counters that fill several sectors, and then the removal of the
+     * first batch.
+     */
     @Test
     void an_opening_counts_the_first_one_before_it_says_that_it_is_gone() {
         MemoryDisk disk = new MemoryDisk();

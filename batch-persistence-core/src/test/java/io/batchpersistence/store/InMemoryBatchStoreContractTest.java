@@ -3,7 +3,7 @@ package io.batchpersistence.store;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.spi.BatchStore;
 
-/** The model keeps the contract too, else what is compared with it proves nothing. */
+/** The model must keep the contract, too. Otherwise comparisons with it prove nothing. */
 class InMemoryBatchStoreContractTest extends BatchStoreContractTest {
 
     private final InMemoryBatchStore kept = new InMemoryBatchStore();

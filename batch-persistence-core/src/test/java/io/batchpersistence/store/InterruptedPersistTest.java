@@ -22,7 +22,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** An interrupt of a thread that persists is that thread's own business: it harms no batch, its own or another's. */
+/** Interrupting a persisting thread must not harm any batch, neither its own nor another. */
 @Timeout(value = 2, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class InterruptedPersistTest {
 
@@ -50,7 +50,7 @@ class InterruptedPersistTest {
         }
     }
 
-    /** A lone caller writes on his own thread, of several most wait: interrupts hit both, at any moment. */
+    /** A lone caller writes on its own thread. With several callers most wait. Interrupts hit both at any moment. */
     @ParameterizedTest
     @EnumSource
     void interruptsAtAnyMomentHarmNoBatch(StoreKind kind) throws Exception {
@@ -116,7 +116,7 @@ class InterruptedPersistTest {
         tormentor.join();
     }
 
-    /** What is not forced yet when a store is closed by an interrupted thread is written all the same. */
+    /** Closing from an interrupted thread still writes unforced data. */
     @ParameterizedTest
     @EnumSource
     void anInterruptedThreadMayCloseAndOpen(StoreKind kind) {

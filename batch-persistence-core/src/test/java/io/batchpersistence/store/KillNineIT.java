@@ -29,16 +29,16 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Processes that persist and mark with eight threads are killed with SIGKILL, again and again in the same directory, and
- * every time the store must hold what it acknowledged.
+ * Kills processes that persist and mark with eight threads, repeatedly in the same directory. Each time the store must
+ * hold what it acknowledged.
  *
- * <p>What a process does follows from its name ({@link Script}), and it says each thing it has done before it does the next
- * (it is in the pipe then, which outlives it). So of each thread exactly the next thing is uncertain, and the marks that
- * were still on their way to the file. Which these are can be told exactly: a mark is queued for the writer's next round,
- * and each round writes marks before it writes batches. So a mark is in the file for sure when its thread has been told of
- * one persist after it.
+ * <p>The name of a process determines what it does ({@link Script}). It prints each finished step before the next one,
+ * and the pipe outlives it. So only the next step of each thread is uncertain, plus the marks on their way to the file.
+ * Marks are queued for the writer's next round, and each round writes marks before batches. A mark is therefore in the
+ * file once its thread has had a later persist acknowledged.
  *
- * <p>{@code -Dbatch.kill.rounds=N} sets how often (default 15 for segments, 5 for files; 50 in CI), {@code -Dbatch.kill.seed=N} what is done and when it is killed.
+ * <p>{@code -Dbatch.kill.rounds=N} sets the number of rounds (default 15 for segments, 5 for files; 50 in CI),
+ * {@code -Dbatch.kill.seed=N} the seed.
  */
 @Tag("slow")
 class KillNineIT {
@@ -58,7 +58,7 @@ class KillNineIT {
 
     private record Step(Kind kind, String id) {}
 
-    /** What becomes of a batch, step by step: all distinct, so that how far it came can be told by looking. */
+    /** The steps of a batch. All states are distinct, so that the last step is visible. */
     private enum ExpectedState {
         ABSENT,
         PERSISTED,
@@ -76,7 +76,7 @@ class KillNineIT {
         }
     }
 
-    /** What one thread of one process does: the same for whoever asks. */
+    /** The steps of one thread of one process, always the same. */
     private static final class Script {
         private final String prefix;
         private final Random random;
@@ -115,9 +115,7 @@ class KillNineIT {
         return DiskStoreOptions.builder(directory).segmentSize(64 << 10).build();
     }
 
-    // ---- the process that is killed --------------------------------------------------------------
-
-    /** Persists and marks until it is killed: arguments are directory, seed, a name and the kind of store. */
+    /** Persists and marks until it is killed. Arguments are the directory, the seed, a name and the kind of store. */
     static final class Child {
 
         private final FileOutputStream out = new FileOutputStream(FileDescriptor.out);
@@ -171,7 +169,7 @@ class KillNineIT {
             }
         }
 
-        /** One write a line, so that a line is there whole or not at all. */
+        /** Prints a line in a single write, so that it is never partial. */
         private void say(String line) {
             try {
                 out.write((line + "\n").getBytes(StandardCharsets.UTF_8));
@@ -181,13 +179,11 @@ class KillNineIT {
         }
     }
 
-    // ---- the process that looks ------------------------------------------------------------------
-
     @TempDir
     Path temp;
 
     private final Random random = new Random(SEED);
-    /** Batches that were seen after a kill: they must not change any more unless this process changes them. */
+    /** Batches that were seen after a kill. They must not change unless this process changes them. */
     private final Map<String, ExpectedState> settledDown = new HashMap<>();
 
     private long acknowledged;
@@ -206,7 +202,7 @@ class KillNineIT {
         Path directory = temp.resolve("store");
         int children = 0;
         for (int round = 0; round < rounds; round++) {
-            // Now and then several are killed in a row: what one left is opened, and killed over, by the next.
+            // Sometimes kills several in a row: the next one opens what the last one left, and is killed, too.
             int inRow = random.nextInt(4) == 0 ? 2 + random.nextInt(2) : 1;
             List<List<List<Step>>> done = new ArrayList<>();
             List<String> names = new ArrayList<>();
@@ -225,7 +221,7 @@ class KillNineIT {
         assertThat(acknowledged).isPositive();
     }
 
-    /** Returns what each thread said it had done. */
+    /** Returns the reported steps of each thread. */
     private List<List<Step>> runAndKill(StoreKind kind, Path directory, String name)
             throws IOException, InterruptedException {
         int killAfter = random.nextInt(8) == 0 ? 0 : random.nextInt(MOST_ACKNOWLEDGEMENTS);
@@ -285,7 +281,7 @@ class KillNineIT {
         }
     }
 
-    /** Reads every batch held; each must be what its id says. */
+    /** Reads every stored batch and checks its content against its id. */
     private static Map<String, ExpectedState> contents(BatchStore store) {
         Map<String, ExpectedState> found = new LinkedHashMap<>();
         for (BatchSummary summary : store.list(BatchSelector.all(), Instant.now())) {
@@ -309,14 +305,14 @@ class KillNineIT {
         return found;
     }
 
-    /** Compares what is found with what one thread did. */
+    /** Compares what is found with the steps of one thread. */
     private void compare(
             StoreKind kind,
             Script script,
             List<Step> done,
             Map<String, ExpectedState> found,
             Map<String, ExpectedState> unexplained) {
-        // How each batch stands after each of its steps; the last step of the thread is the one nobody has heard of.
+        // The state of each batch after each of its steps. The last step of the thread is the uncertain one.
         Map<String, List<ExpectedState>> lives = new HashMap<>();
         List<Step> steps = new ArrayList<>();
         List<Integer> ordinals = new ArrayList<>();
@@ -351,9 +347,8 @@ class KillNineIT {
                 assertThat(happened || persistsAfter < 1)
                         .as("%s with %s persists after it, now %s", step, persistsAfter, state)
                         .isTrue();
-                // A segment store's marks are all in one journal, so what a kill takes is the end of it. A document
-                // that says
-                // how its batch stands is a file of its own, and each is renamed by itself.
+                // All marks of a segment store are in one journal, so a kill loses the end of it. Each document stores
+                // the state of its batch and is renamed on its own.
                 assertThat(happened && lostOne && kind == StoreKind.SEGMENT)
                         .as("%s outlived a mark before it", step)
                         .isFalse();

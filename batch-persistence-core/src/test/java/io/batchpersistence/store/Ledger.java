@@ -13,9 +13,9 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the callers of a store were promised, in the order in which it happened: the small obvious model that a crash is checked
- * against. Every call is noted twice, before it and after it, so that at any moment it is known what is owed, what may be there,
- * and what must be gone. Batches have keys, which are used once, see {@link StoreCalls#id}. Thread-safe.
+ * What the callers of a store were promised, in order: a simple model to check crashes against. Every call is noted
+ * before and after, so that at any moment the ledger knows which batches must, may and must not be there. Batches have
+ * unique keys, see {@link StoreCalls#id}. Thread-safe.
  */
 final class Ledger {
 
@@ -27,7 +27,6 @@ final class Ledger {
         DISCARDED
     }
 
-    /** How a batch stands. */
     record ExpectedState(@Nullable End end, boolean dead, int retries) {
         static final ExpectedState NEW = new ExpectedState(null, false, 0);
 
@@ -36,9 +35,9 @@ final class Ledger {
         }
     }
 
-    /** What has become of the process that was promised it. */
+    /** How the process ended that made the promises. */
     enum Left {
-        /** It lives: all that was done is so. */
+        /** It is running: everything that was done is visible. */
         RUNNING,
         /** What was written is there. */
         KILLED,
@@ -64,7 +63,7 @@ final class Ledger {
 
     private final List<Event> events = new ArrayList<>();
 
-    /** Where we are; what is noted from now on comes after it. */
+    /** The current position. Later notes come after it. */
     synchronized int position() {
         return events.size();
     }
@@ -79,9 +78,9 @@ final class Ledger {
     }
 
     /**
-     * Was there when this ledger was begun.
+     * Notes a batch that existed when this ledger began.
      *
-     * @param owed whether it was accepted; not if it is there although it was refused, or nobody had been told
+     * @param owed whether it was accepted; not if it is there although it was refused or never acknowledged
      */
     void carried(String id, String collectorType, ExpectedState state, boolean owed) {
         note(Kind.CARRIED, id, collectorType, state, owed ? 1 : 0);
@@ -95,7 +94,7 @@ final class Ledger {
         note(Kind.REFUSED, id, "", null, 0);
     }
 
-    /** Returns what {@link #marked} or {@link #notMarked} is to be told. */
+    /** Returns the argument for {@link #marked} or {@link #notMarked}. */
     int marking(String id, ExpectedState after) {
         return note(Kind.MARKING, id, "", after, 0);
     }
@@ -104,31 +103,31 @@ final class Ledger {
         note(Kind.MARKED, id, "", null, marking);
     }
 
-    /** The store has said that it did nothing. */
+    /** The store has reported that it changed nothing. */
     void notMarked(String id, int marking) {
         note(Kind.NOT_MARKED, id, "", null, marking);
     }
 
-    /** Marks made before that position have been written: a killed process does not take them along. */
+    /** Marks made before that position are written: a kill does not lose them. */
     void written(int before) {
         note(Kind.WRITTEN, "", "", null, before);
     }
 
-    /** That mark is durable, and so are all that were made before that position. */
+    /** This mark and all marks before that position are durable. */
     void forced(int marking, int before) {
         note(Kind.MARK_FORCED, "", "", null, marking);
         note(Kind.FORCED, "", "", null, before);
     }
 
-    /** What a store has to have, and may have. */
+    /** What a store must and may contain. */
     record Expectation(Map<String, Batch> batches) {
 
         /**
          * One batch.
          *
-         * @param carried whether it was there before
-         * @param accepted whether its caller knows that it is
-         * @param standings how it may stand; empty if it must not be there
+         * @param carried whether it existed before
+         * @param accepted whether its caller knows that it was accepted
+         * @param standings the possible states; empty if it must not be there
          */
         record Batch(
                 String id,
@@ -182,9 +181,8 @@ final class Ledger {
         }
 
         /**
-         * Those of which nobody has been told yet whether they are accepted. A power cut in the middle of a write can leave a later
-         * batch of it whole and an earlier one not: nobody has been promised that one, but what is on the disk does not say so, and
-         * it is reported as lost, to be on the safe side.
+         * The number of batches whose append is not finished. A power cut during a write can keep a later batch and
+         * lose an earlier one. That one was never promised, but the disk does not show this, so it is reported as lost.
          */
         long undecided() {
             return batches.values().stream()
@@ -193,22 +191,23 @@ final class Ledger {
         }
 
         /**
-         * Those that were refused. If the journal can't be forced either, it does not say durably that their numbers stand for
-         * nothing; after a power cut they look like batches that are lost with their file, and are reported.
+         * The number of refused batches. If the journal cannot be forced either, it does not durably record that their
+         * numbers are void. After a power cut they look like batches that were lost with their file, and are reported.
          */
         long refused() {
             return batches.values().stream().filter(Batch::refused).count();
         }
 
         /**
-         * Those that have ended, as far as their callers know. On a disk that fails their bytes may be deleted, to get room, before
-         * it is durable that they have; after a power cut they are reported as lost, or in no counter.
+         * The number of batches that have ended as far as their callers know. On a failing disk their bytes may be
+         * deleted to free space before the end is durable. After a power cut they are reported as lost, or missing in
+         * the counters.
          */
         long mayHaveEnded() {
             return batches.values().stream().filter(Batch::mayHaveEnded).count();
         }
 
-        /** Those that are held although they were marked as gone. */
+        /** The number of batches that are held although they were marked as gone. */
         long again(String type, Set<String> held) {
             return of(type).filter(batch -> batch.mayHaveEnded() && held.contains(batch.id()))
                     .count();
@@ -220,9 +219,9 @@ final class Ledger {
     }
 
     /**
-     * What was owed at a position.
+     * The expectation at a position.
      *
-     * @param refusedMayBeThere whether batches that were refused may turn up, because the disk did not take it back either
+     * @param refusedMayBeThere whether refused batches may be there, because the disk could not remove them either
      */
     synchronized Expectation expectation(int position, Left left, boolean refusedMayBeThere) {
         int durable = left == Left.RUNNING ? position : 0;

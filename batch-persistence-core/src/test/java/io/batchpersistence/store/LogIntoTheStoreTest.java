@@ -24,7 +24,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** An application logs into the store: what the store itself has to say makes it wait for nobody, least of all for itself. */
+/**
+ * An application persists its own log, so the store's own log calls must not wait, least of all for the store itself.
+ */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class LogIntoTheStoreTest {
 
@@ -79,7 +81,10 @@ class LogIntoTheStoreTest {
         assertThat(appender.threads).doesNotContain("batch-persistence-writer", "batch-persistence-housekeeper");
     }
 
-    /** A clock stands for all that the store calls: whatever does so on the thread that writes would wait for itself. */
+    /**
+     * A custom clock stands for all code that the store calls. If such code calls the store on the writer's thread, it
+     * would wait for itself.
+     */
     @ParameterizedTest
     @EnumSource
     void a_call_by_code_that_the_store_runs_while_it_writes_is_refused(StoreKind kind) {
@@ -111,7 +116,7 @@ class LogIntoTheStoreTest {
         };
         try (BatchStore store =
                 kind.open(DiskStoreOptions.builder(directory).clock(calling).build(), disk)) {
-            // So that it begins a new journal, and asks for the time.
+            // Makes the store start a new journal, which reads the clock.
             disk.fail(Operation.WRITE, "state-", "Input/output error").times(1);
             opened.set(store);
             store.pause("elasticsearch", true);

@@ -42,8 +42,8 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
 /**
- * POSIX drops a process's lock on a file with the first descriptor of it that the process closes, whoever opened that. Nothing
- * acknowledged may be lost by it.
+ * POSIX drops all locks of a process on a file when the process closes any descriptor of it. No acknowledged batch may
+ * be lost because of that.
  */
 @Timeout(value = 2, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class LostLockTest {
@@ -57,7 +57,7 @@ class LostLockTest {
         return kind.open(DiskStoreOptions.builder(temp.resolve("store")).build());
     }
 
-    /** Opens the store if it can, says so, and writes; closes it, or gives up, when it is told to. */
+    /** Tries to open the store, prints the result, and writes. Closes or exits on request. */
     static final class Other {
         public static void main(String[] args) throws Exception {
             try (BatchStore store = StoreKind.valueOf(args[0])
@@ -87,7 +87,7 @@ class LostLockTest {
         }
     }
 
-    /** As a backup does that runs in the application. */
+    /** Reads all files, as a backup inside the application does. */
     private void readAllFiles() throws IOException {
         try (Stream<Path> files = Files.list(temp.resolve("store"))) {
             for (Path file : files.toList()) {
@@ -153,7 +153,7 @@ class LostLockTest {
         try (ChildJvm child = other(kind)) {
             assertThat(child.readLine()).as(child::errors).isEqualTo("opened");
             String by = "was taken over by process " + child.pid();
-            // Without stats() before, which looks: whatever is written first must look by itself.
+            // Do not call stats() first, which checks the lock: the first write must check it.
             assertRefused(store, "refused", by);
             assertThat(store.stats().problem())
                     .contains(temp.resolve("store").toRealPath().toString(), by, "backup", "Restart");
@@ -185,7 +185,7 @@ class LostLockTest {
         }
     }
 
-    /** It is the one who writes that finds out, and an appender may persist what is logged into this very store. */
+    /** The writer detects the loss, and an appender may persist the log line into the same store. */
     @ParameterizedTest
     @EnumSource
     void an_appender_that_persists_what_it_is_told_of_the_loss_does_not_wait_for_itself(StoreKind kind)
@@ -236,7 +236,7 @@ class LostLockTest {
             readAllFiles();
             try (ChildJvm child = other(kind)) {
                 assertThat(child.readLine()).as(child::errors).isEqualTo("opened");
-                // As if the file system counted its times in days: a look at them tells nothing.
+                // Simulates a file system with coarse timestamps, which hide the change.
                 Files.setLastModifiedTime(lock, modified);
                 child.freeze();
                 Map<String, String> before = listing();
@@ -247,7 +247,7 @@ class LostLockTest {
         }
     }
 
-    /** An interrupt closes a channel of whoever is using it, and with it goes the lock. */
+    /** An interrupt closes the channel in use, and closing it releases the lock. */
     @ParameterizedTest
     @EnumSource
     void an_interrupted_thread_keeps_the_lock(StoreKind kind) throws Exception {
@@ -304,7 +304,7 @@ class LostLockTest {
         }
     }
 
-    /** A copy of a directory by hard links, as some backups make it, has the very same lock file. */
+    /** Some backups copy a directory with hard links. The copy has the same lock file. */
     @Test
     void the_same_lock_file_by_another_name_is_refused_and_stays_locked() throws Exception {
         try (BatchStore store = open(StoreKind.SEGMENT)) {
@@ -320,7 +320,7 @@ class LostLockTest {
         }
     }
 
-    /** Two web applications of one container, each with a copy of the library. */
+    /** Two web applications in one container, each with its own copy of the library. */
     @ParameterizedTest
     @EnumSource
     void a_second_copy_of_the_library_in_the_same_jvm_is_refused_and_costs_the_first_nothing(Registry registry)
@@ -346,7 +346,7 @@ class LostLockTest {
                 .noneMatch(name -> name.startsWith("io.batchpersistence.lock."));
     }
 
-    /** What all class loaders see: system properties, which a test framework may replace. */
+    /** What all class loaders share: system properties, which a test framework may replace. */
     enum Registry {
         THERE,
         LOST

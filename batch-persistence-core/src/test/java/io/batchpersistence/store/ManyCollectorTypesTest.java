@@ -18,7 +18,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Collector types that come and go, a tenant each for instance, leave a sum behind and nothing else. */
+/** Collector types come and go, for example one per tenant. They leave a sum and nothing else. */
 class ManyCollectorTypesTest {
 
     private static final int KEPT = 1_000;

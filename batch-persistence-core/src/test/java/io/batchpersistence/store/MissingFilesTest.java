@@ -24,8 +24,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Files that are deleted, emptied or cut off after the process was killed cost batches that no counter on disk knows of yet. That
- * their numbers are missing between others tells of them.
+ * Files that are deleted, emptied or truncated after a kill lose batches that no counter on disk includes yet. The gap
+ * in their numbers shows the loss.
  */
 class MissingFilesTest {
 
@@ -75,7 +75,7 @@ class MissingFilesTest {
         }
     }
 
-    /** All after the checkpoint of its opening; the last batch is delivered, which the journal says. */
+    /** Everything happens after the checkpoint of the opening. The last batch is delivered, and the journal says so. */
     private MemoryDisk killedStore(StoreKind kind) {
         MemoryDisk files = new MemoryDisk();
         BatchStore store = open(kind, new FaultyDisk(files));
@@ -85,7 +85,8 @@ class MissingFilesTest {
                 assertThat(store.delivered("batch " + i)).isNotNull();
             }
         }
-        store.pause("loki", true); // forces the journal
+        // Forces the journal.
+        store.pause("loki", true);
         MemoryDisk killed = files.copy();
         store.close();
         return killed;
@@ -108,7 +109,7 @@ class MissingFilesTest {
         assertThat(intact.accepted()).isEqualTo(30);
         List<Path> files = payloads(killed);
         int harmed = 0;
-        // Of the newest segment nothing says that it was written to.
+        // Nothing records that the newest segment was written to.
         for (Path file : kind == StoreKind.SEGMENT ? files.subList(0, files.size() - 1) : files) {
             MemoryDisk disk = killed.copy();
             harm.to(disk, file, disk.get(file));
@@ -146,7 +147,7 @@ class MissingFilesTest {
         assertCounted(kind, (disk, file, bytes) -> disk.put(file, Arrays.copyOf(bytes, bytes.length / 3)));
     }
 
-    /** Then nothing tells batches that were delivered from those that are lost. */
+    /** In that case delivered and lost batches look the same. */
     @ParameterizedTest
     @EnumSource
     void no_numbers_are_missed_if_the_journal_was_overwritten_with_zeros(StoreKind kind) {
@@ -159,7 +160,8 @@ class MissingFilesTest {
             assertThat(store.delivered("batch " + i)).isNotNull();
         }
         store.reclaim();
-        store.pause("loki", true); // forces the journal
+        // Forces the journal.
+        store.pause("loki", true);
         MemoryDisk killed = files.copy();
         store.close();
         for (Path file : killed.files()) {
@@ -175,7 +177,7 @@ class MissingFilesTest {
         assertThat(now.corrupt()).isZero();
     }
 
-    /** Whoever was refused still has the batch: it is not missed, however the process ends. */
+    /** The caller still has a refused batch, so it does not count as missing, however the process ends. */
     @ParameterizedTest
     @EnumSource
     void the_numbers_of_batches_that_were_refused_are_not_missed(StoreKind kind) {
@@ -202,7 +204,9 @@ class MissingFilesTest {
         }
     }
 
-    /** What is said of the refused takes with it what is queued; what is queued after that must not be taken for said. */
+    /**
+     * Recording refused batches also writes the queued marks. Marks that are queued later must not be taken as written.
+     */
     @ParameterizedTest
     @EnumSource
     void marks_made_while_the_journal_is_told_what_was_refused_are_kept(StoreKind kind) {
@@ -215,7 +219,8 @@ class MissingFilesTest {
             disk.fail(Operation.WRITE, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device");
             append(store, "refused");
             disk.heal();
-            store.pause("loki", true); // writes what is queued
+            // Writes the queued marks.
+            store.pause("loki", true);
             AtomicInteger left = new AtomicInteger(moment);
             files.beforeChange(() -> {
                 if (left.decrementAndGet() == 0) {
@@ -225,7 +230,8 @@ class MissingFilesTest {
             append(store, "b");
             files.beforeChange(() -> {});
             boolean delivered = left.get() <= 0;
-            store.pause("loki", false); // writes what is queued
+            // Writes the queued marks.
+            store.pause("loki", false);
             MemoryDisk killed = files.copy();
             store.close();
             if (!delivered) {
@@ -240,7 +246,7 @@ class MissingFilesTest {
         }
     }
 
-    /** The journal's reserve is for marks: refusals, of which there may be thousands a second, must not use it up. */
+    /** The reserve of the journal is for marks. Thousands of refusals per second must not use it up. */
     @ParameterizedTest
     @EnumSource
     void refusals_do_not_fill_the_journal(StoreKind kind) {
@@ -250,7 +256,8 @@ class MissingFilesTest {
             append(store, "a");
             disk.fail(Operation.WRITE, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device");
             append(store, "refused");
-            store.pause("loki", true); // writes what is queued
+            // Writes the queued marks.
+            store.pause("loki", true);
             List<byte[]> before = journals(files);
             for (int i = 0; i < 20; i++) {
                 append(store, "refused " + i);
@@ -268,7 +275,7 @@ class MissingFilesTest {
                 .toList();
     }
 
-    /** Without a journal nobody can tell what was delivered from what is lost. */
+    /** Without a journal, delivered and lost batches look the same. */
     @ParameterizedTest
     @EnumSource
     void without_a_journal_nothing_is_missed(StoreKind kind) {

@@ -49,12 +49,13 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Random operations on a store on disk and on {@link InMemoryBatchStore}, which must agree all the way. Segments are as
- * small as they can be, so that they are begun, sealed and deleted all the time.
+ * Random operations on a disk store and on {@link InMemoryBatchStore}, which must always agree. Segments have the
+ * minimum size, so that they are created, sealed and deleted all the time.
  *
- * <p>A failure names its seed; {@code -Dbatch.model.seed=N} runs that one alone. {@code -Dbatch.model.seeds=N} sets how many.
+ * <p>A failure names its seed. {@code -Dbatch.model.seed=N} runs a single seed, {@code -Dbatch.model.seeds=N} sets the
+ * number of seeds.
  *
- * <p>Time only goes on here: what the stores do with a clock that is set back is their own business, see there.
+ * <p>Time only moves forward here. How a store handles a clock that is set back is tested elsewhere.
  */
 @Tag("slow")
 class ModelTest {
@@ -64,7 +65,7 @@ class ModelTest {
     private static final String[] COLLECTORS = {"loki", "elasticsearch", "otlp"};
     private static final String[] REASONS = {"connection refused", "429 too many requests", "HTTP 503"};
 
-    /** Nothing here survives a power cut, so where there is a file system in memory no force has to wait for a device. */
+    /** Nothing here must survive a power cut, so a file system in memory saves the time of forces. */
     private static final class InMemory implements TempDirFactory {
         private static final Path SHARED_MEMORY = Path.of("/dev/shm");
 
@@ -107,7 +108,6 @@ class ModelTest {
         }
     }
 
-    /** One sequence of operations. */
     private static final class Run {
 
         private final StoreKind kind;
@@ -120,11 +120,11 @@ class ModelTest {
         private int steps;
         private Instant opened;
 
-        /** By id: the fences of the claims, in both. */
+        /** The fences of the claims in both stores, by id. */
         private final Map<String, Fences> claimed = new HashMap<>();
 
         private final List<Map.Entry<String, Fences>> stale = new ArrayList<>();
-        /** By collector type: what the model was told to discard, because the store had chosen which ones to evict or expire. */
+        /** By collector type: what the model was told to discard after the store chose what to evict or expire. */
         private final Map<String, long[]> chosen = new HashMap<>();
 
         private record Fences(long model, long store) {}
@@ -292,7 +292,7 @@ class ModelTest {
                     fail(id, new Fences(expected.get(id).fence(), lease.fence()));
                 }
             });
-            // Those that nobody has settled are reported again, but never more than asked for.
+            // Timed-out batches are reported until they are settled, up to the limit of the call.
             int left = byId(model.timedOut(now, Integer.MAX_VALUE)).size();
             assertThat(store.timedOut(now, 2)).hasSize(Math.min(2, left));
         }
@@ -332,8 +332,8 @@ class ModelTest {
             Instant deadBefore = clock.instant().minusMillis(random.nextInt(100_000));
             note("expire " + collector + " before " + pendingBefore + ", dead before " + deadBefore);
             if (random.nextInt(3) == 0) {
-                // Which of the old ones is left to the store, so the model only says whether one more would have been
-                // found.
+                // The store chooses which expired batches it removes. The model only checks whether there should be
+                // another.
                 List<BatchSummary> expired = store.expire(collector, pendingBefore, deadBefore, 1);
                 follow(expired, 0);
                 if (expired.isEmpty()) {
@@ -357,7 +357,7 @@ class ModelTest {
             follow(evicted, 1);
         }
 
-        /** The store has chosen, the model follows. */
+        /** Applies the choice of the store to the model. */
         private void follow(List<BatchSummary> removed, int cause) {
             for (BatchSummary summary : removed) {
                 BatchSelector same = BatchSelector.all().ids(summary.id());
@@ -376,8 +376,6 @@ class ModelTest {
             claimed.clear();
             stale.clear();
         }
-
-        // ---- comparing ---------------------------------------------------------------------------
 
         private void compareCounts() {
             assertThat(store.collectorTypes()).isEqualTo(model.collectorTypes());
@@ -429,13 +427,13 @@ class ModelTest {
                     dueByNow(is.nextAttemptAt()));
         }
 
-        /** Of those that are due, it is not said which was first. */
+        /** The order among due batches is not specified. */
         private @Nullable Instant dueByNow(@Nullable Instant next) {
             Instant now = clock.instant();
             return next != null && next.isBefore(now) ? now : next;
         }
 
-        /** Bytes on disk are not the model's, but there are some if there are batches. */
+        /** The model has no bytes on disk, but there must be some if there are batches. */
         private BatchVolume volume(BatchVolume expected, BatchVolume is) {
             assertThat(is.bytes() > 0).isEqualTo(is.entries() > 0);
             return new BatchVolume(expected.entries(), is.bytes());
@@ -446,7 +444,8 @@ class ModelTest {
             List<BatchSummary> expected = model.list(selector, now);
             List<BatchSummary> listed = comparable(store.list(selector, now));
             List<BatchSummary> expectedToBeListed = comparable(expected);
-            if (!listed.equals(expectedToBeListed)) { // only the differences, the lists are long
+            // Show only the differences: the lists are long.
+            if (!listed.equals(expectedToBeListed)) {
                 assertThat(listed.stream().filter(each -> !expectedToBeListed.contains(each)))
                         .as("%s", selector)
                         .containsExactlyElementsOf(expectedToBeListed.stream()
@@ -470,6 +469,7 @@ class ModelTest {
 
         private List<BatchSummary> comparable(List<BatchSummary> summaries) {
             return summaries.stream()
+                    // Positions differ, but their order does not.
                     .map(s -> new BatchSummary(
                             s.id(),
                             s.collectorType(),
@@ -482,8 +482,9 @@ class ModelTest {
                             s.earlierFailures(),
                             s.context(),
                             s.entryCount(),
-                            0, // bytes on disk: not the model's
-                            0)) // nor positions, but the order is
+                            // Bytes on disk, which the model does not have.
+                            0,
+                            0))
                     .toList();
         }
 
@@ -502,12 +503,10 @@ class ModelTest {
                     b.state());
         }
 
-        /** What was due when the store was opened is due since any time before. */
+        /** A batch that was due when the store was opened may have any earlier due time. */
         private @Nullable Instant comparable(BatchState state, @Nullable Instant next) {
             return state == BatchState.PENDING && next != null && next.isBefore(opened) ? opened : next;
         }
-
-        // ---- choosing ----------------------------------------------------------------------------
 
         private String id() {
             int number = random.nextInt(40);

@@ -35,8 +35,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Real file systems, made for the test and as small as it needs them: full, out of inodes, read-only. Runs where it may mount
- * them, as root that is, and is skipped visibly elsewhere.
+ * Small file systems that are mounted for the test: full, out of inodes, read-only. Needs root to mount them. Elsewhere
+ * it is skipped with a message.
  */
 @Timeout(value = 3, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class MountedDiskTest {
@@ -47,7 +47,7 @@ class MountedDiskTest {
     Path temp;
 
     private final List<Path> mounted = new ArrayList<>();
-    /** Acknowledged and not marked: how many entries each has. */
+    /** Acknowledged batches without a mark, with their number of entries. */
     private final Map<String, Integer> held = new LinkedHashMap<>();
 
     private final Set<String> marked = new HashSet<>();
@@ -55,8 +55,6 @@ class MountedDiskTest {
     private Path directory;
     private BatchPersistenceEngine engine;
     private int lastId;
-
-    // ---- mounting --------------------------------------------------------------------------------
 
     private void mount(String name, String... arguments) throws Exception {
         disk = Files.createDirectories(temp.resolve(name));
@@ -69,7 +67,7 @@ class MountedDiskTest {
         mounted.add(disk);
     }
 
-    /** Returns what went wrong, if anything. */
+    /** Returns the error, if any. */
     private static String run(List<String> command) throws InterruptedException {
         try {
             Process process =
@@ -98,8 +96,6 @@ class MountedDiskTest {
                 DiskStoreOptions.builder(directory).segmentSize(64 << 10).build();
         engine = BatchPersistenceEngine.builder(kind.open(options)).build();
     }
-
-    // ---- what is done ----------------------------------------------------------------------------
 
     private static List<LogEntry> entries(String id, int count) {
         Random random = new Random(id.hashCode());
@@ -159,8 +155,6 @@ class MountedDiskTest {
         System.out.println(line);
     }
 
-    // ---- full ------------------------------------------------------------------------------------
-
     @ParameterizedTest
     @EnumSource
     void onAFullDiskPersistsAreRefusedMarksGoOnAndSpaceTheyFreeIsUsed(StoreKind kind) throws Exception {
@@ -175,7 +169,7 @@ class MountedDiskTest {
         allIsThere();
         say("full disk, %s: %d batches acknowledged, then: %s".formatted(kind, before, refused.getMessage()));
 
-        // Opened while it is full, with marks that no cleanup followed.
+        // Open the store on the full disk, with marks that no cleanup followed.
         mark(3);
         engine.close();
         open(kind);
@@ -193,7 +187,7 @@ class MountedDiskTest {
         say("full disk, %s: marks freed %,d bytes, persisting went on, %d held, %d delivered, 0 lost"
                 .formatted(kind, freed, held.size(), marked.size()));
 
-        // And when it is others who make room.
+        // Others free the space.
         fill();
         assertThat(persist(1)).isNotNull();
         Files.delete(others);
@@ -204,7 +198,7 @@ class MountedDiskTest {
         allIsThere();
     }
 
-    /** Until not one byte goes in, of nobody. */
+    /** Fills the disk to the last byte. */
     private void fill() throws IOException {
         while (free() > 0) {
             persistUntilRefused(200);
@@ -220,8 +214,6 @@ class MountedDiskTest {
     private long free() throws IOException {
         return Files.getFileStore(disk).getUsableSpace();
     }
-
-    // ---- out of inodes ---------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -248,9 +240,7 @@ class MountedDiskTest {
         allIsThere();
     }
 
-    // ---- read-only -------------------------------------------------------------------------------
-
-    /** What an administrator does: files that are open stay writable, nothing can be created, renamed or deleted. */
+    /** An administrator remounts: open files stay writable, but nothing can be created, renamed or deleted. */
     @ParameterizedTest
     @EnumSource
     void remountedReadOnlyAndBack(StoreKind kind) throws Exception {
@@ -279,7 +269,7 @@ class MountedDiskTest {
         allIsThere();
     }
 
-    /** What ext4 does to itself after an error of the device: not even open files can be written. */
+    /** After a device error ext4 remounts itself read-only. Then not even open files are writable. */
     @ParameterizedTest
     @EnumSource
     void ext4ThatHasGoneReadOnlyAfterAnError(StoreKind kind) throws Exception {
@@ -295,7 +285,8 @@ class MountedDiskTest {
             assertThat(persist(5)).isNull();
         }
         mark(5);
-        engine.cleanup(); // these marks are durable; those after the error can't be
+        // These marks are durable. Those after the error cannot be.
+        engine.cleanup();
         assertThat(run(List.of("mount", "-o", "remount,abort", disk.toString())))
                 .isNull();
         Throwable refused = persistUntilRefused(5);

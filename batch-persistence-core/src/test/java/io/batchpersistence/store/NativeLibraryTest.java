@@ -40,14 +40,13 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Where zstd's native library can't be loaded: found out when a store is opened, and nothing that is held is taken for damaged. */
+/** The native library of zstd cannot be loaded. Opening a store reports it, and no stored batch is taken as damaged. */
 @Timeout(value = 2, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class NativeLibraryTest {
 
     private static final Instant NOW = Instant.parse("2026-03-01T12:00:00Z");
     private static final int HELD = 30;
 
-    /** Why it can't be loaded. */
     enum Hindrance {
         NO_TEMPORARY_DIRECTORY("java.io.tmpdir") {
             @Override
@@ -79,7 +78,6 @@ class NativeLibraryTest {
             }
         };
 
-        /** What a user is told to see to. */
         final String hint;
 
         Hindrance(String hint) {
@@ -119,7 +117,7 @@ class NativeLibraryTest {
             return pool;
         }
 
-        /** Lets go of the database, so that another process can have it. */
+        /** Releases the database, so that another process can use it. */
         static void close(BatchStore store) {
             store.close();
             if (pool != null) {
@@ -169,7 +167,7 @@ class NativeLibraryTest {
                 .join();
     }
 
-    /** Persists and sends, and prints what came of it. */
+    /** Persists and sends, and prints the results. */
     static final class Program {
         public static void main(String[] args) {
             BatchStore store;
@@ -205,7 +203,7 @@ class NativeLibraryTest {
             Kind.close(store);
         }
 
-        /** As recovery does, with one look a second. */
+        /** Claims like recovery, with one check per second. */
         private static void claimAll(BatchStore store) {
             for (int second = 0; second < 10; second++) {
                 Instant now = NOW.plusSeconds(second);
@@ -215,7 +213,7 @@ class NativeLibraryTest {
                         store.delivered(claim.batch().id());
                     }
                 } catch (BatchPersistenceException e) {
-                    // looked at again a second later
+                    // Checked again a second later.
                 } catch (LinkageError e) {
                     System.out.println("RESULT not claimed: " + e);
                     return;
@@ -259,7 +257,7 @@ class NativeLibraryTest {
                 .containsExactly("claimed: new", "found: Optional.empty", "held: 0, corrupt: 0, damage: []");
     }
 
-    /** What is held compressed stays, and does not stand in the way of what is not. */
+    /** Compressed batches stay and do not block uncompressed ones. */
     @ParameterizedTest
     @EnumSource(names = {"SEGMENT", "JDBC", "FALLBACK"})
     void without_compression_a_store_works_and_what_is_held_compressed_stays(Kind kind) throws Exception {
@@ -289,7 +287,7 @@ class NativeLibraryTest {
                 .extracting(BatchSummary::retryCount)
                 .hasSize(HELD)
                 .containsOnly(0);
-        // A database has a clock of its own: what was put back is not due for a while, whatever time a test says it is.
+        // A database has its own clock: a postponed batch is not due for a while, regardless of the test's clock.
         store.reschedule(BatchSelector.all(), NOW, NOW);
         Instant later = NOW.plus(Duration.ofHours(1));
         List<Claim> claims = new ArrayList<>();

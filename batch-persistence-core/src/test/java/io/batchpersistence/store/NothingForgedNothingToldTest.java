@@ -41,8 +41,8 @@ import org.slf4j.LoggerFactory;
 import org.slf4j.MDC;
 
 /**
- * Ids, collector types, reasons and what senders throw come from elsewhere, and entries are somebody's secrets: whatever
- * happens to a batch, no line of the log is forged by the first, and none tells of the second.
+ * Ids, collector types, reasons and exceptions come from outside, and entries are confidential. Log lines must neither
+ * be forged by the former nor contain the latter.
  */
 class NothingForgedNothingToldTest {
 
@@ -178,7 +178,7 @@ class NothingForgedNothingToldTest {
         });
     }
 
-    /** So that a document or a payload is found damaged while its secrets are read. */
+    /** Makes the store detect damage while it reads the confidential payload. */
     private void damage(StoreKind kind) throws IOException {
         try (Stream<Path> files = Files.list(directory)) {
             for (Path file : files.toList()) {

@@ -25,7 +25,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** Directories as earlier versions left them open, and deliver what is in them. {@link FixtureWriter} wrote them. */
+/** Opens directories of earlier versions and delivers their batches. {@link FixtureWriter} wrote them. */
 class OlderVersionsTest {
 
     private static final Instant NOW = FixtureWriter.THEN.plusSeconds(3_600);
@@ -82,7 +82,8 @@ class OlderVersionsTest {
         try (BatchStore store = open(kind)) {
             assertState(store);
         }
-        try (BatchStore store = open(kind)) { // as this version left it
+        // As the current version left it.
+        try (BatchStore store = open(kind)) {
             assertState(store);
             assertDelivers(store);
         }
@@ -124,7 +125,7 @@ class OlderVersionsTest {
         assertThat(store.stats().collectors().values()).allMatch(stats -> stats.isBalanced());
     }
 
-    /** All but those that are not to be attempted by themselves. */
+    /** Delivers all batches except those that recovery must not send. */
     private static void assertDelivers(BatchStore store) {
         TreeSet<String> delivered = new TreeSet<>();
         for (String type : store.collectorTypes()) {

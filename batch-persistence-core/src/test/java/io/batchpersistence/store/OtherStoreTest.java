@@ -13,7 +13,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Somebody changes the kind of the store, and not the directory. */
+/** The kind of the store changes, but not its directory. */
 class OtherStoreTest {
 
     private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");

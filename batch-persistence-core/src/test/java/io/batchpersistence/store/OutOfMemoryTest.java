@@ -23,10 +23,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * A process runs out of memory again and again, wherever it happens to be: in a sender, in callers that persist, in the store's
- * own threads. What was acknowledged is there, what was refused is not, and when there is memory again all goes on.
+ * A process runs out of memory repeatedly, in senders, in persisting callers, and in the store's threads. Acknowledged
+ * batches are there, refused ones are not, and all goes on when there is memory again.
  *
- * <p>{@code -Dbatch.oom.batches=N} sets how many batches each of the callers tries to persist (default 8).
+ * <p>{@code -Dbatch.oom.batches=N} sets how many batches each caller tries to persist (default 8).
  */
 @Timeout(value = 5, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class OutOfMemoryTest {
@@ -36,7 +36,7 @@ class OutOfMemoryTest {
     @TempDir
     Path temp;
 
-    /** Not by itself: how long a process without memory takes to go on is nobody's to say. */
+    /** Runs only on request: how long a process without memory needs is unpredictable. */
     @ParameterizedTest
     @EnumSource
     @EnabledIfSystemProperty(
@@ -61,7 +61,7 @@ class OutOfMemoryTest {
         }
     }
 
-    /** Arguments are the directory, the kind of store and how many batches a thread persists. */
+    /** Arguments are the directory, the kind of store and the number of batches per thread. */
     static final class Program {
 
         private enum Fate {
@@ -95,7 +95,7 @@ class OutOfMemoryTest {
                     .build();
         }
 
-        /** A sender that wants more than there is. */
+        /** A sender that needs more memory than there is. */
         private void send(PersistedBatch batch) {
             failedSends.incrementAndGet();
             Object[] chain = null;
@@ -132,7 +132,8 @@ class OutOfMemoryTest {
             engine.releaseBatch("hungry");
             while (engine.stats().collector("hungry").failedAttempts() == 0) {
                 engine.recover();
-                LockSupport.parkNanos(10_000_000); // not to fight the sender for memory
+                // Does not compete with the sender for memory.
+                LockSupport.parkNanos(10_000_000);
             }
             for (int i = 0; i < 20; i++) {
                 engine.persistBatch("after-" + i, ENTRIES, "loki");
@@ -148,7 +149,7 @@ class OutOfMemoryTest {
             System.out.println("passed");
         }
 
-        /** Takes all memory and gives it back, over and over. */
+        /** Repeatedly takes all memory and frees it. */
         private void takeAll() {
             while (!done) {
                 Object[] chain = null;
@@ -159,7 +160,8 @@ class OutOfMemoryTest {
                         next[0] = chain;
                         chain = next;
                     } catch (OutOfMemoryError e) {
-                        size /= 2; // the smallest crumbs as well
+                        // Takes the smallest free pieces, too.
+                        size /= 2;
                     }
                 }
             }

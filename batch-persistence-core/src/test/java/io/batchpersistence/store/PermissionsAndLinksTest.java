@@ -34,7 +34,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
-/** Who can read what a store writes, and where it goes when somebody has put links into its directory. */
+/** Who can read the files of a store, and what happens to links in its directory. */
 class PermissionsAndLinksTest {
 
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
@@ -113,7 +113,8 @@ class PermissionsAndLinksTest {
     void everyFileIsItsOwnersAlone(StoreKind kind) throws IOException {
         BatchStore store = open(kind);
         fillAndUse(store);
-        assertNobodyElseCanRead(); // while it is open: what is prepared, the journal
+        // While the store is open, including prepared files and the journal.
+        assertNobodyElseCanRead();
         store.close();
         Path damaged = oneOf(batches(kind));
         byte[] bytes = Files.readAllBytes(damaged);
@@ -121,7 +122,8 @@ class PermissionsAndLinksTest {
         bytes[bytes.length / 2] ^= 0x55;
         Files.write(damaged, kind == StoreKind.SEGMENT ? bytes : new byte[] {'{', '"'});
         if (kind == StoreKind.SEGMENT) {
-            Files.write(damaged, java.util.Arrays.copyOf(bytes, bytes.length - 8)); // no index: it is scanned
+            // Without its index the segment is scanned.
+            Files.write(damaged, java.util.Arrays.copyOf(bytes, bytes.length - 8));
         }
 
         BatchStore again = open(kind);
@@ -181,7 +183,7 @@ class PermissionsAndLinksTest {
         assertThat(real).isNotEmptyDirectory();
     }
 
-    /** Every file of a store is moved away, and a link to it put in its place: none of them is followed. */
+    /** Every file of a store is replaced by a link to it elsewhere. No link is followed. */
     @ParameterizedTest
     @EnumSource
     void linksAreNotFollowed(StoreKind kind) throws IOException {
@@ -203,7 +205,7 @@ class PermissionsAndLinksTest {
         }
         Path evidence = Files.createDirectory(root.resolve("evidence"));
         Files.createSymbolicLink(directory.resolve("quarantine"), evidence);
-        // Left by a process that was killed, as it would seem; to be overwritten or deleted, but not through the link.
+        // Looks like a leftover of a killed process, which is overwritten or deleted, but not through the link.
         Path victim = Files.writeString(elsewhere.resolve("victim"), "untouched");
         for (String name : List.of("0000000009.segment.tmp", "state-0000000000000009.tmp", "batch_c.json.tmp")) {
             Files.createSymbolicLink(directory.resolve(name), victim);

@@ -19,12 +19,15 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.ToLongFunction;
 
-/** Whether a store has what is owed: each batch that must be there, whole and as it stands, none that must not, and the books. */
+/**
+ * Checks whether a store keeps its promises: every owed batch is complete and in its state, no other is there, and the
+ * counters balance.
+ */
 record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
 
     private static final String UNKNOWN = "unknown";
 
-    /** How the batches stand that are held, by their keys. */
+    /** The states of the stored batches, by key. */
     Map<String, ExpectedState> states() {
         return states(held());
     }
@@ -36,7 +39,7 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
         return standings;
     }
 
-    /** What they say of themselves tells which of those that have had the id they are. */
+    /** The content of a batch shows which of the batches with that id it is. */
     private Map<String, PersistedBatch> held() {
         Map<String, PersistedBatch> held = new HashMap<>();
         Set<String> ids = new HashSet<>();
@@ -51,12 +54,12 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
     }
 
     /**
-     * Fails if it has not.
+     * Fails if a promise is broken.
      *
-     * @param carried the counters with which the ledger was begun
-     * @param mayBeReported how many batches may be reported as lost, although they were not
-     * @param mayBeForgotten how many batches that have ended may be in no counter at all
-     * @return how the batches stand
+     * @param carried the counters at the start of the ledger
+     * @param mayBeReported how many batches may be reported as lost although they were not
+     * @param mayBeForgotten how many settled batches may be missing in all counters
+     * @return the states of the batches
      */
     Map<String, ExpectedState> check(
             Expectation expectation,
@@ -90,9 +93,9 @@ record Promises(BatchStore store, StoreCalls calls, ManualClock clock) {
     }
 
     /**
-     * A power cut can take the frame of the journal that names a collector type and leave one behind it that uses the name: what
-     * became of these batches is known, but not whose they were. It can also take marks and leave counters behind them that have
-     * them: then these batches are sent again, and accepted and delivered twice.
+     * A power cut can lose the frame of the journal that names a collector type and keep a later frame that uses the
+     * name. Then the outcome of these batches is known, but not their type. It can also lose marks and keep later
+     * counters that include them. Then these batches are sent again, and counted twice.
      */
     private static void checkBooks(
             Map<String, CollectorStats> stats,

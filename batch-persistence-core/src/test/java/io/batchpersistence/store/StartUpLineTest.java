@@ -23,7 +23,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
-/** One line says what was found when a store was opened. */
+/** One line reports what was found when a store was opened. */
 class StartUpLineTest {
 
     private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
@@ -72,18 +72,20 @@ class StartUpLineTest {
         open(kind).close();
         assertThat(line()).contains("2 pending, 0 dead, nothing damaged").contains("sync always");
         boolean lost = kind == StoreKind.JSON_FILES;
-        flipIn(lost ? ".json" : ".journal"); // a damaged record of a sealed segment is found when it is read
+        // Damage in a sealed segment is found when the record is read.
+        flipIn(lost ? ".json" : ".journal");
         open(kind).close();
         assertThat(line())
                 .contains((lost ? 1 : 2) + " pending, 0 dead")
                 .contains("damaged places set aside: 1, batches lost: " + (lost ? 1 : 0));
     }
 
-    /** In the middle of what is in the last such file. */
+    /** Flips a bit in the middle of the last file with that suffix. */
     private void flipIn(String ending) throws IOException {
         try (Stream<Path> files = Files.list(directory)) {
             Path file = files.filter(path -> path.toString().endsWith(ending))
-                    .max(Comparator.naturalOrder()) // of journals the newest
+                    // The newest journal.
+                    .max(Comparator.naturalOrder())
                     .orElseThrow();
             byte[] bytes = Files.readAllBytes(file);
             bytes[40] ^= (byte) 0x80;

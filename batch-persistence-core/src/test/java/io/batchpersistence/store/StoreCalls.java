@@ -28,8 +28,8 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Calls a store and keeps the {@link Ledger}: nothing is done that is not noted before and after. Calls may fail, if the disk
- * does; what they would have done may then have happened or not, unless the ledger says otherwise. Thread-safe.
+ * Calls a store and notes every call in the {@link Ledger} before and after. Calls may fail if the disk does. Then
+ * their effect may or may not have happened, unless the ledger says otherwise. Thread-safe.
  */
 final class StoreCalls {
 
@@ -39,14 +39,10 @@ final class StoreCalls {
     private final Ledger ledger;
     private final ManualClock clock;
     private final String padding;
-    /** Which batch has an id. */
+    /** The key of the batch with an id. */
     private final ConcurrentMap<String, String> keys = new ConcurrentHashMap<>();
 
-    /**
-     * Makes it.
-     *
-     * @param padding characters by which every batch is longer, hard to compress
-     */
+    /** @param padding the number of hard-to-compress characters that are added to each batch */
     StoreCalls(Ledger ledger, ManualClock clock, int padding) {
         this.ledger = ledger;
         this.clock = clock;
@@ -56,15 +52,15 @@ final class StoreCalls {
     }
 
     /**
-     * A key of the ledger names one batch for ever. An id can be used again when its batch has ended: the keys of those that have it
-     * are the id and, behind a #, something to tell them apart.
+     * A ledger key names one batch for ever. An id can be reused after its batch has ended. The keys are then the id, a
+     * # and a suffix.
      */
     static String id(String key) {
         int at = key.indexOf('#');
         return at < 0 ? key : key.substring(0, at);
     }
 
-    /** The batch is there. */
+    /** Notes that the batch is there. */
     void held(String key) {
         keys.put(id(key), key);
     }
@@ -73,7 +69,7 @@ final class StoreCalls {
         return keys.getOrDefault(id, id);
     }
 
-    /** What the batch of that key consists of. */
+    /** The content of the batch with that key. */
     List<LogEntry> entries(String id) {
         List<LogEntry> entries = new ArrayList<>(GeneratedBatch.entries(id));
         if (!padding.isEmpty()) {
@@ -88,7 +84,7 @@ final class StoreCalls {
         return new NewBatch(id(key), type, entries(key), GeneratedBatch.context(key), now, now.plus(LEASE));
     }
 
-    /** Returns whether it was accepted. */
+    /** Returns whether the store accepted it. */
     boolean persist(BatchStore store, String id, String type) {
         int before = ledger.position();
         ledger.asked(id, type);
@@ -105,7 +101,7 @@ final class StoreCalls {
         }
     }
 
-    /** The ledger knows when the store does. */
+    /** Notes the result in the ledger when the store completes. */
     CompletableFuture<Boolean> persistAsync(BatchStore store, String id, String type) {
         ledger.asked(id, type);
         return store.append(batch(id, type)).handle((nothing, failure) -> {
@@ -118,7 +114,7 @@ final class StoreCalls {
         });
     }
 
-    /** Returns whether the store says that it has; what it could not read it may have. */
+    /** Returns whether the store has the batch. If the batch could not be read, it may be there. */
     private boolean mark(String id, ExpectedState after, Supplier<@Nullable Object> call) {
         return mark(id, ledger.marking(id, after), call);
     }
@@ -131,7 +127,7 @@ final class StoreCalls {
             }
             ledger.notMarked(id, marking);
         } catch (BatchPersistenceException e) {
-            // could not be read
+            // The batch could not be read.
         }
         return false;
     }
@@ -157,7 +153,7 @@ final class StoreCalls {
                         (type, retries) -> new Verdict(after.dead(), after.dead() ? null : now, after.retries())));
     }
 
-    /** Claims some that are due, and fails or delivers them. */
+    /** Claims some due batches, and fails or delivers them. */
     void attempt(BatchStore store, String type, int max, Random random) {
         for (Claim claim : claim(store, type, max)) {
             if (random.nextBoolean()) {
@@ -186,7 +182,7 @@ final class StoreCalls {
                 reason);
     }
 
-    /** What a person asks for is durable when the call returns, if the store does not say that it has a problem. */
+    /** An operator's change is durable on return, unless the store reports a problem. */
     private boolean markAndForce(BatchStore store, String id, ExpectedState after, Supplier<Long> call) {
         int before = ledger.position();
         int marking = ledger.marking(id, after);
@@ -207,7 +203,7 @@ final class StoreCalls {
         return markAndForce(store, id, ExpectedState.ended(End.DISCARDED), () -> store.discard(one, clock.instant()));
     }
 
-    /** All that can expire. */
+    /** Expires everything that can expire. */
     void expire(BatchStore store, String type) {
         Instant later = clock.instant().plusSeconds(1);
         removeSome(
@@ -221,7 +217,7 @@ final class StoreCalls {
         removeSome(store, BatchSelector.all(), End.EVICTED, () -> store.evictOldest(max));
     }
 
-    /** The store chooses which; while it does, nobody else may do anything. */
+    /** The store chooses which batches to remove, so no other call may run meanwhile. */
     private void removeSome(BatchStore store, BatchSelector of, End how, Supplier<List<BatchSummary>> call) {
         try {
             Map<String, Integer> markings = new HashMap<>();
@@ -239,7 +235,7 @@ final class StoreCalls {
             }
             markings.forEach(ledger::notMarked);
         } catch (BatchPersistenceException e) {
-            // some of them, or none
+            // Some or none of them were removed.
         }
     }
 }

@@ -7,7 +7,7 @@ import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.internal.segment.SegmentStoreOn;
 import io.batchpersistence.spi.BatchStore;
 
-/** The stores on disk, to run one test with each. */
+/** The disk stores, to run a test with each. */
 enum StoreKind {
     SEGMENT {
         @Override

@@ -36,32 +36,31 @@ import org.junit.platform.launcher.listeners.TestExecutionSummary;
 import org.slf4j.LoggerFactory;
 
 /**
- * Runs test classes in a process that is set up as those of some users are, and not as those of developers are; started by
- * {@link HostileSurroundingsIT}. What can't be an option of the JVM is done here.
+ * Runs test classes in a process that is set up like those of some users and unlike those of developers.
+ * {@link HostileSurroundingsIT} starts it. Sets up what cannot be a JVM option.
  */
 public final class Surroundings {
 
-    /** Each call of a store is made by an interrupted thread, and has to leave it interrupted. */
+    /** An interrupted thread makes each call of a store and must still be interrupted after it. */
     private static final String INTERRUPTED = "surroundings.interrupted";
 
-    /** Each call of a store is made by a thread whose context class loader was closed, as that of an application that is gone. */
+    /** The context class loader of each calling thread is closed, like that of an undeployed application. */
     private static final String NO_CLASS_LOADER = "surroundings.classLoaderGone";
 
-    /** What is logged is persisted, by the thread that logs it and before it goes on. */
+    /** Log events are persisted synchronously by the logging thread. */
     private static final String LOGGED = "surroundings.logged";
 
-    /** So many threads do nothing, all the time. */
+    /** The number of threads that spin all the time. */
     private static final String BUSY = "surroundings.busy";
 
-    /** Language tag of the default locale. */
     private static final String LOCALE = "surroundings.locale";
 
-    /** Where temporary directories of tests are, since there is no other place for them. */
+    /** The directory for temporary directories of tests, since there is no other place for them. */
     private static final String DIRECTORY = "surroundings.directory";
 
     private Surroundings() {}
 
-    /** For the test suites of stores: the store, as it is called in these surroundings. */
+    /** Wraps the store of a contract suite for these surroundings. */
     static BatchStore of(BatchStore store) {
         boolean interrupted = Boolean.getBoolean(INTERRUPTED);
         boolean classLoaderGone = Boolean.getBoolean(NO_CLASS_LOADER);
@@ -105,7 +104,7 @@ public final class Surroundings {
         return loader;
     }
 
-    /** Runs the test classes that are named; the last line says how it ended. */
+    /** Runs the named test classes. The last line reports the result. */
     public static void main(String[] classes) throws Exception {
         String locale = System.getProperty(LOCALE);
         if (locale != null) {
@@ -145,7 +144,7 @@ public final class Surroundings {
         Runtime.getRuntime().halt(summary.getTotalFailureCount() == 0 && allLogged ? 0 : 1);
     }
 
-    /** Returns what is asked at the end: whether all of it is there. */
+    /** Returns a check for the end: whether all logged batches are stored. */
     private static BooleanSupplier persistWhatIsLogged(Path directory) {
         BatchPersistenceEngine engine = BatchPersistenceEngine.builder(
                         SegmentBatchStore.open(DiskStoreOptions.builder(directory.resolve("log"))
@@ -180,7 +179,7 @@ public final class Surroundings {
         };
     }
 
-    /** Makes temporary directories of tests where it may. */
+    /** Creates temporary directories where the process may write. */
     public static final class TempDirs implements TempDirFactory {
         @Override
         public Path createTempDirectory(AnnotatedElementContext element, ExtensionContext test) throws IOException {

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A directory belongs to one store at a time; who comes second is told who was first. */
+/** A directory belongs to one store at a time. A second process gets an error that names the owner. */
 @Timeout(value = 2, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
 class TwoProcessesTest {
@@ -36,13 +36,14 @@ class TwoProcessesTest {
                 .build();
     }
 
-    /** Holds the store of a directory open until it is killed. */
+    /** Keeps the store of a directory open until it is killed. */
     static final class Holder {
         public static void main(String[] args) throws Exception {
             SegmentBatchStore store = SegmentBatchStore.open(options(Path.of(args[0])));
             store.append(GeneratedBatch.of("left behind", SINCE, SINCE)).join();
             System.out.println("holding");
-            System.in.read(); // the parent never writes and never closes; it kills
+            // The parent never writes and never closes the pipe. It kills this process.
+            System.in.read();
             store.close();
         }
     }
@@ -80,7 +81,7 @@ class TwoProcessesTest {
                     .withMessageContaining("process " + ProcessHandle.current().pid())
                     .withMessageContaining(InetAddress.getLocalHost().getHostName())
                     .withMessageContaining("since " + SINCE);
-            // And the attempt has not taken the lock from the first: another process is still refused.
+            // The attempt has not released the lock of the first process: another process is still refused.
             first.append(GeneratedBatch.of("a", SINCE, SINCE)).join();
             try (ChildJvm child = new ChildJvm(Holder.class, temp.resolve("err"), directory.toString())) {
                 assertThat(child.readLine()).isNull();
@@ -92,7 +93,7 @@ class TwoProcessesTest {
         }
     }
 
-    /** Opens a store when it is told to, says whether it could, and keeps it. */
+    /** Opens a store on request, prints whether it could, and keeps it. */
     static final class Racer {
         public static void main(String[] args) throws Exception {
             System.out.println("ready");
@@ -101,7 +102,8 @@ class TwoProcessesTest {
             try (SegmentBatchStore store = SegmentBatchStore.open(options(Path.of(args[0])))) {
                 store.append(GeneratedBatch.of(args[1], SINCE, SINCE)).join();
                 System.out.println("won");
-                in.readLine(); // never comes: it is killed
+                // Never returns: the process is killed.
+                in.readLine();
             } catch (DirectoryLockedException e) {
                 System.out.println("lost to " + e.getMessage());
             }
@@ -134,7 +136,7 @@ class TwoProcessesTest {
         }
     }
 
-    /** What counts is the operating system's lock, never what the file says: process ids are given out again. */
+    /** Only the operating system's lock counts, not the content of the file: process ids are reused. */
     @Test
     void aLockFileThatNamesALivingProcessWhichDoesNotHoldItIsNoObstacle() throws Exception {
         Path directory = Files.createDirectory(temp.resolve("store"));

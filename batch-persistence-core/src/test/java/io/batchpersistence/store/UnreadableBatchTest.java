@@ -29,7 +29,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** A batch that can't be read, because the heap is too small for it for instance, is named and counted, and does not stand in the way. */
+/**
+ * A batch that cannot be read, for example because the heap is too small, is named and counted. It does not block
+ * others.
+ */
 class UnreadableBatchTest {
 
     @TempDir

@@ -25,8 +25,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * A file that can't be read while a store is opened, because no file descriptor is left or the device reports an error, is not a
- * damaged file: whatever can't be read then, batches, marks and counters are there once it can.
+ * A file that is unreadable during opening, because there is no file descriptor left or the device reports an error, is
+ * not damaged. Its batches, marks and counters are there once it can be read.
  */
 class UnreadableWhileOpeningTest {
 
@@ -35,7 +35,7 @@ class UnreadableWhileOpeningTest {
 
     private final ManualClock clock = new ManualClock();
     private final List<Corruption> reports = new ArrayList<>();
-    /** Of the last opening that succeeded. */
+    /** Read operations of the last successful opening. */
     private int looks;
 
     private BatchStore open(StoreKind kind, FaultyDisk disk) {
@@ -50,7 +50,7 @@ class UnreadableWhileOpeningTest {
         return store;
     }
 
-    /** Batches in every state, marks in the journal and in its snapshot, segments that are sealed and one that is not. */
+    /** Batches in every state, marks in the journal and in its snapshot, sealed segments and an active one. */
     private MemoryDisk killedStore(StoreKind kind) {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
@@ -76,7 +76,8 @@ class UnreadableWhileOpeningTest {
             if (life == 0) {
                 store.close();
             } else {
-                store.pause("loki", true); // forces the journal
+                // Forces the journal.
+                store.pause("loki", true);
                 MemoryDisk killed = files.copy();
                 store.close();
                 return killed;
@@ -129,7 +130,8 @@ class UnreadableWhileOpeningTest {
             disk.failLooks(number, Integer.MAX_VALUE);
             String what = "all looks from " + number + " on fail";
             try {
-                open(kind, disk).close(); // it had read all it needs
+                // The opening had read all that it needs.
+                open(kind, disk).close();
             } catch (BatchPersistenceException e) {
                 assertThat(e).as(what).hasMessageContaining("Too many open files");
                 refused++;
@@ -168,7 +170,8 @@ class UnreadableWhileOpeningTest {
             FaultyDisk disk = new FaultyDisk(killed.copy());
             disk.fail(Operation.READ, file.getFileName().toString(), "Input/output error");
             try (BatchStore store = open(kind, disk)) {
-                store.reclaim(); // the opening has no need of that file, so it may be deleted
+                // The opening does not need that file, so it may be deleted.
+                store.reclaim();
             } catch (BatchPersistenceException e) {
                 assertThat(e).hasMessageContaining(file.toString());
             }
@@ -177,7 +180,7 @@ class UnreadableWhileOpeningTest {
         }
     }
 
-    /** An opening that is given up has neither set it aside nor repaired it. */
+    /** A failed opening has neither set the damaged file aside nor repaired it. */
     @ParameterizedTest
     @EnumSource
     void damage_found_before_the_file_that_can_not_be_read_is_told_and_counted_by_the_next_opening(StoreKind kind) {

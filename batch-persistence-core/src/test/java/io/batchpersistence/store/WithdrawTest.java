@@ -25,7 +25,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Batches that leave a store on disk for another one are as if they had never been there, now and after opening again. */
+/** Batches that move from a disk store to another store leave no trace in the counters, now and after reopening. */
 class WithdrawTest {
 
     @TempDir
@@ -142,7 +142,8 @@ class WithdrawTest {
             store.close();
             open(kind);
         }
-        append("pending"); // the id is free
+        // The id is free.
+        append("pending");
         assertThat(loki().accepted()).isEqualTo(4);
     }
 

@@ -12,12 +12,11 @@ import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A disk whose operations fail, or wait, when a test says so, and are counted. After a force that failed, a {@link MemoryDisk}
- * below has dropped what it was for, as kernels do. Thread-safe.
+ * A disk whose operations fail or block on request, and are counted. After a failed force, a {@link MemoryDisk} below
+ * has dropped the dirty pages, as kernels do. Thread-safe.
  */
 public final class FaultyDisk implements Disk {
 
-    /** What can fail. */
     public enum Operation {
         CREATE,
         WRITE,
@@ -32,18 +31,17 @@ public final class FaultyDisk implements Disk {
         LIST,
         CLOSE;
 
-        /** Whether it changes something. */
+        /** Whether the operation changes something. */
         public boolean changes() {
             return compareTo(READ) < 0;
         }
 
-        /** Whether it only looks at what is there. */
+        /** Whether the operation only reads state. */
         public boolean looks() {
             return this == READ || this == SIZE || this == LIST;
         }
     }
 
-    /** A fault in force. */
     public static final class Fault {
         private final Operation operation;
         private final Predicate<String> file;
@@ -59,19 +57,19 @@ public final class FaultyDisk implements Disk {
             this.times = Integer.MAX_VALUE;
         }
 
-        /** That many succeed before. */
+        /** Sets how many operations succeed before the fault. */
         public Fault after(int successes) {
             skip = successes;
             return this;
         }
 
-        /** Only that many fail; without this, all do. */
+        /** Sets how many operations fail. By default all of them fail. */
         public Fault times(int failures) {
             times = failures;
             return this;
         }
 
-        /** That many bytes of the write reach the disk before it fails. */
+        /** Sets how many bytes of the write reach the disk before it fails. */
         public Fault partly(int bytes) {
             partly = bytes;
             return this;
@@ -100,38 +98,40 @@ public final class FaultyDisk implements Disk {
         this.disk = disk;
     }
 
-    /** From now on, operations of that kind on files whose name contains that fail. Replaces the fault before. */
+    /**
+     * From now on, operations of that kind fail on files whose name contains {@code file}. Replaces the previous fault.
+     */
     public synchronized Fault fail(Operation operation, String file, String message) {
         Fault begun = new Fault(operation, name -> name.contains(file), message);
         fault = begun;
         return begun;
     }
 
-    /** From now on that share of the operations fails, of those kinds. */
+    /** From now on, a share of the operations of those kinds fails. */
     public synchronized void failSome(double share, Random choice, Predicate<Operation> kinds) {
         rate = share;
         random = choice;
         some = kinds;
     }
 
-    /** Lets only that one fail, counted from here, of all operations that change something. */
+    /** Fails a single changing operation, counted from now on. */
     public synchronized void failChange(int number) {
         changes = 0;
         failingChange = number;
     }
 
-    /** From now on there is no memory for reads of more bytes than that. */
+    /** From now on, reads of more bytes fail with an OutOfMemoryError. */
     public void memory(int bytes) {
         memory = bytes;
     }
 
-    /** How many operations have changed something since {@link #failChange}. */
+    /** The number of changing operations since {@link #failChange}. */
     public synchronized int changes() {
         return changes;
     }
 
     /**
-     * Lets some fail of all operations that only look at what is there, counted from here.
+     * Fails some read-only operations, counted from now on.
      *
      * @param first the number of the first one that fails; those before it succeed
      * @param times how many fail in a row
@@ -142,7 +142,7 @@ public final class FaultyDisk implements Disk {
         lastFailingLook = times > Integer.MAX_VALUE - first ? Integer.MAX_VALUE : first + times - 1;
     }
 
-    /** How many operations have looked at something since {@link #failLooks}. */
+    /** The number of read-only operations since {@link #failLooks}. */
     public synchronized int looks() {
         return looks;
     }
@@ -154,17 +154,17 @@ public final class FaultyDisk implements Disk {
         firstFailingLook = Integer.MAX_VALUE;
     }
 
-    /** By whoever. */
+    /** The number of bytes read through this disk. */
     public long bytesRead() {
         return bytesRead.get();
     }
 
-    /** From now on every force of a segment waits until the latch is open. */
+    /** From now on, every force of a segment waits for the latch. */
     public synchronized void blockForces(CountDownLatch latch) {
         blockForces(".segment", latch);
     }
 
-    /** From now on every force of a file whose name ends so waits until the latch is open. */
+    /** From now on, every force of a file with this name suffix waits for the latch. */
     public synchronized void blockForces(String ending, CountDownLatch latch) {
         gated = ending;
         gate = latch;
@@ -174,17 +174,16 @@ public final class FaultyDisk implements Disk {
         return waiting.get();
     }
 
-    /** Who has forced a segment last. */
+    /** The last thread that forced a segment. */
     public @Nullable Thread lastForcing() {
         return lastForcing;
     }
 
-    /** How often a segment was forced. */
+    /** The number of segment forces. */
     public int segmentForces() {
         return segmentForces.get();
     }
 
-    /** Returns the fault if this operation is to fail. */
     private synchronized @Nullable Fault hit(Operation operation, Path file) {
         Random choice = random;
         if (choice != null && some.test(operation) && choice.nextDouble() < rate) {
@@ -349,7 +348,8 @@ public final class FaultyDisk implements Disk {
 
         @Override
         public void close() throws IOException {
-            file.close(); // it is, whatever is said about it
+            // Closes the file although the operation reports a failure.
+            file.close();
             check(Operation.CLOSE, path);
         }
     }

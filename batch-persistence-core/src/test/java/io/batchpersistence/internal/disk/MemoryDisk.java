@@ -20,32 +20,33 @@ import java.util.function.IntUnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A disk in memory that promises what a file system does, and no more. It can be copied at any moment: as a killed process
- * leaves it, or a power cut, with any of the states that a power cut may leave. Thread-safe.
+ * A disk in memory that gives the guarantees of a file system and no more. It can be copied at any moment, as a killed
+ * process leaves it or in any of the states that a power cut may leave. Thread-safe.
  *
  * <p>The model:
  *
  * <ul>
- *   <li>Each {@value #SECTOR} bytes of a file are on the medium as they were at its last force, or as any write since has left
- *       them, each for itself. One of them may be torn, at any byte. The size is any that the file has had since.
- *   <li>Each creation, move and deletion of a name since its directory was forced may have happened or not, each for itself.
- *   <li>Forcing a file says nothing about its name, forcing a directory nothing about what is in its files.
- *   <li>A force that fails has dropped what was dirty: a reader still sees it, the next force does not write it. The size of the
- *       file is not dropped: it is written with the next force, or by chance.
- *   <li>A process may be killed in the middle of a write.
- *   <li>A write that finds the disk full has written a part. What is deleted gives its room back when it is closed.
+ * <li>Each {@value #SECTOR}-byte sector of a file is on the medium as of its last force or of any later write,
+ *     independent of the other sectors. One sector may be torn at any byte. The size is any size since the last force.
+ * <li>Each creation, rename and deletion since the last force of the directory may be lost, independent of the others.
+ * <li>Forcing a file does not make its name durable. Forcing a directory does not make the content of its files
+ *     durable.
+ * <li>A failed force drops the dirty pages: readers still see them, but the next force does not write them. The size of
+ *     the file is kept. The next force writes it, or it becomes durable by chance.
+ * <li>A process may be killed in the middle of a write.
+ * <li>A write on a full disk writes a part. The space of a deleted file is free when the file is closed.
  * </ul>
  *
- * <p>That calls fail is for {@link FaultyDisk}.
+ * <p>{@link FaultyDisk} adds failures.
  */
 public final class MemoryDisk implements Disk {
 
-    /** What a device writes as a whole, unless the power goes just then. */
+    /** The device writes a sector atomically, except during a power cut. */
     static final int SECTOR = 512;
 
     private static final byte[] ZEROS = new byte[SECTOR];
 
-    /** A file as it was at one moment. Sectors are shared and never changed. */
+    /** The content of a file at one moment. Sectors are shared and immutable. */
     private static final class Image {
 
         private static final Image EMPTY = new Image(new byte[0][], 0);
@@ -102,7 +103,7 @@ public final class MemoryDisk implements Disk {
             return new Image(result, newSize).endingInZeros();
         }
 
-        /** What is behind the end in its last sector is zeros. */
+        /** Fills the last sector with zeros after the end of the file. */
         private Image endingInZeros() {
             int tail = size % SECTOR;
             if (tail > 0) {
@@ -111,7 +112,7 @@ public final class MemoryDisk implements Disk {
             return this;
         }
 
-        /** The one up to some byte, the other from there on. */
+        /** Joins the start of the first sector with the rest of the second. */
         static byte[] mixed(byte[] first, byte[] second, int cut) {
             byte[] result = second.clone();
             System.arraycopy(first, 0, result, 0, cut);
@@ -131,15 +132,15 @@ public final class MemoryDisk implements Disk {
         }
     }
 
-    /** What is in a file, whatever its name. */
+    /** The content of a file, independent of its name. */
     private static final class Content {
-        /** As every process sees it. */
+        /** What every process sees. */
         Image now = Image.EMPTY;
-        /** What is on the medium for certain, unless it was overwritten since. */
+        /** What is certainly on the medium, unless it was overwritten since. */
         Image forced = Image.EMPTY;
-        /** After each write or cut since it was forced. */
+        /** The image after each write or truncation since the last force. */
         List<Image> since = new ArrayList<>();
-        /** Sectors changed since. */
+        /** Sectors changed since the last force. */
         BitSet dirty = new BitSet();
 
         boolean sizeIsDirty;
@@ -167,7 +168,7 @@ public final class MemoryDisk implements Disk {
             since.add(next);
         }
 
-        /** What was dropped by a force that failed is not dirty any more, so it stays as it was. */
+        /** A failed force has dropped dirty sectors. They are not dirty any more, so they stay as they were. */
         void force() {
             int size = sizeIsDirty ? now.size : forced.size;
             byte[][] sectors = forced.resized(size);
@@ -186,13 +187,16 @@ public final class MemoryDisk implements Disk {
             sizeIsDirty = false;
         }
 
-        /** A force has failed: what it was for is not dirty any more. The size still is, if the medium has another one. */
+        /**
+         * A force has failed: its sectors are not dirty any more. The size stays dirty if the medium has a different
+         * one.
+         */
         void drop() {
             clean();
             sizeIsDirty = now.size != forced.size;
         }
 
-        /** One of those that a power cut may leave. */
+        /** One of the states that a power cut may leave. */
         Image afterPowerCut(Fate fate) {
             List<Integer> sizes = new ArrayList<>(List.of(forced.size));
             for (Image image : since) {
@@ -227,7 +231,7 @@ public final class MemoryDisk implements Disk {
         }
     }
 
-    /** A name came, went, or both. */
+    /** A name was removed, added, or both. */
     private record NameChange(@Nullable Path gone, @Nullable Path come, Content content) {
 
         boolean isIn(Path directory) {
@@ -245,13 +249,13 @@ public final class MemoryDisk implements Disk {
         }
     }
 
-    /** What becomes of each thing that a power cut leaves undecided. */
+    /** Decides everything that a power cut leaves undecided. */
     private abstract static class Fate {
 
-        /** Which of so many states, the oldest of which is 0. */
+        /** Chooses one of the states. State 0 is the oldest. */
         abstract int choose(int states);
 
-        /** At which byte a sector is torn; 0 if not. */
+        /** The byte at which a sector is torn, or 0. */
         int tear() {
             return 0;
         }
@@ -268,7 +272,7 @@ public final class MemoryDisk implements Disk {
 
     private final Map<Path, Content> files = new TreeMap<>();
 
-    /** The names that are on the medium for certain, unless they have changed since. */
+    /** The names that are certainly on the medium, unless they changed since. */
     private final Map<Path, Content> forcedFiles = new TreeMap<>();
 
     private final List<NameChange> nameChanges = new ArrayList<>();
@@ -277,7 +281,7 @@ public final class MemoryDisk implements Disk {
     private long capacity = Long.MAX_VALUE;
     private int operations;
 
-    /** What a new process finds if this one is killed now. What is not forced is there, and still not forced. */
+    /** What a new process finds if this one is killed now. Unforced data is there, and still not forced. */
     public synchronized MemoryDisk copy() {
         MemoryDisk copy = new MemoryDisk();
         Map<Content, Content> contents = new HashMap<>();
@@ -292,7 +296,7 @@ public final class MemoryDisk implements Disk {
         return copy;
     }
 
-    /** What a new process finds after a power cut now, of which nothing survives that was not forced. */
+    /** What a new process finds after a power cut now, if only forced data survives. */
     public synchronized MemoryDisk afterPowerCut() {
         return afterPowerCut(Fate.of(states -> 0));
     }
@@ -300,9 +304,9 @@ public final class MemoryDisk implements Disk {
     /**
      * What a new process may find after a power cut now.
      *
-     * @param most how many to try; if there are no more than that, it is all of them
+     * @param most the maximum number of states; if there are not more, all are tried
      * @param random chooses if there are more
-     * @param found is given each of them
+     * @param found receives each state
      */
     public synchronized void powerCuts(int most, Random random, Consumer<MemoryDisk> found) {
         List<Integer> states = new ArrayList<>();
@@ -341,7 +345,7 @@ public final class MemoryDisk implements Disk {
         }
     }
 
-    /** The next combination, as an odometer does it; returns whether there was one. */
+    /** Advances to the next combination, like an odometer. Returns whether there was one. */
     private static boolean next(int[] choice, List<Integer> states) {
         for (int i = 0; i < choice.length; i++) {
             if (++choice[i] < states.get(i)) {
@@ -362,7 +366,8 @@ public final class MemoryDisk implements Disk {
         Map<Content, byte[]> bytes = new HashMap<>();
         List<Content> contents = new ArrayList<>(forcedFiles.values());
         nameChanges.forEach(change -> contents.add(change.content));
-        for (Content content : contents) { // each is asked about, there or not: so the questions are always the same
+        // Ask about each content, even if its file does not exist, so that the sequence of choices is always the same.
+        for (Content content : contents) {
             if (!bytes.containsKey(content)) {
                 Image image = content.afterPowerCut(fate);
                 bytes.put(content, image.read(0, image.size));
@@ -375,7 +380,7 @@ public final class MemoryDisk implements Disk {
     }
 
     /**
-     * Calls it before every operation that changes something, and in the middle of writes. It may take copies.
+     * Calls the action before every changing operation and in the middle of writes. The action may take copies.
      *
      * @param action called with this disk locked
      */
@@ -383,12 +388,12 @@ public final class MemoryDisk implements Disk {
         beforeChange = action;
     }
 
-    /** From now on there is room for that many bytes, names not counted. */
+    /** Limits the disk to this number of bytes. Names do not count. */
     public synchronized void capacity(long bytes) {
         capacity = bytes;
     }
 
-    /** Bytes of all files, including those that are deleted but open. */
+    /** Bytes of all files, including deleted files that are still open. */
     public synchronized long used() {
         Set<Content> contents = new HashSet<>();
         contents.addAll(files.values());
@@ -396,13 +401,13 @@ public final class MemoryDisk implements Disk {
         return contents.stream().mapToLong(content -> content.now.size).sum();
     }
 
-    /** Whether a power cut now may undo a move, and leave what was done after it. */
+    /** Whether a power cut now may undo a rename and keep later operations. */
     public synchronized boolean hasUndecidedMove() {
         return nameChanges.size() > 1
                 && nameChanges.stream().anyMatch(change -> change.gone != null && change.come != null);
     }
 
-    /** Whether a power cut now may undo that a file has got a name that ends so. */
+    /** Whether a power cut now may undo that a file got a name with this suffix. */
     public synchronized boolean hasUndecidedMove(String ending) {
         return nameChanges.stream()
                 .anyMatch(change -> change.gone != null
@@ -418,7 +423,7 @@ public final class MemoryDisk implements Disk {
         return content.now.read(0, content.now.size);
     }
 
-    /** As if it had always been there. */
+    /** Adds a file as if it had always existed. */
     public synchronized void put(Path file, byte[] bytes) {
         Content content = new Content();
         content.now = Image.of(bytes);
@@ -428,7 +433,6 @@ public final class MemoryDisk implements Disk {
         nameChanges.removeIf(change -> file.equals(change.gone) || file.equals(change.come));
     }
 
-    /** All files, in order of their names. */
     public synchronized List<Path> files() {
         return List.copyOf(files.keySet());
     }
@@ -488,7 +492,7 @@ public final class MemoryDisk implements Disk {
 
     @Override
     public void createDirectories(Path directory) {
-        // A directory is there once a file is in it.
+        // A directory exists once it contains a file.
     }
 
     @Override
@@ -521,10 +525,10 @@ public final class MemoryDisk implements Disk {
 
     @Override
     public void pause(Duration pause) {
-        // Nothing here gets better by waiting.
+        // Waiting improves nothing here.
     }
 
-    /** An open file; what it is about is {@link Disk}'s. */
+    /** An open file. See {@link Disk} for the semantics. */
     final class OpenFile implements DiskFile {
 
         private final Content content;
@@ -565,7 +569,7 @@ public final class MemoryDisk implements Disk {
             }
         }
 
-        /** What was dirty is dropped, as by a force that fails. */
+        /** Drops dirty pages, as a failed force does. */
         void drop() {
             synchronized (MemoryDisk.this) {
                 changing();

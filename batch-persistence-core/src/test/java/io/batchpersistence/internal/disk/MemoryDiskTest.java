@@ -11,7 +11,9 @@ import java.nio.file.Path;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
-/** The simulated disk promises what a file system does: else the crash tests cry wolf, or miss a loss. */
+/**
+ * The simulated disk must match a real file system. Otherwise the crash tests report false losses or miss real ones.
+ */
 class MemoryDiskTest {
 
     private static final Path DIRECTORY = Path.of("/store");
@@ -36,7 +38,9 @@ class MemoryDiskTest {
                         .doesNotContain("x"));
     }
 
-    /** The size of the file is metadata, which a failed force does not drop: what is written again within it is durable. */
+    /**
+     * A failed force does not drop the file size, which is metadata. Data written again within that size is durable.
+     */
     @Test
     void what_is_written_again_after_a_force_that_failed_is_durable() throws IOException {
         byte[] bytes = bytes("x".repeat(2_000));

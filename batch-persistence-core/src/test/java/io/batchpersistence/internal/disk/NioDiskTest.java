@@ -106,7 +106,7 @@ class NioDiskTest {
         assertThat(outside).hasContent("untouched");
     }
 
-    /** Opening a pipe that nobody writes to would never return. */
+    /** Opening a pipe without a writer would block for ever. */
     @Test
     @Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
     void pipesAndDirectoriesAreNotOpened() throws Exception {

@@ -19,7 +19,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** A person copies a document, to look at it or to be sure of it. */
+/** A person copies a document, to read it or as a backup. */
 class CopiedDocumentTest {
 
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
@@ -32,7 +32,8 @@ class CopiedDocumentTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"batch_a.json", "batch_z.json", "batch_b.json"}) // before it, after it, over another one
+    // Before it, after it, and over another one.
+    @ValueSource(strings = {"batch_a.json", "batch_z.json", "batch_b.json"})
     void isTheSameBatchAndNotLost(String copy) throws IOException {
         try (JsonFileBatchStore store = open()) {
             for (String id : new String[] {"m", "b"}) {
@@ -51,7 +52,7 @@ class CopiedDocumentTest {
         }
     }
 
-    /** One bit flips, and a document has the id of another one, which was persisted before it, or after it. */
+    /** A flipped bit gives a document the id of another one that was persisted before or after it. */
     @ParameterizedTest
     @CsvSource({"batch 35, batch 15", "batch 15, batch 35"})
     void thatHasGotTheIdOfAnotherOneCostsOnlyItself(String damaged, String other) throws IOException {

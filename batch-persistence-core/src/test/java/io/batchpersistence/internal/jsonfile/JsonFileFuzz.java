@@ -6,7 +6,10 @@ import java.io.ByteArrayInputStream;
 import java.time.Instant;
 import org.jspecify.annotations.Nullable;
 
-/** A document is a batch or damaged, with and without its entries, and a batch that was read can be written and read again. */
+/**
+ * Any document is a batch or is reported as damaged, with and without its entries. A batch that was read can be written
+ * and read again.
+ */
 public final class JsonFileFuzz {
 
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
@@ -20,7 +23,8 @@ public final class JsonFileFuzz {
         JsonBatchFile read = whole(document);
         JsonBatchFile summary = withoutEntries(document);
         if (read == null) {
-            return; // without its entries it may seem whole
+            // Without its entries it may seem valid.
+            return;
         }
         if (summary == null
                 || summary.entryCount() != read.entryCount()

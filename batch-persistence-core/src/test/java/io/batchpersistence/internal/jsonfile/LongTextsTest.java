@@ -12,7 +12,7 @@ import java.time.Instant;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Documents put there by hand may have texts that no journal could hold. */
+/** Documents that were edited by hand may have texts that are too long for a journal. */
 class LongTextsTest {
 
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");

@@ -20,7 +20,8 @@ class LogSanitizerTest {
     private final ListAppender<ILoggingEvent> logged = new ListAppender<>() {
         @Override
         protected void append(ILoggingEvent event) {
-            event.getCallerData(); // taken from the stack, so it must be asked for now
+            // Computed from the stack, so it must be requested now.
+            event.getCallerData();
             super.append(event);
         }
     };
@@ -107,7 +108,8 @@ class LogSanitizerTest {
         Exception cause = new IllegalArgumentException("cause\nERROR forged");
         cause.addSuppressed(new IOException("suppressed\u001B[2J"));
         Exception thrown = new IOException("harmless", cause);
-        cause.initCause(thrown); // a circle, as some libraries make them
+        // A cyclic cause, as some libraries create it.
+        cause.initCause(thrown);
 
         LogSanitizer.logger(LogSanitizerTest.class).error("sending '{}' failed", "id", thrown);
 

@@ -21,13 +21,13 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A hundred thousand batches wait: opening does not read them, and they come in order. */
+/** A backlog of a hundred thousand batches: opening does not read them, and they are claimed in order. */
 @Tag("slow")
 class BigBacklogTest {
 
     private static final int BATCHES = 100_000;
     private static final Instant START = Instant.parse("2026-01-01T00:00:00Z");
-    /** One entry a batch, about a kilobyte that compression does not make small. */
+    /** One entry per batch: about a kilobyte that compresses badly. */
     private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(
             START,
             "INFO",

@@ -23,7 +23,7 @@ import java.util.zip.CRC32C;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Records with right checksums that no store has written: they are set aside, and what stands beside them is read. */
+/** Records with valid checksums that no store has written are set aside. The records around them are read. */
 class ForgedRecordTest {
 
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");

@@ -9,7 +9,7 @@ import java.nio.file.Path;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A store in whose index all ids have one hash promises the same: ids are told apart by what they are. */
+/** The contract also holds if all ids have the same hash: the index compares the ids. */
 @Tag("slow")
 class OneHashForAllContractTest extends BatchStoreContractTest {
 

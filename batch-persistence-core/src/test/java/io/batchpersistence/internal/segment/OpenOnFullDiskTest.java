@@ -18,7 +18,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Opened where there is no room for a new journal, a store goes on in the reserve of the last one. */
+/** If there is no space for a new journal on opening, the store continues in the reserve of the last one. */
 class OpenOnFullDiskTest {
 
     private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
@@ -28,7 +28,7 @@ class OpenOnFullDiskTest {
 
     private final FullDisk disk = new FullDisk();
 
-    /** Batches a to d, of two collector types, and a full disk. */
+    /** Persists a to d, of two collector types, and fills the disk. */
     @BeforeEach
     void fill() {
         try (SegmentBatchStore store = open()) {
@@ -89,7 +89,7 @@ class OpenOnFullDiskTest {
                 .toList();
     }
 
-    /** Files can be created when it is full, and written where they have bytes, but never become longer. */
+    /** Files can be created on the full disk and written where they have bytes, but cannot grow. */
     private static final class FullDisk implements Disk {
 
         private final Disk disk = new NioDisk();

@@ -8,8 +8,8 @@ import java.util.Arrays;
 import java.util.zip.CRC32C;
 
 /**
- * A record whose checksums are right, whoever wrote it, is a batch or damaged. The input is format, compression, length of the
- * header, length before compression, then header and payload: a fuzzer can't be expected to find checksums.
+ * Any record with valid checksums is a batch or is reported as damaged. The input is format, compression, header
+ * length, uncompressed length, header and payload. The checksums are added, since a fuzzer does not find them.
  */
 public final class RecordFuzz {
 

@@ -45,7 +45,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Space between batches that are held comes back, and whatever happens meanwhile, each of them is there, once. */
+/** Compaction frees the space between stored batches. Whatever happens meanwhile, each batch is there exactly once. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class SegmentCompactionTest {
 
@@ -89,7 +89,7 @@ class SegmentCompactionTest {
         return i % 20 == 7;
     }
 
-    /** One of twenty stays: by turns in flight, pending with failures, and dead. */
+    /** Keeps one of twenty batches: in flight, pending with failures, or dead, in turn. */
     private Set<String> settle(SegmentBatchStore store, int from, int to) {
         Set<String> stuck = new TreeSet<>();
         for (int i = from; i < to; i++) {
@@ -194,19 +194,20 @@ class SegmentCompactionTest {
                 assertThat(order).hasSizeGreaterThan(10).isSorted();
             }
         }
-        try (SegmentBatchStore store = open(disk)) { // the oldest goes first, also where files are not in that order
+        // The oldest batch goes first, even if the files are in another order.
+        try (SegmentBatchStore store = open(disk)) {
             assertThat(store.evictOldest(5))
                     .extracting(BatchSummary::id)
                     .containsExactly(id(7), id(27), id(47), id(67), id(87));
         }
     }
 
-    /** What was to be seen before one operation of the disk. */
+    /** The disk and the settled batches before one disk operation. */
     private record Moment(MemoryDisk disk, Set<String> settled) {}
 
     /**
-     * A store is left at every operation of the disk while it is compacted, and batches are settled and persisted: as a killed
-     * process leaves it, and as a power cut does. Then it is left again while that is repaired.
+     * Interrupts a store at every disk operation of a compaction, with concurrent settling and persisting, as a kill or
+     * a power cut does. Then interrupts the recovery as well.
      */
     @Test
     void left_at_any_step_nothing_is_lost_and_nothing_is_there_twice() {
@@ -222,7 +223,8 @@ class SegmentCompactionTest {
                     .forEach(i -> all.add(id(i)));
             int before = segments(disk).size();
             settle(store, 0, BATCHES);
-            store.reclaim(); // the segments in which nothing is held are gone, and that is durable
+            // Segments without batches are deleted durably.
+            store.reclaim();
             synchronized (moments) {
                 disk.beforeChange(() -> {
                     synchronized (moments) {
@@ -233,7 +235,8 @@ class SegmentCompactionTest {
             append(store, BATCHES, BATCHES + extra);
             settle(store, BATCHES, BATCHES + extra);
             store.reclaim();
-            for (int i = 7; i < BATCHES; i += 80) { // while they are being moved
+            // These batches are settled while they are being moved.
+            for (int i = 7; i < BATCHES; i += 80) {
                 synchronized (moments) {
                     settled.add(id(i));
                 }
@@ -261,7 +264,7 @@ class SegmentCompactionTest {
         }
     }
 
-    /** A copy is renamed, and originals are deleted: a power cut may undo each of that alone. */
+    /** A copy is renamed and originals are deleted. A power cut may undo each of these alone. */
     @Test
     void names_that_a_power_cut_undoes_one_by_one_cost_no_batch() {
         MemoryDisk disk = new MemoryDisk();
@@ -296,8 +299,8 @@ class SegmentCompactionTest {
     }
 
     /**
-     * The process is killed when a copy has got its name, before that is durable. The next process finds the copy, can't begin a
-     * journal, which would have forced the directory, and deletes the originals. Then the power goes.
+     * The process is killed after a copy is renamed, before the rename is durable. The next process finds the copy,
+     * cannot start a journal (which would force the directory), and deletes the originals. Then the power fails.
      */
     @Test
     void originals_stay_until_the_name_of_a_copy_is_durable_also_if_another_process_gave_it() {
@@ -343,7 +346,7 @@ class SegmentCompactionTest {
     }
 
     /**
-     * A batch was moved above the segment being written, delivered, and persisted again under its id. The power goes before the
+     * A batch is moved above the active segment, delivered, and persisted again with its id. The power fails before the
      * mark is durable, so both are found, the earlier one in the later segment.
      */
     @Test
@@ -353,7 +356,8 @@ class SegmentCompactionTest {
         MemoryDisk left;
         DiskStoreOptions options = DiskStoreOptions.builder(directory)
                 .segmentSize(4 << 10)
-                .syncInterval(Duration.ofDays(1)) // nothing is forced that nobody asks for
+                // Only force on request.
+                .syncInterval(Duration.ofDays(1))
                 .clock(clock)
                 .build();
         List<LogEntry> entries = List.of(LogEntry.of(clock.instant(), null, "persisted again"));
@@ -385,7 +389,8 @@ class SegmentCompactionTest {
                 assertBooks(store);
                 assertThat(store.stats().total().accepted()).isEqualTo(BATCHES + 2);
             }
-            assertThat(segmentsWith(left, id)).hasSize(2); // the earlier one shares its segment with others
+            // The earlier batch shares its segment with others.
+            assertThat(segmentsWith(left, id)).hasSize(2);
         }
     }
 
@@ -396,8 +401,8 @@ class SegmentCompactionTest {
     }
 
     /**
-     * A batch is delivered at the last moment before its copy is put in force: what the journal is told then, it is told in such
-     * an order that at no time it says of the batch that it is gone, and does not say how.
+     * A batch is delivered just before its copy takes effect. The frames must be ordered so that the journal never says
+     * that the batch is gone without its outcome.
      */
     @Test
     void killed_or_cut_off_while_a_copied_batch_is_said_to_be_gone_nothing_counts_as_missing() {
@@ -409,12 +414,14 @@ class SegmentCompactionTest {
         CountDownLatch second = new CountDownLatch(1);
         try (SegmentBatchStore store = open(disk)) {
             append(store, 0, BATCHES);
-            store.reclaim(); // the journal knows how many there are
+            // Writes the counters to the journal.
+            store.reclaim();
             disk.blockForces(".segment.tmp", copied);
-            Set<String> left = settle(store, 0, BATCHES); // the housekeeper compacts by itself as soon as it pays
+            // The maintenance thread compacts on its own as soon as it pays.
+            Set<String> left = settle(store, 0, BATCHES);
             Awaitility.await().until(() -> disk.waitingForces() == 1);
-            // One round of the writer is to have an append and what the housekeeper asks for, so it is kept busy until
-            // then.
+            // Keep the writer busy, so that one round contains both an append and the request of the maintenance
+            // thread.
             disk.blockForces(".segment", first);
             CompletableFuture<?> one = later(store, BATCHES);
             Awaitility.await().until(() -> disk.waitingForces() == 2);
@@ -425,9 +432,11 @@ class SegmentCompactionTest {
             first.countDown();
             one.join();
             Awaitility.await().until(() -> disk.waitingForces() == 1);
-            left.forEach(id -> assertThat(store.delivered(id)).isNotNull()); // not in that round any more
+            // Too late for that round.
+            left.forEach(id -> assertThat(store.delivered(id)).isNotNull());
             files.beforeChange(() -> {
-                if (moments.size() < 12) { // then the originals are gone
+                // The originals are gone by then.
+                if (moments.size() < 12) {
                     moments.add(files.copy());
                 }
             });
@@ -445,8 +454,8 @@ class SegmentCompactionTest {
     }
 
     /**
-     * A force after a copy fails, and has dropped the copies made since the one before. That the batch copied last has been
-     * delivered meanwhile is no reason to go on with the others.
+     * A force after a copy fails and drops the copies since the last force. That the last copied batch was delivered
+     * meanwhile is no reason to go on with the others.
      */
     @Test
     void a_force_that_fails_for_a_batch_that_is_gone_meanwhile_costs_no_other() {
@@ -462,7 +471,8 @@ class SegmentCompactionTest {
         CountDownLatch delivered = new CountDownLatch(1);
         MemoryDisk cut;
         try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
-            for (int i = 0; i < 20; i++) { // 17 of them in the first segment
+            // The first segment has 17 of them.
+            for (int i = 0; i < 20; i++) {
                 store.append(new NewBatch(
                                 id(i),
                                 "loki",
@@ -477,7 +487,8 @@ class SegmentCompactionTest {
             }
             disk.blockForces(".segment.tmp", delivered);
             store.reclaim();
-            Awaitility.await().until(() -> disk.waitingForces() == 1); // for the first five copies
+            // Waits for the force of the first five copies.
+            Awaitility.await().until(() -> disk.waitingForces() == 1);
             assertThat(store.delivered(id(4))).isNotNull();
             disk.fail(Operation.FORCE, ".segment.tmp", "Input/output error").times(1);
             delivered.countDown();
@@ -500,7 +511,7 @@ class SegmentCompactionTest {
         assertThat(reports).isEmpty();
     }
 
-    /** So large that five of them are copied before the first force. */
+    /** Large enough that five of them are copied before the first force. */
     private List<LogEntry> large(int i) {
         StringBuilder text = new StringBuilder();
         new Random(i).ints(60_000, ' ', '~').forEach(c -> text.append((char) c));
@@ -531,7 +542,7 @@ class SegmentCompactionTest {
                     .map(BatchSummary::id)
                     .toList();
             assertThat(held).doesNotHaveDuplicates();
-            // Those of the second wave may not have been acknowledged yet; those of the first were.
+            // Batches of the second wave may not be acknowledged yet. Those of the first were.
             Set<String> owed = new TreeSet<>(stuck);
             owed.removeAll(moment.settled());
             owed.removeIf(id -> Integer.parseInt(id.substring(6)) >= BATCHES);
@@ -579,7 +590,7 @@ class SegmentCompactionTest {
         try (SegmentBatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
-            // Damaged where the header says nothing about it, so that only whoever reads the payload finds out.
+            // Damage the payload only, so that only a full read detects it.
             for (Path segment : segments(disk)) {
                 ids(disk, segment).forEach((start, id) -> {
                     if (id.equals(id(7))) {
@@ -608,7 +619,7 @@ class SegmentCompactionTest {
         assertThat(disk.files()).anyMatch(path -> path.toString().endsWith(".damaged"));
     }
 
-    /** The numbers of its neighbours are not those of the batches that are gone between them: they may be anywhere. */
+    /** The numbers of removed batches between its neighbours may be in any segment. */
     @Test
     void damage_where_batches_were_moved_to_costs_only_the_batch_it_is_in() {
         MemoryDisk disk = new MemoryDisk();
@@ -617,8 +628,8 @@ class SegmentCompactionTest {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             for (int i = 0; i < BATCHES; i++) {
-                if (isStuck(i)
-                        || i / 40 % 3 == 1) { // whole segments stay as they are, between those that are compacted
+                // Some segments between the compacted ones stay complete.
+                if (isStuck(i) || i / 40 % 3 == 1) {
                     left.add(id(i));
                 } else {
                     store.delivered(id(i));
@@ -638,7 +649,8 @@ class SegmentCompactionTest {
             MemoryDisk damaged = disk.copy();
             byte[] bytes = damaged.get(compacted);
             bytes[record.getKey() + 9] ^= 1;
-            bytes[bytes.length - 1] ^= 1; // the index, so that the records have to be found one by one
+            // Damage the index, so that the records are scanned.
+            bytes[bytes.length - 1] ^= 1;
             damaged.put(compacted, bytes);
             Set<String> others = new TreeSet<>(left);
             others.remove(record.getValue());
@@ -660,7 +672,7 @@ class SegmentCompactionTest {
         }
     }
 
-    /** By where they begin. */
+    /** By offset of their record. */
     private static NavigableMap<Integer, String> ids(MemoryDisk disk, Path segment) {
         byte[] bytes = disk.get(segment);
         int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
@@ -678,7 +690,8 @@ class SegmentCompactionTest {
         MemoryDisk files = new MemoryDisk();
         try (SegmentBatchStore store = open(files)) {
             append(store, 0, BATCHES);
-            int before = segments(files).size(); // some may be compacted as soon as they are sparse
+            // Count now: some segments may be compacted as soon as they are sparse.
+            int before = segments(files).size();
             Set<String> stuck = new TreeSet<>();
             IntStream.range(0, BATCHES).forEach(i -> {
                 if (isStuck(i)) {
@@ -688,7 +701,8 @@ class SegmentCompactionTest {
                 }
             });
             store.reclaim();
-            while (segments(files).size() > before / 5) { // until they are somewhere else
+            // Loop until compaction has moved the batches.
+            while (segments(files).size() > before / 5) {
                 for (String id : stuck) {
                     assertThat(store.find(id)).isPresent();
                 }
@@ -715,7 +729,8 @@ class SegmentCompactionTest {
             while (!append(store, id(accepted)).isCompletedExceptionally()) {
                 accepted++;
             }
-            long full = store.stats().diskUsage(); // before anything is delivered: compaction may begin right then
+            // Measure before the first delivery: compaction may start right then.
+            long full = store.stats().diskUsage();
             assertThat(full).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
             for (int i = 0; i < accepted; i++) {
                 if (i % 5 != 0) {

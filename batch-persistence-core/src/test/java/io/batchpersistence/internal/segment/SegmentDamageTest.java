@@ -44,13 +44,12 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
 /**
- * A small store, damaged in every way at every place. Whatever it is: it opens, what the damage did not hit is handed out
- * as it was, what is lost is reported and counted, and the next opening has nothing new to report.
+ * A small store, damaged in every way at every place. In every case it opens, undamaged batches are unchanged, lost
+ * ones are reported and counted, and the next opening reports nothing new.
  */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class SegmentDamageTest {
 
-    /** How the store was left. */
     enum Left {
         CLOSED,
         KILLED
@@ -60,7 +59,7 @@ class SegmentDamageTest {
 
     private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
 
-    /** What they say here is expected, and thousands of lines. */
+    /** The store logs thousands of expected lines. */
     @BeforeAll
     static void quiet() {
         LOG.setLevel(Level.OFF);
@@ -81,7 +80,8 @@ class SegmentDamageTest {
         return DiskStoreOptions.builder(directory)
                 .compression(Compression.NONE)
                 .segmentSize(4 << 10)
-                .compactionRate(1) // so slow that it is never done: what is where must not depend on the moment
+                // So slow that compaction never finishes: records must not move during the test.
+                .compactionRate(1)
                 .clock(clock)
                 .build();
     }
@@ -93,7 +93,7 @@ class SegmentDamageTest {
         accepted.put(id, entries);
     }
 
-    /** Two segments; in the first a batch that is delivered, in a third, deleted, nothing else. */
+    /** Two segments, the first with a delivered batch. The third, without other batches, is deleted. */
     private MemoryDisk store(Left left) {
         MemoryDisk disk = new MemoryDisk();
         SegmentBatchStore first = SegmentBatchStore.open(options(), disk);
@@ -118,13 +118,14 @@ class SegmentDamageTest {
         append(third, "e", "loki");
         accepted.remove(GONE);
         accepted.remove("long gone");
-        third.reclaim(); // the journal knows from here on what was accepted
+        // The journal has the count of accepted batches from here on.
+        third.reclaim();
         MemoryDisk killed = disk.copy();
         third.close();
         return left == Left.KILLED ? killed : disk;
     }
 
-    /** What a store says and gives. */
+    /** What a store reports and contains. */
     private record Seen(Map<String, List<LogEntry>> batches, List<Corruption> reports, CollectorStats stats) {
         long lost() {
             return reports.stream().mapToLong(Corruption::batches).sum();
@@ -157,7 +158,7 @@ class SegmentDamageTest {
         return new Seen(batches, reports, store.stats().total());
     }
 
-    /** What must always hold; returns what was seen first. */
+    /** Checks what must always hold. Returns the first result. */
     private Seen check(MemoryDisk damaged, Set<String> hit, boolean journalHit, String what) {
         Seen seen = open(damaged);
         Map<String, List<LogEntry>> batches = new TreeMap<>(seen.batches());
@@ -182,7 +183,7 @@ class SegmentDamageTest {
                 .toList();
     }
 
-    /** Ids by where their records begin, and where the last one ends. */
+    /** Ids by the offset of their record, and the end of the last record. */
     private static NavigableMap<Integer, String> records(Path segment, byte[] bytes) {
         int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
         NavigableMap<Integer, String> records = new TreeMap<>();
@@ -278,9 +279,8 @@ class SegmentDamageTest {
         for (Path journal : journals(disk)) {
             byte[] bytes = disk.get(journal);
             boolean newest = named(disk, "").stream().noneMatch(other -> isNewer(other, journal));
-            for (int at = 0;
-                    at < Math.min(bytes.length, used(bytes) + 3);
-                    at += newest ? 1 : 20) { // the older is not read
+            // The older journal is not read.
+            for (int at = 0; at < Math.min(bytes.length, used(bytes) + 3); at += newest ? 1 : 20) {
                 MemoryDisk damaged = disk.copy();
                 byte[] flipped = bytes.clone();
                 flipped[at] ^= (byte) (1 << random.nextInt(8));
@@ -301,7 +301,7 @@ class SegmentDamageTest {
         return journals;
     }
 
-    /** A file of the same kind, of a later generation. */
+    /** Whether the file is of the same kind and a later generation. */
     private static boolean isNewer(Path other, Path journal) {
         String name = journal.getFileName().toString();
         String otherName = other.getFileName().toString();
@@ -421,7 +421,8 @@ class SegmentDamageTest {
             assertThat(disk.files()).contains(seen.reports().get(0).quarantinedTo());
         }
         assertThat(store.find("b")).isEmpty();
-        append(store, "b", "elasticsearch"); // its id is free
+        // The id is free.
+        append(store, "b", "elasticsearch");
         assertThat(store.delivered("b")).isNotNull();
         store.close();
         Seen again = open(disk);

@@ -42,7 +42,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
-/** What the store does when the disk does not do what it should: full, failing, slow. */
+/** A disk that is full, failing or slow. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class SegmentFaultTest {
 
@@ -52,7 +52,7 @@ class SegmentFaultTest {
 
     private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
 
-    /** What they say here is expected, and thousands of lines. */
+    /** The store logs thousands of expected lines. */
     @BeforeAll
     static void quiet() {
         LOG.setLevel(Level.OFF);
@@ -77,7 +77,8 @@ class SegmentFaultTest {
         store = SegmentBatchStore.open(
                 DiskStoreOptions.builder(directory)
                         .segmentSize(4 << 10)
-                        .compactionRate(1) // so slow that it is never done: faults hit what they are meant for
+                        // So slow that compaction never finishes: faults must hit their target.
+                        .compactionRate(1)
                         .clock(clock)
                         .build(),
                 disk);
@@ -101,7 +102,7 @@ class SegmentFaultTest {
         assertBalanced();
     }
 
-    /** As kill -9 and a new start. */
+    /** Reopens the store as after kill -9. */
     private void killAndReopen() {
         MemoryDisk left = files.copy();
         disk.heal();
@@ -156,8 +157,6 @@ class SegmentFaultTest {
                 .isNotNull();
     }
 
-    // ---- group commit ----------------------------------------------------------------------------
-
     @Test
     void a_lone_append_costs_one_force_and_is_acknowledged_after_it() {
         append("first");
@@ -194,8 +193,6 @@ class SegmentFaultTest {
         assertThat(held()).hasSize(12);
     }
 
-    // ---- appending -------------------------------------------------------------------------------
-
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 16, 60, 100, 100_000})
     void a_disk_that_is_full_refuses_the_batch_and_the_next_one_is_taken(int written) {
@@ -210,7 +207,8 @@ class SegmentFaultTest {
         assertThat(held()).containsExactly("before", "after");
         killAndReopen();
         assertThat(held()).containsExactly("before", "after");
-        append("refused"); // its id is free
+        // The id is free.
+        append("refused");
         reopen();
         assertThat(held()).containsExactly("before", "after", "refused");
     }
@@ -285,8 +283,6 @@ class SegmentFaultTest {
         assertThat(held()).containsExactly("a");
     }
 
-    // ---- marking ---------------------------------------------------------------------------------
-
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 7, 9, 30})
     void a_journal_that_can_not_be_written_is_replaced_and_no_mark_is_lost(int written) {
@@ -311,7 +307,8 @@ class SegmentFaultTest {
                 "dead", BatchStore.ANY_FENCE, "400", clock.instant(), (type, retries) -> new Verdict(true, null, 1));
         disk.fail(Operation.FORCE, "state-", BROKEN).times(1);
         store.delivered("delivered");
-        assertThat(store.replay(ALL, clock.instant())).isOne(); // forces
+        // Forces the journal.
+        assertThat(store.replay(ALL, clock.instant())).isOne();
         killAndReopen();
         assertThat(held()).containsExactly("dead");
         assertThat(store.find("dead").orElseThrow().state()).isEqualTo(BatchState.PENDING);
@@ -358,8 +355,6 @@ class SegmentFaultTest {
         assertThat(held()).containsExactly("c");
         assertThat(store.stats().collector("loki").delivered()).isEqualTo(2);
     }
-
-    // ---- deleting and reading --------------------------------------------------------------------
 
     @Test
     void a_segment_that_can_not_be_deleted_brings_nothing_back() {
@@ -433,7 +428,7 @@ class SegmentFaultTest {
         assertBalanced();
     }
 
-    /** Whatever the journal goes on in then: what is said after the opening is there after the next one. */
+    /** Whichever journal is used after the opening, marks made from then on survive the next opening. */
     @Test
     void whichever_change_fails_while_opening_marks_made_afterwards_are_kept() {
         append("a", "b", "c");
@@ -469,14 +464,18 @@ class SegmentFaultTest {
         }
     }
 
-    /** The journal is told what was refused in the middle of a round: a mark that comes meanwhile is for the next one. */
+    /**
+     * The journal records refused batches in the middle of a round. A mark that arrives meanwhile belongs to the next
+     * round.
+     */
     @Test
     void a_mark_is_kept_that_comes_while_the_journal_is_told_what_was_refused() {
         store.close();
         store = SegmentBatchStore.open(
                 DiskStoreOptions.builder(directory)
                         .segmentSize(4 << 10)
-                        .syncInterval(Duration.ofDays(1)) // so that no other force of the journal is waited for
+                        // No other force of the journal happens.
+                        .syncInterval(Duration.ofDays(1))
                         .clock(clock)
                         .build(),
                 disk);

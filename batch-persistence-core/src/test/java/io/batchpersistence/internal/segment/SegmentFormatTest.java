@@ -32,12 +32,12 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * The bytes of a small store, as some version once wrote them. They may never change: what is in users' directories does not
- * either. If this fails, the format needs a new number, and these bytes must still be read.
+ * The bytes of a small store, as a version once wrote them. Never change them: the files in users' directories do not
+ * change either. If this test fails, the format needs a new number, and these bytes must still be readable.
  */
 class SegmentFormatTest {
 
-    /** Its records are still those of version 1; the index at its end is of version 3. */
+    /** Its records are of version 1, the index at its end of version 3. */
     private static final String SEGMENT = "3/0000000001.segment";
 
     private static final String SEGMENT_V2 = "2/0000000001.segment";
@@ -46,7 +46,7 @@ class SegmentFormatTest {
 
     private static final String LOG = "3/state-0000000000000002.journal";
     private static final String SNAPSHOT = "3/state-0000000000000002.snapshot";
-    /** As they were when collector types had numbers in them. */
+    /** A journal in which collector types have numbers. */
     private static final String LOG_BEFORE = "2/state-0000000000000002.journal";
 
     private static final String SNAPSHOT_BEFORE = "2/state-0000000000000002.snapshot";
@@ -105,7 +105,7 @@ class SegmentFormatTest {
         return disk;
     }
 
-    /** Without the room that is kept ready. */
+    /** Without the preallocated space. */
     private static String hex(byte[] bytes) {
         int used = bytes.length;
         while (bytes[used - 1] == 0) {

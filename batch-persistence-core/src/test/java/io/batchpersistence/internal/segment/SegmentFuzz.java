@@ -10,7 +10,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.zip.CRC32C;
 
-/** A file of any bytes can be scanned, and an index whose checksum is right is entries within the file or none. */
+/** Any file can be scanned. An index with a valid checksum has entries within the file, or none. */
 public final class SegmentFuzz {
 
     @FuzzTest
@@ -27,7 +27,7 @@ public final class SegmentFuzz {
         Path path = Path.of("0000000001.segment");
         MemoryDisk disk = new MemoryDisk();
         disk.put(path, input);
-        int segment = input.length < 12 ? 1 : ByteBuffer.wrap(input).getInt(8); // as its header says
+        int segment = input.length < 12 ? 1 : ByteBuffer.wrap(input).getInt(8);
         SegmentScan scan = new SegmentScan(disk, path, segment, input.length);
         try {
             int end = scan.usedEnd(Long.MAX_VALUE);

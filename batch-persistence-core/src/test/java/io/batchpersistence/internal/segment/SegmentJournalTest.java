@@ -25,12 +25,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The journal grows, is replaced by a snapshot while others write, and shrinks. */
+/** The journal grows, is replaced by a snapshot during writes, and shrinks. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class SegmentJournalTest {
 
     private static final int BATCHES = 1_000;
-    /** Enough to make a snapshot due, with some to spare: each changes 48 bytes of the journal's four megabytes. */
+    /** More than enough to make a snapshot due: each change takes 48 bytes of the journal's four megabytes. */
     private static final int CHANGES = 100_000;
 
     private static final BatchSelector ALL = BatchSelector.all();
@@ -63,12 +63,12 @@ class SegmentJournalTest {
         appends.forEach(CompletableFuture::join);
     }
 
-    /** Due later by the number of the round, so that one can tell which round was the last. */
+    /** The due time encodes the round, which shows which round was the last. */
     private static Instant due(int round) {
         return Instant.parse("2030-01-01T00:00:00Z").plusSeconds(round);
     }
 
-    /** Changes all that are pending, again and again. */
+    /** Changes all pending batches repeatedly. */
     private void change(SegmentBatchStore store, int fromRound, int toRound) {
         for (int round = fromRound; round < toRound; round++) {
             assertThat(store.reschedule(ALL, clock.instant(), due(round))).isPositive();
@@ -108,15 +108,16 @@ class SegmentJournalTest {
             change(store, 0, rounds);
             Awaitility.await().until(() -> disk.waitingForces() == 1);
 
-            // Its snapshot is not finished, but the new generation is written to.
+            // Its snapshot is not finished, but the new generation is in use.
             change(store, rounds, rounds + 1);
             store.delivered("batch 1");
             store.discard(ALL.ids("nobody"), clock.instant());
             append(store, BATCHES, BATCHES + 1);
             assertThat(store.delivered("batch " + BATCHES)).isNotNull();
-            append(store, BATCHES + 1, BATCHES + 2); // takes the marks before it along
+            // Also writes the earlier marks.
+            append(store, BATCHES + 1, BATCHES + 2);
             assertThat(store.delivered("batch " + (BATCHES + 1))).isNotNull();
-            change(store, rounds, rounds + 1); // forced
+            change(store, rounds, rounds + 1);
             int snapshots = named(files, ".snapshot").size();
             MemoryDisk killed = files.copy();
             assertThat(named(killed, ".tmp")).hasSize(1);
@@ -184,8 +185,9 @@ class SegmentJournalTest {
     @Test
     void more_reasons_than_are_numbered_at_a_time_are_all_remembered() {
         MemoryDisk disk = new MemoryDisk();
-        int many =
-                4_500; // more than a journal numbers at a time; the store itself keeps digits of the first 4,096 only
+        // More than a journal numbers at a time. The store keeps only the first 4,096 reasons exactly and replaces the
+        // digits of later ones.
+        int many = 4_500;
         try (SegmentBatchStore store = open(disk)) {
             append(store, 0, many);
             for (int i = 0; i < many; i++) {
@@ -204,7 +206,7 @@ class SegmentJournalTest {
         }
     }
 
-    /** What an operator sees after a backlog: all delivered, and nothing left on the disk. */
+    /** After a backlog is delivered, nothing is left on the disk. */
     @Test
     void when_all_is_delivered_one_cleanup_leaves_what_an_empty_store_has() {
         MemoryDisk disk = new MemoryDisk();
@@ -213,14 +215,15 @@ class SegmentJournalTest {
             for (int i = 0; i < 40_000; i++) {
                 fail(store, i, false, "503 in " + i % 100);
             }
-            change(store, 0, 3); // a large journal
+            // Makes the journal large.
+            change(store, 0, 3);
             store.reclaim();
             assertThat(size(disk)).isGreaterThan(10_000_000);
             for (int i = 0; i < 40_000; i++) {
                 assertThat(store.delivered("batch " + i)).isNotNull();
             }
             store.reclaim();
-            // Two logs with their reserve, and two snapshots of next to nothing.
+            // Two logs with their reserve, and two nearly empty snapshots.
             assertThat(size(disk)).isLessThan(2 * (64 << 10) + 1_000);
             assertThat(store.stats().diskUsage()).isEqualTo(size(disk));
         }

@@ -25,7 +25,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The number of a segment is not given again, so what the journal says of a segment is never taken for one that came later. */
+/** Segment numbers are never reused, so journal frames never apply to a later segment. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class SegmentNumbersTest {
 
@@ -70,7 +70,7 @@ class SegmentNumbersTest {
                 .toList();
     }
 
-    /** A write fails, which the journal is told; then everything is delivered, and no segment is left. */
+    /** A write fails, and the journal records it. Then everything is delivered, and no segment is left. */
     private MemoryDisk leftEmptyAfterAFailedWrite() {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
@@ -123,7 +123,7 @@ class SegmentNumbersTest {
         }
         assertHolds(killed.copy(), ids);
 
-        // Its snapshot is damaged, and the one before it is used, with what its log says of the segment that is gone.
+        // The snapshot is damaged. The previous one is used, with the frames of its log about the deleted segment.
         Path newest = killed.files().stream()
                 .filter(path -> path.toString().endsWith(".snapshot"))
                 .max(Comparator.naturalOrder())

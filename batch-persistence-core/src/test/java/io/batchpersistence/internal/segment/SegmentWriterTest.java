@@ -33,7 +33,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Who writes, what waits for whom, and batches from one entry to a hundred megabytes, on a real disk. */
+/** Commit leader and followers, and batches from one entry to a hundred megabytes, on a real disk. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class SegmentWriterTest {
 
@@ -54,8 +54,6 @@ class SegmentWriterTest {
     private static NewBatch batch(String id) {
         return batch(id, List.of(LogEntry.of(NOW, "INFO", "entry of " + id)));
     }
-
-    // ---- who writes ------------------------------------------------------------------------------
 
     @Test
     void a_caller_who_waits_alone_writes_his_batch_himself() {
@@ -161,8 +159,6 @@ class SegmentWriterTest {
         }
     }
 
-    // ---- segments that end without anybody waiting -------------------------------------
-
     @Test
     void full_segments_are_sealed_while_the_store_goes_on() throws IOException {
         Random random = new Random(1);
@@ -198,7 +194,8 @@ class SegmentWriterTest {
         try {
             return Files.readAllBytes(file);
         } catch (IOException e) {
-            return new byte[0]; // deleted meanwhile
+            // Deleted meanwhile.
+            return new byte[0];
         }
     }
 
@@ -209,8 +206,6 @@ class SegmentWriterTest {
                 && bytes[bytes.length - 3] == 'P'
                 && bytes[bytes.length - 2] == 'E';
     }
-
-    // ---- small and large -------------------------------------------------------------------------
 
     private static LogEntry message(Random random, int length) {
         byte[] text = new byte[length];

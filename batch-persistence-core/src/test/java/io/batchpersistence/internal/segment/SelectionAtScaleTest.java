@@ -47,11 +47,11 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Operators select among many batches: what they get is what a filter over all of them gives, no payload is read for it, and
- * others persist meanwhile. A million, in some minutes:
+ * Operators select among many batches. The result must equal a filter over all batches, no payload is read for it, and
+ * other threads persist meanwhile. This command runs it with a million batches in some minutes:
  *
  * <pre>mvn -pl batch-persistence-core -am test -Dtest=SelectionAtScaleTest -Dsurefire.failIfNoSpecifiedTests=false
- *     -Dselection.batches=1000000</pre>
+ * -Dselection.batches=1000000</pre>
  */
 @Tag("slow")
 class SelectionAtScaleTest {
@@ -59,11 +59,11 @@ class SelectionAtScaleTest {
     private static final int BATCHES = Integer.getInteger("selection.batches", 20_000);
     private static final BatchSelector ALL = BatchSelector.all();
     private static final Instant START = Instant.parse("2026-01-01T00:00:00Z");
-    /** Read at once to learn what a batch is: its header, and what follows it. */
+    /** Bytes read to identify a batch: its header and the data that follows it. */
     private static final long HEADER_READ = 1_024;
 
     private static final Duration HOUR = Duration.ofHours(1);
-    /** One entry a batch, about four kilobytes that compression does not make small. */
+    /** One entry per batch: about four kilobytes that compress badly. */
     private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(
             START,
             "INFO",
@@ -72,7 +72,7 @@ class SelectionAtScaleTest {
                     .toList()
                     .toString()));
 
-    /** What one batch should be. */
+    /** The expected state of a batch. */
     private record Held(
             String id, String type, BatchState state, Instant createdAt, int retries, String reason, Instant next) {
 
@@ -110,7 +110,6 @@ class SelectionAtScaleTest {
     Path directory;
 
     private final ManualClock clock = new ManualClock(START);
-    /** In the order persisted. */
     private final Map<String, Held> model = new LinkedHashMap<>();
 
     private volatile Runnable beforeRead = () -> {};
@@ -127,7 +126,8 @@ class SelectionAtScaleTest {
                         .clock(clock)
                         .maxBatches(2L * BATCHES)
                         .maxDiskUsage(1L << 40)
-                        .compactionRate(1) // it reads payloads
+                        // Compaction reads payloads.
+                        .compactionRate(1)
                         .build(),
                 disk);
         Random random = new Random(11);
@@ -190,7 +190,7 @@ class SelectionAtScaleTest {
         return clock.instant().minus(time);
     }
 
-    /** Each condition alone, and some together. */
+    /** Each condition alone, and some combinations. */
     private List<Case> cases() {
         Duration young = Duration.ofMinutes(20);
         return List.of(
@@ -234,7 +234,7 @@ class SelectionAtScaleTest {
                                 && held.retries() >= 2));
     }
 
-    /** By brute force. */
+    /** The expected result by brute force. */
     private List<Held> meant(Case one, BatchState... states) {
         List<Held> all = new ArrayList<>(model.values());
         if (one.selector().order() == BatchOrder.NEWEST_FIRST) {
@@ -257,7 +257,7 @@ class SelectionAtScaleTest {
         return disk.bytesRead() - before;
     }
 
-    /** Reads nothing, unless to find a batch by its id. */
+    /** Reads no payload, except to find a batch by its id. */
     private long withoutPayloads(Case one, ToLongFunction<BatchSelector> operation) {
         long[] result = {0};
         assertThat(bytesReadBy(() -> result[0] = operation.applyAsLong(one.selector())))
@@ -373,7 +373,10 @@ class SelectionAtScaleTest {
         assertThat(engine.stats().total().isBalanced()).isTrue();
     }
 
-    /** What endpoint and page ask for, again and again, beside somebody who persists. How long both take is printed. */
+    /**
+     * The repeated queries of the endpoint and the page, concurrent with a persisting thread. Prints the duration of
+     * both.
+     */
     @Test
     void what_is_shown_is_what_a_filter_gives_and_reads_no_more_than_a_page() throws Exception {
         AtomicBoolean more = new AtomicBoolean(true);
@@ -451,7 +454,7 @@ class SelectionAtScaleTest {
                 sorted.length);
     }
 
-    /** Repeated, should the persisting thread have been given no processor meanwhile. */
+    /** Repeats in case the persisting thread had no processor time meanwhile. */
     private static void several(AtomicInteger persisted, String what, Runnable selection) {
         Awaitility.await("others persist during " + what)
                 .atMost(Duration.ofMinutes(1))

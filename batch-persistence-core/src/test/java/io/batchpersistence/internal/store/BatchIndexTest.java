@@ -53,7 +53,7 @@ class BatchIndexTest {
     private final BatchIndex index = new BatchIndex();
     private final BatchIndex.Type[] types = {index.type("a"), index.type("b"), index.type("c")};
     private final List<Expected> held = new ArrayList<>();
-    /** Per type: waiting and due, by due time, and by age; kept beside to have something quick to compare the heaps with. */
+    /** By type: waiting and due, by due time, and by age. A fast model to compare the heaps with. */
     private final List<TreeSet<Expected>> pending = new ArrayList<>();
 
     private long sequence;
@@ -65,7 +65,10 @@ class BatchIndexTest {
         }
     }
 
-    /** {@code hashes}: how many different ones there are. Few make long runs in the table, which removing must not break. */
+    /**
+     * {@code hashes} is the number of different hashes. Few hashes make long runs in the table, which removal must not
+     * break.
+     */
     @ParameterizedTest
     @ValueSource(ints = {7, 300, Integer.MAX_VALUE})
     void agreesWithPlainCollections(int hashes) {
@@ -73,7 +76,7 @@ class BatchIndexTest {
         for (int step = 0; step < 20_000; step++) {
             now += random.nextInt(3);
             int dice = random.nextInt(100);
-            // Grows, shrinks, grows: slots and room in the heaps are reused.
+            // Grows, shrinks and grows again, to reuse slots and heap space.
             int adding = step / 4_000 % 2 == 0 ? 45 : 15;
             if (dice < adding || held.isEmpty()) {
                 add(random, random.nextInt(hashes));
@@ -239,7 +242,7 @@ class BatchIndexTest {
             assertThat(highest).isLessThan(count);
             long before = 0;
             for (long time = 0; time < 1_000; time += 100) {
-                // Due at different times, but of those due the oldest first.
+                // The due times differ, but of the due ones the oldest comes first.
                 before = 0;
                 for (int slot; (slot = index.nextDue(type, BatchOrder.OLDEST_FIRST, time)) != BatchIndex.NONE; ) {
                     assertThat(index.due(slot)).isLessThanOrEqualTo(time);

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** Where a file ends is told of one file, and holds for no other that has its number. */
+/** A recorded end of a file applies to that file only, not to another one with the same number. */
 class FileEndTest {
 
     private static final int BATCHES = 5;
@@ -35,8 +35,10 @@ class FileEndTest {
 
     @ParameterizedTest
     @CsvSource({
-        "0, 5", // what was meant had no batch that is in this one
-        "5, 0" // it is this one
+        // The recorded file did not have the batch that is in this file.
+        "0, 5",
+        // The recorded file is this file.
+        "5, 0"
     })
     void it_is_the_end_of_a_file_without_later_batches(long lastSequence, int held) {
         MemoryDisk disk = new MemoryDisk();
@@ -55,7 +57,7 @@ class FileEndTest {
         }
     }
 
-    /** Appends it to the journal, for the first segment. */
+    /** Appends the end of the first segment to the journal. */
     private static void tellEnd(MemoryDisk disk, PayloadLog.FileEnd end) {
         Path journal = disk.files().stream()
                 .filter(path -> path.toString().endsWith(".journal"))

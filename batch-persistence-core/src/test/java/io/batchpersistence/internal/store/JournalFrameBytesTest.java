@@ -8,7 +8,7 @@ import java.util.HexFormat;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
-/** Bytes of the frames that the golden journal of the segment store does not contain. */
+/** Frame bytes that the golden journal of the segment store does not contain. */
 class JournalFrameBytesTest {
 
     @Test
@@ -57,7 +57,8 @@ class JournalFrameBytesTest {
         frames.persistedState(5, new PersistedState(true, 30, 3, 30, BatchIndex.NEVER, "x", earlier));
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
                 .isEqualTo(
-                        "b50a0005e07562bf0000000178" // reason 1 is x
+                        // Reason 1 is x.
+                        "b50a0005e07562bf0000000178"
                                 + "b50e0020d3c8087e0000000000000005" + "000000000000000a00000001"
                                 + "000000000000001400000001"
                                 + "b50c0020d2cbef730000000000000005000000000000001e00000003000000000000001e00000001");

@@ -19,7 +19,7 @@ import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
-/** What is written as frames is what the state says after reading them. */
+/** Frames that are written and read again give the same state. */
 class JournalFramesTest {
 
     private static final long GENERATION = 7;
@@ -96,7 +96,8 @@ class JournalFramesTest {
         JournalState state = new JournalState();
         state.beginFile();
         readInto(state, frames);
-        state.damaged(); // there was the end of the fifth
+        // The end of the fifth frame was here.
+        state.damaged();
         frames.clear();
         frames.forgotten(loki);
         readInto(state, frames);
@@ -198,7 +199,7 @@ class JournalFramesTest {
         assertThat(read().counters()).doesNotContainKey("loki");
     }
 
-    /** A power cut takes any frame that was not forced, and leaves those behind it. */
+    /** A power cut may lose any unforced frame and keep later ones. */
     @Test
     void whicheverFramesAreLostTheOthersCountForTheirOwnCollectorType() {
         List<JournalFrames> marks = new ArrayList<>();
@@ -227,8 +228,6 @@ class JournalFramesTest {
             assertThat(state.counters()).usingRecursiveComparison().isEqualTo(expected);
         }
     }
-
-    // ---- files from before, in which collector types have numbers
 
     private static ByteBuffer before(Object... values) {
         ByteBuffer body = ByteBuffer.allocate(100);
@@ -322,11 +321,12 @@ class JournalFramesTest {
         assertThat(read().isGone(2)).isFalse();
     }
 
-    /** Frames that are damaged may be any; those that are not still mean what they say. */
+    /** Any frame may be damaged. The others keep their meaning. */
     @Test
     void countersWhoseCheckpointIsDamagedAreNotThoseOfTheNext() {
         loki.counters.accepted = 10;
-        frames.counters(loki); // its checkpoint is damaged, and the counters of the next one are
+        // The checkpoint of these counters and the counters of the next checkpoint are damaged.
+        frames.counters(loki);
         JournalFrames behind = new JournalFrames(GENERATION, reasons);
         behind.settled(3, loki, RemovalReason.DELIVERED);
         JournalFrames last = new JournalFrames(GENERATION, reasons);
@@ -357,7 +357,8 @@ class JournalFramesTest {
         state = new JournalState();
         state.beginFile();
         state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, RemovalReason.DELIVERED));
-        state.beginFile(); // of the next generation
+        // The next generation begins.
+        state.beginFile();
         state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "loki"));
         state.apply(JournalFrames.COUNTERS_BEFORE, before(0, 1L, 1L, 0L, 0L, 0L, 0L));
         state.apply(JournalFrames.CHECKPOINT, before(20L));
@@ -366,7 +367,7 @@ class JournalFramesTest {
         assertThat(state.counters().get("loki").gone(RemovalReason.DELIVERED)).isOne();
     }
 
-    /** Numbers of reasons are given anew when there are too many: not within one batch's failures. */
+    /** When there are too many reasons, their numbers are reassigned, but never within the failures of one batch. */
     @Test
     void earlierFailuresKeepTheirReasonsHoweverManyThereAre() {
         for (int i = 0; i < 3_000; i++) {
@@ -393,7 +394,8 @@ class JournalFramesTest {
         frames.checkpoint(7);
         frames.persistedState(6, pending(1, 1, 1, 1, "x"));
         frames.withdrawn(6, loki);
-        frames.withdrawn(8, loki); // accepted after the checkpoint: nobody has counted it
+        // Accepted after the checkpoint, so the counters do not include it.
+        frames.withdrawn(8, loki);
 
         JournalState state = read();
 

@@ -10,8 +10,8 @@ import java.nio.file.Path;
 import java.util.zip.CRC32C;
 
 /**
- * Journals and snapshots of any bytes can be read. The input is a row of frames: kind, length, body; marker and checksums are
- * added, but where the highest bit of the kind is set. The first byte says whether the snapshot is one of them.
+ * Journals and snapshots with any bytes can be read. The input is a series of frames: kind, length, body. Marker and
+ * checksums are added, unless the highest bit of the kind is set. The first byte says whether a snapshot is among them.
  */
 public final class JournalFuzz {
 

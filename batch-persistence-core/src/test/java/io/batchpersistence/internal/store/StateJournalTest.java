@@ -29,7 +29,7 @@ class StateJournalTest {
         return frames;
     }
 
-    /** The housekeeper makes one, the journal fails, and whoever writes replaces it meanwhile. */
+    /** The maintenance thread creates a journal, the journal fails, and the writer replaces it in the meantime. */
     @Test
     void aLogThatWasOvertakenTakesNothingFromTheOneThatIsWritten() throws IOException {
         try (StateJournal journal = read(new JournalState())) {

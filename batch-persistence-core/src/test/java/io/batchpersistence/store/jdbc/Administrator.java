@@ -22,47 +22,47 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Does to a database what administrators do to it, and sets its clock, at random from a seed, one thing at a time, and undoes it. The
- * store's tables are in a schema of their own (MariaDB: a database), and belong to somebody else than the user that the applications
- * connect as, who may do what {@code docs/jdbc-store.md} says that he must be allowed to.
+ * Does to a database what administrators do, and sets its clock: at random from a seed, one accident at a time, and
+ * undoes it. The tables of the store are in their own schema (MariaDB: a database). They belong to a different user
+ * than the one of the applications, who has the permissions that {@code docs/jdbc-store.md} lists.
  */
 final class Administrator implements AutoCloseable {
 
-    /** What can happen, and how often by default. */
+    /** The possible accidents with their default frequency. */
     enum Accident {
-        /** The database's clock is set, and set right some accidents later. */
+        /** Sets the database clock, and corrects it some accidents later. */
         CLOCK(3),
-        /** One row of {@code instance} is deleted. */
+        /** Deletes one row of {@code instance}. */
         INSTANCE(2),
-        /** All of them are. */
+        /** Deletes all rows of {@code instance}. */
         INSTANCES(1),
-        /** Batches are deleted. */
+        /** Deletes batches. */
         BATCHES(2),
-        /** Rows of {@code counter} are deleted. */
+        /** Deletes rows of {@code counter}. */
         COUNTERS(1),
-        /** Counters are set to something else. */
+        /** Changes counters. */
         WRONG_COUNTERS(1),
-        /** The table {@code counter} is emptied. */
+        /** Empties the table {@code counter}. */
         NO_COUNTERS(1),
-        /** Connections of the applications are ended by the server. */
+        /** The server ends connections of the applications. */
         KILL(3),
-        /** A column is added to a table, and dropped. */
+        /** Adds a column to a table and drops it. */
         ALTER(2),
-        /** What is done to tables at night. */
+        /** Runs nightly table maintenance. */
         MAINTENANCE(1),
-        /** A pooler is told to load its settings again, or to use new connections. */
+        /** Makes a pooler reload its settings or use new connections. */
         RELOAD(1),
-        /** A pooler is started again. */
+        /** Restarts a pooler. */
         RESTART(1),
-        /** Tables are locked for some seconds. */
+        /** Locks tables for some seconds. */
         LOCK(2),
-        /** The applications can only read for some seconds. */
+        /** Makes the database read-only for the applications for some seconds. */
         READ_ONLY(2),
-        /** A permission is missing for some seconds. */
+        /** Revokes a permission for some seconds. */
         REVOKE(2),
-        /** A table has another name for some seconds. */
+        /** Renames a table for some seconds. */
         RENAME(2),
-        /** A pooler is paused for some seconds. */
+        /** Pauses a pooler for some seconds. */
         PAUSE(1);
 
         private final int weight;
@@ -71,12 +71,12 @@ final class Administrator implements AutoCloseable {
             this.weight = weight;
         }
 
-        /** Whether the counters can't be compared with what was done any more. */
+        /** Whether the counters can no longer be compared with the calls. */
         boolean falsifies() {
             return this == COUNTERS || this == WRONG_COUNTERS || this == NO_COUNTERS;
         }
 
-        /** Whether what an instance has in flight may not be its own any more afterwards. */
+        /** Whether an instance may lose its batches in flight. */
         boolean takesClaims() {
             return switch (this) {
                 case CLOCK, INSTANCE, INSTANCES, LOCK, READ_ONLY, REVOKE, RENAME, PAUSE -> true;
@@ -89,16 +89,16 @@ final class Administrator implements AutoCloseable {
         }
     }
 
-    /** Is told while the database takes nothing, and when it is over. */
+    /** Is notified when the database starts to refuse writes, and when it stops. */
     interface Watch {
-        /** It takes nothing since now. Returns when it is to be undone. */
+        /** The database refuses writes from now on. Returns when to undo this. */
         void refuses(Accident accident, String what);
 
-        /** It takes everything since now. Returns when the next thing may happen. */
+        /** The database accepts writes from now on. Returns when the next accident may happen. */
         void over(Accident accident, String what);
     }
 
-    /** What happened when. */
+    /** An accident with its times. */
     static final class Happened {
         final Accident accident;
         final long from = System.nanoTime();
@@ -114,7 +114,7 @@ final class Administrator implements AutoCloseable {
             until = System.nanoTime();
         }
 
-        /** Whether what an instance had in flight in that time may have been taken from it. */
+        /** Whether an instance may have lost batches that were in flight during that time. */
         boolean tookClaims(long since, long now) {
             Long end = until;
             return accident.takesClaims() && from - now < 0 && (end == null || end - since > 0);
@@ -128,13 +128,13 @@ final class Administrator implements AutoCloseable {
         }
     }
 
-    /** What the names of tables begin with. */
+    /** The prefix of the table names. */
     static final String PREFIX = "b_";
 
     private static final String[] TABLES = {
         "batch", "instance", "counter", "lane", "outage", "corrupt", "schema_version"
     };
-    /** Those that a sign of life writes to. */
+    /** The tables that a heartbeat writes to. */
     private static final String[] WRITTEN = {"batch", "instance", "counter", "lane", "outage"};
 
     private static final long[] STEPS_MILLIS = {
@@ -149,27 +149,27 @@ final class Administrator implements AutoCloseable {
     private final Random random;
     private final Map<Accident, Integer> weights = new EnumMap<>(Accident.class);
     private final String url;
-    /** Of the schema, and of the user. */
+    /** The name of the schema and of the user. */
     private final String name;
 
     private final String password;
     private final AtomicLong clock = new AtomicLong();
-    /** How many accidents after which the clock is set right; 0 if it is. */
+    /** The number of accidents until the clock is corrected; 0 if it is right. */
     private int untilRight;
 
     private @Nullable Happened wrongClock;
     private @Nullable Connection connection;
 
     private final List<Happened> happened = new CopyOnWriteArrayList<>();
-    /** The ids of batches that were deleted. */
+    /** The ids of deleted batches. */
     private final Set<String> deleted = ConcurrentHashMap.newKeySet();
-    /** How often something could not be done, as the database rolled it back for the sake of others, by what it was. */
+    /** By accident: how often it failed because the database rolled it back, for example after a deadlock. */
     private final Map<Accident, Integer> failed = new EnumMap<>(Accident.class);
 
     /**
-     * Makes a schema, a user, and the tables.
+     * Creates a schema, a user and the tables.
      *
-     * @param weights as {@code CLOCK:0,LOCK:5}: how often what happens, where it is not as often as by default
+     * @param weights such as {@code CLOCK:0,LOCK:5}: frequencies that differ from the default
      */
     Administrator(Kind kind, long seed, String weights) throws SQLException {
         this.kind = kind;
@@ -237,26 +237,26 @@ final class Administrator implements AutoCloseable {
 
     // ---- for the applications --------------------------------------------------------------------
 
-    /** With the user, and where the tables are found without a schema. */
+    /** The URL for the applications: with their user, and a default schema with the tables. */
     String url() {
         String server = url.substring(0, url.indexOf('?'));
         return (postgresql() ? server : server.substring(0, server.lastIndexOf('/') + 1) + name) + "?user=" + name
                 + "&password=" + password;
     }
 
-    /** The same with all rights. */
+    /** The URL for the owner of the tables. */
     String ownUrl() {
         return postgresql() ? url + "&currentSchema=" + name : url.replaceFirst("/[^/?]*\\?", "/" + name + "?");
     }
 
-    /** An expression for the clock, as it is set. */
+    /** An expression for the current time of the clock that is set. */
     String now() {
         String real = (postgresql() ? Dialect.POSTGRESQL : Dialect.MARIADB).now();
         long ahead = clock.get();
         return ahead == 0 ? real : "(" + real + (ahead > 0 ? " + " : " - ") + Math.abs(ahead) + ")";
     }
 
-    // ---- what was done ---------------------------------------------------------------------------
+    // ---- results ---------------------------------------------------------------------------------
 
     List<Happened> happened() {
         return happened;
@@ -266,7 +266,7 @@ final class Administrator implements AutoCloseable {
         return deleted;
     }
 
-    /** How often what was done, and what could not be done. */
+    /** How often each accident happened, and how often it failed. */
     String told() {
         Map<Accident, Integer> done = new EnumMap<>(Accident.class);
         for (Happened each : happened) {
@@ -279,7 +279,7 @@ final class Administrator implements AutoCloseable {
     // ---- accidents -------------------------------------------------------------------------------
 
     /**
-     * Does something.
+     * Causes an accident.
      *
      * @param pooler {@code null} if there is none
      */
@@ -329,7 +329,6 @@ final class Administrator implements AutoCloseable {
         return can ? each.getValue() : 0;
     }
 
-    /** The clock is right after this. */
     void setClockRight() {
         untilRight = 0;
         long ahead = clock.getAndSet(0);
@@ -427,7 +426,8 @@ final class Administrator implements AutoCloseable {
         try {
             execute(postgresql() ? "SELECT pg_terminate_backend(" + id + ")" : "KILL " + id);
         } catch (SQLException e) {
-            if (postgresql() || e.getErrorCode() != 1094) { // it has gone by itself
+            // Error 1094: the connection is already gone.
+            if (postgresql() || e.getErrorCode() != 1094) {
                 throw e;
             }
         }
@@ -457,9 +457,9 @@ final class Administrator implements AutoCloseable {
         return what;
     }
 
-    // ---- what takes a while ----------------------------------------------------------------------
+    // ---- accidents that last ---------------------------------------------------------------------
 
-    /** As that of {@link AutoCloseable}. */
+    /** An action that throws, like {@link AutoCloseable}. */
     @FunctionalInterface
     private interface Action {
         void run() throws SQLException, IOException;
@@ -553,7 +553,7 @@ final class Administrator implements AutoCloseable {
         execute("ALTER TABLE {p}" + from + " RENAME TO " + (postgresql() ? PREFIX : name + "." + PREFIX) + to);
     }
 
-    /** In session mode a pooler would wait for the clients to go, so they are made to. */
+    /** In session mode a pooler waits until its clients disconnect, so disconnect them. */
     private static String pause(PgBouncer pooler, Watch watch) throws SQLException, IOException {
         String database = pooler.database();
         return refused(
@@ -590,7 +590,7 @@ final class Administrator implements AutoCloseable {
         return known.createStatement();
     }
 
-    /** Again if it was rolled back for the sake of others, a few times: what was begun must be ended. */
+    /** Retries a few times after a rollback by the database: an accident that has begun must end. */
     private void execute(String sql) throws SQLException {
         for (int attempt = 1; ; attempt++) {
             try (Statement statement = statement()) {
@@ -610,7 +610,7 @@ final class Administrator implements AutoCloseable {
         }
     }
 
-    /** The first column. */
+    /** Returns the first column. */
     List<String> query(String sql) throws SQLException {
         try (Statement statement = statement();
                 ResultSet rows = statement.executeQuery(filled(sql))) {

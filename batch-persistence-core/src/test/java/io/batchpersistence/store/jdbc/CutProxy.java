@@ -13,12 +13,12 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * A network between clients and a server, to be cut. Thread-safe.
+ * A network between clients and a server that a test can interrupt. Thread-safe.
  *
- * <p>In a hole nothing arrives, and nobody is told: not even that the other one has closed his end. New connections are made,
- * but nobody answers them. Afterwards, what was under way arrives late, or never: then the connections that were in the hole
- * stay as they are, and the server goes on waiting for clients that have long given up, as behind a firewall that has forgotten
- * them.
+ * <p>In a black hole no data arrives and neither side gets an error, not even when the other one closes its end. New
+ * connections are accepted but get no response. Afterwards the data in transit arrives late or never. In the latter
+ * case the connections stay as they are, and the server waits for clients that have given up, as behind a firewall that
+ * has dropped their state.
  */
 final class CutProxy implements AutoCloseable {
 
@@ -29,10 +29,10 @@ final class CutProxy implements AutoCloseable {
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
-    // guarded by the lock
+    // Guarded by the lock.
     private boolean questionsPass = true;
     private boolean answersPass = true;
-    /** Connections made before are lost for ever. */
+    /** The generation of connections. Connections of an earlier one are lost for ever. */
     private int era;
 
     private boolean closed;
@@ -47,17 +47,17 @@ final class CutProxy implements AutoCloseable {
         return listening.getInetAddress().getHostAddress() + ":" + listening.getLocalPort();
     }
 
-    /** All connections end, at both ends; new ones can be made. */
+    /** Closes all connections at both ends. New ones are possible. */
     void reset() {
         links.forEach(Link::reset);
     }
 
-    /** Nothing arrives any more. */
+    /** Stops all data. */
     void openHole() {
         set(false, false);
     }
 
-    /** What clients send arrives, but no answer does. */
+    /** Passes requests, but no responses. */
     void swallowAnswers() {
         set(true, false);
     }
@@ -73,12 +73,12 @@ final class CutProxy implements AutoCloseable {
         }
     }
 
-    /** Everything that is under way arrives. */
+    /** Delivers all data in transit. */
     void closeHole() {
         set(true, true);
     }
 
-    /** New connections work, and those that there are never will again. */
+    /** New connections work. Existing ones are lost for ever. */
     void closeHoleAndForget() {
         lock.lock();
         try {
@@ -90,7 +90,7 @@ final class CutProxy implements AutoCloseable {
         }
     }
 
-    /** Connections that were in a hole and have been forgotten. */
+    /** The number of connections that are lost for ever. */
     int forgotten() {
         return left.get();
     }
@@ -102,7 +102,7 @@ final class CutProxy implements AutoCloseable {
                 links.add(link);
                 start("connecting", link::connect);
             } catch (IOException e) {
-                // closed, or the client is gone
+                // The proxy is closed, or the client is gone.
             }
         }
     }
@@ -149,7 +149,8 @@ final class CutProxy implements AutoCloseable {
                 while (true) {
                     int length = from.getInputStream().read(buffer);
                     if (!passes(questions)) {
-                        return; // and nobody hears of it
+                        // Neither side gets an error.
+                        return;
                     }
                     if (length < 0) {
                         break;
@@ -164,7 +165,7 @@ final class CutProxy implements AutoCloseable {
             }
         }
 
-        /** Waits while there is a hole; whether anything comes through after it. */
+        /** Waits while data is stopped. Returns whether the connection works afterwards. */
         private boolean passes(boolean questions) {
             lock.lock();
             try {
@@ -188,7 +189,7 @@ final class CutProxy implements AutoCloseable {
                 try {
                     socket.setOption(StandardSocketOptions.SO_LINGER, 0);
                 } catch (IOException e) {
-                    // closed already
+                    // Already closed.
                 }
             }
             end();
@@ -198,7 +199,7 @@ final class CutProxy implements AutoCloseable {
             try {
                 socket.close();
             } catch (IOException e) {
-                // it is of no use any more
+                // The socket is not used any more.
             }
         }
     }

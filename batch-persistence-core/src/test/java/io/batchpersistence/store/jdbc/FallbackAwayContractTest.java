@@ -14,8 +14,8 @@ import java.util.Set;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * With the database away all the time, the fallback keeps the contract by itself. Left out is what needs the database, because half
- * an answer would be a wrong one: that is asked of the fallback's files directly.
+ * The database is never reachable, and the fallback keeps the contract alone. Leaves out what needs the database, since
+ * a partial answer would be wrong. Those questions go to the files of the fallback directly.
  */
 class FallbackAwayContractTest extends BatchStoreContractTest {
 
@@ -54,7 +54,8 @@ class FallbackAwayContractTest extends BatchStoreContractTest {
                         return call(store, method, arguments);
                     } catch (BatchPersistenceException e) {
                         if (MARKS.contains(method.getName()) && !spare.holds((String) arguments[0])) {
-                            return null; // it may be in the database: that it is not held can't be said
+                            // The batch may be in the database, so its absence is unknown.
+                            return null;
                         }
                         throw e;
                     }

@@ -23,9 +23,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * An instance with a fallback lives at random, while the database goes away and comes back, connections are lost before, during and
- * after commits, and the instance is left and started again. Whatever was acknowledged is there until it has been delivered, and the
- * books balance.
+ * One instance with a fallback, random calls, and a database that goes away and returns. Connections are lost before,
+ * during and after commits, and the instance restarts. Every acknowledged batch is there until it is delivered, and the
+ * counters balance.
  */
 @Tag("slow")
 class FallbackCampaignTest extends FallbackTestBase {
@@ -58,8 +58,10 @@ class FallbackCampaignTest extends FallbackTestBase {
         store.close();
         openFallback();
         primary.heartbeat();
-        pass(LEASE.plusMillis(1), primary); // of what could not be given back
-        List<Claim> left = claim(); // what was in flight in the fallback is pending now
+        // Wait until the lease of batches that could not be returned has ended.
+        pass(LEASE.plusMillis(1), primary);
+        // Batches in flight in the fallback are pending now.
+        List<Claim> left = claim();
         left.forEach(claim -> store.released(claim.batch().id(), type -> Optional.of(clock.instant())));
         store.move();
         String what = "seed " + seed;
@@ -79,8 +81,7 @@ class FallbackCampaignTest extends FallbackTestBase {
         assertThat(stats.inFlight()).as(what).isZero();
         assertThat(stats.corrupt()).as(what).isZero();
         assertThat(stats.accepted()).as(what).isGreaterThanOrEqualTo(accepted);
-        // Delivered at least once each; those that were in both places are sent, and counted, twice. That takes
-        // accidents.
+        // Delivered at least once. After an accident a batch may be in both places. Then it is sent and counted twice.
         assertThat(stats.accepted() - accepted).as(what).isLessThan(STEPS / 20);
         assertThat(acknowledged).as(what).hasSizeGreaterThan(STEPS / 6);
         assertThat(delivered).as(what).hasSizeGreaterThan(STEPS / 20);
@@ -146,7 +147,8 @@ class FallbackCampaignTest extends FallbackTestBase {
                 }
             }
         } catch (BatchPersistenceException e) {
-            assertThat(e.getMessage()).isNotNull(); // the database's: away, or an accident
+            // The database is away, or an accident happened.
+            assertThat(e.getMessage()).isNotNull();
         } catch (CompletionException e) {
             throw new AssertionError("an append that failed although there is a fallback", e);
         }

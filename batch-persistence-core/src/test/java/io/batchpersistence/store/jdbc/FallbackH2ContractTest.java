@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 
-/** With the database there, nobody notices that there is a fallback. */
+/** With the database available, the fallback has no visible effect. */
 @Tag("slow")
 class FallbackH2ContractTest extends JdbcContract {
 

@@ -44,7 +44,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
-/** What is kept on the local disk while the database is away, and what becomes of it when it is back. */
+/** What the local disk stores while the database is away, and what happens to it afterwards. */
 class FallbackTest extends FallbackTestBase {
 
     // ---- away and back ---------------------------------------------------------------------------
@@ -206,13 +206,14 @@ class FallbackTest extends FallbackTestBase {
         assertThat(local()).containsExactly("a", "b");
     }
 
-    // ---- as they are -----------------------------------------------------------------------------
+    // ---- moved unchanged -------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
     void they_are_moved_as_they_are(Kind kind) {
         begin(kind);
-        append("known"); // what is not new to the books
+        // Makes sure that the type already has counters.
+        append("known");
         stopDatabase();
         append("fresh", "failed", "never by itself", "dead", "dead at once", "replayed", "released");
         append("Grüße, 'quoted' \\ \0 \n ☃");
@@ -255,7 +256,7 @@ class FallbackTest extends FallbackTestBase {
         for (PersistedBatch batch : before) {
             assertThat(primary.find(batch.id())).contains(batch);
         }
-        // Ages go on: the replayed one is younger than those that were persisted with it.
+        // Ages continue: the replayed batch is younger than the others.
         Instant replayedAt = clock.instant().minus(Duration.ofMinutes(10));
         assertThat(primary.expire("loki", replayedAt, Instant.MIN, 100))
                 .extracting(BatchSummary::id)
@@ -297,9 +298,9 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().accepted()).isEqualTo(350);
     }
 
-    // ---- accidents while they are moved ----------------------------------------------------------
+    // ---- failures during a move ------------------------------------------------------------------
 
-    /** Fails at the first thing that the database is asked for, then at the second, and so on, until there is none any more. */
+    /** Fails the first database call of a move, then the second, and so on until there is none left. */
     @ParameterizedTest
     @EnumSource
     void wherever_a_move_fails_nothing_is_lost_and_each_counts_once(Kind kind) {
@@ -331,7 +332,8 @@ class FallbackTest extends FallbackTestBase {
                     }
                 }
                 if (met.incrementAndGet() >= last) {
-                    throw lost(); // and does not come back
+                    // The database stays away.
+                    throw lost();
                 }
             };
             source.beforeConnection = fault;
@@ -339,7 +341,8 @@ class FallbackTest extends FallbackTestBase {
             source.beforeCommit = fault;
             source.afterCommit = fault;
             store.move();
-            asks.set(false); // or asking would ask for itself
+            // Otherwise the check would call itself.
+            asks.set(false);
             failed = met.get() >= last;
             assertThat(wrong.get()).as("at %s", at).isNull();
             assertThat(loki().accepted()).as("at %s", at).isEqualTo(accepted);
@@ -357,7 +360,7 @@ class FallbackTest extends FallbackTestBase {
         }
     }
 
-    /** As a kill between the commit in the database and the removal here leaves it. */
+    /** The state after a kill between the commit in the database and the local removal. */
     private void adoptedOnly(String... ids) {
         for (String id : ids) {
             StoredBatch stored = spare.refsAfter(0, 100).stream()
@@ -396,7 +399,8 @@ class FallbackTest extends FallbackTestBase {
         markPending("a");
         restartDatabase();
         adoptedOnly("a");
-        assertThat(primary.delivered("a")).isNotNull(); // by another instance
+        // Delivered by another instance.
+        assertThat(primary.delivered("a")).isNotNull();
         store.move();
         assertThat(shared()).containsExactly("a");
         CollectorStats stats = balanced();
@@ -431,7 +435,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().delivered()).isOne();
     }
 
-    /** The commit of an append was lost, and the database is away from then on. */
+    /** The outcome of an append is unknown, and the database is away from then on. */
     private void appendInDoubt(String id) {
         source.afterCommit = what -> {
             source.refuse();
@@ -451,7 +455,7 @@ class FallbackTest extends FallbackTestBase {
         pass(TIMEOUT.plusMillis(1));
         restartDatabase();
         assertThat(state(primary, "a")).as("it was committed, here").isNotNull();
-        // Whoever asks before it has been found out must not get it.
+        // A batch in doubt must not be visible.
         assertThat(store.timedOut(clock.instant(), 10)).isEmpty();
         assertThat(claim()).isEmpty();
         store.move();
@@ -472,7 +476,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(claim(open())).containsExactly("first");
     }
 
-    /** The lease has ended meanwhile, and others have given it back; nobody has claimed it. */
+    /** The lease has ended and other instances have returned the batch, but none has claimed it. */
     @ParameterizedTest
     @EnumSource
     void nor_after_it_was_given_back(Kind kind) {
@@ -489,7 +493,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(claim(other)).containsExactly("first");
     }
 
-    /** It is another one: what is in doubt was never committed. */
+    /** A different batch with that id: the one in doubt was never committed. */
     @ParameterizedTest
     @EnumSource
     void a_later_batch_with_the_id_of_one_in_doubt_is_kept(Kind kind) {
@@ -630,7 +634,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(spare.find("other entries").orElseThrow().entries()).isEqualTo(Batches.entries(4));
         assertThat(balanced().accepted()).isEqualTo(5 + 3);
 
-        // Whoever replays it wants it to be sent, from here.
+        // A replayed batch is sent from the fallback.
         assertThat(store.replay(ALL.ids("other type"), now)).isOne();
         store.move();
         assertThat(store.claim("kafka", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), 1))
@@ -639,14 +643,14 @@ class FallbackTest extends FallbackTestBase {
         assertThat(store.delivered("other type")).isNotNull();
         assertThat(shared()).contains("other type");
 
-        // And when the database's is gone, nothing is in the way any more.
+        // Once the batch in the database is gone, nothing blocks the local one.
         assertThat(primary.delivered("other entries")).isNotNull();
         store.move();
         assertThat(local()).containsExactly("dead already", "other context");
         assertThat(state(primary, "other entries")).isEqualTo(BatchState.DEAD);
     }
 
-    // ---- bounds ----------------------------------------------------------------------------------
+    // ---- limits ----------------------------------------------------------------------------------
 
     @Test
     void a_full_database_refuses_and_is_not_filled_by_a_move() {
@@ -690,7 +694,7 @@ class FallbackTest extends FallbackTestBase {
                 .hasMessageContaining(directory + " is full")
                 .hasMessageContaining("which is its bound");
         assertThat(store.stats().fallback().fillLevel()).isEqualTo(1);
-        // Room is made where it is needed.
+        // Evicts from the store that is full.
         markPending("a");
         assertThat(store.evictOldest(1)).extracting(BatchSummary::id).containsExactly("a");
         append("c");
@@ -777,7 +781,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(spare.pausedCollectorTypes()).isEmpty();
     }
 
-    // ---- both ------------------------------------------------------------------------------------
+    // ---- both stores -----------------------------------------------------------------------------
 
     @Test
     void lists_and_counts_are_of_both_and_pages_skip_and_repeat_nothing() {
@@ -844,7 +848,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().accepted()).isOne();
     }
 
-    // ---- what is told ----------------------------------------------------------------------------
+    // ---- reporting -------------------------------------------------------------------------------
 
     @Test
     void it_is_said_once_when_it_begins_and_once_when_it_is_over() {

@@ -23,7 +23,7 @@ import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.io.TempDir;
 
-/** One instance with a fallback, whose database comes and goes. Nothing moves by itself. */
+/** One instance with a fallback. The test controls the database and the moves. */
 abstract class FallbackTestBase extends JdbcTestBase {
 
     @TempDir
@@ -62,7 +62,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
         try {
             primary.heartbeat();
         } catch (BatchPersistenceException e) {
-            // that is how it is found out
+            // The failed heartbeat detects the outage.
         }
         assertThat(store.isFullyReachable()).isFalse();
     }
@@ -79,7 +79,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
         }
     }
 
-    /** Of those in flight, wherever they are. */
+    /** Returns batches in flight to pending, in either store. */
     void markPending(String... ids) {
         for (String id : ids) {
             assertThat(store.failed(id, BatchStore.ANY_FENCE, "503", clock.instant(), again()))
@@ -122,7 +122,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
         return ids(primary, clock.instant());
     }
 
-    /** The database is there: the sums agree with what is in both. */
+    /** Checks that the counters match the batches in both stores. Needs the database. */
     CollectorStats balanced() {
         passASecond();
         CollectorStats stats = loki();

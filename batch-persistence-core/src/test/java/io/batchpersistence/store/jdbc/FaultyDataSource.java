@@ -15,10 +15,10 @@ import java.util.concurrent.CountDownLatch;
 import java.util.logging.Logger;
 import javax.sql.DataSource;
 
-/** Passes everything on, until it is told to fail. */
+/** A data source that fails on request. */
 final class FaultyDataSource implements DataSource {
 
-    /** Is asked before each thing that can fail; throws to make it fail. */
+    /** Called before each step that can fail. Throws to make it fail. */
     @FunctionalInterface
     interface Fault {
         void at(String what) throws SQLException;
@@ -30,7 +30,7 @@ final class FaultyDataSource implements DataSource {
     volatile Fault beforeCommit = what -> {};
     volatile Fault afterCommit = what -> {};
     volatile Fault afterClose = what -> {};
-    /** A statement with which each transaction begins. */
+    /** A statement that starts each transaction. */
     volatile String onTransaction;
 
     FaultyDataSource(DataSource real) {
@@ -55,7 +55,7 @@ final class FaultyDataSource implements DataSource {
         afterClose = what -> {};
     }
 
-    /** One in so many transactions meets with an accident. */
+    /** Makes one of so many transactions fail at a random step. */
     void accidents(Random random, int oneIn) {
         Fault loses = what -> {
             if (random.nextInt(oneIn) == 0) {
@@ -71,7 +71,7 @@ final class FaultyDataSource implements DataSource {
         };
     }
 
-    /** If this is a writer's thread, says so and waits until it may go on; returns whether it is. */
+    /** On a writer thread: signals its arrival and waits. Returns whether this is a writer thread. */
     static boolean holdWriter(CountDownLatch arrived, CountDownLatch goOn) throws SQLException {
         if (!Thread.currentThread().getName().contains("writer")) {
             return false;
@@ -85,7 +85,7 @@ final class FaultyDataSource implements DataSource {
         return true;
     }
 
-    /** Happens once. */
+    /** A fault that occurs once. */
     static Fault once(SQLException failure) {
         return times(1, failure);
     }

@@ -25,9 +25,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Three instances live at random: they persist, claim and mark, are frozen, come and go, while connections are lost before,
- * during and after commits, and transactions are rolled back for the sake of others. Whatever happens, what was accepted is there
- * until somebody has settled it, and is settled once.
+ * Three instances with random calls: they persist, claim and mark, are frozen, and join and leave. Connections are lost
+ * before, during and after commits, and transactions are rolled back. Every accepted batch is there until it is
+ * settled, and is settled once.
  */
 @Tag("slow")
 class JdbcCampaignTest extends JdbcTestBase {
@@ -37,7 +37,7 @@ class JdbcCampaignTest extends JdbcTestBase {
 
     private Random random;
     private final List<JdbcBatchStore> stores = new ArrayList<>();
-    /** What each one believes that it has in flight: the fence by id. */
+    /** By instance: the fences of the batches that it believes to have in flight. */
     private final List<Map<String, Long>> flights = new ArrayList<>();
 
     private final Set<String> held = new TreeSet<>();
@@ -68,7 +68,8 @@ class JdbcCampaignTest extends JdbcTestBase {
         stores.forEach(JdbcBatchStore::close);
         JdbcBatchStore last = open();
         last.heartbeat();
-        pass(LEASE.plusMillis(1), last); // of what could not be given back
+        // Wait until the lease of batches that could not be returned has ended.
+        pass(LEASE.plusMillis(1), last);
         CollectorStats stats = balanced(last);
         String what = "seed " + seed + ": " + stats;
         assertThat(last.list(ALL, clock.instant()).stream()
@@ -151,14 +152,15 @@ class JdbcCampaignTest extends JdbcTestBase {
                 }
             }
         } catch (BatchPersistenceException e) {
-            assertThat(e.getMessage()).doesNotContain("may be held"); // one accident in a row can be found out about
+            // After a single accident the store finds out the outcome.
+            assertThat(e.getMessage()).doesNotContain("may be held");
         } catch (java.util.concurrent.CompletionException e) {
             assertThat(e.getCause()).isInstanceOf(BatchPersistenceException.class);
             assertThat(e.getCause().getMessage()).doesNotContain("may be held");
         }
     }
 
-    /** What it removed would not be known otherwise. */
+    /** Without accidents, because otherwise the removed batches would be unknown. */
     private List<BatchSummary> expireWithoutAccidents(JdbcBatchStore store, Instant now) {
         source.recover();
         try {

@@ -26,7 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Several who claim at the same time, and many batches that are due. */
+/** Concurrent claims, and many due batches. */
 class JdbcClaimsTest extends JdbcTestBase {
 
     private static List<String> names(int from, int to) {
@@ -37,7 +37,8 @@ class JdbcClaimsTest extends JdbcTestBase {
         String[] names = names(from, to).toArray(new String[0]);
         append(store, names);
         markPending(store, names);
-        claim(store, BatchOrder.OLDEST_FIRST, 1); // now there are counters
+        // Creates the counters.
+        claim(store, BatchOrder.OLDEST_FIRST, 1);
         markPending(store, names[0]);
     }
 
@@ -45,7 +46,7 @@ class JdbcClaimsTest extends JdbcTestBase {
         return store.claim("loki", order, clock.instant(), clock.instant().plus(TIMEOUT), max);
     }
 
-    /** A thread that claims so many. */
+    /** A thread that claims up to a number of batches. */
     private final class Claimer {
         private final CompletableFuture<List<Claim>> claimed = new CompletableFuture<>();
         private final Thread thread;
@@ -68,7 +69,7 @@ class JdbcClaimsTest extends JdbcTestBase {
         }
     }
 
-    /** While somebody's claim is held up before its first statement, others come, one for each number; then all go on. */
+    /** Blocks a claim before its first statement, starts another thread for each number, and lets all continue. */
     private List<Claimer> meet(JdbcBatchStore store, Runnable before, int... max) throws InterruptedException {
         CountDownLatch arrived = new CountDownLatch(1);
         CountDownLatch goOn = new CountDownLatch(1);
@@ -169,7 +170,8 @@ class JdbcClaimsTest extends JdbcTestBase {
                 store,
                 () -> source.afterCommit = what -> {
                     if (commits.incrementAndGet() == 2) {
-                        source.refuse(); // so that it can't be set aside
+                        // Then the batch cannot be set aside.
+                        source.refuse();
                     }
                 },
                 1,
@@ -201,8 +203,6 @@ class JdbcClaimsTest extends JdbcTestBase {
         appended.join();
         assertThat(balanced(store).inFlight()).isEqualTo(3);
     }
-
-    // ---- many ------------------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -240,9 +240,7 @@ class JdbcClaimsTest extends JdbcTestBase {
         balanced(store);
     }
 
-    // ---- forced or not ---------------------------------------------------------------------------
-
-    /** What the commits and the connections that are given back say of themselves. */
+    /** Records the session settings at commits and when connections are returned. */
     private static final class Sessions {
         private final List<String> atCommit = new CopyOnWriteArrayList<>();
         private final List<String> atClose = new CopyOnWriteArrayList<>();
@@ -281,7 +279,8 @@ class JdbcClaimsTest extends JdbcTestBase {
         JdbcBatchStore store = open(sessions.of(database.pool()), options -> options);
         pending(store, 0, 200);
         boolean unforced = false;
-        for (int claims = 0; claims < 150 && !unforced; claims++) { // the server forces by itself, now and then
+        // The server also forces on its own from time to time.
+        for (int claims = 0; claims < 150 && !unforced; claims++) {
             assertThat(claim(store, BatchOrder.OLDEST_FIRST, 1)).hasSize(1);
             unforced = database.query("SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()")
                     .contains("t");

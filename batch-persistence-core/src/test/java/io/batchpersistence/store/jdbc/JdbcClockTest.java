@@ -17,13 +17,13 @@ import java.util.Objects;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** The database's clock is stepped: by an administrator, by NTP, or by a fail-over to a server with another one. */
+/** The database clock is stepped by an administrator, by NTP, or by a fail-over to a server with another clock. */
 class JdbcClockTest extends JdbcTestBase {
 
     private static final Duration HEARTBEAT = LEASE.dividedBy(3);
     private static final Duration TTL = CollectorSettings.DEFAULT.batchTtl();
 
-    /** Long enough that those instances believe what they see of the database's clock. */
+    /** Passes enough time for these instances to trust the database clock. */
     private void believe(JdbcBatchStore... stores) {
         for (int i = 0; i < 5; i++) {
             pass(HEARTBEAT);
@@ -40,14 +40,12 @@ class JdbcClockTest extends JdbcTestBase {
         return store.expire("loki", now.minus(TTL), now.minus(CollectorSettings.DEFAULT.deadLetterTtl()), 100);
     }
 
-    /** Pending, due after a while. */
+    /** Makes a batch pending and due after a delay. */
     private void wait(JdbcBatchStore store, String id, Duration wait) {
         Instant due = clock.instant().plus(wait);
         assertThat(store.failed(id, 0, "down", clock.instant(), (type, retries) -> new Verdict(false, due, 1)))
                 .isNotNull();
     }
-
-    // ---- ahead -----------------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -127,13 +125,15 @@ class JdbcClockTest extends JdbcTestBase {
 
     private List<String> timedOut(JdbcBatchStore store) {
         Instant now = clock.instant();
-        // So that the database is asked.
+        // Makes the store query the database.
         assertThat(store.claim("nothing", BatchOrder.OLDEST_FIRST, now, now.minusSeconds(1), 1))
                 .isEmpty();
         return store.timedOut(now, 100).stream().map(BatchStore.Lease::batchId).toList();
     }
 
-    /** The second step is longer than any time in flight: all the same, what the first one skipped does not count. */
+    /**
+     * The second step is longer than any batch is in flight. The time that the first step skipped still does not count.
+     */
     @ParameterizedTest
     @EnumSource
     void what_is_in_flight_times_out_after_its_timeout_also_when_the_clock_is_stepped_ahead_twice(Kind kind) {
@@ -180,9 +180,7 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(claim(alive)).containsExactly("a");
     }
 
-    // ---- for a moment -----------------------------------------------------------------------------
-
-    /** Nobody sees it, or one instance does, whose heartbeat it is. */
+    /** No instance notices, or only the one whose heartbeat falls into that moment. */
     @ParameterizedTest
     @EnumSource
     void what_is_written_while_the_clock_is_wrong_for_a_moment_has_the_right_times(Kind kind) {
@@ -237,7 +235,7 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(claim(other)).containsExactly("a");
     }
 
-    /** The ticker stands still, both clocks go on. */
+    /** The ticker stands still while both clocks go on. */
     @ParameterizedTest
     @EnumSource
     void what_is_written_after_the_machine_was_suspended_has_the_right_times(Kind kind) {
@@ -247,14 +245,12 @@ class JdbcClockTest extends JdbcTestBase {
         clock.advance(Duration.ofHours(25));
         append(store, "a");
         markPending(store, "a");
-        ticker.addAndGet(
-                Duration.ofHours(25).toNanos()); // the other one was not suspended; nobody reads before it beats
+        // The other instance was not suspended. No instance reads before its heartbeat.
+        ticker.addAndGet(Duration.ofHours(25).toNanos());
         other.heartbeat();
         assertThat(expire(other)).isEmpty();
         assertThat(claim(other)).containsExactly("a");
     }
-
-    // ---- back ------------------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource

@@ -17,7 +17,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Closing while the database, or the pool, gives no answer: it ends, and so does everybody's wait. */
+/** Closes a store while the database or the pool does not respond. The close ends, and so do all waiting calls. */
 class JdbcCloseTest extends FallbackTestBase {
 
     private static final Duration PATIENCE = Duration.ofMillis(100);
@@ -30,7 +30,7 @@ class JdbcCloseTest extends FallbackTestBase {
         goOn.countDown();
     }
 
-    /** Nobody can be interrupted in it. */
+    /** Blocks without reacting to interrupts. */
     private void hang(String what) throws SQLException {
         arrived.countDown();
         boolean interrupted = false;
@@ -62,7 +62,7 @@ class JdbcCloseTest extends FallbackTestBase {
                 .get(0);
     }
 
-    /** What hung goes on: this instance leaves after all. */
+    /** Lets the blocked call continue. The instance then deregisters. */
     private void awaitLeft() {
         goOn.countDown();
         await().until(() -> database.query("SELECT COUNT(*) FROM {p}instance WHERE gone_at IS NULL")

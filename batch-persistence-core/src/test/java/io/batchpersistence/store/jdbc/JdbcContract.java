@@ -8,7 +8,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterAll;
 
-/** The contract of every store, kept by one in a database. Each test has tables of its own. */
+/** The store contract with a database. Each test has its own tables. */
 abstract class JdbcContract extends BatchStoreContractTest {
 
     private static final Queue<TestDatabase> USED = new ConcurrentLinkedQueue<>();
@@ -33,12 +33,12 @@ abstract class JdbcContract extends BatchStoreContractTest {
                 new Database.Seams(() -> String.valueOf(clock.millis()), this::tick, false));
     }
 
-    /** Time goes by as the suite says, and the database's clock with it: it is not stepped. */
+    /** The ticker follows the clock of the suite, as the database clock does, so the clock is not stepped. */
     private long tick() {
         return ticks.accumulateAndGet(TimeUnit.MILLISECONDS.toNanos(clock.millis()), Math::max);
     }
 
-    /** Not after each: the suite still looks at what a test has left. */
+    /** Not after each test: the suite still reads what a test has left. */
     @AfterAll
     static void dropTables() {
         for (TestDatabase used = USED.poll(); used != null; used = USED.poll()) {

@@ -14,9 +14,10 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
- * Instances on PostgreSQL with a synchronous standby, under load. The primary is killed again and again at any moment, and its
- * standby promoted. With {@code -Dbatch.failover.rounds=N} N times, and as processes of this machine with
- * {@code -Dbatch.jdbc.postgresql.bin=/usr/lib/postgresql/15/bin}, else in a container.
+ * Instances under load on PostgreSQL with a synchronous standby. The primary is killed repeatedly at any moment, and
+ * its standby promoted. {@code -Dbatch.failover.rounds=N} sets the number of rounds. With
+ * {@code -Dbatch.jdbc.postgresql.bin=/usr/lib/postgresql/15/bin} the servers are processes of this machine, otherwise
+ * they run in a container.
  */
 @Tag("slow")
 class JdbcFailoverIT {
@@ -64,7 +65,8 @@ class JdbcFailoverIT {
                     awaitMore(traffic, 500 + random.nextInt(2_000));
                     traffic.longestCall();
                     if (round % 2 == 0) {
-                        servers.cutStandbyOff(); // what would be acknowledged without it would be lost
+                        // Without the standby, acknowledged commits would be lost.
+                        servers.cutStandbyOff();
                     }
                     int before = traffic.acknowledged();
                     long killed = System.nanoTime();

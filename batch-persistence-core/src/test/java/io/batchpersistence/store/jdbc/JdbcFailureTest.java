@@ -32,16 +32,14 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What the store does when the database, or the way to it, does not do what it should. */
+/** Failures of the database and of the connections to it. */
 class JdbcFailureTest extends JdbcTestBase {
 
     private static SQLException deadlock() {
         return new SQLException("deadlock detected", "40P01");
     }
 
-    // ---- groups ----------------------------------------------------------------------------------
-
-    /** Lets the writer's next group wait until it is told to go on: what comes meanwhile becomes one group. */
+    /** Blocks the next group of the writer. The batches that arrive meanwhile form one group. */
     private CountDownLatch holdWriter(JdbcBatchStore store, String first) throws InterruptedException {
         CountDownLatch arrived = new CountDownLatch(1);
         CountDownLatch goOn = new CountDownLatch(1);
@@ -83,8 +81,6 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(stats.accepted()).isEqualTo(5);
         assertThat(stats.delivered()).isOne();
     }
-
-    // ---- commits of which nothing is heard -------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -179,7 +175,8 @@ class JdbcFailureTest extends JdbcTestBase {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
         markPending(store, "a");
-        assertThat(claim(store)).containsExactly("a"); // now there are counters
+        // Creates the counters.
+        assertThat(claim(store)).containsExactly("a");
         markPending(store, "a");
         source.afterCommit = once(lost());
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
@@ -190,17 +187,19 @@ class JdbcFailureTest extends JdbcTestBase {
         balanced(store);
     }
 
-    /** The connection was lost, and the server does what it got by it after a while. */
+    /** The connection is lost, and the server executes what it has received later. */
     @ParameterizedTest
     @EnumSource
     void a_claim_that_is_done_late_times_out(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
         markPending(store, "a");
-        assertThat(claim(store)).containsExactly("a"); // now there are counters
+        // Creates the counters.
+        assertThat(claim(store)).containsExactly("a");
         markPending(store, "a");
         pass(TIMEOUT.multipliedBy(2));
-        assertThat(store.timedOut(clock.instant(), 10)).isEmpty(); // from here on nothing is known to be in flight
+        // From here on no batch is known to be in flight.
+        assertThat(store.timedOut(clock.instant(), 10)).isEmpty();
         source.beforeCommit = once(lost());
         Instant before = clock.instant();
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> claim(store));
@@ -214,8 +213,6 @@ class JdbcFailureTest extends JdbcTestBase {
                 .extracting(lease -> lease.batchId())
                 .containsExactly("a");
     }
-
-    // ---- what is tried again ---------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -289,8 +286,6 @@ class JdbcFailureTest extends JdbcTestBase {
         append(store, "b0");
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
-
-    // ---- a database that is not there ------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -415,8 +410,6 @@ class JdbcFailureTest extends JdbcTestBase {
         append(store, "a");
     }
 
-    // ---- the caller's transaction ----------------------------------------------------------------
-
     private final AtomicReference<Connection> business = new AtomicReference<>();
 
     @ParameterizedTest
@@ -435,7 +428,8 @@ class JdbcFailureTest extends JdbcTestBase {
             connection.rollback();
             append(store, "committed");
             business.set(null);
-            append(store, "meanwhile"); // nobody waits for the business
+            // Other appends do not wait for the caller's transaction.
+            append(store, "meanwhile");
             assertThat(state(other, "committed")).isNull();
             connection.commit();
             connection.setAutoCommit(true);
@@ -497,8 +491,6 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).isEmpty();
     }
 
-    // ---- damage ----------------------------------------------------------------------------------
-
     @ParameterizedTest
     @EnumSource
     void a_batch_that_cannot_be_read_is_set_aside_reported_and_counted(Kind kind) {
@@ -523,8 +515,6 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(balanced(store).corrupt()).isEqualTo(2);
         assertThat(found).hasSize(2);
     }
-
-    // ---- the database's own clock ----------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource

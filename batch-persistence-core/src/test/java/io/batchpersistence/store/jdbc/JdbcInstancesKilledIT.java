@@ -41,15 +41,15 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Instances that share one PostgreSQL, each a process of its own, are killed with SIGKILL, and frozen with SIGSTOP for longer than
- * their lease, at random, while they persist and send; a killed one is replaced. In the end those that are left deliver everything.
- * Then nothing that was acknowledged may be missing at the target, the books must balance, no batch may have been settled twice,
- * and each batch that the target got more than once must have been in the hands of an instance that was killed or frozen before it
- * had marked it.
+ * Instances in separate processes share one PostgreSQL. They persist and send while they are killed with SIGKILL and
+ * frozen with SIGSTOP for longer than their lease, at random. Killed ones are replaced. In the end the remaining ones
+ * deliver everything. Then no acknowledged batch may be missing at the target, the counters must balance, and no batch
+ * may have been settled twice. Each duplicate at the target must have been in flight on an instance that was killed or
+ * frozen before it marked the batch.
  *
- * <p>Each process writes down what it does, a line each, in a file that outlives it. {@code -Dbatch.jdbc.storm.batches=100000} says
- * how many batches, {@code …accidents=100} how many times about somebody is killed or frozen, {@code …instances=8}, {@code
- * …lease.millis=2000} and {@code …seed=1} the rest.
+ * <p>Each process writes what it does, line by line, to a file that outlives it.
+ * {@code -Dbatch.jdbc.storm.batches=100000} sets the number of batches, {@code …accidents=100} the approximate number
+ * of kills and freezes, and {@code …instances=8}, {@code …lease.millis=2000} and {@code …seed=1} the rest.
  */
 @Timeout(value = 4, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
@@ -61,12 +61,10 @@ class JdbcInstancesKilledIT {
     private static final long LEASE_MILLIS = Long.getLong("batch.jdbc.storm.lease.millis", 2_000);
     private static final int ACCIDENTS = Integer.getInteger("batch.jdbc.storm.accidents", 8);
 
-    /** After what it was held up by, an instance on a busy machine may take so long to find out that the batch is not its own. */
+    /** On a busy machine an instance may take this long to notice that it has lost a batch. */
     private static final long SLACK_MILLIS = 10_000;
 
-    // ---- an instance -----------------------------------------------------------------------------
-
-    /** Persists and sends until it is told, by a line, to deliver what is left only, and by another one to close. */
+    /** Persists and sends. The first line of input ends persisting, the second one closes the instance. */
     static final class Child {
 
         private static final int CALLERS = 2;
@@ -116,7 +114,8 @@ class JdbcInstancesKilledIT {
         }
 
         public static void main(String[] args) throws Exception {
-            System.setOut(System.err); // which is a file: nobody reads the other one while this runs
+            // Standard error is a file. The parent does not read standard output while this runs.
+            System.setOut(System.err);
             Child child = new Child(args[0], args[1], Long.parseLong(args[2]), args[3], Path.of(args[4]));
             ScheduledExecutorService schedule = Executors.newSingleThreadScheduledExecutor();
             var unused = schedule.scheduleWithFixedDelay(child.engine::recover, 100, 100, TimeUnit.MILLISECONDS);
@@ -126,12 +125,14 @@ class JdbcInstancesKilledIT {
                 caller.start();
                 callers.add(caller);
             }
-            System.in.read(); // a line: enough
+            // The first line: stop persisting.
+            System.in.read();
             child.persisting = false;
             for (Thread caller : callers) {
                 caller.join();
             }
-            System.in.read(); // another one: all is delivered
+            // The second line: everything is delivered.
+            System.in.read();
             schedule.shutdown();
             child.engine.close();
             System.exit(0);
@@ -166,19 +167,20 @@ class JdbcInstancesKilledIT {
                 try {
                     engine.markBatchFailed(id, e);
                 } catch (BatchPersistenceException notMarked) {
-                    System.err.println(
-                            notMarked); // it is sent again once this instance is gone, or its timeout is over
+                    // The batch is sent again when this instance is gone or the batch times out.
+                    System.err.println(notMarked);
                 }
                 return;
             }
             settle(id, sending, () -> engine.markBatchSuccess(id));
         }
 
-        /** The target. Refuses some. */
+        /** The target, which rejects some batches. */
         private long sink(String id, int retries) throws IOException {
             long sending = sendings.incrementAndGet();
             say("SENDING", id, sending);
-            if ((((id + "/" + retries).hashCode() * 0x9E3779B9) >>> 28) == 0) { // one in 16
+            // One in 16.
+            if ((((id + "/" + retries).hashCode() * 0x9E3779B9) >>> 28) == 0) {
                 throw new IOException("503 Service Unavailable");
             }
             say("TAKEN", id, sending);
@@ -197,7 +199,7 @@ class JdbcInstancesKilledIT {
             say(settled ? "SETTLED" : "NOT_MINE", id, sending);
         }
 
-        /** One write a line, so that a line is there whole or not at all. */
+        /** Writes a line in a single write, so that it is never partial. */
         private void say(String what, String id, long sending) {
             String line = System.currentTimeMillis() + " " + what + " " + id + " " + sending + "\n";
             try {
@@ -208,9 +210,7 @@ class JdbcInstancesKilledIT {
         }
     }
 
-    // ---- what happens to instances ---------------------------------------------------------------
-
-    /** A time in which an instance may have lost what it had in flight. */
+    /** A period in which an instance may have lost its batches in flight. */
     private record Incident(long from, long to) {}
 
     private static final class Running {
@@ -291,7 +291,7 @@ class JdbcInstancesKilledIT {
 
     private void freeze(Running victim) throws Exception {
         victim.frozenSince = System.currentTimeMillis();
-        // From hardly longer than the lease to long enough for the others to have taken everything.
+        // Between little more than the lease and long enough for the others to take over everything.
         victim.frozenUntil = victim.frozenSince + LEASE_MILLIS + random.nextLong(2 * LEASE_MILLIS);
         victim.process.freeze();
         freezes++;
@@ -311,7 +311,7 @@ class JdbcInstancesKilledIT {
         }
     }
 
-    /** At least two go on, so that there is somebody to take over. */
+    /** At least two instances keep running, so that one can take over. */
     private void accident() throws Exception {
         Running victim = alive.get(random.nextInt(alive.size()));
         if (victim.frozenSince != 0) {
@@ -332,7 +332,8 @@ class JdbcInstancesKilledIT {
         long began = System.nanoTime();
         try (JdbcBatchStore looking =
                 JdbcBatchStore.open(database.pool(), database.options().build())) {
-            assertThat(looking.stats().problem()).isNull(); // the tables are there now
+            // The tables exist now.
+            assertThat(looking.stats().problem()).isNull();
         }
         for (int i = 0; i < INSTANCES; i++) {
             start();
@@ -378,9 +379,6 @@ class JdbcInstancesKilledIT {
         }
     }
 
-    // ---- what is found afterwards ----------------------------------------------------------------
-
-    /** One sending, by one instance. */
     private static final class Sending {
         final Running by;
         final long began;
@@ -401,7 +399,8 @@ class JdbcInstancesKilledIT {
 
     private void read(Running instance) throws IOException {
         if (!Files.exists(file(instance.name))) {
-            return; // killed before it had begun
+            // Killed before it started.
+            return;
         }
         Map<Long, Sending> open = new HashMap<>();
         Map<String, Long> own = new HashMap<>();
@@ -417,7 +416,8 @@ class JdbcInstancesKilledIT {
                     own.put(id, at);
                 }
                 case "SENDING" -> {
-                    Long since = own.remove(id); // persisted by itself: its own since then
+                    // An instance owns a batch from the time it persists it.
+                    Long since = own.remove(id);
                     open.put(number, new Sending(instance, since == null ? at : since));
                 }
                 case "TAKEN" ->
@@ -436,7 +436,7 @@ class JdbcInstancesKilledIT {
         }
     }
 
-    /** Why the target may get a batch again that it has taken by this sending; {@code null} if there is no reason. */
+    /** Why the target may get a batch again after this send; {@code null} if there is no reason. */
     private static String explanation(Sending sending, Map<String, List<Incident>> leasesLost) {
         if (sending.end.isEmpty()) {
             return sending.by.killed ? "killed before the mark was acknowledged" : null;

@@ -26,7 +26,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Several instances, one database: who has what, and what becomes of it when one of them is no more. */
+/** Several instances on one database: the ownership of batches, and what happens when an instance is gone. */
 class JdbcInstancesTest extends JdbcTestBase {
 
     @ParameterizedTest
@@ -54,7 +54,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(stats.delivered()).isEqualTo(2);
     }
 
-    /** Before that commit of one that is frozen from then on. */
+    /** Freezes an instance before that commit. */
     private void frozenBeforeCommit(FaultyDataSource source, Runnable meanwhile) {
         source.beforeCommit = what -> {
             source.recover();
@@ -284,7 +284,8 @@ class JdbcInstancesTest extends JdbcTestBase {
                     Instant now = clock.instant();
                     List<Claim> some;
                     int empty = 0;
-                    do { // empty-handed also means that others have the next ones locked
+                    // An empty result may also mean that other instances have locked the next batches.
+                    do {
                         some = store.claim("loki", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), 3);
                         mine.addAll(ids(some));
                         empty = some.isEmpty() ? empty + 1 : 0;
@@ -355,7 +356,8 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore one = open();
         JdbcBatchStore other = open();
         append(one, "a");
-        pass(LEASE.multipliedBy(5)); // neither could give a sign of life
+        // No instance could send a heartbeat.
+        pass(LEASE.multipliedBy(5));
         other.heartbeat();
         assertThat(claim(other)).isEmpty();
         one.heartbeat();

@@ -22,7 +22,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Groups that are more than the server, or something on the way to it, takes at a time. */
+/** Groups that exceed the limit of the server or of something in between. */
 class JdbcLargeTest extends JdbcTestBase {
 
     private static final int LARGE = 400_000;
@@ -40,7 +40,7 @@ class JdbcLargeTest extends JdbcTestBase {
         }
     }
 
-    /** Of the connections of a pool of its own, so that those of others have what they had. */
+    /** Uses a pool of its own, so that other connections keep their limit. */
     private JdbcBatchStore openWithLimit(long bytes) {
         on(Kind.MARIADB);
         limit = database.query("SELECT @@global.max_allowed_packet").get(0);
@@ -53,7 +53,7 @@ class JdbcLargeTest extends JdbcTestBase {
         return open(source, options -> options);
     }
 
-    /** So random that it stays as large. */
+    /** Random content, which does not compress. */
     private NewBatch large(String id, int bytes) {
         Random random = new Random(id.hashCode());
         StringBuilder message = new StringBuilder(bytes);
@@ -102,7 +102,7 @@ class JdbcLargeTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    /** Somebody raises it, and nothing needs to be restarted but the pool's connections. */
+    /** After the limit is raised, only the connections of the pool must be renewed. */
     @Test
     void a_limit_that_was_raised_is_noticed() {
         JdbcBatchStore store = openWithLimit(1 << 20);
@@ -114,7 +114,7 @@ class JdbcLargeTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    /** A proxy, say, of whose limit nothing is known. */
+    /** For example a proxy with an unknown limit. */
     @ParameterizedTest
     @EnumSource
     void a_group_whose_connection_is_lost_again_and_again_is_halved(Kind kind) throws InterruptedException {
@@ -133,7 +133,7 @@ class JdbcLargeTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(10);
     }
 
-    /** Each of them would be waited for as long as a statement may take. */
+    /** Each lost connection may take as long as the statement timeout. */
     @Test
     void connections_that_are_lost_whatever_is_sent_are_not_tried_for_each_batch() throws InterruptedException {
         JdbcBatchStore store = openFaulty(Kind.H2);

@@ -13,7 +13,7 @@ import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** An administrator locks tables: callers wait for that, but whoever asks how the store is does not. */
+/** An administrator locks tables. Callers wait for the lock, but stats() does not. */
 class JdbcLockedTablesTest extends JdbcTestBase {
 
     @ParameterizedTest
@@ -35,7 +35,7 @@ class JdbcLockedTablesTest extends JdbcTestBase {
                             : "LOCK TABLES " + batch + " WRITE, " + counter + " WRITE");
             waiting = store.append(batch("b"));
             ticker.addAndGet(Duration.ofSeconds(2).toNanos());
-            // Nothing is known yet of a long wait, so the database is asked, but not for as long as others are.
+            // No long wait is known yet, so the database is asked, but with a short timeout.
             long start = System.nanoTime();
             assertThat(store.stats().total().inFlight()).isEqualTo(1);
             assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(8));

@@ -18,7 +18,9 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** An application logs into the store: what the store itself has to say makes it wait for nobody, least of all for itself. */
+/**
+ * An application persists its own log, so the store's own log calls must not wait, least of all for the store itself.
+ */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class JdbcLogIntoTheStoreTest {
 

@@ -33,14 +33,15 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Collector types that come and go, a tenant each for instance, leave a sum behind in the database and nothing else. */
-@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD) // many batches, and a busy machine
+/** Collector types come and go, for example one per tenant. They leave a sum in the database and nothing else. */
+// Many batches, and the machine may be busy.
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
 class JdbcManyCollectorTypesTest extends JdbcTestBase {
 
     private static final int KEPT = 1_000;
 
-    /** So that marks come in groups. */
+    /** Many callers, so that marks arrive in groups. */
     private final ExecutorService callers = Executors.newFixedThreadPool(64);
 
     @AfterEach
@@ -76,7 +77,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
                 .forEach(CompletableFuture::join);
     }
 
-    /** A batch of each of these types, persisted and delivered. Types of later calls have had batches later. */
+    /** Persists and delivers one batch of each of these types. Later calls use their types later. */
     private void comeAndGo(JdbcBatchStore store, int from, int to) {
         clock.advance(Duration.ofMillis(1));
         appendAll(store, from, to);
@@ -103,7 +104,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         return stats;
     }
 
-    /** The counters agree with what is there. */
+    /** Checks that the counters match the batches. */
     private void assertNothingMissing(JdbcBatchStore... stores) {
         List<Corruption> told = new ArrayList<>();
         for (JdbcBatchStore store : stores) {
@@ -124,8 +125,6 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertThat(store.stats().collectors()).hasSize(KEPT + 1 + more).containsKey("other");
         assertThat(typesWithRows()).hasSize(KEPT + 1 + more);
     }
-
-    // ---- one instance ----------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -215,7 +214,10 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertNothingMissing(store);
     }
 
-    /** A type's row is gone when a group comes to it: nobody is gone, and the group goes on. */
+    /**
+     * The counter row of a type is gone when a group updates it. The instance is still registered, and the group
+     * continues.
+     */
     @ParameterizedTest
     @EnumSource
     void a_type_that_is_forgotten_while_a_batch_of_it_is_written_comes_again(Kind kind) {
@@ -242,8 +244,6 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertThat(stats.instance().number()).isEqualTo(number);
         assertNothingMissing(store);
     }
-
-    // ---- several ---------------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -283,7 +283,8 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
     void a_type_that_one_forgets_while_another_one_persists_a_batch_of_it_is_counted_once(Kind kind) {
         JdbcBatchStore persists = openFaulty(kind);
         JdbcBatchStore forgets = open();
-        append(persists, "first", type(0)); // whose counters are then those of nobody
+        // Creates counters for this instance.
+        append(persists, "first", type(0));
         assertThat(persists.delivered("first")).isNotNull();
         comeAndGo(forgets, 1, KEPT + 2);
         passASecond();
@@ -306,7 +307,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertNothingMissing(persists, forgets);
     }
 
-    /** Both at once, again and again. */
+    /** Both at once, repeatedly. */
     @ParameterizedTest
     @EnumSource
     void instances_that_forget_at_once_count_each_once(Kind kind) {
@@ -317,7 +318,8 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
             for (int i = 0; i < 3; i++) {
                 comeAndGo(stores.get(i), from + i * 200, from + (i + 1) * 200);
             }
-            comeAndGo(stores.get(round), 100_000, 100_050); // of which all have counters in the end
+            // All instances have counters of these types in the end.
+            comeAndGo(stores.get(round), 100_000, 100_050);
             passASecond();
             stores.stream()
                     .map(store -> CompletableFuture.runAsync(store::heartbeat, callers))
@@ -331,11 +333,9 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertNothingMissing(stores.toArray(JdbcBatchStore[]::new));
     }
 
-    // ---- what is not certain, and what others have locked ----------------------------------------
-
     /**
-     * A group is committed, and nothing is heard of it. Before its fate is found out, its type is idle, and no more among the last ones, and
-     * then somebody else makes counters of this instance for it.
+     * A group is committed, but its outcome is unknown. Before the store finds out, its type becomes idle and is no
+     * longer among the last ones. Then another thread creates counters of this instance for it.
      */
     @ParameterizedTest
     @EnumSource
@@ -384,7 +384,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         comeAndGo(store, KEPT + 40, 2 * KEPT + 40);
         try (Connection connection = database.pool().getConnection();
                 Statement statement = connection.createStatement()) {
-            // Else MariaDB locks more than these.
+            // Otherwise MariaDB locks more rows than these.
             connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
             connection.setAutoCommit(false);
             statement

@@ -14,17 +14,17 @@ import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Changes of more batches than there is memory for: a page after the other. */
+/** Changes of more batches than fit in memory, page by page. */
 class JdbcManyRowsTest extends JdbcTestBase {
 
     private static final int MANY = 1_700;
 
-    /** "page" for each look at which batches are next, "change" for each transaction. */
+    /** "page" for each query of the next batches, "change" for each transaction. */
     private final List<String> steps = new ArrayList<>();
 
     private JdbcBatchStore store;
 
-    /** That many like the first one, with long failure reasons. */
+    /** Adds copies of the first batch with long failure reasons. */
     private void many(Kind kind, BatchState state) {
         store = openFaulty(kind);
         append(store, "b0");

@@ -19,8 +19,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Instances whose way to the database is cut, under load: connections are reset, nothing arrives any more, only answers do not.
- * Each instance has a way of its own. Nothing is lost, calls end, and everybody goes on by himself.
+ * Instances under load whose connection to the database is interrupted: connections are reset, no data arrives, or only
+ * responses are lost. Each instance has its own connection. No batch is lost, calls end, and each instance recovers on
+ * its own.
  */
 @Tag("slow")
 class JdbcNetworkIT {
@@ -30,8 +31,8 @@ class JdbcNetworkIT {
     private static final int RESETS = 20;
 
     /**
-     * What a call may take. At worst a commit gets no answer, each look at what became of it waits for a connection and for a lock,
-     * and the next group, which had to wait for that, is lost, too.
+     * The longest duration of a call. In the worst case a commit gets no response, each check of its outcome waits for
+     * a connection and a lock, and the next group, which had to wait for that, is lost, too.
      */
     private static final Duration LONGEST_CALL = RecommendedPool.SOCKET_TIMEOUT
             .plus(RecommendedPool.CONNECTION_TIMEOUT)

@@ -30,11 +30,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Batches come and go on PostgreSQL while another session keeps a snapshot open, so that no dead row can be removed. Pages are counted,
- * not time.
+ * Batches come and go on PostgreSQL while another session keeps a snapshot open, so that no dead row can be removed.
+ * Counts pages, not time.
  *
- * <p>{@code -Dbatch.jdbc.snapshot.seconds=600} says how long, {@code -Dbatch.jdbc.snapshot.rate=100} how many batches a second of each of
- * the two collector types, {@code -Dbatch.jdbc.snapshot.held=false} that there is no such session, for comparison.
+ * <p>{@code -Dbatch.jdbc.snapshot.seconds=600} sets the duration, {@code -Dbatch.jdbc.snapshot.rate=100} the batches
+ * per second of each of the two collector types. {@code -Dbatch.jdbc.snapshot.held=false} runs without that session,
+ * for comparison.
  */
 @Timeout(value = 1, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
@@ -46,7 +47,7 @@ class JdbcOpenSnapshotTest {
     private static final int SAMPLE_SECONDS = 30;
     private static final int BACKLOG = 1_000;
     private static final int CLAIM_SIZE = 100;
-    /** More than there are between two looks. */
+    /** More claims than the store makes between two searches. */
     private static final int CLAIMS = 40;
 
     private static final int FEW_PAGES = 15;
@@ -108,7 +109,7 @@ class JdbcOpenSnapshotTest {
         return claims.get(0);
     }
 
-    /** One more is pending, one is claimed, that one is delivered; how long each took. */
+    /** Appends a batch, claims one and delivers it. Returns the duration of each step. */
     private long[] once(String type) {
         long began = System.nanoTime();
         append(type).join();
@@ -132,7 +133,7 @@ class JdbcOpenSnapshotTest {
         return plans.stream().mapToLong(Plan::pages).sum();
     }
 
-    /** Pages of an append, a claim, a mark. */
+    /** The pages read by an append, a claim and a mark. */
     private long[] pages(String type) {
         long[] pages = new long[3];
         pages[0] = pages(explain(() -> append(type).join()));
@@ -155,7 +156,7 @@ class JdbcOpenSnapshotTest {
         return database.query(SIZES.replace("{table}", table)).get(0);
     }
 
-    /** Pages that the search for the first batch has read, of all statements that have searched in the index by number. */
+    /** The pages read in the search for the first batch, by all statements that search the index by number. */
     private static long searched(List<Plan> plans) {
         long pages = 0;
         for (Plan plan : plans) {

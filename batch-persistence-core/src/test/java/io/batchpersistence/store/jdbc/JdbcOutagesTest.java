@@ -36,19 +36,18 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What instances know together of collectors that are down. */
-@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD) // many rounds, and a busy machine
+/** The shared knowledge of instances about collectors that are down. */
+// Many rounds, and the machine may be busy.
+@Timeout(value = 300, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class JdbcOutagesTest extends JdbcTestBase {
 
     private static final Duration SECOND = Duration.ofSeconds(1);
 
-    /** One batch that is due. */
+    /** Persists a due batch. */
     private void due(JdbcBatchStore store, String id) {
         append(store, id);
         markPending(store, id);
     }
-
-    // ---- the contract ----------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -242,13 +241,11 @@ class JdbcOutagesTest extends JdbcTestBase {
         }
     }
 
-    // ---- with engines ----------------------------------------------------------------------------
-
     private final StepExecutor executor = new StepExecutor();
     private final List<Member> members = new ArrayList<>();
     private boolean down;
 
-    /** An instance: an engine with a store, a clock and a way to the database of its own. */
+    /** An instance: an engine with its own store, clock and data source. */
     private final class Member {
         final ManualClock own;
         final FaultyDataSource source = new FaultyDataSource(database.pool());
@@ -336,7 +333,8 @@ class JdbcOutagesTest extends JdbcTestBase {
         members.clear();
         on(kind);
         for (int i = 0; i < instances; i++) {
-            new Member(Duration.ofHours(i % 2 == 0 ? i : -i)); // no two clocks agree
+            // All clocks differ.
+            new Member(Duration.ofHours(i % 2 == 0 ? i : -i));
         }
         down = true;
         backlog(8);
@@ -386,7 +384,8 @@ class JdbcOutagesTest extends JdbcTestBase {
         }
         Member other = members.get(1);
         other.own.advance(Duration.ofMillis(1_001));
-        members.remove(first); // it never hears of the database again
+        // This instance loses the database for ever.
+        members.remove(first);
         rounds(280);
         assertThat(other.sent).isZero();
         assertThat(other.state()).isEqualTo(LaneStatus.State.OPEN);
@@ -401,9 +400,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         first.source.recover();
     }
 
-    // ---- tables of another version --------------------------------------------------------------
-
-    /** What version 1 of this software made and wrote: what it writes is the same as today, but for outages. */
+    /** Creates the tables and rows of version 1, which writes the same as today except for outages. */
     private void versionOneWithData(Kind kind) throws SQLException {
         on(kind);
         for (String statement : Schema.script(Dialect.valueOf(kind.name()), 1)) {
@@ -479,7 +476,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         stores.forEach(JdbcBatchStore::close);
     }
 
-    /** An older instance that still runs, or a migration back. */
+    /** An older instance that still runs, or a downgrade. */
     @ParameterizedTest
     @EnumSource
     void what_version_1_writes_into_tables_of_version_2_is_complete(Kind kind) {
@@ -490,7 +487,8 @@ class JdbcOutagesTest extends JdbcTestBase {
         store.sharedOutages().began("loki", SECOND, "503");
         database.update("UPDATE {p}lane SET paused = 0 WHERE collector_type = 'loki'");
         assertThat(store.pausedCollectorTypes()).isEmpty();
-        database.update("DELETE FROM {p}schema_version WHERE version = 2"); // back, and forth again
+        // Downgrades and upgrades again.
+        database.update("DELETE FROM {p}schema_version WHERE version = 2");
         store.close();
         JdbcBatchStore again = open();
         assertThat(again.stats().problem()).isNull();

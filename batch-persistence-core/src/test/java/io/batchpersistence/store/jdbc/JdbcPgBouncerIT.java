@@ -33,8 +33,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * Instances whose connections go through a PgBouncer that has fewer of its own: what is acknowledged is there, whatever the driver
- * prepares on which server connection.
+ * Instances behind a PgBouncer with fewer server connections than clients. Acknowledged batches are there, regardless
+ * of which server connection has which prepared statements.
  */
 @Timeout(value = 10, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class JdbcPgBouncerIT {
@@ -155,7 +155,7 @@ class JdbcPgBouncerIT {
         assertThat(database.query("SELECT batch_id FROM {p}batch")).containsExactly("b");
     }
 
-    /** Whose connections tell nothing about what they wrap. */
+    /** Hides the type of the wrapped connections. */
     private static DataSource hidden(DataSource source) {
         return proxy(DataSource.class, source);
     }
@@ -175,7 +175,7 @@ class JdbcPgBouncerIT {
                 }));
     }
 
-    /** Every other batch is marked. */
+    /** Persists batches and marks every second one. */
     private static void write(JdbcBatchStore store, String name, Set<String> acknowledged, Set<String> refused) {
         for (int i = 0; i < BATCHES; i++) {
             String id = name + i;

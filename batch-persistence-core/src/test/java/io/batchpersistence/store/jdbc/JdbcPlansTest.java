@@ -31,16 +31,18 @@ import org.junit.jupiter.api.TestMethodOrder;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * How PostgreSQL runs what the store asks of it among many batches: along indexes, a few pages of it, and never through the whole
- * table.
+ * How PostgreSQL executes the store's statements with many batches: along indexes, a few pages of them, and never by a
+ * scan of the whole table.
  *
- * <p>Of every four batches one each has the collector type {@code backlog}, of which nearly all are due; {@code few}, of which a
- * hundred are; {@code quiet}, of which none is; and {@code behind}, of which only the five hundred youngest are. The oldest
- * seventh are dead letters; of the others one in 19 is in flight, and one in ten of the rest has failed before.
+ * <p>Of every four batches one each has the collector type {@code backlog}, almost all of which are due; {@code few},
+ * of which a hundred are due; {@code quiet}, of which none is due; and {@code behind}, of which only the five hundred
+ * youngest are due. The oldest seventh are dead letters. Of the others one in 19 is in flight, and one in ten of the
+ * rest has failed before.
  *
- * <p>{@code -Dbatch.jdbc.plans.rows=1000000} takes so many batches, prints the plans, and how many claims a second there are.
+ * <p>{@code -Dbatch.jdbc.plans.rows=1000000} sets the number of batches and prints the plans and the claims per second.
  */
-@TestMethodOrder(MethodOrderer.OrderAnnotation.class) // what is given back in the last one is due then
+// The last test makes the batches due that it returns.
+@TestMethodOrder(MethodOrderer.OrderAnnotation.class)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 @Timeout(value = 1, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class JdbcPlansTest {
@@ -55,7 +57,7 @@ class JdbcPlansTest {
             (type, retries) -> new Verdict(false, Instant.now().plusSeconds(3_600), retries + 1);
     private static final FailureDecision NEVER = (type, retries) -> new Verdict(true, null, retries + 1);
 
-    /** One of the instances is the store itself; those with numbers from 2 to 9 have nobody behind them. */
+    /** One owner is the store itself. The instances with numbers 2 to 9 do not exist. */
     private static final String FILL = """
             INSERT INTO {p}batch (batch_id, collector_type, state, owner, fence, created_at, since, due_at, last_attempt,
               retry_count, reason, earlier_failures, entry_count, bytes, format, compression, raw_length, payload_crc, header, payload)
@@ -119,8 +121,6 @@ class JdbcPlansTest {
         }
     }
 
-    // ---- actions ---------------------------------------------------------------------------------
-
     private void append(String id, String collectorType) {
         Instant now = Instant.now();
         store.append(new NewBatch(id, collectorType, Batches.entries(3), Map.of("tenant", "a"), now, now.plus(TIMEOUT)))
@@ -144,8 +144,6 @@ class JdbcPlansTest {
         assertThat(store.list(selector, Instant.now())).hasSize(found);
     }
 
-    // ---- what is checked -------------------------------------------------------------------------
-
     private List<Plan> plans(String what, Runnable action) {
         collector.take();
         long began = System.nanoTime();
@@ -167,7 +165,7 @@ class JdbcPlansTest {
         return plans;
     }
 
-    /** None of its statements looks at more pages than that, however many batches there are. */
+    /** Checks that no statement of the action reads more pages, regardless of the number of batches. */
     private void reads(long mostPages, String what, Runnable action) {
         String table = database.options().build().tablePrefix() + "batch";
         for (Plan plan : plans(what, action)) {
@@ -176,7 +174,7 @@ class JdbcPlansTest {
         }
     }
 
-    /** As many pages as it takes, but of an index. */
+    /** Checks that the action uses an index, with any number of pages. */
     private void readsIndex(String what, Runnable action) {
         reads(Long.MAX_VALUE, what, action);
     }
@@ -313,7 +311,7 @@ class JdbcPlansTest {
                 () -> assertThat(store.failures(ALL, Instant.now())).hasSizeGreaterThan(4));
     }
 
-    /** One at a time, as the engine does. */
+    /** Claims one batch at a time, as the engine does. */
     @Test
     @Order(3)
     void claims_one_at_a_time() {

@@ -11,7 +11,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What a driver prepares, and how connections come back. */
+/** What a driver prepares, and the state in which connections are returned. */
 class JdbcPreparedStatementsTest extends JdbcTestBase {
 
     @Test

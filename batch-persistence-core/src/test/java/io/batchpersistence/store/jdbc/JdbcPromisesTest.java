@@ -26,7 +26,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.slf4j.LoggerFactory;
 
-/** Instances with different TTLs share a database: two applications by mistake, or one in a rolling upgrade. */
+/** Instances with different TTLs share a database: two misconfigured applications, or one in a rolling upgrade. */
 class JdbcPromisesTest extends JdbcTestBase {
 
     @TempDir
@@ -132,7 +132,7 @@ class JdbcPromisesTest extends JdbcTestBase {
         assertThat(expire(after, HOUR, DAY)).containsExactly("old");
     }
 
-    /** As applications do it: the engine tells the store, also where there is a fallback. */
+    /** As in applications: the engine passes its TTL to the store, also with a fallback. */
     @Test
     void engines_with_different_ttls_keep_what_the_longer_one_promised() {
         on(Kind.H2);
@@ -149,7 +149,8 @@ class JdbcPromisesTest extends JdbcTestBase {
         shorter.persistBatch("short", Batches.entries(1), "loki");
         assertThat(shorter.markBatchFailed("short", "down")).isTrue();
 
-        for (int i = 0; i < 3; i++) { // after its opening an engine gives everything an hour's chance
+        // After start-up an engine lets every batch live for at least an hour.
+        for (int i = 0; i < 3; i++) {
             pass(HOUR.dividedBy(2).plusSeconds(1));
             opened.forEach(JdbcBatchStore::heartbeat);
             longer.recover(BatchSelector.all().limit(1));

@@ -12,7 +12,7 @@ import javax.sql.DataSource;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Connections, and callers' transactions, that are only to read. */
+/** Read-only connections, and read-only transactions of callers. */
 class JdbcReadOnlyTest extends JdbcTestBase {
 
     private final List<Boolean> givenBack = new ArrayList<>();

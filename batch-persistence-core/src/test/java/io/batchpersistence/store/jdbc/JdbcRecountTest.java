@@ -12,7 +12,10 @@ import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Somebody else deletes batches, or counters: the store finds out, corrects its counters once, and tells what is missing. */
+/**
+ * Another program deletes batches or counters. The store detects it, corrects its counters once, and reports what is
+ * missing.
+ */
 class JdbcRecountTest extends JdbcTestBase {
 
     private static final Duration SOON = Duration.ofSeconds(61);
@@ -88,7 +91,7 @@ class JdbcRecountTest extends JdbcTestBase {
         assertThat(balanced(open()).corrupt()).isEqualTo(1);
     }
 
-    /** For both, in steps that are shorter than a lease. */
+    /** Passes time for both, in steps shorter than a lease. */
     private void passing(Duration time, JdbcBatchStore one, JdbcBatchStore other) {
         for (int step = 0; step < 4; step++) {
             pass(time.dividedBy(4));

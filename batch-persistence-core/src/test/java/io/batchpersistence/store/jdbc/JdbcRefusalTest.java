@@ -18,10 +18,12 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.EnumSource.Mode;
 
-/** A database that can be reached and read, and does not take what is written: that is a problem at once, and stays one. */
+/** A reachable database that rejects writes is a problem at once and until it accepts them again. */
 class JdbcRefusalTest extends FallbackTestBase {
 
-    /** Nothing that succeeds meanwhile hides it, and when it is over, that is found out without a batch. */
+    /**
+     * Checks that a successful read does not hide the problem, and that the store detects the end without a new batch.
+     */
     private void assertIsAProblemUntil(JdbcBatchStore store, String words, Runnable over) {
         assertThat(failure(store.append(batch("refused"))))
                 .isExactlyInstanceOf(BatchPersistenceException.class)
@@ -47,7 +49,7 @@ class JdbcRefusalTest extends FallbackTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    /** Nobody has persisted anything since. */
+    /** No batch was persisted since. */
     @ParameterizedTest
     @EnumSource
     void a_table_that_was_renamed_is_noticed_without_a_batch(Kind kind) {
@@ -99,7 +101,7 @@ class JdbcRefusalTest extends FallbackTestBase {
         assertIsAProblemUntil(store, words, () -> source.recover());
     }
 
-    /** Else each batch that is too long for a column would be an outage. */
+    /** Otherwise each batch that is too long for a column would be an outage. */
     @Test
     void what_is_a_batchs_own_fault_is_none() {
         JdbcBatchStore store = openFaulty(Kind.H2);
@@ -134,7 +136,7 @@ class JdbcRefusalTest extends FallbackTestBase {
         assertThat(balanced().accepted()).isEqualTo(3);
     }
 
-    /** Somebody is frozen in the middle of what he does to a lane and an outage. */
+    /** Another instance is frozen during a transaction on a lane and an outage. */
     @ParameterizedTest
     @EnumSource
     void rows_that_others_have_locked_are_not_waited_for(Kind kind) throws SQLException {
@@ -160,8 +162,6 @@ class JdbcRefusalTest extends FallbackTestBase {
             }
         }
     }
-
-    // ---- signs of life ---------------------------------------------------------------------------
 
     @Test
     void a_sign_of_life_that_cannot_be_given_is_a_problem_whatever_the_reason() {
@@ -193,7 +193,7 @@ class JdbcRefusalTest extends FallbackTestBase {
         }
     }
 
-    /** While the lease can't be renewed, that something else can be written is no news. */
+    /** While the lease cannot be renewed, other successful writes do not end the problem. */
     @Test
     void the_store_tells_of_it_by_itself_and_when_it_is_over() {
         on(Kind.H2);

@@ -9,10 +9,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What an administrator does to the tables: rows of instances deleted, an older dump restored. */
+/** What an administrator does to the tables: deletes rows of instances, restores an older dump. */
 class JdbcRestoredTest extends JdbcTestBase {
-
-    // ---- owners without a row --------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -58,7 +56,7 @@ class JdbcRestoredTest extends JdbcTestBase {
         assertThat(balanced(other).delivered()).isEqualTo(3);
     }
 
-    /** Nobody else is there to do it. */
+    /** No other instance is there to do it. */
     @ParameterizedTest
     @EnumSource
     void an_instance_whose_own_row_was_deleted_gets_its_batches_back(Kind kind) {
@@ -71,9 +69,7 @@ class JdbcRestoredTest extends JdbcTestBase {
         balanced(store);
     }
 
-    // ---- an older dump ---------------------------------------------------------------------------
-
-    /** What such a database does: it hands out again what it had handed out after the dump. */
+    /** Simulates a restored database, which reuses the numbers that it assigned after the dump. */
     private void restoreFrom(Kind kind, List<String> instances, long next) {
         database.update("DELETE FROM {p}instance WHERE id NOT IN (" + String.join(", ", instances) + ")");
         if (kind == Kind.MARIADB) {
@@ -114,7 +110,7 @@ class JdbcRestoredTest extends JdbcTestBase {
         assertThat(second.delivered("new of the second")).isNotNull();
     }
 
-    /** Before it has given a sign of life. */
+    /** Before its next heartbeat. */
     @ParameterizedTest
     @EnumSource
     void one_that_is_not_in_the_dump_does_not_write_under_the_number_of_another(Kind kind) {
@@ -134,7 +130,9 @@ class JdbcRestoredTest extends JdbcTestBase {
         assertThat(state(old, "c")).isEqualTo(BatchState.IN_FLIGHT);
     }
 
-    /** It was delivered after the dump; after the restore nobody is sending it, although its owner is alive. */
+    /**
+     * The batch was delivered after the dump. After the restore no instance is sending it, although its owner is alive.
+     */
     @ParameterizedTest
     @EnumSource
     void what_the_dump_says_that_an_instance_has_in_flight_times_out(Kind kind) {
@@ -143,7 +141,8 @@ class JdbcRestoredTest extends JdbcTestBase {
         append(store, "waits");
         markPending(store, "waits");
         pass(TIMEOUT.multipliedBy(2), store);
-        assertThat(store.timedOut(clock.instant(), 9)).isEmpty(); // nothing is known to be in flight
+        // No batch is known to be in flight.
+        assertThat(store.timedOut(clock.instant(), 9)).isEmpty();
         String columns =
                 "collector_type, fence, created_at, since, last_attempt, retry_count, reason, earlier_failures,"
                         + " entry_count, bytes, format, compression, raw_length, payload_crc, header, payload";

@@ -14,7 +14,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Tables in a schema of their own, whatever it is called. */
+/** Tables in a separate schema with any name. */
 class JdbcSchemaTest extends JdbcTestBase {
 
     private final List<String> made = new ArrayList<>();

@@ -50,13 +50,13 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * Two applications with two instances each, and with different TTLs, share the tables, directly or behind a pooler, while an
- * {@link Administrator} does what administrators do, and sets the database's clock. Whatever happens, each batch that was acknowledged
- * is sent, or held, or accounted for; each call ends; health says within a heartbeat that the database takes nothing, and that it does
- * again.
+ * Two applications with two instances each and different TTLs share the tables, directly or behind a pooler. Meanwhile
+ * an {@link Administrator} causes accidents and sets the database clock. Each acknowledged batch is sent, held or
+ * accounted for. Each call ends. Health reports within a heartbeat that the database rejects writes, and that it
+ * accepts them again.
  *
- * <p>{@code -Dbatch.storm.seconds=180} says how long, {@code …seed=1} decides what happens, {@code …weights=CLOCK:0,LOCK:5} how often
- * what does.
+ * <p>{@code -Dbatch.storm.seconds=180} sets the duration, {@code …seed=1} the seed, and {@code …weights=CLOCK:0,LOCK:5}
+ * the frequency of accidents.
  */
 @Timeout(value = 1, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
@@ -69,35 +69,36 @@ class JdbcStormIT {
     private static final int INSTANCES = 2;
     private static final int POOL = 6;
 
-    /** Long enough for the clock to be set ahead by a day and an hour. */
+    /** Longer than a day and an hour, by which the clock may be set ahead. */
     private static final Duration LONG_TTL = Duration.ofDays(3);
 
     private static final Duration SHORT_TTL = Duration.ofDays(1);
     private static final Duration BATCH_TIMEOUT = Duration.ofSeconds(5);
     private static final Duration HEARTBEAT = RecommendedPool.LEASE.dividedBy(3);
 
-    /** What a busy machine, with everything on it, adds to any time. */
+    /** The delay that a busy machine may add to any duration. */
     private static final Duration SLACK = Duration.ofSeconds(3);
 
-    /** An attempt at something: a connection is waited for, and an answer. */
+    /** One attempt waits for a connection and for a response. */
     private static final Duration ATTEMPT = RecommendedPool.CONNECTION_TIMEOUT.plus(RecommendedPool.SOCKET_TIMEOUT);
 
-    /** At worst it begins right after a heartbeat. */
+    /** In the worst case the refusal begins right after a heartbeat. */
     private static final Duration UNTIL_TOLD = HEARTBEAT.plus(SLACK);
 
-    /** The same where statements wait instead of being refused: the one that is under way, then that of the next heartbeat. */
+    /** The same if statements block instead of failing: the current one, then the one of the next heartbeat. */
     private static final Duration UNTIL_WAIT_TOLD =
             HEARTBEAT.plus(ATTEMPT.multipliedBy(2)).plus(SLACK);
 
     private static final Duration UNTIL_OVER =
             HEARTBEAT.multipliedBy(3).plus(ATTEMPT).plus(SLACK);
 
-    /** How long the database takes nothing, at least: so that it is seen that nothing else hides that. */
+    /** The minimum duration of a refusal, which shows that no other success hides the problem. */
     private static final Duration REFUSAL = HEARTBEAT.plus(Duration.ofSeconds(1));
 
     /**
-     * As in {@link JdbcNetworkIT}: a commit gets no answer, each look at what became of it waits for a connection and for a lock, and the
-     * next group, which had to wait for that, is lost, too. And the administrator has made it wait before.
+     * As in {@link JdbcNetworkIT}: a commit gets no response, each check of its outcome waits for a connection and a
+     * lock, and the next group, which had to wait for that, is lost, too. The administrator may have blocked the call
+     * before.
      */
     private static final Duration LONGEST_CALL = ATTEMPT.multipliedBy(2)
             .plus(RecommendedPool.CONNECTION_TIMEOUT
@@ -108,10 +109,12 @@ class JdbcStormIT {
 
     private static final Duration LOOKS_APART = Duration.ofMillis(100);
 
-    /** Who asks how the store is waits for one attempt. */
+    /** A stats() call waits for one attempt. */
     private static final Duration LONGEST_LOOK = ATTEMPT.plus(SLACK);
 
-    /** After the end, what is in flight times out, failures are tried again, leases end, and everything is sent, past outages. */
+    /**
+     * After the end, batches time out, failures are retried, leases end, and everything is sent, also after outages.
+     */
     private static final Duration UNTIL_DRAINED = Duration.ofMinutes(5);
 
     // ---- an instance of an application -----------------------------------------------------------
@@ -120,7 +123,7 @@ class JdbcStormIT {
         final String name;
         final BatchPersistenceEngine engine;
         final AtomicLong numbers = new AtomicLong();
-        /** As of the last look. */
+        /** From the last health check. */
         volatile @Nullable String problem = "not looked yet";
 
         App(String application, int instance, HikariDataSource pool, Administrator administrator, Duration ttl) {
@@ -164,7 +167,8 @@ class JdbcStormIT {
                         quietly("fail", () -> engine.markBatchFailed(id, "503"));
                     } else if (what < 7) {
                         quietly("release", () -> engine.releaseBatch(id));
-                    } // else it is never heard of again, as if the sender hung
+                    }
+                    // Otherwise the batch is never settled, as if the sender hung.
                 }
                 pause(Duration.ofMillis(random.nextInt(20)));
             }
@@ -271,7 +275,7 @@ class JdbcStormIT {
 
         @Override
         public void onExpired(BatchSummary batch) {
-            // All are minutes old.
+            // All batches are minutes old, so none may expire.
             violate(batch.id() + " was expired by " + application);
         }
 
@@ -290,9 +294,9 @@ class JdbcStormIT {
     private final Set<String> refused = ConcurrentHashMap.newKeySet();
     private final Set<String> unknown = ConcurrentHashMap.newKeySet();
     private final Map<String, Integer> refusals = new ConcurrentHashMap<>();
-    /** How often each came to the target. */
+    /** How often each batch reached the target. */
     private final Map<String, Integer> sent = new ConcurrentHashMap<>();
-    /** When a mark of each was acknowledged. */
+    /** When a mark of each batch was acknowledged. */
     private final Map<String, Long> marked = new ConcurrentHashMap<>();
 
     private final Queue<NotMine> notMine = new ConcurrentLinkedQueue<>();
@@ -353,12 +357,14 @@ class JdbcStormIT {
         }
     }
 
-    /** That it can't be done at the moment is no violation; that it fails in any other way, or takes too long, is one. */
+    /**
+     * Calls may fail because the database is unavailable. Any other failure, or too long a duration, is a violation.
+     */
     private void quietly(String what, Supplier<?> call) {
         try {
             var unused = timed(what, LONGEST_CALL, call);
         } catch (BatchPersistenceException e) {
-            // tried again later
+            // Retried later.
         } catch (RuntimeException e) {
             violate(what + " threw " + e);
         }
@@ -376,7 +382,10 @@ class JdbcStormIT {
         }
     }
 
-    /** Claimed before, given back, sent and marked by somebody else: then something must have taken it away from who claimed it. */
+    /**
+     * A batch was sent by its earlier owner after another instance had marked it. Then an accident must have taken it
+     * from that owner.
+     */
     private void sentAfterMark(String id, long settled, long now) {
         Accident cause = cause(settled, now);
         if (cause != null) {
@@ -389,14 +398,14 @@ class JdbcStormIT {
     /** A mark that changed nothing. */
     private record NotMine(String id, long since, long until) {}
 
-    /** The batch was taken from who marked it, or timed out, or was deleted. */
+    /** Whether the batch was taken from its owner, timed out, or was deleted. */
     private boolean isExplained(NotMine mark) {
         return mark.until() - mark.since() > BATCH_TIMEOUT.minus(SLACK).toNanos()
                 || administrator.deleted().contains(mark.id())
                 || cause(mark.since(), mark.until()) != null;
     }
 
-    /** What may have taken from an instance what it had in flight in that time. */
+    /** The accident that may have taken batches in flight from an instance during that time. */
     private @Nullable Accident cause(long since, long now) {
         for (Happened each : administrator.happened()) {
             if (each.tookClaims(since - BATCH_TIMEOUT.plus(LONGEST_CALL).toNanos(), now)) {
@@ -435,7 +444,7 @@ class JdbcStormIT {
             }
         }
 
-        /** Whether all of them tell of a problem, or of none, within that time. */
+        /** Whether all instances report a problem, or none, within that time. */
         private boolean isSeen(Duration most, String what, boolean problem) {
             long start = System.nanoTime();
             for (App app : apps) {
@@ -520,7 +529,7 @@ class JdbcStormIT {
         thread.start();
     }
 
-    /** Everything is sent but dead letters. */
+    /** Sends everything except dead letters. */
     private void drain() throws Exception {
         long start = System.nanoTime();
         while (!administrator
@@ -537,7 +546,7 @@ class JdbcStormIT {
         }
     }
 
-    // ---- what is found afterwards ----------------------------------------------------------------
+    // ---- checks ----------------------------------------------------------------------------------
 
     private void check(String combination) throws Exception {
         HikariConfig config = new HikariConfig();

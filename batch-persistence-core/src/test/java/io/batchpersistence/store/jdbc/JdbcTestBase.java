@@ -27,7 +27,7 @@ import javax.sql.DataSource;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
 
-/** Stores that share a database whose clock stands still until it is told otherwise, as do the tickers of all stores. */
+/** Stores that share a database. The test controls the clock of the database and the tickers of the stores. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 abstract class JdbcTestBase {
 
@@ -35,20 +35,19 @@ abstract class JdbcTestBase {
     static final Duration LEASE = Duration.ofSeconds(30);
     static final Duration TIMEOUT = Duration.ofMinutes(5);
 
-    /** The database's, and that of the instances whose clock is right. */
+    /** The clock of the database, and of instances with a correct clock. */
     final ManualClock clock = new ManualClock();
 
     final AtomicLong ticker = new AtomicLong();
 
-    /** By how much the database's clock is ahead of {@link #clock}. */
+    /** The offset of the database clock to {@link #clock}. */
     volatile Duration databaseAhead = Duration.ZERO;
 
     TestDatabase database;
 
-    /** What a store opened with {@link #openFaulty} goes through. */
+    /** The data source of a store that was opened with {@link #openFaulty}. */
     FaultyDataSource source;
 
-    /** Closed after each test. */
     final List<JdbcBatchStore> opened = new ArrayList<>();
 
     void on(TestDatabase.Kind kind) {
@@ -62,7 +61,7 @@ abstract class JdbcTestBase {
                 try {
                     store.close();
                 } catch (BatchPersistenceException e) {
-                    // its database is gone
+                    // Its database is gone.
                 }
             });
             database.close();
@@ -89,13 +88,13 @@ abstract class JdbcTestBase {
         return store;
     }
 
-    /** Time goes by for everybody. */
+    /** Advances all clocks. */
     void pass(Duration time) {
         clock.advance(time);
         ticker.addAndGet(time.toNanos());
     }
 
-    /** The same, and that one gives signs of life. */
+    /** Advances all clocks while that store sends heartbeats. */
     void pass(Duration time, JdbcBatchStore alive) {
         pass(time.dividedBy(2));
         alive.heartbeat();
@@ -103,7 +102,7 @@ abstract class JdbcTestBase {
         alive.heartbeat();
     }
 
-    /** What is known of others is at most a second old. */
+    /** Lets the cached state of other instances expire, which is at most a second old. */
     void passASecond() {
         pass(Duration.ofMillis(1_001));
     }
@@ -161,7 +160,7 @@ abstract class JdbcTestBase {
         return store.find(id).map(PersistedBatch::state).orElse(null);
     }
 
-    /** The books, as anybody sees them after a second, agree with what is there. */
+    /** Checks that the counters, as any instance sees them after a second, match the batches. */
     CollectorStats balanced(JdbcBatchStore store) {
         passASecond();
         CollectorStats stats = store.stats().collector("loki");

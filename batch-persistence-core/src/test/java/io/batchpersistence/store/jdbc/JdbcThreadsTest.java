@@ -26,12 +26,12 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
-/** The store's own threads: what must not hold them up, and what must not end them. */
+/** The store's own threads: what must not block them, and what must not end them. */
 class JdbcThreadsTest extends JdbcTestBase {
 
     private static final Duration SHORT_LEASE = Duration.ofSeconds(1);
 
-    /** A logging framework that throws an Error whenever a thread of a store says something. */
+    /** A logging framework that throws an Error when a store thread logs. */
     private static final class ThrowingAppender extends AppenderBase<ILoggingEvent> {
         @Override
         protected void append(ILoggingEvent event) {}
@@ -52,7 +52,6 @@ class JdbcThreadsTest extends JdbcTestBase {
         logger.addAppender(appender);
     }
 
-    /** Lets a thread go on that was made to wait. */
     private final CountDownLatch goOn = new CountDownLatch(1);
 
     @AfterEach
@@ -62,7 +61,7 @@ class JdbcThreadsTest extends JdbcTestBase {
         logger.setLevel(null);
     }
 
-    /** Its threads run. The database's clock is the test's. */
+    /** Opens a store with its own threads and the test's database clock. */
     private JdbcBatchStore openLive() {
         return openLive(new Database.Seams(() -> String.valueOf(clock.millis()), System::nanoTime, true));
     }
@@ -87,7 +86,7 @@ class JdbcThreadsTest extends JdbcTestBase {
                         .get(0));
     }
 
-    /** Signs of life go on. */
+    /** Waits for further lease renewals. */
     private void awaitRenewals() {
         for (int i = 0; i < 3; i++) {
             clock.advance(Duration.ofMillis(1));
@@ -95,8 +94,6 @@ class JdbcThreadsTest extends JdbcTestBase {
             await().untilAsserted(() -> assertThat(seenAt()).isGreaterThanOrEqualTo(now));
         }
     }
-
-    // ---- the lease -------------------------------------------------------------------------------
 
     @ParameterizedTest
     @EnumSource
@@ -116,8 +113,8 @@ class JdbcThreadsTest extends JdbcTestBase {
         awaitGone(arrived);
         awaitRenewals();
         goOn.countDown();
-        clock.advance(
-                Duration.ofSeconds(1)); // between two looks at the clock the store goes by the ticker, which is real
+        // Between two reads of the clock the store uses the ticker, which is real.
+        clock.advance(Duration.ofSeconds(1));
         await().untilAsserted(() -> assertThat(claim(alive)).containsExactly("a", "b"));
     }
 
@@ -129,12 +126,12 @@ class JdbcThreadsTest extends JdbcTestBase {
         }
     }
 
-    /** The one that is alive has looked after the dead one. */
+    /** Waits until the live instance handles the dead one. */
     private void awaitGone(CountDownLatch arrived) {
         await().untilAsserted(() -> assertThat(arrived.getCount()).isZero());
     }
 
-    /** After a restart of the whole application each of these may be one of a hundred thousand. */
+    /** After a restart of the whole application, this may be one of a hundred thousand batches. */
     @Test
     void closing_does_not_wait_until_everything_of_a_dead_instance_is_given_back() throws InterruptedException {
         on(Kind.H2);
@@ -166,7 +163,7 @@ class JdbcThreadsTest extends JdbcTestBase {
         assertThat(given).hasValue(1);
     }
 
-    /** Some store's thread that closes it waits for the instance's own threads. */
+    /** Whether a closing thread waits for the threads of its instance. */
     private static boolean isLeaving() {
         return Thread.getAllStackTraces().entrySet().stream()
                 .anyMatch(thread -> thread.getKey().getName().equals("batch-persistence-jdbc-closing")
@@ -202,8 +199,6 @@ class JdbcThreadsTest extends JdbcTestBase {
         }
     }
 
-    // ---- the writer ------------------------------------------------------------------------------
-
     @ParameterizedTest
     @ValueSource(classes = {NoClassDefFoundError.class, OutOfMemoryError.class, StackOverflowError.class})
     void no_error_ends_the_writer_and_callers_are_told_even_if_nothing_can_be_logged(Class<? extends Error> type) {
@@ -227,7 +222,7 @@ class JdbcThreadsTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    /** What an Error in the driver means for a commit is as unknown as a lost connection. */
+    /** An Error from the driver leaves the outcome of a commit as unknown as a lost connection. */
     @ParameterizedTest
     @EnumSource
     void an_error_out_of_a_commit_that_was_done_is_found_out(Kind kind) {
@@ -243,7 +238,7 @@ class JdbcThreadsTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    /** One batch is too large for what memory there is; the others of its group are not to blame. */
+    /** One batch is too large for the memory. The other batches of its group must succeed. */
     @ParameterizedTest
     @EnumSource
     void an_error_of_one_does_no_harm_to_those_written_with_it(Kind kind) throws InterruptedException {
@@ -266,7 +261,7 @@ class JdbcThreadsTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(4);
     }
 
-    /** It may be done all the same: then it is reported when its time is up. */
+    /** The claim may still take effect. Then the batch is reported when it times out. */
     @ParameterizedTest
     @EnumSource
     void an_error_out_of_a_claim_leaves_nothing_in_flight_for_ever(Kind kind) {
@@ -291,8 +286,6 @@ class JdbcThreadsTest extends JdbcTestBase {
         balanced(store);
     }
 
-    // ---- the mover -------------------------------------------------------------------------------
-
     @TempDir
     Path directory;
 
@@ -306,7 +299,8 @@ class JdbcThreadsTest extends JdbcTestBase {
                 database.options().lease(SHORT_LEASE).clock(clock).build(),
                 DiskStoreOptions.builder(directory).clock(clock).build())) {
             await().until(store::isFullyReachable);
-            append(open(), "a"); // so that the thread that moves has to look at it
+            // The mover has to check this id in the database.
+            append(open(), "a");
             source.refuse();
             store.append(batch("a")).join();
             assertThat(store.failed("a", 0, "down", clock.instant(), again())).isNotNull();
@@ -325,8 +319,6 @@ class JdbcThreadsTest extends JdbcTestBase {
             assertThat(store.stats().problem()).isNull();
         }
     }
-
-    // ---- a thread that is gone -------------------------------------------------------------------
 
     @ParameterizedTest
     @ValueSource(strings = {"lease", "upkeep", "writer"})

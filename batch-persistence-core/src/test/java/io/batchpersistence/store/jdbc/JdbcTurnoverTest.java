@@ -35,12 +35,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Two instances persist and deliver all the time on one PostgreSQL. One batch in ten fails at its first send, and one in a hundred
- * always: it becomes a dead letter after half a minute, which expires a minute later. So after two minutes about as many batches are
- * held at any time, and the tables and indexes must not grow any more.
+ * Two instances persist and deliver continuously on one PostgreSQL. One batch in ten fails at its first send. One in a
+ * hundred always fails: it becomes a dead letter after half a minute, which expires a minute later. After two minutes
+ * the number of stored batches is stable, and the tables and indexes must not grow any more.
  *
- * <p>{@code -Dbatch.jdbc.turnover.seconds=900} says how long, {@code -Dbatch.jdbc.turnover.rate=200} how many batches a second;
- * without the first one, there are some hundred batches, and only the accounting is looked at.
+ * <p>{@code -Dbatch.jdbc.turnover.seconds=900} sets the duration, {@code -Dbatch.jdbc.turnover.rate=200} the batches
+ * per second. Without the duration, the test uses some hundred batches and only checks the counters.
  */
 @Timeout(value = 3, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
@@ -52,7 +52,7 @@ class JdbcTurnoverTest {
     private static final int INSTANCES = 2;
     private static final int THREADS = 4;
     private static final int SAMPLES_A_RUN = 15;
-    /** From the second third of a run to the last one. In the first one, what is kept for a while is still becoming more. */
+    /** From the second to the last third of a run. In the first third the number of stored batches still grows. */
     private static final double MOST_GROWTH = 1.25;
 
     private static final CollectorSettings SETTINGS = new CollectorSettings(
@@ -88,8 +88,6 @@ class JdbcTurnoverTest {
         }
     }
 
-    // ---- instances -------------------------------------------------------------------------------
-
     private BatchPersistenceEngine open(int number) {
         HikariConfig config = new HikariConfig();
         config.setJdbcUrl(database.pool().getJdbcUrl());
@@ -116,7 +114,7 @@ class JdbcTurnoverTest {
         }
     }
 
-    /** A hundred lines as of an access log, some kilobytes when compressed. */
+    /** A hundred lines of an access log, some kilobytes when compressed. */
     private static List<LogEntry> entries(int seed) {
         Random random = new Random(seed);
         List<LogEntry> entries = new ArrayList<>();
@@ -144,8 +142,6 @@ class JdbcTurnoverTest {
         deliverNanos.add(System.nanoTime() - began);
     }
 
-    // ---- what the database says ------------------------------------------------------------------
-
     private static final String SIZES = """
             SELECT concat_ws(' ', pg_relation_size(c.oid), pg_indexes_size(c.oid), pg_total_relation_size(c.reltoastrelid),
               pg_total_relation_size(c.oid), s.n_dead_tup, s.autovacuum_count, s.n_tup_upd, s.n_tup_hot_upd)
@@ -156,7 +152,7 @@ class JdbcTurnoverTest {
             FROM pg_index WHERE indrelid IN ('{p}batch'::regclass, '{p}counter'::regclass) ORDER BY 1
             """;
 
-    /** Bytes of a table, with what belongs to it, at some time. */
+    /** Bytes of a table with its indexes at some time. */
     private record Sizes(
             long heap, long indexes, long toast, long total, long dead, long vacuums, long updates, long hot) {
         static Sizes of(String line) {
@@ -212,8 +208,6 @@ class JdbcTurnoverTest {
                 100.0 * counter.hot() / Math.max(1, counter.updates()));
         return batch;
     }
-
-    // ---- the test --------------------------------------------------------------------------------
 
     @Test
     void tables_and_indexes_do_not_grow_while_batches_come_and_go() throws Exception {
@@ -272,7 +266,7 @@ class JdbcTurnoverTest {
         return samples;
     }
 
-    /** What callers have begun is ended. */
+    /** Waits for the calls in progress. */
     private void stop() throws InterruptedException {
         schedule.shutdownNow();
         callers.getQueue().clear();

@@ -9,7 +9,7 @@ import java.time.Duration;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** Batches that are part of a transaction, and that nobody has in hand when it is committed. */
+/** Batches that are part of a transaction and have no sender when it commits. */
 class JdbcUnsentTest extends JdbcTestBase {
 
     @ParameterizedTest

@@ -22,13 +22,13 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 
-/** A PgBouncer of this machine, in front of the PostgreSQL that is tested with. Its files are in a directory of its own. */
+/** A local PgBouncer in front of the PostgreSQL under test. Its files are in a separate directory. */
 final class PgBouncer implements AutoCloseable {
 
-    /** Fewer than clients have, so that clients share them. */
+    /** Fewer than the clients have, so that clients share them. */
     private static final int SERVER_CONNECTIONS = 4;
 
-    /** Of PostgreSQL, version 3.0. */
+    /** The PostgreSQL protocol, version 3.0. */
     private static final int PROTOCOL = 3 << 16;
 
     private static final String ADMINISTRATOR = "administrator";
@@ -46,7 +46,7 @@ final class PgBouncer implements AutoCloseable {
     }
 
     /**
-     * Starts one, or skips the test, visibly, where there is none.
+     * Starts a PgBouncer, or skips the test with a message if there is none.
      *
      * @param mode its {@code pool_mode}
      * @param directory an empty one
@@ -56,7 +56,7 @@ final class PgBouncer implements AutoCloseable {
     }
 
     /**
-     * The same, for another user or database of that server.
+     * Starts a PgBouncer for another user or database of that server.
      *
      * @param to the server's URL; all clients are its user
      */
@@ -87,7 +87,8 @@ final class PgBouncer implements AutoCloseable {
                         "ignore_startup_parameters = extra_float_digits",
                         ""));
         List<String> command = new ArrayList<>();
-        if (System.getProperty("user.name").equals("root")) { // as whom it refuses to run
+        // PgBouncer refuses to run as root.
+        if (System.getProperty("user.name").equals("root")) {
             Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxr-xr-x"));
             command.addAll(List.of("runuser", "-u", "nobody", "--"));
         }
@@ -114,12 +115,12 @@ final class PgBouncer implements AutoCloseable {
                 });
     }
 
-    /** As its console calls the only one that clients use. */
+    /** The name of the client database on the console. */
     String database() {
         return URI.create(url.substring("jdbc:".length())).getPath().substring(1);
     }
 
-    /** Ends it, with all connections, and starts it again in the same place. */
+    /** Stops it with all connections, and starts it again with the same directory and port. */
     void restart() throws IOException {
         close();
         process = run();
@@ -127,9 +128,10 @@ final class PgBouncer implements AutoCloseable {
     }
 
     /**
-     * Tells its console something. PostgreSQL's driver can't: it sets parameters that the console does not know.
+     * Sends a command to its console. The PostgreSQL driver cannot do this: it sets parameters that the console does
+     * not know.
      *
-     * @param command as {@code PAUSE}
+     * @param command such as {@code PAUSE}
      */
     void console(String command) throws IOException {
         try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
@@ -137,7 +139,7 @@ final class PgBouncer implements AutoCloseable {
             DataInputStream in = new DataInputStream(socket.getInputStream());
             byte[] who = ("user\0" + ADMINISTRATOR + "\0database\0pgbouncer\0\0").getBytes(StandardCharsets.US_ASCII);
             byte[] query = (command + "\0").getBytes(StandardCharsets.US_ASCII);
-            // Each message in one piece: it does not wait for the rest of the first one.
+            // Each message in one packet: the console does not wait for the rest of the first one.
             socket.getOutputStream()
                     .write(ByteBuffer.allocate(8 + who.length)
                             .putInt(8 + who.length)
@@ -179,12 +181,12 @@ final class PgBouncer implements AutoCloseable {
         if ("required".equals(System.getenv("BATCH_PERSISTENCE_DATABASE_TESTS"))) {
             fail("database tests are required, but there is " + reason);
         }
-        System.out.println("SKIPPED: " + reason); // the console's summary has no reasons
+        // The console summary does not show reasons.
+        System.out.println("SKIPPED: " + reason);
         abort(reason);
         throw new AssertionError();
     }
 
-    /** For clients. */
     String url() {
         return url;
     }

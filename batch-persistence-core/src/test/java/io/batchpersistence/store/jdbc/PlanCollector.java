@@ -17,8 +17,9 @@ import java.util.regex.Pattern;
 import javax.sql.DataSource;
 
 /**
- * Connections to PostgreSQL whose every statement tells how it was run, as {@code EXPLAIN (ANALYZE, BUFFERS)} does: by
- * {@code auto_explain}, for the very run, with its values and its plan, cached or not. Only a superuser may load that.
+ * Connections to PostgreSQL that report how each statement ran, as {@code EXPLAIN (ANALYZE, BUFFERS)} does. Uses
+ * {@code auto_explain}, which shows the actual run with its values and its plan, cached or not. Only a superuser may
+ * load it.
  */
 final class PlanCollector implements AutoCloseable {
 
@@ -26,14 +27,15 @@ final class PlanCollector implements AutoCloseable {
     private static final String SETTINGS = "; SET auto_explain.log_level = notice; SET auto_explain.log_analyze = on"
             + "; SET auto_explain.log_buffers = on; SET auto_explain.log_min_duration = 0";
 
-    /** How one statement was run. */
+    /** How one statement ran. */
     record Plan(String text) {
 
         private static final Pattern BUFFERS = Pattern.compile("Buffers: shared(?: hit=(\\d+))?(?: read=(\\d+))?");
 
-        /** Pages of 8 kB that were looked at, some of them several times. */
+        /** Pages of 8 kB that were read, with repetitions. */
         long pages() {
-            Matcher first = BUFFERS.matcher(text); // of the topmost node, which has those of all below it
+            // The topmost node includes all nodes below it.
+            Matcher first = BUFFERS.matcher(text);
             return first.find() ? number(first.group(1)) + number(first.group(2)) : 0;
         }
 
@@ -50,7 +52,7 @@ final class PlanCollector implements AutoCloseable {
             return text.substring(from, text.indexOf('\n', from));
         }
 
-        /** Without most of long lists of values, and of columns. */
+        /** Shortens long lists of values and columns. */
         String shortened() {
             return text.replaceAll("\\$\\d+(, \\$\\d+){3,}", "\\$…")
                     .replaceAll("\\{(\\d+)(,\\d+){3,}}", "{$1,…}")
@@ -112,7 +114,8 @@ final class PlanCollector implements AutoCloseable {
     private Connection connection(Connection real) {
         return FaultyDataSource.proxy(Connection.class, (proxy, method, arguments) -> {
             Object result = FaultyDataSource.call(real, method, arguments);
-            if (method.getName().equals("commit")) { // a select's plan comes with what is run after it
+            // The plan of a select arrives with the next statement.
+            if (method.getName().equals("commit")) {
                 collect(real.getWarnings());
                 real.clearWarnings();
             }

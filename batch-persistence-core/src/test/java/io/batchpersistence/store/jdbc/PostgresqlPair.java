@@ -22,25 +22,23 @@ import org.testcontainers.containers.GenericContainer;
 import org.testcontainers.containers.wait.strategy.Wait;
 
 /**
- * A PostgreSQL primary and its synchronous standby, with data of their own: processes of this machine, or both in one
- * container. They can be killed, frozen and promoted.
+ * A PostgreSQL primary and its synchronous standby with their own data: local processes, or both in one container. They
+ * can be killed, frozen and promoted.
  */
 final class PostgresqlPair implements AutoCloseable {
 
     private static final String USER = "test";
 
-    /** Where the servers run. */
     private interface Host extends AutoCloseable {
-        /** Runs it as a user that may start a server; the server's programs are on its path. */
+        /** Runs a script as a user that may start a server. The path contains the server's programs. */
         String run(String script);
 
-        /** What clients reach a server at. */
+        /** The address of a server for clients. */
         String address(int server);
 
-        /** The port a server listens on. */
         int port(int server);
 
-        /** Where from clients come. */
+        /** The addresses that clients connect from. */
         String listenAddresses();
 
         @Override
@@ -64,8 +62,9 @@ final class PostgresqlPair implements AutoCloseable {
                         TestServers.container(TestDatabase.Kind.POSTGRESQL, "batch.jdbc.postgresql.bin=DIRECTORY")
                                 .withExposedPorts(5432, 5433)
                                 .withCommand("sleep", "infinity")
-                                .waitingFor(Wait.forSuccessfulCommand("true")) // nobody listens yet
-                                // Somebody must collect what is left of servers that were killed.
+                                // No server listens yet.
+                                .waitingFor(Wait.forSuccessfulCommand("true"))
+                                // An init process must reap the killed servers.
                                 .withCreateContainerCmdModifier(create -> Objects.requireNonNull(create.getHostConfig())
                                         .withInit(true)))
                 : new OnThisMachine(bin);
@@ -88,7 +87,7 @@ final class PostgresqlPair implements AutoCloseable {
         return directory + "/" + server;
     }
 
-    /** Without Unix sockets: what a killed server leaves there keeps another one from its port until somebody has collected it. */
+    /** Without Unix sockets: the socket file of a killed server blocks the port until the process is reaped. */
     private void startServer(int server) {
         host.run("pg_ctl -D " + data(server) + " -l " + directory + "/log -w -t 60 -o '-p " + host.port(server)
                 + " -c listen_addresses=" + host.listenAddresses()
@@ -101,13 +100,13 @@ final class PostgresqlPair implements AutoCloseable {
         return 1 - primary;
     }
 
-    /** For a driver that finds the primary by itself. */
+    /** A URL with which the driver finds the primary. */
     String url() {
         return "jdbc:postgresql://" + host.address(0) + "," + host.address(1) + "/postgres?user=" + USER
                 + "&targetServerType=primary";
     }
 
-    /** Makes a standby of the primary, and lets no commit return before both have it. */
+    /** Creates a standby of the primary. From then on a commit returns only when both have it. */
     void addStandby() {
         host.run("rm -rf " + data(standby()) + " && pg_basebackup -D " + data(standby()) + " -R -h 127.0.0.1 -p "
                 + host.port(primary) + " -U " + USER + " -c fast -X stream --no-sync");
@@ -120,7 +119,7 @@ final class PostgresqlPair implements AutoCloseable {
                                 + " WHERE state = 'streaming' AND sync_state = 'sync'")));
     }
 
-    /** What is committed from now on the standby never gets. */
+    /** The standby does not receive later commits. */
     void cutStandbyOff() {
         ask(standby(), "ALTER SYSTEM SET primary_conninfo = ''");
         ask(standby(), "SELECT pg_reload_conf()");
@@ -148,15 +147,17 @@ final class PostgresqlPair implements AutoCloseable {
         }
     }
 
-    /** The server and its processes for connections, at once. What it had in memory is gone, as if the machine were. */
+    /**
+     * Kills the server and its connection processes at once. What it had in memory is lost, as after a power failure.
+     */
     void killPrimary() {
         signal("KILL");
-        // Nobody else would: the last of its shared memory, and a number that may soon be another process'.
+        // Removes its shared memory and its pid file, whose process id may soon be reused.
         host.run("ipcrm -m $(sed -n 7p " + data(primary) + "/postmaster.pid | awk '{ print $2 }') || true; rm "
                 + data(primary) + "/postmaster.pid");
     }
 
-    /** The server does nothing more, and no connection ends. */
+    /** Freezes the server. Its connections stay open. */
     void freezePrimary() {
         signal("STOP");
     }
@@ -171,7 +172,7 @@ final class PostgresqlPair implements AutoCloseable {
                 + "kill -" + name + " $postmaster $children");
     }
 
-    /** The standby is the primary from now on, and commits wait for nobody until it has a standby, too. */
+    /** Promotes the standby. Commits wait for no standby until there is a new one. */
     void promoteStandby() {
         host.run("pg_ctl -D " + data(standby()) + " -w -t 60 promote");
         primary = standby();
@@ -190,7 +191,10 @@ final class PostgresqlPair implements AutoCloseable {
         }
     }
 
-    /** Processes. Needs a Linux; servers refuse to run as root, who becomes the user of Debian's package. */
+    /**
+     * Local processes. Needs Linux. PostgreSQL refuses to run as root, so the servers then run as the user of the
+     * Debian package.
+     */
     private static final class OnThisMachine implements Host {
         private final String bin;
         private final int[] ports = new int[2];
@@ -238,12 +242,13 @@ final class PostgresqlPair implements AutoCloseable {
 
         @Override
         public String listenAddresses() {
-            return "127.0.0.1"; // anybody may do anything there
+            // The servers accept any local client.
+            return "127.0.0.1";
         }
 
         @Override
         public void close() {
-            // the servers have been stopped
+            // The servers are already stopped.
         }
     }
 

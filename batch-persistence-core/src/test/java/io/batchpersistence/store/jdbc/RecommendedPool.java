@@ -5,8 +5,8 @@ import com.zaxxer.hikari.HikariDataSource;
 import java.time.Duration;
 
 /**
- * A pool with the settings that {@code docs/jdbc-store.md} recommends. All times, and the store's own with them, are divided by
- * five so that tests need not wait as long, unless {@code -Dbatch.jdbc.divide.times=1} says otherwise.
+ * A pool with the settings that {@code docs/jdbc-store.md} recommends. All times, including those of the store, are
+ * divided by five to keep the tests short. {@code -Dbatch.jdbc.divide.times=1} overrides this.
  */
 final class RecommendedPool {
 
@@ -21,16 +21,12 @@ final class RecommendedPool {
 
     private RecommendedPool() {}
 
-    /**
-     * Makes one.
-     *
-     * @param url has parameters already
-     */
+    /** @param url has parameters already */
     static HikariDataSource open(String url) {
         return pool(url + "&" + (url.startsWith("jdbc:postgresql:") ? postgresql() + postgresqlIdle() : mariadb()));
     }
 
-    /** The same for PostgreSQL behind a pooler: the server's limit for idle transactions does not get through it. */
+    /** A pool for PostgreSQL behind a pooler, which does not pass on the server's limit for idle transactions. */
     static HikariDataSource openPooled(String url) {
         return pool(url + "&" + postgresql());
     }

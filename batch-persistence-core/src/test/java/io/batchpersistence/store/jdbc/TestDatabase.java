@@ -16,7 +16,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 
 /**
- * A database to test with: tables of its own, gone when it is closed. H2 is always there; for the others see
+ * A test database with its own tables, which close() drops. H2 is always available; for the others see
  * {@link TestServers}.
  */
 final class TestDatabase implements AutoCloseable {
@@ -49,7 +49,6 @@ final class TestDatabase implements AutoCloseable {
         return new HikariDataSource(config);
     }
 
-    /** In memory. */
     static TestDatabase h2() {
         return new TestDatabase("jdbc:h2:mem:tests;DB_CLOSE_DELAY=-1;LOCK_TIMEOUT=5000");
     }
@@ -65,7 +64,7 @@ final class TestDatabase implements AutoCloseable {
         return pool;
     }
 
-    /** What the names of its tables begin with. */
+    /** The prefix of its table names. */
     String prefix() {
         return prefix;
     }
@@ -74,7 +73,7 @@ final class TestDatabase implements AutoCloseable {
         return JdbcStoreOptions.builder().tablePrefix(prefix);
     }
 
-    /** The database's clock shows what that one does; the store's own thread does not run. */
+    /** The database clock shows this time. The store's own thread does not run. */
     static Database.Seams seams(Supplier<Long> millis) {
         return new Database.Seams(
                 () -> String.valueOf(millis.get()), () -> TimeUnit.MILLISECONDS.toNanos(millis.get()), false);

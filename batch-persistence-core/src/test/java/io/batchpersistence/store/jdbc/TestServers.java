@@ -22,9 +22,9 @@ import org.testcontainers.containers.GenericContainer;
 import org.testcontainers.utility.DockerImageName;
 
 /**
- * Servers to test with. One that {@code -Dbatch.jdbc.postgresql.url} or {@code -Dbatch.jdbc.mariadb.url} names is used as it is;
- * else one is started in a container of the image that {@code -Dbatch.jdbc.….image} names, by default the official one, once in
- * a JVM, and goes with it. Where neither can be had, tests are skipped with a visible reason, unless the environment says
+ * Database servers for tests. {@code -Dbatch.jdbc.postgresql.url} or {@code -Dbatch.jdbc.mariadb.url} selects an
+ * existing server. Otherwise one container per JVM is started from the image that {@code -Dbatch.jdbc.….image} names,
+ * by default the official one. If neither is available, tests are skipped with a message, unless the environment sets
  * {@code BATCH_PERSISTENCE_DATABASE_TESTS=required}.
  */
 final class TestServers {
@@ -33,7 +33,7 @@ final class TestServers {
             Map.of(Kind.POSTGRESQL, "postgres:17", Kind.MARIADB, "mariadb:10.11");
     private static final int PULL_SECONDS = 300;
 
-    // guarded by the class
+    // Guarded by the class.
     private static final Map<Kind, String> URLS = new EnumMap<>(Kind.class);
     /** Why there can be no container; empty if there can. */
     private static final Map<Kind, String> MISSING = new EnumMap<>(Kind.class);
@@ -42,7 +42,7 @@ final class TestServers {
 
     private TestServers() {}
 
-    /** Where there is one; skips the test if there is none. */
+    /** Returns the URL of the server, or skips the test if there is none. */
     static synchronized String url(Kind kind) {
         String named = System.getProperty(property(kind, "url"), "");
         if (!named.isBlank()) {
@@ -53,7 +53,8 @@ final class TestServers {
         if (container != null) {
             try {
                 URLS.put(kind, start(kind, container));
-            } catch (RuntimeException e) { // and so it would for the next test
+            } catch (RuntimeException e) {
+                // The next test would fail the same way.
                 MISSING.put(kind, "the container does not start (" + e + ")");
                 skip(kind, instead);
             }
@@ -81,7 +82,7 @@ final class TestServers {
         container.start();
         String url = "jdbc:" + kind.name().toLowerCase(Locale.ROOT) + "://" + container.getHost() + ":"
                 + container.getMappedPort(port) + "/test?user=test&password=test";
-        // Both images start a server for themselves first, to prepare it.
+        // Both images first start a temporary server to initialize the data.
         await().atMost(Duration.ofMinutes(2))
                 .pollInterval(Duration.ofMillis(200))
                 .ignoreExceptionsInstanceOf(SQLException.class)
@@ -93,7 +94,7 @@ final class TestServers {
     }
 
     /**
-     * A container that has not been started; the caller does, and stops it. Skips the test if there can be none.
+     * Creates a container that the caller starts and stops. Skips the test if containers are not available.
      *
      * @param instead what else could be set
      */
@@ -129,7 +130,8 @@ final class TestServers {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             reason = "interrupted";
-        } catch (RuntimeException e) { // no network, no registry, no such image
+        } catch (RuntimeException e) {
+            // No network, no registry, or no such image.
             reason = String.valueOf(e.getMessage()).strip();
         }
         return "the image " + image + " can't be pulled (" + reason + ")";
@@ -142,7 +144,8 @@ final class TestServers {
             fail("database tests are required, but there is " + reason);
         }
         if (SAID.add(reason)) {
-            System.out.println("SKIPPED: " + reason); // the console's summary has no reasons
+            // The console summary does not show reasons.
+            System.out.println("SKIPPED: " + reason);
         }
         abort(reason);
     }

@@ -35,14 +35,14 @@ import java.util.stream.Collectors;
 import org.slf4j.LoggerFactory;
 
 /**
- * Threads that persist, recover and mark in several stores that share a database, as fast as they can and whatever they meet
- * with, and a ledger of what each call was told. Time is the real one.
+ * Threads that persist, recover and mark in several stores on one database, as fast as possible and despite failures. A
+ * ledger records the result of each call. Uses real time.
  */
 final class Traffic {
 
     private static final String TYPE = "loki";
     private static final Duration TIMEOUT = Duration.ofMinutes(10);
-    /** What the store says of an append, or a mark, if it does not know. */
+    /** Part of the message of an append or mark with an unknown outcome. */
     private static final String UNKNOWN = "may be held";
 
     private final List<JdbcBatchStore> stores;
@@ -51,25 +51,23 @@ final class Traffic {
     private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
     private final Logger logger = (Logger) LoggerFactory.getLogger(GroupWriter.class);
 
-    // ---- the ledger ------------------------------------------------------------------------------
-
     private final Set<String> acknowledged = ConcurrentHashMap.newKeySet();
     private final Set<String> refused = ConcurrentHashMap.newKeySet();
     private final Set<String> unknown = ConcurrentHashMap.newKeySet();
-    /** When the mark of each was acknowledged. */
+    /** When the mark of each batch was acknowledged. */
     private final Map<String, Long> delivered = new ConcurrentHashMap<>();
-    /** The store does not know whether they were. */
+    /** Batches whose mark has an unknown outcome. */
     private final Set<String> maybeDelivered = ConcurrentHashMap.newKeySet();
 
     private final Queue<String> violations = new ConcurrentLinkedQueue<>();
 
-    /** By writer, when its last batch was acknowledged. */
+    /** By writer: when its last batch was acknowledged. */
     private final AtomicReferenceArray<Long> lastAcknowledged;
 
     private final LongAccumulator longestCall = new LongAccumulator(Math::max, 0);
 
     /**
-     * Starts.
+     * Starts the threads.
      *
      * @param stores instances; closed by {@link #stop}
      * @param writers of all stores together
@@ -89,8 +87,6 @@ final class Traffic {
         }
         threads.forEach(Thread::start);
     }
-
-    // ---- what the threads do ---------------------------------------------------------------------
 
     private void write(int writer) {
         JdbcBatchStore store = stores.get(writer % stores.size());
@@ -117,7 +113,8 @@ final class Traffic {
                 deliver(store, id);
             } else if (what < 9) {
                 fail(store, id, 0);
-            } // else nobody says anything, as if the sender hung
+            }
+            // Otherwise the batch is never settled, as if the sender hung.
         }
     }
 
@@ -131,7 +128,7 @@ final class Traffic {
                     Instant now = Instant.now();
                     claims = timed(() -> store.claim(TYPE, BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), 20));
                 } catch (BatchPersistenceException e) {
-                    // what it took, if it took something, is given back
+                    // If the claim succeeded, the batches are returned when they time out.
                 }
                 for (Claim claim : claims) {
                     String id = claim.batch().id();
@@ -174,7 +171,7 @@ final class Traffic {
         try {
             timed(() -> store.failed(id, fence, "503", now, (type, retries) -> new Verdict(false, now, retries + 1)));
         } catch (BatchPersistenceException e) {
-            // in flight, or pending already
+            // In flight, or already pending.
         }
     }
 
@@ -191,13 +188,11 @@ final class Traffic {
         }
     }
 
-    // ---- what is seen ----------------------------------------------------------------------------
-
     int acknowledged() {
         return acknowledged.size();
     }
 
-    /** How many writers have had something acknowledged that was acknowledged after that time. */
+    /** The number of writers with a batch acknowledged after that time. */
     long writersSince(long nanoTime) {
         long count = 0;
         for (int i = 0; i < lastAcknowledged.length(); i++) {
@@ -212,30 +207,31 @@ final class Traffic {
         return refused.size();
     }
 
-    /** The longest that a call has taken since the last time this was asked. */
+    /** The longest call since the last time this was asked. */
     Duration longestCall() {
         return Duration.ofNanos(longestCall.getThenReset());
     }
 
-    /** Groups whose connection was lost during their commit, and of which the writer found out that they were committed. */
+    /** The number of groups that lost their connection during the commit and were found to be committed. */
     long foundCommitted() {
         return logged("it had been committed");
     }
 
-    /** The same, but they were not, and so were written again. */
+    /** The number of groups that lost their connection during the commit and had to be written again. */
     long foundNotCommitted() {
         return logged("written again");
     }
 
     private long logged(String words) {
-        synchronized (logged) { // as it does itself when it appends
+        // The lock that the appender itself uses.
+        synchronized (logged) {
             return logged.list.stream()
                     .filter(event -> event.getFormattedMessage().contains(words))
                     .count();
         }
     }
 
-    /** In words, for a line of output. */
+    /** A summary for a line of output. */
     String told() {
         return String.format(
                 "%,d acknowledged, %,d of all marked; %,d refused; connections lost during the commit of a group: %,d found"
@@ -249,7 +245,7 @@ final class Traffic {
                 maybeDelivered.size());
     }
 
-    /** No more calls; closes the stores. */
+    /** Ends all calls and closes the stores. */
     void stop() throws InterruptedException {
         stop.countDown();
         for (Thread thread : threads) {
@@ -260,7 +256,7 @@ final class Traffic {
     }
 
     /**
-     * Compares what was told with what is there.
+     * Compares the results of the calls with the contents of the store.
      *
      * @param last a store on the same tables, opened after the others have been closed
      */
