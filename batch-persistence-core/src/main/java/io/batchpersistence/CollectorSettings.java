@@ -58,10 +58,10 @@ public record CollectorSettings(
      * @throws IllegalArgumentException if one is out of its range
      */
     public CollectorSettings {
-        requirePositive(batchTimeout, "batch timeout");
-        requirePositive(batchTtl, "batch TTL");
-        requirePositive(deadLetterTtl, "dead letter TTL");
-        requirePositive(maxRetryAfter, "max retry after");
+        RecoveryPolicy.requirePositive(batchTimeout, "batch timeout");
+        RecoveryPolicy.requirePositive(batchTtl, "batch TTL");
+        RecoveryPolicy.requirePositive(deadLetterTtl, "dead letter TTL");
+        RecoveryPolicy.requirePositive(maxRetryAfter, "max retry after");
         Objects.requireNonNull(retry, "retry must not be null");
         Objects.requireNonNull(order, "order must not be null");
         if (concurrency < 1) {
@@ -73,12 +73,6 @@ public record CollectorSettings(
         if (outageThreshold < 0) {
             throw new IllegalArgumentException(
                     "outage threshold must be 0 (off) or positive, but is " + outageThreshold);
-        }
-    }
-
-    static void requirePositive(Duration value, String name) {
-        if (value.isNegative() || value.isZero()) {
-            throw new IllegalArgumentException(name + " must be positive, but is " + value);
         }
     }
 }

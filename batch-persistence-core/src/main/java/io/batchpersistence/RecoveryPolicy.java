@@ -32,7 +32,7 @@ public record RecoveryPolicy(Duration base, double multiplier, Duration max, dou
     public RecoveryPolicy {
         Objects.requireNonNull(base, "base must not be null");
         Objects.requireNonNull(max, "max must not be null");
-        CollectorSettings.requirePositive(base, "backoff base");
+        requirePositive(base, "backoff base");
         if (!(multiplier >= 1) || Double.isInfinite(multiplier)) {
             throw new IllegalArgumentException("backoff multiplier must be at least 1, but is " + multiplier);
         }
@@ -58,5 +58,12 @@ public record RecoveryPolicy(Duration base, double multiplier, Duration max, dou
         double full =
                 Math.min((double) max.toMillis(), base.toMillis() * Math.pow(multiplier, Math.max(0, failures - 1)));
         return Duration.ofMillis(Math.round(full * (1 - jitter * random.nextDouble())));
+    }
+
+    // Not in CollectorSettings, whose default needs this class: that would be a circle of initializations.
+    static void requirePositive(Duration value, String name) {
+        if (value.isNegative() || value.isZero()) {
+            throw new IllegalArgumentException(name + " must be positive, but is " + value);
+        }
     }
 }
