@@ -23,7 +23,8 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
- * <p>Every method throws {@link IllegalStateException} after {@link #close()}, and {@link BatchPersistenceException}
+ * <p>Every method except {@link #lanes} and {@link #counters} throws {@link IllegalStateException} after {@link
+ * #close()}, and {@link BatchPersistenceException}
  * when the store fails.
  */
 public interface BatchPersistence extends AutoCloseable {
@@ -92,11 +93,7 @@ public interface BatchPersistence extends AutoCloseable {
      * @param collectorType the destination's name, non-blank, at most 255 characters
      * @param context free text the application wants back, for instance a tenant; at most 65,536 characters in all
      */
-    default void persistUnsent(
-            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
-        persistBatch(batchId, entries, collectorType, context);
-        releaseBatch(batchId);
-    }
+    void persistUnsent(String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context);
 
     /**
      * Makes recovery look for due batches of a collector type now rather than in its next round. Does not block, and
@@ -104,7 +101,7 @@ public interface BatchPersistence extends AutoCloseable {
      *
      * @param collectorType the destination's name
      */
-    default void recoverSoon(String collectorType) {}
+    void recoverSoon(String collectorType);
 
     /**
      * Persists, sends and marks a batch in one call: the batch is persisted and then sent on this thread, unless its
@@ -154,21 +151,16 @@ public interface BatchPersistence extends AutoCloseable {
      * @param cause what was thrown; its text becomes the reason
      * @return {@code false} if no such batch is in flight; nothing changed
      */
-    default boolean markBatchFailed(String batchId, Throwable cause) {
-        return markBatchFailed(batchId, cause.toString());
-    }
+    boolean markBatchFailed(String batchId, Throwable cause);
 
     /**
      * Returns a batch in flight unsent, for recovery to send: it becomes pending and due at once. This does not count
-     * as an attempt, except in this default implementation, where it counts as a failed one.
+     * as an attempt.
      *
      * @param batchId its id
      * @return {@code false} if no such batch is in flight; nothing changed
      */
-    default boolean releaseBatch(String batchId) {
-        return markBatchFailed(batchId, "handed to recovery unsent")
-                && recover(BatchSelector.all().ids(batchId)) > 0;
-    }
+    boolean releaseBatch(String batchId);
 
     /**
      * Runs one round of recovery: batches that exceeded the batch timeout fail, and every collector type's due batches
@@ -289,6 +281,21 @@ public interface BatchPersistence extends AutoCloseable {
      * @return a snapshot
      */
     BatchStats stats();
+
+    /**
+     * Returns how each collector is served at the moment. Does not access the store.
+     *
+     * @return a snapshot by collector type, in alphabetical order; only those that hold batches, held some recently, or
+     *     are paused
+     */
+    Map<String, LaneStatus> lanes();
+
+    /**
+     * Returns counters beyond the accounting of {@link #stats}. Does not access the store.
+     *
+     * @return a snapshot
+     */
+    EngineCounters counters();
 
     /**
      * Stops handing out batches, waits up to a limit for hand-overs in progress, and closes the store. Closing twice

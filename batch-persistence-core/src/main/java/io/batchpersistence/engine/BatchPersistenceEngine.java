@@ -15,9 +15,11 @@ import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.EngineCounters;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.FailureClassifier.Kind;
 import io.batchpersistence.FailureGroup;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.PersistedBatch;
@@ -1674,9 +1676,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
 
     @Override
     public long replay(BatchSelector selector, double perSecond) {
-        if (!(perSecond >= 0) || Double.isInfinite(perSecond)) {
-            throw new IllegalArgumentException("the rate must be 0 (all at once) or positive, but is " + perSecond);
-        }
+        requireRate(perSecond);
         ensureOpen();
         if (!concerns(selector, BatchState.DEAD)) {
             return 0;
@@ -1688,6 +1688,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             recover();
         }
         return count;
+    }
+
+    static void requireRate(double perSecond) {
+        if (!(perSecond >= 0) || Double.isInfinite(perSecond)) {
+            throw new IllegalArgumentException("the rate must be 0 (all at once) or positive, but is " + perSecond);
+        }
     }
 
     @Override
@@ -1860,28 +1866,33 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return store.stats();
     }
 
-    /**
-     * Returns counters of what the engine has done.
-     *
-     * @return a snapshot
-     */
+    @Override
     public EngineCounters counters() {
         return new EngineCounters(
                 refusedFull.sum(), refusedError.sum(), replayed.sum(), timedOut.sum(), executing.size());
     }
 
-    /**
-     * Returns the state of the lanes.
-     *
-     * @return a snapshot by collector type, in alphabetical order; only those that hold batches, held some recently, or
-     *     are paused
-     */
+    @Override
     public Map<String, LaneStatus> lanes() {
         Map<String, LaneStatus> statuses = new TreeMap<>();
         lanes.forEach((type, lane) -> statuses.put(type, lane.status()));
-        paused.forEach(type -> statuses.put(
-                type, statuses.getOrDefault(type, LaneStatus.UNKNOWN).withPaused()));
+        paused.forEach(type -> statuses.compute(type, (same, status) -> paused(status)));
         return statuses;
+    }
+
+    private static LaneStatus paused(@Nullable LaneStatus lane) {
+        return lane == null
+                ? new LaneStatus(LaneStatus.State.CLOSED, 0, null, null, 0, 0, false, true, null)
+                : new LaneStatus(
+                        lane.state(),
+                        lane.failuresInARow(),
+                        lane.outageSince(),
+                        lane.nextProbeAt(),
+                        lane.probes(),
+                        lane.rate(),
+                        lane.unhandled(),
+                        true,
+                        lane.lastFailure());
     }
 
     private Lane lane(String collectorType) {

@@ -2,7 +2,8 @@ package io.batchpersistence.engine;
 
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.FailureClassifier;
-import io.batchpersistence.engine.LaneStatus.State;
+import io.batchpersistence.LaneStatus;
+import io.batchpersistence.LaneStatus.State;
 import io.batchpersistence.spi.SharedOutages;
 import io.batchpersistence.spi.SharedOutages.Outage;
 import java.time.Duration;

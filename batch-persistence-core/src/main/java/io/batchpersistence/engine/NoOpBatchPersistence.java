@@ -8,7 +8,9 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DeliveryResult;
+import io.batchpersistence.EngineCounters;
 import io.batchpersistence.FailureGroup;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.spi.NewBatch;
@@ -41,6 +43,17 @@ final class NoOpBatchPersistence implements BatchPersistence {
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
+    }
+
+    @Override
+    public void persistUnsent(
+            String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context) {
+        check(batchId, entries, collectorType, context);
+    }
+
+    @Override
+    public void recoverSoon(String collectorType) {
+        NewBatch.checkedCollectorType(collectorType);
     }
 
     private static void check(
@@ -94,6 +107,18 @@ final class NoOpBatchPersistence implements BatchPersistence {
     }
 
     @Override
+    public boolean markBatchFailed(String batchId, Throwable cause) {
+        Objects.requireNonNull(cause, "cause must not be null");
+        return releaseBatch(batchId);
+    }
+
+    @Override
+    public boolean releaseBatch(String batchId) {
+        Objects.requireNonNull(batchId, "batch id must not be null");
+        return false;
+    }
+
+    @Override
     public void recover() {}
 
     @Override
@@ -131,6 +156,7 @@ final class NoOpBatchPersistence implements BatchPersistence {
 
     @Override
     public long replay(BatchSelector selector, double perSecond) {
+        BatchPersistenceEngine.requireRate(perSecond);
         return none(selector);
     }
 
@@ -159,6 +185,16 @@ final class NoOpBatchPersistence implements BatchPersistence {
     @Override
     public BatchStats stats() {
         return NOTHING;
+    }
+
+    @Override
+    public Map<String, LaneStatus> lanes() {
+        return Map.of();
+    }
+
+    @Override
+    public EngineCounters counters() {
+        return new EngineCounters(0, 0, 0, 0, 0);
     }
 
     @Override

@@ -13,6 +13,7 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.RecoveryTarget;

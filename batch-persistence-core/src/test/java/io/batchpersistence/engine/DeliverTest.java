@@ -14,6 +14,7 @@ import io.batchpersistence.DeliveryResult;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureClassifier.Classification;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.PersistedBatch;

@@ -403,6 +403,11 @@ class PersistTest {
             assertThatIllegalArgumentException().isThrownBy(() -> disabled.markBatchFailed("a", (String) null));
             assertThat(disabled.markBatchSuccess("a")).isFalse();
             assertThat(disabled.markBatchFailed("a", "x")).isFalse();
+            assertThat(disabled.markBatchFailed("a", new IllegalStateException()))
+                    .isFalse();
+            assertThat(disabled.releaseBatch("a")).isFalse();
+            assertThatIllegalArgumentException().isThrownBy(() -> disabled.replay(BatchSelector.all(), -1));
+            assertThat(disabled.lanes()).isEmpty();
             assertThat(disabled.find("a")).isEmpty();
             assertThat(disabled.list(BatchSelector.all())).isEmpty();
             assertThat(disabled.stats().total().isBalanced()).isTrue();

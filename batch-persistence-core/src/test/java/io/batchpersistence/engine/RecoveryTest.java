@@ -12,6 +12,7 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DeliveryResult;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RetryAfterException;

@@ -6,8 +6,7 @@ import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchStats.Fallback;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.engine.LaneStatus;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.internal.log.LogSanitizer;
 import java.time.Clock;
 import java.time.Duration;
@@ -88,8 +87,7 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
     @Override
     protected void doHealthCheck(Health.Builder builder) {
         BatchStats stats = persistence.stats();
-        Map<String, LaneStatus> lanes =
-                persistence instanceof BatchPersistenceEngine engine ? engine.lanes() : Map.of();
+        Map<String, LaneStatus> lanes = persistence.lanes();
         CollectorStats total = stats.total();
         Duration oldest = age(total);
         List<String> unhandled = lanes.entrySet().stream()

@@ -8,9 +8,8 @@ import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.engine.EngineCounters;
-import io.batchpersistence.engine.LaneStatus;
+import io.batchpersistence.EngineCounters;
+import io.batchpersistence.LaneStatus;
 import io.micrometer.core.instrument.FunctionCounter;
 import io.micrometer.core.instrument.FunctionTimer;
 import io.micrometer.core.instrument.Gauge;
@@ -530,13 +529,8 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
         Snapshot last = snapshot;
         Snapshot now;
         try {
-            BatchPersistenceEngine engine = persistence instanceof BatchPersistenceEngine known ? known : null;
             now = new Snapshot(
-                    persistence.stats(),
-                    engine == null ? Map.of() : engine.lanes(),
-                    engine == null ? last.engine() : engine.counters(),
-                    true,
-                    System.nanoTime());
+                    persistence.stats(), persistence.lanes(), persistence.counters(), true, System.nanoTime());
         } catch (RuntimeException e) {
             now = new Snapshot(last.stats(), last.lanes(), last.engine(), false, System.nanoTime());
         }

@@ -10,10 +10,9 @@ import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.FailureGroup;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.engine.LaneStatus;
 import io.batchpersistence.internal.log.LogSanitizer;
 import java.time.Clock;
 import java.time.Instant;
@@ -66,8 +65,7 @@ public final class BatchOperator {
      */
     public Summary summary() {
         BatchStats stats = persistence.stats();
-        Map<String, LaneStatus> lanes =
-                persistence instanceof BatchPersistenceEngine engine ? engine.lanes() : Map.of();
+        Map<String, LaneStatus> lanes = persistence.lanes();
         TreeSet<String> names = new TreeSet<>(stats.collectors().keySet());
         names.addAll(lanes.keySet());
         Map<String, Collector> collectors = new TreeMap<>();

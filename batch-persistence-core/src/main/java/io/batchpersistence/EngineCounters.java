@@ -1,4 +1,4 @@
-package io.batchpersistence.engine;
+package io.batchpersistence;
 
 /**
  * Counts what an engine has done since it was built, beyond the accounting of its store. Immutable.

@@ -1,4 +1,4 @@
-package io.batchpersistence.engine;
+package io.batchpersistence;
 
 import java.time.Instant;
 import org.jspecify.annotations.Nullable;
@@ -26,14 +26,6 @@ public record LaneStatus(
         boolean unhandled,
         boolean paused,
         @Nullable String lastFailure) {
-
-    /** The status of a collector type that has no lane. */
-    static final LaneStatus UNKNOWN = new LaneStatus(State.CLOSED, 0, null, null, 0, 0, false, false, null);
-
-    LaneStatus withPaused() {
-        return new LaneStatus(
-                state, failuresInARow, outageSince, nextProbeAt, probes, rate, unhandled, true, lastFailure);
-    }
 
     /** The state of a lane. */
     public enum State {
