@@ -19,7 +19,7 @@
  *          Informative: records are found and checked without it.
  * </pre>
  *
- * <p>Everything needed to read it with another program is in {@code docs/storage-format.md}. In the code,
+ * <p>Everything needed to read it with another program is in {@code docs/internals/storage-format.md}. In the code,
  * {@code RecordFormat} defines a record, {@code SegmentIndex} the index, {@code StateJournal} and {@code JournalFrames}
  * the journal, and {@code batch_payload.proto} the payload.
  */
