@@ -1307,7 +1307,6 @@ public abstract class BatchStoreContractTest {
         }
     }
 
-    /** Persists batches in every state. */
     private void assorted(int round, Random random) {
         for (int i = 0; i < 24; i++) {
             String id = round + "-" + i;

@@ -267,7 +267,6 @@ class CrashModelTest {
             }
         }
 
-        /** Delivers everything, so that not even files are left. */
         private void deliverAll() {
             List.copyOf(ids).forEach(this::deliver);
             note("reclaim");

@@ -133,7 +133,6 @@ abstract class DiskStoreContractTest extends BatchStoreContractTest {
     void evicting_makes_room_at_once() {
         reopenWith(1 << 20, 0);
         List<String> taken = fill("a", 20_000);
-        // All are pending.
         reopen();
         int evicted = 0;
         while (evicted < taken.size()) {

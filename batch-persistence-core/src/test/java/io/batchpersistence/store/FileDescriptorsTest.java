@@ -102,7 +102,6 @@ class FileDescriptorsTest {
                     .build();
         }
 
-        /** Takes all free file descriptors. */
         private void exhaust() {
             try {
                 while (true) {

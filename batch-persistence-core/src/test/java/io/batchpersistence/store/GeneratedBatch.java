@@ -16,7 +16,6 @@ public final class GeneratedBatch {
 
     private GeneratedBatch() {}
 
-    /** A batch with the content for that id. */
     public static NewBatch of(String id, Instant createdAt, Instant leaseUntil) {
         return new NewBatch(id, collectorType(id), entries(id), context(id), createdAt, leaseUntil);
     }

@@ -67,7 +67,6 @@ class MountedDiskTest {
         mounted.add(disk);
     }
 
-    /** Returns the error, if any. */
     private static String run(List<String> command) throws InterruptedException {
         try {
             Process process =

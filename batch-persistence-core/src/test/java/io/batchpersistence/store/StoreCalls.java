@@ -60,7 +60,6 @@ final class StoreCalls {
         return at < 0 ? key : key.substring(0, at);
     }
 
-    /** Notes that the batch is there. */
     void held(String key) {
         keys.put(id(key), key);
     }
@@ -84,7 +83,6 @@ final class StoreCalls {
         return new NewBatch(id(key), type, entries(key), GeneratedBatch.context(key), now, now.plus(LEASE));
     }
 
-    /** Returns whether the store accepted it. */
     boolean persist(BatchStore store, String id, String type) {
         int before = ledger.position();
         ledger.asked(id, type);
@@ -203,7 +201,6 @@ final class StoreCalls {
         return markAndForce(store, id, ExpectedState.ended(End.DISCARDED), () -> store.discard(one, clock.instant()));
     }
 
-    /** Expires everything that can expire. */
     void expire(BatchStore store, String type) {
         Instant later = clock.instant().plusSeconds(1);
         removeSome(

@@ -179,7 +179,6 @@ public final class FaultyDisk implements Disk {
         return lastForcing;
     }
 
-    /** The number of segment forces. */
     public int segmentForces() {
         return segmentForces.get();
     }

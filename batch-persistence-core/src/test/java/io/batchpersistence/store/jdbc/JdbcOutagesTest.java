@@ -43,7 +43,6 @@ class JdbcOutagesTest extends JdbcTestBase {
 
     private static final Duration SECOND = Duration.ofSeconds(1);
 
-    /** Persists a due batch. */
     private void due(JdbcBatchStore store, String id) {
         append(store, id);
         markPending(store, id);

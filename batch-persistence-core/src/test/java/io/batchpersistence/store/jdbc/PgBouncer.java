@@ -115,7 +115,6 @@ final class PgBouncer implements AutoCloseable {
                 });
     }
 
-    /** The name of the client database on the console. */
     String database() {
         return URI.create(url.substring("jdbc:".length())).getPath().substring(1);
     }

@@ -27,7 +27,6 @@ final class PlanCollector implements AutoCloseable {
     private static final String SETTINGS = "; SET auto_explain.log_level = notice; SET auto_explain.log_analyze = on"
             + "; SET auto_explain.log_buffers = on; SET auto_explain.log_min_duration = 0";
 
-    /** How one statement ran. */
     record Plan(String text) {
 
         private static final Pattern BUFFERS = Pattern.compile("Buffers: shared(?: hit=(\\d+))?(?: read=(\\d+))?");

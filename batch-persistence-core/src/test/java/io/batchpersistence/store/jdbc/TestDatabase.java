@@ -64,7 +64,6 @@ final class TestDatabase implements AutoCloseable {
         return pool;
     }
 
-    /** The prefix of its table names. */
     String prefix() {
         return prefix;
     }

@@ -231,7 +231,6 @@ final class Traffic {
         }
     }
 
-    /** A summary for a line of output. */
     String told() {
         return String.format(
                 "%,d acknowledged, %,d of all marked; %,d refused; connections lost during the commit of a group: %,d found"
@@ -245,7 +244,6 @@ final class Traffic {
                 maybeDelivered.size());
     }
 
-    /** Ends all calls and closes the stores. */
     void stop() throws InterruptedException {
         stop.countDown();
         for (Thread thread : threads) {
