@@ -33,7 +33,6 @@ import org.jspecify.annotations.Nullable;
  */
 final class StoreCalls {
 
-    /** Failed batches are due again at once. */
     private static final Duration LEASE = Duration.ofDays(1);
 
     private final Ledger ledger;

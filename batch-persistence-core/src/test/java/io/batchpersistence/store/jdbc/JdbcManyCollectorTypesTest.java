@@ -283,7 +283,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
     void a_type_that_one_forgets_while_another_one_persists_a_batch_of_it_is_counted_once(Kind kind) {
         JdbcBatchStore persists = openFaulty(kind);
         JdbcBatchStore forgets = open();
-        // Creates counters for this instance.
+        // Type 0 has counters of this instance, and is idle afterwards.
         append(persists, "first", type(0));
         assertThat(persists.delivered("first")).isNotNull();
         comeAndGo(forgets, 1, KEPT + 2);

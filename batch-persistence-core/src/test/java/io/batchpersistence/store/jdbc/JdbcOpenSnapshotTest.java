@@ -47,7 +47,7 @@ class JdbcOpenSnapshotTest {
     private static final int SAMPLE_SECONDS = 30;
     private static final int BACKLOG = 1_000;
     private static final int CLAIM_SIZE = 100;
-    /** More claims than the store makes between two searches. */
+    /** Enough claims to include expensive searches, of which the test allows two. */
     private static final int CLAIMS = 40;
 
     private static final int FEW_PAGES = 15;
