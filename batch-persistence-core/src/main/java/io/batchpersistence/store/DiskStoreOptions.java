@@ -1,5 +1,6 @@
 package io.batchpersistence.store;
 
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
 import java.nio.file.Path;

@@ -1,4 +1,4 @@
-/** The options that the stores on disk have in common. */
+/** Opens the stores on disk: {@link io.batchpersistence.store.DiskBatchStores}, and their options. */
 @NullMarked
 package io.batchpersistence.store;
 

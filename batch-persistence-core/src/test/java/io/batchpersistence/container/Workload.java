@@ -2,7 +2,7 @@ package io.batchpersistence.container;
 
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -28,7 +28,7 @@ final class Workload {
                 .maxDiskUsage(1L << 30)
                 .segmentSize(256 << 10)
                 .build();
-        return BatchPersistenceEngine.builder(SegmentBatchStore.open(options)).build();
+        return BatchPersistenceEngine.builder(DiskBatchStores.segment(options)).build();
     }
 
     /** Entries of 64 characters each that compress badly. */

@@ -6,10 +6,9 @@ import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.fixtures.StepExecutor;
-import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
@@ -44,14 +43,14 @@ class AsyncPersistTest {
         SEGMENT {
             @Override
             BatchStore open(Path directory) {
-                return SegmentBatchStore.open(
+                return DiskBatchStores.segment(
                         DiskStoreOptions.builder(directory).build());
             }
         },
         JSON_FILES {
             @Override
             BatchStore open(Path directory) {
-                return JsonFileBatchStore.open(
+                return DiskBatchStores.jsonFiles(
                         DiskStoreOptions.builder(directory).build());
             }
         },
@@ -168,7 +167,7 @@ class AsyncPersistTest {
         CompletableFuture<@Nullable Void> release = new CompletableFuture<>();
         int many = Completions.MAX_THREADS + 20;
         List<CompletableFuture<Void>> blocked = new ArrayList<>();
-        try (BatchPersistenceEngine engine = BatchPersistenceEngine.builder(SegmentBatchStore.open(
+        try (BatchPersistenceEngine engine = BatchPersistenceEngine.builder(DiskBatchStores.segment(
                         DiskStoreOptions.builder(directory).build()))
                 .executor(task -> {
                     throw new RejectedExecutionException("all threads are taken");

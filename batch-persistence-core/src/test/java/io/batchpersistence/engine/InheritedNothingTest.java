@@ -9,9 +9,8 @@ import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.FallbackBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
@@ -68,8 +67,8 @@ class InheritedNothingTest {
     private BatchStore open(Kind kind) {
         DiskStoreOptions options = DiskStoreOptions.builder(directory).build();
         return switch (kind) {
-            case SEGMENT -> SegmentBatchStore.open(options);
-            case JSON_FILES -> JsonFileBatchStore.open(options);
+            case SEGMENT -> DiskBatchStores.segment(options);
+            case JSON_FILES -> DiskBatchStores.jsonFiles(options);
             case JDBC_WITH_FALLBACK -> {
                 JdbcDataSource database = new JdbcDataSource();
                 database.setURL("jdbc:h2:mem:inherited;DB_CLOSE_DELAY=-1");

@@ -12,12 +12,13 @@ import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.fixtures.StepExecutor;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -82,7 +83,7 @@ class RecoverySimulationTest {
                 healthyLatency[0],
                 Duration.between(persistedAt.remove(batch.id()), clock.instant())
                         .toMillis()));
-        SegmentBatchStore store = SegmentBatchStore.open(DiskStoreOptions.builder(path)
+        BatchStore store = DiskBatchStores.segment(DiskStoreOptions.builder(path)
                 .sync(SyncPolicy.NEVER)
                 .clock(clock)
                 .build());

@@ -12,7 +12,6 @@ import io.batchpersistence.LogEntry;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -47,7 +46,7 @@ class BadInputTest {
 
     private static BatchPersistence open(Path path) {
         return BatchPersistenceEngine.builder(
-                        SegmentBatchStore.open(DiskStoreOptions.builder(path).build()))
+                        DiskBatchStores.segment(DiskStoreOptions.builder(path).build()))
                 .build();
     }
 

@@ -2,7 +2,6 @@ package io.batchpersistence.store;
 
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
-import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
 import io.batchpersistence.spi.BatchStore;
 
 class JsonFileContractTest extends DiskStoreContractTest {
@@ -13,7 +12,7 @@ class JsonFileContractTest extends DiskStoreContractTest {
 
     @Override
     BatchStore open(DiskStoreOptions.Builder options) {
-        return JsonFileBatchStore.open(
+        return DiskBatchStores.jsonFiles(
                 options.format(BatchFormat.JSON).compression(Compression.NONE).build());
     }
 }

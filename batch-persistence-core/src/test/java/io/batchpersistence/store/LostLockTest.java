@@ -13,7 +13,6 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DirectoryLockedException;
 import io.batchpersistence.internal.disk.DirectoryLock;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import java.io.File;
 import java.io.IOException;
@@ -313,7 +312,7 @@ class LostLockTest {
             Files.createLink(copy.resolve("lock"), temp.resolve("store").resolve("lock"));
             DiskStoreOptions options = DiskStoreOptions.builder(copy).build();
             assertThatExceptionOfType(DirectoryLockedException.class)
-                    .isThrownBy(() -> SegmentBatchStore.open(options))
+                    .isThrownBy(() -> DiskBatchStores.segment(options))
                     .withMessageContaining("same JVM");
             assertAnotherProcessIsRefused(StoreKind.SEGMENT);
             append(store, "b");
@@ -365,8 +364,8 @@ class LostLockTest {
         Object builder = options.getMethod("builder", Path.class).invoke(null, temp.resolve("store"));
         Object built = builder.getClass().getMethod("build").invoke(builder);
         try {
-            return (AutoCloseable) library.loadClass(SegmentBatchStore.class.getName())
-                    .getMethod("open", options)
+            return (AutoCloseable) library.loadClass(DiskBatchStores.class.getName())
+                    .getMethod("segment", options)
                     .invoke(null, built);
         } catch (InvocationTargetException e) {
             throw (Exception) e.getCause();

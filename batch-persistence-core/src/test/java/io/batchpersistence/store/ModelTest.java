@@ -11,6 +11,7 @@ import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.InMemoryBatchStore;

@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.codec.BatchFormat;
 import io.batchpersistence.codec.Compression;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -13,7 +12,7 @@ class SegmentProtobufContractTest extends DiskStoreContractTest {
 
     @Override
     BatchStore open(DiskStoreOptions.Builder options) {
-        return SegmentBatchStore.open(options.format(BatchFormat.PROTOBUF)
+        return DiskBatchStores.segment(options.format(BatchFormat.PROTOBUF)
                 .compression(Compression.ZSTD)
                 .build());
     }

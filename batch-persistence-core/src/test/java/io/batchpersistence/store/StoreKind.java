@@ -1,38 +1,34 @@
 package io.batchpersistence.store;
 
 import io.batchpersistence.internal.disk.Disk;
-import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
-import io.batchpersistence.internal.jsonfile.JsonFileStoreOn;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
-import io.batchpersistence.internal.segment.SegmentStoreOn;
 import io.batchpersistence.spi.BatchStore;
 
-/** The disk stores, to run a test with each. */
-enum StoreKind {
+/** The disk stores, to run a test with each, on any disk. */
+public enum StoreKind {
     SEGMENT {
         @Override
-        BatchStore open(DiskStoreOptions options) {
-            return SegmentBatchStore.open(options);
+        public BatchStore open(DiskStoreOptions options) {
+            return DiskBatchStores.segment(options);
         }
 
         @Override
-        BatchStore open(DiskStoreOptions options, Disk disk) {
-            return SegmentStoreOn.open(options, disk);
+        public BatchStore open(DiskStoreOptions options, Disk disk) {
+            return DiskBatchStores.segment(options, disk);
         }
     },
     JSON_FILES {
         @Override
-        BatchStore open(DiskStoreOptions options) {
-            return JsonFileBatchStore.open(options);
+        public BatchStore open(DiskStoreOptions options) {
+            return DiskBatchStores.jsonFiles(options);
         }
 
         @Override
-        BatchStore open(DiskStoreOptions options, Disk disk) {
-            return JsonFileStoreOn.open(options, disk);
+        public BatchStore open(DiskStoreOptions options, Disk disk) {
+            return DiskBatchStores.jsonFiles(options, disk);
         }
     };
 
-    abstract BatchStore open(DiskStoreOptions options);
+    public abstract BatchStore open(DiskStoreOptions options);
 
-    abstract BatchStore open(DiskStoreOptions options, Disk disk);
+    public abstract BatchStore open(DiskStoreOptions options, Disk disk);
 }

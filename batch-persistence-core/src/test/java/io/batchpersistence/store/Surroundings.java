@@ -7,8 +7,8 @@ import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.AppenderBase;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -147,7 +147,7 @@ public final class Surroundings {
     /** Returns a check for the end: whether all logged batches are stored. */
     private static BooleanSupplier persistWhatIsLogged(Path directory) {
         BatchPersistenceEngine engine = BatchPersistenceEngine.builder(
-                        SegmentBatchStore.open(DiskStoreOptions.builder(directory.resolve("log"))
+                        DiskBatchStores.segment(DiskStoreOptions.builder(directory.resolve("log"))
                                 .sync(SyncPolicy.NEVER)
                                 .build()))
                 .build();

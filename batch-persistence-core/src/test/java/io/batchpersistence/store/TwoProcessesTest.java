@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.DirectoryLockedException;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.spi.BatchStore;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.net.InetAddress;
@@ -39,7 +39,7 @@ class TwoProcessesTest {
     /** Keeps the store of a directory open until it is killed. */
     static final class Holder {
         public static void main(String[] args) throws Exception {
-            SegmentBatchStore store = SegmentBatchStore.open(options(Path.of(args[0])));
+            BatchStore store = DiskBatchStores.segment(options(Path.of(args[0])));
             store.append(GeneratedBatch.of("left behind", SINCE, SINCE)).join();
             System.out.println("holding");
             // The parent never writes and never closes the pipe. It kills this process.
@@ -55,7 +55,7 @@ class TwoProcessesTest {
             assertThat(child.readLine()).as(child::errors).isEqualTo("holding");
 
             assertThatExceptionOfType(DirectoryLockedException.class)
-                    .isThrownBy(() -> SegmentBatchStore.open(options(directory)))
+                    .isThrownBy(() -> DiskBatchStores.segment(options(directory)))
                     .withMessageContaining(directory.toRealPath().toString())
                     .withMessageContaining("process " + child.pid())
                     .withMessageContaining(InetAddress.getLocalHost().getHostName())
@@ -64,7 +64,7 @@ class TwoProcessesTest {
 
             child.kill();
             child.awaitKilled();
-            try (SegmentBatchStore store = SegmentBatchStore.open(options(directory))) {
+            try (BatchStore store = DiskBatchStores.segment(options(directory))) {
                 assertThat(store.find("left behind")).isPresent();
             }
         }
@@ -73,10 +73,10 @@ class TwoProcessesTest {
     @Test
     void twoStoresInOneProcessAreToldApartToo() throws Exception {
         Path directory = temp.resolve("store");
-        try (SegmentBatchStore first = SegmentBatchStore.open(options(directory))) {
+        try (BatchStore first = DiskBatchStores.segment(options(directory))) {
             Path sameByAnotherName = directory.resolve("..").resolve("store");
             assertThatExceptionOfType(DirectoryLockedException.class)
-                    .isThrownBy(() -> SegmentBatchStore.open(options(sameByAnotherName)))
+                    .isThrownBy(() -> DiskBatchStores.segment(options(sameByAnotherName)))
                     .withMessageContaining("another store of this application")
                     .withMessageContaining("process " + ProcessHandle.current().pid())
                     .withMessageContaining(InetAddress.getLocalHost().getHostName())
@@ -88,7 +88,7 @@ class TwoProcessesTest {
                 assertThat(child.errors()).contains("DirectoryLockedException");
             }
         }
-        try (SegmentBatchStore again = SegmentBatchStore.open(options(directory))) {
+        try (BatchStore again = DiskBatchStores.segment(options(directory))) {
             assertThat(again.find("a")).isPresent();
         }
     }
@@ -99,7 +99,7 @@ class TwoProcessesTest {
             System.out.println("ready");
             BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
             in.readLine();
-            try (SegmentBatchStore store = SegmentBatchStore.open(options(Path.of(args[0])))) {
+            try (BatchStore store = DiskBatchStores.segment(options(Path.of(args[0])))) {
                 store.append(GeneratedBatch.of(args[1], SINCE, SINCE)).join();
                 System.out.println("won");
                 // Never returns: the process is killed.
@@ -129,7 +129,7 @@ class TwoProcessesTest {
             assertThat(aWon ? ofA : ofB).isEqualTo("won");
             (aWon ? a : b).kill();
             (aWon ? a : b).awaitKilled();
-            try (SegmentBatchStore store = SegmentBatchStore.open(options(directory))) {
+            try (BatchStore store = DiskBatchStores.segment(options(directory))) {
                 assertThat(store.find(aWon ? "a" : "b")).isPresent();
                 assertThat(store.find(aWon ? "b" : "a")).isEmpty();
             }
@@ -143,7 +143,7 @@ class TwoProcessesTest {
         Path lock = directory.resolve("lock");
         long living = ProcessHandle.current().parent().orElseThrow().pid();
         Files.writeString(lock, "process " + living + " on this host since yesterday");
-        try (SegmentBatchStore store = SegmentBatchStore.open(options(directory))) {
+        try (BatchStore store = DiskBatchStores.segment(options(directory))) {
             store.append(GeneratedBatch.of("a", SINCE, SINCE)).join();
             assertThat(Files.readString(lock))
                     .contains("process " + ProcessHandle.current().pid());

@@ -8,9 +8,9 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.fixtures.ManualClock;
-import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.IndexedBatchStore.BatchRef;
-import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
+import io.batchpersistence.internal.spi.LocalBatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore.BatchRef;
+import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
@@ -32,10 +32,10 @@ class WithdrawTest {
     Path directory;
 
     private final ManualClock clock = new ManualClock();
-    private IndexedBatchStore store;
+    private LocalBatchStore store;
 
     private void open(StoreKind kind) {
-        store = (IndexedBatchStore)
+        store = (LocalBatchStore)
                 kind.open(DiskStoreOptions.builder(directory).clock(clock).build());
     }
 

@@ -1,7 +1,7 @@
 package io.batchpersistence.benchmarks;
 
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.store.SyncPolicy;
+import io.batchpersistence.SyncPolicy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;

@@ -4,12 +4,11 @@ import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
 import io.batchpersistence.store.jdbc.JdbcBatchStore;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import java.io.IOException;
@@ -36,7 +35,7 @@ final class OwnStore implements Candidate.Shared {
             "defaults: protobuf by column, zstd, segments of 16 MiB; the bounds raised",
             GUARANTEE,
             Map.of(),
-            (directory, sync) -> new OwnStore(SegmentBatchStore.open(options(directory, sync)), () -> {}));
+            (directory, sync) -> new OwnStore(DiskBatchStores.segment(options(directory, sync)), () -> {}));
 
     static final Kind JSON_FILES = new Kind(
             "json-files",
@@ -45,7 +44,7 @@ final class OwnStore implements Candidate.Shared {
             "defaults; one document a batch by temporary file, force, rename, directory force; the bounds raised",
             GUARANTEE,
             Map.of(),
-            (directory, sync) -> new OwnStore(JsonFileBatchStore.open(options(directory, sync)), () -> {}));
+            (directory, sync) -> new OwnStore(DiskBatchStores.jsonFiles(options(directory, sync)), () -> {}));
 
     static final Kind JDBC = new Kind(
             "jdbc",

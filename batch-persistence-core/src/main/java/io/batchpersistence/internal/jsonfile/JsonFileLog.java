@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.jsonfile;
 
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.codec.BatchLimits;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
@@ -10,9 +11,8 @@ import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.internal.store.PersistedState;
 import io.batchpersistence.internal.store.RecordPointer;
+import io.batchpersistence.internal.store.StoreSettings;
 import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -40,7 +40,7 @@ import org.slf4j.Logger;
  *
  * <p>Files of removed batches are deleted after the journal has been forced, so with a short delay.
  */
-final class JsonFileLog implements PayloadLog {
+public final class JsonFileLog implements PayloadLog {
 
     private static final Logger log = LogSanitizer.logger(JsonFileLog.class);
 
@@ -53,7 +53,7 @@ final class JsonFileLog implements PayloadLog {
             Pattern.compile("batch_.*\\.json(\\.tmp)?", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
 
     private final Disk disk;
-    private final DiskStoreOptions options;
+    private final StoreSettings options;
     private final ConcurrentMap<Long, String> names = new ConcurrentHashMap<>();
     private final Map<Long, Integer> sizes = new HashMap<>();
     private final Set<String> taken = new HashSet<>();
@@ -88,7 +88,13 @@ final class JsonFileLog implements PayloadLog {
     /** A batch checked and measured on its caller's thread. */
     private record EncodedBatch(JsonBatchFile document, int size) implements Encoded {}
 
-    JsonFileLog(Disk disk, DiskStoreOptions options) {
+    /**
+     * Creates the payload log.
+     *
+     * @param disk the file system
+     * @param options the store's options
+     */
+    public JsonFileLog(Disk disk, StoreSettings options) {
         this.disk = disk;
         this.options = options;
     }

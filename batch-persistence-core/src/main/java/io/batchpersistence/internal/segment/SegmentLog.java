@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.segment;
 
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
@@ -13,9 +14,8 @@ import io.batchpersistence.internal.store.LongList;
 import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.internal.store.PersistedState;
 import io.batchpersistence.internal.store.RecordPointer;
+import io.batchpersistence.internal.store.StoreSettings;
 import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -53,7 +53,7 @@ import org.slf4j.Logger;
  * renamed once all of it is durable; the originals are deleted after that. If both are found at opening, the one in the
  * segment with the higher number counts.
  */
-final class SegmentLog implements PayloadLog {
+public final class SegmentLog implements PayloadLog {
 
     private static final Logger log = LogSanitizer.logger(SegmentLog.class);
 
@@ -94,7 +94,7 @@ final class SegmentLog implements PayloadLog {
     private static final int LARGE_SEGMENT_BYTES = 1 << 20;
 
     private final Disk disk;
-    private final DiskStoreOptions options;
+    private final StoreSettings options;
     /** Bytes written ahead as zeros: a force that does not have to extend the file is about twice as fast on ext4. */
     private final int reserve;
 
@@ -186,7 +186,13 @@ final class SegmentLog implements PayloadLog {
         }
     }
 
-    SegmentLog(Disk disk, DiskStoreOptions options) {
+    /**
+     * Creates the payload log.
+     *
+     * @param disk the file system
+     * @param options the store's options
+     */
+    public SegmentLog(Disk disk, StoreSettings options) {
         this.disk = disk;
         this.options = options;
         this.reserve = options.sync() == SyncPolicy.ALWAYS

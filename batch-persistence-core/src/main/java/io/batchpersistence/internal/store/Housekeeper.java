@@ -3,7 +3,6 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -24,7 +23,7 @@ final class Housekeeper {
     /** Index pages scanned for a compaction while holding the lock once. */
     private static final int PAGES_PER_LOCK = 16;
 
-    private final DiskStoreOptions options;
+    private final StoreSettings options;
     private final PayloadLog payload;
     private final BatchIndex index;
     private final ReentrantLock lock;
@@ -48,7 +47,7 @@ final class Housekeeper {
     }
 
     Housekeeper(
-            DiskStoreOptions options,
+            StoreSettings options,
             PayloadLog payload,
             BatchIndex index,
             ReentrantLock lock,

@@ -22,9 +22,8 @@ import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.internal.disk.OpeningDisk;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
-import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -65,8 +64,7 @@ import org.slf4j.event.Level;
 
 /**
  * A store on a local disk: an index in memory of where each batch is and in what state, a journal on disk of what
- * became of the batches, and a {@link PayloadLog} with their bytes. What all such stores share is here; a subclass only
- * chooses the payload log.
+ * became of the batches, and a {@link PayloadLog} with their bytes. What all such stores share is here.
  *
  * <h2>Invariants</h2>
  *
@@ -91,7 +89,7 @@ import org.slf4j.event.Level;
  *       batch that they wanted to read.
  * </ul>
  */
-public abstract class IndexedBatchStore implements BatchStore {
+public final class IndexedBatchStore implements LocalBatchStore {
 
     /** Collector type under which batches are counted whose own type was lost with them. */
     static final String UNKNOWN_COLLECTOR = "unknown";
@@ -124,7 +122,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     private static final long NEVER = BatchIndex.NEVER;
 
-    private final DiskStoreOptions options;
+    private final StoreSettings options;
     private final DirectoryLock directoryLock;
     private final MeasuredDisk measuredDisk;
     private final Quarantine quarantine;
@@ -148,8 +146,6 @@ public abstract class IndexedBatchStore implements BatchStore {
     /** Damages found while opening. */
     private int journalDamages;
 
-    private final long openingBegan;
-
     private long fences;
     private long earliestLeaseEnd = NEVER;
 
@@ -172,7 +168,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     /** Creates the payload log, after the directory is locked. */
     @FunctionalInterface
-    protected interface PayloadLogFactory {
+    public interface PayloadLogFactory {
         /**
          * Creates the payload log.
          *
@@ -180,30 +176,31 @@ public abstract class IndexedBatchStore implements BatchStore {
          * @param options the store's options
          * @return a payload log, not yet loaded
          */
-        PayloadLog create(Disk disk, DiskStoreOptions options);
+        PayloadLog create(Disk disk, StoreSettings options);
     }
 
     /**
      * Locks the directory, loads what is there and starts the writer.
      *
+     * @param kind the store's name in the configuration, for the log
      * @param options the options
      * @param disk the file system
      * @param factory makes the payload log
+     * @return the store
      */
-    protected IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory) {
-        this(options, disk, factory, BatchIndex.newKey());
+    public static IndexedBatchStore open(String kind, StoreSettings options, Disk disk, PayloadLogFactory factory) {
+        long began = System.nanoTime();
+        IndexedBatchStore store = new IndexedBatchStore(options, disk, factory, BatchIndex.newKey());
+        store.logOpened(kind, System.nanoTime() - began);
+        return store;
     }
 
     /**
-     * Locks the directory, loads what is there and starts the writer, with a given hash key, for tests.
+     * Opens a store with a given hash key, for tests.
      *
-     * @param options the options
-     * @param disk the file system
-     * @param factory makes the payload log
      * @param key of the table by which ids are found in memory, see {@link BatchIndex}; 0: all of them collide
      */
-    protected IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory, long key) {
-        this.openingBegan = System.nanoTime();
+    IndexedBatchStore(StoreSettings options, Disk disk, PayloadLogFactory factory, long key) {
         this.index = new BatchIndex(key);
         this.options = options;
         this.directoryLock =
@@ -252,23 +249,21 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- opening ---------------------------------------------------------------------------------
 
-    /** Logs that the store is open; called once it is created. */
-    protected final void logOpened() {
-        long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - openingBegan);
+    private void logOpened(String kind, long nanos) {
         CollectorStats total = stats().total();
         List<Corruption> found = corruptions.unreported();
         int places = journalDamages + found.size();
         long lost = found.stream().mapToLong(Corruption::batches).sum();
         log.info(
                 "Batch store opened in {} ms: {} pending, {} dead, {}; directory {}, store {}, format {}, compression {}, sync {}",
-                millis,
+                TimeUnit.NANOSECONDS.toMillis(nanos),
                 total.pending(),
                 total.dead(),
                 places == 0
                         ? "nothing damaged"
                         : "damaged places set aside: " + places + ", batches lost: " + lost + ", see the lines above",
                 options.directory(),
-                getClass().getSimpleName(),
+                kind,
                 key(options.format()),
                 key(options.compression()),
                 key(options.sync()));
@@ -1519,12 +1514,7 @@ public abstract class IndexedBatchStore implements BatchStore {
 
     // ---- moving batches elsewhere ----------------------------------------------------------------
 
-    /**
-     * Whether a batch is held, or is being appended.
-     *
-     * @param batchId its id
-     * @return whether one with that id would be refused
-     */
+    @Override
     public boolean holds(String batchId) {
         lock.lock();
         try {
@@ -1538,11 +1528,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         return locate(batchId) != null;
     }
 
-    /**
-     * Whether no batch is held or being appended.
-     *
-     * @return whether that is so
-     */
+    @Override
     public boolean isEmpty() {
         lock.lock();
         try {
@@ -1553,30 +1539,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /**
-     * A batch that is not in flight.
-     *
-     * @param slot for this store
-     * @param sequence greater than those of the batches persisted before it
-     */
-    public record BatchRef(int slot, long sequence) {}
-
-    /**
-     * Everything known about a batch.
-     *
-     * @param batch as it is; pending or a dead letter
-     * @param since what its age is measured from
-     * @param bytes on disk
-     */
-    public record StoredBatch(PersistedBatch batch, Instant since, long bytes) {}
-
-    /**
-     * Lists pending batches and dead letters, the oldest first.
-     *
-     * @param after the sequence of the last one listed; 0 to begin
-     * @param max how many at most
-     * @return where they are, for {@link #read(BatchRef)}, {@link #markDead} and {@link #withdraw}
-     */
+    @Override
     public List<BatchRef> refsAfter(long after, int max) {
         Selection selection = select(
                 BatchSelector.all()
@@ -1591,12 +1554,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         return waiting;
     }
 
-    /**
-     * Reads a batch.
-     *
-     * @param ref which batch
-     * @return the batch; {@code null} if it is gone or in flight; a damaged batch is reported
-     */
+    @Override
     public @Nullable StoredBatch read(BatchRef ref) {
         Row row;
         Instant since;
@@ -1629,14 +1587,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         return index.holds(ref.slot(), ref.sequence()) && index.state(ref.slot()) != BatchState.IN_FLIGHT;
     }
 
-    /**
-     * Makes a batch a dead letter, if it is still pending.
-     *
-     * @param ref which batch
-     * @param reason why
-     * @param at when
-     * @return whether it was pending
-     */
+    @Override
     public boolean markDead(BatchRef ref, String reason, Instant at) {
         lock.lock();
         try {
@@ -1653,13 +1604,7 @@ public abstract class IndexedBatchStore implements BatchStore {
         }
     }
 
-    /**
-     * Removes a batch as if it had never been accepted, since it is held and counted elsewhere now; not while it is in
-     * flight. As durable as a mark.
-     *
-     * @param ref which batch
-     * @return whether it was removed
-     */
+    @Override
     public boolean withdraw(BatchRef ref) {
         lock.lock();
         try {

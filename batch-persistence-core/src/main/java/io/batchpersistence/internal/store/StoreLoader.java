@@ -3,7 +3,6 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.UnreadableFileException;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
@@ -21,7 +20,7 @@ import org.jspecify.annotations.Nullable;
 /** Builds the index from what the payload log finds and what the journal says, and balances the counters. */
 final class StoreLoader implements PayloadLog.Loading {
 
-    private final DiskStoreOptions options;
+    private final StoreSettings options;
     private final PayloadLog payload;
     private final BatchIndex index;
     private final JournalState state;
@@ -43,7 +42,7 @@ final class StoreLoader implements PayloadLog.Loading {
     private final Map<Long, BatchIndex.Type> predecessors = new HashMap<>();
 
     private StoreLoader(
-            DiskStoreOptions options,
+            StoreSettings options,
             PayloadLog payload,
             BatchIndex index,
             JournalState state,
@@ -73,7 +72,7 @@ final class StoreLoader implements PayloadLog.Loading {
 
     /** Fills the index. */
     static Loaded load(
-            DiskStoreOptions options,
+            StoreSettings options,
             PayloadLog payload,
             BatchIndex index,
             JournalState state,

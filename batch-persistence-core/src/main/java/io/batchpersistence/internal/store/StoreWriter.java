@@ -3,12 +3,11 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -64,7 +63,7 @@ final class StoreWriter {
 
     private static final long NEVER = BatchIndex.NEVER;
 
-    private final DiskStoreOptions options;
+    private final StoreSettings options;
     private final PayloadLog payload;
     private final BatchIndex index;
     private final ReentrantLock lock;
@@ -152,7 +151,7 @@ final class StoreWriter {
      * @param published called for each batch, under the lock, once it is stored or has failed
      */
     StoreWriter(
-            DiskStoreOptions options,
+            StoreSettings options,
             PayloadLog payload,
             StateJournal journal,
             BatchIndex index,

@@ -15,14 +15,14 @@ import io.batchpersistence.FailureGroup;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
-import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.IndexedBatchStore.BatchRef;
-import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
+import io.batchpersistence.internal.spi.LocalBatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore.BatchRef;
+import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;
 import io.batchpersistence.internal.store.Threads;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.spi.SharedOutages;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.store.jdbc.GroupWriter.InDoubtException;
@@ -104,7 +104,7 @@ public final class FallbackBatchStore implements BatchStore {
     private static final long LOCAL_POSITION_BASE = 1L << 52;
 
     private final JdbcBatchStore primary;
-    private final IndexedBatchStore fallback;
+    private final LocalBatchStore fallback;
     private final Path directory;
     private final Clock clock;
 
@@ -151,7 +151,7 @@ public final class FallbackBatchStore implements BatchStore {
             this::moveNext,
             e -> log.debug("A move failed; the next one is soon", e));
 
-    private FallbackBatchStore(JdbcBatchStore primary, IndexedBatchStore spare, Path directory, Clock clock) {
+    private FallbackBatchStore(JdbcBatchStore primary, LocalBatchStore spare, Path directory, Clock clock) {
         this.primary = primary;
         this.fallback = spare;
         this.directory = directory;
@@ -169,7 +169,7 @@ public final class FallbackBatchStore implements BatchStore {
      * @throws BatchPersistenceException if the directory can't be used
      */
     public static FallbackBatchStore open(DataSource dataSource, JdbcStoreOptions options, DiskStoreOptions fallback) {
-        IndexedBatchStore spare = SegmentBatchStore.open(fallback);
+        LocalBatchStore spare = (LocalBatchStore) DiskBatchStores.segment(fallback);
         JdbcBatchStore primary = null;
         boolean started = false;
         try {
@@ -190,7 +190,7 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     /** Creates a store that does not move batches by itself. */
-    static FallbackBatchStore of(JdbcBatchStore primary, IndexedBatchStore spare, Path directory, Clock clock) {
+    static FallbackBatchStore of(JdbcBatchStore primary, LocalBatchStore spare, Path directory, Clock clock) {
         FallbackBatchStore store = new FallbackBatchStore(primary, spare, directory, clock);
         long left = spare.stats().batches();
         if (left > 0) {

@@ -8,7 +8,7 @@ import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.internal.log.LogSanitizer;
-import io.batchpersistence.internal.store.IndexedBatchStore.StoredBatch;
+import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;
 import io.batchpersistence.internal.store.RemovalReason;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.FailureDecision;

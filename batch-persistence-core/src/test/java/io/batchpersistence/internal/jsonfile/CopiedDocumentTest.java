@@ -6,8 +6,10 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -27,22 +29,22 @@ class CopiedDocumentTest {
     @TempDir
     Path directory;
 
-    private JsonFileBatchStore open() {
-        return JsonFileBatchStore.open(DiskStoreOptions.builder(directory).build());
+    private BatchStore open() {
+        return StoreKind.JSON_FILES.open(DiskStoreOptions.builder(directory).build());
     }
 
     @ParameterizedTest
     // Before it, after it, and over another one.
     @ValueSource(strings = {"batch_a.json", "batch_z.json", "batch_b.json"})
     void isTheSameBatchAndNotLost(String copy) throws IOException {
-        try (JsonFileBatchStore store = open()) {
+        try (BatchStore store = open()) {
             for (String id : new String[] {"m", "b"}) {
                 store.append(GeneratedBatch.of(id, NOW, NOW.plusSeconds(60))).join();
             }
         }
         Files.write(directory.resolve(copy), Files.readAllBytes(directory.resolve("batch_m.json")));
         for (int opening = 0; opening < 3; opening++) {
-            try (JsonFileBatchStore store = open()) {
+            try (BatchStore store = open()) {
                 assertThat(store.list(BatchSelector.all().ids("m"), NOW))
                         .extracting(BatchSummary::id)
                         .containsExactly("m");
@@ -56,7 +58,7 @@ class CopiedDocumentTest {
     @ParameterizedTest
     @CsvSource({"batch 35, batch 15", "batch 15, batch 35"})
     void thatHasGotTheIdOfAnotherOneCostsOnlyItself(String damaged, String other) throws IOException {
-        try (JsonFileBatchStore store = open()) {
+        try (BatchStore store = open()) {
             for (String id : new String[] {"batch 15", "batch 35"}) {
                 store.append(GeneratedBatch.of(id, NOW, NOW.plusSeconds(60))).join();
             }
@@ -67,7 +69,7 @@ class CopiedDocumentTest {
         Files.writeString(document, changed);
         List<Corruption> reports = new ArrayList<>();
         for (int opening = 0; opening < 3; opening++) {
-            try (JsonFileBatchStore store = open()) {
+            try (BatchStore store = open()) {
                 store.onCorruption(reports::add);
                 assertThat(store.list(BatchSelector.all(), NOW))
                         .extracting(BatchSummary::id)

@@ -4,7 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -35,8 +37,8 @@ class LongTextsTest {
         document("c".repeat(70_000), "loki", "no");
 
         for (int opening = 0; opening < 2; opening++) {
-            try (JsonFileBatchStore store =
-                    JsonFileBatchStore.open(DiskStoreOptions.builder(directory).build())) {
+            try (BatchStore store = StoreKind.JSON_FILES.open(
+                    DiskStoreOptions.builder(directory).build())) {
                 assertThat(store.list(BatchSelector.all(), NOW))
                         .singleElement()
                         .satisfies(batch -> assertThat(batch.failureReason()).hasSize(4_096))

@@ -4,12 +4,14 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
+import io.batchpersistence.store.StoreKind;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -47,7 +49,7 @@ class BigBacklogTest {
     void openingReadsIndexesAndNotPayloadsAndBatchesComeInOrder() {
         fill();
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {
             long payload = store.stats().total().bytes();
             assertThat(store.stats().total().pending()).isEqualTo(BATCHES);
             assertThat(disk.bytesRead()).isLessThan(payload / 10).isLessThan(50L * BATCHES);
@@ -66,7 +68,7 @@ class BigBacklogTest {
     }
 
     private void fill() {
-        try (SegmentBatchStore store = SegmentBatchStore.open(options())) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options())) {
             List<CompletableFuture<?>> appends = new ArrayList<>();
             for (int i = 0; i < BATCHES; i++) {
                 appends.add(store.append(

@@ -10,7 +10,9 @@ import io.batchpersistence.codec.BatchHeader;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.internal.segment.RecordFormat.EncodedRecord;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -67,8 +69,8 @@ class ForgedRecordTest {
         Files.write(directory.resolve("0000000001.segment"), Arrays.copyOf(file, at));
 
         for (int opening = 0; opening < 2; opening++) {
-            try (SegmentBatchStore store =
-                    SegmentBatchStore.open(DiskStoreOptions.builder(directory).build())) {
+            try (BatchStore store =
+                    StoreKind.SEGMENT.open(DiskStoreOptions.builder(directory).build())) {
                 List<Corruption> told = new ArrayList<>();
                 store.onCorruption(told::add);
                 assertThat(told).hasSize(opening == 0 ? 1 : 0);

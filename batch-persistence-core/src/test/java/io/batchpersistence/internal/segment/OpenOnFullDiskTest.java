@@ -7,8 +7,10 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -31,7 +33,7 @@ class OpenOnFullDiskTest {
     /** Persists a to d, of two collector types, and fills the disk. */
     @BeforeEach
     void fill() {
-        try (SegmentBatchStore store = open()) {
+        try (BatchStore store = open()) {
             for (String id : List.of("a", "b", "c", "d")) {
                 String collector = id.equals("a") ? "loki" : "elasticsearch";
                 store.append(new NewBatch(id, collector, Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
@@ -43,16 +45,16 @@ class OpenOnFullDiskTest {
 
     @Test
     void itsMarksAreThereAtTheNextOpening() {
-        try (SegmentBatchStore store = open()) {
+        try (BatchStore store = open()) {
             assertThat(store.stats().problem()).isNull();
             assertThat(store.delivered("b")).isNotNull();
         }
-        try (SegmentBatchStore store = open()) {
+        try (BatchStore store = open()) {
             assertThat(ids(store)).containsExactlyInAnyOrder("a", "c", "d");
             assertThat(store.delivered("a")).isNotNull();
         }
         disk.full = false;
-        try (SegmentBatchStore store = open()) {
+        try (BatchStore store = open()) {
             assertThat(ids(store)).containsExactlyInAnyOrder("c", "d");
             assertThat(store.stats().collector("loki").delivered()).isEqualTo(1);
             assertThat(store.stats().collector("elasticsearch").delivered()).isEqualTo(1);
@@ -63,27 +65,27 @@ class OpenOnFullDiskTest {
 
     @Test
     void aNewJournalIsBegunWhenThereIsRoomAgain() {
-        try (SegmentBatchStore store = open()) {
+        try (BatchStore store = open()) {
             assertThat(store.delivered("b")).isNotNull();
             disk.full = false;
             store.append(new NewBatch("e", "loki", Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
                     .join();
         }
-        try (SegmentBatchStore store = open()) {
+        try (BatchStore store = open()) {
             assertThat(ids(store)).containsExactlyInAnyOrder("a", "c", "d", "e");
             assertThat(store.delivered("e")).isNotNull();
         }
-        try (SegmentBatchStore store = open()) {
+        try (BatchStore store = open()) {
             assertThat(ids(store)).containsExactlyInAnyOrder("a", "c", "d");
             assertThat(store.stats().total().isBalanced()).isTrue();
         }
     }
 
-    private SegmentBatchStore open() {
-        return SegmentBatchStore.open(DiskStoreOptions.builder(directory).build(), disk);
+    private BatchStore open() {
+        return StoreKind.SEGMENT.open(DiskStoreOptions.builder(directory).build(), disk);
     }
 
-    private static List<String> ids(SegmentBatchStore store) {
+    private static List<String> ids(BatchStore store) {
         return store.list(BatchSelector.all(), NOW).stream()
                 .map(BatchSummary::id)
                 .toList();

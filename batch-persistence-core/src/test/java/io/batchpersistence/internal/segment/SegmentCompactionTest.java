@@ -22,6 +22,7 @@ import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.StoreKind;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -60,8 +61,8 @@ class SegmentCompactionTest {
     private final ManualClock clock = new ManualClock();
     private final List<Corruption> reports = new ArrayList<>();
 
-    private SegmentBatchStore open(Disk disk) {
-        SegmentBatchStore store = SegmentBatchStore.open(
+    private BatchStore open(Disk disk) {
+        BatchStore store = StoreKind.SEGMENT.open(
                 DiskStoreOptions.builder(directory)
                         .segmentSize(4 << 10)
                         .clock(clock)
@@ -75,7 +76,7 @@ class SegmentCompactionTest {
         return "batch " + i;
     }
 
-    private void append(SegmentBatchStore store, int from, int to) {
+    private void append(BatchStore store, int from, int to) {
         List<CompletableFuture<?>> appends = new ArrayList<>();
         for (int i = from; i < to; i++) {
             appends.add(store.append(
@@ -90,7 +91,7 @@ class SegmentCompactionTest {
     }
 
     /** Keeps one of twenty batches: in flight, pending with failures, or dead, in turn. */
-    private Set<String> settle(SegmentBatchStore store, int from, int to) {
+    private Set<String> settle(BatchStore store, int from, int to) {
         Set<String> stuck = new TreeSet<>();
         for (int i = from; i < to; i++) {
             if (!isStuck(i)) {
@@ -122,7 +123,7 @@ class SegmentCompactionTest {
         Awaitility.await().until(() -> segments(disk).size() <= most);
     }
 
-    private void assertHolds(SegmentBatchStore store, Set<String> ids) {
+    private void assertHolds(BatchStore store, Set<String> ids) {
         assertThat(store.list(ALL, clock.instant()))
                 .extracting(BatchSummary::id)
                 .containsExactlyInAnyOrderElementsOf(ids);
@@ -132,7 +133,7 @@ class SegmentCompactionTest {
         assertBooks(store);
     }
 
-    private void assertBooks(SegmentBatchStore store) {
+    private void assertBooks(BatchStore store) {
         assertThat(reports).allSatisfy(report -> assertThat(report.batches()).isZero());
         assertThat(store.stats().collectors().values())
                 .allSatisfy(
@@ -144,7 +145,7 @@ class SegmentCompactionTest {
     void few_batches_that_are_held_do_not_keep_many_files() {
         MemoryDisk disk = new MemoryDisk();
         Set<String> stuck;
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             stuck = settle(store, 0, BATCHES);
@@ -157,7 +158,7 @@ class SegmentCompactionTest {
                             .sum())
                     .isLessThanOrEqualTo(2 * live);
         }
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             assertHolds(store, stuck);
             for (String id : stuck) {
                 PersistedBatch batch = store.find(id).orElseThrow();
@@ -172,14 +173,14 @@ class SegmentCompactionTest {
     @Test
     void batches_that_were_moved_come_in_the_order_in_which_they_were_persisted() {
         MemoryDisk disk = new MemoryDisk();
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             IntStream.range(0, BATCHES).filter(i -> !isStuck(i)).forEach(i -> store.delivered(id(i)));
             store.reclaim();
             awaitFewSegments(disk, 10);
             append(store, BATCHES, BATCHES + 40);
         }
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             for (String type : store.collectorTypes()) {
                 List<Integer> order = store
                         .claim(
@@ -195,7 +196,7 @@ class SegmentCompactionTest {
             }
         }
         // The oldest batch goes first, even if the files are in another order.
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             assertThat(store.evictOldest(5))
                     .extracting(BatchSummary::id)
                     .containsExactly(id(7), id(27), id(47), id(67), id(87));
@@ -216,7 +217,7 @@ class SegmentCompactionTest {
         Set<String> settled = new HashSet<>();
         Set<String> all = new TreeSet<>();
         int extra = BATCHES / 10;
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             IntStream.range(0, BATCHES + extra)
                     .filter(SegmentCompactionTest::isStuck)
@@ -270,7 +271,7 @@ class SegmentCompactionTest {
         MemoryDisk disk = new MemoryDisk();
         List<MemoryDisk> moments = new ArrayList<>();
         Set<String> stuck;
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             disk.beforeChange(() -> {
@@ -287,7 +288,7 @@ class SegmentCompactionTest {
         Random random = new Random(1);
         for (MemoryDisk moment : moments) {
             moment.powerCuts(8, random, found -> {
-                try (SegmentBatchStore store = open(found)) {
+                try (BatchStore store = open(found)) {
                     assertThat(store.list(ALL, clock.instant()))
                             .extracting(BatchSummary::id)
                             .doesNotHaveDuplicates()
@@ -307,7 +308,7 @@ class SegmentCompactionTest {
         MemoryDisk disk = new MemoryDisk();
         List<MemoryDisk> renamed = new ArrayList<>();
         Set<String> stuck;
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             disk.beforeChange(() -> {
@@ -327,13 +328,13 @@ class SegmentCompactionTest {
             killed.beforeChange(() -> moments.add(killed.copy()));
             FaultyDisk full = new FaultyDisk(killed);
             full.fail(Operation.CREATE, "state-", "No space left on device");
-            try (SegmentBatchStore store = open(full)) {
+            try (BatchStore store = open(full)) {
                 store.reclaim();
             }
             killed.beforeChange(() -> {});
             for (MemoryDisk moment : moments) {
                 moment.powerCuts(6, random, found -> {
-                    try (SegmentBatchStore store = open(found)) {
+                    try (BatchStore store = open(found)) {
                         assertThat(store.list(ALL, clock.instant()))
                                 .extracting(BatchSummary::id)
                                 .doesNotHaveDuplicates()
@@ -361,7 +362,7 @@ class SegmentCompactionTest {
                 .clock(clock)
                 .build();
         List<LogEntry> entries = List.of(LogEntry.of(clock.instant(), null, "persisted again"));
-        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options, disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             settle(store, 0, BATCHES);
@@ -381,7 +382,7 @@ class SegmentCompactionTest {
         }
         assertThat(segmentsWith(left, id)).hasSize(2);
         for (int opening = 0; opening < 2; opening++) {
-            try (SegmentBatchStore store = open(left)) {
+            try (BatchStore store = open(left)) {
                 assertThat(store.find(id).orElseThrow().entries()).isEqualTo(entries);
                 assertThat(store.list(ALL, clock.instant()))
                         .extracting(BatchSummary::id)
@@ -412,7 +413,7 @@ class SegmentCompactionTest {
         CountDownLatch copied = new CountDownLatch(1);
         CountDownLatch first = new CountDownLatch(1);
         CountDownLatch second = new CountDownLatch(1);
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             // Writes the counters to the journal.
             store.reclaim();
@@ -470,7 +471,7 @@ class SegmentCompactionTest {
         Path original = directory.resolve("0000000001.segment");
         CountDownLatch delivered = new CountDownLatch(1);
         MemoryDisk cut;
-        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options, disk)) {
             // The first segment has 17 of them.
             for (int i = 0; i < 20; i++) {
                 store.append(new NewBatch(
@@ -498,7 +499,7 @@ class SegmentCompactionTest {
             });
             cut = files.afterPowerCut();
         }
-        try (SegmentBatchStore next = SegmentBatchStore.open(options, cut)) {
+        try (BatchStore next = StoreKind.SEGMENT.open(options, cut)) {
             next.onCorruption(reports::add);
             assertThat(next.list(ALL, clock.instant()))
                     .extracting(BatchSummary::id)
@@ -518,7 +519,7 @@ class SegmentCompactionTest {
         return List.of(LogEntry.of(clock.instant(), null, text.toString()));
     }
 
-    private CompletableFuture<?> later(SegmentBatchStore store, int i) {
+    private CompletableFuture<?> later(BatchStore store, int i) {
         return store.append(
                 GeneratedBatch.of(id(i), clock.instant(), clock.instant().plusSeconds(60)));
     }
@@ -531,13 +532,13 @@ class SegmentCompactionTest {
     }
 
     private void assertOpensWithoutLoss(MemoryDisk left) {
-        try (SegmentBatchStore store = open(left)) {
+        try (BatchStore store = open(left)) {
             assertBooks(store);
         }
     }
 
     private void check(MemoryDisk found, Moment moment, Set<String> stuck) {
-        try (SegmentBatchStore store = open(found)) {
+        try (BatchStore store = open(found)) {
             List<String> held = store.list(ALL, clock.instant()).stream()
                     .map(BatchSummary::id)
                     .toList();
@@ -562,7 +563,7 @@ class SegmentCompactionTest {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
         Set<String> stuck;
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(files).size();
             stuck = settle(store, 0, BATCHES);
@@ -579,7 +580,7 @@ class SegmentCompactionTest {
             });
             assertHolds(store, stuck);
         }
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             assertHolds(store, stuck);
         }
     }
@@ -587,7 +588,7 @@ class SegmentCompactionTest {
     @Test
     void a_damaged_batch_is_set_aside_and_the_others_are_moved() {
         MemoryDisk disk = new MemoryDisk();
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             // Damage the payload only, so that only a full read detects it.
@@ -624,7 +625,7 @@ class SegmentCompactionTest {
     void damage_where_batches_were_moved_to_costs_only_the_batch_it_is_in() {
         MemoryDisk disk = new MemoryDisk();
         Set<String> left = new TreeSet<>();
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             for (int i = 0; i < BATCHES; i++) {
@@ -656,7 +657,7 @@ class SegmentCompactionTest {
             others.remove(record.getValue());
             for (int opening = 0; opening < 3; opening++) {
                 reports.clear();
-                try (SegmentBatchStore store = open(damaged)) {
+                try (BatchStore store = open(damaged)) {
                     assertThat(store.list(ALL, clock.instant()))
                             .as("%s, opening %s", record, opening)
                             .extracting(BatchSummary::id)
@@ -688,7 +689,7 @@ class SegmentCompactionTest {
     @Test
     void a_reader_finds_a_batch_that_is_moved_under_it() {
         MemoryDisk files = new MemoryDisk();
-        try (SegmentBatchStore store = open(files)) {
+        try (BatchStore store = open(files)) {
             append(store, 0, BATCHES);
             // Count now: some segments may be compacted as soon as they are sparse.
             int before = segments(files).size();
@@ -724,7 +725,7 @@ class SegmentCompactionTest {
                 .maxDiskUsage(DiskStoreOptions.MIN_DISK_USAGE)
                 .clock(clock)
                 .build();
-        try (SegmentBatchStore store = SegmentBatchStore.open(options, disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options, disk)) {
             int accepted = 0;
             while (!append(store, id(accepted)).isCompletedExceptionally()) {
                 accepted++;
@@ -747,7 +748,7 @@ class SegmentCompactionTest {
         }
     }
 
-    private CompletableFuture<?> append(SegmentBatchStore store, String id) {
+    private CompletableFuture<?> append(BatchStore store, String id) {
         return store.appendAndWait(
                 GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
     }
@@ -755,7 +756,7 @@ class SegmentCompactionTest {
     @Test
     void claims_are_kept_while_batches_are_moved() {
         MemoryDisk disk = new MemoryDisk();
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             int before = segments(disk).size();
             settle(store, 0, BATCHES);

@@ -18,6 +18,7 @@ import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -96,11 +97,11 @@ class SegmentDamageTest {
     /** Two segments, the first with a delivered batch. The third, without other batches, is deleted. */
     private MemoryDisk store(Left left) {
         MemoryDisk disk = new MemoryDisk();
-        SegmentBatchStore first = SegmentBatchStore.open(options(), disk);
+        BatchStore first = StoreKind.SEGMENT.open(options(), disk);
         append(first, "long gone", "loki");
         first.delivered("long gone");
         first.close();
-        SegmentBatchStore second = SegmentBatchStore.open(options(), disk);
+        BatchStore second = StoreKind.SEGMENT.open(options(), disk);
         append(second, "a", "loki");
         append(second, GONE, "loki");
         append(second, "b", "elasticsearch");
@@ -112,7 +113,7 @@ class SegmentDamageTest {
                 (type, retries) -> new Verdict(false, clock.instant(), retries + 1));
         second.delivered(GONE);
         second.close();
-        SegmentBatchStore third = SegmentBatchStore.open(options(), disk);
+        BatchStore third = StoreKind.SEGMENT.open(options(), disk);
         append(third, "c", "loki");
         append(third, "d", "elasticsearch");
         append(third, "e", "loki");
@@ -133,12 +134,12 @@ class SegmentDamageTest {
     }
 
     private Seen open(MemoryDisk disk) {
-        try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {
             return look(store);
         }
     }
 
-    private Seen look(SegmentBatchStore store) {
+    private Seen look(BatchStore store) {
         List<Corruption> reports = new ArrayList<>();
         store.onCorruption(reports::add);
         Map<String, List<LogEntry>> batches = new TreeMap<>();
@@ -359,7 +360,7 @@ class SegmentDamageTest {
     @Test
     void foreign_files_and_directories_are_left_alone() throws IOException {
         Map<String, List<LogEntry>> batches = new TreeMap<>();
-        try (SegmentBatchStore store = SegmentBatchStore.open(options(), new NioDisk())) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options(), new NioDisk())) {
             append(store, "a", "loki");
             batches.putAll(accepted);
         }
@@ -371,7 +372,7 @@ class SegmentDamageTest {
         Files.createDirectory(directory.resolve("state-0000000000000099.journal"));
         Files.createDirectories(directory.resolve("sub/0000000001.segment"));
         for (int opening = 0; opening < 2; opening++) {
-            try (SegmentBatchStore store = SegmentBatchStore.open(options(), new NioDisk())) {
+            try (BatchStore store = StoreKind.SEGMENT.open(options(), new NioDisk())) {
                 Seen seen = look(store);
                 assertThat(seen.batches()).isEqualTo(batches);
                 assertThat(seen.lost()).isZero();
@@ -394,7 +395,7 @@ class SegmentDamageTest {
         byte[] bytes = disk.get(segment);
         int lastRecord =
                 records(segment, bytes).lowerKey(records(segment, bytes).lastKey());
-        SegmentBatchStore store = SegmentBatchStore.open(options(), disk);
+        BatchStore store = StoreKind.SEGMENT.open(options(), disk);
         switch (way) {
             case "flipped" -> {
                 bytes[lastRecord + 70] ^= 4;
@@ -434,7 +435,7 @@ class SegmentDamageTest {
     void a_listener_is_told_of_what_was_found_before_it_came_and_only_once() {
         MemoryDisk disk = store(Left.CLOSED);
         disk.delete(named(disk, ".segment").get(0));
-        try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {
             List<Corruption> first = new ArrayList<>();
             store.onCorruption(first::add);
             assertThat(first).extracting(Corruption::collectorType).containsExactlyInAnyOrder("loki", "elasticsearch");

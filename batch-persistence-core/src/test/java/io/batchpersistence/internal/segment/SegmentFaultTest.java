@@ -20,6 +20,7 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.StoreKind;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -70,11 +71,11 @@ class SegmentFaultTest {
     private final List<Corruption> reports = new ArrayList<>();
     private MemoryDisk files = new MemoryDisk();
     private FaultyDisk disk = new FaultyDisk(files);
-    private SegmentBatchStore store;
+    private BatchStore store;
 
     @BeforeEach
     void open() {
-        store = SegmentBatchStore.open(
+        store = StoreKind.SEGMENT.open(
                 DiskStoreOptions.builder(directory)
                         .segmentSize(4 << 10)
                         // So slow that compaction never finishes: faults must hit their target.
@@ -471,7 +472,7 @@ class SegmentFaultTest {
     @Test
     void a_mark_is_kept_that_comes_while_the_journal_is_told_what_was_refused() {
         store.close();
-        store = SegmentBatchStore.open(
+        store = StoreKind.SEGMENT.open(
                 DiskStoreOptions.builder(directory)
                         .segmentSize(4 << 10)
                         // No other force of the journal happens.

@@ -14,6 +14,7 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -79,7 +80,7 @@ class SegmentFormatTest {
 
     private MemoryDisk written() {
         MemoryDisk disk = new MemoryDisk();
-        try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {
             append(store, "pending", "loki");
             append(store, "delivered", "loki");
             append(store, "dead", "elasticsearch");
@@ -91,7 +92,7 @@ class SegmentFormatTest {
                     clock.instant(),
                     (type, retries) -> new Verdict(false, clock.instant().plusSeconds(60), 1));
         }
-        try (SegmentBatchStore store = SegmentBatchStore.open(options(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {
             for (BatchStore.Claim claim :
                     store.claim("elasticsearch", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 1)) {
                 store.failed(
@@ -154,7 +155,7 @@ class SegmentFormatTest {
             Files.write(inStore(name), HexFormat.of().parseHex(golden(name).replaceAll("\\s", "")));
         }
         clock.set(clock.instant().plusSeconds(60));
-        try (SegmentBatchStore store = SegmentBatchStore.open(options())) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options())) {
             store.onCorruption(corruption -> {
                 throw new AssertionError(corruption);
             });
@@ -185,7 +186,7 @@ class SegmentFormatTest {
     @ValueSource(strings = {SEGMENT_V1, SEGMENT_V2})
     void a_segment_with_an_index_of_an_older_version_gets_one_of_this(String older) throws IOException {
         Files.write(inStore(older), HexFormat.of().parseHex(golden(older).replaceAll("\\s", "")));
-        SegmentBatchStore.open(options()).close();
+        StoreKind.SEGMENT.open(options()).close();
         assertThat(hex(Files.readAllBytes(inStore(SEGMENT)))).isEqualTo(golden(SEGMENT));
     }
 }

@@ -13,6 +13,7 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.StoreKind;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -40,8 +41,8 @@ class SegmentJournalTest {
 
     private final ManualClock clock = new ManualClock();
 
-    private SegmentBatchStore open(Disk disk) {
-        SegmentBatchStore store = SegmentBatchStore.open(
+    private BatchStore open(Disk disk) {
+        BatchStore store = StoreKind.SEGMENT.open(
                 DiskStoreOptions.builder(directory).clock(clock).build(), disk);
         store.onCorruption(corruption -> {
             throw new AssertionError(corruption);
@@ -49,7 +50,7 @@ class SegmentJournalTest {
         return store;
     }
 
-    private void append(SegmentBatchStore store, int from, int to) {
+    private void append(BatchStore store, int from, int to) {
         List<CompletableFuture<?>> appends = new ArrayList<>();
         for (int i = from; i < to; i++) {
             appends.add(store.append(new NewBatch(
@@ -69,13 +70,13 @@ class SegmentJournalTest {
     }
 
     /** Changes all pending batches repeatedly. */
-    private void change(SegmentBatchStore store, int fromRound, int toRound) {
+    private void change(BatchStore store, int fromRound, int toRound) {
         for (int round = fromRound; round < toRound; round++) {
             assertThat(store.reschedule(ALL, clock.instant(), due(round))).isPositive();
         }
     }
 
-    private void fail(SegmentBatchStore store, int i, boolean dead, String reason) {
+    private void fail(BatchStore store, int i, boolean dead, String reason) {
         assertThat(store.failed(
                         "batch " + i,
                         BatchStore.ANY_FENCE,
@@ -97,7 +98,7 @@ class SegmentJournalTest {
         FaultyDisk disk = new FaultyDisk(files);
         CountDownLatch gate = new CountDownLatch(1);
         List<MemoryDisk> leftBehind = new ArrayList<>();
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             fail(store, 0, true, "400");
             for (int i = 1; i < BATCHES; i++) {
@@ -142,7 +143,7 @@ class SegmentJournalTest {
     }
 
     private void assertDelivered(MemoryDisk left, int round) {
-        try (SegmentBatchStore store = open(left)) {
+        try (BatchStore store = open(left)) {
             assertThat(store.list(ALL.states(BatchState.PENDING), clock.instant()))
                     .hasSize(BATCHES - 2)
                     .allSatisfy(batch -> {
@@ -163,7 +164,7 @@ class SegmentJournalTest {
     void a_long_reason_that_all_share_is_written_once() {
         MemoryDisk disk = new MemoryDisk();
         String html = "<html>" + "503 Service Unavailable ".repeat(150) + "</html>";
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             for (int i = 0; i < BATCHES; i++) {
                 fail(store, i, i % 2 == 0, html + (i % 3 == 0 ? "" : "!"));
@@ -173,7 +174,7 @@ class SegmentJournalTest {
                         .mapToLong(path -> disk.get(path).length)
                         .sum())
                 .isLessThan(300_000);
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             assertThat(store.list(ALL, clock.instant())).hasSize(BATCHES).allSatisfy(batch -> {
                 int i = Integer.parseInt(batch.id().substring(6));
                 assertThat(batch.failureReason()).isEqualTo(html + (i % 3 == 0 ? "" : "!"));
@@ -188,7 +189,7 @@ class SegmentJournalTest {
         // More than a journal numbers at a time. The store keeps only the first 4,096 reasons exactly and replaces the
         // digits of later ones.
         int many = 4_500;
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, many);
             for (int i = 0; i < many; i++) {
                 fail(store, i, false, "request " + Integer.toString(i, 26).replaceAll("[0-9]", "z") + i);
@@ -198,7 +199,7 @@ class SegmentJournalTest {
                         .isNotNull();
             }
         }
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             for (int i = 0; i < 4_096; i++) {
                 assertThat(store.find("batch " + i).orElseThrow().failureReason())
                         .isEqualTo("request " + Integer.toString(i, 26).replaceAll("[0-9]", "z") + i);
@@ -210,7 +211,7 @@ class SegmentJournalTest {
     @Test
     void when_all_is_delivered_one_cleanup_leaves_what_an_empty_store_has() {
         MemoryDisk disk = new MemoryDisk();
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             append(store, 0, 40_000);
             for (int i = 0; i < 40_000; i++) {
                 fail(store, i, false, "503 in " + i % 100);
@@ -227,7 +228,7 @@ class SegmentJournalTest {
             assertThat(size(disk)).isLessThan(2 * (64 << 10) + 1_000);
             assertThat(store.stats().diskUsage()).isEqualTo(size(disk));
         }
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             assertThat(store.stats().total().delivered()).isEqualTo(40_000);
             assertThat(store.stats().total().isBalanced()).isTrue();
         }
@@ -244,7 +245,7 @@ class SegmentJournalTest {
     void old_generations_are_deleted_and_the_one_before_is_kept() {
         MemoryDisk disk = new MemoryDisk();
         for (int i = 0; i < 5; i++) {
-            try (SegmentBatchStore store = open(disk)) {
+            try (BatchStore store = open(disk)) {
                 append(store, i, i + 1);
             }
         }

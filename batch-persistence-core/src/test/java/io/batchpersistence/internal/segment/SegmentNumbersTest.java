@@ -10,8 +10,10 @@ import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.StoreKind;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -40,8 +42,8 @@ class SegmentNumbersTest {
     private final Set<String> numbers = new TreeSet<>();
     private int segmentSize = 1 << 20;
 
-    private SegmentBatchStore open(Disk disk) {
-        SegmentBatchStore store = SegmentBatchStore.open(
+    private BatchStore open(Disk disk) {
+        BatchStore store = StoreKind.SEGMENT.open(
                 DiskStoreOptions.builder(directory)
                         .segmentSize(segmentSize)
                         .clock(clock)
@@ -51,12 +53,12 @@ class SegmentNumbersTest {
         return store;
     }
 
-    private CompletableFuture<Void> persist(SegmentBatchStore store, String id) {
+    private CompletableFuture<Void> persist(BatchStore store, String id) {
         return store.append(
                 GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
     }
 
-    private List<String> persistMany(SegmentBatchStore store) {
+    private List<String> persistMany(BatchStore store) {
         List<String> ids =
                 IntStream.range(0, BATCHES).mapToObj(i -> "batch " + i).toList();
         ids.forEach(id -> persist(store, id).join());
@@ -74,7 +76,7 @@ class SegmentNumbersTest {
     private MemoryDisk leftEmptyAfterAFailedWrite() {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             persist(store, "accepted").join();
             disk.fail(Operation.WRITE, ".segment", FULL).partly(100).times(1);
             assertThat(persist(store, "refused")).failsWithin(Duration.ofSeconds(30));
@@ -87,7 +89,7 @@ class SegmentNumbersTest {
 
     private void assertHolds(MemoryDisk killed, List<String> ids) {
         List<String> found = segments(killed);
-        try (SegmentBatchStore store = open(killed)) {
+        try (BatchStore store = open(killed)) {
             assertThat(store.list(BatchSelector.all(), clock.instant()))
                     .extracting(BatchSummary::id)
                     .containsExactlyInAnyOrderElementsOf(ids);
@@ -104,7 +106,7 @@ class SegmentNumbersTest {
         disk.fail(Operation.CREATE, "state-", FULL);
         List<String> ids;
         MemoryDisk killed;
-        try (SegmentBatchStore store = open(disk)) {
+        try (BatchStore store = open(disk)) {
             assertThat(store.stats().problem()).isNull();
             ids = persistMany(store);
             killed = files.copy();
@@ -117,7 +119,7 @@ class SegmentNumbersTest {
         MemoryDisk files = leftEmptyAfterAFailedWrite();
         List<String> ids;
         MemoryDisk killed;
-        try (SegmentBatchStore store = open(files)) {
+        try (BatchStore store = open(files)) {
             ids = persistMany(store);
             killed = files.copy();
         }
@@ -139,7 +141,7 @@ class SegmentNumbersTest {
         segmentSize = 4 << 10;
         MemoryDisk files = new MemoryDisk();
         MemoryDisk killed;
-        try (SegmentBatchStore store = open(files)) {
+        try (BatchStore store = open(files)) {
             List<String> ids = persistMany(store);
             numbers.addAll(segments(files));
             ids.forEach(id -> assertThat(store.delivered(id)).isNotNull());
@@ -151,7 +153,7 @@ class SegmentNumbersTest {
         for (MemoryDisk found : List.of(killed, killed.afterPowerCut())) {
             List<String> ids;
             MemoryDisk again;
-            try (SegmentBatchStore store = open(found)) {
+            try (BatchStore store = open(found)) {
                 ids = persistMany(store);
                 again = found.copy();
             }

@@ -5,14 +5,16 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.codec.Compression;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
+import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -58,7 +60,7 @@ class SegmentWriterTest {
     @Test
     void a_caller_who_waits_alone_writes_his_batch_himself() {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
             int before = disk.segmentForces();
             assertThat(store.appendAndWait(batch("mine"))).isCompleted();
             assertThat(disk.lastForcing()).isSameAs(Thread.currentThread());
@@ -74,7 +76,7 @@ class SegmentWriterTest {
     @Test
     void whoever_comes_while_another_writes_shares_the_next_force() throws Exception {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
             store.appendAndWait(batch("first")).join();
             int before = disk.segmentForces();
             CountDownLatch gate = new CountDownLatch(1);
@@ -103,7 +105,7 @@ class SegmentWriterTest {
 
     @Test
     void an_interrupted_caller_writes_all_the_same_and_harms_nobody() {
-        try (SegmentBatchStore store = SegmentBatchStore.open(options().build())) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build())) {
             CompletableFuture<?> others = store.append(batch("others"));
             Thread.currentThread().interrupt();
             try {
@@ -118,7 +120,7 @@ class SegmentWriterTest {
             assertThat(store.appendAndWait(batch("after"))).isCompleted();
             assertThat(store.stats().total().accepted()).isEqualTo(22);
         }
-        try (SegmentBatchStore store = SegmentBatchStore.open(options().build())) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build())) {
             assertThat(store.stats().total().pending()).isEqualTo(22);
         }
     }
@@ -126,7 +128,7 @@ class SegmentWriterTest {
     @Test
     void one_thread_can_have_many_batches_under_way() {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
             store.appendAndWait(batch("first")).join();
             int before = disk.segmentForces();
             CountDownLatch gate = new CountDownLatch(1);
@@ -145,7 +147,7 @@ class SegmentWriterTest {
     @Test
     void who_waits_is_told_what_went_wrong_with_his_batch_alone() {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
             store.appendAndWait(batch("before")).join();
             disk.fail(FaultyDisk.Operation.FORCE, ".segment", "Input/output error")
                     .times(1);
@@ -165,7 +167,7 @@ class SegmentWriterTest {
         DiskStoreOptions options =
                 options().segmentSize(1 << 20).compression(Compression.NONE).build();
         int batches = 0;
-        try (SegmentBatchStore store = SegmentBatchStore.open(options)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options)) {
             for (; batches < 60; batches++) {
                 store.appendAndWait(batch("batch " + batches, List.of(message(random, 100_000))))
                         .join();
@@ -177,7 +179,7 @@ class SegmentWriterTest {
                             >= 5);
         }
         assertThat(segments()).allMatch(SegmentWriterTest::isSealed);
-        try (SegmentBatchStore store = SegmentBatchStore.open(options)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options)) {
             assertThat(store.stats().total().pending()).isEqualTo(batches);
         }
     }
@@ -222,13 +224,13 @@ class SegmentWriterTest {
         List<LogEntry> huge =
                 Stream.generate(() -> message(random, 1 << 20)).limit(100).toList();
         Disk disk = new NioDisk();
-        try (SegmentBatchStore store = SegmentBatchStore.open(
+        try (BatchStore store = StoreKind.SEGMENT.open(
                 options().sync(SyncPolicy.NEVER).compression(Compression.NONE).build(), disk)) {
             store.appendAndWait(batch("tiny before")).join();
             store.appendAndWait(batch("huge", huge)).join();
             store.appendAndWait(batch("tiny after")).join();
         }
-        try (SegmentBatchStore store = SegmentBatchStore.open(options().build(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
             List<Claim> claims = store.claim("loki", BatchOrder.OLDEST_FIRST, NOW, LATER, 9);
             assertThat(claims)
                     .extracting(claim -> claim.batch().id())
@@ -245,7 +247,7 @@ class SegmentWriterTest {
     @Test
     void a_batch_that_no_record_can_hold_is_refused_with_what_to_do() {
         LogEntry large = LogEntry.of(NOW, "INFO", "x".repeat(90 << 20));
-        try (SegmentBatchStore store = SegmentBatchStore.open(
+        try (BatchStore store = StoreKind.SEGMENT.open(
                 options().sync(SyncPolicy.NEVER).compression(Compression.NONE).build())) {
             CompletableFuture<?> refused = store.appendAndWait(batch("too large", List.of(large, large, large)));
             assertThatExceptionOfType(ExecutionException.class)

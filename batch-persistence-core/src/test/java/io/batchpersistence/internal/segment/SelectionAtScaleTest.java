@@ -8,6 +8,7 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.Disk;
@@ -18,7 +19,7 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.SyncPolicy;
+import io.batchpersistence.store.StoreKind;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.nio.file.Path;
@@ -120,7 +121,7 @@ class SelectionAtScaleTest {
     @BeforeEach
     void fill() {
         disk = new FaultyDisk(hooked(new NioDisk()));
-        store = SegmentBatchStore.open(
+        store = StoreKind.SEGMENT.open(
                 DiskStoreOptions.builder(directory)
                         .sync(SyncPolicy.NEVER)
                         .clock(clock)

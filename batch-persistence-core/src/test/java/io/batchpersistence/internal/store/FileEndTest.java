@@ -5,10 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.MemoryDisk;
-import io.batchpersistence.internal.segment.SegmentStoreOn;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.StoreKind;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -29,7 +29,7 @@ class FileEndTest {
     private final ManualClock clock = new ManualClock();
 
     private BatchStore open(MemoryDisk disk) {
-        return SegmentStoreOn.open(
+        return StoreKind.SEGMENT.open(
                 DiskStoreOptions.builder(directory).clock(clock).build(), disk);
     }
 

@@ -1,10 +1,10 @@
 package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
-import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.BatchStoreContractTest;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
@@ -30,7 +30,7 @@ class FallbackAwayContractTest extends BatchStoreContractTest {
     protected BatchStore open() {
         FaultyDataSource source = new FaultyDataSource(null);
         source.refuse();
-        IndexedBatchStore spare = SegmentBatchStore.open(DiskStoreOptions.builder(directory)
+        LocalBatchStore spare = (LocalBatchStore) DiskBatchStores.segment(DiskStoreOptions.builder(directory)
                 .maxBatches(maxBatches)
                 .clock(clock)
                 .build());

@@ -1,7 +1,8 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Tag;
@@ -22,7 +23,7 @@ class FallbackH2ContractTest extends JdbcContract {
     protected BatchStore open() {
         return FallbackBatchStore.of(
                 (JdbcBatchStore) super.open(),
-                SegmentBatchStore.open(
+                (LocalBatchStore) DiskBatchStores.segment(
                         DiskStoreOptions.builder(directory).clock(clock).build()),
                 directory,
                 clock);

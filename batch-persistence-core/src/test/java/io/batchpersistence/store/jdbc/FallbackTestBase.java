@@ -8,10 +8,11 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.nio.file.Path;
@@ -30,7 +31,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
     Path directory;
 
     JdbcBatchStore primary;
-    SegmentBatchStore spare;
+    LocalBatchStore spare;
     FallbackBatchStore store;
 
     @AfterEach
@@ -52,7 +53,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
 
     void openFallback(UnaryOperator<JdbcStoreOptions.Builder> shared, UnaryOperator<DiskStoreOptions.Builder> local) {
         primary = open(source, shared);
-        spare = SegmentBatchStore.open(
+        spare = (LocalBatchStore) DiskBatchStores.segment(
                 local.apply(DiskStoreOptions.builder(directory).clock(clock)).build());
         store = FallbackBatchStore.of(primary, spare, directory, clock);
     }

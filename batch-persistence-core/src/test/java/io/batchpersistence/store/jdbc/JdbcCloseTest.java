@@ -4,7 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.sql.SQLException;
@@ -134,7 +135,7 @@ class JdbcCloseTest extends FallbackTestBase {
         store.close(PATIENCE);
         assertThat(begun).isCompleted();
         assertThat(waiting).isCompleted();
-        try (SegmentBatchStore kept = SegmentBatchStore.open(
+        try (BatchStore kept = DiskBatchStores.segment(
                 DiskStoreOptions.builder(directory).clock(clock).build())) {
             assertThat(ids(kept, clock.instant())).containsExactly("a", "b");
         }

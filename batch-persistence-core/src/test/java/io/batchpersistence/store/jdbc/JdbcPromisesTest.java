@@ -12,8 +12,9 @@ import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.TestDatabase.Kind;
 import java.nio.file.Path;
@@ -139,7 +140,7 @@ class JdbcPromisesTest extends JdbcTestBase {
         BatchPersistence longer = engine(open(), DAY);
         FallbackBatchStore withFallback = FallbackBatchStore.of(
                 open(),
-                SegmentBatchStore.open(
+                (LocalBatchStore) DiskBatchStores.segment(
                         DiskStoreOptions.builder(directory).clock(clock).build()),
                 directory,
                 clock);

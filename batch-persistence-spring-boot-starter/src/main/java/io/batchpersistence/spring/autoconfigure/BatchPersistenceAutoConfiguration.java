@@ -5,13 +5,12 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.internal.jsonfile.JsonFileBatchStore;
-import io.batchpersistence.internal.segment.SegmentBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
 import io.batchpersistence.spring.HttpFailureClassifier;
 import io.batchpersistence.spring.operator.BatchOperator;
+import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
 import java.time.Clock;
 import java.util.function.Supplier;
@@ -64,8 +63,8 @@ public final class BatchPersistenceAutoConfiguration {
             DiskStoreOptions options = properties.storeOptions(clock.getIfUnique(Clock::systemUTC));
             try {
                 return switch (properties.store()) {
-                    case SEGMENT -> SegmentBatchStore.open(options);
-                    case JSON_FILES -> JsonFileBatchStore.open(options);
+                    case SEGMENT -> DiskBatchStores.segment(options);
+                    case JSON_FILES -> DiskBatchStores.jsonFiles(options);
                     // Created by BatchPersistenceJdbcAutoConfiguration, if its classes are on the class path.
                     case JDBC ->
                         throw new InvalidSettingException(

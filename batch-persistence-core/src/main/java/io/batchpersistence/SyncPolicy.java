@@ -1,4 +1,4 @@
-package io.batchpersistence.store;
+package io.batchpersistence;
 
 /** When bytes are forced to the device. */
 public enum SyncPolicy {

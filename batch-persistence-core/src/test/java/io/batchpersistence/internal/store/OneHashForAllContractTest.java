@@ -1,0 +1,41 @@
+package io.batchpersistence.internal.store;
+
+import io.batchpersistence.SyncPolicy;
+import io.batchpersistence.codec.BatchFormat;
+import io.batchpersistence.codec.Compression;
+import io.batchpersistence.internal.disk.NioDisk;
+import io.batchpersistence.internal.segment.SegmentLog;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.BatchStoreContractTest;
+import java.nio.file.Path;
+import java.time.Duration;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The contract also holds if all ids have the same hash: the index compares the ids. */
+@Tag("slow")
+class OneHashForAllContractTest extends BatchStoreContractTest {
+
+    @TempDir
+    Path directory;
+
+    OneHashForAllContractTest() {
+        many = 200;
+    }
+
+    @Override
+    protected BatchStore open() {
+        StoreSettings settings = new StoreSettings(
+                directory,
+                BatchFormat.PROTOBUF,
+                Compression.ZSTD,
+                SyncPolicy.ALWAYS,
+                Duration.ofMillis(200),
+                maxBatches,
+                1L << 30,
+                16 << 20,
+                32 << 20,
+                clock);
+        return new IndexedBatchStore(settings, new NioDisk(), SegmentLog::new, 0);
+    }
+}
