@@ -52,12 +52,8 @@ import org.slf4j.LoggerFactory;
 class DamageTest {
 
     enum Fixture {
-        SEGMENT_1(StoreKind.SEGMENT, "segment-1", 0.1),
-        SEGMENT_2(StoreKind.SEGMENT, "segment-2", 0.1),
-        SEGMENT_3(StoreKind.SEGMENT, "segment-3", 0.1),
-        JSON_FILES_1(StoreKind.JSON_FILES, "json_files-1", 0.06),
-        JSON_FILES_2(StoreKind.JSON_FILES, "json_files-2", 0.07),
-        JSON_FILES_3(StoreKind.JSON_FILES, "json_files-3", 0.07);
+        SEGMENT_1(StoreKind.SEGMENT, "segment-1", 0.3),
+        JSON_FILES_1(StoreKind.JSON_FILES, "json_files-1", 0.2);
 
         final StoreKind kind;
         final String directory;
@@ -71,14 +67,7 @@ class DamageTest {
 
         /** A fixture whose files have the same names. */
         Fixture other() {
-            return switch (this) {
-                case SEGMENT_1 -> SEGMENT_2;
-                case SEGMENT_2 -> SEGMENT_3;
-                case SEGMENT_3 -> JSON_FILES_1;
-                case JSON_FILES_1 -> JSON_FILES_2;
-                case JSON_FILES_2 -> JSON_FILES_3;
-                case JSON_FILES_3 -> SEGMENT_1;
-            };
+            return values()[(ordinal() + 1) % values().length];
         }
     }
 

@@ -17,20 +17,18 @@ import org.jspecify.annotations.Nullable;
  * what the records say, and a segment without a valid index is scanned. Big-endian.
  *
  * <pre>
- * "BPX\3", u32 number of collector types, each: u16 length, UTF-8 name
+ * "BPX\1", u32 number of collector types, each: u16 length, UTF-8 name
  * u32 number of records, each: u64 sequence, u64 created at, u32 offset, u32 length, u64 hash of id, u32 number of entries,
  *          u32 collector type
  * trailer, the last 20 bytes of the file:
  *          u64 offset of the index, u32 segment number, u32 CRC32C of all bytes from the index on up to here, "BPE\1"
  * </pre>
  *
- * <p>Version 1 had no number of entries, and version 2 a CRC32C of the id, for which it is easy to find any number of
- * ids that collide: such a segment is scanned once, and gets an index of this version.
+ * <p>The hash of an id is cryptographic: ids that collide are hard to find.
  */
 final class SegmentIndex {
 
-    static final int VERSION = 3;
-    static final int MAGIC = 'B' << 24 | 'P' << 16 | 'X' << 8 | VERSION;
+    static final int MAGIC = 'B' << 24 | 'P' << 16 | 'X' << 8 | 1;
     static final int TRAILER = 20;
 
     private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;

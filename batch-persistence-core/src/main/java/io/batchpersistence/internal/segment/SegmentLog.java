@@ -356,11 +356,8 @@ public final class SegmentLog implements PayloadLog {
                 good = at;
                 continue;
             }
-            int indexVersion = scan.indexVersion(at);
-            if (indexVersion != 0) {
-                if (indexVersion == SegmentIndex.VERSION) {
-                    log.warn("The index of {} is damaged; its records were scanned instead", segment.path);
-                }
+            if (scan.isIndex(at)) {
+                log.warn("The index of {} is damaged; its records were scanned instead", segment.path);
                 break;
             }
             int next = scan.next(at + 1, end);

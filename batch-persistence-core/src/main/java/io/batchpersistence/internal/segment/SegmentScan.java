@@ -85,13 +85,11 @@ final class SegmentScan {
         return header(view, offset) != null && view.hasValidPayload();
     }
 
-    /** The version of the index that begins there; 0 if none does. */
-    int indexVersion(int offset) throws IOException {
+    /** Whether an index begins there. */
+    boolean isIndex(int offset) throws IOException {
         view(offset, 4);
         int at = offset - windowAt;
-        int magic = window.length - at >= 4 ? ByteBuffer.wrap(window).getInt(at) : 0;
-        int version = magic ^ SegmentIndex.MAGIC ^ SegmentIndex.VERSION;
-        return version >= 1 && version <= SegmentIndex.VERSION ? version : 0;
+        return window.length - at >= 4 && ByteBuffer.wrap(window).getInt(at) == SegmentIndex.MAGIC;
     }
 
     /** The first intact record from there on; -1 if there is none before {@code end}. */

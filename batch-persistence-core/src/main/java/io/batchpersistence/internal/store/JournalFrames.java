@@ -22,27 +22,21 @@ import org.jspecify.annotations.Nullable;
  * └────────┴────────┴────────────────┴─────────────────────────┴───────────────┘
  *
  * kind            body
- * 1 (before)      COLLECTOR: u32 number, UTF-8 name          names a collector type for 2, 5 and 13 of this file
- * 2 (before)      SETTLED with the collector type's u32 number instead of its name, in front of the cause
- * 3 (version 1)   PENDING with the reason itself, UTF-8, instead of its number
- * 4 (version 1)   DEAD, likewise
- * 5 (before)      COUNTERS with the collector type's u32 number, in front
- * 6 CHECKPOINT    u64 sequence    the COUNTERS frames before it hold, for batches up to that sequence
- * 7 GONE          u64 sequences   batches that are gone, or were refused, although their bytes may be there
- * 8 SNAPSHOT_END  u64 sequence    the frames before it are a whole snapshot; the next batch gets that sequence
- * 9 FILE_END      u32 file, u64 offset, u64 sequence      what is in that payload file from there on was never accepted, if it is
+ *  1 SETTLED      u64 sequence, u8 cause, UTF-8 collector type               the batch is gone
+ *  2 WITHDRAWN    u64 sequence, UTF-8 collector type         the batch is gone, and counts as never accepted
+ *  3 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
+ *  4 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
+ *  5 EARLIER      u64 sequence, up to four times: u64 time, u32 reason      the failures before the last attempt
+ *  6 REASON       u32 number, UTF-8 text    names a reason for this file, until the number is given to another one
+ *  7 GONE         u64 sequences   batches that are gone, or were refused, although their bytes may be there
+ *  8 COUNTERS     u64 accepted, delivered, expired, evicted, discarded, corrupt, UTF-8 collector type
+ *  9 CHECKPOINT   u64 sequence    the COUNTERS frames before it hold, for batches up to that sequence
+ * 10 FORGOTTEN    UTF-8 collector type            no batch of it is held; its counters are part of those of "other" from here on
+ * 11 PAUSED       u8 1 or 0, UTF-8 collector type            whether an operator has paused the collector type
+ * 12 FILES        u32 file        payload files have had numbers up to this one, which are not assigned again
+ * 13 FILE_END     u32 file, u64 offset, u64 sequence      what is in that payload file from there on was never accepted, if it is
  *                                 the same file: no batch in it has a higher sequence
- * 10 REASON       u32 number, UTF-8 text    names a reason for this file, until the number is given to another one
- * 11 PENDING      u64 sequence, u64 since, u32 retries, u64 last attempt, u64 due, u32 reason
- * 12 DEAD         u64 sequence, u64 since, u32 retries, u64 last attempt, u32 reason
- * 13 (before)     PAUSED with the collector type's u32 number, in front
- * 14 EARLIER      u64 sequence, up to four times: u64 time, u32 reason      the failures before the last attempt
- * 15 SETTLED      u64 sequence, u8 cause, UTF-8 collector type               the batch is gone
- * 16 COUNTERS     u64 accepted, delivered, expired, evicted, discarded, corrupt, UTF-8 collector type
- * 17 PAUSED       u8 1 or 0, UTF-8 collector type            whether an operator has paused the collector type
- * 18 WITHDRAWN    u64 sequence, UTF-8 collector type         the batch is gone, and counts as never accepted
- * 19 FILES        u32 file        payload files have had numbers up to this one, which are not assigned again
- * 20 FORGOTTEN   UTF-8 collector type            no batch of it is held; its counters are part of those of "other" from here on
+ * 14 SNAPSHOT_END u64 sequence    the frames before it are a whole snapshot; the next batch gets that sequence
  * </pre>
  *
  * Times are milliseconds since 1970; 2^63-1 in last attempt: none has failed; in due: not automatically. Reason 0:
@@ -60,26 +54,20 @@ final class JournalFrames {
     static final byte MARKER = (byte) 0xB5;
     static final int MAX_BODY = 0xFFFF;
 
-    static final byte COLLECTOR_BEFORE = 1;
-    static final byte SETTLED_BEFORE = 2;
-    static final byte PENDING_V1 = 3;
-    static final byte DEAD_V1 = 4;
-    static final byte COUNTERS_BEFORE = 5;
-    static final byte CHECKPOINT = 6;
+    static final byte SETTLED = 1;
+    static final byte WITHDRAWN = 2;
+    static final byte PENDING = 3;
+    static final byte DEAD = 4;
+    static final byte EARLIER = 5;
+    static final byte REASON = 6;
     static final byte GONE = 7;
-    static final byte SNAPSHOT_END = 8;
-    static final byte FILE_END = 9;
-    static final byte REASON = 10;
-    static final byte PENDING = 11;
-    static final byte DEAD = 12;
-    static final byte PAUSED_BEFORE = 13;
-    static final byte EARLIER = 14;
-    static final byte SETTLED = 15;
-    static final byte COUNTERS = 16;
-    static final byte PAUSED = 17;
-    static final byte WITHDRAWN = 18;
-    static final byte FILES = 19;
-    static final byte FORGOTTEN = 20;
+    static final byte COUNTERS = 8;
+    static final byte CHECKPOINT = 9;
+    static final byte FORGOTTEN = 10;
+    static final byte PAUSED = 11;
+    static final byte FILES = 12;
+    static final byte FILE_END = 13;
+    static final byte SNAPSHOT_END = 14;
 
     private static final int GONE_PER_FRAME = 4_096;
 

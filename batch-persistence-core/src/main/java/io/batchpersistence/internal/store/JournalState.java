@@ -3,10 +3,8 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.FailedAttempt;
 import java.nio.ByteBuffer;
 import java.time.Instant;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -24,9 +22,6 @@ final class JournalState {
 
     private static final String LOST_REASON = "(the reason was in a damaged part of the journal)";
 
-    /** Collector types by number, for files in which they have numbers. */
-    private final Map<Integer, String> names = new HashMap<>();
-
     private final Map<Integer, String> reasonNames = new HashMap<>();
     private final Map<String, String> reasons = new HashMap<>();
     private final Map<String, Counters> staged = new HashMap<>();
@@ -38,12 +33,6 @@ final class JournalState {
     /** Earlier failures by sequence. */
     private final Map<Long, List<FailedAttempt>> earlier = new HashMap<>();
 
-    /** Why batches were removed whose collector type was named in another frame, which is damaged; by sequence. */
-    private final Map<Long, RemovalReason> ends = new HashMap<>();
-
-    private final Deque<RemovalReason> nameless = new ArrayDeque<>();
-    /** Whether no counters of the next checkpoint are missing. */
-    private boolean stagedAll = true;
     /** Whether frames are missing before the next checkpoint, in this file. */
     private boolean torn;
 
@@ -59,12 +48,10 @@ final class JournalState {
     /** The highest sequence mentioned; for all up to it, it is known whether they were accepted. */
     private long lastNamed;
 
-    /** Begins a file: numbers of collector types and reasons are per file. */
+    /** Begins a file: numbers of reasons are per file. */
     void beginFile() {
-        names.clear();
         reasonNames.clear();
         staged.clear();
-        stagedAll = true;
         torn = false;
     }
 
@@ -72,7 +59,6 @@ final class JournalState {
     void damaged() {
         framesMissing = true;
         staged.clear();
-        stagedAll = false;
         torn = true;
     }
 
@@ -84,50 +70,38 @@ final class JournalState {
 
     void apply(byte kind, ByteBuffer body) {
         switch (kind) {
-            case JournalFrames.COLLECTOR_BEFORE -> names.put(body.getInt(), JournalFrames.collectorType(body));
             case JournalFrames.SETTLED -> {
                 long sequence = body.getLong();
                 RemovalReason reason = RemovalReason.of(body.get());
                 settled(sequence, JournalFrames.collectorType(body), reason);
             }
-            case JournalFrames.SETTLED_BEFORE ->
-                settled(body.getLong(), names.get(body.getInt()), RemovalReason.of(body.get()));
             case JournalFrames.WITHDRAWN -> {
                 long sequence = body.getLong();
                 withdrawn(sequence, JournalFrames.collectorType(body));
             }
             case JournalFrames.REASON -> reasonNames.put(body.getInt(), shared(JournalFrames.text(body)));
-            case JournalFrames.PENDING, JournalFrames.PENDING_V1 -> {
+            case JournalFrames.PENDING -> {
                 long sequence = seen(body.getLong());
                 long since = body.getLong();
                 int retries = body.getInt();
                 long lastAttempt = body.getLong();
                 long due = body.getLong();
                 persistedStates.put(
-                        sequence, new PersistedState(false, since, retries, lastAttempt, due, reason(kind, body)));
+                        sequence, new PersistedState(false, since, retries, lastAttempt, due, reason(body)));
             }
-            case JournalFrames.DEAD, JournalFrames.DEAD_V1 -> {
+            case JournalFrames.DEAD -> {
                 long sequence = seen(body.getLong());
                 long since = body.getLong();
                 int retries = body.getInt();
                 long lastAttempt = body.getLong();
                 persistedStates.put(
                         sequence,
-                        new PersistedState(true, since, retries, lastAttempt, BatchIndex.NEVER, reason(kind, body)));
+                        new PersistedState(true, since, retries, lastAttempt, BatchIndex.NEVER, reason(body)));
             }
             case JournalFrames.EARLIER -> earlier(seen(body.getLong()), body);
             case JournalFrames.COUNTERS -> {
                 Counters read = counters(body);
                 staged.put(JournalFrames.collectorType(body), read);
-            }
-            case JournalFrames.COUNTERS_BEFORE -> {
-                String name = names.get(body.getInt());
-                if (name == null) {
-                    // The frame with the name is damaged: older counters are better than counters without a type.
-                    stagedAll = false;
-                } else {
-                    staged.put(name, counters(body));
-                }
             }
             case JournalFrames.CHECKPOINT -> {
                 long upTo = seen(body.getLong());
@@ -136,13 +110,8 @@ final class JournalState {
                     checkpoint = upTo;
                     complete = true;
                     counters.putAll(staged);
-                    if (stagedAll) {
-                        // These counters include them.
-                        ends.clear();
-                    }
                 }
                 staged.clear();
-                stagedAll = true;
                 torn = false;
             }
             case JournalFrames.GONE -> {
@@ -153,12 +122,6 @@ final class JournalState {
             case JournalFrames.PAUSED -> {
                 boolean isPaused = body.get() != 0;
                 paused.put(JournalFrames.collectorType(body), isPaused);
-            }
-            case JournalFrames.PAUSED_BEFORE -> {
-                String name = names.get(body.getInt());
-                if (name != null) {
-                    paused.put(name, body.get() != 0);
-                }
             }
             case JournalFrames.FILE_END ->
                 fileEnds.put(seenFile(body.getInt()), new PayloadLog.FileEnd(body.getLong(), body.getLong()));
@@ -178,12 +141,8 @@ final class JournalState {
         return read;
     }
 
-    private void settled(long sequence, @Nullable String name, RemovalReason reason) {
+    private void settled(long sequence, String name, RemovalReason reason) {
         gone(sequence);
-        if (name == null) {
-            ends.put(sequence, reason);
-            return;
-        }
         Counters of = counters.computeIfAbsent(name, unknown -> new Counters());
         of.count(reason, 1);
         if (sequence > checkpoint) {
@@ -228,11 +187,7 @@ final class JournalState {
         }
     }
 
-    private @Nullable String reason(byte kind, ByteBuffer body) {
-        if (kind == JournalFrames.PENDING_V1 || kind == JournalFrames.DEAD_V1) {
-            String text = JournalFrames.text(body);
-            return text.isEmpty() ? null : shared(text);
-        }
+    private @Nullable String reason(ByteBuffer body) {
         int number = body.getInt();
         return number == 0 ? null : reasonNames.getOrDefault(number, LOST_REASON);
     }
@@ -244,14 +199,6 @@ final class JournalState {
             reasons.put(reason, reason);
         }
         return known == null ? reason : known;
-    }
-
-    /**
-     * Why batches were removed that some collector type has accepted, when it is not known which: for the types that
-     * miss batches.
-     */
-    Deque<RemovalReason> nameless() {
-        return nameless;
     }
 
     private long seen(long sequence) {
@@ -268,18 +215,6 @@ final class JournalState {
     /** Completes the state; called when everything has been applied, before {@link #isGone}. */
     void finish() {
         gone.sort();
-        ends.forEach((sequence, reason) -> {
-            if (sequence <= checkpoint) {
-                nameless.add(reason);
-            } else {
-                // In no counters yet.
-                Counters unknown =
-                        counters.computeIfAbsent(IndexedBatchStore.UNKNOWN_COLLECTOR, name -> new Counters());
-                unknown.accepted++;
-                unknown.count(reason, 1);
-            }
-        });
-        ends.clear();
     }
 
     boolean isGone(long sequence) {

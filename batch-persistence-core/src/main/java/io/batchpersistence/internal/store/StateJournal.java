@@ -37,13 +37,11 @@ import org.slf4j.Logger;
  * the newer one turns out to be damaged.
  *
  * <pre>
- * state-0000000000000004.journal     8 bytes "BPSTATE\2", u64 generation, u32 CRC32C of the sixteen bytes before; big-endian
+ * state-0000000000000004.journal     8 bytes "BPSTATE\1", u64 generation, u32 CRC32C of the sixteen bytes before; big-endian
  *                                    frames, see {@link JournalFrames}
  *                                    zeros: room reserved for more frames
- * state-0000000000000004.snapshot    the same with "BPSNAPS\2"; the last frame is SNAPSHOT_END
+ * state-0000000000000004.snapshot    the same with "BPSNAPS\1"; the last frame is SNAPSHOT_END
  * </pre>
- *
- * <p>Version 1 had the snapshot at the beginning of the log, up to and including SNAPSHOT_END; it is still read.
  *
  * <p>For the commit leader, one thread at a time; a {@link Snapshot} for one other thread, and {@link #force} for any.
  */
@@ -51,9 +49,8 @@ final class StateJournal implements AutoCloseable {
 
     private static final Logger log = LogSanitizer.logger(StateJournal.class);
 
-    private static final byte[] LOG_V1 = magic("BPSTATE\1");
-    private static final byte[] LOG = magic("BPSTATE\2");
-    private static final byte[] SNAPSHOT = magic("BPSNAPS\2");
+    private static final byte[] LOG = magic("BPSTATE\1");
+    private static final byte[] SNAPSHOT = magic("BPSNAPS\1");
     private static final int HEADER = 20;
     private static final Pattern NAME = Pattern.compile("state-(\\d{16})\\.(journal|snapshot)");
     private static final Pattern ASIDE = Pattern.compile("state-(\\d{16})\\.tmp");
@@ -150,7 +147,8 @@ final class StateJournal implements AutoCloseable {
         journal.lastPrepared.set(journal.generation);
         Long base = null;
         for (Map.Entry<Long, Files> entry : generations.descendingMap().entrySet()) {
-            if (journal.hasWholeSnapshot(entry.getKey(), entry.getValue(), damage)) {
+            Path snapshot = entry.getValue().snapshot;
+            if (snapshot != null && journal.isWholeSnapshot(entry.getKey(), snapshot, damage)) {
                 base = entry.getKey();
                 break;
             }
@@ -203,19 +201,10 @@ final class StateJournal implements AutoCloseable {
         return generations;
     }
 
-    private boolean hasWholeSnapshot(long number, Files files, Damage damage) throws IOException {
-        Path path = files.snapshot != null ? files.snapshot : files.log;
-        boolean separate = files.snapshot != null;
-        if (path == null) {
-            return false;
-        }
+    private boolean isWholeSnapshot(long number, Path path, Damage damage) throws IOException {
         try {
             Frames frames = new Frames(path, number, disk.size(path));
-            if (!separate && frames.startsWith(header(LOG, number))) {
-                // Its snapshot was not finished.
-                return false;
-            }
-            if (frames.startsWith(header(separate ? SNAPSHOT : LOG_V1, number))) {
+            if (frames.startsWith(header(SNAPSHOT, number))) {
                 for (int length; (length = frames.length()) > 0; frames.skip(length)) {
                     if (frames.kind() == JournalFrames.SNAPSHOT_END) {
                         return true;
@@ -236,11 +225,10 @@ final class StateJournal implements AutoCloseable {
         state.beginFile();
         try {
             Frames frames = new Frames(path, number, usedEnd(path));
-            if (path.toString().endsWith(".journal")
-                    && !frames.startsWith(header(LOG, number))
-                    && !frames.startsWith(header(LOG_V1, number))) {
+            if (path.toString().endsWith(".journal") && !frames.startsWith(header(LOG, number))) {
                 // Overwritten, perhaps only with zeros, which look like a log without frames.
                 state.incomplete();
+                damage.found(path, 0, Math.min(HEADER, frames.size), "damaged header");
             }
             while (!frames.isAtEnd()) {
                 long at = frames.at();
@@ -729,18 +717,13 @@ final class StateJournal implements AutoCloseable {
                     if (kept != null) {
                         delete(entry.getValue().snapshot);
                         delete(entry.getValue().log);
-                    } else if (!broken.contains(entry.getKey())
-                            && (entry.getValue().snapshot != null || isOfVersion1(entry.getKey(), entry.getValue()))) {
+                    } else if (!broken.contains(entry.getKey()) && entry.getValue().snapshot != null) {
                         kept = entry.getKey();
                     }
                 }
             } catch (IOException e) {
                 log.warn("Old state journals in {} could not be looked at: {}", directory, e.toString());
             }
-        }
-
-        private boolean isOfVersion1(long old, Files files) throws IOException {
-            return files.log != null && new Frames(files.log, old, HEADER).startsWith(header(LOG_V1, old));
         }
 
         private void delete(@Nullable Path path) {

@@ -282,10 +282,6 @@ final class StoreLoader implements PayloadLog.Loading {
                 counters.count(RemovalReason.DELIVERED, Math.min(missing, ended));
                 missing -= Math.min(missing, ended);
             }
-            while (missing > 0 && !state.nameless().isEmpty()) {
-                counters.count(state.nameless().remove(), 1);
-                missing--;
-            }
             if (missing > 0) {
                 counters.count(RemovalReason.CORRUPT, missing);
                 long reported = Math.min(missing, lostUnknown);
@@ -308,12 +304,6 @@ final class StoreLoader implements PayloadLog.Loading {
             }
         }
         countMissingNumbers();
-        // No type misses them, since their counters are lost, too.
-        for (RemovalReason reason : state.nameless()) {
-            Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
-            unknown.accepted++;
-            unknown.count(reason, 1);
-        }
         if (lostUnknown > 0) {
             Counters unknown = index.type(IndexedBatchStore.UNKNOWN_COLLECTOR).counters;
             unknown.accepted += lostUnknown;

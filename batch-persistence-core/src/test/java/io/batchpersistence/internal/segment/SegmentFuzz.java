@@ -33,7 +33,7 @@ public final class SegmentFuzz {
             int end = scan.usedEnd(Long.MAX_VALUE);
             for (int at = 0; at < end; ) {
                 View view = scan.at(at);
-                scan.indexVersion(at);
+                scan.isIndex(at);
                 if (scan.header(view, at) != null && view.hasValidPayload()) {
                     at += view.length();
                 } else {

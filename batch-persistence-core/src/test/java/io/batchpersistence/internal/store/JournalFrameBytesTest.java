@@ -18,8 +18,8 @@ class JournalFrameBytesTest {
         frames.fileEnd(3, new PayloadLog.FileEnd(4, 5));
         frames.files(6);
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
-                .isEqualTo("b50f000a01429ee900000000000000010263" + "b50900140deddbb3000000030000000000000004"
-                        + "0000000000000005" + "b51300044bed07b200000006");
+                .isEqualTo("b501000a20d3ba6e00000000000000010263" + "b50d0014df4e6da2000000030000000000000004"
+                        + "0000000000000005" + "b50c0004847eb0ce00000006");
     }
 
     @Test
@@ -31,7 +31,7 @@ class JournalFrameBytesTest {
         type.paused = false;
         frames.paused(type);
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
-                .isEqualTo("b511000251117ed90162" + "b511000242b3e6ae0062");
+                .isEqualTo("b50b00026b76cbc30162" + "b50b000278d453b40062");
     }
 
     @Test
@@ -39,14 +39,14 @@ class JournalFrameBytesTest {
         JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
         frames.withdrawn(1, new BatchIndex().type("c"));
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
-                .isEqualTo("b5120009" + "b989e73c" + "0000000000000001" + "63");
+                .isEqualTo("b5020009" + "a0a03f2f" + "0000000000000001" + "63");
     }
 
     @Test
     void forgotten_is_written_as_ever() {
         JournalFrames frames = new JournalFrames(7, new JournalFrames.Reasons());
         frames.forgotten(new BatchIndex().type("c"));
-        assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length())).isEqualTo("b51400017064c33663");
+        assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length())).isEqualTo("b50a0001ab01039f63");
     }
 
     @Test
@@ -58,9 +58,9 @@ class JournalFrameBytesTest {
         assertThat(HexFormat.of().formatHex(frames.array(), 0, frames.length()))
                 .isEqualTo(
                         // Reason 1 is x.
-                        "b50a0005e07562bf0000000178"
-                                + "b50e0020d3c8087e0000000000000005" + "000000000000000a00000001"
+                        "b50600058353e4080000000178"
+                                + "b5050020ba5b75f20000000000000005" + "000000000000000a00000001"
                                 + "000000000000001400000001"
-                                + "b50c0020d2cbef730000000000000005000000000000001e00000003000000000000001e00000001");
+                                + "b5040020d913289a0000000000000005000000000000001e00000003000000000000001e00000001");
     }
 }

@@ -229,39 +229,6 @@ class JournalFramesTest {
         }
     }
 
-    private static ByteBuffer before(Object... values) {
-        ByteBuffer body = ByteBuffer.allocate(100);
-        for (Object value : values) {
-            switch (value.getClass().getSimpleName()) {
-                case "Long" -> body.putLong((long) value);
-                case "Integer" -> body.putInt((int) value);
-                case "RemovalReason" -> body.put((byte) ((RemovalReason) value).id());
-                default -> body.put(value.toString().getBytes(StandardCharsets.UTF_8));
-            }
-        }
-        return body.flip();
-    }
-
-    @Test
-    void numbersOfCollectorTypesAreThoseOfTheirFile() {
-        JournalState state = new JournalState();
-        state.beginFile();
-        state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "loki"));
-        state.apply(JournalFrames.SETTLED_BEFORE, before(1L, 0, RemovalReason.DELIVERED));
-        state.beginFile();
-        state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "elasticsearch"));
-        state.apply(JournalFrames.SETTLED_BEFORE, before(2L, 0, RemovalReason.DELIVERED));
-        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 1, RemovalReason.DELIVERED));
-        state.finish();
-
-        assertThat(state.counters().get("loki").gone(RemovalReason.DELIVERED)).isEqualTo(1);
-        assertThat(state.counters().get("elasticsearch").gone(RemovalReason.DELIVERED))
-                .isEqualTo(1);
-        assertThat(state.counters().get(IndexedBatchStore.UNKNOWN_COLLECTOR).gone(RemovalReason.DELIVERED))
-                .as("whose name was damaged")
-                .isEqualTo(1);
-    }
-
     @Test
     void moreGoneBatchesThanFitIntoAFrameAreAllGone() {
         long[] gone = LongStream.range(0, 20_000).map(i -> 1 + i * 3).toArray();
@@ -341,29 +308,6 @@ class JournalFramesTest {
         state.finish();
 
         assertThat(state.isGone(3)).isTrue();
-        assertThat(state.counters().get("loki").gone(RemovalReason.DELIVERED)).isOne();
-    }
-
-    @Test
-    void anEndWhoseCollectorTypeIsDamagedIsNotForgottenWithoutCountersThatHaveIt() {
-        JournalState state = new JournalState();
-        state.beginFile();
-        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, RemovalReason.DELIVERED));
-        state.apply(JournalFrames.COUNTERS_BEFORE, before(0, 1L, 1L, 0L, 0L, 0L, 0L));
-        state.apply(JournalFrames.CHECKPOINT, before(20L));
-        state.finish();
-        assertThat(state.nameless()).containsExactly(RemovalReason.DELIVERED);
-
-        state = new JournalState();
-        state.beginFile();
-        state.apply(JournalFrames.SETTLED_BEFORE, before(3L, 0, RemovalReason.DELIVERED));
-        // The next generation begins.
-        state.beginFile();
-        state.apply(JournalFrames.COLLECTOR_BEFORE, before(0, "loki"));
-        state.apply(JournalFrames.COUNTERS_BEFORE, before(0, 1L, 1L, 0L, 0L, 0L, 0L));
-        state.apply(JournalFrames.CHECKPOINT, before(20L));
-        state.finish();
-        assertThat(state.nameless()).isEmpty();
         assertThat(state.counters().get("loki").gone(RemovalReason.DELIVERED)).isOne();
     }
 

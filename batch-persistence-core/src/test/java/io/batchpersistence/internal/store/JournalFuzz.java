@@ -29,10 +29,9 @@ public final class JournalFuzz {
         MemoryDisk disk = new MemoryDisk();
         int half = input[0] % 2 == 0 ? 1 : input.length / 2;
         if (half > 1) {
-            disk.put(DIRECTORY.resolve("state-0000000000000003.snapshot"), file("BPSNAPS\2", input, 1, half));
+            disk.put(DIRECTORY.resolve("state-0000000000000003.snapshot"), file("BPSNAPS\1", input, 1, half));
         }
-        String version = input[0] % 3 == 0 ? "BPSTATE\1" : "BPSTATE\2";
-        disk.put(DIRECTORY.resolve("state-0000000000000003.journal"), file(version, input, half, input.length));
+        disk.put(DIRECTORY.resolve("state-0000000000000003.journal"), file("BPSTATE\1", input, half, input.length));
         JournalState state = new JournalState();
         try {
             StateJournal.read(disk, DIRECTORY, state, (file, offset, length, reason) -> {
