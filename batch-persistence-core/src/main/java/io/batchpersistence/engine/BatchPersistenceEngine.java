@@ -42,6 +42,7 @@ import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -67,6 +68,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
 import java.util.function.Predicate;
@@ -340,10 +342,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         }
         refreshPaused();
         Instant now = clock.steady();
-        withLanes(() -> {
-            store.correctWaits(now, type -> knownLane(type).settings().batchTtl());
-            return null;
-        });
+        withLanes(
+                () -> {
+                    store.correctWaits(now, type -> knownLane(type).settings().batchTtl());
+                    return null;
+                },
+                lane -> {});
         correctAges();
         store.releaseHeld(now);
         BatchSelector pending = BatchSelector.all().states(BatchState.PENDING);
@@ -783,7 +787,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private boolean markBatchFailed(String batchId, Failure failure) {
         ensureOpen();
         InFlightBatch inFlight = inFlightById.get(batchId);
-        if (!isPossibleId(batchId) || !failed(batchId, BatchStore.ANY_FENCE, failure, inFlight)) {
+        if (!isPossibleId(batchId) || !failed(batchId, null, BatchStore.ANY_FENCE, failure, inFlight)) {
             return false;
         }
         if (inFlight != null) {
@@ -802,8 +806,11 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Instant now = clock.steady();
         Settled settled;
         try {
-            settled = withLanes(() -> store.released(
-                    batchId, type -> knownLane(type).settings().recovery() ? Optional.of(now) : Optional.empty()));
+            settled = withLanes(
+                    () -> store.released(
+                            batchId,
+                            type -> knownLane(type).settings().recovery() ? Optional.of(now) : Optional.empty()),
+                    lane -> {});
             unreleased.remove(batchId);
         } catch (BatchPersistenceException e) {
             unreleased.add(batchId);
@@ -885,10 +892,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return new CollectorOutage(collectorType, outage.since(), until, answered, outage.probes(), null, foundHere);
     }
 
-    private boolean failed(String batchId, long fence, Failure failure, @Nullable InFlightBatch inFlight) {
+    /** @param collectorType the batch's, if it is known */
+    private boolean failed(
+            String batchId,
+            @Nullable String collectorType,
+            long fence,
+            Failure failure,
+            @Nullable InFlightBatch inFlight) {
         Instant now = clock.wall();
-        Decision decision = new Decision(batchId, failure, inFlight == null ? null : inFlight.permit(), clock.steady());
-        Settled settled = withLanes(() -> store.failed(batchId, fence, failure.reason(), now, decision));
+        Decision decision = new Decision(batchId, failure, inFlight);
+        String known = inFlight != null ? inFlight.batch().collectorType() : collectorType;
+        (known != null ? List.of(lane(known)) : lanes.values()).forEach(decision::prepare);
+        Settled settled =
+                withLanes(() -> store.failed(batchId, fence, failure.reason(), now, decision), decision::prepare);
         if (settled == null) {
             return false;
         }
@@ -927,62 +943,93 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return excluded.stream().anyMatch(glob -> glob.test(reason));
     }
 
-    /** Decides what becomes of a failed batch, and updates its lane. The store calls it if the batch is in flight. */
+    /**
+     * Decides what becomes of a failed batch. The store calls {@link #decide} under its lock or in a transaction, so
+     * everything that needs a lock or the application's code has been prepared before, and the lane is told afterwards.
+     */
     private final class Decision implements FailureDecision {
+        private record Prospect(Lane lane, CollectorSettings settings, Lane.Consequence consequence) {}
+
         private final String batchId;
         private final Failure failure;
         private final Lane.@Nullable Permit permit;
-        private final Instant now;
+        private final int knownRetryCount;
+        private final Instant now = clock.steady();
         private final boolean held;
-        private @Nullable Lane lane;
-        private boolean opened;
+        private final RandomGenerator backoffJitter;
+        private final double retryAfterFactor;
+        private final Map<String, Prospect> prospects = new HashMap<>();
+        // Set by the store's call.
+        private @Nullable Prospect decided;
+        private int retryCount;
+        private @Nullable Instant due;
 
-        Decision(String batchId, Failure failure, Lane.@Nullable Permit permit, Instant now) {
+        Decision(String batchId, Failure failure, @Nullable InFlightBatch inFlight) {
             this.batchId = batchId;
             this.failure = failure;
-            this.permit = permit;
-            this.now = now;
-            this.held = isExcluded(failure.reason());
+            permit = inFlight == null ? null : inFlight.permit();
+            knownRetryCount = inFlight == null ? 0 : inFlight.batch().retryCount();
+            held = isExcluded(failure.reason());
+            long drawn = random.nextLong();
+            backoffJitter = () -> drawn;
+            retryAfterFactor = 1 + RETRY_AFTER_JITTER * random.nextDouble();
+        }
+
+        void prepare(Lane lane) {
+            prospects.put(
+                    lane.collectorType,
+                    new Prospect(
+                            lane, lane.settings(), lane.consequence(permit, batchId, knownRetryCount, failure, now)));
         }
 
         @Override
         public Verdict decide(String collectorType, int retryCount) {
-            Lane lane = knownLane(collectorType);
-            this.lane = lane;
+            Prospect prospect = prospects.get(collectorType);
+            if (prospect == null) {
+                throw new UnknownLaneException(collectorType);
+            }
+            decided = prospect;
+            this.retryCount = retryCount;
             if (failure.kind() == Kind.PERMANENT) {
                 // The retry count does not change, because it was not what made this batch a dead letter, see
                 // replayAfterOutage.
                 return new Verdict(true, null, retryCount);
             }
-            CollectorSettings settings = lane.settings();
-            Lane.Consequence consequence = failure.kind() == Kind.BATCH
-                    ? lane.failedByItself(batchId)
-                    : lane.failed(permit, batchId, retryCount, failure, now);
-            opened = consequence.opened();
+            CollectorSettings settings = prospect.settings();
+            Lane.Consequence consequence = prospect.consequence();
             int retries = consequence.counts() ? retryCount + 1 : retryCount;
             if (consequence.counts() && retries >= settings.retry().maxRetries()) {
                 return new Verdict(true, null, retries);
             }
-            if (held || !settings.recovery()) {
-                lane.forgetProbed(batchId);
-                return new Verdict(false, null, retries);
-            }
-            Instant due = consequence.pushedTo() != null
-                    ? consequence.pushedTo()
-                    : Times.after(now, settings.retry().delayAfter(retryCount + 1 + consequence.inARow(), random));
-            if (failure.kind() == Kind.RETRY_AFTER && !failure.delay().isZero()) {
-                double factor = 1 + RETRY_AFTER_JITTER * random.nextDouble();
-                Instant wanted = Times.after(now, scaled(lane.cappedRetryAfter(failure.delay()), factor));
-                due = wanted.isAfter(due) ? wanted : due;
-            }
+            due = held || !settings.recovery() ? null : due(settings, consequence);
             return new Verdict(false, due, retries);
         }
 
-        /** Called outside of the store's locks. */
+        private Instant due(CollectorSettings settings, Lane.Consequence consequence) {
+            Lane.FailedProbe probe = consequence.probe();
+            Instant own = probe != null
+                    ? probe.pushedTo()
+                    : Times.after(
+                            now, settings.retry().delayAfter(retryCount + 1 + consequence.inARow(), backoffJitter));
+            if (failure.kind() != Kind.RETRY_AFTER || failure.delay().isZero()) {
+                return own;
+            }
+            Instant wanted =
+                    Times.after(now, scaled(Lane.cappedRetryAfter(failure.delay(), settings), retryAfterFactor));
+            return wanted.isAfter(own) ? wanted : own;
+        }
+
+        /** Updates the lane of a batch that has failed indeed. */
         void report() {
-            Lane lane = this.lane;
-            if (lane == null) {
+            Prospect prospect = Objects.requireNonNull(decided, "the store has asked for the decision");
+            Lane lane = prospect.lane();
+            if (failure.kind() == Kind.PERMANENT) {
+                answered(lane);
                 return;
+            }
+            boolean opened = lane.failed(permit, batchId, retryCount, failure, prospect.consequence(), now);
+            if (due == null) {
+                lane.forgetProbed(batchId);
             }
             if (failure.kind() == Kind.RETRY_AFTER && lane.isFirstCut(failure.delay())) {
                 log.warn(
@@ -991,11 +1038,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         lane.collectorType,
                         batchId,
                         failure.delay(),
-                        lane.cappedRetryAfter(failure.delay()));
+                        prospect.settings().maxRetryAfter());
             }
-            if (failure.kind() == Kind.PERMANENT) {
-                answered(lane);
-            } else if (opened) {
+            if (opened) {
                 int failuresInARow = lane.status().failuresInARow();
                 boolean first = sendNotices(lane);
                 dispatcher.outageOpened(
@@ -1004,7 +1049,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             }
         }
 
-        private Duration scaled(Duration duration, double factor) {
+        private static Duration scaled(Duration duration, double factor) {
             return duration.plusMillis((long) (duration.toMillis() * (factor - 1)));
         }
     }
@@ -1097,7 +1142,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return;
         }
         Duration timeout = lane(lease.collectorType()).settings().batchTimeout();
-        if (failed(lease.batchId(), lease.fence(), Failure.transientFailure("timed out after " + timeout), inFlight)) {
+        Failure failure = Failure.transientFailure("timed out after " + timeout);
+        if (failed(lease.batchId(), lease.collectorType(), lease.fence(), failure, inFlight)) {
             timedOut.increment();
         }
         if (inFlight != null) {
@@ -1612,7 +1658,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 // Without a fence, this would fail the attempt of the current holder of the batch.
                 return false;
             }
-            return unlessClosed(inFlight, () -> failed(inFlight.batch().id(), inFlight.fence(), failure, inFlight));
+            return unlessClosed(
+                    inFlight, () -> failed(inFlight.batch().id(), null, inFlight.fence(), failure, inFlight));
         }
 
         /**
@@ -1922,9 +1969,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     /**
-     * Returns a lane that exists already. For callbacks that the store calls under its lock or in a transaction, where
-     * the application's settings function must not be called because it may do anything. To be used within {@link
-     * #withLanes}.
+     * Returns a lane that exists already, to read its settings. For callbacks that the store calls under its lock or in
+     * a transaction, where the application's settings function must not be called because it may do anything. To be
+     * used within {@link #withLanes}.
      */
     private Lane knownLane(String collectorType) {
         Lane lane = lanes.get(collectorType);
@@ -1934,13 +1981,13 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         return lane;
     }
 
-    /** Calls the store, and repeats the call after creating each lane that {@link #knownLane} misses. */
-    private <T extends @Nullable Object> T withLanes(Supplier<T> call) {
+    /** Calls the store, and repeats the call after preparing each lane that turns out to be missing. */
+    private <T extends @Nullable Object> T withLanes(Supplier<T> call, Consumer<Lane> prepare) {
         while (true) {
             try {
                 return call.get();
             } catch (UnknownLaneException e) {
-                var unused = lane(e.collectorType);
+                prepare.accept(lane(e.collectorType));
             }
         }
     }

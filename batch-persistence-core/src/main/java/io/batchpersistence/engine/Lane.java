@@ -235,10 +235,18 @@ final class Lane {
      * @param counts whether it counts towards the batch's retries
      * @param inARow how many retry-after responses in a row the batch had before this one, so that its backoff grows
      *     although they did not count
-     * @param pushedTo when the batch is due if it was a probe; {@code null} if it was not
-     * @param opened whether this failure opened the lane
+     * @param probe what it means for the lane if the batch was a probe; {@code null} if it was not
      */
-    record Consequence(boolean counts, int inARow, @Nullable Instant pushedTo, boolean opened) {}
+    record Consequence(boolean counts, int inARow, @Nullable FailedProbe probe) {}
+
+    /**
+     * What a failed probe means.
+     *
+     * @param nextProbe until the next probe
+     * @param times how often the batch has been pushed back, with this time
+     * @param pushedTo when the batch is due
+     */
+    record FailedProbe(Duration nextProbe, int times, Instant pushedTo) {}
 
     /**
      * A batch pushed back by failed probes.
@@ -476,14 +484,6 @@ final class Lane {
         return new Ended(outageSince, probesStarted);
     }
 
-    /**
-     * Records a failure caused by the batch itself: it says nothing about the collector and costs the batch a retry.
-     */
-    Consequence failedByItself(String batchId) {
-        forgetProbed(batchId);
-        return new Consequence(true, 0, null, false);
-    }
-
     private void resetFailureRow() {
         failuresInARow = 0;
         failedInARow.clear();
@@ -494,13 +494,64 @@ final class Lane {
     }
 
     /**
-     * Records that a batch could not be sent.
+     * Says what a failure would mean, and records nothing yet: whether the batch is still in flight is known only to
+     * the store, which must not wait for a lane. To be followed by {@link #failed} if it is.
      *
-     * @param retryCount counted failures of the batch so far
+     * @param permit the permit with which it was sent, if that is known
+     * @param retryCount counted failures of the batch so far; any number if there is no permit
      */
-    Consequence failed(@Nullable Permit permit, String batchId, int retryCount, Failure failure, Instant now) {
+    Consequence consequence(@Nullable Permit permit, String batchId, int retryCount, Failure failure, Instant now) {
         lock.lock();
         try {
+            if (failure.kind() == FailureClassifier.Kind.BATCH) {
+                // Says nothing about the collector, and costs the batch a retry.
+                return new Consequence(true, 0, null);
+            }
+            boolean wish = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
+            int before = wish ? retryAfterCounts.getOrDefault(batchId, 0) : 0;
+            if (state != State.OPEN) {
+                return new Consequence(wish ? before == 0 : failsAnew(batchId), before, null);
+            }
+            boolean probed = permit != null && permit == probe;
+            int inARow = retryAftersInARow + (wish && before == 0 && retryCount == 0 ? 1 : 0);
+            return new Consequence(false, before, probed ? failedProbe(batchId, wish, inARow, failure, now) : null);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private FailedProbe failedProbe(String batchId, boolean wish, int retryAftersInARow, Failure failure, Instant now) {
+        Duration wished = cappedRetryAfter(failure.delay());
+        Duration delay = settings.retry().delayAfter(failedProbes + 2, random);
+        Duration untilNext = untilProbe(delay, wish, wished, retryAftersInARow);
+        PushedBack earlier = probed.get(batchId);
+        int times = earlier == null ? 1 : earlier.times() + 1;
+        Instant pushedTo =
+                Times.after(Times.after(now, untilNext), delay.multipliedBy(Math.min(times, MAX_PUSH_BACKS)));
+        Instant wishedTo = Times.after(now, wished);
+        return new FailedProbe(untilNext, times, wishedTo.isAfter(pushedTo) ? wishedTo : pushedTo);
+    }
+
+    /**
+     * Records that a batch could not be sent.
+     *
+     * @param retryCount counted failures of the batch before this one
+     * @param consequence what has become of the batch
+     * @return whether this opened the lane
+     */
+    boolean failed(
+            @Nullable Permit permit,
+            String batchId,
+            int retryCount,
+            Failure failure,
+            Consequence consequence,
+            Instant now) {
+        lock.lock();
+        try {
+            if (failure.kind() == FailureClassifier.Kind.BATCH) {
+                probed.remove(batchId);
+                return false;
+            }
             calm = false;
             lastFailure = failure.reason();
             boolean wish = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
@@ -510,10 +561,13 @@ final class Lane {
             }
             boolean told = wish && before == 0 && retryCount == 0;
             Duration delay = cappedRetryAfter(failure.delay());
+            FailedProbe failedProbe = consequence.probe();
+            if (permit != null && failedProbe != null) {
+                probeFailed(permit, batchId, failedProbe, new Wait(now, delay), now);
+                return false;
+            }
             if (state == State.OPEN) {
-                Instant pushedTo =
-                        permit != null && permit == probe ? probeFailed(permit, batchId, wish, delay, now) : null;
-                return new Consequence(false, before, pushedTo, false);
+                return false;
             }
             // From now on the batch waits for its own backoff.
             probed.remove(batchId);
@@ -530,13 +584,16 @@ final class Lane {
             if (opens) {
                 openedNow();
                 outageSince = now;
-                nextProbe = new Wait(now, untilProbe(settings.retry().delayAfter(1, random), wish, delay));
+                nextProbe = new Wait(
+                        now, untilProbe(settings.retry().delayAfter(1, random), wish, delay, retryAftersInARow));
                 foundHere = true;
                 alone = endedByOthers >= ALONE_AFTER;
                 requireNotice(NoticeKind.BEGAN, 0);
             }
-            boolean counts = wish ? before == 0 : failedAnew(batchId);
-            return new Consequence(counts, before, null, opens);
+            if (!wish && settings.outageThreshold() > 0) {
+                failedInARow.add(batchId);
+            }
+            return opens;
         } finally {
             lock.unlock();
         }
@@ -546,8 +603,8 @@ final class Lane {
      * Whether the collector has accepted something since the batch failed last. If not, the collector may be the cause:
      * a batch that is alone pays only for the first failure in a row.
      */
-    private boolean failedAnew(String batchId) {
-        return settings.outageThreshold() == 0 || failedInARow.add(batchId);
+    private boolean failsAnew(String batchId) {
+        return settings.outageThreshold() == 0 || !failedInARow.contains(batchId);
     }
 
     /**
@@ -568,7 +625,7 @@ final class Lane {
     }
 
     /** A retry-after for one batch delays the whole lane only when the collector has sent one for many batches. */
-    private Duration untilProbe(Duration backoff, boolean wish, Duration delay) {
+    private Duration untilProbe(Duration backoff, boolean wish, Duration delay, int retryAftersInARow) {
         boolean forAll = wish && retryAftersInARow >= settings.outageThreshold();
         return forAll && delay.compareTo(backoff) > 0 ? delay : backoff;
     }
@@ -587,8 +644,12 @@ final class Lane {
         tokens = Math.min(tokens, capacity(rampRate));
     }
 
+    private Duration cappedRetryAfter(Duration wish) {
+        return cappedRetryAfter(wish, settings);
+    }
+
     /** The retry-after to honour: limited, so that no response can stop a lane for good. */
-    Duration cappedRetryAfter(Duration wish) {
+    static Duration cappedRetryAfter(Duration wish, CollectorSettings settings) {
         Duration longest = settings.maxRetryAfter();
         return wish.compareTo(longest) <= 0 ? wish : longest;
     }
@@ -608,23 +669,20 @@ final class Lane {
         }
     }
 
-    private Instant probeFailed(Permit permit, String batchId, boolean wish, Duration wished, Instant now) {
-        failedProbes++;
-        probe = null;
-        Duration delay = settings.retry().delayAfter(failedProbes + 1, random);
-        nextProbe = new Wait(now, untilProbe(delay, wish, wished));
-        ownPace = !permit.granted;
-        if (permit.granted) {
-            requireNotice(NoticeKind.NEXT_PROBE, permit.number);
+    private void probeFailed(Permit permit, String batchId, FailedProbe failed, Wait retryAfter, Instant now) {
+        // The lane may have closed, or begun another probe, since the batch was pushed back.
+        if (state == State.OPEN && (probe == permit || probe == null)) {
+            failedProbes++;
+            probe = null;
+            nextProbe = new Wait(now, failed.nextProbe());
+            ownPace = !permit.granted;
+            if (permit.granted) {
+                requireNotice(NoticeKind.NEXT_PROBE, permit.number);
+            }
         }
-        PushedBack earlier = probed.get(batchId);
-        int times = earlier == null ? 1 : earlier.times() + 1;
-        Wait own = new Wait(now, wished);
-        if (earlier != null || probed.size() < MAX_PROBED) {
-            probed.put(batchId, new PushedBack(times, own));
+        if (probed.containsKey(batchId) || probed.size() < MAX_PROBED) {
+            probed.put(batchId, new PushedBack(failed.times(), retryAfter));
         }
-        Instant pushedTo = Times.after(nextProbe.until, delay.multipliedBy(Math.min(times, MAX_PUSH_BACKS)));
-        return own.until.isAfter(pushedTo) ? own.until : pushedTo;
     }
 
     /**
