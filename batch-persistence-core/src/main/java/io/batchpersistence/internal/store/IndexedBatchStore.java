@@ -7,12 +7,10 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
-import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
-import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.codec.DamagedPayloadException;
@@ -23,6 +21,8 @@ import io.batchpersistence.internal.disk.OpeningDisk;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.spi.LocalBatchStore;
+import io.batchpersistence.internal.store.IndexQueries.Row;
+import io.batchpersistence.internal.store.IndexQueries.Selection;
 import io.batchpersistence.spi.NewBatch;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -35,9 +35,7 @@ import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collection;
-import java.util.Comparator;
 import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -45,8 +43,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
-import java.util.PriorityQueue;
-import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -57,7 +53,6 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.IntConsumer;
 import java.util.function.IntPredicate;
-import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.event.Level;
@@ -128,6 +123,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
     private final Quarantine quarantine;
     private final PayloadLog payload;
     private final StoreWriter writer;
+    private final IndexQueries queries;
     private final Housekeeper housekeeper;
     private final UnreadableBatches unreadableBatches = new UnreadableBatches();
 
@@ -150,18 +146,6 @@ public final class IndexedBatchStore implements LocalBatchStore {
     private long earliestLeaseEnd = NEVER;
 
     private record InFlight(int slot, long fence, long leaseEnd) {}
-
-    /** A batch as it was at one moment, to be read from disk without the lock. */
-    private record Row(
-            int slot,
-            RecordPointer pointer,
-            String collectorType,
-            BatchState state,
-            long lastAttempt,
-            long due,
-            int retries,
-            @Nullable String reason,
-            List<FailedAttempt> earlierFailures) {}
 
     /** A batch that is to be claimed, once its bytes have been read. */
     private record Taken(Row row, long fence, Instant due) {}
@@ -218,6 +202,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             guarded.opened();
             this.writer = new StoreWriter(options, payload, journal, index, lock, loaded, this::published);
             this.housekeeper = new Housekeeper(options, payload, index, lock, writer, this::damaged);
+            this.queries = new IndexQueries(index, lock, writer::requireOpen);
             writer.start();
             housekeeper.start();
             opened = true;
@@ -340,7 +325,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
                 return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
             }
             if (index.hasCandidates(idHash)) {
-                sameHash = candidates(idHash);
+                sameHash = queries.candidates(idHash);
             }
         } finally {
             lock.unlock();
@@ -431,26 +416,6 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     // ---- finding ---------------------------------------------------------------------------------
 
-    /** Under the lock: the batches whose id may have that hash. */
-    private List<Row> candidates(long idHash) {
-        List<Row> rows = new ArrayList<>(1);
-        index.candidates(idHash, slot -> rows.add(row(slot)));
-        return rows;
-    }
-
-    private Row row(int slot) {
-        return new Row(
-                slot,
-                index.location(slot),
-                index.typeOf(slot).name,
-                index.state(slot),
-                index.lastAttempt(slot),
-                index.due(slot),
-                index.retries(slot),
-                index.reason(slot),
-                index.earlierFailures(slot));
-    }
-
     /** Without the lock: the candidate that has the id; {@code null} if none. */
     private @Nullable Row locate(String id, List<Row> candidates) {
         for (Row row : candidates) {
@@ -474,9 +439,9 @@ public final class IndexedBatchStore implements LocalBatchStore {
             writer.requireOpen();
             InFlight flight = inFlight.get(id);
             if (flight != null) {
-                return row(flight.slot());
+                return queries.row(flight.slot());
             }
-            rows = candidates(idHash(id));
+            rows = queries.candidates(idHash(id));
         } finally {
             lock.unlock();
         }
@@ -667,7 +632,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
                 }
                 Instant due = Instant.ofEpochMilli(index.due(slot));
                 index.markInFlight(slot, PayloadLog.millis(leaseUntil));
-                taken.add(new Taken(row(slot), ++fences, due));
+                taken.add(new Taken(queries.row(slot), ++fences, due));
             }
         } finally {
             lock.unlock();
@@ -688,7 +653,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             return null;
         }
         unreadableBatches.read(row.pointer().sequence());
-        PersistedBatch batch = batch(row, content);
+        PersistedBatch batch = row.batch(content);
         lock.lock();
         try {
             if (!index.holds(row.slot(), row.pointer().sequence()) || index.state(row.slot()) != BatchState.IN_FLIGHT) {
@@ -886,195 +851,21 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     // ---- selecting -------------------------------------------------------------------------------
 
-    /** Batches looked at, or changed, while holding the lock once. */
-    private static final int SELECTION_CHUNK_SIZE = 1_024;
-
-    /** The selected batches, as they were when they were looked at, in the selector's order: slots and sequences. */
-    private static final class Selection {
-        private final int[] slots;
-        private final long[] sequences;
-
-        Selection(int size) {
-            slots = new int[size];
-            sequences = new long[size];
-        }
-    }
-
     private Selection select(BatchSelector selector, Instant now) {
-        TopN found = new TopN(selector.order(), selector.limit());
-        Matcher matcher = new Matcher(selector, now);
-        if (!selector.ids().isEmpty()) {
-            for (String id : selector.ids()) {
-                Row row = locate(id);
-                if (row != null) {
-                    lookAtMatches(
-                            matcher,
-                            look -> {
-                                if (index.holds(row.slot(), row.pointer().sequence())) {
-                                    look.accept(row.slot());
-                                }
-                            },
-                            found::add);
-                }
-            }
-        } else {
-            // A page at a time: a million batches take a moment, during which all other callers would wait.
-            int pages = lookAt(() -> {});
-            for (int i = 0; i < pages; i++) {
-                lookAtMatches(matcher, page(i), found::add);
-            }
-        }
-        return found.sorted();
+        return selector.ids().isEmpty()
+                ? queries.select(selector, now)
+                : queries.select(selector, now, located(selector.ids()));
     }
 
-    /** All slots of a page of the index. */
-    private Consumer<IntConsumer> page(int page) {
-        return look -> index.forEachInPage(page, look);
-    }
-
-    /**
-     * Runs an action, under the lock, for those of some slots that match. Matching reasons may take long, so it is done
-     * before, without the lock.
-     */
-    private void lookAtMatches(Matcher matcher, Consumer<IntConsumer> slots, IntConsumer action) {
-        boolean[] done = {false};
-        while (!done[0]) {
-            lookAt(() -> {
-                if (matcher.knowsReasons(slots)) {
-                    slots.accept(slot -> {
-                        if (matcher.matches(slot)) {
-                            action.accept(slot);
-                        }
-                    });
-                    done[0] = true;
-                }
-            });
-            matcher.matchNewReasons();
-        }
-    }
-
-    /** Runs an action under the lock. Returns the number of pages, which never shrinks. */
-    private int lookAt(Runnable look) {
-        lock.lock();
-        try {
-            writer.requireOpen();
-            look.run();
-            return index.pageCount();
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    /** The first results so far: a page of a list needs no memory for the million batches behind it. */
-    private final class TopN {
-        private final int limit;
-        private final Comparator<Candidate> order;
-        /** The results kept; the head is the last of them in order. */
-        private final PriorityQueue<Candidate> kept;
-
-        private record Candidate(long sequence, int slot) {}
-
-        TopN(BatchOrder order, int limit) {
-            Comparator<Candidate> oldestFirst = Comparator.comparingLong(Candidate::sequence);
-            this.limit = limit;
-            this.order = order == BatchOrder.OLDEST_FIRST ? oldestFirst : oldestFirst.reversed();
-            this.kept = new PriorityQueue<>(this.order.reversed());
-        }
-
-        void add(int slot) {
-            Candidate candidate = new Candidate(index.sequence(slot), slot);
-            if (kept.size() < limit) {
-                kept.add(candidate);
-            } else if (order.compare(candidate, kept.element()) < 0) {
-                kept.remove();
-                kept.add(candidate);
-            }
-        }
-
-        Selection sorted() {
-            Candidate[] sorted = kept.toArray(new Candidate[0]);
-            Arrays.sort(sorted, order);
-            Selection selection = new Selection(sorted.length);
-            for (int i = 0; i < sorted.length; i++) {
-                selection.slots[i] = sorted[i].slot();
-                selection.sequences[i] = sorted[i].sequence();
-            }
-            return selection;
-        }
-    }
-
-    /** The rows of the selected batches that are still held, one chunk at a time. */
-    private List<Row> rows(Selection selection, int from) {
+    private List<Row> located(Collection<String> ids) {
         List<Row> rows = new ArrayList<>();
-        int to = Math.min(from + SELECTION_CHUNK_SIZE, selection.slots.length);
-        lock.lock();
-        try {
-            writer.requireOpen();
-            for (int i = from; i < to; i++) {
-                if (index.holds(selection.slots[i], selection.sequences[i])) {
-                    rows.add(row(selection.slots[i]));
-                }
+        for (String id : ids) {
+            Row row = locate(id);
+            if (row != null) {
+                rows.add(row);
             }
-        } finally {
-            lock.unlock();
         }
         return rows;
-    }
-
-    /** A selector's conditions other than ids. For {@link #lookAtMatches}. */
-    private final class Matcher {
-        private final BatchSelector selector;
-        private final Instant now;
-        private final Set<BatchState> states;
-        private final @Nullable Predicate<String> glob;
-        private final Map<String, Boolean> reasons = new HashMap<>();
-        private final Set<String> newReasons = new HashSet<>();
-
-        Matcher(BatchSelector selector, Instant now) {
-            this.selector = selector;
-            this.now = now;
-            this.states = selector.statesOr(EnumSet.allOf(BatchState.class)).states();
-            this.glob = selector.failureReasonMatcher();
-        }
-
-        /** Under the lock. */
-        boolean knowsReasons(Consumer<IntConsumer> slots) {
-            if (glob != null) {
-                slots.accept(slot -> {
-                    String reason = index.reason(slot);
-                    if (reason != null && !reasons.containsKey(reason)) {
-                        newReasons.add(reason);
-                    }
-                });
-            }
-            return newReasons.isEmpty();
-        }
-
-        /** Without the lock. */
-        void matchNewReasons() {
-            if (glob != null) {
-                newReasons.forEach(reason -> reasons.put(reason, glob.test(reason)));
-                newReasons.clear();
-            }
-        }
-
-        /** Under the lock; the reason is known. */
-        boolean matches(int slot) {
-            int retries = index.retries(slot);
-            return states.contains(index.state(slot))
-                    && (selector.collectorTypes().isEmpty()
-                            || selector.collectorTypes().contains(index.typeOf(slot).name))
-                    && retries >= selector.minRetries()
-                    && retries <= selector.maxRetries()
-                    && selector.matchesPosition(index.sequence(slot))
-                    && selector.matchesAge(Instant.ofEpochMilli(index.createdAt(slot)), now)
-                    && (glob == null || matchesReason(slot));
-        }
-
-        private boolean matchesReason(int slot) {
-            String reason = index.reason(slot);
-            return reason != null && Boolean.TRUE.equals(reasons.get(reason));
-        }
     }
 
     @Override
@@ -1087,17 +878,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
-        TopN held = new TopN(BatchOrder.OLDEST_FIRST, Integer.MAX_VALUE);
-        int pages = lookAt(() -> {});
-        for (int i = 0; i < pages; i++) {
-            int page = i;
-            lookAt(() -> index.forEachInPage(page, slot -> {
-                if (index.isHeld(slot)) {
-                    held.add(slot);
-                }
-            }));
-        }
-        return changeAll(held.sorted(), Set.of(BatchState.PENDING), slot -> {
+        return changeAll(queries.heldBack(), Set.of(BatchState.PENDING), slot -> {
             index.markPending(slot, PayloadLog.millis(nextAttemptAt));
             writer.changed(slot);
         });
@@ -1126,96 +907,66 @@ public final class IndexedBatchStore implements LocalBatchStore {
      * asked for it.
      */
     private long changeAll(Selection selection, Set<BatchState> states, IntConsumer change) {
-        long[] changed = {0};
-        for (int i = 0; i < selection.slots.length; i += SELECTION_CHUNK_SIZE) {
-            int from = i;
-            int to = Math.min(from + SELECTION_CHUNK_SIZE, selection.slots.length);
-            lookAt(() -> {
-                for (int each = from; each < to; each++) {
+        long changed = 0;
+        for (int from = 0; from < selection.size(); from += IndexQueries.CHUNK_SIZE) {
+            lock.lock();
+            try {
+                writer.requireOpen();
+                for (int each = from; each < Math.min(from + IndexQueries.CHUNK_SIZE, selection.size()); each++) {
                     int slot = selection.slots[each];
                     if (index.holds(slot, selection.sequences[each]) && states.contains(index.state(slot))) {
                         change.accept(slot);
-                        changed[0]++;
+                        changed++;
                     }
                 }
-            });
+            } finally {
+                lock.unlock();
+            }
         }
-        if (changed[0] > 0) {
+        if (changed > 0) {
             writer.runAsLeader(writer::forceJournal);
         }
-        return changed[0];
+        return changed;
     }
 
     @Override
     public boolean pause(String collectorType, boolean paused) {
         // It has to fit into the journal.
         NewBatch.checkedCollectorType(collectorType);
-        boolean[] changed = {false};
-        lookAt(() -> {
+        boolean changed;
+        lock.lock();
+        try {
+            writer.requireOpen();
             BatchIndex.Type known = index.knownType(collectorType);
-            if ((known != null && known.paused) != paused) {
+            changed = (known != null && known.paused) != paused;
+            if (changed) {
                 BatchIndex.Type type = index.type(collectorType);
                 index.pause(type, paused);
                 writer.paused(type);
-                changed[0] = true;
             }
-        });
+        } finally {
+            lock.unlock();
+        }
         // Force even if nothing changed: a concurrent caller may have queued it.
         writer.runAsLeader(writer::forceJournal);
-        return changed[0];
+        return changed;
     }
 
     @Override
     public Set<String> pausedCollectorTypes() {
-        Set<String> names = new HashSet<>();
-        lookAt(() -> index.types().stream().filter(type -> type.paused).forEach(type -> names.add(type.name)));
-        return names;
+        return queries.collectorTypes(type -> type.paused);
     }
 
     @Override
     public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
-        List<Row> rows = new ArrayList<>();
-        lock.lock();
-        try {
-            writer.requireOpen();
-            BatchIndex.Type type = index.knownType(collectorType);
-            if (type != null) {
-                collectOlder(type.live, PayloadLog.millis(pendingBefore), max, rows);
-                collectOlder(type.dead, PayloadLog.millis(deadBefore), max - rows.size(), rows);
-            }
-        } finally {
-            lock.unlock();
-        }
-        return removeAll(rows, RemovalReason.EXPIRED);
-    }
-
-    private void collectOlder(BatchIndex.SlotList list, long before, int max, Collection<Row> rows) {
-        int left = max;
-        for (int slot = list.oldest();
-                slot != BatchIndex.NONE && left > 0 && index.since(slot) < before;
-                slot = list.after(slot)) {
-            if (index.state(slot) != BatchState.IN_FLIGHT) {
-                rows.add(row(slot));
-                left--;
-            }
-        }
+        return removeAll(
+                queries.olderThan(collectorType, PayloadLog.millis(pendingBefore), PayloadLog.millis(deadBefore), max),
+                RemovalReason.EXPIRED);
     }
 
     @Override
     public List<BatchSummary> evictOldest(int max) {
-        List<Row> rows = new ArrayList<>();
-        lock.lock();
-        try {
-            writer.requireOpen();
-            for (BatchIndex.Type type : index.types()) {
-                collectOlder(type.live, NEVER, max, rows);
-                collectOlder(type.dead, NEVER, max, rows);
-            }
-        } finally {
-            lock.unlock();
-        }
-        rows.sort(Comparator.comparingLong(row -> row.pointer().sequence()));
-        List<BatchSummary> evicted = removeAll(rows.subList(0, Math.min(max, rows.size())), RemovalReason.EVICTED);
+        List<BatchSummary> evicted = removeAll(queries.oldest(max), RemovalReason.EVICTED);
         if (!evicted.isEmpty()) {
             // The caller needs the room now.
             housekeeper.releaseSpace();
@@ -1225,32 +976,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     @Override
     public List<BatchSummary> evictDeadLetters(long mostBytes, int max) {
-        List<Row> rows = new ArrayList<>();
-        lock.lock();
-        try {
-            writer.requireOpen();
-            long tooMany = index.deadBytes() - mostBytes;
-            if (tooMany <= 0) {
-                return List.of();
-            }
-            Queue<Integer> oldest = new PriorityQueue<>(Comparator.comparingLong((Integer slot) -> index.since(slot))
-                    .thenComparing(index::sequence));
-            index.types().stream()
-                    .map(type -> type.dead.oldest())
-                    .filter(slot -> slot != BatchIndex.NONE)
-                    .forEach(oldest::add);
-            for (Integer slot; tooMany > 0 && rows.size() < max && (slot = oldest.poll()) != null; ) {
-                rows.add(row(slot));
-                tooMany -= index.location(slot).length();
-                int next = index.typeOf(slot).dead.after(slot);
-                if (next != BatchIndex.NONE) {
-                    oldest.add(next);
-                }
-            }
-        } finally {
-            lock.unlock();
-        }
-        return removeAll(rows, RemovalReason.EVICTED);
+        return removeAll(queries.deadLettersAbove(mostBytes, max), RemovalReason.EVICTED);
     }
 
     /** Reads the summaries, then removes the batches that were not claimed meanwhile. */
@@ -1282,7 +1008,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             return Optional.empty();
         }
         try {
-            return Optional.of(batch(row, read(row, payload::content)));
+            return Optional.of(row.batch(read(row, payload::content)));
         } catch (DamagedPayloadException e) {
             damaged(row, batchId, e.getMessage());
         } catch (IOException e) {
@@ -1295,8 +1021,8 @@ public final class IndexedBatchStore implements LocalBatchStore {
     public List<BatchSummary> list(BatchSelector selector, Instant now) {
         List<BatchSummary> summaries = new ArrayList<>();
         Selection selection = select(selector, now);
-        for (int from = 0; from < selection.slots.length; from += SELECTION_CHUNK_SIZE) {
-            for (Row row : rows(selection, from)) {
+        for (int from = 0; from < selection.size(); from += IndexQueries.CHUNK_SIZE) {
+            for (Row row : queries.rows(selection, from)) {
                 BatchSummary summary = summary(row);
                 if (summary != null) {
                     summaries.add(summary);
@@ -1308,110 +1034,21 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     @Override
     public long count(BatchSelector selector, Instant now) {
-        if (!selector.ids().isEmpty()) {
-            return select(selector, now).slots.length;
-        }
-        long[] count = {0};
-        if (selector.failureReason() == null
-                && selector.olderThan() == null
-                && selector.youngerThan() == null
-                && selector.minRetries() == 0
-                && selector.maxRetries() == Integer.MAX_VALUE
-                && selector.after() == null) {
-            lookAt(() -> index.types().forEach(type -> count[0] += held(type, selector)));
-            return Math.min(count[0], selector.limit());
-        }
-        Matcher matcher = new Matcher(selector, now);
-        int pages = lookAt(() -> {});
-        for (int i = 0; i < pages && count[0] < selector.limit(); i++) {
-            lookAtMatches(matcher, page(i), slot -> count[0]++);
-        }
-        return Math.min(count[0], selector.limit());
+        return selector.ids().isEmpty()
+                ? queries.count(selector, now)
+                : select(selector, now).size();
     }
 
     @Override
     public List<FailureGroup> failures(BatchSelector selector, Instant now) {
-        Map<String, Map<String, FailureStats>> byType = new HashMap<>();
-        if (!selector.ids().isEmpty()) {
-            Selection selection = select(selector.limit(Integer.MAX_VALUE), now);
-            lookAt(() -> {
-                for (int i = 0; i < selection.slots.length; i++) {
-                    if (index.holds(selection.slots[i], selection.sequences[i])) {
-                        count(selection.slots[i], byType);
-                    }
-                }
-            });
-        } else {
-            Matcher matcher = new Matcher(selector, now);
-            int pages = lookAt(() -> {});
-            for (int i = 0; i < pages; i++) {
-                lookAtMatches(matcher, page(i), slot -> count(slot, byType));
-            }
-        }
-        List<FailureGroup> groups = new ArrayList<>();
-        byType.forEach((type, reasons) -> reasons.forEach((reason, tried) -> groups.add(tried.toGroup(type, reason))));
-        groups.sort(FailureGroup.MOST_BATCHES_FIRST);
-        return List.copyOf(groups.subList(0, Math.min(selector.limit(), groups.size())));
-    }
-
-    private void count(int slot, Map<String, Map<String, FailureStats>> byType) {
-        String reason = index.reason(slot);
-        if (reason != null) {
-            long last = index.lastAttempt(slot);
-            byType.computeIfAbsent(index.typeOf(slot).name, type -> new HashMap<>())
-                    .computeIfAbsent(reason, text -> new FailureStats())
-                    .add(last == NEVER ? index.createdAt(slot) : last);
-        }
-    }
-
-    /** When batches were tried last. */
-    private static final class FailureStats {
-        private long batches;
-        private long first = Long.MAX_VALUE;
-        private long last = Long.MIN_VALUE;
-
-        void add(long at) {
-            batches++;
-            first = Math.min(first, at);
-            last = Math.max(last, at);
-        }
-
-        FailureGroup toGroup(String collectorType, String reason) {
-            return new FailureGroup(
-                    collectorType, reason, batches, Instant.ofEpochMilli(first), Instant.ofEpochMilli(last));
-        }
-    }
-
-    /** The number of batches of one collector type, filtered by state only: these are counted already. */
-    private static long held(BatchIndex.Type type, BatchSelector selector) {
-        if (!selector.collectorTypes().isEmpty() && !selector.collectorTypes().contains(type.name)) {
-            return 0;
-        }
-        Set<BatchState> states =
-                selector.statesOr(EnumSet.allOf(BatchState.class)).states();
-        long held = states.contains(BatchState.PENDING) ? type.pending.batches : 0;
-        held += states.contains(BatchState.IN_FLIGHT) ? type.inFlight.batches : 0;
-        held += states.contains(BatchState.DEAD) ? type.buried.batches : 0;
-        return held;
+        return selector.ids().isEmpty()
+                ? queries.failures(selector, now)
+                : queries.failures(select(selector.limit(Integer.MAX_VALUE), now), selector.limit());
     }
 
     private @Nullable BatchSummary summary(Row row) {
         try {
-            PayloadLog.Header header = read(row, payload::header);
-            return new BatchSummary(
-                    header.id(),
-                    row.collectorType(),
-                    row.state(),
-                    header.createdAt(),
-                    instant(row.lastAttempt()),
-                    instant(row.due()),
-                    row.retries(),
-                    row.reason(),
-                    row.earlierFailures(),
-                    header.context(),
-                    header.entryCount(),
-                    row.pointer().length(),
-                    row.pointer().sequence());
+            return row.summary(read(row, payload::header));
         } catch (DamagedPayloadException e) {
             damaged(row, null, e.getMessage());
         } catch (IOException e) {
@@ -1420,41 +1057,9 @@ public final class IndexedBatchStore implements LocalBatchStore {
         return null;
     }
 
-    private static PersistedBatch batch(Row row, PayloadLog.Content content) {
-        PayloadLog.Header header = content.header();
-        return new PersistedBatch(
-                header.id(),
-                content.entries(),
-                row.collectorType(),
-                header.createdAt(),
-                instant(row.lastAttempt()),
-                instant(row.due()),
-                row.retries(),
-                row.reason(),
-                row.earlierFailures(),
-                header.context(),
-                row.state());
-    }
-
-    private static @Nullable Instant instant(long millis) {
-        return millis == NEVER ? null : Instant.ofEpochMilli(millis);
-    }
-
     @Override
     public Set<String> collectorTypes() {
-        lock.lock();
-        try {
-            writer.requireOpen();
-            Set<String> names = new HashSet<>();
-            for (BatchIndex.Type type : index.types()) {
-                if (type.held() > 0) {
-                    names.add(type.name);
-                }
-            }
-            return names;
-        } finally {
-            lock.unlock();
-        }
+        return queries.collectorTypes(type -> type.held() > 0);
     }
 
     @Override
@@ -1463,12 +1068,8 @@ public final class IndexedBatchStore implements LocalBatchStore {
         lock.lock();
         try {
             writer.requireOpen();
-            Map<String, CollectorStats> collectors = new HashMap<>();
-            for (BatchIndex.Type type : index.types()) {
-                collectors.put(type.name, stats(type));
-            }
             return new BatchStats(
-                    collectors,
+                    queries.collectors(),
                     index.size(),
                     options.maxBatches(),
                     diskUsage(),
@@ -1481,35 +1082,6 @@ public final class IndexedBatchStore implements LocalBatchStore {
         } finally {
             lock.unlock();
         }
-    }
-
-    private CollectorStats stats(BatchIndex.Type type) {
-        Counters counters = type.counters;
-        return new CollectorStats(
-                counters.accepted,
-                counters.gone(RemovalReason.DELIVERED),
-                type.pending.batches,
-                type.inFlight.batches,
-                type.buried.batches,
-                counters.gone(RemovalReason.EXPIRED),
-                counters.gone(RemovalReason.EVICTED),
-                counters.gone(RemovalReason.DISCARDED),
-                counters.gone(RemovalReason.CORRUPT),
-                counters.failedAttempts,
-                volume(type.pending),
-                volume(type.inFlight),
-                volume(type.buried),
-                oldest(type.live),
-                oldest(type.dead),
-                instant(type.nextDue()));
-    }
-
-    private static BatchVolume volume(BatchIndex.Tally tally) {
-        return new BatchVolume(tally.entries, tally.bytes);
-    }
-
-    private @Nullable Instant oldest(BatchIndex.SlotList list) {
-        return list.size == 0 ? null : Instant.ofEpochMilli(index.since(list.oldest()));
     }
 
     // ---- moving batches elsewhere ----------------------------------------------------------------
@@ -1547,8 +1119,8 @@ public final class IndexedBatchStore implements LocalBatchStore {
                         .after(after)
                         .limit(max),
                 Instant.EPOCH);
-        List<BatchRef> waiting = new ArrayList<>(selection.slots.length);
-        for (int i = 0; i < selection.slots.length; i++) {
+        List<BatchRef> waiting = new ArrayList<>(selection.size());
+        for (int i = 0; i < selection.size(); i++) {
             waiting.add(new BatchRef(selection.slots[i], selection.sequences[i]));
         }
         return waiting;
@@ -1563,16 +1135,14 @@ public final class IndexedBatchStore implements LocalBatchStore {
             if (!isCurrent(ref)) {
                 return null;
             }
-            row = row(ref.slot());
+            row = queries.row(ref.slot());
             since = Instant.ofEpochMilli(index.since(ref.slot()));
         } finally {
             lock.unlock();
         }
         try {
             return new StoredBatch(
-                    batch(row, read(row, payload::content)),
-                    since,
-                    row.pointer().length());
+                    row.batch(read(row, payload::content)), since, row.pointer().length());
         } catch (DamagedPayloadException e) {
             damaged(row, null, e.getMessage());
         } catch (IOException e) {
