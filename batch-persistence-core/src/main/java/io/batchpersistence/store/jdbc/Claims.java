@@ -177,7 +177,7 @@ final class Claims {
                 }
             }
             List<Long> due = database.read(tx -> tx.all(
-                    "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at <= {now}"
+                    "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = {pending} AND due_at <= {now}"
                             + " ORDER BY due_at LIMIT " + (MAX_SORTED_HERE + 1),
                     Reader.LONG,
                     collectorType));
@@ -207,7 +207,7 @@ final class Claims {
                 List<Long> some = candidates.subList(from, next);
                 taken = takeAtOnce(
                         "FROM {p}batch WHERE seq IN " + Tx.in(some)
-                                + " AND collector_type = ? AND state = 0 AND due_at <= {now} ORDER BY seq"
+                                + " AND collector_type = ? AND state = {pending} AND due_at <= {now} ORDER BY seq"
                                 + (oldestFirst ? "" : " DESC"),
                         List.of(Tx.values(some, collectorType)),
                         lease,
@@ -251,7 +251,7 @@ final class Claims {
                 throws SQLException {
             return tx.all(
                     "WITH due AS (SELECT seq AS due_seq, due_at AS was_due" + select
-                            + "), claimed AS (UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = {time} + ? FROM due"
+                            + "), claimed AS (UPDATE {p}batch SET state = {in_flight}, owner = ?, fence = ?, due_at = {time} + ? FROM due"
                             + " WHERE seq = due_seq RETURNING was_due, " + Row.WITH_PAYLOAD + "), " + COUNTED
                             + " SELECT claimed.*, 1 / (SELECT COUNT(*) FROM counted) AS guard,"
                             + " set_config('synchronous_commit', 'off', true) FROM claimed",
@@ -320,7 +320,8 @@ final class Claims {
         if (!taken.isEmpty()) {
             List<Long> seqs = taken.stream().map(each -> each.row().seq()).toList();
             tx.update(
-                    "UPDATE {p}batch SET state = 1, owner = ?, fence = ?, due_at = ? WHERE seq IN " + Tx.in(seqs),
+                    "UPDATE {p}batch SET state = {in_flight}, owner = ?, fence = ?, due_at = ? WHERE seq IN "
+                            + Tx.in(seqs),
                     Tx.values(me, fence, taken.get(0).row().dueAt(), seqs));
         }
         return taken;

@@ -409,10 +409,10 @@ final class CounterTable {
     private static final long FRESH_NANOS = TimeUnit.SECONDS.toNanos(1);
 
     private static final String STATS = "SELECT c.*,"
-            + oldest("oldest_pending", "since", "state = 0")
-            + ", " + oldest("oldest_flying", "since", "state = 1")
-            + ", " + oldest("oldest_dead", "since", "state = 2")
-            + ", " + oldest("next_due", "due_at", "state = 0")
+            + oldest("oldest_pending", "since", "state = {pending}")
+            + ", " + oldest("oldest_flying", "since", "state = {in_flight}")
+            + ", " + oldest("oldest_dead", "since", "state = {dead}")
+            + ", " + oldest("next_due", "due_at", "state = {pending}")
             + " FROM (SELECT collector_type, " + SUMS + " FROM {p}counter GROUP BY collector_type) c";
 
     private static String oldest(String name, String column, String condition) {

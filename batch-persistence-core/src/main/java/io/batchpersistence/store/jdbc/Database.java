@@ -1,6 +1,7 @@
 package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchState;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.store.jdbc.Tx.Reader;
@@ -83,6 +84,10 @@ final class Database {
 
     /** A transaction that takes longer is reported as a problem. */
     private static final long SLOW_AFTER_NANOS = TimeUnit.SECONDS.toNanos(3);
+
+    private static final String PENDING = String.valueOf(Row.number(BatchState.PENDING));
+    private static final String IN_FLIGHT = String.valueOf(Row.number(BatchState.IN_FLIGHT));
+    private static final String DEAD = String.valueOf(Row.number(BatchState.DEAD));
 
     private static final String PID = "SELECT pg_backend_pid()";
     private static final int PID_LOOKS = 8;
@@ -248,11 +253,14 @@ final class Database {
         return known;
     }
 
-    /** Fills in the table names, and the expression for the time. */
+    /** Fills in the table names, the numbers of the states, and the expression for the time. */
     String sql(String text) {
         Dialect known = dialect();
         Supplier<String> replaced = seams.now();
-        String filled = text.replace("{i}", options.tablePrefix());
+        String filled = text.replace("{i}", options.tablePrefix())
+                .replace("{pending}", PENDING)
+                .replace("{in_flight}", IN_FLIGHT)
+                .replace("{dead}", DEAD);
         if (filled.contains("{now}")) {
             filled = filled.replace("{now}", replaced == null ? known.now() : replaced.get());
         }

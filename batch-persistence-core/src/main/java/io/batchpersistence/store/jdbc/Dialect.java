@@ -45,7 +45,8 @@ enum Dialect {
             String direction = oldestFirst ? "" : " DESC";
             return "FROM {p}batch WHERE (collector_type, seq) " + (oldestFirst ? ">=" : "<=")
                     + " (?, ?) AND collector_type "
-                    + (oldestFirst ? "<=" : ">=") + " ? AND state = 0 AND due_at <= {now} ORDER BY collector_type"
+                    + (oldestFirst ? "<=" : ">=")
+                    + " ? AND state = {pending} AND due_at <= {now} ORDER BY collector_type"
                     + direction
                     + ", seq" + direction;
         }
@@ -182,7 +183,7 @@ enum Dialect {
     /** The FROM and ORDER BY clauses that take the first of many due batches, along an index on pending ones. */
     String firstOfMany(boolean oldestFirst) {
         return "FROM {p}batch WHERE collector_type = ? AND seq " + (oldestFirst ? ">=" : "<=")
-                + " ? AND state = 0 AND due_at <= {now} ORDER BY seq" + (oldestFirst ? "" : " DESC");
+                + " ? AND state = {pending} AND due_at <= {now} ORDER BY seq" + (oldestFirst ? "" : " DESC");
     }
 
     /**
@@ -255,7 +256,7 @@ enum Dialect {
 
     /** Whether a statement has failed on purpose, by a division by zero, because a required row was missing. */
     static boolean isGuard(SQLException failure) {
-        return state(failure).equals("22012");
+        return any(failure, e -> state(e).equals("22012"));
     }
 
     /**
@@ -272,11 +273,12 @@ enum Dialect {
     }
 
     static boolean isMissingTable(SQLException failure) {
-        return MISSING_STATES.contains(state(failure));
+        return any(failure, e -> MISSING_STATES.contains(state(e)));
     }
 
     static boolean isMissingSchema(SQLException failure) {
-        return MISSING_SCHEMA_STATES.contains(state(failure)) || failure.getErrorCode() == MARIADB_MISSING_SCHEMA;
+        return any(
+                failure, e -> MISSING_SCHEMA_STATES.contains(state(e)) || e.getErrorCode() == MARIADB_MISSING_SCHEMA);
     }
 
     /**
@@ -286,7 +288,7 @@ enum Dialect {
     static boolean isRefusal(SQLException failure) {
         return any(failure, e -> {
             String state = state(e);
-            return isMissingTable(e)
+            return MISSING_STATES.contains(state)
                     || REFUSAL_STATES.contains(state)
                     || REFUSAL_CLASSES.contains(state.substring(0, Math.min(2, state.length())))
                     || REFUSAL_CODES.contains(e.getErrorCode());

@@ -161,7 +161,7 @@ public final class FallbackBatchStore implements BatchStore {
     /**
      * Opens the store in the database, which need not be reachable, and its fallback, which must be usable.
      *
-     * @param dataSource provides connections; a pool, with at least four of them for the store
+     * @param dataSource provides connections; a pool with at least four connections for the store
      * @param options the options of the store in the database
      * @param fallback where batches are kept while the database is away: a directory of this instance's own, and its
      *     limits

@@ -63,10 +63,10 @@ final class GroupWriter {
     private static final int MAX_OUTCOME_CHECKS = 6;
     private static final long FIRST_CHECK_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
-    private static final String INSERT =
-            "INSERT INTO {p}batch (batch_id, collector_type, entry_count, bytes, format, compression, raw_length,"
-                    + " payload_crc, header, payload, batch_ttl, dead_letter_ttl, created_at, since, due_at, state, owner, fence, retry_count,"
-                    + " earlier_failures, last_attempt, reason) VALUES ";
+    private static final String INSERT = """
+            INSERT INTO {p}batch (batch_id, collector_type, entry_count, bytes, format, compression, raw_length,
+            payload_crc, header, payload, batch_ttl, dead_letter_ttl, created_at, since, due_at, state, owner, fence, retry_count,
+            earlier_failures, last_attempt, reason) VALUES\s""";
     private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
     /**
@@ -358,11 +358,12 @@ final class GroupWriter {
     }
 
     static final class Failed extends Mark {
-        private static final String MARK_PENDING = "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} + ?,"
-                + " last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
-        private static final String MARK_DEAD =
-                "UPDATE {p}batch SET state = 2, owner = NULL, due_at = NULL, since = {time} + ?,"
-                        + " last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?";
+        private static final String MARK_PENDING = """
+                UPDATE {p}batch SET state = {pending}, owner = NULL, due_at = {time} + ?,
+                last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?""";
+        private static final String MARK_DEAD = """
+                UPDATE {p}batch SET state = {dead}, owner = NULL, due_at = NULL, since = {time} + ?,
+                last_attempt = {time} + ?, retry_count = ?, reason = ?, earlier_failures = ? WHERE seq = ?""";
 
         private final long fence;
         private final String reason;
@@ -420,7 +421,7 @@ final class GroupWriter {
 
     static final class Released extends Mark {
         private static final String RELEASE =
-                "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} + ? WHERE seq = ?";
+                "UPDATE {p}batch SET state = {pending}, owner = NULL, due_at = {time} + ? WHERE seq = ?";
 
         private final Function<String, Optional<Instant>> due;
         private boolean answered;
@@ -960,8 +961,8 @@ final class GroupWriter {
     private void deliver(Tx tx, long me, List<Mark> marks, CounterDelta delta) throws SQLException {
         Set<String> ids = ids(marks);
         Map<String, Row> rows = rows(tx.all(
-                "DELETE FROM {p}batch WHERE batch_id IN " + Tx.in(ids) + " AND (state <> 1 OR owner = ?) RETURNING "
-                        + Row.WITHOUT_FAILURES,
+                "DELETE FROM {p}batch WHERE batch_id IN " + Tx.in(ids)
+                        + " AND (state <> {in_flight} OR owner = ?) RETURNING " + Row.WITHOUT_FAILURES,
                 Row::of,
                 Tx.values(ids, me)));
         for (Mark mark : marks) {

@@ -356,11 +356,10 @@ final class InstanceMembership {
         if (mine.isEmpty()) {
             return;
         }
-        List<String> others = database.read(tx -> tx.all(
-                "SELECT DISTINCT application FROM {p}instance WHERE gone_at IS NULL AND lease_until >= {now}"
-                        + " AND application <> '' AND application <> ? ORDER BY application LIMIT 10",
-                row -> TextEscaping.unescape(row.getString(1)),
-                TextEscaping.escape(mine)));
+        List<String> others = database.read(
+                tx -> tx.all("""
+                SELECT DISTINCT application FROM {p}instance WHERE gone_at IS NULL AND lease_until >= {now}
+                AND application <> '' AND application <> ? ORDER BY application LIMIT 10""", row -> TextEscaping.unescape(row.getString(1)), TextEscaping.escape(mine)));
         if (!others.isEmpty()) {
             log.warn(
                     "Other applications keep their batches in the same tables {}…: {}. Each sends, retries and counts the others'"
@@ -384,8 +383,9 @@ final class InstanceMembership {
             }
             long taken = NUMBERS.nextLong() >>> UNUSED_BITS;
             database.write(tx -> tx.update(
-                    "INSERT INTO {p}instance (id, name, application, lease_millis, seen_at, lease_until)"
-                            + " VALUES (?, ?, ?, ?, {time}, {time} + ?)",
+                    """
+                    INSERT INTO {p}instance (id, name, application, lease_millis, seen_at, lease_until)
+                    VALUES (?, ?, ?, ?, {time}, {time} + ?)""",
                     taken,
                     TextEscaping.escape(database.options().instanceName()),
                     TextEscaping.escape(database.options().application()),
@@ -592,13 +592,14 @@ final class InstanceMembership {
                 GroupWriter.tryWriting(tx, me);
                 CounterTable.tryWriting(tx, me);
                 // Only a key lookup, since no collector type is empty: it does not wait for locked rows.
-                tx.update("INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane"
-                        + " WHERE collector_type = ''");
+                tx.update("""
+                        INSERT INTO {p}lane (collector_type, paused) SELECT collector_type, paused FROM {p}lane
+                        WHERE collector_type = ''""");
                 tx.update("UPDATE {p}lane SET paused = paused WHERE collector_type = ''");
                 tx.update("DELETE FROM {p}lane WHERE collector_type = ''");
-                tx.update(
-                        "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) SELECT"
-                                + " collector_type, since, next_probe_at, probes, last_failure FROM {p}outage WHERE collector_type = ''");
+                tx.update("""
+                        INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) SELECT
+                        collector_type, since, next_probe_at, probes, last_failure FROM {p}outage WHERE collector_type = ''""");
                 tx.update("UPDATE {p}outage SET probes = probes WHERE collector_type = ''");
                 tx.update("DELETE FROM {p}outage WHERE collector_type = ''");
                 return null;
@@ -657,7 +658,7 @@ final class InstanceMembership {
                     delta,
                     tx.all(
                             "SELECT " + Row.WITHOUT_FAILURES
-                                    + " FROM {p}batch WHERE state = 1 AND owner = ? AND fence = ?"
+                                    + " FROM {p}batch WHERE state = {in_flight} AND owner = ? AND fence = ?"
                                     + (only.isEmpty() ? "" : " AND seq = ?") + " ORDER BY seq FOR UPDATE",
                             Row::of,
                             Tx.values(me, claim.fence(), only))));
@@ -673,11 +674,9 @@ final class InstanceMembership {
                 folded = write((tx, me, delta) -> fold(tx, delta, "part > 0", me, CHUNK_SIZE));
             } while (folded == CHUNK_SIZE && !deregistering);
         }
-        List<Long> late = database.read(tx -> tx.all(
-                "SELECT DISTINCT c.instance FROM {p}counter c LEFT JOIN {p}instance i ON i.id = c.instance"
-                        + " WHERE c.instance <> ? AND (i.id IS NULL OR i.gone_at IS NOT NULL)",
-                Reader.LONG,
-                CounterTable.NO_OWNER));
+        List<Long> late = database.read(tx -> tx.all("""
+                SELECT DISTINCT c.instance FROM {p}counter c LEFT JOIN {p}instance i ON i.id = c.instance
+                WHERE c.instance <> ? AND (i.id IS NULL OR i.gone_at IS NOT NULL)""", Reader.LONG, CounterTable.NO_OWNER));
         for (Long gone : late) {
             foldRestOf(gone, () -> deregistering);
         }
@@ -689,6 +688,8 @@ final class InstanceMembership {
             folded = asUnowned((tx, delta) -> fold(tx, delta, "1 = 1", gone, CHUNK_SIZE));
         } while (folded == CHUNK_SIZE && !stops.getAsBoolean());
     }
+
+    private record Expired(long seenAt, long leaseMillis) {}
 
     private void expireOthers() throws SQLException {
         // Time that the clock skipped since it was last read expires no lease: the others have had no time to renew
@@ -702,21 +703,21 @@ final class InstanceMembership {
         for (Long id : silent) {
             asUnowned((tx, delta) -> {
                 // An instance frozen in the middle of a heartbeat has its row locked: skip it.
-                if (tx.one(
-                                "SELECT id FROM {p}instance WHERE id = ? AND gone_at IS NULL AND lease_until < {now}"
-                                        + " AND lease_until < ? FOR UPDATE SKIP LOCKED",
-                                Reader.LONG,
-                                id,
-                                followed)
-                        == null) {
+                Expired expired = tx.one("""
+                        SELECT seen_at, lease_millis FROM {p}instance
+                        WHERE id = ? AND gone_at IS NULL AND lease_until < {now} AND lease_until < ?
+                        FOR UPDATE SKIP LOCKED""", row -> new Expired(row.getLong(1), row.getLong(2)), id, followed);
+                if (expired == null) {
                     return 0;
                 }
                 tx.update("UPDATE {p}instance SET gone_at = {time} WHERE id = ?", id);
                 foldMain(tx, delta, id);
+                long silentMillis = database.time(tx) - expired.seenAt();
                 tx.afterCommit(() -> log.warn(
-                        "Instance {} has given no sign of life for {} ms: what it had in flight is given back",
+                        "Instance {} has given no sign of life for {} ms, and its lease is {} ms: what it had in flight is given back",
                         id,
-                        leaseMillis));
+                        silentMillis,
+                        expired.leaseMillis()));
                 return 1;
             });
         }
@@ -772,7 +773,7 @@ final class InstanceMembership {
 
     private @Nullable Long ownerAfter(long owner) throws SQLException {
         return database.read(tx -> tx.one(
-                "SELECT owner FROM {p}batch WHERE state = 1 AND owner > ? ORDER BY owner, due_at LIMIT 1",
+                "SELECT owner FROM {p}batch WHERE state = {in_flight} AND owner > ? ORDER BY owner, due_at LIMIT 1",
                 Reader.LONG,
                 owner));
     }
@@ -784,7 +785,7 @@ final class InstanceMembership {
                     tx,
                     delta,
                     tx.all(
-                            "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE state = 1 AND owner = ?"
+                            "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE state = {in_flight} AND owner = ?"
                                     + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED",
                             Row::of,
                             gone,
@@ -797,7 +798,7 @@ final class InstanceMembership {
         if (!rows.isEmpty()) {
             List<Long> seqs = rows.stream().map(Row::seq).toList();
             tx.update(
-                    "UPDATE {p}batch SET state = 0, owner = NULL, due_at = {time} WHERE seq IN " + Tx.in(seqs),
+                    "UPDATE {p}batch SET state = {pending}, owner = NULL, due_at = {time} WHERE seq IN " + Tx.in(seqs),
                     Tx.values(seqs));
             rows.forEach(row -> delta.moved(row, BatchState.PENDING));
         }

@@ -146,7 +146,7 @@ public final class JdbcBatchStore implements BatchStore {
     /**
      * Opens a store. Succeeds whether the database can be reached or not.
      *
-     * @param dataSource provides connections; a pool, with at least four of them for the store
+     * @param dataSource provides connections; a pool with at least four connections for the store
      * @param options the options
      * @return the store
      * @throws io.batchpersistence.CompressionUnavailableException if the options' compression needs a native library
@@ -408,7 +408,7 @@ public final class JdbcBatchStore implements BatchStore {
                             CounterTable.MAIN);
                     Row row = tx.one(
                             "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE batch_id = ? AND fence = ?"
-                                    + " AND (state = 1 AND owner = ? OR state = 0) FOR UPDATE",
+                                    + " AND (state = {in_flight} AND owner = ? OR state = {pending}) FOR UPDATE",
                             Row::of,
                             TextEscaping.escape(batchId),
                             doubt.fence,
@@ -558,8 +558,9 @@ public final class JdbcBatchStore implements BatchStore {
         long me = membership.number();
         long time = database.time();
         List<Lease> ended = database.read(tx -> tx.all(
-                "SELECT batch_id, collector_type, fence FROM {p}batch WHERE state = 1 AND owner = ? AND due_at < {now}"
-                        + " AND due_at < ? ORDER BY due_at LIMIT ?",
+                """
+                SELECT batch_id, collector_type, fence FROM {p}batch WHERE state = {in_flight} AND owner = ? AND due_at < {now}
+                AND due_at < ? ORDER BY due_at LIMIT ?""",
                 row -> new Lease(
                         TextEscaping.unescape(row.getString(1)),
                         TextEscaping.unescape(row.getString(2)),
@@ -573,7 +574,7 @@ public final class JdbcBatchStore implements BatchStore {
             return ended;
         }
         Long left = database.read(tx -> tx.one(
-                "SELECT due_at - {now} FROM {p}batch WHERE state = 1 AND owner = ? ORDER BY due_at LIMIT 1",
+                "SELECT due_at - {now} FROM {p}batch WHERE state = {in_flight} AND owner = ? ORDER BY due_at LIMIT 1",
                 Reader.LONG,
                 me));
         if (left != null) {
@@ -634,13 +635,11 @@ public final class JdbcBatchStore implements BatchStore {
                     Row held = tx.one(
                             "SELECT " + Row.COLUMNS + " FROM {p}batch WHERE seq = ? FOR UPDATE", Row::of, row.seq());
                     if (held != null) {
-                        tx.update(
-                                "INSERT INTO {p}corrupt (seq, batch_id, collector_type, created_at, found_at, why, format,"
-                                        + " compression, raw_length, payload_crc, header, payload) SELECT seq, batch_id,"
-                                        + " collector_type, created_at, {time}, ?, format, compression, raw_length, payload_crc,"
-                                        + " header, payload FROM {p}batch WHERE seq = ?",
-                                Row.escaped(why),
-                                row.seq());
+                        tx.update("""
+                                INSERT INTO {p}corrupt (seq, batch_id, collector_type, created_at, found_at, why, format,
+                                compression, raw_length, payload_crc, header, payload) SELECT seq, batch_id,
+                                collector_type, created_at, {time}, ?, format, compression, raw_length, payload_crc,
+                                header, payload FROM {p}batch WHERE seq = ?""", Row.escaped(why), row.seq());
                         tx.update("DELETE FROM {p}batch WHERE seq = ?", row.seq());
                         delta.gone(held, RemovalReason.CORRUPT);
                     }
@@ -968,12 +967,9 @@ public final class JdbcBatchStore implements BatchStore {
                 do {
                     some = membership.write((tx, me, delta) -> {
                         // ORDER BY due_at makes the database use the index.
-                        List<Long> seqs = tx.all(
-                                "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at IS NULL"
-                                        + " ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED",
-                                Reader.LONG,
-                                TextEscaping.escape(type),
-                                CHUNK_SIZE);
+                        List<Long> seqs = tx.all("""
+                                SELECT seq FROM {p}batch WHERE collector_type = ? AND state = {pending} AND due_at IS NULL
+                                ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED""", Reader.LONG, TextEscaping.escape(type), CHUNK_SIZE);
                         return seqs.isEmpty()
                                 ? 0
                                 : tx.update(
@@ -1004,7 +1000,7 @@ public final class JdbcBatchStore implements BatchStore {
                         delta.moved(row, BatchState.PENDING);
                     }
                     tx.updates(
-                            "UPDATE {p}batch SET state = 0, due_at = {time} + ?, since = {time}, retry_count = 0 WHERE seq = ?",
+                            "UPDATE {p}batch SET state = {pending}, due_at = {time} + ?, since = {time}, retry_count = 0 WHERE seq = ?",
                             each);
                 }));
     }
@@ -1128,7 +1124,8 @@ public final class JdbcBatchStore implements BatchStore {
         requireOpen();
         return database.call(
                 "evicting",
-                () -> removeFirst("state IN (0, 2) ORDER BY seq", RemovalReason.EVICTED, max, rows -> rows));
+                () -> removeFirst(
+                        "state IN ({pending}, {dead}) ORDER BY seq", RemovalReason.EVICTED, max, rows -> rows));
     }
 
     @Override
@@ -1146,7 +1143,7 @@ public final class JdbcBatchStore implements BatchStore {
             }
             long bytes = tooMany;
             return removeFirst(
-                    "seq IN " + Tx.in(first) + " AND state = 2 ORDER BY since, seq",
+                    "seq IN " + Tx.in(first) + " AND state = {dead} ORDER BY since, seq",
                     RemovalReason.EVICTED,
                     first.size(),
                     rows -> {
@@ -1172,7 +1169,7 @@ public final class JdbcBatchStore implements BatchStore {
         for (Map.Entry<String, CollectorStats> each : collectors.entrySet()) {
             if (each.getValue().dead() > 0) {
                 first.addAll(database.read(tx -> tx.all(
-                        "SELECT seq, since FROM {p}batch WHERE state = 2 AND collector_type = ? ORDER BY since, seq LIMIT ?",
+                        "SELECT seq, since FROM {p}batch WHERE state = {dead} AND collector_type = ? ORDER BY since, seq LIMIT ?",
                         row -> new Dead(row.getLong(1), row.getLong(2)),
                         TextEscaping.escape(each.getKey()),
                         max)));

@@ -62,12 +62,9 @@ final class Outages implements SharedOutages {
                     if (tx.one("SELECT probes FROM {p}outage WHERE collector_type = ?", Reader.LONG, type) != null) {
                         return false;
                     }
-                    tx.update(
-                            "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure)"
-                                    + " VALUES (?, {time}, {time} + ?, 0, ?)",
-                            type,
-                            untilProbe.toMillis(),
-                            Row.escaped(lastFailure));
+                    tx.update("""
+                            INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure)
+                            VALUES (?, {time}, {time} + ?, 0, ?)""", type, untilProbe.toMillis(), Row.escaped(lastFailure));
                     return true;
                 });
             } catch (SQLException e) {
@@ -97,22 +94,15 @@ final class Outages implements SharedOutages {
             if (probes.untilNext() > 0) {
                 return NOT_DUE;
             }
-            if (database.read(tx -> tx.one(
-                            "SELECT seq FROM {p}batch WHERE collector_type = ? AND state = 0 AND due_at <= {now}"
-                                    + " ORDER BY due_at LIMIT 1",
-                            Reader.LONG,
-                            type))
-                    == null) {
+            if (database.read(tx -> tx.one("""
+                            SELECT seq FROM {p}batch WHERE collector_type = ? AND state = {pending} AND due_at <= {now}
+                            ORDER BY due_at LIMIT 1""", Reader.LONG, type)) == null) {
                 return NOTHING_TO_SEND;
             }
             int number = probes.taken() + 1;
-            int taken = database.write(tx -> tx.update(
-                    "UPDATE {p}outage SET probes = ?, next_probe_at = {time} + ? WHERE collector_type = ? AND probes = ?"
-                            + " AND next_probe_at <= {now}",
-                    number,
-                    timeout.toMillis(),
-                    type,
-                    probes.taken()));
+            int taken = database.write(tx -> tx.update("""
+                    UPDATE {p}outage SET probes = ?, next_probe_at = {time} + ? WHERE collector_type = ? AND probes = ?
+                    AND next_probe_at <= {now}""", number, timeout.toMillis(), type, probes.taken()));
             return taken == 1 ? number : NOT_DUE;
         });
     }

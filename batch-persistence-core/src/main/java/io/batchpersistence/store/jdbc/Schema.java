@@ -1,6 +1,7 @@
 package io.batchpersistence.store.jdbc;
 
 import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.store.jdbc.Tx.Reader;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -9,20 +10,18 @@ import java.sql.SQLException;
 import java.util.List;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.slf4j.Logger;
 
 /**
- * The tables. Each version is a script per database that upgrades from the version before: {@code postgresql-1.sql} and
- * so on, next to this class. Many instances may start at once; one of them runs the scripts. Instances of the version
- * before keep working meanwhile, so what they read and write stays as it is. Each statement is idempotent: MariaDB does
- * not roll back the statements before one that fails.
+ * The tables. A script per database creates them: {@code postgresql-1.sql} and so on, next to this class. Many instances
+ * may start at once; one of them runs the script. Each statement is idempotent: MariaDB does not roll back the
+ * statements before one that fails.
  */
 final class Schema {
 
     /** The version of the tables that this software reads and writes. */
-    static final int VERSION = 2;
+    static final int VERSION = 1;
 
     private static final Logger log = LogSanitizer.logger(Schema.class);
 
@@ -31,6 +30,9 @@ final class Schema {
 
     /** MariaDB's limit on the length of a lock name, in characters. */
     private static final int MAX_LOCK_NAME = 64;
+
+    /** How long to wait for an instance that is creating the tables. If it takes longer, the store tries again later. */
+    private static final int LOCK_SECONDS = 10;
 
     private Schema() {}
 
@@ -44,10 +46,10 @@ final class Schema {
         if (version == 0) {
             requireSchema(database);
         }
-        if (version < VERSION && database.makesTables()) {
-            log.info("Making the tables {}… of version {} from version {}", database.tables(), VERSION, version);
+        if (version == 0 && database.makesTables()) {
+            log.info("Creating the tables {}… of version {}", database.tables(), VERSION);
             try {
-                upgrade(database);
+                create(database);
             } catch (SQLException e) {
                 // Otherwise another instance was faster.
                 if (version(database) != VERSION) {
@@ -58,12 +60,11 @@ final class Schema {
         }
         if (version != VERSION) {
             throw new SQLException("the tables " + database.tables() + "… are "
-                    + (version == 0 ? "missing" : "of version " + version) + ", but this software needs version "
-                    + VERSION
-                    + (version > VERSION
-                            ? "; it is older than who made them"
-                            : "; let it make them (initialize_schema), or run what is shipped with it: "
-                                    + scripts(database.dialect(), version)));
+                    + (version == 0
+                            ? "missing; let this software create them (initialize_schema), or run the script shipped with it: "
+                                    + scriptName(database.dialect())
+                            : "of version " + version + ", but this software needs version " + VERSION
+                                    + ": they were created by a newer release"));
         }
     }
 
@@ -111,14 +112,8 @@ final class Schema {
         return folds != null && folds != 0;
     }
 
-    private static String scripts(Dialect dialect, int from) {
-        return IntStream.rangeClosed(from + 1, VERSION)
-                .mapToObj(version -> name(dialect, version))
-                .collect(Collectors.joining(", "));
-    }
-
-    private static String name(Dialect dialect, int version) {
-        return dialect.id() + "-" + version + ".sql";
+    private static String scriptName(Dialect dialect) {
+        return dialect.id() + "-" + VERSION + ".sql";
     }
 
     private static int version(Database database) throws SQLException {
@@ -134,34 +129,41 @@ final class Schema {
         }
     }
 
-    private static void upgrade(Database database) throws SQLException {
-        Dialect dialect = database.dialect();
+    private static void create(Database database) throws SQLException {
         database.write(tx -> {
-            switch (dialect) {
-                // Held until the transaction ends.
-                case POSTGRESQL ->
-                    tx.all("SELECT 1 FROM (SELECT pg_advisory_xact_lock(?)) AS locked", row -> 1, lockNumber(database));
-                // DDL commits implicitly here, so the lock is held by the connection.
-                case MARIADB -> tx.all("SELECT GET_LOCK(?, 60)", row -> row.getInt(1), lockName(database));
-                // An instance that comes second finds everything created, or fails and checks the version again.
-                case H2 -> {}
-            }
+            lock(database, tx);
             try {
                 tx.execute("CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY)");
-                Integer version =
-                        tx.one("SELECT COALESCE(MAX(version), 0) FROM {p}schema_version", row -> row.getInt(1));
-                for (int next = (version == null ? 0 : version) + 1; next <= VERSION; next++) {
-                    for (String statement : script(dialect, next)) {
+                if (tx.one("SELECT version FROM {p}schema_version", Reader.LONG) == null) {
+                    for (String statement : script(database.dialect())) {
                         tx.execute(statement);
                     }
                 }
             } finally {
-                if (dialect == Dialect.MARIADB) {
-                    tx.all("SELECT RELEASE_LOCK(?)", row -> row.getInt(1), lockName(database));
+                if (database.dialect() == Dialect.MARIADB) {
+                    tx.all("SELECT RELEASE_LOCK(?)", Reader.LONG, lockName(database));
                 }
             }
             return null;
         });
+    }
+
+    private static void lock(Database database, Tx tx) throws SQLException {
+        switch (database.dialect()) {
+            // Held until the transaction ends.
+            case POSTGRESQL ->
+                tx.all("SELECT 1 FROM (SELECT pg_advisory_xact_lock(?)) AS locked", Reader.LONG, lockNumber(database));
+            // DDL commits implicitly here, so the lock is held by the connection.
+            case MARIADB -> {
+                Long locked = tx.one("SELECT GET_LOCK(?, ?)", Reader.LONG, lockName(database), LOCK_SECONDS);
+                if (locked == null || locked != 1) {
+                    throw new SQLException("another instance has been creating the tables " + database.tables()
+                            + "… for more than " + LOCK_SECONDS + " s");
+                }
+            }
+            // An instance that comes second finds everything created, or fails and checks the version again.
+            case H2 -> {}
+        }
     }
 
     private static String lockName(Database database) {
@@ -175,8 +177,8 @@ final class Schema {
     }
 
     /** The statements of a script. No string literal in them contains a semicolon or two hyphens. */
-    static List<String> script(Dialect dialect, int version) {
-        String name = name(dialect, version);
+    static List<String> script(Dialect dialect) {
+        String name = scriptName(dialect);
         try (InputStream in = Schema.class.getResourceAsStream(name)) {
             if (in == null) {
                 throw new IllegalStateException("there is no script " + name);

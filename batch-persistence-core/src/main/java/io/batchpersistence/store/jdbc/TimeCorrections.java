@@ -73,23 +73,21 @@ final class TimeCorrections {
      */
     boolean afterSetBack(long from, long me, ToLongFunction<String> longestWait, long longestTimeout)
             throws SQLException {
-        database.write(tx -> tx.update("UPDATE {p}instance SET seen_at = {time}, lease_until = {time} + lease_millis"
-                + " WHERE lease_until > {time} + lease_millis AND gone_at IS NULL"));
+        database.write(tx -> tx.update("""
+                UPDATE {p}instance SET seen_at = {time}, lease_until = {time} + lease_millis
+                WHERE lease_until > {time} + lease_millis AND gone_at IS NULL"""));
         database.write(tx -> tx.update("UPDATE {p}instance SET seen_at = {time} WHERE seen_at > {time}"));
         inChunks(
                 "due_at",
-                "state = 1 AND owner = ? AND due_at > {time} + ?",
+                "state = {in_flight} AND owner = ? AND due_at > {time} + ?",
                 List.of(me, longestTimeout),
                 "{time} + ?",
                 longestTimeout);
         for (String type : counters.collectors().keySet()) {
             long longest = longestWait.applyAsLong(type);
-            database.write(tx -> tx.update(
-                    "UPDATE {p}outage SET next_probe_at = {time} WHERE collector_type = ? AND next_probe_at > {time}"
-                            + " AND (next_probe_at <= ? OR next_probe_at > {time} + ?)",
-                    TextEscaping.escape(type),
-                    from,
-                    Math.max(longest, longestTimeout)));
+            database.write(tx -> tx.update("""
+                    UPDATE {p}outage SET next_probe_at = {time} WHERE collector_type = ? AND next_probe_at > {time}
+                    AND (next_probe_at <= ? OR next_probe_at > {time} + ?)""", TextEscaping.escape(type), from, Math.max(longest, longestTimeout)));
             pending(type, "due_at > {time} AND due_at <= ?", "{time}", from);
             // These wait as long as they still had to wait when the clock was set back.
             pending(type, "due_at > {time} + ?", "{time} + LEAST(?, GREATEST(0, due_at - ?))", longest, longest, from);
@@ -102,7 +100,7 @@ final class TimeCorrections {
             throws SQLException {
         inChunks(
                 "due_at",
-                "state = 0 AND collector_type = ? AND " + condition,
+                "state = {pending} AND collector_type = ? AND " + condition,
                 List.<Object>of(TextEscaping.escape(type), value),
                 time,
                 newTime);

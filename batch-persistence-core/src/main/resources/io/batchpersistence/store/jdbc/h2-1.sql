@@ -86,6 +86,15 @@ CREATE TABLE IF NOT EXISTS {p}corrupt (
   payload        blob NOT NULL
 );
 
+-- Collectors that are down, shared by all instances.
+CREATE TABLE IF NOT EXISTS {p}outage (
+  collector_type varchar(510) PRIMARY KEY,
+  since          bigint NOT NULL,
+  next_probe_at  bigint NOT NULL,              -- while a probe is under way: when it times out
+  probes         integer NOT NULL,             -- probes taken so far
+  last_failure   varchar(10000) NOT NULL       -- the failure by which it was found to be down
+);
+
 CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY);
 
 INSERT INTO {p}schema_version (version) VALUES (1);

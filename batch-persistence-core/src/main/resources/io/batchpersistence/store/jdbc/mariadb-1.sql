@@ -86,6 +86,15 @@ CREATE TABLE IF NOT EXISTS {p}corrupt (
   payload        longblob NOT NULL
 ) ENGINE = InnoDB;
 
+-- Collectors that are down, shared by all instances.
+CREATE TABLE IF NOT EXISTS {p}outage (
+  collector_type varbinary(765) PRIMARY KEY,
+  since          bigint NOT NULL,
+  next_probe_at  bigint NOT NULL,              -- while a probe is under way: when it times out
+  probes         integer NOT NULL,             -- probes taken so far
+  last_failure   mediumblob NOT NULL           -- the failure by which it was found to be down
+) ENGINE = InnoDB;
+
 CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY) ENGINE = InnoDB;
 
 INSERT INTO {p}schema_version (version) VALUES (1);

@@ -41,6 +41,8 @@ CREATE INDEX IF NOT EXISTS {i}batch_due ON {p}batch (collector_type, due_at) WHE
 CREATE INDEX IF NOT EXISTS {i}batch_seq ON {p}batch (collector_type, seq, due_at) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS {i}batch_owner ON {p}batch (owner, due_at) WHERE state = 1;
 CREATE INDEX IF NOT EXISTS {i}batch_age ON {p}batch (state, collector_type, since);
+-- For operators who list dead letters, mostly the latest ones first, while millions of other batches may be pending.
+CREATE INDEX IF NOT EXISTS {i}batch_dead ON {p}batch (seq) WHERE state = 2;
 
 CREATE TABLE IF NOT EXISTS {p}instance (
   id          bigint PRIMARY KEY,              -- random, never reused
@@ -93,6 +95,15 @@ CREATE TABLE IF NOT EXISTS {p}corrupt (
   payload_crc    integer NOT NULL,
   header         bytea NOT NULL,
   payload        bytea NOT NULL
+);
+
+-- Collectors that are down, shared by all instances.
+CREATE TABLE IF NOT EXISTS {p}outage (
+  collector_type varchar(510) COLLATE "C" PRIMARY KEY,
+  since          bigint NOT NULL,
+  next_probe_at  bigint NOT NULL,              -- while a probe is under way: when it times out
+  probes         integer NOT NULL,             -- probes taken so far
+  last_failure   text COLLATE "C" NOT NULL     -- the failure by which it was found to be down
 );
 
 CREATE TABLE IF NOT EXISTS {p}schema_version (version integer PRIMARY KEY);

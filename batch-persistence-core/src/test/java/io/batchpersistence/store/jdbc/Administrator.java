@@ -209,10 +209,8 @@ final class Administrator implements AutoCloseable {
 
     private void makeTables() throws SQLException {
         Dialect dialect = postgresql() ? Dialect.POSTGRESQL : Dialect.MARIADB;
-        for (int version = 1; version <= Schema.VERSION; version++) {
-            for (String statement : Schema.script(dialect, version)) {
-                execute(statement.replace("{i}", PREFIX));
-            }
+        for (String statement : Schema.script(dialect)) {
+            execute(statement.replace("{i}", PREFIX));
         }
         for (String table : TABLES) {
             permit("GRANT", "SELECT, INSERT, UPDATE, DELETE", table);

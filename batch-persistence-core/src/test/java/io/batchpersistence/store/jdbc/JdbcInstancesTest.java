@@ -2,6 +2,10 @@ package io.batchpersistence.store.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchState;
@@ -9,6 +13,7 @@ import io.batchpersistence.BatchStats;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.Verdict;
@@ -25,6 +30,7 @@ import java.util.concurrent.Future;
 import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.slf4j.LoggerFactory;
 
 /** Several instances on one database: the ownership of batches, and what happens when an instance is gone. */
 class JdbcInstancesTest extends JdbcTestBase {
@@ -52,6 +58,31 @@ class JdbcInstancesTest extends JdbcTestBase {
         CollectorStats stats = balanced(alive);
         assertThat(stats.accepted()).isEqualTo(2);
         assertThat(stats.delivered()).isEqualTo(2);
+    }
+
+    /** The lease of the instance that is gone, not of the one that finds it gone. */
+    @ParameterizedTest
+    @EnumSource
+    void the_end_of_a_lease_is_logged_with_its_own_length(Kind kind) {
+        on(kind);
+        open(database.pool(), options -> options.lease(LEASE.multipliedBy(2)));
+        JdbcBatchStore alive = open();
+        ListAppender<ILoggingEvent> logged = new ListAppender<>();
+        logged.start();
+        Logger logger = (Logger) LoggerFactory.getLogger(InstanceMembership.class);
+        logger.addAppender(logged);
+        logger.setLevel(Level.WARN);
+        try {
+            pass(LEASE, alive);
+            pass(LEASE.plusMillis(5), alive);
+            DeferredLog.flush(Duration.ofSeconds(10));
+        } finally {
+            logger.setLevel(null);
+            logger.detachAppender(logged);
+        }
+        assertThat(logged.list)
+                .extracting(ILoggingEvent::getFormattedMessage)
+                .anySatisfy(line -> assertThat(line).contains("for 60005 ms", "its lease is 60000 ms"));
     }
 
     /** Freezes an instance before that commit. */

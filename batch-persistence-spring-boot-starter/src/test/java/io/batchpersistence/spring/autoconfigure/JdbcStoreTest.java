@@ -357,7 +357,7 @@ class JdbcStoreTest {
                     assertThat(context).hasNotFailed();
                     assertThat(health(context).getStatus()).isEqualTo(Status.DOWN);
                     assertThat(health(context).getDetails().get("problem").toString())
-                            .contains("batch_persistence_", "missing", "initialize_schema", "h2-1.sql, h2-2.sql");
+                            .contains("batch_persistence_", "missing", "initialize_schema", "h2-1.sql");
                     assertThatThrownBy(() -> persistence(context).persistBatch("1", ENTRIES, "loki"))
                             .isInstanceOf(BatchPersistenceException.class)
                             .hasMessageContaining("missing");
