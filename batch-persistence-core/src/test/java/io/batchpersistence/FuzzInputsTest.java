@@ -3,8 +3,8 @@ package io.batchpersistence;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
-import io.batchpersistence.codec.JsonPayloadFuzz;
-import io.batchpersistence.codec.ProtobufPayloadFuzz;
+import io.batchpersistence.internal.codec.JsonPayloadFuzz;
+import io.batchpersistence.internal.codec.ProtobufPayloadFuzz;
 import io.batchpersistence.internal.jsonfile.JsonFileFuzz;
 import io.batchpersistence.internal.segment.RecordFuzz;
 import io.batchpersistence.internal.segment.SegmentFuzz;

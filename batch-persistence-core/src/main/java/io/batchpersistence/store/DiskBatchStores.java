@@ -1,5 +1,6 @@
 package io.batchpersistence.store;
 
+import io.batchpersistence.internal.codec.Compressions;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.internal.jsonfile.JsonFileLog;
@@ -30,7 +31,7 @@ public final class DiskBatchStores {
     }
 
     static BatchStore segment(DiskStoreOptions options, Disk disk) {
-        options.compression().requireAvailable();
+        Compressions.requireAvailable(options.compression());
         return IndexedBatchStore.open("segment", settings(options), disk, SegmentLog::new);
     }
 

@@ -1,8 +1,8 @@
 package io.batchpersistence.store;
 
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
 import io.batchpersistence.SyncPolicy;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Duration;

@@ -9,7 +9,7 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.codec.BatchHeader;
+import io.batchpersistence.internal.codec.BatchHeader;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
 import java.io.IOException;

@@ -1,8 +1,8 @@
 package io.batchpersistence.store;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
+import io.batchpersistence.Compression;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;

@@ -1,7 +1,7 @@
 package io.batchpersistence.store;
 
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
 import io.batchpersistence.spi.BatchStore;
 
 class JsonFileContractTest extends DiskStoreContractTest {

@@ -2,6 +2,7 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchSelector;
@@ -9,11 +10,10 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Compression;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SyncPolicy;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.spi.BatchStore;

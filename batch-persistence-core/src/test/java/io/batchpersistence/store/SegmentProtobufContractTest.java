@@ -2,8 +2,8 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
 import io.batchpersistence.spi.BatchStore;
 import java.util.List;
 import org.junit.jupiter.api.Test;

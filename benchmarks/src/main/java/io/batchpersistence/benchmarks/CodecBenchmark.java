@@ -1,8 +1,10 @@
 package io.batchpersistence.benchmarks;
 
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
+import io.batchpersistence.internal.codec.Compressions;
+import io.batchpersistence.internal.codec.Formats;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -38,22 +40,23 @@ public class CodecBenchmark extends CorpusBenchmark {
     public void prepare() throws IOException {
         batches = readBatches();
         for (List<LogEntry> batch : batches) {
-            byte[] raw = format.codec().encode(batch);
-            encoded.add(new Encoded(Compression.ZSTD.compress(raw), raw.length));
+            byte[] raw = Formats.codec(format).encode(batch);
+            encoded.add(new Encoded(Compressions.compress(Compression.ZSTD, raw), raw.length));
         }
     }
 
     /** Encodes and compresses. */
     @Benchmark
     public byte[] encode() {
-        return Compression.ZSTD.compress(format.codec().encode(batches.get(next())));
+        return Compressions.compress(Compression.ZSTD, Formats.codec(format).encode(batches.get(next())));
     }
 
     /** Decompresses and decodes. */
     @Benchmark
     public List<LogEntry> decode() {
         Encoded batch = encoded.get(next());
-        return format.codec().decode(Compression.ZSTD.decompress(batch.compressed, batch.rawLength));
+        return Formats.codec(format)
+                .decode(Compressions.decompress(Compression.ZSTD, batch.compressed, batch.rawLength));
     }
 
     /** In turn, so that branch prediction does not adapt to one batch. */

@@ -2,8 +2,8 @@ package io.batchpersistence.internal.jsonfile;
 
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.codec.DamagedPayloadException;
-import io.batchpersistence.codec.JsonBatchCodec;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.JsonBatchCodec;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.PersistedState;

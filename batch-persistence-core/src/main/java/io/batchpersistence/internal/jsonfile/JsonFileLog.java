@@ -1,8 +1,8 @@
 package io.batchpersistence.internal.jsonfile;
 
 import io.batchpersistence.SyncPolicy;
-import io.batchpersistence.codec.BatchLimits;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.BatchLimits;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;

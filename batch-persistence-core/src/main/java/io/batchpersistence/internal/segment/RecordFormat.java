@@ -1,9 +1,11 @@
 package io.batchpersistence.internal.segment;
 
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.BatchHeader;
-import io.batchpersistence.codec.BatchLimits;
-import io.batchpersistence.codec.Compression;
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
+import io.batchpersistence.internal.codec.BatchHeader;
+import io.batchpersistence.internal.codec.BatchLimits;
+import io.batchpersistence.internal.codec.Compressions;
+import io.batchpersistence.internal.codec.Formats;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.spi.NewBatch;
@@ -73,11 +75,11 @@ final class RecordFormat {
     }
 
     static EncodedRecord encode(NewBatch batch, BatchFormat format, Compression compression, long idHash) {
-        byte[] raw = format.codec().encode(batch.entries());
+        byte[] raw = Formats.codec(format).encode(batch.entries());
         if (raw.length > MAX_RAW) {
             throw tooLarge(batch, raw.length, MAX_RAW, "before compression");
         }
-        byte[] payload = compression.compress(raw);
+        byte[] payload = Compressions.compress(compression, raw);
         byte[] header = new BatchHeader(batch.id(), batch.collectorType(), batch.context()).encode();
         long size = (long) FIXED + header.length + payload.length;
         if (size > MAX_RECORD) {
@@ -113,8 +115,8 @@ final class RecordFormat {
                 .putInt(0)
                 .putLong(sequence)
                 .putLong(record.createdAt)
-                .put((byte) record.format.id())
-                .put((byte) record.compression.id())
+                .put((byte) Formats.id(record.format))
+                .put((byte) Compressions.id(record.compression))
                 .putShort((short) 0)
                 .putInt(segment)
                 .putInt(offset)
@@ -239,9 +241,9 @@ final class RecordFormat {
         PayloadLog.Content content() {
             int start = at + FIXED + headerLength();
             byte[] payload = Arrays.copyOfRange(bytes, start, start + payloadLength());
-            byte[] raw = Compression.of(bytes[at + 25]).decompress(payload, int32(48));
+            byte[] raw = Compressions.decompress(Compressions.of(bytes[at + 25]), payload, int32(48));
             return new PayloadLog.Content(
-                    header(), BatchFormat.of(bytes[at + 24]).codec().decode(raw));
+                    header(), Formats.codec(Formats.of(bytes[at + 24])).decode(raw));
         }
     }
 }

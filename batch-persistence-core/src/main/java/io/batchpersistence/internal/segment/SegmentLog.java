@@ -1,7 +1,7 @@
 package io.batchpersistence.internal.segment;
 
 import io.batchpersistence.SyncPolicy;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;

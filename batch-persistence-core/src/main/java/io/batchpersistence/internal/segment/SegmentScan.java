@@ -1,6 +1,6 @@
 package io.batchpersistence.internal.segment;
 
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.segment.RecordFormat.View;
 import io.batchpersistence.internal.store.PayloadLog;

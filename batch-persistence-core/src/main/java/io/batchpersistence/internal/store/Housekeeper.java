@@ -1,6 +1,6 @@
 package io.batchpersistence.internal.store;
 
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;

@@ -13,7 +13,7 @@ import io.batchpersistence.Corruption;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.MeasuredDisk;

@@ -291,7 +291,7 @@ public interface PayloadLog {
      *
      * @param pointer where it is
      * @return the header
-     * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
+     * @throws io.batchpersistence.internal.codec.DamagedPayloadException if the bytes are damaged
      * @throws IOException if they can't be read
      */
     Header header(RecordPointer pointer) throws IOException;
@@ -301,7 +301,7 @@ public interface PayloadLog {
      *
      * @param pointer where it is
      * @return the batch
-     * @throws io.batchpersistence.codec.DamagedPayloadException if the bytes are damaged
+     * @throws io.batchpersistence.internal.codec.DamagedPayloadException if the bytes are damaged
      * @throws IOException if they can't be read
      */
     Content content(RecordPointer pointer) throws IOException;
@@ -429,7 +429,7 @@ public interface PayloadLog {
          *
          * @param from where it is
          * @return its bytes
-         * @throws io.batchpersistence.codec.DamagedPayloadException if they are damaged
+         * @throws io.batchpersistence.internal.codec.DamagedPayloadException if they are damaged
          * @throws IOException if they can't be read; no other batch is affected
          */
         byte[] read(RecordPointer from) throws IOException;

@@ -1,7 +1,7 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.Corruption;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.UnreadableFileException;
 import java.io.IOException;
 import java.io.UncheckedIOException;

@@ -13,8 +13,9 @@ import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.codec.BatchHeader;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.BatchHeader;
+import io.batchpersistence.internal.codec.Compressions;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;
@@ -157,7 +158,7 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     static JdbcBatchStore open(DataSource dataSource, JdbcStoreOptions options, Database.Seams seams) {
-        options.compression().requireAvailable();
+        Compressions.requireAvailable(options.compression());
         JdbcBatchStore store = new JdbcBatchStore(dataSource, options, seams);
         boolean interrupted = Thread.interrupted();
         boolean started = false;

@@ -1,7 +1,7 @@
 package io.batchpersistence.store.jdbc;
 
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
 import java.sql.Connection;
 import java.time.Clock;
 import java.time.Duration;

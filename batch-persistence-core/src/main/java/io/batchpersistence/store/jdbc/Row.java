@@ -5,11 +5,11 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.BatchHeader;
-import io.batchpersistence.codec.BatchLimits;
-import io.batchpersistence.codec.Compression;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.BatchHeader;
+import io.batchpersistence.internal.codec.BatchLimits;
+import io.batchpersistence.internal.codec.Compressions;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.Formats;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import java.nio.charset.StandardCharsets;
@@ -221,17 +221,17 @@ record Row(
                 List<LogEntry> entries,
                 Map<String, String> context,
                 JdbcStoreOptions options) {
-            byte[] raw = options.format().codec().encode(entries);
+            byte[] raw = Formats.codec(options.format()).encode(entries);
             if (raw.length > BatchLimits.MAX_BYTES) {
                 throw new IllegalArgumentException("the batch '" + LogSanitizer.of(id) + "' has " + raw.length
                         + " bytes before compression, but a batch can have at most " + BatchLimits.MAX_BYTES
                         + "; split its " + entries.size() + " entries into several batches");
             }
-            byte[] payload = options.compression().compress(raw);
+            byte[] payload = Compressions.compress(options.compression(), raw);
             byte[] header = new BatchHeader(id, collectorType, context).encode();
             return new Encoded(
-                    options.format().id(),
-                    options.compression().id(),
+                    Formats.id(options.format()),
+                    Compressions.id(options.compression()),
                     raw.length,
                     crc(payload),
                     header,
@@ -263,8 +263,8 @@ record Row(
             if (rawLength < 0 || rawLength > BatchLimits.MAX_BYTES) {
                 throw new DamagedPayloadException("the payload is said to have " + rawLength + " bytes", null);
             }
-            byte[] raw = Compression.of(compression).decompress(payload, rawLength);
-            List<LogEntry> entries = BatchFormat.of(format).codec().decode(raw);
+            byte[] raw = Compressions.decompress(Compressions.of(compression), payload, rawLength);
+            List<LogEntry> entries = Formats.codec(Formats.of(format)).decode(raw);
             return new Content(BatchHeader.decode(header), entries);
         }
 

@@ -1,7 +1,7 @@
 package io.batchpersistence.internal.jsonfile;
 
 import com.code_intelligence.jazzer.junit.FuzzTest;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import java.io.ByteArrayInputStream;
 import java.time.Instant;
 import org.jspecify.annotations.Nullable;

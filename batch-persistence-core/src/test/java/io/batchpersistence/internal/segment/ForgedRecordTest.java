@@ -2,13 +2,14 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Compression;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.BatchHeader;
-import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.Batches;
+import io.batchpersistence.internal.codec.BatchHeader;
+import io.batchpersistence.internal.codec.Formats;
 import io.batchpersistence.internal.segment.RecordFormat.EncodedRecord;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
@@ -34,7 +35,7 @@ class ForgedRecordTest {
     Path directory;
 
     private static EncodedRecord record(byte[] header) {
-        byte[] payload = BatchFormat.PROTOBUF.codec().encode(Batches.entries(2));
+        byte[] payload = Formats.codec(BatchFormat.PROTOBUF).encode(Batches.entries(2));
         CRC32C crc = new CRC32C();
         crc.update(payload);
         return new EncodedRecord(

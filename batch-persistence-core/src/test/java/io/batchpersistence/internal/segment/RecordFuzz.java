@@ -1,7 +1,7 @@
 package io.batchpersistence.internal.segment;
 
 import com.code_intelligence.jazzer.junit.FuzzTest;
-import io.batchpersistence.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.segment.RecordFormat.View;
 import java.nio.ByteBuffer;
 import java.util.Arrays;

@@ -2,12 +2,12 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.Compression;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
 import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;

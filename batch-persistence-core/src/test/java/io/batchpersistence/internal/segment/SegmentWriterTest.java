@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.BatchOrder;
+import io.batchpersistence.Compression;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.SyncPolicy;
-import io.batchpersistence.codec.Compression;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.NioDisk;

@@ -1,13 +1,13 @@
 package io.batchpersistence.spring.autoconfigure;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.Compression;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.SyncPolicy;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.spring.operator.ShowEntries;
 import io.batchpersistence.store.DiskStoreOptions;

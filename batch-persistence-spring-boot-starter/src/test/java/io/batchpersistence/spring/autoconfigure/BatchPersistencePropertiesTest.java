@@ -3,10 +3,10 @@ package io.batchpersistence.spring.autoconfigure;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.CollectorSettings;
-import io.batchpersistence.codec.BatchFormat;
-import io.batchpersistence.codec.Compression;
+import io.batchpersistence.Compression;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import io.batchpersistence.store.jdbc.JdbcStoreOptions.InitializeSchema;

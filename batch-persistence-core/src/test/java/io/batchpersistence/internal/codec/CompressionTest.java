@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import com.github.luben.zstd.Zstd;
 import com.github.luben.zstd.ZstdCompressCtx;
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
@@ -38,7 +40,7 @@ class CompressionTest {
     void givesBackWhatWasPutIn(Compression compression) {
         for (int seed = 0; seed < 500; seed++) {
             byte[] raw = sample(seed);
-            assertThat(compression.decompress(compression.compress(raw), raw.length))
+            assertThat(Compressions.decompress(compression, Compressions.compress(compression, raw), raw.length))
                     .isEqualTo(raw);
         }
     }
@@ -48,8 +50,11 @@ class CompressionTest {
     void worksForNothingAndForMuch(Compression compression) {
         byte[] much = new byte[40 << 20];
         Arrays.fill(much, (byte) 'x');
-        assertThat(compression.decompress(compression.compress(new byte[0]), 0)).isEmpty();
-        assertThat(Arrays.equals(compression.decompress(compression.compress(much), much.length), much))
+        assertThat(Compressions.decompress(compression, Compressions.compress(compression, new byte[0]), 0))
+                .isEmpty();
+        assertThat(Arrays.equals(
+                        Compressions.decompress(compression, Compressions.compress(compression, much), much.length),
+                        much))
                 .isTrue();
     }
 
@@ -61,7 +66,10 @@ class CompressionTest {
             List<Callable<Boolean>> work = IntStream.range(0, 400)
                     .<Callable<Boolean>>mapToObj(seed -> () -> {
                         byte[] raw = sample(seed);
-                        return Arrays.equals(compression.decompress(compression.compress(raw), raw.length), raw);
+                        return Arrays.equals(
+                                Compressions.decompress(
+                                        compression, Compressions.compress(compression, raw), raw.length),
+                                raw);
                     })
                     .toList();
             for (Future<Boolean> result : threads.invokeAll(work)) {
@@ -75,7 +83,7 @@ class CompressionTest {
     @Test
     void zstdFramesAreOrdinaryAndWithoutChecksum() {
         byte[] raw = sample(1);
-        byte[] frame = Compression.ZSTD.compress(raw);
+        byte[] frame = Compressions.compress(Compression.ZSTD, raw);
         assertThat(Zstd.decompress(frame, raw.length)).isEqualTo(raw);
         assertThat(frame[4] & 0b0000_0111).as("no checksum, no dictionary id").isZero();
         assertThat(frame.length).isLessThan(raw.length / 10);
@@ -85,31 +93,33 @@ class CompressionTest {
     @EnumSource
     void aWrongLengthIsDamage(Compression compression) {
         byte[] raw = sample(1);
-        byte[] compressed = compression.compress(raw);
+        byte[] compressed = Compressions.compress(compression, raw);
         for (int wrong : new int[] {0, raw.length - 1, raw.length + 1, Integer.MAX_VALUE}) {
             assertThatExceptionOfType(DamagedPayloadException.class)
-                    .isThrownBy(() -> compression.decompress(compressed, wrong));
+                    .isThrownBy(() -> Compressions.decompress(compression, compressed, wrong));
         }
     }
 
     @Test
     void damagedZstdIsDamageAndLaterOnesAreNotHarmed() {
         byte[] raw = sample(3);
-        byte[] frame = Compression.ZSTD.compress(raw);
+        byte[] frame = Compressions.compress(Compression.ZSTD, raw);
         for (int length = 0; length < frame.length; length++) {
             byte[] truncated = Arrays.copyOf(frame, length);
             assertThatExceptionOfType(DamagedPayloadException.class)
-                    .isThrownBy(() -> Compression.ZSTD.decompress(truncated, raw.length));
+                    .isThrownBy(() -> Compressions.decompress(Compression.ZSTD, truncated, raw.length));
         }
         for (int bit = 0; bit < frame.length * 8; bit++) {
             byte[] flipped = frame.clone();
             flipped[bit / 8] ^= (byte) (1 << bit % 8);
             try {
-                assertThat(Compression.ZSTD.decompress(flipped, raw.length)).hasSameSizeAs(raw);
+                assertThat(Compressions.decompress(Compression.ZSTD, flipped, raw.length))
+                        .hasSameSizeAs(raw);
             } catch (DamagedPayloadException e) {
                 assertThat(e).hasMessageContaining("payload");
             }
-            assertThat(Compression.ZSTD.decompress(frame, raw.length)).isEqualTo(raw);
+            assertThat(Compressions.decompress(Compression.ZSTD, frame, raw.length))
+                    .isEqualTo(raw);
         }
     }
 
@@ -118,17 +128,17 @@ class CompressionTest {
         try (ZstdCompressCtx context = new ZstdCompressCtx().setContentSize(false)) {
             byte[] frame = context.compress("some text".getBytes(UTF_8));
             assertThatExceptionOfType(DamagedPayloadException.class)
-                    .isThrownBy(() -> Compression.ZSTD.decompress(frame, 9));
+                    .isThrownBy(() -> Compressions.decompress(Compression.ZSTD, frame, 9));
         }
     }
 
     @Test
     void numbersAreFixed() {
-        assertThat(Compression.of(0)).isEqualTo(Compression.NONE);
-        assertThat(Compression.of(1)).isEqualTo(Compression.ZSTD);
-        assertThat(BatchFormat.of(1)).isEqualTo(BatchFormat.PROTOBUF);
-        assertThat(BatchFormat.of(2)).isEqualTo(BatchFormat.JSON);
-        assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> Compression.of(2));
-        assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> BatchFormat.of(0));
+        assertThat(Compressions.of(0)).isEqualTo(Compression.NONE);
+        assertThat(Compressions.of(1)).isEqualTo(Compression.ZSTD);
+        assertThat(Formats.of(1)).isEqualTo(BatchFormat.PROTOBUF);
+        assertThat(Formats.of(2)).isEqualTo(BatchFormat.JSON);
+        assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> Compressions.of(2));
+        assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> Formats.of(0));
     }
 }

@@ -1,7 +1,8 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.LogEntry;
 import java.time.Instant;
 import java.util.List;
@@ -34,7 +35,7 @@ class HostileTextsTest {
     }
 
     private static void assertKept(List<LogEntry> entries) {
-        BatchCodec codec = BatchFormat.PROTOBUF.codec();
+        BatchCodec codec = Formats.codec(BatchFormat.PROTOBUF);
         assertThat(codec.decode(codec.encode(entries)).equals(entries)).isTrue();
     }
 

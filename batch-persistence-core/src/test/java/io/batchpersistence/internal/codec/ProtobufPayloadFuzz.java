@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import com.code_intelligence.jazzer.junit.FuzzTest;
 import io.batchpersistence.LogEntry;

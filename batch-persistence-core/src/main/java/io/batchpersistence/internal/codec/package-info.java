@@ -1,5 +1,5 @@
 /** Encodes entries to bytes and back: the published protobuf schema in columnar layout, or JSON; then zstd. */
 @NullMarked
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import org.jspecify.annotations.NullMarked;

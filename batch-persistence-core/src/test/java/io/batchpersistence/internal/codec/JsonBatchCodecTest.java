@@ -1,12 +1,13 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
-import static io.batchpersistence.codec.RandomEntries.assertSame;
+import static io.batchpersistence.internal.codec.RandomEntries.assertSame;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.LogEntry;
 import java.io.ByteArrayOutputStream;
 import java.math.BigDecimal;
@@ -46,7 +47,7 @@ class JsonBatchCodecTest {
             {"timestamp":"2026-01-02T03:04:05.675901234Z","level":"","message":"last",\
             "source_type":"","source_id":""}]""";
 
-    private final BatchCodec codec = BatchFormat.JSON.codec();
+    private final BatchCodec codec = Formats.codec(BatchFormat.JSON);
 
     @Test
     void givesBackWhatWasPutIn() {

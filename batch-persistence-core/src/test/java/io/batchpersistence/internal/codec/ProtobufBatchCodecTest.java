@@ -1,6 +1,6 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
-import static io.batchpersistence.codec.RandomEntries.assertSame;
+import static io.batchpersistence.internal.codec.RandomEntries.assertSame;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import com.google.protobuf.ByteString;
 import com.google.protobuf.UnknownFieldSet;
+import io.batchpersistence.BatchFormat;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.proto.v1.BatchPayload;
 import io.batchpersistence.proto.v1.LabelSet;
@@ -46,7 +47,7 @@ class ProtobufBatchCodecTest {
             + "030200016a04a610021062042200021d72104bf92f3577b34da6a3ce929d0e0e47368201030200019201103030"
             + "66303637616130626139303262379201009a0103020203";
 
-    private final BatchCodec codec = BatchFormat.PROTOBUF.codec();
+    private final BatchCodec codec = Formats.codec(BatchFormat.PROTOBUF);
 
     @Test
     void givesBackWhatWasPutIn() {

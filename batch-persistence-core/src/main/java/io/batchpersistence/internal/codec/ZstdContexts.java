@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import com.github.luben.zstd.Zstd;
 import com.github.luben.zstd.ZstdCompressCtx;

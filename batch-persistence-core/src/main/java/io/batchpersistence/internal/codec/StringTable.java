@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import java.util.Arrays;
 import java.util.HashMap;

@@ -1,7 +1,7 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.codec.BatchLimits.Budget;
+import io.batchpersistence.internal.codec.BatchLimits.Budget;
 import java.io.ByteArrayOutputStream;
 import java.math.BigDecimal;
 import java.math.BigInteger;

@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import com.google.protobuf.CodedInputStream;
 import io.batchpersistence.internal.log.LogSanitizer;

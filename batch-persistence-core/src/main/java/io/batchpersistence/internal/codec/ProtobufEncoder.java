@@ -1,8 +1,8 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
-import static io.batchpersistence.codec.ProtobufBuffer.FIXED64;
-import static io.batchpersistence.codec.ProtobufBuffer.LENGTH_DELIMITED;
-import static io.batchpersistence.codec.ProtobufBuffer.VARINT;
+import static io.batchpersistence.internal.codec.ProtobufBuffer.FIXED64;
+import static io.batchpersistence.internal.codec.ProtobufBuffer.LENGTH_DELIMITED;
+import static io.batchpersistence.internal.codec.ProtobufBuffer.VARINT;
 
 import io.batchpersistence.LogEntry;
 import java.math.BigDecimal;

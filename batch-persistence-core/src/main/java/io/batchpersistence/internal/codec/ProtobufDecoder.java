@@ -1,11 +1,11 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
-import static io.batchpersistence.codec.BatchLimits.MAX_ENTRIES;
-import static io.batchpersistence.codec.BatchLimits.MAX_VALUES;
+import static io.batchpersistence.internal.codec.BatchLimits.MAX_ENTRIES;
+import static io.batchpersistence.internal.codec.BatchLimits.MAX_VALUES;
 
 import com.google.protobuf.CodedInputStream;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.codec.BatchLimits.Budget;
+import io.batchpersistence.internal.codec.BatchLimits.Budget;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.math.BigInteger;

@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import java.security.SecureRandom;
 import java.util.Arrays;

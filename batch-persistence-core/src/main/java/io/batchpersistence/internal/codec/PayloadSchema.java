@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 /** The field numbers of {@code batch_payload.proto}, which documents them. */
 final class PayloadSchema {

@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
@@ -8,6 +8,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.github.luben.zstd.Zstd;
 import com.google.protobuf.CodedOutputStream;
 import com.sun.management.ThreadMXBean;
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.Compression;
 import io.batchpersistence.LogEntry;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -52,19 +54,19 @@ class HostilePayloadTest {
     @Test
     void aSizeThatCantBeTrueIsNotAllocated() {
         assertThat(Zstd.getFrameContentSize(frameOf(200 << 20, 100))).isEqualTo(200 << 20);
-        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(frameOf(200 << 20, 100), 200 << 20));
+        refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, frameOf(200 << 20, 100), 200 << 20));
     }
 
     @Test
     void aFrameThatDeclaresAnotherSizeOrNoneIsNotDecompressed() {
         byte[] bomb = Zstd.compress(new byte[64 << 20]);
-        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(bomb, 1_000));
-        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(frameOf(1_000, 100), 64 << 20));
+        refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, bomb, 1_000));
+        refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, frameOf(1_000, 100), 64 << 20));
         byte[] undeclared = bomb.clone();
         // No content size.
         undeclared[4] = 0;
-        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(undeclared, 64 << 20));
-        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(new byte[0], 64 << 20));
+        refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, undeclared, 64 << 20));
+        refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, new byte[0], 64 << 20));
     }
 
     /** Some libraries read concatenated frames as one content. */
@@ -73,14 +75,15 @@ class HostilePayloadTest {
         byte[] one = Zstd.compress(new byte[1_000]);
         byte[] two = Arrays.copyOf(one, one.length * 2);
         System.arraycopy(one, 0, two, one.length, one.length);
-        refusesWithin(1 << 20, () -> Compression.ZSTD.decompress(two, 1_000));
+        refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, two, 1_000));
     }
 
     @Test
     void theHighestRatioThereIsIsStillRead() {
         byte[] same = new byte[16 << 20];
         Arrays.fill(same, (byte) 'x');
-        assertThat(Compression.ZSTD.decompress(Compression.ZSTD.compress(same), same.length))
+        assertThat(Compressions.decompress(
+                        Compression.ZSTD, Compressions.compress(Compression.ZSTD, same), same.length))
                 .isEqualTo(same);
     }
 
@@ -226,7 +229,7 @@ class HostilePayloadTest {
     @EnumSource
     void whatCouldNotBeReadAgainIsNotWritten(BatchFormat format) {
         List<LogEntry> entries = Collections.nCopies(BatchLimits.MAX_ENTRIES + 1, LogEntry.of(Instant.EPOCH, null, ""));
-        assertThatThrownBy(() -> format.codec().encode(entries))
+        assertThatThrownBy(() -> Formats.codec(format).encode(entries))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("1048577 entries, but can have at most 1048576; split it");
 

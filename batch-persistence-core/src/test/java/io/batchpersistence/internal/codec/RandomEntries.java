@@ -1,4 +1,4 @@
-package io.batchpersistence.codec;
+package io.batchpersistence.internal.codec;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
