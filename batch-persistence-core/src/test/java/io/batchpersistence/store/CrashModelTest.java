@@ -32,6 +32,7 @@ import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -44,6 +45,7 @@ import org.slf4j.LoggerFactory;
  *
  * <p>{@link ModelTest} compares exactly, on a disk that works. This test checks guarantees on a disk that fails.
  */
+@Tag("slow")
 class CrashModelTest {
 
     private static final int STEPS = 150;
