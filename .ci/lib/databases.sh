@@ -96,7 +96,7 @@ stop_databases() {
 
 part_containers() {
   if [[ -n $postgresql_bin ]] && database_containers_work; then
-    with_jdk "$jdk17" mvn -B -pl batch-persistence-core test -Dtest='JdbcPostgresqlContractIT,JdbcMariadbContractIT' \
+    with_jdk "$jdk17" mvn -B -Pquick -am -pl batch-persistence-jdbc test -Dtest='JdbcPostgresqlContractIT,JdbcMariadbContractIT' \
       "-Dbatch.jdbc.postgresql.image=$postgresql_image" "-Dbatch.jdbc.mariadb.image=$mariadb_image"
     note "Databases in containers: the contract holds with PostgreSQL and MariaDB that Testcontainers started"
   else

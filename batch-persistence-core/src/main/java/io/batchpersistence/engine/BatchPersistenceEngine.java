@@ -26,7 +26,7 @@ import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
-import io.batchpersistence.internal.store.Threads;
+import io.batchpersistence.internal.spi.Threads;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.FailureDecision;

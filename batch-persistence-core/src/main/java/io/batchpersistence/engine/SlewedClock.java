@@ -1,6 +1,6 @@
 package io.batchpersistence.engine;
 
-import io.batchpersistence.internal.store.SkippedTime;
+import io.batchpersistence.internal.spi.SkippedTime;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;

@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.fail;
 import static org.junit.jupiter.api.Assumptions.abort;
 
-import io.batchpersistence.store.jdbc.JdbcBatchStore;
+import io.batchpersistence.jdbc.JdbcBatchStore;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -23,7 +23,7 @@ final class DocumentedCommand {
 
     private static final Path DOCUMENT = Path.of("..", "docs", "jdbc-spring.md");
     private static final Pattern COMMAND = Pattern.compile("```\n(unzip .*?)```", Pattern.DOTALL);
-    private static final String PACKAGE = "io/batchpersistence/store/jdbc/";
+    private static final String PACKAGE = "io/batchpersistence/jdbc/";
 
     private DocumentedCommand() {}
 
@@ -36,7 +36,7 @@ final class DocumentedCommand {
      */
     static List<Path> run(Path project, OwnDatabase.Kind kind) throws Exception {
         Path migrations = Files.createDirectories(project.resolve("src/main/resources/db/migration"));
-        int scripts = writeJar(project.resolve("batch-persistence-core-1.2.3.jar"), kind);
+        int scripts = writeJar(project.resolve("batch-persistence-jdbc-1.2.3.jar"), kind);
         Matcher command = COMMAND.matcher(Files.readString(DOCUMENT));
         assertThat(command.find()).as("the command is in " + DOCUMENT).isTrue();
         sh(project, "command -v unzip sed || exit 42");
@@ -79,7 +79,7 @@ final class DocumentedCommand {
         return status;
     }
 
-    /** Writes the parts of the jar that the command needs; in this build, the core's classes need not be in a jar. */
+    /** Writes the parts of the jar that the command needs; in this build, the classes need not be in a jar. */
     private static int writeJar(Path jar, OwnDatabase.Kind wanted) throws IOException {
         int scripts = 0;
         try (JarOutputStream out = new JarOutputStream(Files.newOutputStream(jar))) {

@@ -5,7 +5,7 @@ import io.batchpersistence.LogEntry;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.codec.JsonBatchCodec;
 import io.batchpersistence.internal.log.LogSanitizer;
-import io.batchpersistence.internal.store.IndexedBatchStore;
+import io.batchpersistence.internal.spi.StoreLimits;
 import io.batchpersistence.internal.store.PersistedState;
 import io.batchpersistence.spi.NewBatch;
 import java.io.ByteArrayOutputStream;
@@ -287,7 +287,7 @@ record JsonBatchFile(
 
         /** Shortens a reason to what the journal can hold. */
         private static String shortened(String reason) {
-            int most = IndexedBatchStore.MAX_REASON;
+            int most = StoreLimits.MAX_REASON;
             return reason.length() <= most
                     ? reason
                     : reason.substring(0, Character.isHighSurrogate(reason.charAt(most - 1)) ? most - 1 : most);

@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.internal.spi.StoreLimits;
 import java.security.SecureRandom;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -38,7 +39,7 @@ final class BatchIndex {
     static final int NONE = -1;
 
     /** Collects the counters of types that had no batches for long, see {@link #forgetIdle}. */
-    static final String OTHER = IndexedBatchStore.OTHER_TYPES;
+    static final String OTHER = StoreLimits.OTHER_TYPES;
 
     static final long NEVER = Long.MAX_VALUE;
 
@@ -437,19 +438,6 @@ final class BatchIndex {
         Page page = page(slot);
         page.file[slot & PAGE_MASK] = pointer.file();
         page.offset[slot & PAGE_MASK] = pointer.offset();
-    }
-
-    /** The state of a batch as it is written to disk: one in flight is due at once. */
-    PersistedState persistedState(int slot) {
-        BatchState state = state(slot);
-        return new PersistedState(
-                state == BatchState.DEAD,
-                since(slot),
-                retries(slot),
-                lastAttempt(slot),
-                state == BatchState.IN_FLIGHT ? PersistedState.DUE_NOW : due(slot),
-                reason(slot),
-                earlierFailures(slot));
     }
 
     RecordPointer location(int slot) {

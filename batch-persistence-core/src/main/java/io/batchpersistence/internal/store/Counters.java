@@ -1,5 +1,7 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.internal.spi.RemovalReason;
+
 /**
  * Counts what became of the batches of one collector type: the part of the accounting identity that can't be derived
  * from the batches held. Not thread-safe.

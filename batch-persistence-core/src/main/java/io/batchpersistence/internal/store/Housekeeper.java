@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.internal.spi.Threads;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -82,7 +83,7 @@ final class Housekeeper {
             PayloadLog.MaintenanceTask deletion = writer.callAsLeader(() -> {
                 PayloadLog.MaintenanceTask next = payload.nextDeletion(all);
                 if (next != null) {
-                    writer.journal.nameFiles();
+                    writer.nameFiles();
                 }
                 return next;
             });
@@ -104,7 +105,7 @@ final class Housekeeper {
         housekeeping.lock();
         try {
             // Twice, because the snapshot before the newest is kept, and may be large.
-            for (int i = 0; i < 2 && writer.journal.isOversized(); i++) {
+            for (int i = 0; i < 2 && writer.isJournalOversized(); i++) {
                 takeSnapshot();
             }
         } finally {
@@ -210,7 +211,7 @@ final class Housekeeper {
             LongList gone = writer.callAsLeader(() -> declaredGone(moved));
             forceJournal();
             if (gone.size() > 0) {
-                writer.runAsLeader(() -> writer.journal.writeGone(gone));
+                writer.runAsLeader(() -> writer.writeGone(gone));
                 forceJournal();
             }
             return writer.callAsLeader(() -> install(compaction, moved));
@@ -278,7 +279,7 @@ final class Housekeeper {
         } finally {
             lock.unlock();
         }
-        writer.journal.checkpoint();
+        writer.checkpoint();
         return gone;
     }
 

@@ -9,6 +9,7 @@ import io.batchpersistence.CollectorStats;
 import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.internal.spi.RemovalReason;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;

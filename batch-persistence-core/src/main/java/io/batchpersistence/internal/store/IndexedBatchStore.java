@@ -20,7 +20,11 @@ import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.internal.disk.OpeningDisk;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.internal.spi.CorruptionReports;
 import io.batchpersistence.internal.spi.LocalBatchStore;
+import io.batchpersistence.internal.spi.RemovalReason;
+import io.batchpersistence.internal.spi.StoreLimits;
+import io.batchpersistence.internal.spi.UnreadableBatches;
 import io.batchpersistence.internal.store.IndexQueries.Row;
 import io.batchpersistence.internal.store.IndexQueries.Selection;
 import io.batchpersistence.spi.NewBatch;
@@ -103,16 +107,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
     /** How long closing waits for the last log lines of the store's threads. */
     private static final Duration LOG_FLUSH_TIMEOUT = Duration.ofSeconds(1);
 
-    /** Characters of a failure reason that are kept: what fits in a frame of the journal. */
-    public static final int MAX_REASON = 4_096;
-
-    /** Limit on the collector types without batches that are known by name: those that had some most recently. */
-    public static final int MAX_IDLE_TYPES = 1_000;
-
-    /** Collector type that collects the counters of the forgotten ones. */
-    public static final String OTHER_TYPES = "other";
-
-    /** Limit on their share of the store's bytes, in each journal and snapshot: one part in that many. */
+    /** Limit on the share of idle collector types in the store's bytes, in each journal and snapshot: one part in that many. */
     private static final int IDLE_TYPES_SHARE = 64;
 
     private static final long NEVER = BatchIndex.NEVER;
@@ -760,7 +755,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             BatchIndex.Type type = index.typeOf(slot);
             Verdict verdict = decision.decide(type.name, index.retries(slot));
             removeInFlight(batchId);
-            String kept = shortened(reason);
+            String kept = StoreLimits.shortened(reason);
             index.failedAgain(slot, PayloadLog.millis(at), verdict.retryCount(), kept);
             type.counters.failedAttempts++;
             if (verdict.dead()) {
@@ -801,16 +796,6 @@ public final class IndexedBatchStore implements LocalBatchStore {
         }
     }
 
-    /**
-     * Shortens a failure reason, which is kept in memory and has to fit in a journal frame. The log has all of it.
-     *
-     * @param reason a failure's reason
-     * @return at most {@link #MAX_REASON} characters of it
-     */
-    public static String shortened(String reason) {
-        return reason.length() <= MAX_REASON ? reason : reason.substring(0, MAX_REASON - 1) + "\u2026";
-    }
-
     private static long millis(@Nullable Instant time) {
         return time == null ? NEVER : PayloadLog.millis(time);
     }
@@ -844,7 +829,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
      */
     private void forgetIdleTypes() {
         long maxBytes = options.maxDiskUsage() / IDLE_TYPES_SHARE;
-        for (BatchIndex.Type type; (type = index.forgetIdle(MAX_IDLE_TYPES, maxBytes)) != null; ) {
+        for (BatchIndex.Type type; (type = index.forgetIdle(StoreLimits.MAX_IDLE_TYPES, maxBytes)) != null; ) {
             writer.forgotten(type);
         }
     }
@@ -924,7 +909,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             }
         }
         if (changed > 0) {
-            writer.forceJournal();
+            writer.runAsLeader(writer::forceJournal);
         }
         return changed;
     }
@@ -948,7 +933,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             lock.unlock();
         }
         // Force even if nothing changed: a concurrent caller may have queued it.
-        writer.forceJournal();
+        writer.runAsLeader(writer::forceJournal);
         return changed;
     }
 
@@ -1165,7 +1150,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             if (!isCurrent(ref) || index.state(slot) == BatchState.DEAD) {
                 return false;
             }
-            index.failedAgain(slot, PayloadLog.millis(at), index.retries(slot), shortened(reason));
+            index.failedAgain(slot, PayloadLog.millis(at), index.retries(slot), StoreLimits.shortened(reason));
             index.markDead(slot, PayloadLog.millis(at));
             writer.changed(slot);
             return true;
@@ -1240,7 +1225,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             lock.unlock();
         }
         directoryLock.used(options.clock().instant());
-        writer.runAsLeader(writer.journal::checkpoint);
+        writer.runAsLeader(writer::checkpoint);
         housekeeper.releaseSpace();
         housekeeper.cleanUp();
     }

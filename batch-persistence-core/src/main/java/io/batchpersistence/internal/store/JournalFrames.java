@@ -1,6 +1,7 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.internal.spi.RemovalReason;
 import io.batchpersistence.spi.NewBatch;
 import java.nio.BufferOverflowException;
 import java.nio.ByteBuffer;

@@ -1,6 +1,7 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.internal.spi.RemovalReason;
 import java.nio.ByteBuffer;
 import java.time.Instant;
 import java.util.ArrayList;

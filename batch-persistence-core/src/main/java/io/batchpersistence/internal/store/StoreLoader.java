@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.UnreadableFileException;
+import io.batchpersistence.internal.spi.RemovalReason;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;

@@ -1,15 +1,21 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.internal.spi.RemovalReason;
+import io.batchpersistence.internal.spi.Threads;
 import io.batchpersistence.spi.NewBatch;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
@@ -40,18 +46,28 @@ final class StoreWriter {
      */
     private static final long MAX_QUEUED_BYTES = 64L << 20;
 
+    /** Pause between attempts to begin a new journal, so that not every single mark tries to on a full disk. */
+    private static final long GENERATION_RETRY_NANOS = TimeUnit.SECONDS.toNanos(1);
+
+    /** Pause after a failed snapshot, during which the journal goes on, and grows. */
+    private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
+
     /**
      * How long marks wait to be written together with others. Batches whose marks are lost in a kill are sent again.
      */
     private static final long MARKS_LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(2);
 
-    /** Pause after a failed snapshot, during which the journal goes on, and grows. */
-    private static final long SNAPSHOT_RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
+    /** Bytes that a snapshot collects before it writes them. */
+    private static final int SNAPSHOT_CHUNK = 256 << 10;
+
+    /** Approximate bytes of a batch in a snapshot, if its state differs from how it was persisted. */
+    private static final long SNAPSHOT_BYTES_PER_BATCH = 64;
 
     private static final long NEVER = BatchIndex.NEVER;
 
     private final StoreSettings options;
     private final PayloadLog payload;
+    private final BatchIndex index;
     private final ReentrantLock lock;
     private final Consumer<PayloadLog.Append> published;
     private final Thread thread = Threads.ofStore("batch-persistence-writer", this::run);
@@ -65,18 +81,31 @@ final class StoreWriter {
 
     // ---- guarded by the lock ---------------------------------------------------------------------
 
-    private final MarkQueue marks;
     private List<PayloadLog.Append> appends = new ArrayList<>();
+    private final JournalFrames.Reasons reasons = new JournalFrames.Reasons();
+    private JournalFrames frames = new JournalFrames(0, reasons);
+    private JournalFrames spareFrames = new JournalFrames(0, reasons);
+    private List<PayloadChange> changes = new ArrayList<>();
     private List<Task> tasks = new ArrayList<>();
+    private final Set<Integer> declaredFileEnds = new HashSet<>();
     private long queuedBytes;
+    private long sequence;
+    /**
+     * For all batches up to this number it is decided whether they are accepted; the accepted ones are in the counters.
+     */
+    private long lastDecided;
     /** Whether batches were refused since the journal last recorded up to which number all is decided. */
     private boolean refusedBefore;
     /** Whether there is a commit leader. */
     private boolean writing;
     /** The commit leader. Only compared with the calling thread, so it need not be read under the lock. */
     private volatile @Nullable Thread leader;
+    /** Deadline for writing the marks in {@link #frames}; {@link #NEVER} if there are none. */
+    private long marksDueNanos = NEVER;
     /** When the writer thread wakes up by itself. */
     private long threadWakesNanos = NEVER;
+    /** Deadline for forcing the journal; {@link #NEVER} if it is forced. */
+    private long forceDueNanos = NEVER;
 
     private boolean maintenanceDue;
     private boolean houseworkDue;
@@ -89,10 +118,20 @@ final class StoreWriter {
 
     // ---- owned by the commit leader --------------------------------------------------------------
 
-    final JournalKeeper journal;
-    private final StateJournal files;
+    private final StateJournal journal;
+    /** How often marks could not be written to the journal. */
+    private long losses = 1;
+    /** How many of these {@code losses} a later snapshot has made up for. */
+    private long repairedLosses;
+    /** The refused batches among those being written. */
+    private long[] refused = {};
+
+    private long lastGenerationNanos;
+    /** The highest number of a payload file that the journal contains. */
+    private int namedFile;
 
     private volatile long snapshotFailedNanos = System.nanoTime() - SNAPSHOT_RETRY_NANOS;
+    private volatile @Nullable String journalProblem;
 
     // ---- for statistics, see BatchStats.Writes ---------------------------------------------------
 
@@ -101,35 +140,39 @@ final class StoreWriter {
     private final LongAdder writtenBatches = new LongAdder();
     private final LongAdder writtenBytes = new LongAdder();
 
+    private record PayloadChange(
+            RecordPointer pointer, @Nullable PersistedState persistedState) {}
+
     private record Task(Runnable action, CompletableFuture<@Nullable Void> done) {}
 
     /**
      * Begins a generation of the journal; the thread has yet to be started.
      *
-     * @param files the journal as it was read
+     * @param journal as it was read
      * @param loaded what was found
      * @param published called for each batch, under the lock, once it is stored or has failed
      */
     StoreWriter(
             StoreSettings options,
             PayloadLog payload,
-            StateJournal files,
+            StateJournal journal,
             BatchIndex index,
             ReentrantLock lock,
             StoreLoader.Loaded loaded,
             Consumer<PayloadLog.Append> published) {
         this.options = options;
         this.payload = payload;
+        this.journal = journal;
+        this.index = index;
         this.lock = lock;
-        this.marks = new MarkQueue(index, lock, loaded.sequence());
-        this.files = files;
-        this.journal = new JournalKeeper(options, payload, files, index, lock, marks);
+        this.sequence = loaded.sequence();
+        this.lastDecided = loaded.sequence();
         this.published = published;
         this.work = lock.newCondition();
         this.housework = lock.newCondition();
         this.queueShrank = lock.newCondition();
-        journal.open(loaded.gone());
-        if (files.isOpen()) {
+        openJournal(loaded.gone());
+        if (journal.isOpen()) {
             // Only now does the journal, which is forced, say what is gone.
             payload.reclaim();
         }
@@ -183,7 +226,7 @@ final class StoreWriter {
             queueShrank.awaitUninterruptibly();
         }
         requireOpen();
-        PayloadLog.Append append = new PayloadLog.Append(batch, ++marks.sequence, encoded, idHash);
+        PayloadLog.Append append = new PayloadLog.Append(batch, ++sequence, encoded, idHash);
         appends.add(append);
         queuedBytes += encoded.size();
         return append;
@@ -207,53 +250,70 @@ final class StoreWriter {
 
     /** The batch is gone. */
     void settled(RecordPointer pointer, BatchIndex.Type type, RemovalReason reason) {
-        marks.settled(pointer, type, reason);
+        frames.settled(pointer.sequence(), type, reason);
+        changes.add(new PayloadChange(pointer, null));
         marked();
     }
 
     /** The batch is gone, and was never accepted. */
     void withdrawn(RecordPointer pointer, BatchIndex.Type type) {
-        marks.withdrawn(pointer, type);
+        frames.withdrawn(pointer.sequence(), type);
+        changes.add(new PayloadChange(pointer, null));
         marked();
     }
 
     /** The state of the batch has changed. */
     void changed(int slot) {
-        marks.changed(slot);
+        RecordPointer pointer = index.location(slot);
+        PersistedState persistedState = persistedState(slot);
+        frames.persistedState(pointer.sequence(), persistedState);
+        changes.add(new PayloadChange(pointer, persistedState));
         marked();
     }
 
     /** The collector type is forgotten, and its counters are part of those of {@link BatchIndex#OTHER}. */
     void forgotten(BatchIndex.Type type) {
-        marks.frames().forgotten(type);
+        frames.forgotten(type);
         marked();
     }
 
     /** The collector type was paused or resumed. */
     void paused(BatchIndex.Type type) {
-        marks.frames().paused(type);
+        frames.paused(type);
         marked();
     }
 
     /** Schedules the writing of a mark. */
     private void marked() {
-        if (marks.dueNanos == NEVER) {
-            marks.dueNanos = System.nanoTime() + MARKS_LINGER_NANOS;
-            if (!writing && threadWakesNanos > marks.dueNanos) {
+        if (marksDueNanos == NEVER) {
+            marksDueNanos = System.nanoTime() + MARKS_LINGER_NANOS;
+            if (!writing && threadWakesNanos > marksDueNanos) {
                 work.signal();
             }
         }
+    }
+
+    private PersistedState persistedState(int slot) {
+        BatchState state = index.state(slot);
+        return new PersistedState(
+                state == BatchState.DEAD,
+                index.since(slot),
+                index.retries(slot),
+                index.lastAttempt(slot),
+                state == BatchState.IN_FLIGHT ? PersistedState.DUE_NOW : index.due(slot),
+                index.reason(slot),
+                index.earlierFailures(slot));
     }
 
     @Nullable
     String problem() {
         String problem = appendProblem;
         if (problem == null) {
-            problem = journal.problem();
+            problem = journalProblem;
         }
         if (problem == null) {
             IOException failure = payload.markFailure();
-            problem = failure == null ? null : journal.problem(failure);
+            problem = failure == null ? null : marksProblem(failure);
         }
         return problem;
     }
@@ -271,30 +331,29 @@ final class StoreWriter {
 
     /** Bytes of the journal's files. Needs no lock. */
     long journalBytes() {
-        return files.diskUsage();
+        return journal.diskUsage();
     }
 
     // ---- writing ---------------------------------------------------------------------------------
 
     /** What is written in one round. */
-    record Round(
-            List<PayloadLog.Append> appends,
-            JournalFrames marks,
-            List<MarkQueue.PayloadChange> changes,
-            List<Task> tasks) {}
+    record Round(List<PayloadLog.Append> appends, JournalFrames marks, List<PayloadChange> changes, List<Task> tasks) {}
 
     /** Under the lock: makes this thread the commit leader, until {@link #releaseLeadership}. */
     private Round becomeLeader(boolean withTasks) {
-        Round round = new Round(appends, marks.frames(), marks.changes(), withTasks ? tasks : List.of());
+        Round round = new Round(appends, frames, changes, withTasks ? tasks : List.of());
         List<PayloadLog.Append> nextAppends = new ArrayList<>();
-        List<MarkQueue.PayloadChange> nextChanges = new ArrayList<>();
+        List<PayloadChange> nextChanges = new ArrayList<>();
         List<Task> nextTasks = withTasks ? new ArrayList<>() : tasks;
         // Nothing can fail from here on.
         writing = true;
         leader = Thread.currentThread();
         appends = nextAppends;
+        changes = nextChanges;
         tasks = nextTasks;
-        marks.swap(nextChanges);
+        frames = spareFrames;
+        spareFrames = round.marks();
+        marksDueNanos = NEVER;
         return round;
     }
 
@@ -309,7 +368,7 @@ final class StoreWriter {
     }
 
     private void releaseLeadership() {
-        marks.lockDespiteErrors();
+        lockDespiteErrors();
         try {
             writing = false;
             leader = null;
@@ -317,11 +376,23 @@ final class StoreWriter {
             if (payload.hasMaintenance() || isDueForSnapshot()) {
                 callHousekeeper();
             }
-            if (hasWork() || marks.deadlineNanos() < threadWakesNanos) {
+            if (hasWork() || Math.min(marksDueNanos, forceDueNanos) < threadWakesNanos) {
                 work.signal();
             }
         } finally {
             lock.unlock();
+        }
+    }
+
+    /** Acquires the lock even if lock() throws OutOfMemoryError: leadership must be released, and callers notified. */
+    private void lockDespiteErrors() {
+        while (true) {
+            try {
+                lock.lock();
+                return;
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait();
+            }
         }
     }
 
@@ -349,7 +420,7 @@ final class StoreWriter {
     private boolean runRound() {
         boolean last;
         Round round;
-        lock.lock();
+        lockDespiteErrors();
         try {
             awaitWork();
             last = finishing;
@@ -379,7 +450,7 @@ final class StoreWriter {
     private void awaitWork() {
         while (writing || !hasWork()) {
             try {
-                long wakes = writing ? NEVER : marks.deadlineNanos();
+                long wakes = writing ? NEVER : Math.min(marksDueNanos, forceDueNanos);
                 threadWakesNanos = wakes;
                 if (wakes == NEVER) {
                     work.await();
@@ -401,7 +472,7 @@ final class StoreWriter {
         } catch (Throwable e) {
             // Not a disk failure, which is handled below, but a bug or a lack of memory: the callers are notified, and
             // the thread goes on. A snapshot will contain what the journal lacks now.
-            journal.lost();
+            losses++;
             for (PayloadLog.Append append : round.appends()) {
                 if (!append.published && append.pointer == null) {
                     append.failed(e);
@@ -409,34 +480,33 @@ final class StoreWriter {
             }
             publish(round.appends());
             logIfPossible("Writing batches failed", e);
-            journal.forceLater();
+            forceLater();
         }
     }
 
-    private void writeRound(
-            List<PayloadLog.Append> group, JournalFrames frames, List<MarkQueue.PayloadChange> changes) {
+    private void writeRound(List<PayloadLog.Append> group, JournalFrames marks, List<PayloadChange> payloadChanges) {
         // Write what became of older batches first: an append of this round may reuse the id of one that is gone. And
         // apply it to the payload log before writing the journal: if that fails, the snapshot of the next journal must
         // contain it.
         try {
-            journal.applyToPayload(changes);
-            if (!frames.isEmpty()) {
-                journal.write(frames);
+            applyToPayload(payloadChanges);
+            if (!marks.isEmpty()) {
+                writeJournal(marks);
             }
         } finally {
             // Not at the end of the round: a checkpoint in the middle of it makes this the buffer for new marks.
-            frames.clear();
+            marks.clear();
         }
         if (!group.isEmpty()) {
             if (payload.needsJournalForced(group)) {
-                journal.force();
+                forceJournal();
             }
             long began = System.nanoTime();
             payload.write(group);
             recordRefusedAppends(group);
             written(group, System.nanoTime() - began);
             if (options.sync() == SyncPolicy.INTERVAL) {
-                journal.forceLater();
+                forceLater();
             }
             publish(group);
         }
@@ -458,7 +528,15 @@ final class StoreWriter {
         if (now.size() == group.size() || (now.size() == 0 && !refusedBefore)) {
             return;
         }
-        journal.recordRefused(now, refusedBefore);
+        refused = now.toArray();
+        if (refusedBefore) {
+            checkpoint();
+        }
+        if (now.size() > 0) {
+            writeGone(now);
+        }
+        forceJournal();
+        refused = new long[0];
         refusedBefore = false;
     }
 
@@ -473,12 +551,22 @@ final class StoreWriter {
         }
     }
 
+    private void applyToPayload(List<PayloadChange> payloadChanges) {
+        for (PayloadChange change : payloadChanges) {
+            if (change.persistedState() == null) {
+                payload.removed(change.pointer());
+            } else {
+                payload.changed(change.pointer(), change.persistedState());
+            }
+        }
+    }
+
     /**
      * Adds stored batches to the index, then notifies the callers. Throws nothing; callers already notified are
      * skipped.
      */
     private void publish(List<PayloadLog.Append> group) {
-        marks.lockDespiteErrors();
+        lockDespiteErrors();
         try {
             for (PayloadLog.Append append : group) {
                 if (!append.published) {
@@ -487,12 +575,15 @@ final class StoreWriter {
                     publish(append);
                 }
             }
-            if (marks.fileEnds(payload.fileEnds())) {
-                marked();
+            for (Map.Entry<Integer, PayloadLog.FileEnd> end : payload.fileEnds().entrySet()) {
+                if (declaredFileEnds.add(end.getKey())) {
+                    frames.fileEnd(end.getKey(), end.getValue());
+                    marked();
+                }
             }
             queueShrank.signalAll();
         } catch (OutOfMemoryError e) {
-            journal.lost();
+            losses++;
         } finally {
             lock.unlock();
         }
@@ -504,15 +595,14 @@ final class StoreWriter {
     /** Under the lock. */
     private void publish(PayloadLog.Append append) {
         RecordPointer pointer = append.pointer;
-        marks.lastDecided = append.sequence;
+        lastDecided = append.sequence;
         try {
             published.accept(append);
             if (pointer != null) {
                 appendProblem = null;
             } else {
                 refusedBefore = true;
-                appendProblem = "batches can't be written to " + options.directory() + ": "
-                        + JournalKeeper.message(append.failure);
+                appendProblem = "batches can't be written to " + options.directory() + ": " + message(append.failure);
             }
         } catch (Throwable e) {
             append.failed(e);
@@ -526,10 +616,10 @@ final class StoreWriter {
     private void takeBack(long number, RecordPointer pointer) {
         try {
             payload.removed(pointer);
-            marks.frames().gone(new long[] {number});
+            frames.gone(new long[] {number});
             marked();
         } catch (Throwable e) {
-            journal.lost();
+            losses++;
         }
     }
 
@@ -542,13 +632,20 @@ final class StoreWriter {
                 } else {
                     append.done.completeExceptionally(new BatchPersistenceException(
                             "the batch '" + append.id + "' could not be written to " + options.directory() + ": "
-                                    + JournalKeeper.message(append.failure),
+                                    + message(append.failure),
                             append.failure));
                 }
             } catch (OutOfMemoryError e) {
                 Thread.onSpinWait();
             }
         }
+    }
+
+    private static String message(@Nullable Throwable failure) {
+        if (failure == null) {
+            return "unknown";
+        }
+        return failure.getMessage() == null ? failure.toString() : failure.getMessage();
     }
 
     private void runTasks(List<Task> now) {
@@ -564,7 +661,7 @@ final class StoreWriter {
 
     private void maintain() {
         try {
-            if (marks.forceDueNanos != NEVER && marks.forceDueNanos - System.nanoTime() <= 0) {
+            if (forceDueNanos != NEVER && forceDueNanos - System.nanoTime() <= 0) {
                 if (options.sync() == SyncPolicy.INTERVAL || payload.awaitsJournal()) {
                     forceAll();
                 } else {
@@ -612,12 +709,91 @@ final class StoreWriter {
 
     // ---- the journal -----------------------------------------------------------------------------
 
+    /** Whether log and snapshots together contain everything that was to be written to them. */
+    boolean isJournalComplete() {
+        return journal.isOpen() && losses == repairedLosses;
+    }
+
+    void writeJournal(JournalFrames marks) {
+        if (!journal.isOpen()) {
+            losses++;
+            if (System.nanoTime() - lastGenerationNanos > GENERATION_RETRY_NANOS) {
+                // The new snapshot contains what these frames say.
+                replaceJournal();
+            }
+            return;
+        }
+        try {
+            journal.write(marks);
+            if (options.sync() != SyncPolicy.NEVER) {
+                forceLater();
+            }
+        } catch (IOException e) {
+            journalFailed(e);
+        }
+    }
+
+    private void forceLater() {
+        lockDespiteErrors();
+        try {
+            if (forceDueNanos == NEVER) {
+                forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Makes what was written to the journal durable, however it failed before. If no new journal can be begun either,
+     * this returns normally all the same, and marks are kept in memory only.
+     */
+    void forceJournal() {
+        if (!isJournalComplete()) {
+            replaceJournal();
+        } else {
+            try {
+                if (options.sync() != SyncPolicy.NEVER) {
+                    journal.force();
+                }
+            } catch (IOException e) {
+                journalFailed(e);
+                return;
+            }
+            journalForced();
+        }
+    }
+
+    /**
+     * Notifies the payload log that the journal is complete and durable. The states in payload files may not be: that
+     * is tried again with the next force.
+     */
+    private void journalForced() {
+        try {
+            payload.journalForced();
+        } catch (IOException e) {
+            log.warn("Marks in {} could not be made durable: {}; it is tried again", options.directory(), e.toString());
+        }
+    }
+
+    private String marksProblem(IOException e) {
+        return "marks can't be written to " + options.directory() + ": " + message(e);
+    }
+
+    /** Replaces the journal: after a failed write or force nothing in that file can be trusted to become durable. */
+    private void journalFailed(IOException e) {
+        log.warn("State journal in {} failed: {}; beginning a new one", options.directory(), e.toString());
+        journal.close();
+        losses++;
+        replaceJournal();
+    }
+
     private void forceInBackground() {
         lock.lock();
         try {
             forceWanted = true;
             // What is written from now on needs another force.
-            marks.forceDueNanos = NEVER;
+            forceDueNanos = NEVER;
             callHousekeeper();
         } finally {
             lock.unlock();
@@ -627,11 +803,11 @@ final class StoreWriter {
     private void forceAll() {
         lock.lock();
         try {
-            marks.forceDueNanos = NEVER;
+            forceDueNanos = NEVER;
         } finally {
             lock.unlock();
         }
-        journal.force();
+        forceJournal();
         if (options.sync() == SyncPolicy.INTERVAL) {
             try {
                 payload.force();
@@ -646,21 +822,220 @@ final class StoreWriter {
         }
     }
 
-    /** Makes what was queued up to now durable, if a journal can be written; waits for it. */
-    void forceJournal() {
-        runAsLeader(journal::force);
+    /**
+     * Begins a new generation and writes its snapshot, at once. If that fails, the store goes on without a journal
+     * (marks then live in memory only) and tries again with the next mark or cleanup.
+     */
+    private void replaceJournal() {
+        lastGenerationNanos = System.nanoTime();
+        try {
+            SnapshotHead head = beginGeneration(journal.prepare());
+            inForce(takeSnapshot(head, () -> {}), head);
+        } catch (IOException e) {
+            noJournal(e);
+            return;
+        }
+        journalForced();
+    }
+
+    private void noJournal(IOException e) {
+        journalProblem = marksProblem(e);
+        log.error(
+                "No state journal could be begun in {}: {}. Until it can, marks are kept in memory only, and what is "
+                        + "delivered now may be sent again after a restart",
+                options.directory(),
+                e.toString());
+    }
+
+    /**
+     * Begins a new generation or, if there is no room for one, resumes the newest that was read: its reserve is for
+     * exactly that, and without it a store that is opened on a full disk would forget its marks when it is closed.
+     */
+    private void openJournal(LongList gone) {
+        try {
+            SnapshotHead head = beginGeneration(journal.prepare());
+            inForce(takeSnapshot(head, () -> {}), head);
+            return;
+        } catch (IOException e) {
+            try {
+                journal.takeBack();
+                journal.resume();
+                repairedLosses = losses;
+            } catch (IOException again) {
+                e.addSuppressed(again);
+                noJournal(e);
+                return;
+            }
+            log.warn(
+                    "No new state journal could be begun in {}: {}; the last one goes on",
+                    options.directory(),
+                    e.toString());
+        }
+        lock.lock();
+        try {
+            // The previous process numbered its reasons differently.
+            newFrames(journal.generation());
+        } finally {
+            lock.unlock();
+        }
+        checkpoint();
+        if (gone.size() > 0) {
+            // The checkpoint counts them: a power cut must not take it, and leave only that they are gone.
+            forceJournal();
+            writeGone(gone);
+        }
+        // A snapshot is forced, too: losses that this opening reports must not be reported again by the next one.
+        forceJournal();
+    }
+
+    /** Under the lock: makes what is queued from now on belong to that generation. */
+    private void newFrames(long generation) {
+        reasons.clear();
+        frames = new JournalFrames(generation, reasons);
+        spareFrames = new JournalFrames(generation, reasons);
+        marksDueNanos = NEVER;
+    }
+
+    /** The beginning of a snapshot: everything that has to be as it was when its generation began. */
+    private record SnapshotHead(long generation, JournalFrames frames, long nextSequence, long losses) {}
+
+    private @Nullable SnapshotHead beginUnlessOvertaken(StateJournal.Prepared prepared) {
+        if (journal.isOvertaken(prepared)) {
+            journal.discard(prepared);
+            return null;
+        }
+        return beginGeneration(prepared);
+    }
+
+    /**
+     * Begins a generation. Everything queued up to now goes to the previous log, everything after that to the new one.
+     */
+    private SnapshotHead beginGeneration(StateJournal.Prepared prepared) {
+        JournalFrames head = new JournalFrames(prepared.generation(), new JournalFrames.Reasons());
+        JournalFrames last;
+        List<PayloadChange> lastChanges;
+        long next;
+        lock.lock();
+        try {
+            last = frames;
+            lastChanges = changes;
+            changes = new ArrayList<>();
+            newFrames(prepared.generation());
+            index.types().forEach(head::counters);
+            head.checkpoint(lastDecided);
+            index.types().stream().filter(type -> type.paused).forEach(head::paused);
+            declaredFileEnds.clear();
+            payload.fileEnds().forEach((file, end) -> {
+                declaredFileEnds.add(file);
+                head.fileEnd(file, end);
+            });
+            next = sequence + 1;
+        } finally {
+            lock.unlock();
+        }
+        applyToPayload(lastChanges);
+        head.files(payload.lastFile());
+        head.gone(payload.gone());
+        head.gone(refused);
+        if (journal.isOpen() && !last.isEmpty()) {
+            try {
+                journal.write(last);
+            } catch (IOException e) {
+                log.warn("State journal in {} failed: {}", options.directory(), e.toString());
+                losses++;
+            }
+        }
+        if (!journal.begin(prepared)) {
+            losses++;
+        }
+        // All that was lost so far is in the index.
+        return new SnapshotHead(prepared.generation(), head, next, losses);
+    }
+
+    /**
+     * Writes what differs from how it was persisted, a page of the index at a time, so that no other thread waits long
+     * for the lock. For the commit leader, or while housekeeping.
+     *
+     * @param pause called between pages
+     * @return the snapshot, to be put into effect
+     */
+    private StateJournal.Snapshot takeSnapshot(SnapshotHead head, Runnable pause) throws IOException {
+        long now = options.clock().millis();
+        try (StateJournal.Snapshot snapshot = journal.new Snapshot(head.generation())) {
+            JournalFrames rows = head.frames();
+            for (int page = 0; ; page++) {
+                lock.lock();
+                try {
+                    if (page >= index.pageCount()) {
+                        break;
+                    }
+                    index.forEachInPage(page, slot -> {
+                        PersistedState persistedState = persistedState(slot);
+                        if (persistedState.dead()
+                                || persistedState.retries() > 0
+                                || persistedState.lastAttempt() != NEVER
+                                || persistedState.since() != index.createdAt(slot)
+                                || persistedState.due() > now) {
+                            // A batch without a frame is due at once.
+                            rows.persistedState(index.sequence(slot), persistedState);
+                        }
+                    });
+                } finally {
+                    lock.unlock();
+                }
+                if (rows.length() > SNAPSHOT_CHUNK) {
+                    snapshot.write(rows);
+                    rows.clear();
+                }
+                pause.run();
+            }
+            rows.snapshotEnd(head.nextSequence());
+            snapshot.write(rows);
+            snapshot.finish();
+            return snapshot;
+        }
+    }
+
+    /** Commit leader only: puts a snapshot into effect. */
+    private void inForce(StateJournal.Snapshot snapshot, SnapshotHead head) {
+        journal.snapshotTaken(snapshot);
+        repairedLosses = Math.max(repairedLosses, head.losses());
+        // If it is not, more was lost since the snapshot was begun.
+        if (isJournalComplete()) {
+            journalProblem = null;
+        }
+    }
+
+    /** Writes the counters to the journal, so that whatever happens to payload files from now on is noticed. */
+    void checkpoint() {
+        JournalFrames marks;
+        lock.lock();
+        try {
+            index.types().forEach(frames::counters);
+            frames.checkpoint(lastDecided);
+            namedFile = payload.lastFile();
+            frames.files(namedFile);
+            marks = frames;
+            frames = spareFrames;
+            spareFrames = marks;
+            marksDueNanos = NEVER;
+        } finally {
+            lock.unlock();
+        }
+        writeJournal(marks);
+        marks.clear();
     }
 
     /** Begins a new generation and writes its snapshot, not as commit leader; for one thread at a time. */
     void takeSnapshot(Runnable pause) throws IOException {
         try {
-            StateJournal.Prepared prepared = files.prepare();
-            JournalKeeper.SnapshotHead head = callAsLeader(() -> journal.beginUnlessOvertaken(prepared));
+            StateJournal.Prepared prepared = journal.prepare();
+            SnapshotHead head = callAsLeader(() -> beginUnlessOvertaken(prepared));
             if (head == null) {
                 throw new IOException("the journal failed meanwhile and was replaced");
             }
-            StateJournal.Snapshot snapshot = journal.writeSnapshot(head, pause);
-            runAsLeader(() -> journal.putInForce(snapshot, head));
+            StateJournal.Snapshot snapshot = takeSnapshot(head, pause);
+            runAsLeader(() -> inForce(snapshot, head));
         } catch (IOException e) {
             snapshotFailedNanos = System.nanoTime();
             throw e;
@@ -668,17 +1043,49 @@ final class StoreWriter {
     }
 
     boolean isDueForSnapshot() {
-        return files.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS;
+        return journal.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS;
+    }
+
+    /** Whether the journal is much larger than it would be with two new snapshots. */
+    boolean isJournalOversized() {
+        long held;
+        lock.lock();
+        try {
+            held = index.size();
+        } finally {
+            lock.unlock();
+        }
+        return journal.diskUsage() > 2 * 2 * (StateJournal.RESERVE + held * SNAPSHOT_BYTES_PER_BATCH);
     }
 
     void reclaimPayload() {
-        journal.nameFiles();
-        journal.force();
+        nameFiles();
+        forceJournal();
         payload.reclaim();
-        if (!files.isOpen()) {
+        if (!journal.isOpen()) {
             // There may be room for it now; it must know which files are gone.
-            journal.replace();
+            replaceJournal();
         }
+    }
+
+    /**
+     * Records the highest file number: a deleted file no longer shows that its number was assigned. Commit leader only;
+     * the journal must be forced next.
+     */
+    void nameFiles() {
+        if (payload.lastFile() > namedFile) {
+            namedFile = payload.lastFile();
+            JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Reasons());
+            marks.files(namedFile);
+            writeJournal(marks);
+        }
+    }
+
+    /** Writes frames for batches that are gone although their bytes exist, or will. Commit leader only. */
+    void writeGone(LongList gone) {
+        JournalFrames marks = new JournalFrames(journal.generation(), new JournalFrames.Reasons());
+        marks.gone(gone.toArray());
+        writeJournal(marks);
     }
 
     // ---- the housekeeper -------------------------------------------------------------------------
@@ -714,16 +1121,16 @@ final class StoreWriter {
 
     /** Makes what the journal contains so far durable, not as commit leader; returns whether it is. */
     boolean forceConcurrently() {
-        if (!callAsLeader(journal::isComplete)) {
+        if (!callAsLeader(this::isJournalComplete)) {
             return false;
         }
         try {
             if (options.sync() != SyncPolicy.NEVER) {
-                files.force();
+                journal.force();
             }
             return true;
         } catch (IOException e) {
-            runAsLeader(() -> journal.failed(e));
+            runAsLeader(() -> journalFailed(e));
             return false;
         }
     }
@@ -742,11 +1149,11 @@ final class StoreWriter {
         } finally {
             lock.unlock();
         }
-        if (force && files.isOpen()) {
+        if (force && journal.isOpen()) {
             try {
-                files.force();
+                journal.force();
             } catch (IOException e) {
-                runAsLeader(() -> journal.failed(e));
+                runAsLeader(() -> journalFailed(e));
             }
         }
     }
@@ -779,11 +1186,11 @@ final class StoreWriter {
 
     private void closeFiles() {
         try {
-            journal.checkpoint();
-            journal.force();
+            checkpoint();
+            forceJournal();
             payload.reclaim();
             payload.close();
-            files.close();
+            journal.close();
         } catch (Throwable e) {
             log.error("Closing {} failed; what was persisted is safe", options.directory(), e);
         }

@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.FailedAttempt;
+import io.batchpersistence.internal.spi.RemovalReason;
 import java.time.Instant;
 import java.util.HexFormat;
 import java.util.List;

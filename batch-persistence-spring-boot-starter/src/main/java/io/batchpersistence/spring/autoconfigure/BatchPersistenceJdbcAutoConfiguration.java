@@ -5,13 +5,13 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.jdbc.FallbackBatchStore;
+import io.batchpersistence.jdbc.JdbcBatchStore;
+import io.batchpersistence.jdbc.JdbcStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc;
 import io.batchpersistence.spring.autoconfigure.BatchPersistenceProperties.Jdbc.Fallback;
 import io.batchpersistence.store.DiskStoreOptions;
-import io.batchpersistence.store.jdbc.FallbackBatchStore;
-import io.batchpersistence.store.jdbc.JdbcBatchStore;
-import io.batchpersistence.store.jdbc.JdbcStoreOptions;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -194,7 +194,7 @@ public final class BatchPersistenceJdbcAutoConfiguration {
     static final class Scripts implements RuntimeHintsRegistrar {
         @Override
         public void registerHints(RuntimeHints hints, @Nullable ClassLoader classes) {
-            hints.resources().registerPattern("io/batchpersistence/store/jdbc/*.sql");
+            hints.resources().registerPattern("io/batchpersistence/jdbc/*.sql");
         }
     }
 

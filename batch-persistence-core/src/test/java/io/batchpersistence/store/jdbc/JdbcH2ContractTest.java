@@ -1,8 +1,0 @@
-package io.batchpersistence.store.jdbc;
-
-class JdbcH2ContractTest extends JdbcContract {
-
-    JdbcH2ContractTest() {
-        super(TestDatabase.Kind.H2);
-    }
-}

@@ -1,8 +1,0 @@
-package io.batchpersistence.store.jdbc;
-
-class JdbcMariadbContractIT extends JdbcContract {
-
-    JdbcMariadbContractIT() {
-        super(TestDatabase.Kind.MARIADB);
-    }
-}

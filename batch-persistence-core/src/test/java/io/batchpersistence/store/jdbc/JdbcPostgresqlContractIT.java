@@ -1,8 +1,0 @@
-package io.batchpersistence.store.jdbc;
-
-class JdbcPostgresqlContractIT extends JdbcContract {
-
-    JdbcPostgresqlContractIT() {
-        super(TestDatabase.Kind.POSTGRESQL);
-    }
-}

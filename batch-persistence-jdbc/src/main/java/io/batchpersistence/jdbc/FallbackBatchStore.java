@@ -1,0 +1,1107 @@
+package io.batchpersistence.jdbc;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchRejectedException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.Corruption;
+import io.batchpersistence.DuplicateBatchException;
+import io.batchpersistence.FailureGroup;
+import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.internal.log.DeferredLog;
+import io.batchpersistence.internal.log.LogSanitizer;
+import io.batchpersistence.internal.spi.LocalBatchStore;
+import io.batchpersistence.internal.spi.LocalBatchStore.BatchRef;
+import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;
+import io.batchpersistence.internal.spi.Threads;
+import io.batchpersistence.jdbc.Database.CommitUnknownException;
+import io.batchpersistence.jdbc.GroupWriter.InDoubtException;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.spi.SharedOutages;
+import io.batchpersistence.store.DiskBatchStores;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+
+/**
+ * A {@link JdbcBatchStore} with a store on the local disk as its fallback, which takes new batches while the database
+ * is away. When the database is back, the batches in the fallback are moved to it. Thread-safe.
+ *
+ * <p>Beyond the contract of {@link BatchStore}:
+ *
+ * <ul>
+ *   <li>{@link #append}: goes to the fallback if the database is known to be away, or rejects the batch for a reason
+ *       that is not specific to the batch. A batch that is to be part of the caller's transaction never does: without
+ *       that transaction it must not exist. A full database rejects it as usual. While the database is away, its ids
+ *       can't be checked, so a batch may be accepted although its id is already stored.
+ *   <li>Marks, and {@link #timedOut}: applied where the batch is. While the database is away, marks of batches that are
+ *       not in the fallback fail at once.
+ *   <li>{@link #claim}, {@link #collectorTypes}, {@link #reschedule}, {@link #releaseHeld}, {@link #expire},
+ *       {@link #evictOldest}, {@link #evictDeadLetters}, {@link #correctAges}, {@link #correctWaits}: both stores; the
+ *       fallback alone while the database is away, see {@link #isFullyReachable}. Eviction frees space where it is needed: in
+ *       the fallback while the database is away, otherwise in the database.
+ *   <li>{@link #pausedCollectorTypes}: as in the database, or its last known value, which the fallback remembers across
+ *       restarts. {@link #pause} requires the database, since all instances must know.
+ *   <li>{@link #find}, {@link #list}, {@link #count}, {@link #failures}, {@link #discard}, {@link #replay}: both
+ *       stores, and while the database is away only for ids all of which are in the fallback: a partial answer would be
+ *       a wrong one. In lists, batches in the fallback are the newest. A batch that is moved between two queries may be
+ *       seen twice, or not at all.
+ *   <li>{@link #stats}: the sum. A batch that is being moved counts once.
+ * </ul>
+ *
+ * <p>Moving: pending batches and dead letters are moved in the order in which they were persisted, unchanged, with
+ * their times, failures and context. A batch is removed from the fallback only when it is known to be committed in the
+ * database, so a process that is killed in between leaves it in both. The next move detects that, unless the copy in
+ * the database has been settled meanwhile: then the batch is sent twice. If the database holds another batch with the
+ * same id and other content, the batch becomes a dead letter in the fallback.
+ */
+public final class FallbackBatchStore implements BatchStore {
+
+    private static final Logger log = LogSanitizer.logger(FallbackBatchStore.class);
+
+    /** Batches looked up at a time, without their content. */
+    private static final int REF_CHUNK_SIZE = 10_000;
+    /** Batches moved at a time, and their approximate bytes: meanwhile, all other changes to the fallback wait. */
+    private static final int MOVE_CHUNK_SIZE = 100;
+
+    private static final long MOVE_CHUNK_BYTES = 4 << 20;
+
+    /** How long closing waits for the end of a move. */
+    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(2);
+
+    private static final long MOVE_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final long STATS_WAIT_NANOS = TimeUnit.SECONDS.toNanos(2);
+
+    /** Positions of batches in the fallback start here, so that they sort after all others. Still exact as a double. */
+    private static final long LOCAL_POSITION_BASE = 1L << 52;
+
+    private final JdbcBatchStore primary;
+    private final LocalBatchStore fallback;
+    private final Path directory;
+    private final Clock clock;
+
+    /**
+     * Held while batches are moved, and by each operation that changes pending batches and dead letters of the
+     * fallback, or counts what is where. Fair, since a long move would otherwise starve the others.
+     */
+    private final ReentrantLock moving = new ReentrantLock(true);
+
+    // ---- guarded by that lock --------------------------------------------------------------------
+
+    /** The database's statistics from before some batches that are still in the fallback were, perhaps, moved there. */
+    private @Nullable BatchStats primaryBefore;
+
+    private long moved;
+    private long heldAlready;
+    /** The kinds of failures of moves that have already been logged. */
+    private final Set<Class<?>> loggedFailures = new HashSet<>();
+
+    // ----------------------------------------------------------------------------------------------
+
+    /** Ids in the fallback under which the database holds a different batch. */
+    private final Set<String> conflicts = ConcurrentHashMap.newKeySet();
+
+    /**
+     * Batches that were appended to the fallback because it is unknown whether the database has committed them, by id.
+     */
+    private final Map<String, InDoubtException> doubtful = new ConcurrentHashMap<>();
+
+    /** The database's statistics from before there were any such batches. */
+    private volatile @Nullable BatchStats beforeDoubts;
+
+    /** Whether it has been logged that batches are kept in the fallback, and not yet that none is left. */
+    private final AtomicBoolean buffering = new AtomicBoolean();
+
+    private volatile @Nullable BatchStats shown;
+
+    private final AtomicBoolean closed = new AtomicBoolean();
+    private final ReentrantLock waiting = new ReentrantLock();
+    private final Condition closing = waiting.newCondition();
+    private final Worker mover = new Worker(
+            Database.Threads.DAEMONS,
+            "batch-persistence-jdbc-fallback",
+            this::moveNext,
+            e -> log.debug("A move failed; the next one is soon", e));
+
+    private FallbackBatchStore(JdbcBatchStore primary, LocalBatchStore spare, Path directory, Clock clock) {
+        this.primary = primary;
+        this.fallback = spare;
+        this.directory = directory;
+        this.clock = clock;
+    }
+
+    /**
+     * Opens the store in the database, which need not be reachable, and its fallback, which must be usable.
+     *
+     * @param dataSource provides connections; a pool with at least four connections for the store
+     * @param options the options of the store in the database
+     * @param fallback where batches are kept while the database is away: a directory of this instance's own, and its
+     *     limits
+     * @return the store
+     * @throws BatchPersistenceException if the directory can't be used
+     */
+    public static FallbackBatchStore open(DataSource dataSource, JdbcStoreOptions options, DiskStoreOptions fallback) {
+        LocalBatchStore spare = (LocalBatchStore) DiskBatchStores.segment(fallback);
+        JdbcBatchStore primary = null;
+        boolean started = false;
+        try {
+            primary = JdbcBatchStore.open(dataSource, options);
+            FallbackBatchStore store = of(primary, spare, fallback.directory(), options.clock());
+            store.mover.start();
+            started = true;
+            return store;
+        } finally {
+            if (!started) {
+                try (spare) {
+                    if (primary != null) {
+                        primary.close();
+                    }
+                }
+            }
+        }
+    }
+
+    /** Creates a store that does not move batches by itself. */
+    static FallbackBatchStore of(JdbcBatchStore primary, LocalBatchStore spare, Path directory, Clock clock) {
+        FallbackBatchStore store = new FallbackBatchStore(primary, spare, directory, clock);
+        long left = spare.stats().batches();
+        if (left > 0) {
+            store.buffering.set(true);
+            log.warn("In {} wait batches to be moved to the database: {}", directory, left);
+        }
+        return store;
+    }
+
+    // ---- which of the two ------------------------------------------------------------------------
+
+    private void requireOpen() {
+        if (closed.get()) {
+            throw new IllegalStateException("the store is closed");
+        }
+    }
+
+    @Override
+    public boolean isFullyReachable() {
+        return primary.problem() == null;
+    }
+
+    /**
+     * Whether batches of the database may be claimed, timed out or expired: not while it may hold some that are in the
+     * fallback, too, which is resolved within a second.
+     */
+    private boolean isShared() {
+        return isFullyReachable() && doubtful.isEmpty();
+    }
+
+    /**
+     * Returns the store in the database if it is known to be usable: otherwise its callers would wait for the pool, one
+     * after the other.
+     */
+    private JdbcBatchStore reachable() {
+        String problem = primary.problem();
+        if (problem != null) {
+            throw new BatchPersistenceException(
+                    "the database can't be used: " + problem + "; it is tried again by itself", null);
+        }
+        return primary;
+    }
+
+    private boolean isHere(String batchId) {
+        return !fallback.isEmpty() && fallback.holds(batchId);
+    }
+
+    private boolean isLocal(BatchSelector selector) {
+        return !selector.ids().isEmpty() && selector.ids().stream().allMatch(this::isHere);
+    }
+
+    /**
+     * Runs an action while nothing is moved. The database's writer thread, which a move waits for, does not block: it
+     * runs the action without the lock if a move is under way.
+     */
+    private <T extends @Nullable Object> T withoutMoves(Supplier<T> action) {
+        boolean begun = DeferredLog.begin();
+        boolean locked = primary.isWriting() ? moving.tryLock() : lock();
+        try {
+            return action.get();
+        } finally {
+            if (locked) {
+                moving.unlock();
+            }
+            DeferredLog.end(begun);
+        }
+    }
+
+    private boolean lock() {
+        moving.lock();
+        return true;
+    }
+
+    // ---- appending -------------------------------------------------------------------------------
+
+    @Override
+    public boolean joinsTransaction() {
+        return primary.joinsTransaction();
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> append(NewBatch batch) {
+        return append(batch, fallback::append);
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
+        requireOpen();
+        return isHere(batch.id())
+                ? CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()))
+                : primary.appendUnsent(batch, nextAttemptAt);
+    }
+
+    @Override
+    public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
+        CompletableFuture<@Nullable Void> done = append(batch, fallback::appendAndWait);
+        done.exceptionally(failure -> null).join();
+        return done;
+    }
+
+    private CompletableFuture<@Nullable Void> append(
+            NewBatch batch, Function<NewBatch, CompletableFuture<@Nullable Void>> append) {
+        requireOpen();
+        if (isHere(batch.id())) {
+            return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
+        }
+        if (primary.joinsTransaction()) {
+            return primary.append(batch);
+        }
+        CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
+        String problem = primary.problem();
+        if (problem != null) {
+            appendLocally(batch, append, problem, done);
+            return done;
+        }
+        var unused = primary.append(batch).whenComplete((nothing, failure) -> {
+            if (failure == null) {
+                done.complete(null);
+            } else if (failure instanceof BatchPersistenceException
+                    && !(failure instanceof DuplicateBatchException)
+                    && !(failure instanceof BatchRejectedException)) {
+                if (failure.getCause() instanceof InDoubtException doubt) {
+                    if (doubtful.isEmpty()) {
+                        beforeDoubts = primary.lastStats();
+                    }
+                    doubtful.put(batch.id(), doubt);
+                }
+                appendLocally(batch, fallback::append, String.valueOf(failure.getMessage()), done);
+            } else {
+                done.completeExceptionally(failure);
+            }
+        });
+        return done;
+    }
+
+    /** Always completes the future: the caller may be the writer thread of the other store, which must go on. */
+    private void appendLocally(
+            NewBatch batch,
+            Function<NewBatch, CompletableFuture<@Nullable Void>> append,
+            String why,
+            CompletableFuture<@Nullable Void> done) {
+        if (buffering.compareAndSet(false, true)) {
+            log.warn(
+                    "The database does not take batches: {}. New ones are kept in {} and moved when it is back",
+                    why,
+                    directory);
+        }
+        try {
+            var unused = append.apply(batch).whenComplete((nothing, failure) -> {
+                if (failure == null) {
+                    done.complete(null);
+                } else {
+                    done.completeExceptionally(nowhere(why, failure));
+                }
+            });
+        } catch (RuntimeException | Error e) {
+            done.completeExceptionally(nowhere(why, e));
+        }
+    }
+
+    private Throwable nowhere(String why, Throwable failure) {
+        if (failure instanceof DuplicateBatchException || !(failure instanceof BatchPersistenceException)) {
+            // The failure is specific to the batch.
+            return failure;
+        }
+        boolean full = failure instanceof BatchRejectedException;
+        String message = "the database does not take the batch (" + why + "), and its fallback in " + directory
+                + (full ? " is full: " : " does not either: ") + failure.getMessage();
+        // Space is freed in the fallback while the database is known to be away: see evictOldest.
+        return full && !isFullyReachable()
+                ? new BatchRejectedException(message)
+                : new BatchPersistenceException(message, failure);
+    }
+
+    // ---- claiming and settling -------------------------------------------------------------------
+
+    @Override
+    public List<Claim> claim(String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max) {
+        requireOpen();
+        List<Claim> claims = new ArrayList<>();
+        BatchPersistenceException unreadable = null;
+        // While a move is under way, skip the fallback: batches being moved are claimed in the database.
+        if (!fallback.isEmpty() && moving.tryLock()) {
+            boolean begun = DeferredLog.begin();
+            try {
+                claims.addAll(fallback.claim(collectorType, order, now, leaseUntil, max));
+            } catch (BatchPersistenceException e) {
+                unreadable = e;
+            } finally {
+                moving.unlock();
+                DeferredLog.end(begun);
+            }
+        }
+        if (claims.size() < max && isShared()) {
+            claimInDatabase(collectorType, order, now, leaseUntil, max, claims);
+        }
+        if (unreadable != null) {
+            if (claims.isEmpty()) {
+                throw unreadable;
+            }
+            log.debug("Nothing could be claimed in the fallback", unreadable);
+        }
+        return claims;
+    }
+
+    private void claimInDatabase(
+            String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max, List<Claim> claims) {
+        try {
+            claims.addAll(primary.claim(collectorType, order, now, leaseUntil, max - claims.size()));
+        } catch (BatchPersistenceException e) {
+            if (claims.isEmpty()) {
+                throw e;
+            }
+            log.debug("Nothing could be claimed in the database", e);
+        }
+    }
+
+    @Override
+    public List<Lease> timedOut(Instant now, int max) {
+        requireOpen();
+        List<Lease> leases = new ArrayList<>(fallback.timedOut(now, max));
+        if (leases.size() < max && isShared()) {
+            try {
+                leases.addAll(primary.timedOut(now, max - leases.size()));
+            } catch (BatchPersistenceException e) {
+                if (leases.isEmpty()) {
+                    throw e;
+                }
+                log.debug("What timed out in the database could not be looked for", e);
+            }
+        }
+        return leases;
+    }
+
+    @Override
+    public @Nullable Settled delivered(String batchId) {
+        requireOpen();
+        // A late mark can deliver a pending batch: not while that batch is being moved.
+        Settled settled = fallback.isEmpty() ? null : withoutMoves(() -> fallback.delivered(batchId));
+        return settled != null ? settled : reachable().delivered(batchId);
+    }
+
+    @Override
+    public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
+        requireOpen();
+        Settled settled = fallback.failed(batchId, fence, reason, at, decision);
+        return settled != null || isHere(batchId) ? settled : reachable().failed(batchId, fence, reason, at, decision);
+    }
+
+    @Override
+    public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
+        requireOpen();
+        Settled settled = fallback.released(batchId, due);
+        return settled != null || isHere(batchId) ? settled : reachable().released(batchId, due);
+    }
+
+    // ---- changing many ---------------------------------------------------------------------------
+
+    /** Changes batches of one store, and returns how many. */
+    private interface Change {
+        long in(BatchStore store, BatchSelector selector, long before);
+    }
+
+    /** Changes batches in both stores, first in the database: if that fails, nothing has been changed. */
+    private long inBoth(BatchSelector selector, Change change) {
+        return withoutMoves(() -> {
+            long count = change.in(reachable(), selector, 0);
+            return count >= selector.limit()
+                    ? count
+                    : count + change.in(fallback, selector.limit(rest(selector, count)), count);
+        });
+    }
+
+    private static int rest(BatchSelector selector, long count) {
+        return selector.limit() == Integer.MAX_VALUE ? Integer.MAX_VALUE : (int) (selector.limit() - count);
+    }
+
+    @Override
+    public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
+        requireOpen();
+        return isFullyReachable()
+                ? inBoth(selector, (store, some, before) -> store.reschedule(some, now, nextAttemptAt))
+                : withoutMoves(() -> fallback.reschedule(selector, now, nextAttemptAt));
+    }
+
+    @Override
+    public long releaseHeld(Instant nextAttemptAt) {
+        requireOpen();
+        long released = isFullyReachable() ? primary.releaseHeld(nextAttemptAt) : 0;
+        return released + withoutMoves(() -> fallback.releaseHeld(nextAttemptAt));
+    }
+
+    @Override
+    public long replay(BatchSelector selector, Instant now, Duration apart) {
+        requireOpen();
+        return isLocal(selector)
+                ? withoutMoves(() -> fallback.replay(selector, now, apart))
+                : inBoth(
+                        selector,
+                        (store, some, before) -> store.replay(some, now.plus(apart.multipliedBy(before)), apart));
+    }
+
+    @Override
+    public long discard(BatchSelector selector, Instant now) {
+        requireOpen();
+        return isLocal(selector)
+                ? withoutMoves(() -> fallback.discard(selector, now))
+                : inBoth(selector, (store, some, before) -> store.discard(some, now));
+    }
+
+    @Override
+    public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
+        requireOpen();
+        List<BatchSummary> gone =
+                new ArrayList<>(withoutMoves(() -> fallback.expire(collectorType, pendingBefore, deadBefore, max)));
+        if (gone.size() < max && isShared()) {
+            try {
+                gone.addAll(primary.expire(collectorType, pendingBefore, deadBefore, max - gone.size()));
+            } catch (BatchPersistenceException e) {
+                if (gone.isEmpty()) {
+                    throw e;
+                }
+                // Not rethrown: the batches already removed are still to be reported.
+                log.debug("Nothing could be expired in the database", e);
+            }
+        }
+        return gone;
+    }
+
+    @Override
+    public List<BatchSummary> evictOldest(int max) {
+        requireOpen();
+        return isFullyReachable() ? primary.evictOldest(max) : withoutMoves(() -> fallback.evictOldest(max));
+    }
+
+    @Override
+    public List<BatchSummary> evictDeadLetters(long mostBytes, int max) {
+        requireOpen();
+        return isFullyReachable()
+                ? primary.evictDeadLetters(mostBytes, max)
+                : withoutMoves(() -> fallback.evictDeadLetters(mostBytes, max));
+    }
+
+    // ---- pausing ---------------------------------------------------------------------------------
+
+    @Override
+    public boolean pause(String collectorType, boolean paused) {
+        requireOpen();
+        boolean changed = reachable().pause(collectorType, paused);
+        remember(collectorType, paused);
+        return changed;
+    }
+
+    @Override
+    public Set<String> pausedCollectorTypes() {
+        requireOpen();
+        Set<String> remembered = fallback.pausedCollectorTypes();
+        if (!isFullyReachable()) {
+            return remembered;
+        }
+        Set<String> paused = primary.pausedCollectorTypes();
+        paused.forEach(type -> remember(type, true));
+        remembered.stream().filter(type -> !paused.contains(type)).forEach(type -> remember(type, false));
+        return paused;
+    }
+
+    private void remember(String collectorType, boolean paused) {
+        if (fallback.pausedCollectorTypes().contains(collectorType) != paused) {
+            fallback.pause(collectorType, paused);
+        }
+    }
+
+    // ---- looking ---------------------------------------------------------------------------------
+
+    /**
+     * The outages shared through the database. While it is away, other instances can't be asked, and each instance
+     * relies on what it has seen itself.
+     */
+    @Override
+    public SharedOutages sharedOutages() {
+        return primary.sharedOutages();
+    }
+
+    @Override
+    public Optional<PersistedBatch> find(String batchId) {
+        requireOpen();
+        Optional<PersistedBatch> found = fallback.isEmpty() ? Optional.empty() : fallback.find(batchId);
+        return found.isPresent() ? found : reachable().find(batchId);
+    }
+
+    @Override
+    public List<BatchSummary> list(BatchSelector selector, Instant now) {
+        requireOpen();
+        boolean local = isLocal(selector);
+        JdbcBatchStore shared = local ? primary : reachable();
+        Long after = selector.after();
+        boolean beganLocal = after != null && after >= LOCAL_POSITION_BASE;
+        BatchSelector here = selector.after(
+                after != null && after >= LOCAL_POSITION_BASE ? (Long) (after - LOCAL_POSITION_BASE) : null);
+        List<BatchSummary> found = new ArrayList<>();
+        if (selector.order() == BatchOrder.OLDEST_FIRST) {
+            if (!local && !beganLocal) {
+                found.addAll(shared.list(selector, now));
+            }
+            addLocal(here, now, found);
+        } else {
+            if (after == null || beganLocal) {
+                addLocal(here, now, found);
+            }
+            if (!local && found.size() < selector.limit()) {
+                found.addAll(shared.list(
+                        selector.after(beganLocal ? null : after).limit(rest(selector, found.size())), now));
+            }
+        }
+        return found;
+    }
+
+    private void addLocal(BatchSelector selector, Instant now, List<BatchSummary> found) {
+        if (found.size() >= selector.limit() || fallback.isEmpty()) {
+            return;
+        }
+        for (BatchSummary each : fallback.list(selector.limit(rest(selector, found.size())), now)) {
+            found.add(new BatchSummary(
+                    each.id(),
+                    each.collectorType(),
+                    each.state(),
+                    each.createdAt(),
+                    each.lastAttempt(),
+                    each.nextAttemptAt(),
+                    each.retryCount(),
+                    each.failureReason(),
+                    each.earlierFailures(),
+                    each.context(),
+                    each.entryCount(),
+                    each.bytes(),
+                    each.position() + LOCAL_POSITION_BASE));
+        }
+    }
+
+    @Override
+    public long count(BatchSelector selector, Instant now) {
+        requireOpen();
+        if (isLocal(selector)) {
+            return fallback.count(selector, now);
+        }
+        return Math.min(selector.limit(), reachable().count(selector, now) + fallback.count(selector, now));
+    }
+
+    @Override
+    public List<FailureGroup> failures(BatchSelector selector, Instant now) {
+        requireOpen();
+        BatchSelector all = selector.limit(Integer.MAX_VALUE);
+        List<FailureGroup> groups = new ArrayList<>(fallback.failures(all, now));
+        if (!isLocal(selector)) {
+            groups.addAll(reachable().failures(all, now));
+        }
+        Map<List<String>, FailureGroup> merged = new HashMap<>();
+        for (FailureGroup group : groups) {
+            merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
+        }
+        return merged.values().stream()
+                .sorted(FailureGroup.MOST_BATCHES_FIRST)
+                .limit(selector.limit())
+                .toList();
+    }
+
+    @Override
+    public Set<String> collectorTypes() {
+        requireOpen();
+        Set<String> types = new HashSet<>(fallback.collectorTypes());
+        if (isFullyReachable()) {
+            types.addAll(primary.collectorTypes());
+        }
+        return types;
+    }
+
+    /** Returns the statistics; while a move takes long, those from before it. */
+    @Override
+    public BatchStats stats() {
+        requireOpen();
+        BatchStats last = shown;
+        boolean waits = last == null && !primary.isWriting();
+        boolean locked = waits ? lock() : lockSoon();
+        if (!locked) {
+            return last == null ? sum(primary.lastStats()) : last;
+        }
+        boolean begun = DeferredLog.begin();
+        try {
+            BatchStats before = primaryBefore;
+            if (before != null) {
+                return sum(before);
+            }
+            BatchStats doubtless = doubtful.isEmpty() ? null : beforeDoubts;
+            BatchStats sum =
+                    sum(doubtless != null ? doubtless : isFullyReachable() ? primary.stats() : primary.lastStats());
+            shown = sum;
+            return sum;
+        } finally {
+            moving.unlock();
+            DeferredLog.end(begun);
+        }
+    }
+
+    private boolean lockSoon() {
+        try {
+            return moving.tryLock(primary.isWriting() ? 0 : STATS_WAIT_NANOS, TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return moving.tryLock();
+        }
+    }
+
+    private BatchStats sum(BatchStats shared) {
+        BatchStats local = fallback.stats();
+        Map<String, CollectorStats> collectors = new HashMap<>(shared.collectors());
+        local.collectors().forEach((type, stats) -> {
+            // A collector type that is only remembered as paused has no counters.
+            if (!stats.equals(CollectorStats.NONE)) {
+                collectors.merge(type, stats, CollectorStats::plus);
+            }
+        });
+        String away = primary.problemToShow();
+        String problem = local.problem();
+        String gone = mover.problem();
+        return new BatchStats(
+                collectors,
+                shared.batches() + local.batches(),
+                shared.maxBatches(),
+                shared.diskUsage(),
+                shared.maxDiskUsage(),
+                away == null || problem == null
+                        ? gone
+                        : "the database can't be used: " + away + "; nor can its fallback in " + directory + ": "
+                                + problem,
+                shared.writes(),
+                shared.instance(),
+                new BatchStats.Fallback(
+                        directory.toString(),
+                        away,
+                        problem,
+                        local.batches(),
+                        local.maxBatches(),
+                        local.diskUsage(),
+                        local.maxDiskUsage()),
+                both(shared.unreadable(), local.unreadable()));
+    }
+
+    private static BatchStats.@Nullable Unreadable both(
+            BatchStats.@Nullable Unreadable shared, BatchStats.@Nullable Unreadable local) {
+        if (shared == null || local == null) {
+            return shared == null ? local : shared;
+        }
+        return new BatchStats.Unreadable(shared.batches() + local.batches(), shared.first());
+    }
+
+    // ---- times -----------------------------------------------------------------------------------
+
+    /** Returns the earlier time of the two stores, if anything is in the fallback. */
+    @Override
+    public @Nullable Instant lastUsed() {
+        Instant shared = primary.lastUsed();
+        Instant local = fallback.isEmpty() ? null : fallback.lastUsed();
+        if (shared == null || local == null) {
+            return shared == null ? local : shared;
+        }
+        return local.isBefore(shared) ? local : shared;
+    }
+
+    @Override
+    public void correctAges(Instant now) {
+        requireOpen();
+        inEach(store -> store.correctAges(now));
+    }
+
+    @Override
+    public void useSettings(Function<String, CollectorSettings> settings) {
+        primary.useSettings(settings);
+        fallback.useSettings(settings);
+    }
+
+    @Override
+    public void correctWaits(Instant now, Function<String, Duration> longest) {
+        requireOpen();
+        inEach(store -> store.correctWaits(now, longest));
+    }
+
+    private void inEach(Consumer<BatchStore> correction) {
+        withoutMoves(() -> {
+            correction.accept(fallback);
+            return null;
+        });
+        if (isFullyReachable()) {
+            correction.accept(primary);
+        }
+    }
+
+    // ---- moving ----------------------------------------------------------------------------------
+
+    private boolean moveNext() {
+        if (!awaitNextMove()) {
+            return false;
+        }
+        if (buffering.get() || !fallback.isEmpty() || !doubtful.isEmpty()) {
+            move();
+        }
+        return true;
+    }
+
+    private boolean awaitNextMove() {
+        long nanos = MOVE_NANOS;
+        waiting.lock();
+        try {
+            while (nanos > 0 && !closed.get()) {
+                nanos = closing.awaitNanos(nanos);
+            }
+        } catch (InterruptedException e) {
+            log.debug("Nobody interrupts this thread to end it", e);
+        } finally {
+            waiting.unlock();
+        }
+        return !closed.get();
+    }
+
+    /** Moves the batches in the fallback to the database, if that can be used. For one thread at a time. */
+    void move() {
+        if (!resolveDoubts()) {
+            return;
+        }
+        List<BatchRef> some;
+        long after = 0;
+        do {
+            some = fallback.refsAfter(after, REF_CHUNK_SIZE);
+            for (int at = 0; at < some.size(); ) {
+                if (closed.get() || !isFullyReachable()) {
+                    return;
+                }
+                int next = moveSome(some, at);
+                if (next == at) {
+                    return;
+                }
+                at = next;
+            }
+            after = some.isEmpty() ? 0 : some.get(some.size() - 1).sequence();
+        } while (some.size() == REF_CHUNK_SIZE);
+        passCompleted();
+        conflicts.removeIf(id -> !fallback.holds(id));
+        if (isFullyReachable()
+                && fallback.stats().batches() <= conflicts.size()
+                && buffering.compareAndSet(true, false)) {
+            logMoved();
+        }
+    }
+
+    /**
+     * Removes batches of unknown outcome from the database if it has committed them after all, whatever has become of
+     * them in the fallback meanwhile: otherwise they would be sent from both.
+     */
+    private boolean resolveDoubts() {
+        for (Map.Entry<String, InDoubtException> doubt : Map.copyOf(doubtful).entrySet()) {
+            if (!isFullyReachable()) {
+                return false;
+            }
+            moving.lock();
+            try {
+                primary.retract(doubt.getKey(), doubt.getValue());
+                doubtful.remove(doubt.getKey(), doubt.getValue());
+            } catch (BatchPersistenceException e) {
+                log.debug("Whether a batch is in the database, too, could not be found out yet", e);
+                return false;
+            } finally {
+                moving.unlock();
+            }
+        }
+        return isFullyReachable();
+    }
+
+    /**
+     * Called after a complete pass: no batch is left in the fallback of which it is unknown whether the database holds
+     * it, too.
+     */
+    private void passCompleted() {
+        moving.lock();
+        try {
+            primaryBefore = null;
+        } finally {
+            moving.unlock();
+        }
+    }
+
+    private void logMoved() {
+        moving.lock();
+        try {
+            log.info(
+                    "Batches from {} moved to the database: {}; held there already: {}; left as dead letters, since the database"
+                            + " holds others with their ids: {}",
+                    directory,
+                    moved,
+                    heldAlready,
+                    conflicts.size());
+            moved = 0;
+            heldAlready = 0;
+            loggedFailures.clear();
+        } finally {
+            moving.unlock();
+        }
+    }
+
+    private record Move(BatchRef where, StoredBatch stored, CompletableFuture<@Nullable Void> adopted) {}
+
+    /**
+     * Moves the next batches, and returns the position to continue at: the one it started at if a retry makes sense
+     * only later.
+     */
+    private int moveSome(List<BatchRef> some, int from) {
+        moving.lock();
+        try {
+            if (primaryBefore == null) {
+                primaryBefore = primary.lastStats();
+            }
+            List<BatchRef> places = new ArrayList<>();
+            List<StoredBatch> batches = new ArrayList<>();
+            long bytes = 0;
+            int next = from;
+            for (; next < some.size() && batches.size() < MOVE_CHUNK_SIZE && bytes < MOVE_CHUNK_BYTES; next++) {
+                StoredBatch stored = read(some.get(next));
+                if (stored != null) {
+                    places.add(some.get(next));
+                    batches.add(stored);
+                    bytes += stored.bytes();
+                }
+            }
+            List<CompletableFuture<@Nullable Void>> adopted = primary.adopt(batches);
+            List<Move> moves = new ArrayList<>();
+            for (int i = 0; i < batches.size(); i++) {
+                moves.add(new Move(places.get(i), batches.get(i), adopted.get(i)));
+            }
+            return end(moves) ? next : from;
+        } finally {
+            moving.unlock();
+        }
+    }
+
+    private @Nullable StoredBatch read(BatchRef where) {
+        try {
+            StoredBatch stored = fallback.read(where);
+            // A batch that can't be moved and has been replayed is to be sent from here.
+            return stored != null
+                            && stored.batch().state() == BatchState.PENDING
+                            && conflicts.contains(stored.batch().id())
+                    ? null
+                    : stored;
+        } catch (BatchPersistenceException e) {
+            logMoveFailure(e);
+            return null;
+        }
+    }
+
+    /**
+     * Removes from the fallback those batches that are known to be in the database.
+     *
+     * @return whether to continue
+     */
+    private boolean end(List<Move> moves) {
+        List<BatchRef> there = new ArrayList<>();
+        boolean known = true;
+        boolean goesOn = true;
+        long adopted = 0;
+        long held = 0;
+        for (Move move : moves) {
+            Throwable failure = await(move.adopted());
+            if (failure == null) {
+                there.add(move.where());
+                adopted++;
+            } else if (failure instanceof DuplicateBatchException) {
+                if (isHeld(move)) {
+                    there.add(move.where());
+                    held++;
+                }
+            } else if (failure instanceof BatchRejectedException) {
+                goesOn = false;
+                logMoveFailure(failure);
+            } else {
+                known &= !(failure.getCause() instanceof CommitUnknownException);
+                logMoveFailure(failure);
+            }
+        }
+        if (!there.isEmpty()) {
+            // The statistics must never count these batches twice, nor drop below their previous value.
+            try {
+                primary.refreshStats();
+            } catch (BatchPersistenceException e) {
+                // The next move finds these batches in the database.
+                return false;
+            }
+            there.forEach(fallback::withdraw);
+            moved += adopted;
+            heldAlready += held;
+        }
+        if (known) {
+            primaryBefore = null;
+        }
+        return goesOn && known;
+    }
+
+    /** Whether a batch whose id the database holds is the same batch, whose commit had not been reported. */
+    private boolean isHeld(Move move) {
+        PersistedBatch batch = move.stored().batch();
+        PersistedBatch other;
+        try {
+            other = primary.find(batch.id()).orElse(null);
+        } catch (BatchPersistenceException e) {
+            return false;
+        }
+        if (other == null) {
+            // It has just been removed; the next move will tell.
+            return false;
+        }
+        if (isSame(batch, other)) {
+            return true;
+        }
+        fallback.markDead(
+                move.where(),
+                "can't be moved to the database, which holds another batch with this id and other content, persisted "
+                        + other.createdAt(),
+                clock.instant());
+        if (conflicts.add(batch.id())) {
+            log.warn(
+                    "Batch '{}' in {} can't be moved to the database, which holds another one with this id and other content: it"
+                            + " stays there as a dead letter",
+                    batch.id(),
+                    directory);
+        }
+        return false;
+    }
+
+    private static boolean isSame(PersistedBatch one, PersistedBatch other) {
+        return one.collectorType().equals(other.collectorType())
+                && one.context().equals(other.context())
+                && one.entries().equals(other.entries());
+    }
+
+    private static @Nullable Throwable await(CompletableFuture<?> future) {
+        try {
+            future.join();
+            return null;
+        } catch (CompletionException e) {
+            return e.getCause();
+        }
+    }
+
+    /** Logs a failure of a move, once per kind. */
+    private void logMoveFailure(Throwable failure) {
+        if (loggedFailures.add(failure.getClass())) {
+            log.warn(
+                    "Batches in {} can't be moved to the database yet, and wait there: {}",
+                    directory,
+                    failure.getMessage());
+        }
+    }
+
+    // ---- cleaning up and closing -----------------------------------------------------------------
+
+    @Override
+    public void onCorruption(Consumer<Corruption> listener) {
+        primary.onCorruption(listener);
+        fallback.onCorruption(listener);
+    }
+
+    @Override
+    public void reclaim() {
+        requireOpen();
+        fallback.reclaim();
+        primary.reclaim();
+    }
+
+    /**
+     * Closes the store in the database first: what it can't write any more goes to the fallback. Takes seconds, whether
+     * the database answers or not.
+     */
+    @Override
+    public void close() {
+        close(CLOSE_TIMEOUT, primary::close);
+    }
+
+    void close(Duration patience) {
+        close(patience, () -> primary.close(patience));
+    }
+
+    private void close(Duration patience, Runnable closePrimary) {
+        if (!closed.compareAndSet(false, true)) {
+            return;
+        }
+        waiting.lock();
+        try {
+            closing.signalAll();
+        } finally {
+            waiting.unlock();
+        }
+        boolean isMover = mover.isCalling();
+        try {
+            // Work that is not done in time is left as if this process had been killed in the middle of it.
+            boolean unused = Threads.within(patience, "batch-persistence-jdbc-fallback-closing", () -> {
+                if (!isMover) {
+                    mover.join();
+                }
+                resolveDoubts();
+            });
+        } finally {
+            try (fallback) {
+                closePrimary.run();
+            }
+        }
+    }
+}

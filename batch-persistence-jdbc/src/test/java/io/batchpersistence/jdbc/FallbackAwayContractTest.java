@@ -1,0 +1,72 @@
+package io.batchpersistence.jdbc;
+
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.internal.spi.LocalBatchStore;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.BatchStoreContractTest;
+import io.batchpersistence.store.DiskBatchStores;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
+import java.nio.file.Path;
+import java.util.Set;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * The database is never reachable, and the fallback keeps the contract alone. Leaves out what needs the database, since
+ * a partial answer would be wrong. Those questions go to the files of the fallback directly.
+ */
+class FallbackAwayContractTest extends BatchStoreContractTest {
+
+    private static final Set<String> NEED_THE_DATABASE =
+            Set.of("find", "list", "count", "failures", "discard", "replay", "pause");
+    private static final Set<String> MARKS = Set.of("delivered", "failed", "released");
+
+    @TempDir
+    Path directory;
+
+    @Override
+    protected BatchStore open() {
+        FaultyDataSource source = new FaultyDataSource(null);
+        source.refuse();
+        LocalBatchStore spare = (LocalBatchStore) DiskBatchStores.segment(DiskStoreOptions.builder(directory)
+                .maxBatches(maxBatches)
+                .clock(clock)
+                .build());
+        FallbackBatchStore store = FallbackBatchStore.of(
+                JdbcBatchStore.open(
+                        source,
+                        JdbcStoreOptions.builder()
+                                .maxBatches(maxBatches)
+                                .clock(clock)
+                                .build(),
+                        new Database.Seams(null, System::nanoTime, false)),
+                spare,
+                directory,
+                clock);
+        return (BatchStore) Proxy.newProxyInstance(
+                getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
+                    if (NEED_THE_DATABASE.contains(method.getName())) {
+                        return call(spare, method, arguments);
+                    }
+                    try {
+                        return call(store, method, arguments);
+                    } catch (BatchPersistenceException e) {
+                        if (MARKS.contains(method.getName()) && !spare.holds((String) arguments[0])) {
+                            // The batch may be in the database, so its absence is unknown.
+                            return null;
+                        }
+                        throw e;
+                    }
+                });
+    }
+
+    private static Object call(Object target, Method method, Object[] arguments) throws Throwable {
+        try {
+            return method.invoke(target, arguments);
+        } catch (InvocationTargetException e) {
+            throw e.getCause();
+        }
+    }
+}

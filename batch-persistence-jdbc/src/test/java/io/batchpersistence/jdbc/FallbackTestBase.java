@@ -1,0 +1,142 @@
+package io.batchpersistence.jdbc;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchState;
+import io.batchpersistence.BatchSummary;
+import io.batchpersistence.CollectorStats;
+import io.batchpersistence.internal.spi.LocalBatchStore;
+import io.batchpersistence.jdbc.TestDatabase.Kind;
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.BatchStore.Claim;
+import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.store.DiskBatchStores;
+import io.batchpersistence.store.DiskStoreOptions;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.UnaryOperator;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.io.TempDir;
+
+/** One instance with a fallback. The test controls the database and the moves. */
+abstract class FallbackTestBase extends JdbcTestBase {
+
+    @TempDir
+    Path directory;
+
+    JdbcBatchStore primary;
+    LocalBatchStore spare;
+    FallbackBatchStore store;
+
+    @AfterEach
+    void closeFallback() {
+        if (store != null) {
+            store.close();
+        }
+    }
+
+    void begin(Kind kind) {
+        on(kind);
+        source = new FaultyDataSource(database.pool());
+        openFallback();
+    }
+
+    void openFallback() {
+        openFallback(options -> options, options -> options);
+    }
+
+    void openFallback(UnaryOperator<JdbcStoreOptions.Builder> shared, UnaryOperator<DiskStoreOptions.Builder> local) {
+        primary = open(source, shared);
+        spare = (LocalBatchStore) DiskBatchStores.segment(
+                local.apply(DiskStoreOptions.builder(directory).clock(clock)).build());
+        store = FallbackBatchStore.of(primary, spare, directory, clock);
+    }
+
+    void stopDatabase() {
+        source.refuse();
+        try {
+            primary.heartbeat();
+        } catch (BatchPersistenceException e) {
+            // The failed heartbeat detects the outage.
+        }
+        assertThat(store.isFullyReachable()).isFalse();
+    }
+
+    void restartDatabase() {
+        source.recover();
+        primary.heartbeat();
+        assertThat(store.isFullyReachable()).isTrue();
+    }
+
+    void append(String... ids) {
+        for (String id : ids) {
+            store.append(batch(id)).join();
+        }
+    }
+
+    /** Returns batches in flight to pending, in either store. */
+    void markPending(String... ids) {
+        for (String id : ids) {
+            assertThat(store.failed(id, BatchStore.ANY_FENCE, "503", clock.instant(), again()))
+                    .isNotNull();
+        }
+    }
+
+    void markDead(String... ids) {
+        for (String id : ids) {
+            assertThat(store.failed(
+                            id,
+                            BatchStore.ANY_FENCE,
+                            "400",
+                            clock.instant(),
+                            (type, retries) -> new Verdict(true, null, 7)))
+                    .isNotNull();
+        }
+    }
+
+    List<Claim> claim() {
+        Instant now = clock.instant();
+        return store.claim("loki", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), 100);
+    }
+
+    CollectorStats loki() {
+        return store.stats().collector("loki");
+    }
+
+    static Set<String> ids(BatchStore any, Instant now) {
+        Set<String> ids = new TreeSet<>();
+        any.list(BatchSelector.all(), now).stream().map(BatchSummary::id).forEach(ids::add);
+        return ids;
+    }
+
+    Set<String> local() {
+        return ids(spare, clock.instant());
+    }
+
+    Set<String> shared() {
+        return ids(primary, clock.instant());
+    }
+
+    /** Checks that the counters match the batches in both stores. Needs the database. */
+    CollectorStats balanced() {
+        passASecond();
+        CollectorStats stats = loki();
+        assertThat(stats.isBalanced()).as("%s", stats).isTrue();
+        Instant now = clock.instant();
+        assertThat(stats.pending())
+                .isEqualTo(store.count(ALL.collectorTypes("loki").states(BatchState.PENDING), now));
+        assertThat(stats.inFlight())
+                .isEqualTo(store.count(ALL.collectorTypes("loki").states(BatchState.IN_FLIGHT), now));
+        assertThat(stats.dead())
+                .isEqualTo(store.count(ALL.collectorTypes("loki").states(BatchState.DEAD), now));
+        assertThat(spare.stats().collector("loki").isBalanced()).isTrue();
+        assertThat(primary.stats().collector("loki").isBalanced()).isTrue();
+        return stats;
+    }
+}

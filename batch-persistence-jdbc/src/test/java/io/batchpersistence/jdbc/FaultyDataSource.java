@@ -1,0 +1,199 @@
+package io.batchpersistence.jdbc;
+
+import java.io.PrintWriter;
+import java.lang.reflect.InvocationHandler;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.SQLException;
+import java.sql.SQLNonTransientConnectionException;
+import java.sql.Statement;
+import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import java.util.logging.Logger;
+import javax.sql.DataSource;
+
+/** A data source that fails on request. */
+final class FaultyDataSource implements DataSource {
+
+    /** Called before each step that can fail. Throws to make it fail. */
+    @FunctionalInterface
+    interface Fault {
+        void at(String what) throws SQLException;
+    }
+
+    private final DataSource real;
+    volatile Fault beforeConnection = what -> {};
+    volatile Fault beforeStatement = what -> {};
+    volatile Fault beforeCommit = what -> {};
+    volatile Fault afterCommit = what -> {};
+    volatile Fault afterClose = what -> {};
+    /** A statement that starts each transaction. */
+    volatile String onTransaction;
+
+    FaultyDataSource(DataSource real) {
+        this.real = real;
+    }
+
+    static SQLException lost() {
+        return new SQLNonTransientConnectionException("the connection was lost", "08006");
+    }
+
+    void refuse() {
+        beforeConnection = what -> {
+            throw lost();
+        };
+    }
+
+    void recover() {
+        beforeConnection = what -> {};
+        beforeStatement = what -> {};
+        beforeCommit = what -> {};
+        afterCommit = what -> {};
+        afterClose = what -> {};
+    }
+
+    /** Makes one of so many transactions fail at a random step. */
+    void accidents(Random random, int oneIn) {
+        Fault loses = what -> {
+            if (random.nextInt(oneIn) == 0) {
+                throw lost();
+            }
+        };
+        beforeCommit = loses;
+        afterCommit = loses;
+        beforeStatement = what -> {
+            if (random.nextInt(4 * oneIn) == 0) {
+                throw random.nextBoolean() ? lost() : new SQLException("deadlock", "40P01");
+            }
+        };
+    }
+
+    /** On a writer thread: signals its arrival and waits. Returns whether this is a writer thread. */
+    static boolean holdWriter(CountDownLatch arrived, CountDownLatch goOn) throws SQLException {
+        if (!Thread.currentThread().getName().contains("writer")) {
+            return false;
+        }
+        arrived.countDown();
+        try {
+            goOn.await();
+        } catch (InterruptedException e) {
+            throw new SQLException(e);
+        }
+        return true;
+    }
+
+    /** A fault that occurs once. */
+    static Fault once(SQLException failure) {
+        return times(1, failure);
+    }
+
+    static Fault times(int times, SQLException failure) {
+        int[] left = {times};
+        return what -> {
+            if (left[0]-- > 0) {
+                throw failure;
+            }
+        };
+    }
+
+    @Override
+    public Connection getConnection() throws SQLException {
+        beforeConnection.at("connect");
+        Connection connection = real.getConnection();
+        return proxy(Connection.class, (proxy, method, arguments) -> {
+            if (method.getName().equals("commit")) {
+                beforeCommit.at("commit");
+                connection.commit();
+                afterCommit.at("commit");
+                return null;
+            }
+            Object result = call(connection, method, arguments);
+            String first = onTransaction;
+            if (first != null && method.getName().equals("setAutoCommit") && !connection.getAutoCommit()) {
+                try (Statement statement = connection.createStatement()) {
+                    statement.execute(first);
+                }
+            }
+            if (method.getName().equals("close")) {
+                afterClose.at("close");
+            }
+            return result instanceof PreparedStatement statement
+                    ? faulty(connection, statement, (String) arguments[0])
+                    : result;
+        });
+    }
+
+    private PreparedStatement faulty(Connection connection, PreparedStatement statement, String sql) {
+        return proxy(PreparedStatement.class, (proxy, method, arguments) -> {
+            if (!method.getName().startsWith("execute")) {
+                return call(statement, method, arguments);
+            }
+            beforeStatement.at(sql);
+            boolean commits = connection.getAutoCommit() && sql.startsWith("WITH ");
+            if (commits) {
+                beforeCommit.at(sql);
+            }
+            Object result = call(statement, method, arguments);
+            if (commits) {
+                afterCommit.at(sql);
+            }
+            return result;
+        });
+    }
+
+    static Object call(Object target, Method method, Object[] arguments) throws Throwable {
+        try {
+            return method.invoke(target, arguments);
+        } catch (InvocationTargetException e) {
+            throw e.getCause();
+        }
+    }
+
+    static <T> T proxy(Class<T> type, InvocationHandler handler) {
+        return type.cast(
+                Proxy.newProxyInstance(FaultyDataSource.class.getClassLoader(), new Class<?>[] {type}, handler));
+    }
+
+    @Override
+    public Connection getConnection(String username, String password) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public PrintWriter getLogWriter() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public void setLogWriter(PrintWriter out) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public void setLoginTimeout(int seconds) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public int getLoginTimeout() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public Logger getParentLogger() {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public <T> T unwrap(Class<T> type) {
+        throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public boolean isWrapperFor(Class<?> type) {
+        return false;
+    }
+}

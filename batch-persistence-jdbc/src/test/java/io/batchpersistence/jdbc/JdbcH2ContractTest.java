@@ -1,0 +1,8 @@
+package io.batchpersistence.jdbc;
+
+class JdbcH2ContractTest extends JdbcContract {
+
+    JdbcH2ContractTest() {
+        super(TestDatabase.Kind.H2);
+    }
+}

@@ -1,0 +1,8 @@
+package io.batchpersistence.jdbc;
+
+class JdbcMariadbContractIT extends JdbcContract {
+
+    JdbcMariadbContractIT() {
+        super(TestDatabase.Kind.MARIADB);
+    }
+}

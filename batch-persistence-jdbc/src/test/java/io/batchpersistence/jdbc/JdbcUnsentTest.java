@@ -1,0 +1,41 @@
+package io.batchpersistence.jdbc;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.batchpersistence.BatchState;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Batches that are part of a transaction and have no sender when it commits. */
+class JdbcUnsentTest extends JdbcTestBase {
+
+    @ParameterizedTest
+    @EnumSource(TestDatabase.Kind.class)
+    void what_nobody_has_in_hand_is_pending_when_its_transaction_is_committed_and_never_times_out(
+            TestDatabase.Kind kind) throws SQLException {
+        on(kind);
+        Connection[] business = new Connection[1];
+        JdbcBatchStore store = open(database.pool(), options -> options.transaction(() -> business[0]));
+        try (Connection connection = database.pool().getConnection()) {
+            connection.setAutoCommit(false);
+            business[0] = connection;
+            store.appendUnsent(batch("sent by recovery"), clock.instant()).join();
+            store.appendUnsent(batch("not sent by recovery"), null).join();
+            business[0] = null;
+            assertThat(claim(store)).isEmpty();
+            connection.commit();
+            connection.setAutoCommit(true);
+        }
+
+        pass(TIMEOUT.plus(Duration.ofMinutes(1)), store);
+        assertThat(store.timedOut(clock.instant(), 10)).isEmpty();
+        assertThat(balanced(store).pending()).isEqualTo(2);
+        assertThat(claim(store)).containsExactly("sent by recovery");
+        assertThat(state(store, "not sent by recovery")).isEqualTo(BatchState.PENDING);
+        assertThat(store.delivered("sent by recovery").retryCount()).isZero();
+        assertThat(balanced(store).accepted()).isEqualTo(2);
+    }
+}
