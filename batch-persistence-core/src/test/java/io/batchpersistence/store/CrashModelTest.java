@@ -2,13 +2,12 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
@@ -30,13 +29,11 @@ import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /**
  * Long random lives of a store: batches are persisted, sent, failed, given up and replayed; the clock is set; the disk
@@ -46,23 +43,11 @@ import org.slf4j.LoggerFactory;
  * <p>{@link ModelTest} compares exactly, on a disk that works. This test checks guarantees on a disk that fails.
  */
 @Tag("slow")
+@ExtendWith(MutedLog.class)
 class CrashModelTest {
 
     private static final int STEPS = 150;
     private static final String[] COLLECTORS = {"loki", "elasticsearch", "otlp"};
-
-    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
-
-    /** The store logs thousands of expected lines. */
-    @BeforeAll
-    static void quiet() {
-        LOG.setLevel(Level.OFF);
-    }
-
-    @AfterAll
-    static void loud() {
-        LOG.setLevel(null);
-    }
 
     @TempDir
     Path directory;

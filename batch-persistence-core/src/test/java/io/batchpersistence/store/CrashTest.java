@@ -2,12 +2,11 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.Compression;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
@@ -24,12 +23,10 @@ import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /**
  * Interrupts a store before every disk operation and in the middle of writes, as a kill or a power cut does. Opens each
@@ -39,6 +36,7 @@ import org.slf4j.LoggerFactory;
  * <p>Thread scheduling differs between runs. A seed therefore fixes the calls and the result of a power cut, but not
  * every moment.
  */
+@ExtendWith(MutedLog.class)
 class CrashTest {
 
     enum Scenario {
@@ -69,19 +67,6 @@ class CrashTest {
 
     /** The default number of failing operations, one per run. */
     private static final int CRASHES_OF_FAULTS = 30;
-
-    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
-
-    /** The store logs thousands of expected lines. */
-    @BeforeAll
-    static void quiet() {
-        LOG.setLevel(Level.OFF);
-    }
-
-    @AfterAll
-    static void loud() {
-        LOG.setLevel(null);
-    }
 
     @TempDir
     Path directory;

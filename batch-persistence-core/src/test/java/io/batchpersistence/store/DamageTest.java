@@ -2,13 +2,12 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.codec.BatchHeader;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
@@ -35,13 +34,11 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /**
  * Damages directories of each version of the storage formats: truncated at every offset, a flipped bit in every byte,
@@ -49,6 +46,7 @@ import org.slf4j.LoggerFactory;
  * are unchanged, and lost batches are counted, kept aside, and reported once.
  */
 @Tag("slow")
+@ExtendWith(MutedLog.class)
 class DamageTest {
 
     enum Fixture {
@@ -72,19 +70,6 @@ class DamageTest {
     }
 
     private static final int VARIANTS = 120;
-
-    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
-
-    /** The store logs thousands of expected lines. */
-    @BeforeAll
-    static void quiet() {
-        LOG.setLevel(Level.OFF);
-    }
-
-    @AfterAll
-    static void loud() {
-        LOG.setLevel(null);
-    }
 
     @TempDir
     Path directory;

@@ -2,14 +2,13 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
@@ -21,38 +20,24 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /**
  * A force fails once and drops its pages. The next force succeeds, which proves nothing about those pages. After a
  * power cut, acknowledged batches must be there and refused ones must not.
  */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+@ExtendWith(MutedLog.class)
 class ForceFailureTest {
 
     private static final String BROKEN = "Input/output error";
     private static final BatchSelector ALL = BatchSelector.all();
-
-    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
-
-    /** These log lines are expected. */
-    @BeforeAll
-    static void quiet() {
-        LOG.setLevel(Level.OFF);
-    }
-
-    @AfterAll
-    static void loud() {
-        LOG.setLevel(null);
-    }
 
     @TempDir
     Path directory;

@@ -3,7 +3,6 @@ package io.batchpersistence.internal.disk;
 import java.io.IOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -12,13 +11,12 @@ import org.jspecify.annotations.Nullable;
  * renamed or deleted; open files no longer have names, so a force, which would succeed, fails; and a file that can't be
  * found may only have been moved away.
  */
-final class GuardedDisk implements Disk {
+final class GuardedDisk extends ForwardingDisk {
 
-    private final Disk disk;
     private final DirectoryLock directory;
 
     GuardedDisk(Disk disk, DirectoryLock directory) {
-        this.disk = disk;
+        super(disk);
         this.directory = directory;
     }
 
@@ -35,13 +33,18 @@ final class GuardedDisk implements Disk {
     @Override
     public DiskFile create(Path file) throws IOException {
         check();
-        return new GuardedFile(disk.create(file));
+        return super.create(file);
     }
 
     @Override
     public DiskFile open(Path file) throws IOException {
         check();
-        return new GuardedFile(disk.open(file));
+        return super.open(file);
+    }
+
+    @Override
+    protected DiskFile wrap(Path path, DiskFile file) {
+        return new GuardedFile(file);
     }
 
     @Override
@@ -96,17 +99,10 @@ final class GuardedDisk implements Disk {
         disk.forceDirectory(path);
     }
 
-    @Override
-    public void pause(Duration pause) {
-        disk.pause(pause);
-    }
-
-    private final class GuardedFile implements DiskFile {
-
-        private final DiskFile file;
+    private final class GuardedFile extends ForwardingFile {
 
         GuardedFile(DiskFile file) {
-            this.file = file;
+            super(file);
         }
 
         @Override
@@ -127,11 +123,6 @@ final class GuardedDisk implements Disk {
         public void truncate(long size) throws IOException {
             check();
             file.truncate(size);
-        }
-
-        @Override
-        public void close() throws IOException {
-            file.close();
         }
     }
 }

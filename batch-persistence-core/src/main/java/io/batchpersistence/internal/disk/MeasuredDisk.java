@@ -2,14 +2,11 @@ package io.batchpersistence.internal.disk;
 
 import java.io.IOException;
 import java.nio.file.Path;
-import java.time.Duration;
-import java.util.List;
 import java.util.concurrent.atomic.LongAdder;
 
 /** Counts the forces of a disk and measures how long they take, failures included. */
-public final class MeasuredDisk implements Disk {
+public final class MeasuredDisk extends ForwardingDisk {
 
-    private final Disk disk;
     private final LongAdder forces = new LongAdder();
     private final LongAdder nanos = new LongAdder();
 
@@ -19,7 +16,7 @@ public final class MeasuredDisk implements Disk {
      * @param disk does all the work
      */
     public MeasuredDisk(Disk disk) {
-        this.disk = disk;
+        super(disk);
     }
 
     /**
@@ -46,43 +43,8 @@ public final class MeasuredDisk implements Disk {
     }
 
     @Override
-    public DiskFile create(Path file) throws IOException {
-        return new MeasuredFile(disk.create(file));
-    }
-
-    @Override
-    public DiskFile open(Path file) throws IOException {
-        return new MeasuredFile(disk.open(file));
-    }
-
-    @Override
-    public byte[] read(Path file, long offset, int length) throws IOException {
-        return disk.read(file, offset, length);
-    }
-
-    @Override
-    public long size(Path file) throws IOException {
-        return disk.size(file);
-    }
-
-    @Override
-    public List<Path> list(Path directory) throws IOException {
-        return disk.list(directory);
-    }
-
-    @Override
-    public void createDirectories(Path directory) throws IOException {
-        disk.createDirectories(directory);
-    }
-
-    @Override
-    public void move(Path from, Path to) throws IOException {
-        disk.move(from, to);
-    }
-
-    @Override
-    public void delete(Path file) throws IOException {
-        disk.delete(file);
+    protected DiskFile wrap(Path path, DiskFile file) {
+        return new MeasuredFile(file);
     }
 
     @Override
@@ -95,22 +57,10 @@ public final class MeasuredDisk implements Disk {
         }
     }
 
-    @Override
-    public void pause(Duration pause) {
-        disk.pause(pause);
-    }
-
-    private final class MeasuredFile implements DiskFile {
-
-        private final DiskFile file;
+    private final class MeasuredFile extends ForwardingFile {
 
         MeasuredFile(DiskFile file) {
-            this.file = file;
-        }
-
-        @Override
-        public void write(long offset, byte[] bytes, int from, int length) throws IOException {
-            file.write(offset, bytes, from, length);
+            super(file);
         }
 
         @Override
@@ -121,16 +71,6 @@ public final class MeasuredDisk implements Disk {
             } finally {
                 forced(began);
             }
-        }
-
-        @Override
-        public void truncate(long size) throws IOException {
-            file.truncate(size);
-        }
-
-        @Override
-        public void close() throws IOException {
-            file.close();
         }
     }
 }

@@ -14,14 +14,13 @@ import org.slf4j.Logger;
  * not a regular file, is not such a failure: its state is known. After {@link #opened} every call goes straight
  * through.
  */
-public final class OpeningDisk implements Disk {
+public final class OpeningDisk extends ForwardingDisk {
 
     private static final Logger log = LogSanitizer.logger(OpeningDisk.class);
 
     /** Pauses between attempts. */
     private static final int[] PAUSES_MILLIS = {2, 20, 200};
 
-    private final Disk disk;
     private volatile boolean opening = true;
 
     /**
@@ -30,7 +29,7 @@ public final class OpeningDisk implements Disk {
      * @param disk does all the work
      */
     public OpeningDisk(Disk disk) {
-        this.disk = disk;
+        super(disk);
     }
 
     /** Ends the opening: from now on callers can wait after a failed read, and try again. */
@@ -74,35 +73,5 @@ public final class OpeningDisk implements Disk {
     @Override
     public List<Path> list(Path directory) throws IOException {
         return read(directory, () -> disk.list(directory));
-    }
-
-    @Override
-    public DiskFile create(Path file) throws IOException {
-        return disk.create(file);
-    }
-
-    @Override
-    public DiskFile open(Path file) throws IOException {
-        return disk.open(file);
-    }
-
-    @Override
-    public void createDirectories(Path directory) throws IOException {
-        disk.createDirectories(directory);
-    }
-
-    @Override
-    public void move(Path from, Path to) throws IOException {
-        disk.move(from, to);
-    }
-
-    @Override
-    public void delete(Path file) throws IOException {
-        disk.delete(file);
-    }
-
-    @Override
-    public void forceDirectory(Path directory) throws IOException {
-        disk.forceDirectory(directory);
     }
 }

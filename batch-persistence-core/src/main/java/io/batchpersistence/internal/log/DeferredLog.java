@@ -50,20 +50,14 @@ public final class DeferredLog {
     // Sets the priority explicitly, because it must not depend on the thread that happens to log first.
     @SuppressWarnings("ThreadPriorityCheck")
     private static ThreadPoolExecutor writer() {
-        ThreadPoolExecutor writer = new ThreadPoolExecutor(
-                1,
-                1,
-                10,
-                TimeUnit.SECONDS,
-                new LinkedBlockingQueue<>(MOST_WAITING),
-                task -> {
+        ThreadPoolExecutor writer =
+                new ThreadPoolExecutor(1, 1, 10, TimeUnit.SECONDS, new LinkedBlockingQueue<>(MOST_WAITING), task -> {
                     Thread thread = new Thread(null, task, "batch-persistence-log", 0, false);
                     thread.setDaemon(true);
                     thread.setPriority(Thread.NORM_PRIORITY);
                     thread.setContextClassLoader(DeferredLog.class.getClassLoader());
                     return thread;
-                },
-                (line, full) -> LEFT_OUT.incrementAndGet());
+                });
         writer.allowCoreThreadTimeOut(true);
         return writer;
     }
@@ -129,10 +123,15 @@ public final class DeferredLog {
         if (LINES.get() != null || (WRITER.getQueue().isEmpty() && WRITER.getActiveCount() == 0)) {
             return;
         }
+        long deadline = System.nanoTime() + patience.toNanos();
         CountDownLatch written = new CountDownLatch(1);
-        handOver(written::countDown);
+        Runnable marker = writing(written::countDown);
         try {
-            boolean unused = written.await(patience.toNanos(), TimeUnit.NANOSECONDS);
+            if (!handOver(marker)
+                    && !WRITER.getQueue().offer(marker, deadline - System.nanoTime(), TimeUnit.NANOSECONDS)) {
+                return;
+            }
+            boolean unused = written.await(deadline - System.nanoTime(), TimeUnit.NANOSECONDS);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
@@ -148,7 +147,9 @@ public final class DeferredLog {
         } else if (lines.mode == Mode.COLLECTING) {
             lines.waiting.add(line);
         } else if (lines.mode == Mode.STORE_THREAD) {
-            handOver(line);
+            if (!handOver(writing(line))) {
+                LEFT_OUT.incrementAndGet();
+            }
         }
     }
 
@@ -163,19 +164,25 @@ public final class DeferredLog {
         }
     }
 
-    private static void handOver(Runnable line) {
+    private static Runnable writing(Runnable line) {
+        return () -> {
+            long leftOut = LEFT_OUT.getAndSet(0);
+            if (leftOut > 0) {
+                writeSafely(() -> LogSanitizer.logger(DeferredLog.class)
+                        .warn("{} lines could not be written, since an appender takes too long", leftOut));
+            }
+            writeSafely(() -> writeNow(line));
+        };
+    }
+
+    /** Returns whether the line will be written: not if too many wait, or there is no memory for a thread. */
+    private static boolean handOver(Runnable line) {
         try {
-            WRITER.execute(() -> {
-                long leftOut = LEFT_OUT.getAndSet(0);
-                if (leftOut > 0) {
-                    writeSafely(() -> LogSanitizer.logger(DeferredLog.class)
-                            .warn("{} lines could not be written, since an appender takes too long", leftOut));
-                }
-                writeSafely(() -> writeNow(line));
-            });
+            WRITER.execute(line);
+            return true;
         } catch (RuntimeException | Error e) {
-            // There is no memory for a thread: the store must go on.
-            LEFT_OUT.incrementAndGet();
+            // The store must go on.
+            return false;
         }
     }
 

@@ -139,6 +139,12 @@ public final class LogSanitizer {
             }
         }
 
+        /** As the original describes itself, without the name of this class. */
+        @Override
+        public String toString() {
+            return String.valueOf(getMessage());
+        }
+
         private static String text(Throwable original) {
             String described = described(original);
             return described == null ? original.getClass().getName() : of(described);

@@ -3,6 +3,7 @@ package io.batchpersistence.internal.spi;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -52,11 +53,15 @@ public final class Threads {
      * @param patience how long to wait for it at most; an interrupt does not cut that short
      * @param name the thread's name
      * @param task what to do; what it throws in time is thrown
-     * @return whether it is done in time
+     * @return whether it is done in time; {@code false} if there is no memory for a thread
      */
     public static boolean within(Duration patience, String name, Runnable task) {
+        return within(patience, work -> ofStore(name, work), task);
+    }
+
+    static boolean within(Duration patience, Function<Runnable, Thread> threads, Runnable task) {
         AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
-        Thread thread = ofStore(name, () -> {
+        Thread thread = threads.apply(() -> {
             try {
                 task.run();
             } catch (Throwable e) {
@@ -66,9 +71,8 @@ public final class Threads {
         try {
             thread.start();
         } catch (OutOfMemoryError e) {
-            // No memory for a thread.
-            task.run();
-            return true;
+            // Not on this thread: nothing could end it in time.
+            return false;
         }
         if (!join(thread, patience)) {
             return false;

@@ -2,7 +2,6 @@ package io.batchpersistence.internal.disk;
 
 import java.io.IOException;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CountDownLatch;
@@ -15,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * A disk whose operations fail or block on request, and are counted. After a failed force, a {@link MemoryDisk} below
  * has dropped the dirty pages, as kernels do. Thread-safe.
  */
-public final class FaultyDisk implements Disk {
+public final class FaultyDisk extends ForwardingDisk {
 
     public enum Operation {
         CREATE,
@@ -76,7 +75,6 @@ public final class FaultyDisk implements Disk {
         }
     }
 
-    private final Disk disk;
     private @Nullable Fault fault;
     private String gated = "";
     private @Nullable CountDownLatch gate;
@@ -95,7 +93,7 @@ public final class FaultyDisk implements Disk {
     private int lastFailingLook = -1;
 
     public FaultyDisk(Disk disk) {
-        this.disk = disk;
+        super(disk);
     }
 
     /**
@@ -225,13 +223,18 @@ public final class FaultyDisk implements Disk {
     @Override
     public DiskFile create(Path file) throws IOException {
         check(Operation.CREATE, file);
-        return new FaultyFile(file, disk.create(file));
+        return super.create(file);
     }
 
     @Override
     public DiskFile open(Path file) throws IOException {
         check(Operation.OPEN, file);
-        return new FaultyFile(file, disk.open(file));
+        return super.open(file);
+    }
+
+    @Override
+    protected DiskFile wrap(Path path, DiskFile file) {
+        return new FaultyFile(path, file);
     }
 
     @Override
@@ -258,11 +261,6 @@ public final class FaultyDisk implements Disk {
     }
 
     @Override
-    public void createDirectories(Path directory) throws IOException {
-        disk.createDirectories(directory);
-    }
-
-    @Override
     public void move(Path from, Path to) throws IOException {
         check(Operation.MOVE, to);
         disk.move(from, to);
@@ -278,11 +276,6 @@ public final class FaultyDisk implements Disk {
     public void forceDirectory(Path directory) throws IOException {
         check(Operation.FORCE_DIRECTORY, directory);
         disk.forceDirectory(directory);
-    }
-
-    @Override
-    public void pause(Duration pause) {
-        disk.pause(pause);
     }
 
     private void passGate(Path file) {
@@ -302,14 +295,13 @@ public final class FaultyDisk implements Disk {
         }
     }
 
-    private final class FaultyFile implements DiskFile {
+    private final class FaultyFile extends ForwardingFile {
 
         private final Path path;
-        private final DiskFile file;
 
         FaultyFile(Path path, DiskFile file) {
+            super(file);
             this.path = path;
-            this.file = file;
         }
 
         @Override

@@ -122,6 +122,7 @@ class LogSanitizerTest {
                 .contains("LogSanitizerTest.anExceptionsMessagesAreMadeOneLineEach(")
                 .doesNotContain("\nERROR")
                 .doesNotContain("\u001B");
+        assertThat(LogSanitizer.printable(thrown)).hasToString("java.io.IOException: harmless");
     }
 
     @Test

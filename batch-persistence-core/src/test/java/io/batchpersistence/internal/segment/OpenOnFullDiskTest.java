@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.ForwardingDisk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
@@ -92,81 +92,25 @@ class OpenOnFullDiskTest {
     }
 
     /** Files can be created on the full disk and written where they have bytes, but cannot grow. */
-    private static final class FullDisk implements Disk {
+    private static final class FullDisk extends ForwardingDisk {
 
-        private final Disk disk = new NioDisk();
         private volatile boolean full;
 
-        @Override
-        public DiskFile create(Path file) throws IOException {
-            return limited(file, disk.create(file));
+        FullDisk() {
+            super(new NioDisk());
         }
 
         @Override
-        public DiskFile open(Path file) throws IOException {
-            return limited(file, disk.open(file));
-        }
-
-        private DiskFile limited(Path path, DiskFile file) {
-            return new DiskFile() {
+        protected DiskFile wrap(Path path, DiskFile file) {
+            return new ForwardingFile(file) {
                 @Override
                 public void write(long offset, byte[] bytes, int from, int length) throws IOException {
                     if (full && offset + length > disk.size(path)) {
                         throw new IOException("No space left on device");
                     }
-                    file.write(offset, bytes, from, length);
-                }
-
-                @Override
-                public void force() throws IOException {
-                    file.force();
-                }
-
-                @Override
-                public void truncate(long size) throws IOException {
-                    file.truncate(size);
-                }
-
-                @Override
-                public void close() throws IOException {
-                    file.close();
+                    super.write(offset, bytes, from, length);
                 }
             };
-        }
-
-        @Override
-        public byte[] read(Path file, long offset, int length) throws IOException {
-            return disk.read(file, offset, length);
-        }
-
-        @Override
-        public long size(Path file) throws IOException {
-            return disk.size(file);
-        }
-
-        @Override
-        public List<Path> list(Path directory) throws IOException {
-            return disk.list(directory);
-        }
-
-        @Override
-        public void createDirectories(Path directory) throws IOException {
-            disk.createDirectories(directory);
-        }
-
-        @Override
-        public void move(Path from, Path to) throws IOException {
-            disk.move(from, to);
-        }
-
-        @Override
-        public void delete(Path file) throws IOException {
-            disk.delete(file);
-        }
-
-        @Override
-        public void forceDirectory(Path directory) throws IOException {
-            disk.forceDirectory(directory);
         }
     }
 }

@@ -2,14 +2,13 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Compression;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.internal.segment.RecordFormat.View;
@@ -34,16 +33,14 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.BiConsumer;
 import java.util.stream.Collectors;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.slf4j.LoggerFactory;
 
 /**
  * A small store, damaged in every way at every place. In every case it opens, undamaged batches are unchanged, lost
@@ -51,6 +48,7 @@ import org.slf4j.LoggerFactory;
  */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
+@ExtendWith(MutedLog.class)
 class SegmentDamageTest {
 
     enum Left {
@@ -59,19 +57,6 @@ class SegmentDamageTest {
     }
 
     private static final String GONE = "delivered";
-
-    private static final Logger LOG = (Logger) LoggerFactory.getLogger("io.batchpersistence");
-
-    /** The store logs thousands of expected lines. */
-    @BeforeAll
-    static void quiet() {
-        LOG.setLevel(Level.OFF);
-    }
-
-    @AfterAll
-    static void loud() {
-        LOG.setLevel(null);
-    }
 
     @TempDir
     Path directory;
