@@ -1,9 +1,7 @@
 package io.batchpersistence.internal.codec;
 
-import com.google.protobuf.CodedInputStream;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.spi.NewBatch;
-import java.io.IOException;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -61,22 +59,18 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
      *     exception is thrown
      */
     public static BatchHeader decode(byte[] bytes) {
-        CodedInputStream in = CodedInputStream.newInstance(bytes);
+        ProtobufReader in = new ProtobufReader(bytes);
         String id = "";
         String collectorType = "";
         Map<String, String> context = new LinkedHashMap<>();
-        try {
-            int tag;
-            while ((tag = in.readTag()) != 0) {
-                switch (tag >>> 3) {
-                    case PayloadSchema.HEADER_ID -> id = ProtobufDecoder.string(in, tag);
-                    case PayloadSchema.HEADER_COLLECTOR_TYPE -> collectorType = ProtobufDecoder.string(in, tag);
-                    case PayloadSchema.HEADER_CONTEXT -> contextEntry(in, tag, context);
-                    default -> ProtobufDecoder.skip(in, tag);
-                }
+        int tag;
+        while ((tag = in.tag()) != 0) {
+            switch (tag >>> 3) {
+                case PayloadSchema.HEADER_ID -> id = in.string(tag);
+                case PayloadSchema.HEADER_COLLECTOR_TYPE -> collectorType = in.string(tag);
+                case PayloadSchema.HEADER_CONTEXT -> contextEntry(in, tag, context);
+                default -> in.skip(tag);
             }
-        } catch (IOException e) {
-            throw new DamagedPayloadException("header is not valid protobuf: " + e.getMessage(), e);
         }
         if (id.isEmpty() || collectorType.isEmpty()) {
             throw new DamagedPayloadException("header without " + (id.isEmpty() ? "id" : "collector type"), null);
@@ -88,19 +82,19 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
         return new BatchHeader(id, collectorType, context);
     }
 
-    private static void contextEntry(CodedInputStream in, int tag, Map<String, String> context) throws IOException {
-        int outer = ProtobufDecoder.begin(in, tag);
+    private static void contextEntry(ProtobufReader in, int tag, Map<String, String> context) {
+        int outer = in.begin(tag);
         String name = "";
         String value = "";
         int inner;
-        while ((inner = in.readTag()) != 0) {
+        while ((inner = in.tag()) != 0) {
             switch (inner >>> 3) {
-                case PayloadSchema.CONTEXT_NAME -> name = ProtobufDecoder.string(in, inner);
-                case PayloadSchema.CONTEXT_VALUE -> value = ProtobufDecoder.string(in, inner);
-                default -> ProtobufDecoder.skip(in, inner);
+                case PayloadSchema.CONTEXT_NAME -> name = in.string(inner);
+                case PayloadSchema.CONTEXT_VALUE -> value = in.string(inner);
+                default -> in.skip(inner);
             }
         }
-        in.popLimit(outer);
+        in.end(outer);
         context.put(name, value);
     }
 }

@@ -1,7 +1,6 @@
 package io.batchpersistence.internal.codec;
 
 import io.batchpersistence.LogEntry;
-import java.io.IOException;
 import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 
@@ -42,8 +41,8 @@ final class ProtobufBatchCodec implements BatchCodec {
             return new ProtobufDecoder(bytes).decode();
         } catch (DamagedPayloadException e) {
             throw e;
-        } catch (IOException | RuntimeException e) {
-            // RuntimeException: thrown by LogEntry or a number for an invalid value. Invalid content must not surface
+        } catch (RuntimeException e) {
+            // Thrown by LogEntry or a number for an invalid value. Invalid content must not surface
             // as any other exception, because the caller sets the payload aside and goes on.
             throw new DamagedPayloadException("payload is not valid protobuf: " + e.getMessage(), e);
         }

@@ -4,10 +4,11 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * A growing buffer in protobuf's wire format.
+ * A growing buffer in protobuf's wire format. Not thread-safe.
  *
- * <p>Protobuf's own {@code CodedOutputStream} needs to know all sizes beforehand, which would take a second pass over
- * the entries. This class inserts a message's length in front of it after the message was written. Not thread-safe.
+ * <p>It inserts a message's length in front of it after the message was written. Protobuf's own {@code
+ * CodedOutputStream} needs to know all sizes beforehand, or has to be created again for each message: encoding entries
+ * with fields then takes 27 to 33 % longer.
  */
 final class ProtobufBuffer {
 
@@ -16,6 +17,7 @@ final class ProtobufBuffer {
     static final int LENGTH_DELIMITED = 2;
     static final int GROUP_START = 3;
     static final int GROUP_END = 4;
+    static final int FIXED32 = 5;
 
     /** The length of the longest array that any JVM allocates. */
     private static final int MAX_LENGTH = Integer.MAX_VALUE - 8;

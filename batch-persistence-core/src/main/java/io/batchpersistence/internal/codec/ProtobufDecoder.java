@@ -2,11 +2,10 @@ package io.batchpersistence.internal.codec;
 
 import static io.batchpersistence.internal.codec.BatchLimits.MAX_ENTRIES;
 import static io.batchpersistence.internal.codec.BatchLimits.MAX_VALUES;
+import static io.batchpersistence.internal.codec.ProtobufReader.damaged;
 
-import com.google.protobuf.CodedInputStream;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.internal.codec.BatchLimits.Budget;
-import java.io.IOException;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.time.Instant;
@@ -31,7 +30,7 @@ final class ProtobufDecoder {
     /** Limit of shared texts: names and values of labels, names of fields; levels, source types and source ids. */
     private static final int MAX_STRINGS = 2 * MAX_VALUES + 3 * MAX_ENTRIES;
 
-    private final CodedInputStream in;
+    private final ProtobufReader in;
     private final List<String> messages = new ArrayList<>();
     private final List<String> strings = new ArrayList<>();
     private final List<int[]> labelSets = new ArrayList<>();
@@ -54,39 +53,33 @@ final class ProtobufDecoder {
     private long timestampUnit;
 
     ProtobufDecoder(byte[] bytes) {
-        in = CodedInputStream.newInstance(bytes);
+        in = new ProtobufReader(bytes);
     }
 
-    List<LogEntry> decode() throws IOException {
+    List<LogEntry> decode() {
         int tag;
-        while ((tag = in.readTag()) != 0) {
+        while ((tag = in.tag()) != 0) {
             switch (tag >>> 3) {
-                case PayloadSchema.MESSAGES -> add(messages, string(in, tag), MAX_ENTRIES);
-                case PayloadSchema.STRINGS -> add(strings, string(in, tag), MAX_STRINGS);
-                case PayloadSchema.FIRST_TIMESTAMP -> {
-                    expect(tag, ProtobufBuffer.VARINT);
-                    firstTimestamp = in.readSInt64();
-                }
-                case PayloadSchema.TIMESTAMP_UNIT -> {
-                    expect(tag, ProtobufBuffer.VARINT);
-                    timestampUnit = in.readUInt64();
-                }
+                case PayloadSchema.MESSAGES -> add(messages, in.string(tag), MAX_ENTRIES);
+                case PayloadSchema.STRINGS -> add(strings, in.string(tag), MAX_STRINGS);
+                case PayloadSchema.FIRST_TIMESTAMP -> firstTimestamp = in.zigZag(tag);
+                case PayloadSchema.TIMESTAMP_UNIT -> timestampUnit = in.varint(tag);
                 case PayloadSchema.TIMESTAMP_DELTAS -> timestampDeltas.read(in, tag);
                 case PayloadSchema.LEVELS -> levels.read(in, tag);
                 case PayloadSchema.SOURCE_TYPES -> sourceTypes.read(in, tag);
                 case PayloadSchema.LABEL_SETS -> add(labelSets, labelSet(tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_LABEL_SETS -> entryLabelSets.read(in, tag);
-                case PayloadSchema.FIELD_SETS -> add(fieldSets, bytes(in, tag), MAX_ENTRIES);
+                case PayloadSchema.FIELD_SETS -> add(fieldSets, in.bytes(tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_FIELD_SETS -> entryFieldSets.read(in, tag);
                 case PayloadSchema.SOURCE_TEXTS -> sourceTexts.read(in, tag);
                 case PayloadSchema.SOURCE_NUMBERS -> sourceNumbers.read(in, tag);
-                case PayloadSchema.TRACE_IDS -> traceIds = bytes(in, tag);
-                case PayloadSchema.TRACE_ID_TEXTS -> add(traceIdTexts, string(in, tag), MAX_ENTRIES);
+                case PayloadSchema.TRACE_IDS -> traceIds = in.bytes(tag);
+                case PayloadSchema.TRACE_ID_TEXTS -> add(traceIdTexts, in.string(tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_TRACE_IDS -> entryTraceIds.read(in, tag);
-                case PayloadSchema.SPAN_IDS -> spanIds = bytes(in, tag);
-                case PayloadSchema.SPAN_ID_TEXTS -> add(spanIdTexts, string(in, tag), MAX_ENTRIES);
+                case PayloadSchema.SPAN_IDS -> spanIds = in.bytes(tag);
+                case PayloadSchema.SPAN_ID_TEXTS -> add(spanIdTexts, in.string(tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_SPAN_IDS -> entrySpanIds.read(in, tag);
-                default -> skip(in, tag);
+                default -> in.skip(tag);
             }
         }
         return entries();
@@ -99,7 +92,7 @@ final class ProtobufDecoder {
         list.add(element);
     }
 
-    private List<LogEntry> entries() throws IOException {
+    private List<LogEntry> entries() {
         int count = messages.size();
         if (count == 0) {
             throw damaged("no entries");
@@ -212,18 +205,18 @@ final class ProtobufDecoder {
         return ids;
     }
 
-    private int[] labelSet(int tag) throws IOException {
-        int outer = begin(in, tag);
+    private int[] labelSet(int tag) {
+        int outer = in.begin(tag);
         Column labels = new Column(2 * MAX_VALUES);
         int inner;
-        while ((inner = in.readTag()) != 0) {
+        while ((inner = in.tag()) != 0) {
             if (inner >>> 3 == PayloadSchema.LABEL_SET_LABELS) {
                 labels.readUnsigned(in, inner);
             } else {
-                skip(in, inner);
+                in.skip(inner);
             }
         }
-        in.popLimit(outer);
+        in.end(outer);
         budget.values(labels.size() / 2);
         return labels.toIntArray();
     }
@@ -247,23 +240,23 @@ final class ProtobufDecoder {
     }
 
     /** Decodes a field set. Called only at the end, because texts may come after the fields. */
-    private Map<String, @Nullable Object> fields(byte[] encoded) throws IOException {
-        Map<String, @Nullable Object> fields = object(CodedInputStream.newInstance(encoded), 1);
+    private Map<String, @Nullable Object> fields(byte[] encoded) {
+        Map<String, @Nullable Object> fields = object(new ProtobufReader(encoded), 1);
         if (fields.isEmpty()) {
             throw damaged("empty field set");
         }
         return fields;
     }
 
-    private Map<String, @Nullable Object> object(CodedInputStream from, int depth) throws IOException {
+    private Map<String, @Nullable Object> object(ProtobufReader from, int depth) {
         Column names = new Column(MAX_VALUES);
         List<@Nullable Object> values = new ArrayList<>();
         int tag;
-        while ((tag = from.readTag()) != 0) {
+        while ((tag = from.tag()) != 0) {
             switch (tag >>> 3) {
                 case PayloadSchema.OBJECT_NAMES -> names.readUnsigned(from, tag);
                 case PayloadSchema.OBJECT_VALUES -> values.add(value(from, tag, depth));
-                default -> skip(from, tag);
+                default -> from.skip(tag);
             }
         }
         if (names.size() != values.size()) {
@@ -277,122 +270,64 @@ final class ProtobufDecoder {
         return object;
     }
 
-    private @Nullable Object value(CodedInputStream from, int tag, int depth) throws IOException {
+    private @Nullable Object value(ProtobufReader from, int tag, int depth) {
         if (depth > MAX_DEPTH) {
             throw damaged("fields nested too deep");
         }
         budget.values(1);
-        int outer = begin(from, tag);
+        int outer = from.begin(tag);
         Object value = null;
         int inner;
-        while ((inner = from.readTag()) != 0) {
+        while ((inner = from.tag()) != 0) {
             switch (inner >>> 3) {
-                case PayloadSchema.VALUE_BOOL -> {
-                    expect(inner, ProtobufBuffer.VARINT);
-                    value = from.readBool();
-                }
-                case PayloadSchema.VALUE_INTEGER -> {
-                    expect(inner, ProtobufBuffer.VARINT);
-                    value = from.readSInt64();
-                }
-                case PayloadSchema.VALUE_DOUBLE -> {
-                    expect(inner, ProtobufBuffer.FIXED64);
-                    value = from.readDouble();
-                }
-                case PayloadSchema.VALUE_STRING -> value = string(from, inner);
-                case PayloadSchema.VALUE_BIG_INTEGER -> value = new BigInteger(bytes(from, inner));
+                case PayloadSchema.VALUE_BOOL -> value = from.varint(inner) != 0;
+                case PayloadSchema.VALUE_INTEGER -> value = from.zigZag(inner);
+                case PayloadSchema.VALUE_DOUBLE -> value = from.fixed64(inner);
+                case PayloadSchema.VALUE_STRING -> value = from.string(inner);
+                case PayloadSchema.VALUE_BIG_INTEGER -> value = new BigInteger(from.bytes(inner));
                 case PayloadSchema.VALUE_DECIMAL -> value = decimal(from, inner);
                 case PayloadSchema.VALUE_LIST -> value = list(from, inner, depth + 1);
                 case PayloadSchema.VALUE_OBJECT -> {
-                    int limit = begin(from, inner);
+                    int limit = from.begin(inner);
                     value = object(from, depth + 1);
-                    from.popLimit(limit);
+                    from.end(limit);
                 }
-                default -> skip(from, inner);
+                default -> from.skip(inner);
             }
         }
-        from.popLimit(outer);
+        from.end(outer);
         return value;
     }
 
-    private List<@Nullable Object> list(CodedInputStream from, int tag, int depth) throws IOException {
-        int outer = begin(from, tag);
+    private List<@Nullable Object> list(ProtobufReader from, int tag, int depth) {
+        int outer = from.begin(tag);
         List<@Nullable Object> list = new ArrayList<>();
         int inner;
-        while ((inner = from.readTag()) != 0) {
+        while ((inner = from.tag()) != 0) {
             if (inner >>> 3 == PayloadSchema.LIST_VALUES) {
                 list.add(value(from, inner, depth));
             } else {
-                skip(from, inner);
+                from.skip(inner);
             }
         }
-        from.popLimit(outer);
+        from.end(outer);
         return list;
     }
 
-    private static BigDecimal decimal(CodedInputStream from, int tag) throws IOException {
-        int outer = begin(from, tag);
+    private static BigDecimal decimal(ProtobufReader from, int tag) {
+        int outer = from.begin(tag);
         byte[] unscaled = {};
         int scale = 0;
         int inner;
-        while ((inner = from.readTag()) != 0) {
+        while ((inner = from.tag()) != 0) {
             switch (inner >>> 3) {
-                case PayloadSchema.DECIMAL_UNSCALED -> unscaled = bytes(from, inner);
-                case PayloadSchema.DECIMAL_SCALE -> {
-                    expect(inner, ProtobufBuffer.VARINT);
-                    scale = from.readSInt32();
-                }
-                default -> skip(from, inner);
+                case PayloadSchema.DECIMAL_UNSCALED -> unscaled = from.bytes(inner);
+                case PayloadSchema.DECIMAL_SCALE -> scale = (int) from.zigZag(inner);
+                default -> from.skip(inner);
             }
         }
-        from.popLimit(outer);
+        from.end(outer);
         return new BigDecimal(new BigInteger(unscaled), scale);
-    }
-
-    static String string(CodedInputStream from, int tag) throws IOException {
-        expect(tag, ProtobufBuffer.LENGTH_DELIMITED);
-        return from.readString();
-    }
-
-    private static byte[] bytes(CodedInputStream from, int tag) throws IOException {
-        expect(tag, ProtobufBuffer.LENGTH_DELIMITED);
-        return from.readByteArray();
-    }
-
-    /** Begins a nested message, which ends when the result is passed to {@link CodedInputStream#popLimit}. */
-    static int begin(CodedInputStream from, int tag) throws IOException {
-        expect(tag, ProtobufBuffer.LENGTH_DELIMITED);
-        return from.pushLimit(from.readRawVarint32());
-    }
-
-    private static void expect(int tag, int wireType) {
-        if ((tag & 7) != wireType) {
-            throw damaged("field " + (tag >>> 3) + " has wire type " + (tag & 7) + " instead of " + wireType);
-        }
-    }
-
-    /**
-     * Skips a field, and groups in a loop: protobuf skips them by recursion, and its depth limit assumes larger stacks.
-     */
-    static void skip(CodedInputStream from, int firstTag) throws IOException {
-        int groups = 0;
-        int tag = firstTag;
-        do {
-            if ((tag & 7) == ProtobufBuffer.GROUP_START) {
-                groups++;
-            } else if ((tag & 7) == ProtobufBuffer.GROUP_END) {
-                groups--;
-            } else {
-                from.skipField(tag);
-            }
-        } while (groups > 0 && (tag = from.readTag()) != 0);
-        if (groups != 0) {
-            throw damaged("group without " + (groups > 0 ? "end" : "start"));
-        }
-    }
-
-    static DamagedPayloadException damaged(String what) {
-        return new DamagedPayloadException("not valid protobuf: " + what, null);
     }
 
     /** A growing list of numbers, packed or not. */
@@ -415,30 +350,30 @@ final class ProtobufDecoder {
             return index < size ? numbers[index] : 0;
         }
 
-        void read(CodedInputStream from, int tag) throws IOException {
+        void read(ProtobufReader from, int tag) {
             if ((tag & 7) == ProtobufBuffer.VARINT) {
-                add(from.readSInt64());
+                add(from.zigZag());
                 return;
             }
-            int outer = begin(from, tag);
-            reserve(from.getBytesUntilLimit());
-            while (!from.isAtEnd()) {
-                add(from.readSInt64());
+            int outer = from.begin(tag);
+            reserve(from.remaining());
+            while (from.remaining() > 0) {
+                add(from.zigZag());
             }
-            from.popLimit(outer);
+            from.end(outer);
         }
 
-        void readUnsigned(CodedInputStream from, int tag) throws IOException {
+        void readUnsigned(ProtobufReader from, int tag) {
             if ((tag & 7) == ProtobufBuffer.VARINT) {
-                add(from.readUInt64());
+                add(from.varint());
                 return;
             }
-            int outer = begin(from, tag);
-            reserve(from.getBytesUntilLimit());
-            while (!from.isAtEnd()) {
-                add(from.readUInt64());
+            int outer = from.begin(tag);
+            reserve(from.remaining());
+            while (from.remaining() > 0) {
+                add(from.varint());
             }
-            from.popLimit(outer);
+            from.end(outer);
         }
 
         void checkSize(int entryCount) {
