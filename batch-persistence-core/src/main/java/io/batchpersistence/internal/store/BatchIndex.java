@@ -440,6 +440,19 @@ final class BatchIndex {
         page.offset[slot & PAGE_MASK] = pointer.offset();
     }
 
+    /** The state of a batch as it is written to disk: one in flight is due at once. */
+    PersistedState persistedState(int slot) {
+        BatchState state = state(slot);
+        return new PersistedState(
+                state == BatchState.DEAD,
+                since(slot),
+                retries(slot),
+                lastAttempt(slot),
+                state == BatchState.IN_FLIGHT ? PersistedState.DUE_NOW : due(slot),
+                reason(slot),
+                earlierFailures(slot));
+    }
+
     RecordPointer location(int slot) {
         Page page = page(slot);
         int i = slot & PAGE_MASK;

@@ -83,7 +83,7 @@ final class Housekeeper {
             PayloadLog.MaintenanceTask deletion = writer.callAsLeader(() -> {
                 PayloadLog.MaintenanceTask next = payload.nextDeletion(all);
                 if (next != null) {
-                    writer.nameFiles();
+                    writer.journal.nameFiles();
                 }
                 return next;
             });
@@ -105,7 +105,7 @@ final class Housekeeper {
         housekeeping.lock();
         try {
             // Twice, because the snapshot before the newest is kept, and may be large.
-            for (int i = 0; i < 2 && writer.isJournalOversized(); i++) {
+            for (int i = 0; i < 2 && writer.journal.isOversized(); i++) {
                 takeSnapshot();
             }
         } finally {
@@ -211,7 +211,7 @@ final class Housekeeper {
             LongList gone = writer.callAsLeader(() -> declaredGone(moved));
             forceJournal();
             if (gone.size() > 0) {
-                writer.runAsLeader(() -> writer.writeGone(gone));
+                writer.runAsLeader(() -> writer.journal.writeGone(gone));
                 forceJournal();
             }
             return writer.callAsLeader(() -> install(compaction, moved));
@@ -279,7 +279,7 @@ final class Housekeeper {
         } finally {
             lock.unlock();
         }
-        writer.checkpoint();
+        writer.journal.checkpoint();
         return gone;
     }
 

@@ -909,7 +909,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             }
         }
         if (changed > 0) {
-            writer.runAsLeader(writer::forceJournal);
+            writer.forceJournal();
         }
         return changed;
     }
@@ -933,7 +933,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             lock.unlock();
         }
         // Force even if nothing changed: a concurrent caller may have queued it.
-        writer.runAsLeader(writer::forceJournal);
+        writer.forceJournal();
         return changed;
     }
 
@@ -1225,7 +1225,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             lock.unlock();
         }
         directoryLock.used(options.clock().instant());
-        writer.runAsLeader(writer::checkpoint);
+        writer.runAsLeader(writer.journal::checkpoint);
         housekeeper.releaseSpace();
         housekeeper.cleanUp();
     }
