@@ -139,8 +139,9 @@ public final class LogSanitizer {
             }
         }
 
-        /** As the original describes itself, without the name of this class. */
+        /** As the original describes itself, without the name of this class, which getMessage() would leave. */
         @Override
+        @SuppressWarnings("OverrideThrowableToString")
         public String toString() {
             return String.valueOf(getMessage());
         }
