@@ -17,19 +17,44 @@ final class ThrottledFailureLog {
     private static final Duration MIN_INTERVAL = Duration.ofMinutes(1);
 
     private final Logger log;
+    private final SlewedClock clock;
 
     private final ReentrantLock lock = new ReentrantLock();
     // Guarded by the lock.
     private @Nullable Instant lastLogged;
     private long failures;
+    private volatile boolean silent;
 
     /**
      * Starts without failures.
      *
      * @param log where to log
+     * @param clock tells the time
      */
-    ThrottledFailureLog(Logger log) {
+    ThrottledFailureLog(Logger log, SlewedClock clock) {
         this.log = log;
+        this.clock = clock;
+    }
+
+    /** From now on failures are to be expected: the store is about to be closed. */
+    void silence() {
+        silent = true;
+    }
+
+    /** Runs a part of a round. If it fails, the next round repeats it; nothing may propagate to the scheduler. */
+    void guard(String what, Runnable part) {
+        try {
+            part.run();
+        } catch (BatchPersistenceException e) {
+            if (!silent) {
+                failed(what, e);
+            }
+        } catch (Throwable e) {
+            // Throwable, because languages other than Java throw undeclared checked exceptions.
+            if (!silent) {
+                log.error("recovery: {} failed; it is tried again in the next round", what, e);
+            }
+        }
     }
 
     /** How often the store has failed so far; if a round does not change this, the store works. */
@@ -47,9 +72,9 @@ final class ThrottledFailureLog {
      *
      * @param what the operation that failed
      * @param failure the store's exception
-     * @param now the time, on a clock that does not jump
      */
-    void failed(String what, BatchPersistenceException failure, Instant now) {
+    void failed(String what, BatchPersistenceException failure) {
+        Instant now = clock.steady();
         lock.lock();
         try {
             failures++;

@@ -85,18 +85,18 @@ final class Bench implements AutoCloseable {
         this(new InMemoryBatchStore(), builder -> builder);
     }
 
-    Bench(UnaryOperator<BatchPersistenceEngine.Builder> more) {
+    Bench(UnaryOperator<EngineBuilder> more) {
         this(new InMemoryBatchStore(), more);
     }
 
-    Bench(InMemoryBatchStore store, UnaryOperator<BatchPersistenceEngine.Builder> more) {
+    Bench(InMemoryBatchStore store, UnaryOperator<EngineBuilder> more) {
         this.store = store;
         logged.start();
         logger.addAppender(logged);
         build(more);
     }
 
-    private void build(UnaryOperator<BatchPersistenceEngine.Builder> more) {
+    private void build(UnaryOperator<EngineBuilder> more) {
         engine = more.apply(BatchPersistenceEngine.builder(store)
                         .settings(type -> settings.getOrDefault(type, usual))
                         .targets(targets::get)
@@ -109,7 +109,7 @@ final class Bench implements AutoCloseable {
     }
 
     /** Reopens the store as after a crash. */
-    void restart(UnaryOperator<BatchPersistenceEngine.Builder> more) {
+    void restart(UnaryOperator<EngineBuilder> more) {
         store.reopen(clock.instant());
         build(more);
     }

@@ -59,7 +59,7 @@ class HungCollectorTest {
             BatchPersistenceEngine.builder(new InMemoryBatchStore()).build();
 
     private BatchPersistenceEngine engine(Threads threads) {
-        BatchPersistenceEngine.Builder builder = BatchPersistenceEngine.builder(store)
+        EngineBuilder builder = BatchPersistenceEngine.builder(store)
                 .settings(type -> settings)
                 .targets(targets::get)
                 .clock(clock);

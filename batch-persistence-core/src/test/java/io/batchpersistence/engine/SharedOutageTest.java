@@ -196,7 +196,7 @@ class SharedOutageTest {
         @Nullable
         RecoveryTarget target;
 
-        Member(Function<BatchPersistenceEngine.Builder, BatchPersistenceEngine.Builder> more) {
+        Member(Function<EngineBuilder, EngineBuilder> more) {
             RecoveryTarget usual = RecoveryTarget.of(batch -> {
                 if (down || cutOff) {
                     throw new IOException("connection refused");

@@ -5,6 +5,7 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.engine.EngineBuilder;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.BatchSenders;
@@ -95,7 +96,7 @@ public final class BatchPersistenceAutoConfiguration {
                 ResourceLoader application,
                 ObjectProvider<Clock> clock) {
             Supplier<ContextAtPersist> contexts = once(contextAtPersist, ContextAtPersist.NOTHING);
-            BatchPersistenceEngine.Builder builder = BatchPersistenceEngine.builder(store)
+            EngineBuilder builder = BatchPersistenceEngine.builder(store)
                     .settings(properties::collectorSettings)
                     .overflow(properties.overflowPolicy(), properties.overflowTimeout())
                     .maxDeadLetterBytes(
