@@ -8,6 +8,7 @@ import java.util.EnumSet;
 import java.util.HashSet;
 import java.util.Objects;
 import java.util.Set;
+import java.util.function.Consumer;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
@@ -106,18 +107,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector ids(String... ids) {
-        return new BatchSelector(
-                new HashSet<>(Arrays.asList(ids)),
-                collectorTypes,
-                failureReason,
-                states,
-                olderThan,
-                youngerThan,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                after);
+        return with(draft -> draft.ids = new HashSet<>(Arrays.asList(ids)));
     }
 
     /**
@@ -127,18 +117,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector collectorTypes(String... types) {
-        return new BatchSelector(
-                ids,
-                new HashSet<>(Arrays.asList(types)),
-                failureReason,
-                states,
-                olderThan,
-                youngerThan,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                after);
+        return with(draft -> draft.collectorTypes = new HashSet<>(Arrays.asList(types)));
     }
 
     /**
@@ -148,8 +127,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector failureReason(@Nullable String glob) {
-        return new BatchSelector(
-                ids, collectorTypes, glob, states, olderThan, youngerThan, minRetries, maxRetries, limit, order, after);
+        return with(draft -> draft.failureReason = glob);
     }
 
     /**
@@ -160,18 +138,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector states(BatchState first, BatchState... more) {
-        return new BatchSelector(
-                ids,
-                collectorTypes,
-                failureReason,
-                EnumSet.of(first, more),
-                olderThan,
-                youngerThan,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                after);
+        return with(draft -> draft.states = EnumSet.of(first, more));
     }
 
     /**
@@ -181,18 +148,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector olderThan(@Nullable Duration age) {
-        return new BatchSelector(
-                ids,
-                collectorTypes,
-                failureReason,
-                states,
-                age,
-                youngerThan,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                after);
+        return with(draft -> draft.olderThan = age);
     }
 
     /**
@@ -202,18 +158,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector youngerThan(@Nullable Duration age) {
-        return new BatchSelector(
-                ids,
-                collectorTypes,
-                failureReason,
-                states,
-                olderThan,
-                age,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                after);
+        return with(draft -> draft.youngerThan = age);
     }
 
     /**
@@ -224,8 +169,10 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector retries(int min, int max) {
-        return new BatchSelector(
-                ids, collectorTypes, failureReason, states, olderThan, youngerThan, min, max, limit, order, after);
+        return with(draft -> {
+            draft.minRetries = min;
+            draft.maxRetries = max;
+        });
     }
 
     /**
@@ -235,18 +182,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector limit(int limit) {
-        return new BatchSelector(
-                ids,
-                collectorTypes,
-                failureReason,
-                states,
-                olderThan,
-                youngerThan,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                after);
+        return with(draft -> draft.limit = limit);
     }
 
     /**
@@ -256,18 +192,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector order(BatchOrder order) {
-        return new BatchSelector(
-                ids,
-                collectorTypes,
-                failureReason,
-                states,
-                olderThan,
-                youngerThan,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                after);
+        return with(draft -> draft.order = order);
     }
 
     /**
@@ -278,18 +203,7 @@ public record BatchSelector(
      * @return a new selector
      */
     public BatchSelector after(@Nullable Long position) {
-        return new BatchSelector(
-                ids,
-                collectorTypes,
-                failureReason,
-                states,
-                olderThan,
-                youngerThan,
-                minRetries,
-                maxRetries,
-                limit,
-                order,
-                position);
+        return with(draft -> draft.after = position);
     }
 
     /**
@@ -309,20 +223,7 @@ public record BatchSelector(
      * @return this selector if it names states, otherwise one that names the default
      */
     public BatchSelector statesOr(Set<BatchState> whenNone) {
-        return states.isEmpty()
-                ? new BatchSelector(
-                        ids,
-                        collectorTypes,
-                        failureReason,
-                        whenNone,
-                        olderThan,
-                        youngerThan,
-                        minRetries,
-                        maxRetries,
-                        limit,
-                        order,
-                        after)
-                : this;
+        return states.isEmpty() ? with(draft -> draft.states = whenNone) : this;
     }
 
     /**
@@ -357,5 +258,41 @@ public record BatchSelector(
      */
     public static Predicate<String> glob(String glob) {
         return new Glob(glob);
+    }
+
+    private BatchSelector with(Consumer<Draft> change) {
+        Draft draft = new Draft();
+        change.accept(draft);
+        return draft.finished();
+    }
+
+    /** The conditions of a selector to be. */
+    private final class Draft {
+        private Set<String> ids = BatchSelector.this.ids;
+        private Set<String> collectorTypes = BatchSelector.this.collectorTypes;
+        private @Nullable String failureReason = BatchSelector.this.failureReason;
+        private Set<BatchState> states = BatchSelector.this.states;
+        private @Nullable Duration olderThan = BatchSelector.this.olderThan;
+        private @Nullable Duration youngerThan = BatchSelector.this.youngerThan;
+        private int minRetries = BatchSelector.this.minRetries;
+        private int maxRetries = BatchSelector.this.maxRetries;
+        private int limit = BatchSelector.this.limit;
+        private BatchOrder order = BatchSelector.this.order;
+        private @Nullable Long after = BatchSelector.this.after;
+
+        BatchSelector finished() {
+            return new BatchSelector(
+                    ids,
+                    collectorTypes,
+                    failureReason,
+                    states,
+                    olderThan,
+                    youngerThan,
+                    minRetries,
+                    maxRetries,
+                    limit,
+                    order,
+                    after);
+        }
     }
 }

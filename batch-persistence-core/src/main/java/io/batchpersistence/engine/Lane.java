@@ -65,11 +65,6 @@ import org.jspecify.annotations.Nullable;
  */
 final class Lane {
 
-    /** Above this rate a ramp no longer limits what a sender can do, so it ends. */
-    private static final double RAMP_END = 1_024;
-
-    private static final Duration RAMP_STEP = Duration.ofSeconds(1);
-
     /**
      * Maximum number of probe intervals by which a batch is pushed back: limits the wait after a restart, which forgets
      * which batches were probes.
@@ -131,12 +126,7 @@ final class Lane {
     private @Nullable String lastFailure;
     private boolean unhandled;
 
-    private double tokens;
-    private Instant tokensAt;
-
-    private Instant secondBegan;
-    private int inSecond;
-    private double lastSecond;
+    private final RampedRate rate;
 
     private Instant outageSince = Instant.EPOCH;
     private Wait nextProbe;
@@ -144,9 +134,6 @@ final class Lane {
     private int failedProbes;
     private int probesStarted;
     private final Map<String, PushedBack> probed = new HashMap<>();
-
-    private double rampRate;
-    private Instant rampAt = Instant.EPOCH;
 
     // ---- state shared with other instances
     private @Nullable NoticeKind pendingNotice;
@@ -185,9 +172,7 @@ final class Lane {
         this.settings = settings;
         this.random = random;
         this.changes = changes;
-        this.tokens = capacity(settings.maxRate());
-        this.tokensAt = now;
-        this.secondBegan = now;
+        this.rate = new RampedRate(settings.maxRate(), now);
         this.nextProbe = new Wait(now, Duration.ZERO);
     }
 
@@ -313,7 +298,7 @@ final class Lane {
                 }
                 permit = new Permit(Permit.Kind.PROBE, ++probesStarted);
                 probe = permit;
-            } else if (takeToken(now)) {
+            } else if (rate.take(settings.maxRate(), now)) {
                 permit = new Permit(Permit.Kind.USUAL, 0);
             } else {
                 return null;
@@ -335,7 +320,7 @@ final class Lane {
         lock.lock();
         try {
             ramp(now);
-            if (retired || state == State.OPEN || !takeToken(now)) {
+            if (retired || state == State.OPEN || !rate.take(settings.maxRate(), now)) {
                 return null;
             }
             firstSends++;
@@ -343,31 +328,6 @@ final class Lane {
         } finally {
             lock.unlock();
         }
-    }
-
-    private boolean takeToken(Instant now) {
-        double rate = rate();
-        if (rate > 0) {
-            refill(now, rate);
-            // Tolerance for rounding: tenths don't add up to exactly one.
-            if (tokens < 1 - 1e-9) {
-                return false;
-            }
-            tokens -= 1;
-        }
-        count(now);
-        return true;
-    }
-
-    /** Counts how many batches are let through per second, to slow down from when a collector throttles. */
-    private void count(Instant now) {
-        Duration elapsed = Duration.between(secondBegan, now);
-        if (elapsed.isNegative() || elapsed.compareTo(RAMP_STEP) >= 0) {
-            lastSecond = elapsed.compareTo(RAMP_STEP.multipliedBy(2)) < 0 ? inSecond : 0;
-            secondBegan = now;
-            inSecond = 0;
-        }
-        inSecond++;
     }
 
     /** Returns a permit for which nothing was due, as if it had never been acquired. */
@@ -378,8 +338,7 @@ final class Lane {
                 if (permit.isProbe()) {
                     probesStarted--;
                 } else {
-                    tokens += 1;
-                    inSecond--;
+                    rate.giveBack();
                 }
             }
             release(permit);
@@ -476,11 +435,7 @@ final class Lane {
         resetFailureRow();
         probe = null;
         alone = false;
-        rampRate = 1;
-        rampAt = now;
-        // The probe used this second's token.
-        tokens = 0;
-        tokensAt = now;
+        rate.beginRamp(now);
         return new Ended(outageSince, probesStarted);
     }
 
@@ -571,14 +526,9 @@ final class Lane {
             }
             // From now on the batch waits for its own backoff.
             probed.remove(batchId);
-            if (state == State.RAMPING && !wish) {
-                slowDown(rampRate / 2, now);
-            } else if (told && failuresInARow > 1) {
-                slowDown((state == State.RAMPING ? rampRate : Math.max(inSecond, lastSecond)) / 2, now);
-                if (state == State.CLOSED) {
-                    state = State.RAMPING;
-                    tokensAt = now;
-                }
+            if ((state == State.RAMPING && !wish) || (told && failuresInARow > 1)) {
+                rate.slowDown(now);
+                state = State.RAMPING;
             }
             boolean opens = settings.outageThreshold() > 0 && failuresInARow >= settings.outageThreshold();
             if (opens) {
@@ -632,16 +582,11 @@ final class Lane {
 
     private void openedNow() {
         state = State.OPEN;
+        rate.endRamp();
         failedProbes = 0;
         probesStarted = 0;
         ownProbe = 0;
         ownPace = false;
-    }
-
-    private void slowDown(double rate, Instant now) {
-        rampRate = Math.max(1, rate);
-        rampAt = now;
-        tokens = Math.min(tokens, capacity(rampRate));
     }
 
     private Duration cappedRetryAfter(Duration wish) {
@@ -837,7 +782,7 @@ final class Lane {
     void probeRefused(Instant now) {
         lock.lock();
         try {
-            nextProbe = new Wait(now, RAMP_STEP);
+            nextProbe = new Wait(now, RampedRate.STEP);
         } finally {
             lock.unlock();
         }
@@ -877,7 +822,7 @@ final class Lane {
                 if (!ownPace || !nextProbe.isOn(now)) {
                     // The instance whose probe failed last lets others go first: the problem may be its own.
                     boolean last = ownProbe > 0 && ownProbe == outage.probes();
-                    nextProbe = new Wait(now, last ? outage.untilProbe().plus(RAMP_STEP) : outage.untilProbe());
+                    nextProbe = new Wait(now, last ? outage.untilProbe().plus(RampedRate.STEP) : outage.untilProbe());
                 }
             }
             return opens;
@@ -959,17 +904,13 @@ final class Lane {
         lock.lock();
         try {
             ramp(now);
-            double rate = rate();
-            if (rate > 0) {
-                refill(now, rate);
-            }
             boolean idle = slots == 0
                     && executing == 0
                     && firstSends == 0
                     // Otherwise a new lane would queue one more worker, and so on while the executor is stuck.
                     && !workerQueued.get()
                     && pendingNotice == null
-                    && (rate <= 0 || tokens >= capacity(rate));
+                    && rate.isFull(settings.maxRate(), now);
             boolean calmEnough = state == State.CLOSED
                     || (state == State.OPEN
                             && !now.isBefore(Times.after(
@@ -996,7 +937,7 @@ final class Lane {
                     open ? outageSince : null,
                     open ? nextProbe.until : null,
                     open ? probesStarted : 0,
-                    rate(),
+                    rate.limit(settings.maxRate()),
                     unhandled,
                     false,
                     lastFailure);
@@ -1005,39 +946,10 @@ final class Lane {
         }
     }
 
-    private double rate() {
-        double max = settings.maxRate();
-        if (state != State.RAMPING) {
-            return max;
-        }
-        return max > 0 ? Math.min(max, rampRate) : rampRate;
-    }
-
-    private void refill(Instant now, double rate) {
-        double seconds = Math.max(0, Duration.between(tokensAt, now).toMillis() / 1_000.0);
-        tokens = Math.min(capacity(rate), tokens + seconds * rate);
-        tokensAt = now;
-    }
-
-    private static double capacity(double rate) {
-        return Math.max(1, rate);
-    }
-
-    /** Doubles at most once per call: the rate must not grow further than it has been used. */
     private void ramp(Instant now) {
-        if (state != State.RAMPING) {
-            return;
-        }
-        Duration elapsed = Duration.between(rampAt, now);
-        if (elapsed.isNegative()) {
-            rampAt = now;
-        } else if (elapsed.compareTo(RAMP_STEP) >= 0) {
-            rampRate *= 2;
-            rampAt = elapsed.compareTo(RAMP_STEP.multipliedBy(2)) < 0 ? rampAt.plus(RAMP_STEP) : now;
-            if (rampRate >= (settings.maxRate() > 0 ? settings.maxRate() : RAMP_END)) {
-                state = State.CLOSED;
-                calm = failuresInARow == 0 && retryAfterCounts.isEmpty();
-            }
+        if (state == State.RAMPING && rate.ramp(settings.maxRate(), now)) {
+            state = State.CLOSED;
+            calm = failuresInARow == 0 && retryAfterCounts.isEmpty();
         }
     }
 
