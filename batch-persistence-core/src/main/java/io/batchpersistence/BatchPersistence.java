@@ -30,7 +30,7 @@ import org.jspecify.annotations.Nullable;
 public interface BatchPersistence extends AutoCloseable {
 
     /**
-     * Persists a batch; durable when it returns (with {@code sync: always}). The batch is then in flight: the caller
+     * Persists a batch; durable when it returns, if the store is configured so. The batch is then in flight: the caller
      * sends and marks it within the batch timeout.
      *
      * @param batchId any non-blank text of at most 255 characters that no held batch has
@@ -57,7 +57,7 @@ public interface BatchPersistence extends AutoCloseable {
 
     /**
      * Persists a batch without waiting for the disk. The batch is encoded on the calling thread, which with the
-     * overflow policy {@code block} also waits for room.
+     * overflow policy {@link OverflowPolicy#BLOCK} also waits for room.
      *
      * @param batchId any non-blank text of at most 255 characters that no held batch has
      * @param entries at least one

@@ -4,7 +4,7 @@ package io.batchpersistence;
 public enum SyncPolicy {
     /** Before {@code persistBatch} returns; callers that wait at the same time share one force (group commit). */
     ALWAYS,
-    /** Every {@code sync_interval}: a power cut loses up to that much; a killed process loses nothing. */
+    /** Every sync interval: a power cut loses up to that much; a killed process loses nothing. */
     INTERVAL,
     /** When the operating system decides to: a power cut may lose any amount; a killed process loses nothing. */
     NEVER

@@ -625,7 +625,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         report(attempt.lane(), attempt, failure, batchId);
         if (settled.state() == BatchState.DEAD) {
             announceDead(batchId, now);
-            failureLog.guard("dropping dead letters beyond their bound", this::evictDeadLetters);
+            failureLog.guard("dropping dead letters beyond their limit", this::evictDeadLetters);
         }
         return true;
     }
@@ -657,7 +657,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         List<BatchSummary> gone;
         do {
             gone = store.evictDeadLetters(maxDeadLetterBytes, DEAD_LETTERS_CHUNK_SIZE);
-            gone.forEach(dispatcher::evicted);
+            gone.forEach(dispatcher::deadLetterEvicted);
             if (!gone.isEmpty()) {
                 spaceSignal.signal();
             }
@@ -1252,7 +1252,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         () -> expired[0] += expire(type));
             }
         });
-        failureLog.guard("dropping dead letters beyond their bound", this::evictDeadLetters);
+        failureLog.guard("dropping dead letters beyond their limit", this::evictDeadLetters);
         store.reclaim();
         spaceSignal.signal();
         dispatcher.flush();

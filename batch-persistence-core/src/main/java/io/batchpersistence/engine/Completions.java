@@ -46,6 +46,9 @@ final class Completions implements Executor {
             // There is no memory for another thread. The future must still be completed, by the next thread that
             // becomes available.
             queue.put(task);
+            if (pool.isShutdown()) {
+                runQueued();
+            }
         }
     }
 
@@ -67,5 +70,18 @@ final class Completions implements Executor {
     /** Shuts the pool down. Tasks that are waiting still run, and later ones get a thread of their own. */
     void close() {
         pool.shutdown();
+        runQueued();
+    }
+
+    /** Runs what waits for a thread of the pool, if the pool has none and will not start any more. */
+    private void runQueued() {
+        for (Runnable task; pool.getPoolSize() == 0 && (task = queue.poll()) != null; ) {
+            try {
+                threads.newThread(task).start();
+            } catch (Throwable e) {
+                // Still no memory for a thread: better on this one than never.
+                task.run();
+            }
+        }
     }
 }

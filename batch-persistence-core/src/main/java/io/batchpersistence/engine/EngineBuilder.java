@@ -93,7 +93,7 @@ public final class EngineBuilder {
      */
     public EngineBuilder maxDeadLetterBytes(long bytes) {
         if (bytes <= 0) {
-            throw new IllegalArgumentException("the bound of dead letters must be positive, but is " + bytes);
+            throw new IllegalArgumentException("the limit of dead letters must be positive, but is " + bytes);
         }
         maxDeadLetterBytes = bytes;
         return this;

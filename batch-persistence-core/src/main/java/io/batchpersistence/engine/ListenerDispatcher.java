@@ -29,7 +29,8 @@ final class ListenerDispatcher {
     private enum Kind {
         DEAD("given up as dead letters, kept until the dead letter TTL or a replay"),
         EXPIRED("removed, older than their TTL"),
-        EVICTED("dropped to make room for new ones (overflow policy drop_oldest)");
+        EVICTED("dropped to make room for new ones (overflow policy DROP_OLDEST)"),
+        EVICTED_DEAD("dropped, because dead letters take more than their limit (maxDeadLetterBytes)");
 
         private final String words;
 
@@ -79,7 +80,15 @@ final class ListenerDispatcher {
     }
 
     void evicted(BatchSummary batch) {
-        count(Kind.EVICTED, batch);
+        evicted(Kind.EVICTED, batch);
+    }
+
+    void deadLetterEvicted(BatchSummary batch) {
+        evicted(Kind.EVICTED_DEAD, batch);
+    }
+
+    private void evicted(Kind kind, BatchSummary batch) {
+        count(kind, batch);
         enqueue("onEvicted", () -> listener.onEvicted(batch));
     }
 

@@ -87,7 +87,7 @@ final class NoOpBatchPersistence implements BatchPersistence {
             }
             throw new BatchPersistenceException(
                     "batch " + batchId
-                            + " was neither sent nor kept: sending failed, and batch_persistence.enabled is false",
+                            + " was neither sent nor kept: sending failed, and batch persistence is disabled",
                     e);
         }
         return new DeliveryResult(DeliveryResult.Outcome.DELIVERED, null);

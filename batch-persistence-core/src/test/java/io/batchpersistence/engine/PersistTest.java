@@ -166,7 +166,7 @@ class PersistTest {
         bench.persist("a");
         assertThatExceptionOfType(BatchRejectedException.class)
                 .isThrownBy(() -> bench.persist("b"))
-                .withMessageContaining("max_pending_batches");
+                .withMessageContaining("maxBatches");
     }
 
     @Test
@@ -204,7 +204,7 @@ class PersistTest {
                 .isThrownBy(() -> bench.persist("b"))
                 .withMessageContaining("PT0.05S")
                 .withMessageContaining("block")
-                .withMessageContaining("max_pending_batches");
+                .withMessageContaining("maxBatches");
         assertThat(failure(bench.engine.persistBatchAsync("b", Batches.entries(1), "loki")))
                 .isInstanceOf(BatchRejectedException.class);
     }

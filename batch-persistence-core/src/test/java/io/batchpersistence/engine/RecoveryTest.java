@@ -154,6 +154,9 @@ class RecoveryTest {
             assertThat(bounded.evicted).extracting(BatchSummary::state).containsOnly(BatchState.DEAD);
             assertThat(bounded.stats().evicted()).isEqualTo(2);
             assertThat(bounded.stats().isBalanced()).isTrue();
+            bounded.engine.cleanup();
+            assertThat(bounded.warnings())
+                    .anyMatch(line -> line.contains("2 batches dropped") && line.contains("maxDeadLetterBytes"));
         }
         assertThatThrownBy(() -> new Bench(builder -> builder.maxDeadLetterBytes(0)))
                 .isInstanceOf(IllegalArgumentException.class);
@@ -217,7 +220,7 @@ class RecoveryTest {
         bench.tickAfter(Duration.ofHours(1));
         assertThat(bench.sent).containsExactly("a", "b");
         assertThat(bench.warnings())
-                .filteredOn(line -> line.contains("max_retry_after"))
+                .filteredOn(line -> line.contains("maxRetryAfter"))
                 .singleElement()
                 .asString()
                 .contains("loki", "'a'", "PT1H");

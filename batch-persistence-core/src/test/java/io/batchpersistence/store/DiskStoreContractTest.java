@@ -80,7 +80,7 @@ abstract class DiskStoreContractTest extends BatchStoreContractTest {
             }
             throw new AssertionError("the store took everything");
         } catch (CompletionException e) {
-            assertThat(e.getCause()).isInstanceOf(BatchRejectedException.class).hasMessageContaining("max_disk_usage");
+            assertThat(e.getCause()).isInstanceOf(BatchRejectedException.class).hasMessageContaining("maxDiskUsage");
         }
         return taken;
     }

@@ -296,11 +296,11 @@ public final class JdbcBatchStore implements BatchStore {
     private @Nullable String fullByNow(long bytes, long batches, long used) {
         if (batches >= options.maxBatches()) {
             return "the store holds " + batches + " batches, and its bound is " + options.maxBatches()
-                    + "; raise max_pending_batches, or deliver, discard or expire some";
+                    + "; raise maxBatches, or deliver, discard or expire some";
         }
         if (used + bytes > options.maxBytes()) {
             return "the store holds " + used + " of " + options.maxBytes() + " bytes, and the batch of " + bytes
-                    + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
+                    + " does not fit in; raise maxBytes, or deliver, discard or expire some";
         }
         return null;
     }

@@ -376,7 +376,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         append(other, "b");
         assertThat(failure(other.append(batch("c"))))
                 .isInstanceOf(BatchRejectedException.class)
-                .hasMessageContaining("max_disk_usage");
+                .hasMessageContaining("maxBytes");
         assertThat(other.stats().diskUsage()).isEqualTo(2 * bytes);
     }
 

@@ -394,13 +394,13 @@ public final class IndexedBatchStore implements LocalBatchStore {
     private @Nullable String full(int size) {
         long held = index.size() + (long) appending.size() - 1;
         if (held >= options.maxBatches()) {
-            return "the store holds " + held + " batches, which is its bound; raise max_pending_batches, or deliver, "
+            return "the store holds " + held + " batches, which is its bound; raise maxBatches, or deliver, "
                     + "discard or expire some";
         }
         long used = diskUsage() - payload.availableBytes() + writer.queuedBytes();
         if (used + size + StateJournal.RESERVE + payload.compactionBytesAvailable() > options.maxDiskUsage()) {
             return "the store uses " + used + " of " + options.maxDiskUsage() + " bytes, and the batch of " + size
-                    + " does not fit in; raise max_disk_usage, or deliver, discard or expire some";
+                    + " does not fit in; raise maxDiskUsage, or deliver, discard or expire some";
         }
         return null;
     }

@@ -5,8 +5,8 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorOutage;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.internal.log.LogSanitizer;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.ArrayDeque;
+import java.util.Queue;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -29,7 +29,7 @@ final class ListenerBridge {
     private final ObjectProvider<BatchListener> listeners;
     private final @Nullable ClassLoader classes;
     private final ReentrantLock lock = new ReentrantLock();
-    private final List<Consumer<BatchListener>> waiting = new ArrayList<>();
+    private final Queue<Consumer<BatchListener>> waiting = new ArrayDeque<>();
     private volatile boolean started;
 
     ListenerBridge(ObjectProvider<BatchListener> listeners, @Nullable ClassLoader classes) {
@@ -38,19 +38,27 @@ final class ListenerBridge {
     }
 
     void start() {
-        List<Consumer<BatchListener>> early;
+        Consumer<BatchListener> first = next();
+        // Not on this thread: a listener that never returns must not keep the application from starting.
+        if (first != null) {
+            ApplicationThreads.of("batch-persistence-announcements", classes, () -> {
+                        for (Consumer<BatchListener> next = first; next != null; next = next()) {
+                            tellAll(next);
+                        }
+                    })
+                    .start();
+        }
+    }
+
+    /** Only when the queue is empty are notifications passed on at once: none must overtake what is queued. */
+    private @Nullable Consumer<BatchListener> next() {
         lock.lock();
         try {
-            started = true;
-            early = List.copyOf(waiting);
-            waiting.clear();
+            Consumer<BatchListener> next = waiting.poll();
+            started = next == null;
+            return next;
         } finally {
             lock.unlock();
-        }
-        // Not on this thread: a listener that never returns must not keep the application from starting.
-        if (!early.isEmpty()) {
-            ApplicationThreads.of("batch-persistence-announcements", classes, () -> early.forEach(this::tellAll))
-                    .start();
         }
     }
 
