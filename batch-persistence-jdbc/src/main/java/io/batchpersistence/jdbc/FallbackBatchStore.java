@@ -271,11 +271,15 @@ public final class FallbackBatchStore implements BatchStore {
         return primary.joinsTransaction();
     }
 
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
         return append(batch, fallback::append);
     }
 
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
     @Override
     public CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
         requireOpen();
@@ -284,6 +288,8 @@ public final class FallbackBatchStore implements BatchStore {
                 : primary.appendUnsent(batch, nextAttemptAt);
     }
 
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
     @Override
     public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
         CompletableFuture<@Nullable Void> done = append(batch, fallback::appendAndWait);
@@ -291,6 +297,8 @@ public final class FallbackBatchStore implements BatchStore {
         return done;
     }
 
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
     private CompletableFuture<@Nullable Void> append(
             NewBatch batch, Function<NewBatch, CompletableFuture<@Nullable Void>> append) {
         requireOpen();

@@ -194,11 +194,15 @@ public final class JdbcBatchStore implements BatchStore {
 
     // ---- appending -------------------------------------------------------------------------------
 
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
         return append(batch, (encoded, promise) -> new GroupWriter.Append(batch, encoded, promise));
     }
 
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
     @Override
     public CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
         return append(batch, (encoded, promise) -> new GroupWriter.Unsent(batch, nextAttemptAt, encoded, promise));
