@@ -247,6 +247,7 @@ public interface BatchPersistence extends AutoCloseable {
      * @param collectorType its name
      * @return {@code false} if it was paused already
      * @throws IllegalArgumentException if no batch can have that collector type, see {@link #persistBatch}
+     * @throws BatchPersistenceException if it could not be made durable; it may be in effect until a restart
      */
     boolean pause(String collectorType);
 
@@ -256,6 +257,7 @@ public interface BatchPersistence extends AutoCloseable {
      * @param collectorType its name
      * @return {@code false} if it was not paused
      * @throws IllegalArgumentException if no batch can have that collector type, see {@link #persistBatch}
+     * @throws BatchPersistenceException if it could not be made durable; it may be in effect until a restart
      */
     boolean resume(String collectorType);
 

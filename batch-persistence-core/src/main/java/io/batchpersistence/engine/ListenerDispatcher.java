@@ -126,15 +126,8 @@ final class ListenerDispatcher {
         enqueue("onOutageClosed", () -> listener.onOutageClosed(outage));
     }
 
+    /** Not logged here: the store has done that. */
     void corrupted(Corruption damage) {
-        log.error(
-                "{} damaged bytes at {} of {} ({}), {} batches lost{}",
-                damage.length(),
-                damage.offset(),
-                damage.file(),
-                damage.reason(),
-                damage.batches(),
-                damage.quarantinedTo() == null ? "" : "; kept for inspection in " + damage.quarantinedTo());
         enqueue("onCorrupted", () -> listener.onCorrupted(damage));
     }
 

@@ -257,6 +257,8 @@ public interface BatchStore extends AutoCloseable {
      * @param paused whether it is paused from now on
      * @return whether this changed anything
      * @throws IllegalArgumentException see {@link NewBatch#checkedCollectorType}
+     * @throws io.batchpersistence.BatchPersistenceException if it could not be made durable; it may be in effect until a
+     *     restart
      */
     boolean pause(String collectorType, boolean paused);
 
@@ -415,7 +417,7 @@ public interface BatchStore extends AutoCloseable {
     BatchStats stats();
 
     /**
-     * Registers the listener for damage; damage found so far is reported immediately.
+     * Registers the listener for damage; damage found so far is reported immediately. The store logs each damage itself.
      *
      * @param listener called on the thread that found the damage
      */

@@ -533,8 +533,8 @@ public final class JsonFileLog implements PayloadLog {
             renamed = true;
             resized(sequence, bytes.length);
         } catch (DamagedPayloadException | NoSuchFileException e) {
-            // The next claim of the batch handles this.
-            log.warn("{} could not be brought up to date: {}", file(pointer), e.toString());
+            // The next claim of the batch reports it.
+            log.debug("{} could not be brought up to date", file(pointer), e);
         }
     }
 
@@ -638,6 +638,6 @@ public final class JsonFileLog implements PayloadLog {
 
     @Override
     public void close() {
-        deleteLeftOver();
+        // Each document is closed once it is written.
     }
 }

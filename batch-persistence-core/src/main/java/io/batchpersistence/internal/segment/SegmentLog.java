@@ -64,10 +64,7 @@ public final class SegmentLog implements PayloadLog {
     private static final Pattern LOOKS_LIKE_OURS =
             Pattern.compile(".*\\.segment(\\.tmp)?", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
 
-    /**
-     * Far below the largest possible number: a segment with a higher one was not created here, and the next would have
-     * no name.
-     */
+    /** The highest number of a segment, which is reached after 16 petabytes in segments of 16 MiB. */
     private static final int MAX_NUMBER = 1_000_000_000;
 
     /** Bytes of a first read that covers fixed part, id, collector type and a small context. */
@@ -363,7 +360,7 @@ public final class SegmentLog implements PayloadLog {
             int next = scan.next(at + 1, end);
             if (next < 0) {
                 int tornAt = at;
-                findings.add(() -> tornTail(segment, tornAt, end, loading));
+                findings.add(() -> loading.tornTail(segment.path, tornAt, (long) end - tornAt));
                 break;
             }
             // The header tells where the next record begins.
@@ -394,17 +391,6 @@ public final class SegmentLog implements PayloadLog {
     private static boolean isOfThatFile(FileEnd said, SegmentScan scan, int size) throws IOException {
         int first = scan.next(FILE_HEADER, size);
         return first < 0 || scan.at(first).sequence() <= said.lastSequence();
-    }
-
-    private static void tornTail(Segment segment, int at, int end, Loading loading) {
-        loading.damaged(
-                segment.path,
-                at,
-                (long) end - at,
-                "torn tail: was being written when the process or the machine stopped, and never acknowledged",
-                null,
-                null,
-                new long[0]);
     }
 
     private static Runnable damagedPayload(
@@ -565,8 +551,7 @@ public final class SegmentLog implements PayloadLog {
     }
 
     private Active create(int number) throws IOException {
-        if (number == Integer.MAX_VALUE) {
-            // Reached after 36 petabytes in segments of 16 MiB.
+        if (number > MAX_NUMBER) {
             throw new IOException("there are no segment numbers left");
         }
         Path path = path(number);
@@ -1016,7 +1001,7 @@ public final class SegmentLog implements PayloadLog {
         }
         // Until this compaction is done.
         garbageLeft = garbage;
-        if (!pays) {
+        if (!pays || lastNumber == MAX_NUMBER) {
             return null;
         }
         return new Copying(replaced, ++lastNumber);

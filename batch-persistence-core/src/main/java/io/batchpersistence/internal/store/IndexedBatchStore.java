@@ -192,7 +192,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
                     new Quarantine(guarded, options.directory(), Math.min(64 << 20, options.maxDiskUsage() / 8));
             this.payload = factory.create(guarded, options);
             JournalState state = new JournalState();
-            StateJournal journal = StateJournal.read(guarded, options.directory(), state, this::journalDamaged);
+            StateJournal journal = StateJournal.read(guarded, options.directory(), state, new JournalDamage());
             StoreLoader.Loaded loaded = StoreLoader.load(options, payload, index, state, quarantine, this::report);
             guarded.opened();
             this.writer = new StoreWriter(options, payload, journal, index, lock, loaded, this::published);
@@ -253,21 +253,30 @@ public final class IndexedBatchStore implements LocalBatchStore {
         return value.name().toLowerCase(Locale.ROOT);
     }
 
-    private void journalDamaged(Path file, long offset, long length, String reason) {
-        journalDamages++;
-        Path kept = quarantine.keep(file, offset, length);
-        // No batch is lost with it: batches whose marks are lost are sent once more. So it is a log line, not an event.
-        log.warn(
-                "State journal {} has {} bytes at {} that can't be used: {}. Batches marked there may be sent once more. {}",
-                file,
-                length,
-                offset,
-                reason,
-                quarantinedAs(kept));
-    }
+    /** No batch is lost with damage of the journal: batches whose marks are lost are sent once more. So no event. */
+    private final class JournalDamage implements StateJournal.Damage {
+        @Override
+        public void found(Path file, long offset, long length, String reason) {
+            journalDamages++;
+            log(Level.WARN, file, offset, length, reason);
+        }
 
-    private static String quarantinedAs(@Nullable Path copy) {
-        return copy == null ? "No copy is kept" : "Kept in " + copy;
+        @Override
+        public void tornTail(Path file, long offset, long length) {
+            log(Level.INFO, file, offset, length, "it was being written when the process or the machine stopped");
+        }
+
+        private void log(Level level, Path file, long offset, long length, String reason) {
+            log.atLevel(level)
+                    .log(
+                            "State journal {} has {} bytes at {} that can't be used: {}. Batches marked there may be sent once"
+                                    + " more. {}",
+                            file,
+                            length,
+                            offset,
+                            reason,
+                            Quarantine.describe(quarantine.keep(file, offset, length)));
+        }
     }
 
     private @Nullable String idAt(RecordPointer pointer) {
@@ -530,7 +539,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
                         corruption.batches(),
                         corruption.collectorType() == null ? "an unknown collector type" : corruption.collectorType(),
                         corruption.batchId() == null ? "" : ", id " + corruption.batchId(),
-                        quarantinedAs(corruption.quarantinedTo()));
+                        Quarantine.describe(corruption.quarantinedTo()));
         corruptions.report(corruption);
     }
 
@@ -933,7 +942,13 @@ public final class IndexedBatchStore implements LocalBatchStore {
             lock.unlock();
         }
         // Force even if nothing changed: a concurrent caller may have queued it.
-        writer.forceJournal();
+        if (!writer.forceJournal()) {
+            throw new BatchPersistenceException(
+                    "the collector type '" + collectorType + "' is " + (paused ? "paused" : "resumed")
+                            + " until a restart only: the state journal in " + options.directory()
+                            + " can't be written. Repeat this once it can",
+                    null);
+        }
         return changed;
     }
 
@@ -1225,6 +1240,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             lock.unlock();
         }
         directoryLock.used(options.clock().instant());
+        quarantine.measure();
         writer.runAsLeader(writer.journal::checkpoint);
         housekeeper.releaseSpace();
         housekeeper.cleanUp();

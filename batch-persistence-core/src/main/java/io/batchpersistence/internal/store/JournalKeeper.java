@@ -4,6 +4,7 @@ import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -48,6 +49,9 @@ final class JournalKeeper {
     private long lastGenerationNanos;
     /** The highest number of a payload file that the journal contains. */
     private int namedFile;
+
+    /** Whether that was why no journal could be begun. */
+    private boolean lacksSpace;
 
     private volatile @Nullable String problem;
 
@@ -113,23 +117,23 @@ final class JournalKeeper {
     }
 
     /**
-     * Makes what was written to the journal durable, however it failed before. If no new journal can be begun either,
-     * this returns normally all the same, and marks are kept in memory only.
+     * Makes what was written to the journal durable, however it failed before.
+     *
+     * @return whether it is; if no new journal can be begun either, marks are kept in memory only
      */
-    void force() {
+    boolean force() {
         if (!isComplete()) {
-            replace();
-        } else {
-            try {
-                if (options.sync() != SyncPolicy.NEVER) {
-                    files.force();
-                }
-            } catch (IOException e) {
-                failed(e);
-                return;
-            }
-            journalForced();
+            return replace();
         }
+        try {
+            if (options.sync() != SyncPolicy.NEVER) {
+                files.force();
+            }
+        } catch (IOException e) {
+            return failed(e);
+        }
+        journalForced();
+        return true;
     }
 
     /**
@@ -154,37 +158,56 @@ final class JournalKeeper {
         return "marks can't be written to " + options.directory() + ": " + message(e);
     }
 
-    /** Replaces the journal: after a failed write or force nothing in that file can be trusted to become durable. */
-    void failed(IOException e) {
+    /**
+     * Replaces the journal: after a failed write or force nothing in that file can be trusted to become durable.
+     *
+     * @return whether there is a new one
+     */
+    boolean failed(IOException e) {
         log.warn("State journal in {} failed: {}; beginning a new one", options.directory(), e.toString());
         files.close();
         losses++;
-        replace();
+        return replace();
     }
 
     /**
      * Begins a new generation and writes its snapshot, at once. If that fails, the store goes on without a journal
      * (marks then live in memory only) and tries again with the next mark or cleanup.
+     *
+     * @return whether there is a new one, durable
      */
-    void replace() {
+    boolean replace() {
         lastGenerationNanos = System.nanoTime();
         try {
             SnapshotHead head = beginGeneration(files.prepare());
             putInForce(writeSnapshot(head, () -> {}), head);
         } catch (IOException e) {
             noJournal(e);
-            return;
+            return false;
         }
         journalForced();
+        return true;
     }
 
     private void noJournal(IOException e) {
         problem = problem(e);
+        lacksSpace = isLackOfSpace(e);
         log.error(
                 "No state journal could be begun in {}: {}. Until it can, marks are kept in memory only, and what is "
                         + "delivered now may be sent again after a restart",
                 options.directory(),
                 e.toString());
+    }
+
+    /** Whether deleting files may help: the operating system's words, for Java has no type of exception for it. */
+    private static boolean isLackOfSpace(IOException e) {
+        String message = message(e).toLowerCase(Locale.ROOT);
+        return message.contains("space") || message.contains("quota");
+    }
+
+    /** Whether there is no journal because the disk is full. */
+    boolean lacksSpace() {
+        return !files.isOpen() && lacksSpace;
     }
 
     /**

@@ -121,6 +121,15 @@ public interface PayloadLog {
                 @Nullable PersistedState persistedState);
 
         /**
+         * Reports bytes that were being written when the process or the machine stopped: no batch in them was accepted.
+         *
+         * @param file the file
+         * @param offset where
+         * @param length how many
+         */
+        void tornTail(Path file, long offset, long length);
+
+        /**
          * Reports damaged bytes.
          *
          * @param file the file

@@ -5,6 +5,7 @@ import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
@@ -24,7 +25,8 @@ final class Quarantine {
     private final Path storeDirectory;
     private final Path directory;
     private final long maxBytes;
-    private long bytes;
+    private final ReentrantLock copying = new ReentrantLock();
+    private volatile long bytes;
 
     /**
      * Measures the existing evidence.
@@ -36,58 +38,77 @@ final class Quarantine {
         this.storeDirectory = storeDirectory;
         this.directory = storeDirectory.resolve(DIRECTORY);
         this.maxBytes = maxBytes;
-        try {
-            for (Path path : disk.list(storeDirectory)) {
-                if (path.equals(directory)) {
-                    // Fails if it is not a directory.
-                    disk.createDirectories(directory);
-                    for (Path kept : disk.list(directory)) {
-                        bytes += disk.size(kept);
-                    }
-                }
-            }
-        } catch (IOException e) {
-            log.warn("Could not look into {}: {}", directory, e.toString());
-        }
+        measure();
     }
 
     long bytes() {
         return bytes;
     }
 
+    /** Measures the evidence: a person may have deleted some. */
+    void measure() {
+        try {
+            long sum = 0;
+            if (disk.list(storeDirectory).contains(directory)) {
+                for (Path kept : disk.list(directory)) {
+                    sum += disk.size(kept);
+                }
+            }
+            bytes = sum;
+        } catch (IOException e) {
+            log.warn("Could not look into {}: {}", directory, e.toString());
+        }
+    }
+
     /**
-     * Copies damaged bytes.
+     * Copies damaged bytes. Other threads that found damage wait meanwhile; no others do.
      *
      * @return the copy, or {@code null} if there is no room, or copying failed
      */
     @Nullable
     Path keep(Path file, long offset, long length) {
-        if (length == 0 || bytes + length > maxBytes) {
+        if (length == 0) {
             return null;
         }
         Path copy = directory.resolve(file.getFileName() + "-" + offset + ".damaged");
+        copying.lock();
         try {
+            measure();
+            if (bytes + length > maxBytes) {
+                return null;
+            }
             disk.createDirectories(directory);
             disk.delete(copy);
-            try (DiskFile out = disk.create(copy)) {
-                for (long done = 0; done < length; ) {
-                    byte[] chunk = disk.read(file, offset + done, (int) Math.min(CHUNK, length - done));
-                    if (chunk.length == 0) {
-                        break;
-                    }
-                    out.write(done, chunk, 0, chunk.length);
-                    done += chunk.length;
-                }
-                out.force();
-            }
-            disk.forceDirectory(directory);
-            // A process that was killed may have created the directory without forcing it.
-            disk.forceDirectory(storeDirectory);
-            bytes += length;
+            copy(file, offset, length, copy);
             return copy;
         } catch (IOException e) {
             log.warn("Could not copy damaged bytes of {} to {}: {}", file, copy, e.toString());
             return null;
+        } finally {
+            measure();
+            copying.unlock();
         }
+    }
+
+    private void copy(Path file, long offset, long length, Path copy) throws IOException {
+        try (DiskFile out = disk.create(copy)) {
+            for (long done = 0; done < length; ) {
+                byte[] chunk = disk.read(file, offset + done, (int) Math.min(CHUNK, length - done));
+                if (chunk.length == 0) {
+                    break;
+                }
+                out.write(done, chunk, 0, chunk.length);
+                done += chunk.length;
+            }
+            out.force();
+        }
+        disk.forceDirectory(directory);
+        // A process that was killed may have created the directory without forcing it.
+        disk.forceDirectory(storeDirectory);
+    }
+
+    /** For a log line. */
+    static String describe(@Nullable Path copy) {
+        return copy == null ? "No copy is kept" : "Kept in " + copy;
     }
 }

@@ -124,6 +124,11 @@ final class StateJournal implements AutoCloseable {
     /** Notified of damaged bytes. */
     interface Damage {
         void found(Path file, long offset, long length, String reason);
+
+        /** What was being written when the process or the machine stopped: marks that were not durable yet. */
+        default void tornTail(Path file, long offset, long length) {
+            found(file, offset, length, "torn tail");
+        }
     }
 
     /** The files of one generation. */
@@ -252,7 +257,11 @@ final class StateJournal implements AutoCloseable {
                 if (!frames.isAtEnd()) {
                     state.incomplete();
                 }
-                damage.found(path, at, frames.at() - at, frames.isAtEnd() ? "torn tail" : "damaged frames");
+                if (frames.isAtEnd()) {
+                    damage.tornTail(path, at, frames.at() - at);
+                } else {
+                    damage.found(path, at, frames.at() - at, "damaged frames");
+                }
             }
             if (path.toString().endsWith(".journal") && frames.size - frames.end < MIN_RESERVE) {
                 // It was most likely truncated: a log has room behind its last frame.

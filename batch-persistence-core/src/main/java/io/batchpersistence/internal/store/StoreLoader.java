@@ -3,6 +3,7 @@ package io.batchpersistence.internal.store;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.UnreadableFileException;
+import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.spi.RemovalReason;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -17,9 +18,12 @@ import java.util.Set;
 import java.util.function.Consumer;
 import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
 
 /** Builds the index from what the payload log finds and what the journal says, and balances the counters. */
 final class StoreLoader implements PayloadLog.Loading {
+
+    private static final Logger log = LogSanitizer.logger(StoreLoader.class);
 
     private final StoreSettings options;
     private final PayloadLog payload;
@@ -215,6 +219,17 @@ final class StoreLoader implements PayloadLog.Loading {
         } else {
             predecessors.put(pointer.sequence(), type);
         }
+    }
+
+    @Override
+    public void tornTail(Path file, long offset, long length) {
+        log.info(
+                "{} ends in {} bytes at {} that were being written when the process or the machine stopped. They were not"
+                        + " acknowledged, so no batch is lost with them. {}",
+                file,
+                length,
+                offset,
+                Quarantine.describe(quarantine.keep(file, offset, length)));
     }
 
     @Override

@@ -131,7 +131,7 @@ final class StoreWriter {
         this.housework = lock.newCondition();
         this.queueShrank = lock.newCondition();
         journal.open(loaded.gone());
-        if (files.isOpen()) {
+        if (journal.isComplete()) {
             // Only now does the journal, which is forced, say what is gone.
             payload.reclaim();
         }
@@ -315,7 +315,7 @@ final class StoreWriter {
         try {
             writing = false;
             leader = null;
-            maintenanceDue = payload.isReclaimable();
+            maintenanceDue = isReclaimable();
             if (payload.hasMaintenance() || isDueForSnapshot()) {
                 callHousekeeper();
             }
@@ -325,6 +325,11 @@ final class StoreWriter {
         } finally {
             lock.unlock();
         }
+    }
+
+    /** Without a journal nothing can be deleted; the next one deletes it, or the next cleanup. */
+    private boolean isReclaimable() {
+        return payload.isReclaimable() && files.isOpen();
     }
 
     /** Under the lock. */
@@ -573,7 +578,7 @@ final class StoreWriter {
                     forceInBackground();
                 }
             }
-            if (payload.isReclaimable()) {
+            if (isReclaimable()) {
                 reclaimPayload();
             }
         } catch (Throwable e) {
@@ -648,9 +653,9 @@ final class StoreWriter {
         }
     }
 
-    /** Makes what was queued up to now durable, if a journal can be written; waits for it. */
-    void forceJournal() {
-        runAsLeader(journal::force);
+    /** Makes what was queued up to now durable, and waits for it; returns whether it is. */
+    boolean forceJournal() {
+        return callAsLeader(journal::force);
     }
 
     /** Begins a new generation and writes its snapshot, not as commit leader; for one thread at a time. */
@@ -673,12 +678,17 @@ final class StoreWriter {
         return files.isDueForSnapshot() && System.nanoTime() - snapshotFailedNanos >= SNAPSHOT_RETRY_NANOS;
     }
 
+    /**
+     * Deletes payload files that hold no batches, once the journal says so durably: a crash would make delivered
+     * batches look lost. On a full disk, where only the files to be deleted make room for a journal, it is begun right
+     * after that. Commit leader only.
+     */
     void reclaimPayload() {
         journal.nameFiles();
-        journal.force();
-        payload.reclaim();
-        if (!files.isOpen()) {
-            // There may be room for it now; it must know which files are gone.
+        if (journal.force()) {
+            payload.reclaim();
+        } else if (journal.lacksSpace()) {
+            payload.reclaim();
             journal.replace();
         }
     }
@@ -782,8 +792,7 @@ final class StoreWriter {
     private void closeFiles() {
         try {
             journal.checkpoint();
-            journal.force();
-            payload.reclaim();
+            reclaimPayload();
             payload.close();
             files.close();
         } catch (Throwable e) {

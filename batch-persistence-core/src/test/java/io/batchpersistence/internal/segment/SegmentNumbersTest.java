@@ -160,4 +160,15 @@ class SegmentNumbersTest {
             assertHolds(again, ids);
         }
     }
+
+    /** A number that the next opening would not read is never assigned. */
+    @Test
+    void where_no_number_is_left_batches_are_refused() {
+        MemoryDisk files = new MemoryDisk();
+        files.put(directory.resolve("1000000000.segment"), new byte[0]);
+        try (BatchStore store = open(files)) {
+            assertThat(persist(store, "a")).failsWithin(Duration.ofSeconds(30)).withThrowableThat().withMessageContaining("no segment numbers left");
+        }
+        assertThat(segments(files)).allSatisfy(name -> assertThat(name).isEqualTo("1000000000.segment"));
+    }
 }
