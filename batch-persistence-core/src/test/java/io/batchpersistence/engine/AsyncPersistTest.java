@@ -3,13 +3,13 @@ package io.batchpersistence.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.fixtures.AsyncPersistContract;
-import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.fixtures.InMemoryBatchStore;
-import io.batchpersistence.fixtures.StepExecutor;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.test.Batches;
+import io.batchpersistence.test.InMemoryBatchStore;
+import io.batchpersistence.test.StepExecutor;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;

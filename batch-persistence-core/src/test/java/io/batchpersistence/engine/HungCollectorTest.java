@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.RecoveryTarget;
-import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.fixtures.InMemoryBatchStore;
-import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.test.Batches;
+import io.batchpersistence.test.InMemoryBatchStore;
+import io.batchpersistence.test.ManualClock;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;

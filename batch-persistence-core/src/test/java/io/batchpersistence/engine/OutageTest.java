@@ -12,7 +12,7 @@ import io.batchpersistence.LaneStatus;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.RetryAfterException;
-import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.test.InMemoryBatchStore;
 import java.io.IOException;
 import java.time.Duration;
 import java.time.Instant;

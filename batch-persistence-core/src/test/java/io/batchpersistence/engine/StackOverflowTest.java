@@ -2,9 +2,9 @@ package io.batchpersistence.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.test.Batches;
+import io.batchpersistence.test.InMemoryBatchStore;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;

@@ -11,7 +11,7 @@ import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.fixtures.InMemoryBatchStore;
+import io.batchpersistence.test.InMemoryBatchStore;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;

@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
-import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

@@ -3,12 +3,12 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;

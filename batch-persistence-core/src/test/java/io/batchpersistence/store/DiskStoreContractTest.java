@@ -10,6 +10,7 @@ import io.batchpersistence.DirectoryLockedException;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.test.BatchStoreContract;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -26,8 +27,8 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What every disk store guarantees beyond {@link BatchStoreContractTest}: a single owner and limits in bytes. */
-abstract class DiskStoreContractTest extends BatchStoreContractTest {
+/** What every disk store guarantees beyond {@link BatchStoreContract}: a single owner and limits in bytes. */
+abstract class DiskStoreContractTest extends BatchStoreContract {
 
     @TempDir
     Path directory;
@@ -39,7 +40,7 @@ abstract class DiskStoreContractTest extends BatchStoreContractTest {
 
     @Override
     protected BatchStore open() {
-        return open(options());
+        return Surroundings.of(open(options()));
     }
 
     private DiskStoreOptions.Builder options() {

@@ -2,12 +2,12 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.test.Batches;
+import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

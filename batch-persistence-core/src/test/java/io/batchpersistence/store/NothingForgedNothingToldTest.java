@@ -19,7 +19,7 @@ import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.engine.BatchPersistenceEngine;
-import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

@@ -61,7 +61,7 @@ public final class Surroundings {
     private Surroundings() {}
 
     /** Wraps the store of a contract suite for these surroundings. */
-    static BatchStore of(BatchStore store) {
+    public static BatchStore of(BatchStore store) {
         boolean interrupted = Boolean.getBoolean(INTERRUPTED);
         boolean classLoaderGone = Boolean.getBoolean(NO_CLASS_LOADER);
         if (!interrupted && !classLoaderGone) {

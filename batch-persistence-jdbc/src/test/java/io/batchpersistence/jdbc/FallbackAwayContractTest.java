@@ -3,9 +3,10 @@ package io.batchpersistence.jdbc;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.BatchStoreContractTest;
 import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.DiskStoreOptions;
+import io.batchpersistence.store.Surroundings;
+import io.batchpersistence.test.BatchStoreContract;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Proxy;
@@ -17,7 +18,7 @@ import org.junit.jupiter.api.io.TempDir;
  * The database is never reachable, and the fallback keeps the contract alone. Leaves out what needs the database, since
  * a partial answer would be wrong. Those questions go to the files of the fallback directly.
  */
-class FallbackAwayContractTest extends BatchStoreContractTest {
+class FallbackAwayContractTest extends BatchStoreContract {
 
     private static final Set<String> NEED_THE_DATABASE =
             Set.of("find", "list", "count", "failures", "discard", "replay", "pause");
@@ -45,7 +46,7 @@ class FallbackAwayContractTest extends BatchStoreContractTest {
                 spare,
                 directory,
                 clock);
-        return (BatchStore) Proxy.newProxyInstance(
+        return Surroundings.of((BatchStore) Proxy.newProxyInstance(
                 getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
                     if (NEED_THE_DATABASE.contains(method.getName())) {
                         return call(spare, method, arguments);
@@ -59,7 +60,7 @@ class FallbackAwayContractTest extends BatchStoreContractTest {
                         }
                         throw e;
                     }
-                });
+                }));
     }
 
     private static Object call(Object target, Method method, Object[] arguments) throws Throwable {

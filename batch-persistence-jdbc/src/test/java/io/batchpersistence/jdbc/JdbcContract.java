@@ -1,7 +1,7 @@
 package io.batchpersistence.jdbc;
 
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.BatchStoreContractTest;
+import io.batchpersistence.test.BatchStoreContract;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
@@ -9,7 +9,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterAll;
 
 /** The store contract with a database. Each test has its own tables. */
-abstract class JdbcContract extends BatchStoreContractTest {
+abstract class JdbcContract extends BatchStoreContract {
 
     private static final Queue<TestDatabase> USED = new ConcurrentLinkedQueue<>();
 

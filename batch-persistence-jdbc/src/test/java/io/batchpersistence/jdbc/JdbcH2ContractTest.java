@@ -1,8 +1,15 @@
 package io.batchpersistence.jdbc;
 
-class JdbcH2ContractTest extends JdbcContract {
+import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.Surroundings;
 
+class JdbcH2ContractTest extends JdbcContract {
     JdbcH2ContractTest() {
         super(TestDatabase.Kind.H2);
+    }
+
+    @Override
+    protected BatchStore open() {
+        return Surroundings.of(super.open());
     }
 }

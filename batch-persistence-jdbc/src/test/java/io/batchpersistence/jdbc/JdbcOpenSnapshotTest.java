@@ -4,10 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.batchpersistence.BatchOrder;
-import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.jdbc.PlanCollector.Plan;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.test.Batches;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;

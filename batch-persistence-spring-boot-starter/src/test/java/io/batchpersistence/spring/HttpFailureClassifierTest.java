@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.FailureClassifier.Classification;
-import io.batchpersistence.fixtures.ManualClock;
+import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.SocketTimeoutException;

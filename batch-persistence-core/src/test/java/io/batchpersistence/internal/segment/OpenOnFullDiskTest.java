@@ -4,13 +4,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
-import io.batchpersistence.fixtures.Batches;
 import io.batchpersistence.internal.disk.ForwardingDisk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.StoreKind;
+import io.batchpersistence.test.Batches;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;

@@ -3,12 +3,12 @@ package io.batchpersistence.internal.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.GeneratedBatch;
 import io.batchpersistence.store.StoreKind;
+import io.batchpersistence.test.ManualClock;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Comparator;

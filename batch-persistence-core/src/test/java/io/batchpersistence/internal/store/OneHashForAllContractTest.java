@@ -6,7 +6,7 @@ import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.internal.segment.SegmentLog;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.BatchStoreContractTest;
+import io.batchpersistence.test.BatchStoreContract;
 import java.nio.file.Path;
 import java.time.Duration;
 import org.junit.jupiter.api.Tag;
@@ -14,7 +14,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** The contract also holds if all ids have the same hash: the index compares the ids. */
 @Tag("slow")
-class OneHashForAllContractTest extends BatchStoreContractTest {
+class OneHashForAllContractTest extends BatchStoreContract {
 
     @TempDir
     Path directory;

@@ -1,10 +1,9 @@
-package io.batchpersistence.store;
+package io.batchpersistence.test;
 
-import io.batchpersistence.fixtures.InMemoryBatchStore;
 import io.batchpersistence.spi.BatchStore;
 
 /** The model must keep the contract, too. Otherwise comparisons with it prove nothing. */
-class InMemoryBatchStoreContractTest extends BatchStoreContractTest {
+class InMemoryBatchStoreTest extends BatchStoreContract {
 
     private final InMemoryBatchStore kept = new InMemoryBatchStore();
 

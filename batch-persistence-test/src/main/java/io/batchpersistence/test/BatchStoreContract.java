@@ -1,4 +1,4 @@
-package io.batchpersistence.store;
+package io.batchpersistence.test;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
@@ -19,8 +19,6 @@ import io.batchpersistence.FailedAttempt;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.fixtures.Batches;
-import io.batchpersistence.fixtures.ManualClock;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.FailureDecision;
@@ -48,6 +46,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.NullUnmarked;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -58,12 +57,17 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The contract of every {@link BatchStore}, tested through the interface alone. After each test the counters must
- * balance, and closing and reopening the store must change nothing except that batches in flight become pending.
+ * balance, and closing and reopening the store must change nothing except that batches in flight become pending. A
+ * subclass opens the store; JUnit runs the inherited tests.
  */
+// Tests pass null on purpose.
+@NullUnmarked
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-public abstract class BatchStoreContractTest {
+public abstract class BatchStoreContract {
 
+    /** Selects all batches. */
     protected static final BatchSelector ALL = BatchSelector.all();
+
     private static final Duration LEASE = Duration.ofMinutes(5);
     private static final Duration MINUTE = Duration.ofMinutes(1);
 
@@ -73,15 +77,28 @@ public abstract class BatchStoreContractTest {
             List.of("m6wvjf8i142r", "18hhd16xlzlkw"),
             List.of("7onblhpbrcua", "gtlgcueq00ck"));
 
+    /** The clock of the store under test. */
     protected final ManualClock clock = new ManualClock();
+
+    /** The limit on batches that the store under test is to be opened with; tests change it before they reopen it. */
     protected long maxBatches = 1_000_000;
+
     /** The number of batches in tests with many batches. Lower where each costs a file. */
     protected int many = 3_000;
 
+    /** The store under test. */
     protected BatchStore store;
+
     private final List<Corruption> damage = new ArrayList<>();
 
-    /** Opens the store under test. It contains what it contained when it was closed. */
+    /** For subclasses. */
+    protected BatchStoreContract() {}
+
+    /**
+     * Opens the store under test. It contains what it contained when it was closed.
+     *
+     * @return the store, with {@link #clock} and {@link #maxBatches}
+     */
     protected abstract BatchStore open();
 
     @BeforeEach
@@ -90,11 +107,12 @@ public abstract class BatchStoreContractTest {
     }
 
     private void openAgain() {
-        store = Surroundings.of(open());
+        store = open();
         store.onCorruption(damage::add);
     }
 
-    protected void reopen() {
+    /** Closes the store and opens it again. */
+    protected final void reopen() {
         store.close();
         openAgain();
     }
@@ -148,7 +166,12 @@ public abstract class BatchStoreContractTest {
 
     // ---- helpers ---------------------------------------------------------------------------------
 
-    protected Instant now() {
+    /**
+     * Returns the time on {@link #clock}.
+     *
+     * @return now
+     */
+    protected final Instant now() {
         return clock.instant();
     }
 
@@ -156,15 +179,33 @@ public abstract class BatchStoreContractTest {
         return now().plus(time);
     }
 
-    protected NewBatch batch(String id, String type) {
+    /**
+     * Creates a batch of three entries.
+     *
+     * @param id its id
+     * @param type its collector type
+     * @return the batch, not yet in the store
+     */
+    protected final NewBatch batch(String id, String type) {
         return new NewBatch(id, type, Batches.entries(3), Map.of("tenant", id), now(), in(LEASE));
     }
 
-    protected void append(String... ids) {
+    /**
+     * Appends batches for the collector type {@code loki} and waits for them.
+     *
+     * @param ids their ids
+     */
+    protected final void append(String... ids) {
         appendTo("loki", ids);
     }
 
-    protected void appendTo(String type, String... ids) {
+    /**
+     * Appends batches and waits for them.
+     *
+     * @param type their collector type
+     * @param ids their ids
+     */
+    protected final void appendTo(String type, String... ids) {
         List<CompletableFuture<Void>> futures =
                 Arrays.stream(ids).map(id -> store.append(batch(id, type))).toList();
         futures.forEach(CompletableFuture::join);
