@@ -167,7 +167,10 @@ class SegmentNumbersTest {
         MemoryDisk files = new MemoryDisk();
         files.put(directory.resolve("1000000000.segment"), new byte[0]);
         try (BatchStore store = open(files)) {
-            assertThat(persist(store, "a")).failsWithin(Duration.ofSeconds(30)).withThrowableThat().withMessageContaining("no segment numbers left");
+            assertThat(persist(store, "a"))
+                    .failsWithin(Duration.ofSeconds(30))
+                    .withThrowableThat()
+                    .withMessageContaining("no segment numbers left");
         }
         assertThat(segments(files)).allSatisfy(name -> assertThat(name).isEqualTo("1000000000.segment"));
     }
