@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 class OutageTest {
@@ -597,6 +598,7 @@ class OutageTest {
         assertThat(held).as("half a second at 32 a second, and the one at once").hasSize(64 + 1 + 16);
     }
 
+    @Tag("slow")
     @Test
     void one_look_at_ten_thousand_collector_types_that_wait_starts_no_thread_for_each() {
         int types = 10_000;

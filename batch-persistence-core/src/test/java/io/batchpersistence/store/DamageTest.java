@@ -34,7 +34,6 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -45,7 +44,6 @@ import org.junit.jupiter.params.provider.EnumSource;
  * and each file deleted, emptied, duplicated, renamed, or replaced. In every case the store opens, undamaged batches
  * are unchanged, and lost batches are counted, kept aside, and reported once.
  */
-@Tag("slow")
 @ExtendWith(MutedLog.class)
 class DamageTest {
 

@@ -3,7 +3,9 @@ package io.batchpersistence.store;
 import io.batchpersistence.BatchFormat;
 import io.batchpersistence.Compression;
 import io.batchpersistence.spi.BatchStore;
+import org.junit.jupiter.api.Tag;
 
+@Tag("slow")
 class SegmentJsonContractTest extends DiskStoreContractTest {
 
     @Override

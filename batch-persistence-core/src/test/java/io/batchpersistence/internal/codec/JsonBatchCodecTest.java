@@ -18,6 +18,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -49,6 +50,7 @@ class JsonBatchCodecTest {
 
     private final BatchCodec codec = Formats.codec(BatchFormat.JSON);
 
+    @Tag("slow")
     @Test
     void givesBackWhatWasPutIn() {
         for (int seed = 0; seed < 4_000; seed++) {

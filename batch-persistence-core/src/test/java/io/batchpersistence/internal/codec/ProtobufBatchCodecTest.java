@@ -27,6 +27,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -226,6 +227,7 @@ class ProtobufBatchCodecTest {
         });
     }
 
+    @Tag("slow")
     @Test
     void anyBytesAreHarmless() {
         Random random = new Random(42);

@@ -19,12 +19,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A backlog of a hundred thousand batches: opening does not read them, and they are claimed in order. */
-@Tag("slow")
 class BigBacklogTest {
 
     private static final int BATCHES = 100_000;

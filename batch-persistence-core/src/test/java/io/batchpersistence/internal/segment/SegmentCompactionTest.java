@@ -40,6 +40,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -210,6 +211,7 @@ class SegmentCompactionTest {
      * Interrupts a store at every disk operation of a compaction, with concurrent settling and persisting, as a kill or
      * a power cut does. Then interrupts the recovery as well.
      */
+    @Tag("slow")
     @Test
     void left_at_any_step_nothing_is_lost_and_nothing_is_there_twice() {
         MemoryDisk disk = new MemoryDisk();
@@ -303,6 +305,7 @@ class SegmentCompactionTest {
      * The process is killed after a copy is renamed, before the rename is durable. The next process finds the copy,
      * cannot start a journal (which would force the directory), and deletes the originals. Then the power fails.
      */
+    @Tag("slow")
     @Test
     void originals_stay_until_the_name_of_a_copy_is_durable_also_if_another_process_gave_it() {
         MemoryDisk disk = new MemoryDisk();
