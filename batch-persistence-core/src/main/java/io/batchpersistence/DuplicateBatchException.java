@@ -14,6 +14,8 @@ public final class DuplicateBatchException extends BatchPersistenceException {
      * @param batchId the id
      */
     public DuplicateBatchException(String batchId) {
-        super("a batch with the id '" + batchId + "' is already held; choose another id, or mark that one first", null);
+        super(
+                "a batch with the id '" + batchId + "' is already stored; choose another id, or mark that batch first",
+                null);
     }
 }

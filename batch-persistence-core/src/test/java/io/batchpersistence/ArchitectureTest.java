@@ -24,12 +24,12 @@ public class ArchitectureTest {
 
     /** The root package matches no slice here, since (**) needs at least one name. See the next test. */
     @Test
-    void packagesAreFreeOfCycles() {
+    void packages_are_free_of_cycles() {
         slices().matching("io.batchpersistence.(**)").should().beFreeOfCycles().check(CLASSES);
     }
 
     @Test
-    void rootPackageDependsOnTextsOnly() {
+    void root_package_depends_on_texts_only() {
         noClasses()
                 .that()
                 .resideInAPackage("io.batchpersistence")
@@ -48,7 +48,7 @@ public class ArchitectureTest {
 
     /** Bytes from a disk may create objects of our own classes only, through our own code. */
     @Test
-    void nothingIsDeserializedByJavaOrByName() {
+    void nothing_is_deserialized_by_java_or_by_name() {
         noClasses()
                 .should()
                 .dependOnClassesThat()
@@ -69,7 +69,7 @@ public class ArchitectureTest {
 
     /** Data binding would choose the target type by class. Entries are read token by token. */
     @Test
-    void jsonIsOnlyWrittenThroughDataBinding() {
+    void json_is_only_written_through_data_binding() {
         noClasses()
                 .should()
                 .dependOnClassesThat()
@@ -82,7 +82,7 @@ public class ArchitectureTest {
 
     /** Otherwise an id with a line feed could forge a log line. */
     @Test
-    void whatIsLoggedGoesThroughLogSanitizer() {
+    void what_is_logged_goes_through_log_sanitizer() {
         noClasses()
                 .that()
                 .doNotHaveFullyQualifiedName(LogSanitizer.class.getName())
@@ -94,7 +94,7 @@ public class ArchitectureTest {
 
     /** The Disk interface decides which links are followed and who may read a file. */
     @Test
-    void onlyTheDiskTouchesFiles() {
+    void only_the_disk_touches_files() {
         noClasses()
                 .that()
                 .resideOutsideOfPackage("io.batchpersistence.internal.disk")
@@ -106,7 +106,7 @@ public class ArchitectureTest {
     }
 
     @Test
-    void coreKnowsNoFramework() {
+    void core_knows_no_framework() {
         noClasses()
                 .should()
                 .dependOnClassesThat()

@@ -15,13 +15,13 @@ import org.junit.jupiter.api.Timeout;
 class BatchSelectorTest {
 
     @Test
-    void namingTheSameTwiceIsNamingItOnce() {
+    void naming_the_same_twice_is_naming_it_once() {
         assertThat(BatchSelector.all().ids("a", "a").collectorTypes("loki", "loki"))
                 .isEqualTo(BatchSelector.all().ids("a").collectorTypes("loki"));
     }
 
     @Test
-    void aGlobIsNoRegularExpression() {
+    void a_glob_is_no_regular_expression() {
         Predicate<String> glob = BatchSelector.glob("*(HTTP 4?9)*[a-z]");
         assertThat(glob).accepts("post (http 429): x[a-z]").rejects("post (http 4299): x[a-z]", "post (http 429): xb");
         assertThat(BatchSelector.glob("several*lines")).accepts("several\nlines", "severallines");
@@ -34,7 +34,7 @@ class BatchSelectorTest {
 
     /** Some globs are so long that they need several words. */
     @Test
-    void aGlobMatchesWhatItsDefinitionSays() {
+    void a_glob_matches_what_its_definition_says() {
         Random random = new Random(1);
         int matches = 0;
         for (int i = 0; i < 20_000; i++) {
@@ -86,7 +86,7 @@ class BatchSelectorTest {
 
     @Test
     @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-    void manyAsterisksTakeNoLongerThanOne() {
+    void many_asterisks_take_no_longer_than_one() {
         String reason = "a".repeat(4_096);
         for (String glob :
                 List.of("*a".repeat(1_000) + "*b", "*" + "a".repeat(2_000) + "b*", "*a?".repeat(1_000) + "b")) {
@@ -97,7 +97,7 @@ class BatchSelectorTest {
     }
 
     @Test
-    void aGlobIsBounded() {
+    void a_glob_is_bounded() {
         assertThat(BatchSelector.glob("x".repeat(8_192)).test("x".repeat(8_192)))
                 .isTrue();
         assertThatThrownBy(() -> BatchSelector.glob("x".repeat(8_193))).hasMessageContaining("at most 8192 characters");
@@ -106,7 +106,7 @@ class BatchSelectorTest {
     }
 
     @Test
-    void conditionsThatCanNotHoldAreRefused() {
+    void conditions_that_can_not_hold_are_refused() {
         BatchSelector all = BatchSelector.all();
         assertThatThrownBy(() -> all.limit(0)).hasMessageContaining("limit must be at least 1");
         assertThatThrownBy(() -> all.retries(2, 1)).hasMessageContaining("range");

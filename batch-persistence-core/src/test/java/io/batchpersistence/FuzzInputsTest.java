@@ -79,7 +79,7 @@ class FuzzInputsTest {
 
     @ParameterizedTest
     @EnumSource
-    void inputsAndMutationsAreHarmless(Target target) throws Exception {
+    void inputs_and_mutations_are_harmless(Target target) throws Exception {
         List<byte[]> inputs = target.inputs();
         assertThat(inputs).isNotEmpty();
         inputs.forEach(target::check);

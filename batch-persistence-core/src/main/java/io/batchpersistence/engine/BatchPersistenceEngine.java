@@ -274,7 +274,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         try {
             takeOver();
         } catch (BatchPersistenceException e) {
-            failureLog.failed("looking for what the store holds", e);
+            failureLog.failed("reading what the store holds", e);
             late = true;
         }
     }
@@ -688,9 +688,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         Instant now = clock.steady();
         long failuresBefore = failureLog.failures();
         if (hasTakenOver()) {
-            failureLog.guard("looking for what is paused", paused::refreshUnlessBusy);
+            failureLog.guard("reading the paused collector types", paused::refreshUnlessBusy);
         } else {
-            failureLog.guard("looking for what the store holds", this::takeOver);
+            failureLog.guard("reading what the store holds", this::takeOver);
         }
         if (started) {
             failureLog.guard("failing the batches that timed out", () -> failTimedOut(now));
@@ -799,7 +799,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 .limit(1);
         if (lane.unhandled(lane.settings().recovery() && store.count(waiting, now) > 0)) {
             log.warn(
-                    "batches for collector '{}' wait to be sent again, but there is nobody to send them: provide a sender for"
+                    "batches for collector '{}' wait to be sent again, but nothing sends them: provide a sender for"
                             + " this collector type, or a listener that takes recovered batches",
                     lane.collectorType);
         }
@@ -989,7 +989,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             run(inFlight, recovered -> {
                 RecoveryTarget target = target(inFlight.lane().collectorType);
                 if (target == null) {
-                    throw new IllegalStateException("there is nobody to send batches for collector type '"
+                    throw new IllegalStateException("there is no sender for collector type '"
                             + LogSanitizer.of(inFlight.lane().collectorType) + "' any more");
                 }
                 target.handOver(recovered);
@@ -1245,11 +1245,10 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             failureLog.guard("correcting the times of batches from the future", this::correctAges);
         }
         long[] expired = {0};
-        failureLog.guard("looking for what outlived its TTL", () -> {
+        failureLog.guard("looking for expired batches", () -> {
             for (String type : store.collectorTypes()) {
                 failureLog.guard(
-                        "removing what outlived its TTL for collector '" + type + "'",
-                        () -> expired[0] += expire(type));
+                        "removing expired batches of collector '" + type + "'", () -> expired[0] += expire(type));
             }
         });
         failureLog.guard("dropping dead letters beyond their limit", this::evictDeadLetters);
@@ -1371,7 +1370,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                         cutOff,
                         shutdownTimeout);
             }
-            failureLog.guard("telling other instances about collectors", outages::withdraw);
+            failureLog.guard("notifying other instances about collectors", outages::withdraw);
             dispatcher.close(shutdownTimeout);
             if (ownExecutor != null) {
                 ownExecutor.shutdown();

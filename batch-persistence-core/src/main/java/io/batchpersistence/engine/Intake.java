@@ -153,7 +153,7 @@ final class Intake {
         while (true) {
             long left = timeout - (System.nanoTime() - began);
             if (left <= 0) {
-                return CompletableFuture.failedFuture(new BatchRejectedException("no room after waiting "
+                return CompletableFuture.failedFuture(new BatchRejectedException("no space after waiting "
                         + overflowTimeout + " for it (overflow policy block; raise the overflow timeout, or): "
                         + full.getMessage()));
             }
@@ -162,7 +162,7 @@ final class Intake {
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
                 return CompletableFuture.failedFuture(new BatchRejectedException(
-                        "interrupted while waiting for room (overflow policy block): " + full.getMessage()));
+                        "interrupted while waiting for space (overflow policy block): " + full.getMessage()));
             }
             requireOpen.run();
             removals = spaceSignal.removals();

@@ -29,7 +29,7 @@ final class ListenerDispatcher {
     private enum Kind {
         DEAD("given up as dead letters, kept until the dead letter TTL or a replay"),
         EXPIRED("removed, older than their TTL"),
-        EVICTED("dropped to make room for new ones (overflow policy DROP_OLDEST)"),
+        EVICTED("evicted to make space for new ones (overflow policy DROP_OLDEST)"),
         EVICTED_DEAD("dropped, because dead letters take more than their limit (maxDeadLetterBytes)");
 
         private final String words;
@@ -95,14 +95,13 @@ final class ListenerDispatcher {
     void outageOpened(CollectorOutage outage, int failuresInARow) {
         if (outage.foundHere() || failuresInARow > 0) {
             log.warn(
-                    "collector '{}' is taken to be down after {} failures in a row (last: {}): probing it with backoff",
+                    "collector '{}' is marked down after {} failures in a row (last: {}): probing it with backoff",
                     outage.collectorType(),
                     failuresInARow,
                     outage.lastFailure());
         } else {
             log.info(
-                    "collector '{}' is taken to be down, as another instance has found out ({}): one of all probes it, with"
-                            + " backoff",
+                    "collector '{}' is marked down by another instance ({}): one instance probes it, with backoff",
                     outage.collectorType(),
                     outage.lastFailure());
         }
@@ -119,7 +118,7 @@ final class ListenerDispatcher {
                     outage.probes());
         } else {
             log.info(
-                    "collector '{}' was down for {} at least; nothing waits for it any more, so it is not probed",
+                    "collector '{}' was down for at least {}; it is no longer probed, since no batch waits for it",
                     outage.collectorType(),
                     length);
         }
@@ -137,10 +136,7 @@ final class ListenerDispatcher {
         startDispatching();
         long lost = takeDropped();
         if (lost > 0) {
-            log.error(
-                    "the batch listener does not keep up, or a call of it does not return: {} announcements were not passed on"
-                            + " to it, only to this log",
-                    lost);
+            log.error("the batch listener is too slow or blocked: {} events were logged but not passed to it", lost);
         }
         for (Subject subject : Set.copyOf(pendingTallies.keySet())) {
             Tally tally = pendingTallies.remove(subject);
@@ -249,7 +245,7 @@ final class ListenerDispatcher {
                 left = idle.awaitNanos(left);
             }
             if (!waiting.isEmpty()) {
-                log.error("{} announcements could not be passed on to the batch listener any more", waiting.size());
+                log.error("{} events were not passed to the batch listener before the shutdown", waiting.size());
                 waiting.clear();
             }
         } catch (InterruptedException e) {

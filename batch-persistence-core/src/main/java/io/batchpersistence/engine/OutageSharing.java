@@ -154,7 +154,7 @@ final class OutageSharing {
         boolean[] news = {true};
         if (others != null) {
             failureLog.guard(
-                    "telling other instances about collector '" + collectorType + "'",
+                    "notifying other instances about collector '" + collectorType + "'",
                     () -> news[0] = telling.test(others));
         }
         return news[0];
@@ -232,8 +232,7 @@ final class OutageSharing {
         });
         if (!told) {
             log.warn(
-                    "Other instances could not be told within {} ms that this one probes nothing any more; they probe by themselves when"
-                            + " that is known to have timed out",
+                    "Other instances could not be notified within {} ms that this one stops probing; they take over when its probe times out",
                     OUTAGE_WITHDRAWAL_TIMEOUT.toMillis());
         }
     }

@@ -69,7 +69,7 @@ class ContainerIT {
     }
 
     @Test
-    void aFullDiskRefusesKeepsAndGoesOn() throws InterruptedException {
+    void a_full_disk_refuses_keeps_and_goes_on() throws InterruptedException {
         try (GenericContainer<?> container =
                 container(FullDiskProgram.class, "/data").withTmpFs(Map.of("/data", "rw,size=4m"))) {
             container.start();
@@ -82,7 +82,7 @@ class ContainerIT {
     }
 
     @Test
-    void whatWasAcknowledgedSurvivesTheKillOfTheContainer() throws InterruptedException {
+    void what_was_acknowledged_survives_the_kill_of_the_container() throws InterruptedException {
         String volume = "batch-persistence-test-" + UUID.randomUUID();
         docker().createVolumeCmd().withName(volume).exec();
         try {

@@ -119,7 +119,7 @@ class HangingListenerTest {
     }
 
     @Test
-    void marksPersistsRecoveryAndCleanupGoOnWhileItHangsAndItLearnsAllInOrder() {
+    void marks_persists_recovery_and_cleanup_go_on_while_it_hangs_and_it_learns_all_in_order() {
         open(new InMemoryBatchStore(3), hanging, Duration.ofSeconds(30));
         persist("dead", "loki");
         // The listener hangs on its own thread, so this thread goes on.
@@ -152,7 +152,7 @@ class HangingListenerTest {
     }
 
     @Test
-    void whatWaitsForItIsBoundedAndTheRestIsOnlyLogged() {
+    void what_waits_for_it_is_bounded_and_the_rest_is_only_logged() {
         int most = ListenerDispatcher.MAX_QUEUED;
         open(new InMemoryBatchStore(most + 100), hanging, Duration.ofSeconds(30));
         for (int i = 0; i < most + 50; i++) {
@@ -169,7 +169,7 @@ class HangingListenerTest {
     }
 
     @Test
-    void closingDoesNotWaitForItForEver() {
+    void closing_does_not_wait_for_it_for_ever() {
         open(new InMemoryBatchStore(), hanging, Duration.ofMillis(1));
         persist("a", "loki");
         persist("b", "loki");
@@ -183,7 +183,7 @@ class HangingListenerTest {
     }
 
     @Test
-    void closingLetsItLearnWhatItHasNotYet() {
+    void closing_lets_it_learn_what_it_has_not_yet() {
         CountDownLatch asked = new CountDownLatch(1);
         open(
                 new InMemoryBatchStore(),
@@ -213,7 +213,7 @@ class HangingListenerTest {
     }
 
     @Test
-    void oneThatOverflowsItsStackIsToldTheNextAllTheSame() {
+    void one_that_overflows_its_stack_is_told_the_next_all_the_same() {
         open(
                 new InMemoryBatchStore(),
                 new BatchListener() {

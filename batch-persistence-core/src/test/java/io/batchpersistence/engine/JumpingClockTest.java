@@ -82,7 +82,7 @@ class JumpingClockTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"PT2S", "PT8H", "P3650D", "-PT2S", "-PT8H", "-P300D"})
-    void whateverTheJumpTimeoutsComeAsIfThereWereNone(Duration by) {
+    void whatever_the_jump_timeouts_come_as_if_there_were_none(Duration by) {
         persistMany();
         pass(Duration.ofMinutes(1));
         jump(by);
@@ -100,7 +100,7 @@ class JumpingClockTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"PT2S", "PT8H", "P3650D", "-PT2S", "-PT8H", "-P300D"})
-    void whateverTheJumpBackoffIsAsLongAsIfThereWereNone(Duration by) {
+    void whatever_the_jump_backoff_is_as_long_as_if_there_were_none(Duration by) {
         bench.sender("loki", batch -> {});
         for (String id : persistMany()) {
             bench.engine.markBatchFailed(id, "refused");
@@ -115,7 +115,7 @@ class JumpingClockTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"PT30H", "P3650D"})
-    void aJumpAheadMakesNothingOlder(Duration by) {
+    void a_jump_ahead_makes_nothing_older(Duration by) {
         persistMany();
         pass(Duration.ofHours(10));
         jump(by);
@@ -131,7 +131,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void neitherDoSeveral() {
+    void neither_do_several() {
         persistMany();
         for (int night = 0; night < 3; night++) {
             pass(Duration.ofHours(7));
@@ -143,7 +143,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void persistedByAClockThatWasYearsAheadTheyExpireATtlAfterItWasPutRight() {
+    void persisted_by_a_clock_that_was_years_ahead_they_expire_a_ttl_after_it_was_put_right() {
         clock.set(Instant.parse("2036-02-07T06:28:16Z"));
         reopen();
         persistMany();
@@ -156,7 +156,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void aDeadLetterFromTheFutureDoesNotStayForYears() {
+    void a_dead_letter_from_the_future_does_not_stay_for_years() {
         clock.set(Instant.parse("2036-02-07T06:28:16Z"));
         reopen();
         bench.persist("a");
@@ -168,7 +168,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void bootedIn1970WithABacklogNothingExpiresAndAllIsSentAndThePuttingRightChangesNothing() {
+    void booted_in1970_with_a_backlog_nothing_expires_and_all_is_sent_and_the_putting_right_changes_nothing() {
         persistMany();
         for (int i = 0; i < MANY / 2; i++) {
             bench.engine.markBatchFailed("b" + i, "refused");
@@ -186,7 +186,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void openedWithAClockYearsAheadTheBacklogIsAsOldAsItWasWhenTheStoreWasLeft() {
+    void opened_with_a_clock_years_ahead_the_backlog_is_as_old_as_it_was_when_the_store_was_left() {
         persistMany();
         pass(Duration.ofHours(10));
         store.setLastUsed(clock.instant());
@@ -199,7 +199,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void aWeekendOffDoesNotCountTowardsTheTtl() {
+    void a_weekend_off_does_not_count_towards_the_ttl() {
         persistMany();
         pass(Duration.ofHours(1));
         store.setLastUsed(clock.instant());
@@ -213,7 +213,7 @@ class JumpingClockTest {
 
     /** After a restart it is unknown for how long no process could send the backlog. */
     @Test
-    void afterAnyStartTheBacklogGetsAnHourBeforeItMayExpire() {
+    void after_any_start_the_backlog_gets_an_hour_before_it_may_expire() {
         persistMany();
         bench.persist("short", "short lived");
         clock.advance(Duration.ofDays(3));
@@ -232,7 +232,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void aWaitThatBeganByAClockYearsAheadDoesNotLastForYears() {
+    void a_wait_that_began_by_a_clock_years_ahead_does_not_last_for_years() {
         clock.set(Instant.parse("2036-02-07T06:28:16Z"));
         reopen();
         persistMany();
@@ -249,7 +249,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void theyAreSentInTheOrderInWhichTheyWerePersistedNotOfTheirTimes() {
+    void they_are_sent_in_the_order_in_which_they_were_persisted_not_of_their_times() {
         bench.persist("first");
         jump(Duration.ofDays(-20));
         bench.persist("second");
@@ -264,14 +264,14 @@ class JumpingClockTest {
     }
 
     @Test
-    void whatIsPersistedHasTheTimeOfTheWallClock() {
+    void what_is_persisted_has_the_time_of_the_wall_clock() {
         jump(Duration.ofDays(1));
         bench.persist("a");
         assertThat(bench.summary("a").createdAt()).isEqualTo(NOW.plus(TTL));
     }
 
     @Test
-    void waitsComeCloseToTheWallClockAgainWithoutEverGoingBack() {
+    void waits_come_close_to_the_wall_clock_again_without_ever_going_back() {
         SlewedClock time = new SlewedClock(clock, ticks::get, false, null);
         clock.advance(Duration.ofSeconds(-80));
         Instant before = time.steady();
@@ -287,7 +287,7 @@ class JumpingClockTest {
 
     /** A pause of the thread between reading the two clocks is not a clock jump. */
     @Test
-    void aPauseBetweenTheLooksAtTheClocksIsNoJump() {
+    void a_pause_between_the_looks_at_the_clocks_is_no_jump() {
         AtomicLong pause = new AtomicLong();
         SlewedClock time = new SlewedClock(
                 clock,
@@ -306,7 +306,7 @@ class JumpingClockTest {
     }
 
     @Test
-    void aClockOfOnesOwnIsTakenAtItsWord() {
+    void a_clock_of_ones_own_is_taken_at_its_word() {
         bench.close();
         try (Bench own = new Bench()) {
             own.persist("a");

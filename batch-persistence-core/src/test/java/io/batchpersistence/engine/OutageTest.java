@@ -68,7 +68,7 @@ class OutageTest {
                 .hasSize(3)
                 .containsOnly(1);
         assertThat(bench.warnings())
-                .filteredOn(line -> line.contains("is taken to be down"))
+                .filteredOn(line -> line.contains("is marked down"))
                 .hasSize(1);
 
         down = false;

@@ -434,7 +434,7 @@ class SharedOutageTest {
         Instant wished = clock.instant();
         assertThat(sent()).hasSize(3);
         rounds(99);
-        assertThat(sent()).as("nobody before the collector wants it").hasSize(3);
+        assertThat(sent()).as("no one before the collector wants it").hasSize(3);
         rounds(60);
         assertThat(sent().get(3)).isEqualTo(wished.plusSeconds(100));
         assertAllDelivered();

@@ -201,8 +201,9 @@ class StoreUnreachableTest {
             clock.advance(Duration.ofSeconds(1));
         }
         assertThat(told())
-                .containsExactly("recovery: looking for what is paused failed, and is tried again in every round:"
-                        + " looking failed in the database: it is down");
+                .containsExactly(
+                        "recovery: reading the paused collector types failed, and is tried again in every round:"
+                                + " looking failed in the database: it is down");
         assertThat(logged.list)
                 .filteredOn(event -> event.getLevel().isGreaterOrEqual(Level.INFO))
                 .allSatisfy(event -> assertThat(event.getThrowableProxy()).isNull());

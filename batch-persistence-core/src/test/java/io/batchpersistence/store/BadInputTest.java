@@ -59,7 +59,7 @@ class BadInputTest {
     }
 
     @Test
-    void blankAndOverlongNames() {
+    void blank_and_overlong_names() {
         for (String blank : Arrays.asList(null, "", "  ", "\t\n")) {
             assertThatThrownBy(() -> persistence.persistBatch(blank, ENTRIES, "loki"))
                     .isInstanceOf(IllegalArgumentException.class)
@@ -114,15 +114,15 @@ class BadInputTest {
     }
 
     @Test
-    void duplicateIds() {
+    void duplicate_ids() {
         assertThatThrownBy(() ->
                         persistence.persistBatch("good", List.of(LogEntry.of(NOW, "INFO", "another")), "elasticsearch"))
                 .isInstanceOf(DuplicateBatchException.class)
-                .hasMessageContaining("'good' is already held");
+                .hasMessageContaining("'good' is already stored");
     }
 
     @Test
-    void pathLikeIdsAreIdsAndNothingElse() throws Exception {
+    void path_like_ids_are_ids_and_nothing_else() throws Exception {
         List<String> ids =
                 List.of("../../etc/passwd", "/etc/passwd", "..", "C:\\x", "a\0b", "%2e%2e", "lock", "a/b/../c");
         for (String id : ids) {
@@ -137,7 +137,7 @@ class BadInputTest {
     }
 
     @Test
-    void noEntriesAndNullEntries() {
+    void no_entries_and_null_entries() {
         assertThatThrownBy(() -> persistence.persistBatch("a", List.of(), "loki"))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("a batch has at least one entry");
@@ -151,7 +151,7 @@ class BadInputTest {
     }
 
     @Test
-    void nullFields() {
+    void null_fields() {
         assertThatThrownBy(() -> LogEntry.of(null, "INFO", "x")).hasMessageContaining("timestamp must not be null");
         assertThatThrownBy(() -> LogEntry.of(NOW, "INFO", null)).hasMessageContaining("message must not be null");
         Map<String, String> label = new HashMap<>();
@@ -175,7 +175,7 @@ class BadInputTest {
     }
 
     @Test
-    void aBatchOf100MegabytesIsKept() {
+    void a_batch_of100_megabytes_is_kept() {
         String megabyte = "0123456789".repeat(100_000);
         List<LogEntry> large = IntStream.range(0, 100)
                 .mapToObj(number -> LogEntry.of(NOW, "INFO", number + megabyte))
@@ -190,7 +190,7 @@ class BadInputTest {
     }
 
     @Test
-    void loneSurrogatesAndControlCharacters() {
+    void lone_surrogates_and_control_characters() {
         LogEntry odd =
                 LogEntry.of(NOW, "INFO", "a\uD800b \uDC00 \u0000\u0001\u001B[31m \r\n\t \u2028 \uFFFF \uD83D\uDE00");
         assertThat(odd.message())
@@ -204,14 +204,14 @@ class BadInputTest {
     }
 
     @Test
-    void marksOnUnknownIdsChangeNothing() {
+    void marks_on_unknown_ids_change_nothing() {
         assertThat(persistence.markBatchSuccess("unknown")).isFalse();
         assertThat(persistence.markBatchFailed("unknown", "why")).isFalse();
         assertThat(persistence.stats().total().delivered()).isZero();
     }
 
     @Test
-    void directoriesThatCanNotBeUsed() throws Exception {
+    void directories_that_can_not_be_used() throws Exception {
         Path file = Files.writeString(directory.resolve("file"), "a file");
         assertThatThrownBy(() -> open(file))
                 .isInstanceOf(BatchPersistenceException.class)
@@ -226,7 +226,7 @@ class BadInputTest {
     }
 
     @Test
-    void negativeDurationsAndZeroLimits() {
+    void negative_durations_and_zero_limits() {
         DiskStoreOptions.Builder options = DiskStoreOptions.builder(directory);
         assertThatThrownBy(() -> options.maxBatches(0).build()).hasMessageContaining("max pending batches must be");
         options.maxBatches(1);

@@ -80,7 +80,7 @@ class CorrectedTimesTest {
 
     @ParameterizedTest
     @EnumSource
-    void agesFromTheFutureBeginNowAndThatLasts(StoreKind kind) {
+    void ages_from_the_future_begin_now_and_that_lasts(StoreKind kind) {
         open(kind);
         append("failed");
         append("dead");
@@ -100,7 +100,7 @@ class CorrectedTimesTest {
 
     @ParameterizedTest
     @EnumSource
-    void aWaitFromTheFutureBeginsNowAndOneThatIsTooLongEnds(StoreKind kind) {
+    void a_wait_from_the_future_begins_now_and_one_that_is_too_long_ends(StoreKind kind) {
         open(kind);
         append("a");
         append("too long");
@@ -123,7 +123,7 @@ class CorrectedTimesTest {
 
     @ParameterizedTest
     @EnumSource
-    void itIsKnownWhenItWasLastUsed(StoreKind kind) {
+    void it_is_known_when_it_was_last_used(StoreKind kind) {
         clock.set(NOW);
         open(kind);
         assertThat(store.lastUsed()).as("a new directory").isNull();

@@ -547,7 +547,7 @@ class CrashModelTest {
         }
 
         private String id() {
-            return ids.isEmpty() ? "nobody" : ids.get(random.nextInt(ids.size()));
+            return ids.isEmpty() ? "no one" : ids.get(random.nextInt(ids.size()));
         }
 
         private <T> T pick(T[] of) {

@@ -56,7 +56,7 @@ class DirectoryGoneTest {
 
     @ParameterizedTest
     @EnumSource
-    void nothingIsTakenWhileItIsGoneAndHealthIsTold(StoreKind kind) throws IOException {
+    void nothing_is_taken_while_it_is_gone_and_health_is_told(StoreKind kind) throws IOException {
         open(kind);
         append("a");
         delete(directory);
@@ -66,7 +66,7 @@ class DirectoryGoneTest {
         assertRefused("b");
         assertThat(directory).as("not created again behind anybody's back").doesNotExist();
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> store.find("a"));
-        assertThat(store.delivered("nobody")).isNull();
+        assertThat(store.delivered("no one")).isNull();
         store.reclaim();
         assertThat(corruptions).as("it may come back").isEmpty();
         store.close();
@@ -77,7 +77,7 @@ class DirectoryGoneTest {
 
     @ParameterizedTest
     @EnumSource
-    void nothingIsWrittenToOrDeletedInAnotherThatIsPutInItsPlace(StoreKind kind) throws IOException {
+    void nothing_is_written_to_or_deleted_in_another_that_is_put_in_its_place(StoreKind kind) throws IOException {
         open(kind);
         append("a");
         append("b");
@@ -98,7 +98,7 @@ class DirectoryGoneTest {
 
     @ParameterizedTest
     @EnumSource
-    void allIsWellWhenItIsPutBack(StoreKind kind) throws IOException {
+    void all_is_well_when_it_is_put_back(StoreKind kind) throws IOException {
         open(kind);
         append("a");
         append("b");

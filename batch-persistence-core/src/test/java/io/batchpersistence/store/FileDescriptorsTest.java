@@ -36,7 +36,7 @@ class FileDescriptorsTest {
 
     @ParameterizedTest
     @EnumSource
-    void withoutFileDescriptorsNothingIsLostAndAllGoesOnAfterwards(StoreKind kind) throws Exception {
+    void without_file_descriptors_nothing_is_lost_and_all_goes_on_afterwards(StoreKind kind) throws Exception {
         try (ChildJvm child = new ChildJvm(
                 Program.class,
                 temp.resolve("err"),

@@ -40,7 +40,7 @@ class InterruptedPersistTest {
 
     @ParameterizedTest
     @EnumSource
-    void anInterruptBeforePersistingIsKeptAndTheBatchIsTaken(StoreKind kind) {
+    void an_interrupt_before_persisting_is_kept_and_the_batch_is_taken(StoreKind kind) {
         try (BatchPersistenceEngine engine = open(kind)) {
             Thread.currentThread().interrupt();
             engine.persistBatch("a", GeneratedBatch.entries("a"), "loki");
@@ -53,7 +53,7 @@ class InterruptedPersistTest {
     /** A lone caller writes on its own thread. With several callers most wait. Interrupts hit both at any moment. */
     @ParameterizedTest
     @EnumSource
-    void interruptsAtAnyMomentHarmNoBatch(StoreKind kind) throws Exception {
+    void interrupts_at_any_moment_harm_no_batch(StoreKind kind) throws Exception {
         Queue<Throwable> thrown = new ConcurrentLinkedQueue<>();
         AtomicInteger flagsSeen = new AtomicInteger();
         try (BatchPersistenceEngine engine = open(kind)) {
@@ -119,7 +119,7 @@ class InterruptedPersistTest {
     /** Closing from an interrupted thread still writes unforced data. */
     @ParameterizedTest
     @EnumSource
-    void anInterruptedThreadMayCloseAndOpen(StoreKind kind) {
+    void an_interrupted_thread_may_close_and_open(StoreKind kind) {
         Thread.currentThread().interrupt();
         try (BatchStore store = kind.open(DiskStoreOptions.builder(directory).build())) {
             store.append(GeneratedBatch.of("a", Instant.EPOCH, Instant.EPOCH)).join();

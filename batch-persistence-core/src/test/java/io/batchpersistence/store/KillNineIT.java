@@ -197,7 +197,7 @@ class KillNineIT {
     @ParameterizedTest
     @EnumSource
     @Timeout(value = 4, unit = TimeUnit.HOURS, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-    void whatWasAcknowledgedIsThereAfterKillNine(StoreKind kind) throws Exception {
+    void what_was_acknowledged_is_there_after_kill_nine(StoreKind kind) throws Exception {
         int rounds = Integer.getInteger("batch.kill.rounds", kind == StoreKind.SEGMENT ? 15 : 5);
         Path directory = temp.resolve("store");
         int children = 0;
@@ -269,7 +269,7 @@ class KillNineIT {
                 }
             }
             mostResurrected = Math.max(mostResurrected, resurrected - before);
-            assertThat(unexplained).as("batches that nobody persisted").isEmpty();
+            assertThat(unexplained).as("batches that no one persisted").isEmpty();
             checkAccounts(store, found);
             settledDown.clear();
             settledDown.putAll(found);

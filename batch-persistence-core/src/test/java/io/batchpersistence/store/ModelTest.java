@@ -83,7 +83,7 @@ class ModelTest {
 
     @ParameterizedTest
     @EnumSource
-    void agreesWithTheModel(StoreKind kind) throws Exception {
+    void agrees_with_the_model(StoreKind kind) throws Exception {
         Long one = Long.getLong("batch.model.seed");
         int seeds = Integer.getInteger("batch.model.seeds", kind == StoreKind.SEGMENT ? 250 : 50);
         for (long seed = one == null ? 1 : one; seed <= (one == null ? seeds : one); seed++) {

@@ -156,7 +156,7 @@ class MountedDiskTest {
 
     @ParameterizedTest
     @EnumSource
-    void onAFullDiskPersistsAreRefusedMarksGoOnAndSpaceTheyFreeIsUsed(StoreKind kind) throws Exception {
+    void on_a_full_disk_persists_are_refused_marks_go_on_and_space_they_free_is_used(StoreKind kind) throws Exception {
         mount("full", "-t", "tmpfs", "-o", "size=1m", "batches");
         Path others = Files.write(disk.resolve("others"), new byte[150 << 10]);
         open(kind);
@@ -216,7 +216,7 @@ class MountedDiskTest {
 
     @ParameterizedTest
     @EnumSource
-    void outOfInodesItIsAsOnAFullDiskThoughThereIsSpace(StoreKind kind) throws Exception {
+    void out_of_inodes_it_is_as_on_a_full_disk_though_there_is_space(StoreKind kind) throws Exception {
         mount("inodes", "-t", "tmpfs", "-o", "size=64m,nr_inodes=40", "batches");
         open(kind);
         Throwable refused = persistUntilRefused(50);
@@ -242,7 +242,7 @@ class MountedDiskTest {
     /** An administrator remounts: open files stay writable, but nothing can be created, renamed or deleted. */
     @ParameterizedTest
     @EnumSource
-    void remountedReadOnlyAndBack(StoreKind kind) throws Exception {
+    void remounted_read_only_and_back(StoreKind kind) throws Exception {
         mount("read-only", "-t", "tmpfs", "-o", "size=8m", "batches");
         open(kind);
         for (int i = 0; i < 20; i++) {
@@ -271,7 +271,7 @@ class MountedDiskTest {
     /** After a device error ext4 remounts itself read-only. Then not even open files are writable. */
     @ParameterizedTest
     @EnumSource
-    void ext4ThatHasGoneReadOnlyAfterAnError(StoreKind kind) throws Exception {
+    void ext4_that_has_gone_read_only_after_an_error(StoreKind kind) throws Exception {
         Path image = temp.resolve("image");
         try (RandomAccessFile file = new RandomAccessFile(image.toFile(), "rw")) {
             file.setLength(16 << 20);

@@ -128,7 +128,7 @@ class NothingForgedNothingToldTest {
 
     @ParameterizedTest
     @EnumSource
-    void whateverHappensToABatch(StoreKind kind) throws IOException {
+    void whatever_happens_to_a_batch(StoreKind kind) throws IOException {
         Map<String, String> context = Map.of("authorization", SECRET);
         BatchPersistence persistence = open(kind);
         for (String end : List.of("", "dead", "error", "late")) {

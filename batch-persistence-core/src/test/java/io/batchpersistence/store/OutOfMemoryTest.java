@@ -43,7 +43,7 @@ class OutOfMemoryTest {
             named = "batch.oom.batches",
             matches = "\\d+",
             disabledReason = "a process that really has no memory may take minutes; -Dbatch.oom.batches=8 runs it")
-    void nothingIsLostAndTheStoreGoesOn(StoreKind kind) throws Exception {
+    void nothing_is_lost_and_the_store_goes_on(StoreKind kind) throws Exception {
         String batches = System.getProperty("batch.oom.batches", "8");
         try (ChildJvm child = new ChildJvm(
                 Program.class,
@@ -201,7 +201,7 @@ class OutOfMemoryTest {
                 }
             }
             if (!held.isEmpty()) {
-                throw new AssertionError(when + ": nobody persisted " + held);
+                throw new AssertionError(when + ": no one persisted " + held);
             }
             if (!engine.stats().total().isBalanced()
                     || engine.stats().total().corrupt() > 0

@@ -110,7 +110,7 @@ class PermissionsAndLinksTest {
 
     @ParameterizedTest
     @EnumSource
-    void everyFileIsItsOwnersAlone(StoreKind kind) throws IOException {
+    void every_file_is_its_owners_alone(StoreKind kind) throws IOException {
         BatchStore store = open(kind);
         fillAndUse(store);
         // While the store is open, including prepared files and the journal.
@@ -142,7 +142,7 @@ class PermissionsAndLinksTest {
     }
 
     @Test
-    void aDirectoryThatWasThereKeepsItsPermissionsAndIsWarnedAbout() throws IOException {
+    void a_directory_that_was_there_keeps_its_permissions_and_is_warned_about() throws IOException {
         ListAppender<ILoggingEvent> logged = new ListAppender<>();
         logged.start();
         Logger logger = (Logger) LoggerFactory.getLogger(DirectoryLock.class);
@@ -171,7 +171,7 @@ class PermissionsAndLinksTest {
 
     @ParameterizedTest
     @EnumSource
-    void theDirectoryMayBeALink(StoreKind kind) throws IOException {
+    void the_directory_may_be_a_link(StoreKind kind) throws IOException {
         Path real = Files.createDirectory(root.resolve("real"));
         Files.createSymbolicLink(directory, real);
         BatchStore store = open(kind);
@@ -186,7 +186,7 @@ class PermissionsAndLinksTest {
     /** Every file of a store is replaced by a link to it elsewhere. No link is followed. */
     @ParameterizedTest
     @EnumSource
-    void linksAreNotFollowed(StoreKind kind) throws IOException {
+    void links_are_not_followed(StoreKind kind) throws IOException {
         BatchStore store = open(kind);
         append(store, "a");
         append(store, "b");

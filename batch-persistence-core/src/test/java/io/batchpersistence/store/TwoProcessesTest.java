@@ -47,7 +47,7 @@ class TwoProcessesTest {
     }
 
     @Test
-    void whoComesSecondIsToldWhoHoldsTheDirectoryUntilTheHolderIsKilled() throws Exception {
+    void who_comes_second_is_told_who_holds_the_directory_until_the_holder_is_killed() throws Exception {
         Path directory = temp.resolve("store");
         try (ChildJvm child = new ChildJvm(Holder.class, temp.resolve("err"), directory.toString())) {
             assertThat(child.readLine()).as(child::errors).isEqualTo("holding");
@@ -69,7 +69,7 @@ class TwoProcessesTest {
     }
 
     @Test
-    void twoStoresInOneProcessAreToldApartToo() throws Exception {
+    void two_stores_in_one_process_are_told_apart_too() throws Exception {
         Path directory = temp.resolve("store");
         try (BatchStore first = DiskBatchStores.segment(options(directory))) {
             Path sameByAnotherName = directory.resolve("..").resolve("store");
@@ -109,7 +109,7 @@ class TwoProcessesTest {
     }
 
     @Test
-    void ofTwoThatStartAtTheSameTimeOneGetsTheDirectory() throws Exception {
+    void of_two_that_start_at_the_same_time_one_gets_the_directory() throws Exception {
         Path directory = temp.resolve("store");
         try (ChildJvm a = new ChildJvm(Racer.class, temp.resolve("a.err"), directory.toString(), "a");
                 ChildJvm b = new ChildJvm(Racer.class, temp.resolve("b.err"), directory.toString(), "b")) {
@@ -136,7 +136,7 @@ class TwoProcessesTest {
 
     /** Only the operating system's lock counts, not the content of the file: process ids are reused. */
     @Test
-    void aLockFileThatNamesALivingProcessWhichDoesNotHoldItIsNoObstacle() throws Exception {
+    void a_lock_file_that_names_a_living_process_which_does_not_hold_it_is_no_obstacle() throws Exception {
         Path directory = Files.createDirectory(temp.resolve("store"));
         Path lock = directory.resolve("lock");
         long living = ProcessHandle.current().parent().orElseThrow().pid();

@@ -96,7 +96,7 @@ class WithdrawTest {
         assertThat(store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 1))
                 .hasSize(1);
         assertThat(store.read(first.get(0))).isNull();
-        assertThat(store.withdraw(first.get(0))).as("somebody is sending it").isFalse();
+        assertThat(store.withdraw(first.get(0))).as("someone is sending it").isFalse();
         assertThat(store.markDead(first.get(0), "x", clock.instant())).isFalse();
         assertThat(loki().accepted()).isEqualTo(4);
     }

@@ -207,7 +207,7 @@ final class Database {
                 ? null
                 : "a transaction of this store has waited for a connection, or for the database, for "
                         + TimeUnit.NANOSECONDS.toSeconds(longest)
-                        + " s: somebody may have locked the tables (PostgreSQL: pg_stat_activity and pg_blocking_pids; MariaDB: SHOW"
+                        + " s: another session may have locked the tables (PostgreSQL: pg_stat_activity and pg_blocking_pids; MariaDB: SHOW"
                         + " PROCESSLIST), the pool may be too small, or the database too slow";
     }
 

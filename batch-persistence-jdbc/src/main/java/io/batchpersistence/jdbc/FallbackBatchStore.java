@@ -195,7 +195,7 @@ public final class FallbackBatchStore implements BatchStore {
         long left = spare.stats().batches();
         if (left > 0) {
             store.buffering.set(true);
-            log.warn("In {} wait batches to be moved to the database: {}", directory, left);
+            log.warn("Batches waiting in {} to be moved to the database: {}", directory, left);
         }
         return store;
     }
@@ -815,7 +815,7 @@ public final class FallbackBatchStore implements BatchStore {
                 nanos = closing.awaitNanos(nanos);
             }
         } catch (InterruptedException e) {
-            log.debug("Nobody interrupts this thread to end it", e);
+            log.debug("An interrupt does not end this thread", e);
         } finally {
             waiting.unlock();
         }

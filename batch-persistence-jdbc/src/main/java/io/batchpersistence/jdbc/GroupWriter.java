@@ -85,9 +85,9 @@ final class GroupWriter {
     }
 
     private static final String IN_DOUBT =
-            "the connection was lost while the transaction committed, and what became of it could not be found out";
+            "the connection was lost while the transaction committed, and its outcome is unknown";
 
-    private static final String MAY_BE_HELD = ": the batch may be held, and be sent, all the same";
+    private static final String MAY_BE_HELD = ": the batch may be stored and sent all the same";
 
     private static final String NO_ANSWER = "the store was closed while the database did not answer";
 
@@ -455,7 +455,7 @@ final class GroupWriter {
         private static final long serialVersionUID = 1L;
 
         DuplicatesException() {
-            super("a batch with such an id is already held");
+            super("a batch with such an id is already stored");
         }
     }
 
@@ -813,7 +813,7 @@ final class GroupWriter {
                         "The connection was lost while a group of {} committed: {}",
                         ops.size(),
                         committed == null
-                                ? "what became of it could not be found out"
+                                ? "its outcome is unknown"
                                 : committed ? "it had been committed" : "it had not been, and is written again");
                 if (committed == null) {
                     for (Op<?> op : ops) {
@@ -1167,7 +1167,7 @@ final class GroupWriter {
                         CounterTable.MAIN));
                 return found == null ? null : (Boolean) (found == mine);
             } catch (SQLException e) {
-                log.debug("What became of a transaction could not be found out yet", e);
+                log.debug("The outcome of a transaction is not known yet", e);
                 database.pause(FIRST_CHECK_NANOS << look);
             }
         }

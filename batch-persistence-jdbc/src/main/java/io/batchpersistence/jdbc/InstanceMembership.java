@@ -156,12 +156,12 @@ final class InstanceMembership {
         this.longestLease = longestLease;
         this.leaseMillis = database.options().lease().toMillis();
         this.lease = new Worker(
-                database.threads(), "batch-persistence-jdbc-lease", this::renewNext, e -> failed("A sign of life", e));
+                database.threads(), "batch-persistence-jdbc-lease", this::renewNext, e -> failed("The heartbeat", e));
         this.maintenance = new Worker(
                 database.threads(),
                 "batch-persistence-jdbc-upkeep",
                 this::maintainNext,
-                e -> failed("Looking after other instances", e));
+                e -> failed("Maintenance of instances", e));
     }
 
     /** When any instance was last alive before this one was opened; {@code null} if there was none. */
@@ -396,8 +396,7 @@ final class InstanceMembership {
             if (old != 0) {
                 counters.changed();
                 log.warn(
-                        "The lease of this instance ended while it gave no sign of life, or its row was deleted: what it had in"
-                                + " flight is given to the others, marks of it change nothing. It goes on as number {} instead of"
+                        "The lease of this instance expired without a heartbeat, or its row was deleted: its batches in flight are released to other instances, and its marks of them are fenced. It registers again as number {} instead of"
                                 + " {}",
                         number,
                         old);
@@ -497,10 +496,10 @@ final class InstanceMembership {
             renew(number);
             done = true;
         } catch (SQLException e) {
-            database.refuses("no sign of life can be given: " + Dialect.message(e));
+            database.refuses("no heartbeat can be written: " + Dialect.message(e));
             throw e;
         } catch (RuntimeException | Error e) {
-            database.refuses("no sign of life can be given: " + e);
+            database.refuses("no heartbeat can be written: " + e);
             throw e;
         } finally {
             renewed = done;
@@ -714,7 +713,7 @@ final class InstanceMembership {
                 foldMain(tx, delta, id);
                 long silentMillis = database.time(tx) - expired.seenAt();
                 tx.afterCommit(() -> log.warn(
-                        "Instance {} has given no sign of life for {} ms, and its lease is {} ms: what it had in flight is given back",
+                        "Instance {} has sent no heartbeat for {} ms, and its lease is {} ms: its batches in flight are released",
                         id,
                         silentMillis,
                         expired.leaseMillis()));
@@ -879,7 +878,7 @@ final class InstanceMembership {
             foldRestOf(me, () -> false);
             releaseAllOf(me, () -> false);
         } catch (SQLException | BatchPersistenceException e) {
-            log.warn("What is in flight could not be given back; others get it when the lease has ended", e);
+            log.warn("Batches in flight could not be released; other instances get them when the lease has expired", e);
         }
     }
 

@@ -53,7 +53,6 @@ import java.util.function.BiFunction;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.Predicate;
-import java.util.stream.Collectors;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -180,7 +179,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     /** Sends a heartbeat and does the upkeep, as the store's own threads do periodically. */
     void heartbeat() {
-        database.call("a sign of life", () -> {
+        database.call("the heartbeat", () -> {
             membership.heartbeat();
             return null;
         });
@@ -266,7 +265,7 @@ public final class JdbcBatchStore implements BatchStore {
      * @param bytesBefore their bytes
      */
     private void requireRoom(Encoded encoded, long batchesBefore, long bytesBefore) {
-        String full = database.call("looking for room", () -> full(encoded.bytes(), batchesBefore, bytesBefore));
+        String full = database.call("checking the limits", () -> full(encoded.bytes(), batchesBefore, bytesBefore));
         if (full != null) {
             throw new BatchRejectedException(full);
         }
@@ -299,7 +298,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     private @Nullable String fullByNow(long bytes, long batches, long used) {
         if (batches >= options.maxBatches()) {
-            return "the store holds " + batches + " batches, and its bound is " + options.maxBatches()
+            return "the store holds " + batches + " batches, and its limit is " + options.maxBatches()
                     + "; raise maxBatches, or deliver, discard or expire some";
         }
         if (used + bytes > options.maxBytes()) {
@@ -403,7 +402,7 @@ public final class JdbcBatchStore implements BatchStore {
      */
     void retract(String batchId, GroupWriter.InDoubtException doubt) {
         database.call(
-                "taking back what was not acknowledged",
+                "retracting an unacknowledged batch",
                 () -> membership.write((tx, me, delta) -> {
                     tx.one(
                             "SELECT part FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
@@ -677,7 +676,7 @@ public final class JdbcBatchStore implements BatchStore {
     }
 
     private void report(CounterTable.Missing missing) {
-        String why = "somebody else has removed rows of the table";
+        String why = "rows of the table were removed from outside";
         log.error(
                 "Lost: {} batches of {} that this store had accepted are not in table {} any more. They count as corrupt",
                 missing.batches(),
@@ -705,117 +704,16 @@ public final class JdbcBatchStore implements BatchStore {
         return order == BatchOrder.OLDEST_FIRST ? "" : " DESC";
     }
 
-    /**
-     * A selector's conditions without its ids, and the condition that only Java can check: whether a failure reason
-     * matches.
-     */
-    private static final class Conditions {
-        private final StringBuilder sql = new StringBuilder("1 = 1");
-        private final List<@Nullable Object> values = new ArrayList<>();
-        private final @Nullable Predicate<String> reason;
-
-        Conditions(BatchSelector selector) {
-            reason = selector.failureReasonMatcher();
-            if (reason != null) {
-                sql.append(" AND reason IS NOT NULL");
-            }
-            if (!selector.states().isEmpty()) {
-                // As literals: an index on some states only is not used for a parameter, whose value is not known when
-                // the statement is planned.
-                sql.append(" AND state IN (")
-                        .append(selector.states().stream()
-                                .map(state -> String.valueOf(Row.number(state)))
-                                .sorted()
-                                .collect(Collectors.joining(", ")))
-                        .append(')');
-            }
-            if (!selector.collectorTypes().isEmpty()) {
-                in(
-                        "collector_type",
-                        selector.collectorTypes().stream()
-                                .map(TextEscaping::escape)
-                                .toList());
-            }
-            if (selector.olderThan() != null) {
-                and("created_at <= {now} - ?", Database.between(Instant.EPOCH, after(selector.olderThan())));
-            }
-            if (selector.youngerThan() != null) {
-                and("created_at > {now} - ?", Database.between(Instant.EPOCH, after(selector.youngerThan())));
-            }
-            if (selector.minRetries() > 0) {
-                and("retry_count >= ?", selector.minRetries());
-            }
-            if (selector.maxRetries() < Integer.MAX_VALUE) {
-                and("retry_count <= ?", selector.maxRetries());
-            }
-            Long position = selector.after();
-            if (position != null) {
-                behind(selector.order(), position);
-            }
-        }
-
-        private Conditions(Conditions others) {
-            sql.append(others.sql, sql.length(), others.sql.length());
-            values.addAll(others.values);
-            reason = others.reason;
-        }
-
-        private static Instant after(Duration age) {
-            return age.compareTo(Duration.ofDays(1_000_000)) > 0 ? Instant.MAX : Instant.EPOCH.plus(age);
-        }
-
-        Conditions copy() {
-            return new Conditions(this);
-        }
-
-        Conditions in(String column, List<?> some) {
-            sql.append(" AND ").append(column).append(" IN ").append(Tx.in(some));
-            values.addAll(some);
-            return this;
-        }
-
-        Conditions behind(BatchOrder order, long seq) {
-            return and(order == BatchOrder.OLDEST_FIRST ? "seq > ?" : "seq < ?", seq);
-        }
-
-        private Conditions and(String condition, Object value) {
-            sql.append(" AND ").append(condition);
-            values.add(value);
-            return this;
-        }
-
-        boolean matchesReason(@Nullable String text) {
-            return reason == null || (text != null && reason.test(text));
-        }
-    }
-
-    /**
-     * Splits the selector into one set of conditions per chunk of its ids, if there are any: a statement takes a
-     * limited number of parameters.
-     */
-    private static List<Conditions> parts(BatchSelector selector) {
-        Conditions all = new Conditions(selector);
-        if (selector.ids().isEmpty()) {
-            return List.of(all);
-        }
-        List<String> ids = selector.ids().stream().map(TextEscaping::escape).toList();
-        List<Conditions> parts = new ArrayList<>();
-        for (int from = 0; from < ids.size(); from += CHUNK_SIZE) {
-            parts.add(all.copy().in("batch_id", ids.subList(from, Math.min(from + CHUNK_SIZE, ids.size()))));
-        }
-        return parts;
-    }
-
     /** Returns the selected rows, in the selector's order; reads them page by page. */
     private <T> List<T> select(BatchSelector selector, String columns, Reader<T> reader, Function<T, Row> row)
             throws SQLException {
         List<T> found = new ArrayList<>();
-        List<Conditions> parts = parts(selector);
-        for (Conditions part : parts) {
+        List<SelectorSql> parts = SelectorSql.parts(selector);
+        for (SelectorSql part : parts) {
             int before = found.size();
-            Conditions page = part;
+            SelectorSql page = part;
             while (page != null && found.size() - before < selector.limit()) {
-                Conditions conditions = page;
+                SelectorSql conditions = page;
                 int limit = part.reason == null
                         ? Math.min(CHUNK_SIZE, selector.limit() - (found.size() - before))
                         : CHUNK_SIZE;
@@ -865,11 +763,11 @@ public final class JdbcBatchStore implements BatchStore {
         }
         membership.number();
         Long last = database.read(tx -> tx.one("SELECT MAX(seq) FROM {p}batch", Reader.LONG));
-        Conditions all = new Conditions(selector).and("seq <= ?", last == null ? 0L : last);
+        SelectorSql all = new SelectorSql(selector).and("seq <= ?", last == null ? 0L : last);
         long changed = 0;
-        Conditions page = all;
+        SelectorSql page = all;
         while (page != null && changed < selector.limit()) {
-            Conditions conditions = page;
+            SelectorSql conditions = page;
             List<FoundRow> found = database.read(tx -> tx.all(
                     "SELECT seq, " + (all.reason == null ? "NULL AS reason" : "reason") + " FROM {p}batch WHERE "
                             + conditions.sql + " ORDER BY seq" + direction(selector.order()) + " LIMIT ?",
@@ -1072,7 +970,7 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public Set<String> pausedCollectorTypes() {
         requireOpen();
-        return database.call("looking for what is paused", () -> {
+        return database.call("reading the paused collector types", () -> {
             membership.number();
             return Set.copyOf(database.read(tx -> tx.all(
                     "SELECT collector_type FROM {p}lane WHERE paused = 1",
@@ -1272,14 +1170,14 @@ public final class JdbcBatchStore implements BatchStore {
         return database.call("counting", () -> {
             membership.number();
             long count = 0;
-            for (Conditions part : parts(selector)) {
+            for (SelectorSql part : SelectorSql.parts(selector)) {
                 count += part.reason == null ? countAll(part, selector.limit()) : countByReason(part);
             }
             return Math.min(count, selector.limit());
         });
     }
 
-    private long countAll(Conditions part, int limit) throws SQLException {
+    private long countAll(SelectorSql part, int limit) throws SQLException {
         Long count = database.read(tx -> tx.one(
                 "SELECT COUNT(*) FROM (SELECT seq FROM {p}batch WHERE " + part.sql + " LIMIT ?) c",
                 Reader.LONG,
@@ -1289,7 +1187,7 @@ public final class JdbcBatchStore implements BatchStore {
 
     private record Counted(String reason, long batches) {}
 
-    private long countByReason(Conditions part) throws SQLException {
+    private long countByReason(SelectorSql part) throws SQLException {
         return database
                 .read(tx -> tx.all(
                         "SELECT reason, COUNT(*) FROM {p}batch WHERE " + part.sql + " GROUP BY reason",
@@ -1307,7 +1205,7 @@ public final class JdbcBatchStore implements BatchStore {
         List<FailureGroup> groups = database.call("looking for failures", () -> {
             membership.number();
             List<FailureGroup> all = new ArrayList<>();
-            for (Conditions part : parts(selector)) {
+            for (SelectorSql part : SelectorSql.parts(selector)) {
                 all.addAll(database.read(tx -> tx.all(
                         "SELECT collector_type, reason, COUNT(*), MIN(last_attempt), MAX(last_attempt) FROM {p}batch"
                                 + " WHERE reason IS NOT NULL AND " + part.sql + " GROUP BY collector_type, reason",
@@ -1465,8 +1363,7 @@ public final class JdbcBatchStore implements BatchStore {
             membership.stop();
             writer.giveUp();
             log.warn(
-                    "The store is closed although the database has not answered within {} ms: what is in flight is given to the others"
-                            + " when the lease has ended",
+                    "The store is closed although the database has not answered within {} ms: batches in flight are released to other instances when the lease has expired",
                     patience.toMillis());
         }
         DeferredLog.flush(LOG_FLUSH_TIMEOUT);

@@ -668,7 +668,7 @@ class FallbackTest extends FallbackTestBase {
         passASecond();
         assertThat(failure(store.append(batch("f"))))
                 .isInstanceOf(BatchRejectedException.class)
-                .hasMessageContaining("its bound is 3");
+                .hasMessageContaining("its limit is 3");
         assertThat(local()).containsExactly("d", "e");
         assertThat(claim()).as("they are sent all the same").hasSize(3);
         markPending("c", "d", "e");
@@ -692,7 +692,7 @@ class FallbackTest extends FallbackTestBase {
                 .isInstanceOf(BatchRejectedException.class)
                 .hasMessageContaining("the connection was lost")
                 .hasMessageContaining(directory + " is full")
-                .hasMessageContaining("which is its bound");
+                .hasMessageContaining("which is its limit");
         assertThat(store.stats().fallback().fillLevel()).isEqualTo(1);
         // Evicts from the store that is full.
         markPending("a");

@@ -12,7 +12,7 @@ import org.junit.jupiter.api.Test;
 class JdbcArchitectureTest extends ArchitectureTest {
 
     @Test
-    void ofTheInternalsOfTheCoreOnlyTheNamedOnesAreUsed() {
+    void of_the_internals_of_the_core_only_the_named_ones_are_used() {
         noClasses()
                 .that()
                 .resideInAPackage("io.batchpersistence.jdbc")
@@ -29,7 +29,7 @@ class JdbcArchitectureTest extends ArchitectureTest {
     }
 
     @Test
-    void theCoreHasNoJdbcTypes() {
+    void the_core_has_no_jdbc_types() {
         noClasses()
                 .that()
                 .resideOutsideOfPackages("io.batchpersistence.jdbc")

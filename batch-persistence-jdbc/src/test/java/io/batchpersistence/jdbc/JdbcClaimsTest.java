@@ -150,7 +150,7 @@ class JdbcClaimsTest extends JdbcTestBase {
             assertThat(failure(each.claimed)).isInstanceOf(BatchPersistenceException.class);
         }
         assertThat(connections.get())
-                .as("nobody waits for the same thing again")
+                .as("no one waits for the same thing again")
                 .isOne();
         source.recover();
         assertThat(ids(claim(store, BatchOrder.OLDEST_FIRST, 5))).containsExactly("b001", "b002");

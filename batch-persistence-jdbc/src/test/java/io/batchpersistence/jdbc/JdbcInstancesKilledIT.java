@@ -516,7 +516,7 @@ class JdbcInstancesKilledIT {
 
         assertThat(missing).as("acknowledged, but never at the target").isEmpty();
         assertThat(unexplained)
-                .as("may come again, and nobody was killed or frozen")
+                .as("may come again, and no one was killed or frozen")
                 .isEmpty();
         assertThat(settled.values()).as("settled more than once").allMatch(times -> times == 1);
         assertThat(said).doesNotContainKey("DAMAGED");

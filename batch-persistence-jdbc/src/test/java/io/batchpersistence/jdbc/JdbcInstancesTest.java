@@ -95,7 +95,7 @@ class JdbcInstancesTest extends JdbcTestBase {
 
     @ParameterizedTest
     @EnumSource
-    void one_that_is_frozen_in_the_middle_of_a_mark_holds_up_nobody(Kind kind) {
+    void one_that_is_frozen_in_the_middle_of_a_mark_holds_up_no_other(Kind kind) {
         on(kind);
         FaultyDataSource source = new FaultyDataSource(database.pool());
         JdbcBatchStore frozen = open(source, options -> options);
@@ -106,7 +106,7 @@ class JdbcInstancesTest extends JdbcTestBase {
             pass(LEASE.plusMillis(1), other);
             takenOver.addAll(claim(other));
         });
-        assertThat(frozen.delivered("a")).as("which nobody else could have").isNotNull();
+        assertThat(frozen.delivered("a")).as("which no one else could have").isNotNull();
         assertThat(takenOver).containsExactly("b");
 
         pass(LEASE.dividedBy(3), other);

@@ -232,7 +232,7 @@ class JdbcOutagesTest extends JdbcTestBase {
         source.recover();
         source.afterCommit = FaultyDataSource.once(FaultyDataSource.lost());
         assertThatExceptionOfType(BatchPersistenceException.class)
-                .as("nobody knows")
+                .as("no one knows")
                 .isThrownBy(() -> outages.began("loki", SECOND, "503"));
         assertThat(outages.began("loki", SECOND, "503")).isFalse();
         store.close();

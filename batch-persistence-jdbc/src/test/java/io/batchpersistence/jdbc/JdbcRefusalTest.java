@@ -184,9 +184,9 @@ class JdbcRefusalTest extends FallbackTestBase {
             } catch (RuntimeException e) {
                 assertThat(e).hasMessageContaining(failure.getMessage());
             }
-            assertThat(store.stats().problem()).contains("sign of life", failure.getMessage());
+            assertThat(store.stats().problem()).contains("heartbeat", failure.getMessage());
             append(store, failure.getMessage());
-            assertThat(store.stats().problem()).contains("sign of life");
+            assertThat(store.stats().problem()).contains("heartbeat");
             source.recover();
             store.heartbeat();
             assertThat(store.stats().problem()).isNull();
@@ -206,7 +206,7 @@ class JdbcRefusalTest extends FallbackTestBase {
                 throw new SQLException("canceling statement due to user request", "57014");
             }
         };
-        await().untilAsserted(() -> assertThat(store.stats().problem()).contains("sign of life"));
+        await().untilAsserted(() -> assertThat(store.stats().problem()).contains("heartbeat"));
         source.recover();
         await().untilAsserted(() -> assertThat(store.stats().problem()).isNull());
     }

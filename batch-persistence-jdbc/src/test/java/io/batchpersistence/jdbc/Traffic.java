@@ -272,7 +272,7 @@ final class Traffic {
                 .isEmpty();
         assertThat(both(refused, held)).as("there, although it was refused").isEmpty();
         Set<String> foreign = without(without(held, acknowledged), unknown);
-        assertThat(foreign).as("there, and nobody knows why").isEmpty();
+        assertThat(foreign).as("there, and no one knows why").isEmpty();
 
         CollectorStats stats = last.stats().collector(TYPE);
         assertThat(stats.isBalanced()).as("%s", stats).isTrue();

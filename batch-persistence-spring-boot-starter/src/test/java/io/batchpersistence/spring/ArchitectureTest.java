@@ -16,7 +16,7 @@ class ArchitectureTest {
             .importPackages("io.batchpersistence");
 
     @Test
-    void starterDoesNotUseInternalsOfTheCore() {
+    void starter_does_not_use_internals_of_the_core() {
         noClasses()
                 .that()
                 .resideInAPackage("io.batchpersistence.spring..")
@@ -27,7 +27,7 @@ class ArchitectureTest {
     }
 
     @Test
-    void packagesAreFreeOfCycles() {
+    void packages_are_free_of_cycles() {
         slices().matching("io.batchpersistence.(**)").should().beFreeOfCycles().check(CLASSES);
     }
 }

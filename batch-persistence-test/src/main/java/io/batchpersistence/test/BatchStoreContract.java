@@ -346,7 +346,7 @@ public abstract class BatchStoreContract {
     void an_id_that_is_held_is_refused_whatever_its_state() {
         append("flying", "pending", "held", "dead");
         markPending("pending");
-        fail("held", "nobody", until(null));
+        fail("held", "no one", until(null));
         markDead("dead");
 
         for (String id : List.of("flying", "pending", "held", "dead")) {
@@ -572,7 +572,7 @@ public abstract class BatchStoreContract {
         markPending("a", "b", "c");
 
         assertThat(claim(BatchOrder.OLDEST_FIRST, 0)).isEmpty();
-        assertThat(store.claim("nobody", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9))
+        assertThat(store.claim("no one", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9))
                 .isEmpty();
         assertThat(claim(BatchOrder.OLDEST_FIRST, 1)).containsExactly("a");
         assertThat(store.claim("elasticsearch", BatchOrder.OLDEST_FIRST, now(), in(LEASE), 9))
@@ -708,7 +708,7 @@ public abstract class BatchStoreContract {
         store.failed("a", fence, "timed out", now(), until(now()));
         claim();
         assertThat(store.failed("a", fence, "late", now(), counted(now()))).isNull();
-        assertThat(store.failed("a", BatchStore.ANY_FENCE, "whoever", now(), counted(now())))
+        assertThat(store.failed("a", BatchStore.ANY_FENCE, "late", now(), counted(now())))
                 .isNotNull();
     }
 
@@ -718,7 +718,7 @@ public abstract class BatchStoreContract {
     void delivered_removes_a_batch_in_every_state() {
         append("flying", "pending", "held", "dead", "claimed");
         fail("pending", "503", counted(in(MINUTE)));
-        fail("held", "nobody", until(null));
+        fail("held", "no one", until(null));
         markDead("dead");
         markPending("claimed");
         claim();
@@ -807,7 +807,7 @@ public abstract class BatchStoreContract {
     void only_what_is_in_flight_can_fail_and_nobody_else_is_asked_about() {
         append("pending", "held", "dead");
         markPending("pending");
-        fail("held", "nobody", until(null));
+        fail("held", "no one", until(null));
         markDead("dead");
         for (String id : List.of("pending", "held", "dead", "unknown")) {
             assertThat(fail(id, "again", (type, retries) -> {
@@ -870,7 +870,7 @@ public abstract class BatchStoreContract {
         append("a", "b", "dead", "flying");
         appendTo("elasticsearch", "other");
         fail("a", "503", counted(in(MINUTE)));
-        fail("b", "nobody", counted(null));
+        fail("b", "no one", counted(null));
         markDead("dead");
         fail("other", "503", counted(in(MINUTE)));
 
@@ -1062,7 +1062,7 @@ public abstract class BatchStoreContract {
         assertThat(listed(ALL)).containsExactly("flying", "other", "young");
         assertThat(loki().expired()).isEqualTo(2);
         assertThat(store.expire("loki", now(), Instant.EPOCH, 9)).isEmpty();
-        assertThat(store.expire("nobody", now(), now(), 9)).isEmpty();
+        assertThat(store.expire("no one", now(), now(), 9)).isEmpty();
         reopen();
         assertThat(loki().expired()).isEqualTo(2);
     }
@@ -1249,9 +1249,9 @@ public abstract class BatchStoreContract {
         assertThat(listed(ALL.ids("c", "a", "unknown"))).containsExactly("a", "c");
         assertThat(listed(ALL.ids("unknown"))).isEmpty();
         assertThat(listed(ALL.collectorTypes("loki"))).containsExactly("a", "b", "d");
-        assertThat(listed(ALL.collectorTypes("loki", "elasticsearch", "nobody")))
+        assertThat(listed(ALL.collectorTypes("loki", "elasticsearch", "no one")))
                 .containsExactly("a", "b", "c", "d");
-        assertThat(listed(ALL.collectorTypes("nobody"))).isEmpty();
+        assertThat(listed(ALL.collectorTypes("no one"))).isEmpty();
         assertThat(listed(ALL.failureReason("http*"))).containsExactly("a", "b");
         assertThat(listed(ALL.failureReason("*429*"))).containsExactly("a", "d");
         assertThat(listed(ALL.failureReason("HTTP 50?"))).containsExactly("b");
@@ -1439,7 +1439,7 @@ public abstract class BatchStoreContract {
                 .containsExactly(tooLarge);
         assertThat(store.failures(ALL.ids("a", "untried", "d"), now()))
                 .containsExactly(new FailureGroup("loki", "HTTP 503", 1, first, first), tooLarge);
-        assertThat(store.failures(ALL.collectorTypes("nobody"), now())).isEmpty();
+        assertThat(store.failures(ALL.collectorTypes("no one"), now())).isEmpty();
     }
 
     @Test

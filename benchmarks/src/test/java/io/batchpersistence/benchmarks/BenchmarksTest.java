@@ -32,7 +32,7 @@ class BenchmarksTest {
     }
 
     @Test
-    void aTinyRunOfEveryScenarioWritesTheReport() throws Exception {
+    void a_tiny_run_of_every_scenario_writes_the_report() throws Exception {
         int status = run(
                 "--in-process",
                 "--stores=segment,plain-append",
@@ -55,7 +55,7 @@ class BenchmarksTest {
     }
 
     @Test
-    void aMeasurementHasAProcessOfItsOwn() throws Exception {
+    void a_measurement_has_a_process_of_its_own() throws Exception {
         assertThat(run("--scenarios=drain", "--stores=plain-append")).isZero();
 
         assertThat(Files.readString(directory.resolve("out/results.csv")))
@@ -65,7 +65,7 @@ class BenchmarksTest {
     }
 
     @Test
-    void aProcessThatFailsIsARow() throws Exception {
+    void a_process_that_fails_is_a_row() throws Exception {
         assertThat(run("--scenarios=persist", "--stores=plain-append", "--corpus=" + directory.resolve("none")))
                 .isZero();
 
@@ -73,7 +73,7 @@ class BenchmarksTest {
     }
 
     @Test
-    void withoutADatabaseItsStoresSayWhatTheyLack() throws Exception {
+    void without_a_database_its_stores_say_what_they_lack() throws Exception {
         assertThat(run("--scenarios=persist,recover", "--stores=jdbc,plain-table", "--workers=1"))
                 .isZero();
 
@@ -84,7 +84,7 @@ class BenchmarksTest {
     }
 
     @Test
-    void aTinyRunInADatabase() throws Exception {
+    void a_tiny_run_in_a_database() throws Exception {
         int status = run(
                 "--in-process",
                 "--postgresql=" + TestUrl.postgresql(),
@@ -104,7 +104,7 @@ class BenchmarksTest {
     }
 
     @Test
-    void generatedLinesVaryAndAreTheSameEveryTime() throws Exception {
+    void generated_lines_vary_and_are_the_same_every_time() throws Exception {
         List<List<LogEntry>> batches = Corpus.of(null).batches(100);
         assertThat(Corpus.of(null).batches(100)).isEqualTo(batches);
         assertThat(batches).hasSize(60).allSatisfy(batch -> {
@@ -119,7 +119,7 @@ class BenchmarksTest {
     }
 
     @Test
-    void logFilesOfADirectoryAreTheCorpus() throws Exception {
+    void log_files_of_a_directory_are_the_corpus() throws Exception {
         Files.writeString(directory.resolve("Shop_2k.log"), "12:00 ERROR no stock\n\n12:01 all well\n");
         Files.writeString(directory.resolve("README.md"), "not a log\n");
         List<List<LogEntry>> batches = Corpus.of(directory).batches(3);

@@ -94,7 +94,7 @@ class CandidateTest {
 
     @ParameterizedTest
     @MethodSource("candidates")
-    void whatWasPersistedIsReadBackByTheNextProcess(Kind kind) throws Exception {
+    void what_was_persisted_is_read_back_by_the_next_process(Kind kind) throws Exception {
         fill(kind);
 
         try (Candidate store = open(kind)) {
@@ -114,7 +114,7 @@ class CandidateTest {
 
     @ParameterizedTest
     @MethodSource("candidates")
-    void whatWasReadAndMarkedIsGone(Kind kind) throws Exception {
+    void what_was_read_and_marked_is_gone(Kind kind) throws Exception {
         fill(kind);
         try (Candidate store = open(kind)) {
             readAll(store);
@@ -129,7 +129,7 @@ class CandidateTest {
 
     @ParameterizedTest
     @MethodSource("thatCanMark")
-    void oneIsMarkedWhileOthersWait(Kind kind) throws Exception {
+    void one_is_marked_while_others_wait(Kind kind) throws Exception {
         try (Candidate store = open(kind)) {
             for (int i = 0; i < BATCHES; i++) {
                 store.persist(id(i), payloads.get(i));
@@ -150,7 +150,7 @@ class CandidateTest {
 
     @ParameterizedTest
     @MethodSource("shared")
-    void severalWorkersRecoverEachBatchOnce(Kind kind) throws Exception {
+    void several_workers_recover_each_batch_once(Kind kind) throws Exception {
         if (kind.equals(DbScheduler.KIND)) {
             // Only PostgreSQL supports lock-and-fetch.
             TestUrl.postgresql();
@@ -165,7 +165,7 @@ class CandidateTest {
 
     @ParameterizedTest
     @MethodSource("candidates")
-    void aBatchHasASizeInTheStoresOwnEncoding(Kind kind) throws Exception {
+    void a_batch_has_a_size_in_the_stores_own_encoding(Kind kind) throws Exception {
         try (Candidate store = open(kind)) {
             assertThat(store.encodedSize(payloads.get(0))).isPositive();
         }

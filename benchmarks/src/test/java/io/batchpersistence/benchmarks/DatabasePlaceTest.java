@@ -43,7 +43,7 @@ class DatabasePlaceTest {
     }
 
     @Test
-    void aDirectoryKeepsItsSchemaAndTwoHaveTwo() throws Exception {
+    void a_directory_keeps_its_schema_and_two_have_two() throws Exception {
         Path one = directory("one");
         DatabasePlace.prepare(one, url, 5);
         String schema = DatabasePlace.of(one).schema();
@@ -57,7 +57,7 @@ class DatabasePlaceTest {
     }
 
     @Test
-    void whoDeletesADirectoryDropsTheSchemasOfAllBelow() throws Exception {
+    void who_deletes_a_directory_drops_the_schemas_of_all_below() throws Exception {
         Path one = directory("one");
         DatabasePlace.prepare(one, url, 5);
         DatabasePlace place = DatabasePlace.of(one);
@@ -71,7 +71,7 @@ class DatabasePlaceTest {
     }
 
     @Test
-    void whetherACommitIsForcedIsSaidForEachConnection() throws Exception {
+    void whether_a_commit_is_forced_is_said_for_each_connection() throws Exception {
         String postgresql = TestUrl.postgresql();
         for (boolean sync : new boolean[] {true, false}) {
             try (HikariDataSource pool = new DatabasePlace(postgresql, "public", 1).pool(sync);
@@ -85,7 +85,7 @@ class DatabasePlaceTest {
     }
 
     @Test
-    void theServerAndItsSettingsAreTold() throws Exception {
+    void the_server_and_its_settings_are_told() throws Exception {
         assertThat(DatabasePlace.describe(TestUrl.postgresql()))
                 .startsWith("PostgreSQL ")
                 .contains("; fsync ", "shared_buffers ", "synchronous_commit ");

@@ -60,7 +60,7 @@ class ReportTest {
     }
 
     @Test
-    void aRowHasMediansAndRatios() {
+    void a_row_has_medians_and_ratios() {
         assertThat(markdown)
                 .contains("**threads 8, entries 100, sync always**")
                 .contains("| store | entries/s | batches/s | p50 ms |")
@@ -71,7 +71,7 @@ class ReportTest {
     }
 
     @Test
-    void whatIsInADatabaseIsComparedToTheSegmentStoreToo() throws Exception {
+    void what_is_in_a_database_is_compared_to_the_segment_store_too() throws Exception {
         List<Measurement> measurements = new ArrayList<>();
         persist(measurements, "segment", 200_000);
         persist(measurements, "jdbc", 30_000);
@@ -85,7 +85,7 @@ class ReportTest {
     }
 
     @Test
-    void whatFailedOrCannotStaysIn() {
+    void what_failed_or_cannot_stays_in() {
         assertThat(markdown)
                 .contains("| Artemis journal | failed: \"no\" disk, left |")
                 .contains("| OpenTelemetry disk-buffering | it never forces |");
@@ -95,7 +95,7 @@ class ReportTest {
     }
 
     @Test
-    void theReaderLearnsOnWhatAndHow() {
+    void the_reader_learns_on_what_and_how() {
         assertThat(markdown)
                 .contains("a test")
                 .contains("- CPU: abacus, 2 cores")
@@ -105,7 +105,7 @@ class ReportTest {
     }
 
     @Test
-    void theCsvHasTheSpread() {
+    void the_csv_has_the_spread() {
         assertThat(csv)
                 .startsWith("scenario,store,configuration,metric,median,min,max,repeats,failure\n")
                 .contains(
@@ -113,7 +113,7 @@ class ReportTest {
     }
 
     @Test
-    void theChartIsDrawn() throws Exception {
+    void the_chart_is_drawn() throws Exception {
         String svg = Files.readString(out.resolve("persist.svg"));
         // The texts of the chart are outlines, to look the same everywhere.
         assertThat(svg).contains("<svg").contains("width=\"1100px\"");

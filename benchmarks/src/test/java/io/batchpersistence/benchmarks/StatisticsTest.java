@@ -10,7 +10,7 @@ import org.junit.jupiter.api.Test;
 class StatisticsTest {
 
     @Test
-    void theMedianIsTheMiddleOrBetweenTheTwoInTheMiddle() {
+    void the_median_is_the_middle_or_between_the_two_in_the_middle() {
         assertThat(Statistics.median(List.of(9.0, 1.0, 5.0))).isEqualTo(5);
         assertThat(Statistics.median(List.of(4.0, 1.0, 2.0, 9.0))).isEqualTo(3);
         assertThat(Statistics.median(List.of(7.0))).isEqualTo(7);
@@ -18,7 +18,7 @@ class StatisticsTest {
     }
 
     @Test
-    void aPercentileIsTheSmallestValueThatSoManyDoNotExceed() {
+    void a_percentile_is_the_smallest_value_that_so_many_do_not_exceed() {
         long[] values = LongStream.rangeClosed(1, 1000).map(i -> 1001 - i).toArray();
         assertThat(Statistics.percentile(values, 50)).isEqualTo(500);
         assertThat(Statistics.percentile(values, 99)).isEqualTo(990);
@@ -32,7 +32,7 @@ class StatisticsTest {
     }
 
     @Test
-    void theDurationsOfAllThreadsAreOneSortedList() {
+    void the_durations_of_all_threads_are_one_sorted_list() {
         Durations one = new Durations();
         LongStream.range(0, 5_000).forEach(i -> one.add(5_000 - i));
         Durations other = new Durations();

@@ -65,7 +65,7 @@ class JpaTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void theOrderAndItsBatchAreCommittedTogetherAndSentAfterThat(Kind kind) throws IOException {
+    void the_order_and_its_batch_are_committed_together_and_sent_after_that(Kind kind) throws IOException {
         ConfigurableApplicationContext context = start(kind);
         Shop shop = context.getBean(Shop.class);
         shop.order("1", () -> {
@@ -82,7 +82,7 @@ class JpaTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void theOrderAndItsBatchAreRolledBackTogetherAndNothingIsSent(Kind kind) throws IOException {
+    void the_order_and_its_batch_are_rolled_back_together_and_nothing_is_sent(Kind kind) throws IOException {
         ConfigurableApplicationContext context = start(kind);
         Shop shop = context.getBean(Shop.class);
         assertThatThrownBy(() -> shop.order("1", () -> {
@@ -102,7 +102,7 @@ class JpaTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void whatIsRefusedLeavesTheTransactionAsItIs(Kind kind) throws IOException {
+    void what_is_refused_leaves_the_transaction_as_it_is(Kind kind) throws IOException {
         ConfigurableApplicationContext context = start(kind);
         Shop shop = context.getBean(Shop.class);
         BatchPersistence persistence = persistence(context);
@@ -123,7 +123,7 @@ class JpaTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void aNewTransactionHasItsOwnBatches(Kind kind) throws IOException {
+    void a_new_transaction_has_its_own_batches(Kind kind) throws IOException {
         ConfigurableApplicationContext context = start(kind);
         Shop shop = context.getBean(Shop.class);
         assertThatThrownBy(() -> shop.order("outer", () -> {
@@ -138,7 +138,7 @@ class JpaTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void inATransactionThatOnlyReadsABatchIsHeldAtOnce(Kind kind) throws IOException {
+    void in_a_transaction_that_only_reads_a_batch_is_held_at_once(Kind kind) throws IOException {
         ConfigurableApplicationContext context = start(kind);
         Shop shop = context.getBean(Shop.class);
         shop.order("1", () -> {});
@@ -155,7 +155,7 @@ class JpaTest extends ApplicationTest {
     /** Covers the callbacks that run once the transaction is known to be committed. */
     @ParameterizedTest
     @EnumSource
-    void whatAListenerPersistsAfterTheCommitIsDurableByItself(Kind kind) throws IOException {
+    void what_a_listener_persists_after_the_commit_is_durable_by_itself(Kind kind) throws IOException {
         ConfigurableApplicationContext context = start(kind);
         context.getBean(Shop.class).order("1", () -> context.publishEvent(new Placed("1")));
         assertThat(persistence(context).find("placed 1")).isPresent();

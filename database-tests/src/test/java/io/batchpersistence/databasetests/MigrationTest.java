@@ -29,7 +29,7 @@ class MigrationTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void theScriptsAreMigrationsOfFlyway(Kind kind) throws Exception {
+    void the_scripts_are_migrations_of_flyway(Kind kind) throws Exception {
         OwnDatabase database = on(kind);
         List<Path> migrations = DocumentedCommand.run(project, kind);
         for (int start = 1; start <= 2; start++) {
@@ -50,7 +50,7 @@ class MigrationTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void theScriptsAreChangesOfLiquibase(Kind kind) throws Exception {
+    void the_scripts_are_changes_of_liquibase(Kind kind) throws Exception {
         OwnDatabase database = on(kind);
         StringBuilder changelog = new StringBuilder("databaseChangeLog:\n");
         for (Path migration : DocumentedCommand.run(project, kind)) {
@@ -75,7 +75,7 @@ class MigrationTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void theStoreMakesItsTablesBesideThoseOfFlyway(Kind kind) throws Exception {
+    void the_store_makes_its_tables_beside_those_of_flyway(Kind kind) throws Exception {
         OwnDatabase database = on(kind);
         DocumentedCommand.write(
                 resources().resolve("db/migration/V1__orders.sql"),

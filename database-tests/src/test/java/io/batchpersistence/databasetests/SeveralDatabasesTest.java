@@ -46,7 +46,7 @@ class SeveralDatabasesTest extends ApplicationTest {
     }
 
     @Test
-    void batchesInADatabaseOfTheirOwnJoinItsTransactionsOnly() throws IOException {
+    void batches_in_a_database_of_their_own_join_its_transactions_only() throws IOException {
         ConfigurableApplicationContext context = start("logs");
         Shop shop = context.getBean(Shop.class);
         assertSoldOut(() -> shop.orderInTransactionOfOrders("1"));
@@ -64,7 +64,7 @@ class SeveralDatabasesTest extends ApplicationTest {
     }
 
     @Test
-    void batchesBesideTheOrdersJoinTheTransactionsOfJpaOnly() throws IOException {
+    void batches_beside_the_orders_join_the_transactions_of_jpa_only() throws IOException {
         ConfigurableApplicationContext context = start("business");
         Shop shop = context.getBean(Shop.class);
         assertSoldOut(() -> shop.orderInTransactionOfOrders("1"));
@@ -77,7 +77,7 @@ class SeveralDatabasesTest extends ApplicationTest {
     @ParameterizedTest
     // The latter is a bean, but not a DataSource.
     @ValueSource(strings = {"log", "logsTransactions"})
-    void aNameThatIsNoneIsExplained(String name) {
+    void a_name_that_is_none_is_explained(String name) {
         assertThatThrownBy(() -> start(name))
                 .rootCause()
                 .hasMessageContaining("batch_persistence.jdbc.data_source is '" + name

@@ -79,7 +79,7 @@ class TwoInstancesTest extends ApplicationTest {
 
     @ParameterizedTest
     @EnumSource
-    void whatAnOperatorDoesAtOneInstanceIsSeenAtTheOther(Kind kind) throws Exception {
+    void what_an_operator_does_at_one_instance_is_seen_at_the_other(Kind kind) throws Exception {
         OwnDatabase database = on(kind);
         ConfigurableApplicationContext a = start(database, "a");
         ConfigurableApplicationContext b = start(database, "b");

@@ -78,12 +78,12 @@ final class Alarms {
 
     @EventListener
     void expired(BatchExpiredEvent event) {
-        lost(event.batch(), "nobody took it in time");
+        lost(event.batch(), "it was not delivered in time");
     }
 
     @EventListener
     void evicted(BatchEvictedEvent event) {
-        lost(event.batch(), "there was no room for it any more");
+        lost(event.batch(), "there was no space for it");
     }
 
     private void lost(BatchSummary batch, String why) {

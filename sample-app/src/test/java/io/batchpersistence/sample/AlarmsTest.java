@@ -56,7 +56,7 @@ class AlarmsTest {
     }
 
     @Test
-    void tellsOfOutages() {
+    void tells_of_outages() {
         alarms.outageOpened(new CollectorOutageOpenedEvent(
                 this, new CollectorOutage("loki", THEN, null, false, 0, "connection refused")));
         alarms.outageClosed(new CollectorOutageClosedEvent(
@@ -71,7 +71,7 @@ class AlarmsTest {
     }
 
     @Test
-    void leavesOutagesToTheInstanceThatFoundThem() {
+    void leaves_outages_to_the_instance_that_found_them() {
         alarms.outageOpened(new CollectorOutageOpenedEvent(
                 this, new CollectorOutage("loki", THEN, null, false, 0, "connection refused", false)));
         alarms.outageClosed(new CollectorOutageClosedEvent(
@@ -80,7 +80,7 @@ class AlarmsTest {
     }
 
     @Test
-    void isNotLouderTheMoreBatchesThereAre() {
+    void is_not_louder_the_more_batches_there_are() {
         for (int i = 0; i < 100; i++) {
             alarms.deadLettered(new BatchDeadLetteredEvent(this, batch("b" + i, "loki", BatchState.DEAD)));
         }

@@ -85,7 +85,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void countsBatchesEntriesAndDuplicates() throws Exception {
+    void counts_batches_entries_and_duplicates() throws Exception {
         push("a", "b").andExpect(status().isNoContent());
         push("b", "c").andExpect(status().isNoContent());
 
@@ -100,7 +100,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void writesWhatItReceives() throws Exception {
+    void writes_what_it_receives() throws Exception {
         push("a");
         bulk("1", "m");
 
@@ -113,7 +113,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void goesOnAfterAThreadWasInterrupted() throws Exception {
+    void goes_on_after_a_thread_was_interrupted() throws Exception {
         Thread.currentThread().interrupt();
         push("a").andExpect(status().isNoContent());
         assertThat(Thread.interrupted()).isTrue();
@@ -124,7 +124,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void createsADocumentOnce() throws Exception {
+    void creates_a_document_once() throws Exception {
         bulk("1", "a").andExpect(status().isOk()).andExpect(jsonPath("$.errors").value(false));
         reopen();
         bulk("1", "a")
@@ -136,7 +136,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void cutsOffWhatADyingProcessHalfWrote() throws Exception {
+    void cuts_off_what_a_dying_process_half_wrote() throws Exception {
         push("a");
         Files.writeString(directory.resolve("sub/received.ndjson"), "{\"push\":2,\"pro", StandardOpenOption.APPEND);
         reopen();
@@ -147,7 +147,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void doesNotTouchAFileOfSomethingElse() throws Exception {
+    void does_not_touch_a_file_of_something_else() throws Exception {
         Path file = Files.writeString(directory.resolve("other"), "precious\nthings");
 
         assertThatThrownBy(() -> new BuiltInCollector(file).close())
@@ -158,7 +158,7 @@ class BuiltInCollectorTest {
 
     @ParameterizedTest
     @CsvSource({"down, 503", "throttle, 429", "reject, 400", "unauthorized, 401"})
-    void misbehavesAsTold(String mode, int answer) throws Exception {
+    void misbehaves_as_told(String mode, int answer) throws Exception {
         http.perform(post("/collector/mode/" + mode)).andExpect(status().isOk());
         http.perform(get("/collector/mode")).andExpect(jsonPath("$.mode").value(mode));
         push("a").andExpect(status().is(answer));
@@ -170,7 +170,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void asksToComeBackOnlyWhenThrottling() throws Exception {
+    void asks_to_come_back_only_when_throttling() throws Exception {
         http.perform(post("/collector/mode/throttle"));
         push("a").andExpect(header().string("Retry-After", "3"));
         http.perform(post("/collector/mode/down"));
@@ -178,7 +178,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void isSlowAsTold() throws Exception {
+    void is_slow_as_told() throws Exception {
         http.perform(post("/collector/mode/slow"));
         push("a").andExpect(status().isNoContent());
 
@@ -186,7 +186,7 @@ class BuiltInCollectorTest {
     }
 
     @Test
-    void namesTheModesThereAre() throws Exception {
+    void names_the_modes_there_are() throws Exception {
         http.perform(post("/collector/mode/sleepy"))
                 .andExpect(status().isBadRequest())
                 .andExpect(jsonPath("$.detail")
@@ -197,7 +197,7 @@ class BuiltInCollectorTest {
     @CsvSource(
             quoteCharacter = '`',
             value = {"`{}`", "`[`", "`{\"streams\":[{\"stream\":{},\"values\":[[1,2]]}]}`"})
-    void refusesWhatIsNoPush(String body) throws Exception {
+    void refuses_what_is_no_push(String body) throws Exception {
         http.perform(post("/loki/api/v1/push").contentType("application/json").content(body))
                 .andExpect(status().isBadRequest());
     }
@@ -206,13 +206,13 @@ class BuiltInCollectorTest {
     @CsvSource(
             quoteCharacter = '`',
             value = {"`{\"delete\":{}}`", "`{\"create\":{}}`", "`{\"create\":{}} {\"m\":1}`", "`{`"})
-    void refusesWhatIsNoBulk(String body) throws Exception {
+    void refuses_what_is_no_bulk(String body) throws Exception {
         http.perform(post("/_bulk").contentType("application/x-ndjson").content(body))
                 .andExpect(status().isBadRequest());
     }
 
     @Test
-    void setOfHashesIsASet() {
+    void set_of_hashes_is_a_set() {
         LongSet set = new LongSet();
         for (long i = -5000; i <= 5000; i++) {
             assertThat(set.add(i * 0x9E3779B97F4A7C15L)).isTrue();

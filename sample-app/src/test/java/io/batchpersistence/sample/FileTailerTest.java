@@ -104,7 +104,7 @@ class FileTailerTest {
     }
 
     @Test
-    void shipsLinesWithTheirSourceIds() throws IOException {
+    void ships_lines_with_their_source_ids() throws IOException {
         append("one\r\ntwo\n\nfour\n");
         settle(tailer());
 
@@ -118,7 +118,7 @@ class FileTailerTest {
     }
 
     @Test
-    void takesTimestampAndLevelWhereTheyAreEvident() throws IOException {
+    void takes_timestamp_and_level_where_they_are_evident() throws IOException {
         append("2026-02-03T04:05:06.789+01:00  WARN 1 --- [main] c.e.Shop : an error\nplain\n");
         settle(tailer());
 
@@ -130,7 +130,7 @@ class FileTailerTest {
     }
 
     @Test
-    void replacesWhatIsNotUtf8() throws IOException {
+    void replaces_what_is_not_utf8() throws IOException {
         Files.write(log, "caf\u00e9\n".getBytes(ISO_8859_1));
         settle(tailer());
 
@@ -138,7 +138,7 @@ class FileTailerTest {
     }
 
     @Test
-    void makesBatchesBySize() throws IOException {
+    void makes_batches_by_size() throws IOException {
         append(lines(1, 7));
         FileTailer tailer = tailer();
         tailer.tick();
@@ -154,7 +154,7 @@ class FileTailerTest {
     }
 
     @Test
-    void makesBatchesByBytes() throws IOException {
+    void makes_batches_by_bytes() throws IOException {
         batchSize = 1000;
         String line = "x".repeat(1023) + "\n";
         append(line.repeat(600));
@@ -164,7 +164,7 @@ class FileTailerTest {
     }
 
     @Test
-    void waitsForTheEndOfALine() throws IOException {
+    void waits_for_the_end_of_a_line() throws IOException {
         FileTailer tailer = tailer();
         append("be");
         settle(tailer);
@@ -175,7 +175,7 @@ class FileTailerTest {
     }
 
     @Test
-    void takesALastLineWithoutEndWhenNothingMoreComes() throws IOException {
+    void takes_a_last_line_without_end_when_nothing_more_comes() throws IOException {
         FileTailer tailer = tailer();
         append("one\nlast\r");
         settle(tailer);
@@ -192,7 +192,7 @@ class FileTailerTest {
     }
 
     @Test
-    void cutsLongLinesIntoPartsBetweenCharacters() throws IOException {
+    void cuts_long_lines_into_parts_between_characters() throws IOException {
         maxLineLength = DataSize.ofBytes(5);
         append("abcd\u20ac\u20acxyz\nshort\n");
         settle(tailer());
@@ -204,7 +204,7 @@ class FileTailerTest {
     }
 
     @Test
-    void goesOnAfterARestart() throws IOException {
+    void goes_on_after_a_restart() throws IOException {
         append(lines(1, 5));
         settle(tailer());
         append(lines(6, 8));
@@ -216,7 +216,7 @@ class FileTailerTest {
     }
 
     @Test
-    void savesThePositionOnlyAfterTheBatchIsDurable() throws IOException {
+    void saves_the_position_only_after_the_batch_is_durable() throws IOException {
         List<Boolean> hadMoved = new ArrayList<>();
         FileTailer tailer = tailer();
         append("one\n");
@@ -236,7 +236,7 @@ class FileTailerTest {
     }
 
     @Test
-    void killedBeforeThePositionWasSavedSkipsWhatIsHeldHoweverItWasDivided() throws IOException {
+    void killed_before_the_position_was_saved_skips_what_is_held_however_it_was_divided() throws IOException {
         append("one\n");
         FileTailer killed = tailer();
         // The file is found, and saved at its start.
@@ -258,7 +258,7 @@ class FileTailerTest {
     }
 
     @Test
-    void killedBeforeThePositionWasSavedSendsAgainWhatWasDelivered() throws IOException {
+    void killed_before_the_position_was_saved_sends_again_what_was_delivered() throws IOException {
         append("one\n");
         FileTailer killed = tailer();
         killed.tick();
@@ -275,7 +275,7 @@ class FileTailerTest {
     }
 
     @Test
-    void noTwoLinesAreFromTheSameTime() throws IOException {
+    void no_two_lines_are_from_the_same_time() throws IOException {
         append("same\n".repeat(10));
         FileTailer tailer = tailer();
         settle(tailer);
@@ -290,7 +290,7 @@ class FileTailerTest {
     }
 
     @Test
-    void keepsItsPlaceWhileBatchesAreRefused() throws IOException {
+    void keeps_its_place_while_batches_are_refused() throws IOException {
         Path other = directory.resolve("other.log");
         sources = List.of(new Source(log.toString(), null), new Source(other.toString(), "elasticsearch"));
         append(lines(1, 7));
@@ -309,7 +309,7 @@ class FileTailerTest {
     }
 
     @Test
-    void refusedAndKilledLosesNothing() throws IOException {
+    void refused_and_killed_loses_nothing() throws IOException {
         append(lines(1, 4));
         outbox.refusesCollector = collector -> true;
         settle(tailer());
@@ -320,7 +320,7 @@ class FileTailerTest {
     }
 
     @Test
-    void finishesARenamedFileBeforeItsSuccessor() throws IOException {
+    void finishes_a_renamed_file_before_its_successor() throws IOException {
         FileTailer tailer = tailer();
         append(lines(1, 2));
         settle(tailer);
@@ -337,7 +337,7 @@ class FileTailerTest {
     }
 
     @Test
-    void finishesARemovedFile() throws IOException {
+    void finishes_a_removed_file() throws IOException {
         FileTailer tailer = tailer();
         append("one\n");
         tailer.tick();
@@ -352,7 +352,7 @@ class FileTailerTest {
     }
 
     @Test
-    void doesNotTakeARenamedFileThatAlsoMatchesForANewOne() throws IOException {
+    void does_not_take_a_renamed_file_that_also_matches_for_a_new_one() throws IOException {
         sources = List.of(new Source(directory + "/app.log*", null));
         FileTailer tailer = tailer();
         append(lines(1, 2));
@@ -366,7 +366,7 @@ class FileTailerTest {
     }
 
     @Test
-    void readsTheRestOfAFileRenamedWhileDown() throws IOException {
+    void reads_the_rest_of_a_file_renamed_while_down() throws IOException {
         append("one\n");
         settle(tailer());
         append("two\n");
@@ -379,7 +379,7 @@ class FileTailerTest {
     }
 
     @Test
-    void readsATruncatedFileFromItsStartEvenIfItSaysTheSame() throws IOException {
+    void reads_a_truncated_file_from_its_start_even_if_it_says_the_same() throws IOException {
         FileTailer tailer = tailer();
         append("starting\nrunning\n");
         settle(tailer);
@@ -392,7 +392,7 @@ class FileTailerTest {
     }
 
     @Test
-    void noticesATruncationWhileDown() throws IOException {
+    void notices_a_truncation_while_down() throws IOException {
         append("starting\nrunning\n");
         settle(tailer());
         truncate("starting\n");
@@ -403,7 +403,7 @@ class FileTailerTest {
 
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
-    void noticesATruncatedFileThatHasGrownAgain(boolean restarted) throws IOException {
+    void notices_a_truncated_file_that_has_grown_again(boolean restarted) throws IOException {
         FileTailer tailer = tailer();
         append("starting\nfirst run\n");
         settle(tailer);
@@ -415,7 +415,7 @@ class FileTailerTest {
     }
 
     @Test
-    void shipsWhatItHadReadBeforeATruncation() throws IOException {
+    void ships_what_it_had_read_before_a_truncation() throws IOException {
         FileTailer tailer = tailer();
         append("one\ntwo\n");
         // The lines are read, but the batch waits for more.
@@ -427,7 +427,7 @@ class FileTailerTest {
     }
 
     @Test
-    void keepsHoldOfWhatIsRotatedWhileItsPredecessorIsRefused() throws IOException {
+    void keeps_hold_of_what_is_rotated_while_its_predecessor_is_refused() throws IOException {
         FileTailer tailer = tailer();
         outbox.refusesCollector = collector -> true;
         for (int i = 1; i <= 3; i++) {
@@ -444,7 +444,7 @@ class FileTailerTest {
     }
 
     @Test
-    void findsFilesThatAppearLater() throws IOException {
+    void finds_files_that_appear_later() throws IOException {
         sources = List.of(new Source(directory + "/logs/*/*.log", "elasticsearch"));
         FileTailer tailer = tailer();
         settle(tailer);
@@ -460,7 +460,7 @@ class FileTailerTest {
     }
 
     @Test
-    void followsAFileWhoseNameLooksLikeAPattern() throws IOException {
+    void follows_a_file_whose_name_looks_like_a_pattern() throws IOException {
         Path odd = directory.resolve("app[1].log");
         sources = List.of(new Source(odd.toString(), null));
         append(odd, "one\n");
@@ -470,7 +470,7 @@ class FileTailerTest {
     }
 
     @Test
-    void aDamagedFileOfPositionsIsSetAsideAndEverythingIsSentAgain() throws IOException {
+    void a_damaged_file_of_positions_is_set_aside_and_everything_is_sent_again() throws IOException {
         append("one\n");
         settle(tailer());
         Files.writeString(state.resolve("positions.json"), "{\"version\":1,\"files\":[{\"stream\":\"x");
@@ -484,7 +484,7 @@ class FileTailerTest {
     }
 
     @Test
-    void goesOnWithoutPositionsBeingSaved() throws IOException {
+    void goes_on_without_positions_being_saved() throws IOException {
         FileTailer tailer = tailer();
         append("one\n");
         Files.delete(state);
@@ -502,7 +502,7 @@ class FileTailerTest {
      */
     @ParameterizedTest
     @ValueSource(longs = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
-    void losesNothingWhateverHappens(long seed) throws IOException {
+    void loses_nothing_whatever_happens(long seed) throws IOException {
         scanInterval = Duration.ofMillis(1);
         Random random = new Random(seed);
         Set<String> written = new HashSet<>();
@@ -554,7 +554,7 @@ class FileTailerTest {
     }
 
     @Test
-    void reusesNoPositionForAnotherFile() throws IOException {
+    void reuses_no_position_for_another_file() throws IOException {
         append(lines(1, 4));
         settle(tailer());
         // Even if the file system reuses the inode, the new file is another file.

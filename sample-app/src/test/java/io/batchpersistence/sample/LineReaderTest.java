@@ -21,7 +21,7 @@ class LineReaderTest {
     Path directory;
 
     @Test
-    void readsTheSameFromEveryPosition() throws IOException {
+    void reads_the_same_from_every_position() throws IOException {
         Random random = new Random(42);
         StringBuilder text = new StringBuilder();
         for (int i = 0; i < 3000; i++) {
@@ -45,7 +45,7 @@ class LineReaderTest {
     }
 
     @Test
-    void growsItsBufferUpToTheLongestLine() throws IOException {
+    void grows_its_buffer_up_to_the_longest_line() throws IOException {
         String line = "0123456789".repeat(30_000);
         Path file = Files.writeString(directory.resolve("f"), "a\n" + line + "\nb");
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {

@@ -75,7 +75,7 @@ class LogControllerTest {
     }
 
     @Test
-    void answersQuoteLittleOfWhatIsWrong() throws Exception {
+    void answers_quote_little_of_what_is_wrong() throws Exception {
         String secret = "hunter2".repeat(200);
         for (String line : List.of(
                 "{\"message\":{\"a\":\"" + secret + "\"}}",
@@ -98,7 +98,7 @@ class LogControllerTest {
     }
 
     @Test
-    void takesOneEntryALine() throws Exception {
+    void takes_one_entry_a_line() throws Exception {
         text("one\r\n\n[warn] two\u20ac\n")
                 .andExpect(status().isAccepted())
                 .andExpect(jsonPath("$.entries").value(2));
@@ -110,14 +110,14 @@ class LogControllerTest {
     }
 
     @Test
-    void answersWithTheIdOfTheBatch() throws Exception {
+    void answers_with_the_id_of_the_batch() throws Exception {
         String answer = text("x").andReturn().getResponse().getContentAsString();
 
         assertThat(answer).contains("\"batchId\":\"" + outbox.taken.get(0).id() + "\"");
     }
 
     @Test
-    void takesOneObjectALine() throws Exception {
+    void takes_one_object_a_line() throws Exception {
         ndjson("""
                 {"timestamp":"2026-01-31T12:00:00.123456789+01:00","level":"INFO","message":"sold",\
                 "labels":{"app":"shop"},"fields":{"items":3},"source_type":"till","source_id":"till-7",\
@@ -157,7 +157,7 @@ class LogControllerTest {
                 "`{\"message\":\"x\",\"timestamp\":\"yesterday\"}`, 'timestamp' must be like",
                 "`{\"message\":\"x\",\"timestamp\":\"9999-01-01T00:00:00Z\"}`, out of range"
             })
-    void saysWhichLineIsBadAndTakesNone(String line, String reason) throws Exception {
+    void says_which_line_is_bad_and_takes_none(String line, String reason) throws Exception {
         ndjson("{\"message\":\"good\"}\n" + line + "\n")
                 .andExpect(status().isBadRequest())
                 .andExpect(header().string("Content-Type", "application/problem+json"))
@@ -169,14 +169,14 @@ class LogControllerTest {
 
     @ParameterizedTest
     @CsvSource({"text/plain", "application/x-ndjson"})
-    void refusesABodyWithoutEntries(String type) throws Exception {
+    void refuses_a_body_without_entries(String type) throws Exception {
         http.perform(post("/logs").contentType(type).content(" \n\n"))
                 .andExpect(status().isBadRequest())
                 .andExpect(jsonPath("$.detail").value(Matchers.containsString("no entries")));
     }
 
     @Test
-    void refusesOtherTypesAndEncodings() throws Exception {
+    void refuses_other_types_and_encodings() throws Exception {
         http.perform(post("/logs").contentType("application/xml").content("<x/>"))
                 .andExpect(status().isUnsupportedMediaType());
         http.perform(post("/logs").content("x")).andExpect(status().isUnsupportedMediaType());
@@ -188,7 +188,7 @@ class LogControllerTest {
     }
 
     @Test
-    void refusesWhatIsTooLarge() throws Exception {
+    void refuses_what_is_too_large() throws Exception {
         text("x".repeat(MAX_BYTES)).andExpect(status().isAccepted());
         text("x".repeat(MAX_BYTES + 1))
                 .andExpect(status().is(HttpStatus.CONTENT_TOO_LARGE.value()))
@@ -196,7 +196,7 @@ class LogControllerTest {
     }
 
     @Test
-    void sendsToTheCollectorAskedFor() throws Exception {
+    void sends_to_the_collector_asked_for() throws Exception {
         http.perform(post("/logs?collector=elasticsearch")
                         .contentType("text/plain")
                         .content("x"))
@@ -211,7 +211,7 @@ class LogControllerTest {
     }
 
     @Test
-    void asksToComeBackWhenTheBatchWasRefused() throws Exception {
+    void asks_to_come_back_when_the_batch_was_refused() throws Exception {
         outbox.refusesCollector = collector -> true;
         text("x")
                 .andExpect(status().isServiceUnavailable())
@@ -225,7 +225,7 @@ class LogControllerTest {
     }
 
     @Test
-    void takesARepeatedRequestOnce() throws Exception {
+    void takes_a_repeated_request_once() throws Exception {
         withKey("k", "x\ny")
                 .andExpect(status().isAccepted())
                 .andExpect(jsonPath("$.batchId").value("k"));
@@ -237,7 +237,7 @@ class LogControllerTest {
     }
 
     @Test
-    void refusesAKeyThatStandsForOtherContent() throws Exception {
+    void refuses_a_key_that_stands_for_other_content() throws Exception {
         withKey("k", "x").andExpect(status().isAccepted());
         withKey("k", "y")
                 .andExpect(status().is(HttpStatus.UNPROCESSABLE_CONTENT.value()))

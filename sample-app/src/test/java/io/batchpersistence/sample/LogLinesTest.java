@@ -15,7 +15,7 @@ class LogLinesTest {
         "2026-11-24 03:36:00+02:00 x, 2026-11-24T01:36:00Z",
         "'[2026-11-24T03:36:00,5Z] x', 2026-11-24T03:36:00.5Z"
     })
-    void readsTimestampsWithAZone(String line, String expected) {
+    void reads_timestamps_with_a_zone(String line, String expected) {
         assertThat(LogLines.timestamp(line)).isEqualTo(Instant.parse(expected));
     }
 
@@ -29,7 +29,7 @@ class LogLinesTest {
                 "at 2026-11-24T03:36:00Z",
                 ""
             })
-    void guessesNoOther(String line) {
+    void guesses_no_other(String line) {
         assertThat(LogLines.timestamp(line)).isNull();
     }
 
@@ -44,7 +44,7 @@ class LogLinesTest {
                 "INFORMATION is no level, -",
                 "'', -"
             })
-    void findsTheLevel(String line, String expected) {
+    void finds_the_level(String line, String expected) {
         assertThat(LogLines.level(line)).isEqualTo(expected);
     }
 }

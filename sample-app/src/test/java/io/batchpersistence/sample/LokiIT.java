@@ -22,7 +22,7 @@ class LokiIT {
     Path directory;
 
     @Test
-    void hasEachLineOnceAfterAKillAndAnOutage() throws Exception {
+    void has_each_line_once_after_a_kill_and_an_outage() throws Exception {
         needsAnEngineAndTheImage();
         try (LokiContainer loki = new LokiContainer()) {
             loki.start();

@@ -49,7 +49,7 @@ class NothingLostReportTest {
     }
 
     @Test
-    void nothingIsLost() throws IOException {
+    void nothing_is_lost() throws IOException {
         receive("1", "same", "2", "same", "4", "last \u20ac", "2", "same");
         NothingLostReport report = NothingLostReport.of(received, List.of(shipped));
 
@@ -62,7 +62,7 @@ class NothingLostReportTest {
     }
 
     @Test
-    void theSameTextInAnotherPlaceDoesNotHideALoss() throws IOException {
+    void the_same_text_in_another_place_does_not_hide_a_loss() throws IOException {
         receive("1", "same", "1", "same", "4", "last \u20ac");
         ByteArrayOutputStream out = new ByteArrayOutputStream();
 
@@ -71,7 +71,7 @@ class NothingLostReportTest {
     }
 
     @Test
-    void whatWasNeverShippedFailsToo() throws IOException {
+    void what_was_never_shipped_fails_too() throws IOException {
         receive("1", "same", "2", "same", "4", "last \u20ac", "5", "from nowhere");
         ByteArrayOutputStream out = new ByteArrayOutputStream();
 
@@ -80,7 +80,7 @@ class NothingLostReportTest {
     }
 
     @Test
-    void saysWhenItCantCompare() {
+    void says_when_it_cant_compare() {
         assertThat(print(new ByteArrayOutputStream())).isEqualTo(2);
     }
 }

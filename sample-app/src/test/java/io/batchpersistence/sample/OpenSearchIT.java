@@ -52,7 +52,7 @@ class OpenSearchIT {
     }
 
     @Test
-    void hasEachLineOnceAfterAKillAndAnOutage() throws Exception {
+    void has_each_line_once_after_a_kill_and_an_outage() throws Exception {
         List<String> sent = RealCollectorScenario.play(node, directory);
 
         List<String> has = node.messages("logs");
@@ -68,7 +68,7 @@ class OpenSearchIT {
 
     /** A field that is a number in one document can't be text in the next. */
     @Test
-    void whatItRefusesIsADeadLetterAndTheRestArrives() throws Exception {
+    void what_it_refuses_is_a_dead_letter_and_the_rest_arrives() throws Exception {
         try (RunningShipper shipper = RunningShipper.start(
                 node,
                 directory,

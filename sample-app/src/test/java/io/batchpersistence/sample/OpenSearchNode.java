@@ -170,7 +170,7 @@ final class OpenSearchNode implements RealCollector {
         }
         int chosen = Integer.parseInt(found.group(1));
         if (starts > 1 && chosen != port) {
-            throw new AssertionError("port " + port + " was taken meanwhile by somebody else");
+            throw new AssertionError("port " + port + " was taken meanwhile by someone else");
         }
         port = chosen;
         try {

@@ -26,7 +26,7 @@ class SameOriginFilterTest {
     }
 
     @Test
-    void aPageOfAnotherSiteChangesNothing() throws Exception {
+    void a_page_of_another_site_changes_nothing() throws Exception {
         for (String method : List.of("POST", "PUT", "DELETE", "PATCH")) {
             for (String site : List.of("cross-site", "same-site", "none", "odd")) {
                 assertThat(status(method, "Sec-Fetch-Site", site)).as(site).isEqualTo(403);
@@ -41,7 +41,7 @@ class SameOriginFilterTest {
     }
 
     @Test
-    void ownPagesAndProgramsDo() throws Exception {
+    void own_pages_and_programs_do() throws Exception {
         assertThat(status("POST")).isEqualTo(200);
         assertThat(status("POST", "Sec-Fetch-Site", "same-origin", "Origin", "http://shipper:8080"))
                 .isEqualTo(200);
@@ -49,7 +49,7 @@ class SameOriginFilterTest {
     }
 
     @Test
-    void anyPageMayLinkToWhatChangesNothing() throws Exception {
+    void any_page_may_link_to_what_changes_nothing() throws Exception {
         assertThat(status("GET", "Sec-Fetch-Site", "cross-site")).isEqualTo(200);
         assertThat(status("HEAD", "Sec-Fetch-Site", "cross-site")).isEqualTo(200);
     }

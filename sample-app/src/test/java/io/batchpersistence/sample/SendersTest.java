@@ -70,7 +70,7 @@ class SendersTest {
     }
 
     @Test
-    void pushesStreamsToLoki() throws Exception {
+    void pushes_streams_to_loki() throws Exception {
         loki().send(batch(
                 LogEntry.builder(TIME, "sold \u20ac")
                         .level("INFO")
@@ -100,7 +100,7 @@ class SendersTest {
 
     /** A proxy in front of a collector that requires a log-in responds with a page. */
     @Test
-    void aLoginPageIsNoDelivery() {
+    void a_login_page_is_no_delivery() {
         collector.answers(200, "<html>Please log in</html>", Map.of("Content-Type", "text/html; charset=utf-8"));
         assertThatThrownBy(() -> loki().send(three()))
                 .isInstanceOf(IOException.class)
@@ -111,7 +111,7 @@ class SendersTest {
     }
 
     @Test
-    void redirectsAreNotFollowed() {
+    void redirects_are_not_followed() {
         for (int status : new int[] {301, 302, 303, 307, 308}) {
             collector.requests.clear();
             collector.answers(status, "", Map.of("Location", collector.url() + "/login"));
@@ -123,7 +123,7 @@ class SendersTest {
     }
 
     @Test
-    void lokiDoesNotTakeEqualLinesForOne() throws Exception {
+    void loki_does_not_take_equal_lines_for_one() throws Exception {
         PersistedBatch batch = batch(
                 LogEntry.of(TIME, "INFO", "again"),
                 LogEntry.of(TIME.plusNanos(1), "INFO", "again"),
@@ -151,7 +151,7 @@ class SendersTest {
 
     @ParameterizedTest
     @ValueSource(ints = {400, 409, 413, 415, 422})
-    void someAnswersAreForGood(int status) {
+    void some_answers_are_for_good(int status) {
         collector.answers(status, "entry too far behind", Map.of());
 
         assertThatThrownBy(() -> loki().send(three()))
@@ -161,7 +161,7 @@ class SendersTest {
 
     @ParameterizedTest
     @ValueSource(ints = {301, 401, 403, 404, 408, 429, 500, 502, 503, 504})
-    void mostAnswersAreNot(int status) {
+    void most_answers_are_not(int status) {
         collector.answers(status, "", Map.of());
 
         assertThatThrownBy(() -> loki().send(three()))
@@ -177,7 +177,7 @@ class SendersTest {
         "429, 'Sun, 01 Mar 2026 11:00:00 GMT', PT0S",
         "429, 999999999999999999, PT1H"
     })
-    void honoursTheCollectorsWish(int status, String header, Duration delay) {
+    void honours_the_collectors_wish(int status, String header, Duration delay) {
         collector.answers(status, "slow down", Map.of("Retry-After", header));
 
         RetryAfterException e = catchThrowableOfType(RetryAfterException.class, () -> loki().send(three()));
@@ -186,14 +186,14 @@ class SendersTest {
     }
 
     @Test
-    void aWishThatCantBeReadIsNone() {
+    void a_wish_that_cant_be_read_is_none() {
         collector.answers(429, "", Map.of("Retry-After", "later"));
 
         assertThatThrownBy(() -> loki().send(three())).isInstanceOf(IOException.class);
     }
 
     @Test
-    void anAnswerWithoutEndIsNotRead() {
+    void an_answer_without_end_is_not_read() {
         collector.says("x".repeat(CollectorClient.MAX_ANSWER + 1));
 
         assertThatThrownBy(() -> loki().send(three()))
@@ -202,14 +202,14 @@ class SendersTest {
     }
 
     @Test
-    void anAnswerIsQuotedInOneLine() {
+    void an_answer_is_quoted_in_one_line() {
         collector.answers(500, "no\nERROR forged \u202E", Map.of());
 
         assertThatThrownBy(() -> loki().send(three())).hasMessageEndingWith(": no\\u000AERROR forged \\u202E");
     }
 
     @Test
-    void noPasswordIsShown() throws IOException {
+    void no_password_is_shown() throws IOException {
         URI url = URI.create("http://user:hunter2@127.0.0.1:" + collector.url().getPort() + "/base");
         CollectorClient client = new CollectorClient(
                 "it",
@@ -234,7 +234,7 @@ class SendersTest {
     }
 
     @Test
-    void waitsNoLongerThanItsTimeout() {
+    void waits_no_longer_than_its_timeout() {
         collector.staysSilent();
 
         assertThatThrownBy(() -> new LokiSender(client(Duration.ofMillis(100)), "shop").send(three()))
@@ -243,7 +243,7 @@ class SendersTest {
     }
 
     @Test
-    void aCollectorThatIsNotThereIsTriedAgain() {
+    void a_collector_that_is_not_there_is_tried_again() {
         URI gone = collector.url();
         collector.close();
         CollectorClient client = new CollectorClient(
@@ -255,7 +255,7 @@ class SendersTest {
     }
 
     @Test
-    void createsDocumentsInElasticsearch() throws Exception {
+    void creates_documents_in_elasticsearch() throws Exception {
         collector.says("{\"errors\":false,\"items\":[]}");
         elasticsearch()
                 .send(batch(LogEntry.builder(TIME, "sold")
@@ -281,7 +281,7 @@ class SendersTest {
     }
 
     @Test
-    void idsOfDocumentsDifferByBatchNumberAndMessage() {
+    void ids_of_documents_differ_by_batch_number_and_message() {
         assertThat(List.of(
                         ElasticsearchSender.id("b1", 0, "x"),
                         ElasticsearchSender.id("b1", 1, "x"),
@@ -307,14 +307,14 @@ class SendersTest {
     }
 
     @Test
-    void whatIsThereAlreadyHasArrived() {
+    void what_is_there_already_has_arrived() {
         itemsAnswer(409, 201, 409);
 
         assertThatCode(() -> elasticsearch().send(three())).doesNotThrowAnyException();
     }
 
     @Test
-    void oneItemToBeRetriedRetriesTheBatch() {
+    void one_item_to_be_retried_retries_the_batch() {
         itemsAnswer(201, 400, 429);
 
         assertThatThrownBy(() -> elasticsearch().send(three()))
@@ -324,7 +324,7 @@ class SendersTest {
     }
 
     @Test
-    void itemsRefusedForGoodMakeADeadLetter() {
+    void items_refused_for_good_make_a_dead_letter() {
         itemsAnswer(201, 400, 400);
 
         assertThatThrownBy(() -> elasticsearch().send(three()))
@@ -342,7 +342,7 @@ class SendersTest {
                 "{\"errors\":true,\"items\":[]}",
                 "{\"errors\":true,\"items\":[{\"create\":{}},{},{\"create\":{\"status\":\"x\"}}]}"
             })
-    void anAnswerThatCantBeUnderstoodIsNoSuccess(String answer) {
+    void an_answer_that_cant_be_understood_is_no_success(String answer) {
         collector.says(answer);
 
         assertThatThrownBy(() -> elasticsearch().send(three())).isInstanceOf(IOException.class);

@@ -30,7 +30,7 @@ class ShipperPropertiesTest {
     }
 
     @Test
-    void hasDefaults() {
+    void has_defaults() {
         runner.run(context -> {
             ShipperProperties settings = context.getBean(ShipperProperties.class);
             assertThat(settings.files()).isEmpty();
@@ -44,7 +44,7 @@ class ShipperPropertiesTest {
     }
 
     @Test
-    void filesAreTextsOrPathsWithACollector() {
+    void files_are_texts_or_paths_with_a_collector() {
         runner.withPropertyValues(
                         "shipper.files[0]=/var/log/*.log",
                         "shipper.files[1].path=/var/log/nginx/access.log",
@@ -61,7 +61,7 @@ class ShipperPropertiesTest {
     }
 
     @Test
-    void filesMayBeOneText() {
+    void files_may_be_one_text() {
         runner.withPropertyValues("shipper.files=/a.log,/b.log")
                 .run(context -> assertThat(
                                 context.getBean(ShipperProperties.class).files())
@@ -75,7 +75,7 @@ class ShipperPropertiesTest {
         "shipper.poll-interval=0s, shipper.poll_interval must be longer than 0",
         "shipper.batch-delay=-1s, shipper.batch_delay must not be negative"
     })
-    void saysWhatIsWrong(String property, String message) {
+    void says_what_is_wrong(String property, String message) {
         runner.withPropertyValues(property).run(context -> {
             assertThat(context).hasFailed();
             assertThat(context.getStartupFailure()).rootCause().hasMessageContaining(message);

@@ -94,7 +94,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void deliversWhatIsPosted() throws Exception {
+    void delivers_what_is_posted() throws Exception {
         HttpResponse<String> answer = post("/logs", "text/plain", "posted 1\nposted 2\n");
         assertThat(answer.statusCode()).isEqualTo(202);
         assertThat(answer.body()).contains("\"entries\":2");
@@ -107,7 +107,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void aPageOfAnotherSiteCanNotPost() throws Exception {
+    void a_page_of_another_site_can_not_post() throws Exception {
         for (String path : List.of(
                 "/collector/mode/down",
                 "/batches/pause/loki",
@@ -128,14 +128,14 @@ class WholeApplicationTest {
     }
 
     @Test
-    void deliversWhatIsWrittenToFiles() throws Exception {
+    void delivers_what_is_written_to_files() throws Exception {
         Path file = Files.createDirectories(home.resolve("in")).resolve("a.log");
         Files.writeString(file, "written 1\nwritten 2\n", StandardOpenOption.CREATE, StandardOpenOption.APPEND);
         awaitReceived("written 1", "written 2");
     }
 
     @Test
-    void takesLinesWhileTheCollectorIsDownAndDeliversThemLater() throws Exception {
+    void takes_lines_while_the_collector_is_down_and_delivers_them_later() throws Exception {
         assertThat(post("/collector/mode/down", "text/plain", "").statusCode()).isEqualTo(200);
         assertThat(post("/logs", "text/plain", "during the outage\n").statusCode())
                 .isEqualTo(202);
@@ -159,7 +159,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void whatWasRejectedIsReplayedOnceItIsMended() throws Exception {
+    void what_was_rejected_is_replayed_once_it_is_mended() throws Exception {
         post("/collector/mode/reject", "text/plain", "");
         post("/logs", "text/plain", "rejected\n");
         awaitBatch("DEAD", "answered 400: the built-in collector was told to reject");
@@ -172,7 +172,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void whatNobodyWantsAnyMoreIsDiscarded() throws Exception {
+    void what_nobody_wants_any_more_is_discarded() throws Exception {
         post("/collector/mode/reject", "text/plain", "");
         post("/logs", "text/plain", "unwanted\n");
         awaitBatch("DEAD", "told to reject");
@@ -184,7 +184,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void wrongCredentialsAreNotTriedAgainUntilAnOperatorSaysSo() throws Exception {
+    void wrong_credentials_are_not_tried_again_until_an_operator_says_so() throws Exception {
         post("/collector/mode/unauthorized", "text/plain", "");
         post("/logs", "text/plain", "unauthorized\n");
         awaitBatch("PENDING", "answered 401");
@@ -199,7 +199,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void nothingIsSentToAPausedCollector() throws Exception {
+    void nothing_is_sent_to_a_paused_collector() throws Exception {
         assertThat(post("/batches/pause/elasticsearch", "text/plain", "").body())
                 .contains("\"paused\":true");
         post("/logs?collector=elasticsearch", "text/plain", "paused\n");
@@ -213,7 +213,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void explainsWhatAnOperatorGotWrong() throws Exception {
+    void explains_what_an_operator_got_wrong() throws Exception {
         HttpResponse<String> answer = post("/batches/pause/lokki", "text/plain", "");
         assertThat(answer.statusCode()).isEqualTo(404);
         assertThat(answer.body()).contains("lokki", "[elasticsearch, loki]");
@@ -223,7 +223,7 @@ class WholeApplicationTest {
 
     /** In this module, Spring Security is not on the class path. */
     @Test
-    void hasAPageForOperators() throws Exception {
+    void has_a_page_for_operators() throws Exception {
         String base = "http://localhost:" + environment.getProperty("local.server.port") + "/batch-persistence/";
         HttpResponse<String> page =
                 http.send(HttpRequest.newBuilder(URI.create(base)).build(), BodyHandlers.ofString());
@@ -235,7 +235,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void explainsWhatIsWrongWithARequest() throws Exception {
+    void explains_what_is_wrong_with_a_request() throws Exception {
         HttpResponse<String> answer = post("/logs", "application/x-ndjson", "{\"message\":\"ok\"}\nnonsense");
         assertThat(answer.statusCode()).isEqualTo(400);
         assertThat(answer.headers().firstValue("Content-Type")).hasValue("application/problem+json");

@@ -356,7 +356,7 @@ public final class JsonFileLog implements PayloadLog {
         try {
             bringUpToDate();
         } catch (IOException e) {
-            log.debug("The disk is still not well", e);
+            log.debug("The disk still fails", e);
         }
         List<Written> written = new ArrayList<>();
         for (Append append : group) {

@@ -600,7 +600,7 @@ public final class SegmentLog implements PayloadLog {
                 into.allocated = position + wanted;
             } catch (IOException e) {
                 // The disk is nearly full. A partly written reserve does not look like a torn record: it is all zeros.
-                log.debug("No room to reserve in {}", into.segment.path, e);
+                log.debug("No space to reserve in {}", into.segment.path, e);
             }
         }
     }

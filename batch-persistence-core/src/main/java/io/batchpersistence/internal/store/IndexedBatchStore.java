@@ -403,7 +403,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
     private @Nullable String full(int size) {
         long held = index.size() + (long) appending.size() - 1;
         if (held >= options.maxBatches()) {
-            return "the store holds " + held + " batches, which is its bound; raise maxBatches, or deliver, "
+            return "the store holds " + held + " batches, which is its limit; raise maxBatches, or deliver, "
                     + "discard or expire some";
         }
         long used = diskUsage() - payload.availableBytes() + writer.queuedBytes();

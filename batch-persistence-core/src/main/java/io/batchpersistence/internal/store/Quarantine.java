@@ -56,7 +56,7 @@ final class Quarantine {
             }
             bytes = sum;
         } catch (IOException e) {
-            log.warn("Could not look into {}: {}", directory, e.toString());
+            log.warn("Could not list {}: {}", directory, e.toString());
         }
     }
 

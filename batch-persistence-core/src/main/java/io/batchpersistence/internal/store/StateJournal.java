@@ -490,7 +490,7 @@ final class StateJournal implements AutoCloseable {
      * are deleted relying on it.
      *
      * @throws IOException if it can't be written, is damaged (it is unknown what would be read behind the damage), or
-     *     has no room left
+     *     has no space left
      */
     void resume() throws IOException {
         Path path = path(generation, "journal");
@@ -506,7 +506,7 @@ final class StateJournal implements AutoCloseable {
             throw new IOException(path + " is damaged at " + frames.at());
         }
         if (size - frames.at() < MIN_RESUMED) {
-            throw new IOException(path + " has no room left");
+            throw new IOException(path + " has no space left");
         }
         position = frames.at();
         allocated = size;

@@ -23,7 +23,7 @@ class BatchHeaderTest {
     }
 
     @Test
-    void givesBackWhatWasPutIn() {
+    void gives_back_what_was_put_in() {
         BatchHeader decoded = BatchHeader.decode(sample().encode());
         assertThat(decoded).isEqualTo(sample());
         assertThat(decoded.context().keySet()).containsExactly("tenant", "", "a");
@@ -33,7 +33,7 @@ class BatchHeaderTest {
 
     /** Never change these bytes: disks hold headers in this format. */
     @Test
-    void goldenBytes() {
+    void golden_bytes() {
         BatchHeader header = new BatchHeader("b-1", "loki", Map.of("k", "v"));
         String golden = "0a03622d3112046c6f6b691a060a016b120176";
         assertThat(HexFormat.of().formatHex(header.encode())).isEqualTo(golden);
@@ -41,7 +41,7 @@ class BatchHeaderTest {
     }
 
     @Test
-    void agreesWithTheSchemaAndSkipsWhatIsNew() throws Exception {
+    void agrees_with_the_schema_and_skips_what_is_new() throws Exception {
         io.batchpersistence.proto.v1.BatchHeader header =
                 io.batchpersistence.proto.v1.BatchHeader.parseFrom(sample().encode());
         assertThat(header.getId()).isEqualTo("b-1");
@@ -61,7 +61,7 @@ class BatchHeaderTest {
     }
 
     @Test
-    void everyTruncationAndBitFlipIsHarmless() {
+    void every_truncation_and_bit_flip_is_harmless() {
         byte[] header = sample().encode();
         for (int length = 0; length < header.length; length++) {
             decodeOrDamaged(Arrays.copyOf(header, length));

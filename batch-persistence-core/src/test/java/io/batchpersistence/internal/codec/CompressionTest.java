@@ -37,7 +37,7 @@ class CompressionTest {
 
     @ParameterizedTest
     @EnumSource
-    void givesBackWhatWasPutIn(Compression compression) {
+    void gives_back_what_was_put_in(Compression compression) {
         for (int seed = 0; seed < 500; seed++) {
             byte[] raw = sample(seed);
             assertThat(Compressions.decompress(compression, Compressions.compress(compression, raw), raw.length))
@@ -47,7 +47,7 @@ class CompressionTest {
 
     @ParameterizedTest
     @EnumSource
-    void worksForNothingAndForMuch(Compression compression) {
+    void works_for_nothing_and_for_much(Compression compression) {
         byte[] much = new byte[40 << 20];
         Arrays.fill(much, (byte) 'x');
         assertThat(Compressions.decompress(compression, Compressions.compress(compression, new byte[0]), 0))
@@ -60,7 +60,7 @@ class CompressionTest {
 
     @ParameterizedTest
     @EnumSource
-    void manyThreadsAtOnce(Compression compression) throws Exception {
+    void many_threads_at_once(Compression compression) throws Exception {
         ExecutorService threads = Executors.newFixedThreadPool(8);
         try {
             List<Callable<Boolean>> work = IntStream.range(0, 400)
@@ -81,7 +81,7 @@ class CompressionTest {
     }
 
     @Test
-    void zstdFramesAreOrdinaryAndWithoutChecksum() {
+    void zstd_frames_are_ordinary_and_without_checksum() {
         byte[] raw = sample(1);
         byte[] frame = Compressions.compress(Compression.ZSTD, raw);
         assertThat(Zstd.decompress(frame, raw.length)).isEqualTo(raw);
@@ -91,7 +91,7 @@ class CompressionTest {
 
     @ParameterizedTest
     @EnumSource
-    void aWrongLengthIsDamage(Compression compression) {
+    void a_wrong_length_is_damage(Compression compression) {
         byte[] raw = sample(1);
         byte[] compressed = Compressions.compress(compression, raw);
         for (int wrong : new int[] {0, raw.length - 1, raw.length + 1, Integer.MAX_VALUE}) {
@@ -101,7 +101,7 @@ class CompressionTest {
     }
 
     @Test
-    void damagedZstdIsDamageAndLaterOnesAreNotHarmed() {
+    void damaged_zstd_is_damage_and_later_ones_are_not_harmed() {
         byte[] raw = sample(3);
         byte[] frame = Compressions.compress(Compression.ZSTD, raw);
         for (int length = 0; length < frame.length; length++) {
@@ -124,7 +124,7 @@ class CompressionTest {
     }
 
     @Test
-    void aFrameThatDoesNotSayItsLengthIsDamage() {
+    void a_frame_that_does_not_say_its_length_is_damage() {
         try (ZstdCompressCtx context = new ZstdCompressCtx().setContentSize(false)) {
             byte[] frame = context.compress("some text".getBytes(UTF_8));
             assertThatExceptionOfType(DamagedPayloadException.class)
@@ -133,7 +133,7 @@ class CompressionTest {
     }
 
     @Test
-    void numbersAreFixed() {
+    void numbers_are_fixed() {
         assertThat(Compressions.of(0)).isEqualTo(Compression.NONE);
         assertThat(Compressions.of(1)).isEqualTo(Compression.ZSTD);
         assertThat(Formats.of(1)).isEqualTo(BatchFormat.PROTOBUF);

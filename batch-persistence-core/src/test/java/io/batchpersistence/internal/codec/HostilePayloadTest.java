@@ -52,13 +52,13 @@ class HostilePayloadTest {
     }
 
     @Test
-    void aSizeThatCantBeTrueIsNotAllocated() {
+    void a_size_that_cant_be_true_is_not_allocated() {
         assertThat(Zstd.getFrameContentSize(frameOf(200 << 20, 100))).isEqualTo(200 << 20);
         refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, frameOf(200 << 20, 100), 200 << 20));
     }
 
     @Test
-    void aFrameThatDeclaresAnotherSizeOrNoneIsNotDecompressed() {
+    void a_frame_that_declares_another_size_or_none_is_not_decompressed() {
         byte[] bomb = Zstd.compress(new byte[64 << 20]);
         refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, bomb, 1_000));
         refusesWithin(1 << 20, () -> Compressions.decompress(Compression.ZSTD, frameOf(1_000, 100), 64 << 20));
@@ -71,7 +71,7 @@ class HostilePayloadTest {
 
     /** Some libraries read concatenated frames as one content. */
     @Test
-    void aSecondFrameAddsNothing() {
+    void a_second_frame_adds_nothing() {
         byte[] one = Zstd.compress(new byte[1_000]);
         byte[] two = Arrays.copyOf(one, one.length * 2);
         System.arraycopy(one, 0, two, one.length, one.length);
@@ -79,7 +79,7 @@ class HostilePayloadTest {
     }
 
     @Test
-    void theHighestRatioThereIsIsStillRead() {
+    void the_highest_ratio_there_is_is_still_read() {
         byte[] same = new byte[16 << 20];
         Arrays.fill(same, (byte) 'x');
         assertThat(Compressions.decompress(
@@ -132,14 +132,14 @@ class HostilePayloadTest {
     }
 
     @Test
-    void aMillionEntriesAreReadAndOneMoreIsNot() {
+    void a_million_entries_are_read_and_one_more_is_not() {
         byte[] most = repeat(message(""), BatchLimits.MAX_ENTRIES);
         assertThat(ProtobufBatchCodec.INSTANCE.decode(most)).hasSize(BatchLimits.MAX_ENTRIES);
         refused(join(most, message("")), 64 << 20);
     }
 
     @Test
-    void lengthsBeyondTheEndAllocateNothing() {
+    void lengths_beyond_the_end_allocate_nothing() {
         for (int field = 1; field < 40; field++) {
             int number = field;
             refused(
@@ -152,7 +152,7 @@ class HostilePayloadTest {
     }
 
     @Test
-    void aLongSourceIdSharedByManyEntriesIsNotMultiplied() {
+    void a_long_source_id_shared_by_many_entries_is_not_multiplied() {
         byte[] numbers = new byte[BatchLimits.MAX_ENTRIES];
         Arrays.fill(numbers, (byte) 2);
         // The limit is 256 MiB of objects, and each exists twice.
@@ -166,14 +166,14 @@ class HostilePayloadTest {
     }
 
     @Test
-    void aColumnLongerThanAnyBatchIsNotAllocated() {
+    void a_column_longer_than_any_batch_is_not_allocated() {
         byte[] column = new byte[64 << 20];
         refused(join(message("m"), bytes(PayloadSchema.LEVELS, column)), 32 << 20);
         refused(join(message("m"), bytes(PayloadSchema.TIMESTAMP_DELTAS, column)), 32 << 20);
     }
 
     @Test
-    void setsAndValuesWithoutEndAreNotKept() {
+    void sets_and_values_without_end_are_not_kept() {
         int more = BatchLimits.MAX_VALUES + 1;
         refused(join(message("m"), repeat(bytes(PayloadSchema.LABEL_SETS, new byte[0]), more)), 400 << 20);
         refused(join(message("m"), repeat(bytes(PayloadSchema.FIELD_SETS, new byte[0]), more)), 400 << 20);
@@ -201,7 +201,7 @@ class HostilePayloadTest {
 
     /** Shared values in the payload are shared in memory. Each entry still walks all of them, which takes time. */
     @Test
-    void aHugeTextSharedByManyEntriesIsThereOnce() {
+    void a_huge_text_shared_by_many_entries_is_there_once() {
         byte[] payload = sharingTwice(100, "x".repeat(1 << 20));
         assertThat(allocated(() -> assertThat(ProtobufBatchCodec.INSTANCE.decode(payload))
                         .hasSize(100)
@@ -218,7 +218,7 @@ class HostilePayloadTest {
     private static final String ENTRY = "{\"timestamp\":\"2026-01-02T03:04:05Z\",\"message\":\"\",";
 
     @Test
-    void jsonValuesAreBoundedToo() {
+    void json_values_are_bounded_too() {
         int more = BatchLimits.MAX_VALUES + 1;
         jsonRefused("[" + ENTRY + "\"fields\":{\"a\":[" + "0,".repeat(more) + "0]}}]", 600 << 20);
         jsonRefused("[" + ENTRY + "\"fields\":{\"a\":" + "[".repeat(600), 1 << 20);
@@ -227,7 +227,7 @@ class HostilePayloadTest {
 
     @ParameterizedTest
     @EnumSource
-    void whatCouldNotBeReadAgainIsNotWritten(BatchFormat format) {
+    void what_could_not_be_read_again_is_not_written(BatchFormat format) {
         List<LogEntry> entries = Collections.nCopies(BatchLimits.MAX_ENTRIES + 1, LogEntry.of(Instant.EPOCH, null, ""));
         assertThatThrownBy(() -> Formats.codec(format).encode(entries))
                 .isInstanceOf(IllegalArgumentException.class)
@@ -258,7 +258,7 @@ class HostilePayloadTest {
     }
 
     @Test
-    void numbersWithoutEndAreNoLogEntry() {
+    void numbers_without_end_are_no_log_entry() {
         BigInteger most = BigInteger.TEN.pow(100_000).subtract(BigInteger.TEN.pow(99_990));
         assertThat(LogEntry.builder(Instant.EPOCH, "")
                         .field("a", most.shiftRight(1))

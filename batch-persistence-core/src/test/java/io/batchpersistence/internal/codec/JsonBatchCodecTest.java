@@ -52,7 +52,7 @@ class JsonBatchCodecTest {
 
     @Tag("slow")
     @Test
-    void givesBackWhatWasPutIn() {
+    void gives_back_what_was_put_in() {
         for (int seed = 0; seed < 4_000; seed++) {
             List<LogEntry> batch = new RandomEntries(seed).batch();
             assertSame(codec.decode(codec.encode(batch)), batch);
@@ -60,14 +60,14 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void writesAndReadsTheGoldenText() {
+    void writes_and_reads_the_golden_text() {
         List<LogEntry> batch = RandomEntries.oneOfEverything();
         assertThat(new String(codec.encode(batch), UTF_8)).isEqualTo(GOLDEN);
         assertSame(codec.decode(GOLDEN.getBytes(UTF_8)), batch);
     }
 
     @Test
-    void keepsNumbersOfDifferentKindsApart() {
+    void keeps_numbers_of_different_kinds_apart() {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("long", 1L);
         fields.put("double", 1.0);
@@ -87,7 +87,7 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void anOutermostFieldNamedLikeTheMarkStaysAField() {
+    void an_outermost_field_named_like_the_mark_stays_a_field() {
         List<LogEntry> batch = List.of(LogEntry.builder(Instant.EPOCH, "m")
                 .field("$numberDecimal", "1.50")
                 .build());
@@ -95,13 +95,13 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void messageOf50Megabytes() {
+    void message_of50_megabytes() {
         List<LogEntry> batch = List.of(LogEntry.of(Instant.EPOCH, "INFO", "ä\n".repeat(25 << 20)));
         assertThat(codec.decode(codec.encode(batch)).equals(batch)).isTrue();
     }
 
     @Test
-    void longNamesAndDeepNesting() {
+    void long_names_and_deep_nesting() {
         List<LogEntry> batch = List.of(LogEntry.builder(Instant.EPOCH, "deep")
                 .field("n".repeat(100_000), ProtobufBatchCodecTest.nested(198, new BigDecimal("1.0")))
                 .label("l".repeat(100_000), "")
@@ -110,14 +110,14 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void refusesAnEmptyBatch() {
+    void refuses_an_empty_batch() {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> codec.encode(List.of()))
                 .withMessageContaining("at least one entry");
     }
 
     @Test
-    void forgivesWhatAPersonEdits() {
+    void forgives_what_a_person_edits() {
         String edited = """
                 [
                   {
@@ -137,13 +137,13 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void repairsHalfACharacterWrittenAsAnEscape() {
+    void repairs_half_a_character_written_as_an_escape() {
         String edited = "[{\"timestamp\":\"2026-01-02T03:04:05Z\",\"message\":\"\\ud83d!\"}]";
         assertThat(codec.decode(edited.getBytes(UTF_8)).get(0).message()).isEqualTo("\ufffd!");
     }
 
     @Test
-    void keepsAnEditedNumberThatNoDoubleHolds() {
+    void keeps_an_edited_number_that_no_double_holds() {
         String edited = "[{\"timestamp\":\"2026-01-02T03:04:05Z\",\"message\":\"m\",\"fields\":{\"n\":1e400}}]";
         assertThat(codec.decode(edited.getBytes(UTF_8)).get(0).fields()).containsEntry("n", new BigDecimal("1e400"));
     }
@@ -161,13 +161,13 @@ class JsonBatchCodecTest {
         "2026-01-02 03:04:05,            2026-01-02T03:04:05Z",
         "1677-09-21T00:12:43.145224192Z, 1677-09-21T00:12:43.145224192Z",
     })
-    void readsTimestampsOfAllShapes(String text, Instant expected) {
+    void reads_timestamps_of_all_shapes(String text, Instant expected) {
         assertThat(JsonBatchCodec.parseTimestamp(text)).isEqualTo(expected);
     }
 
     @ParameterizedTest
     @ValueSource(strings = {"", "yesterday", "1767323045", "2026-13-02T03:04:05Z", "2026-01-02", "2026-01-0203:04:05"})
-    void refusesOtherTimestamps(String text) {
+    void refuses_other_timestamps(String text) {
         assertThatExceptionOfType(DamagedPayloadException.class)
                 .isThrownBy(() -> JsonBatchCodec.parseTimestamp(text))
                 .withMessageContaining("is not a timestamp such as");
@@ -197,12 +197,12 @@ class JsonBatchCodecTest {
                 "[{\"timestamp\":\"2026-01-02T03:04:05Z\",\"message\":\"m\"}] []",
                 "[{\"timestamp\":\"2026-01-02T03:04:05Z\",\"message\":\"m\"}] x",
             })
-    void tellsDamage(String json) {
+    void tells_damage(String json) {
         assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> codec.decode(json.getBytes(UTF_8)));
     }
 
     @Test
-    void nestingThatNeverEndsIsDamage() {
+    void nesting_that_never_ends_is_damage() {
         byte[] brackets = new byte[1 << 20];
         Arrays.fill(brackets, (byte) '[');
         assertThatExceptionOfType(DamagedPayloadException.class).isThrownBy(() -> codec.decode(brackets));
@@ -214,7 +214,7 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void hugeNumbersTakeNoMinutes() {
+    void huge_numbers_take_no_minutes() {
         assertTimeoutPreemptively(Duration.ofSeconds(60), () -> {
             List<LogEntry> entries = codec.decode(numbers("7".repeat(100_000), "0." + "7".repeat(100_000)));
             assertThat(codec.decode(codec.encode(entries))).isEqualTo(entries);
@@ -236,7 +236,7 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void everyTruncationAndBitFlipIsHarmless() {
+    void every_truncation_and_bit_flip_is_harmless() {
         byte[] payload = codec.encode(RandomEntries.oneOfEverything());
         assertTimeoutPreemptively(Duration.ofSeconds(60), () -> {
             for (int length = 0; length < payload.length; length++) {
@@ -256,7 +256,7 @@ class JsonBatchCodecTest {
     }
 
     @Test
-    void entriesCanBePartOfALargerFile() {
+    void entries_can_be_part_of_a_larger_file() {
         ByteArrayOutputStream file = new ByteArrayOutputStream();
         try (JsonGenerator generator = JsonBatchCodec.factory().createGenerator(ObjectWriteContext.empty(), file)) {
             generator.writeStartObject();

@@ -51,7 +51,7 @@ class ProtobufBatchCodecTest {
     private final BatchCodec codec = Formats.codec(BatchFormat.PROTOBUF);
 
     @Test
-    void givesBackWhatWasPutIn() {
+    void gives_back_what_was_put_in() {
         for (int seed = 0; seed < 4_000; seed++) {
             List<LogEntry> batch = new RandomEntries(seed).batch();
             assertSame(codec.decode(codec.encode(batch)), batch);
@@ -59,14 +59,14 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void writesAndReadsTheGoldenBytes() {
+    void writes_and_reads_the_golden_bytes() {
         List<LogEntry> batch = RandomEntries.oneOfEverything();
         assertThat(HexFormat.of().formatHex(codec.encode(batch))).isEqualTo(GOLDEN);
         assertSame(codec.decode(HexFormat.of().parseHex(GOLDEN)), batch);
     }
 
     @Test
-    void canBeReadFromTheSchemaAlone() throws Exception {
+    void can_be_read_from_the_schema_alone() throws Exception {
         for (int seed = 0; seed < 1_000; seed++) {
             List<LogEntry> batch = new RandomEntries(seed).batch();
             assertSame(new SchemaReader(BatchPayload.parseFrom(codec.encode(batch))).entries(), batch);
@@ -74,7 +74,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void readsWhatProtobufItselfWrites() throws Exception {
+    void reads_what_protobuf_itself_writes() throws Exception {
         List<LogEntry> batch = RandomEntries.oneOfEverything();
         BatchPayload payload = BatchPayload.parseFrom(codec.encode(batch));
         assertThat(payload.getUnknownFields().asMap()).isEmpty();
@@ -82,7 +82,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void acceptsNumbersThatAreNotPacked() {
+    void accepts_numbers_that_are_not_packed() {
         byte[] unpacked = BatchPayload.newBuilder()
                 .addMessages("a")
                 .addMessages("b")
@@ -101,7 +101,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void skipsFieldsItDoesNotKnow() throws Exception {
+    void skips_fields_it_does_not_know() throws Exception {
         List<LogEntry> batch = RandomEntries.oneOfEverything();
         BatchPayload.Builder payload = BatchPayload.parseFrom(codec.encode(batch)).toBuilder();
         UnknownFieldSet later = UnknownFieldSet.newBuilder()
@@ -123,7 +123,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void costsNothingForWhatIsAbsent() throws Exception {
+    void costs_nothing_for_what_is_absent() throws Exception {
         List<LogEntry> bare = IntStream.range(0, 1_000)
                 .mapToObj(i -> LogEntry.of(Instant.EPOCH, null, "m"))
                 .toList();
@@ -142,14 +142,14 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void sharesLabelsAndTextsBetweenEntries() {
+    void shares_labels_and_texts_between_entries() {
         List<LogEntry> decoded = codec.decode(codec.encode(RandomEntries.oneOfEverything()));
         assertThat(decoded.get(0).sourceType()).isSameAs(decoded.get(1).sourceType());
         assertThat(decoded.get(0).traceId()).isSameAs(decoded.get(1).traceId());
     }
 
     @Test
-    void keepsFieldsOfDifferentOrderApart() {
+    void keeps_fields_of_different_order_apart() {
         Map<String, Object> oneWay = new LinkedHashMap<>();
         oneWay.put("a", 1L);
         oneWay.put("b", 2L);
@@ -165,7 +165,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void manyDifferentTextsSetsAndIds() {
+    void many_different_texts_sets_and_ids() {
         List<LogEntry> batch = IntStream.range(0, 20_000)
                 .mapToObj(i -> LogEntry.builder(Instant.ofEpochSecond(i), "m" + i)
                         .level("level-" + i)
@@ -182,7 +182,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void nestedAsDeepAsAnEntryAllows() {
+    void nested_as_deep_as_an_entry_allows() {
         List<LogEntry> batch = List.of(LogEntry.builder(Instant.EPOCH, "deep")
                 .field("f", nested(199, "x".repeat(300)))
                 .build());
@@ -198,14 +198,14 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void messageOf50Megabytes() {
+    void message_of50_megabytes() {
         List<LogEntry> batch = List.of(
                 LogEntry.of(Instant.EPOCH, "INFO", "ä\n".repeat(25 << 20)), LogEntry.of(Instant.EPOCH, "INFO", "b"));
         assertThat(codec.decode(codec.encode(batch)).equals(batch)).isTrue();
     }
 
     @Test
-    void refusesAnEmptyBatch() {
+    void refuses_an_empty_batch() {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> codec.encode(List.of()))
                 .withMessageContaining("at least one entry");
@@ -213,7 +213,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void everyTruncationAndBitFlipIsHarmless() {
+    void every_truncation_and_bit_flip_is_harmless() {
         byte[] payload = codec.encode(RandomEntries.oneOfEverything());
         assertTimeoutPreemptively(Duration.ofSeconds(60), () -> {
             for (int length = 0; length < payload.length; length++) {
@@ -229,7 +229,7 @@ class ProtobufBatchCodecTest {
 
     @Tag("slow")
     @Test
-    void anyBytesAreHarmless() {
+    void any_bytes_are_harmless() {
         Random random = new Random(42);
         assertTimeoutPreemptively(Duration.ofSeconds(60), () -> {
             for (int i = 0; i < 50_000; i++) {
@@ -290,12 +290,12 @@ class ProtobufBatchCodecTest {
                 // A tag of zero.
                 "0a0161" + "00",
             })
-    void tellsDamage(String hex) {
+    void tells_damage(String hex) {
         assertDamaged(HexFormat.of().parseHex(hex));
     }
 
     @Test
-    void nestingThatNeverEndsIsDamage() {
+    void nesting_that_never_ends_is_damage() {
         byte[] groups = new byte[1 << 20];
         // Wrong on purpose: a group in a group in a group ...
         Arrays.fill(groups, (byte) (100 << 3 | 3));
@@ -321,7 +321,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void aSmallPayloadNeverStandsForTerabytes() {
+    void a_small_payload_never_stands_for_terabytes() {
         // One long text, and a number for each of many entries.
         BatchPayload.Builder payload =
                 BatchPayload.newBuilder().addStrings("x".repeat(1 << 20)).addSourceTexts(1);
@@ -332,7 +332,7 @@ class ProtobufBatchCodecTest {
     }
 
     @Test
-    void aHugeSetSharedByManyEntriesIsNotCopied() {
+    void a_huge_set_shared_by_many_entries_is_not_copied() {
         LabelSet.Builder labels = LabelSet.newBuilder();
         BatchPayload.Builder payload = BatchPayload.newBuilder();
         for (int i = 1; i <= 20_000; i++) {

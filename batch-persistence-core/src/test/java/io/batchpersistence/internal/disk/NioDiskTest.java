@@ -43,7 +43,7 @@ class NioDiskTest {
     }
 
     @Test
-    void whatIsCreatedIsItsOwnersAlone() throws IOException {
+    void what_is_created_is_its_owners_alone() throws IOException {
         Path made = directory.resolve("parent/batches");
         disk.createDirectories(made);
         disk.create(made.resolve("file")).close();
@@ -56,7 +56,7 @@ class NioDiskTest {
     }
 
     @Test
-    void withoutPosixPermissionsItWorksAllTheSame() throws IOException {
+    void without_posix_permissions_it_works_all_the_same() throws IOException {
         NioDisk other = new NioDisk(false);
         Path made = directory.resolve("parent/batches");
         other.createDirectories(made);
@@ -67,7 +67,7 @@ class NioDiskTest {
     }
 
     @Test
-    void linksAreNotFollowed() throws IOException {
+    void links_are_not_followed() throws IOException {
         Path link = Files.createSymbolicLink(directory.resolve("link"), outside);
         assertThatThrownBy(() -> disk.open(link))
                 .isInstanceOf(IOException.class)
@@ -83,7 +83,7 @@ class NioDiskTest {
     }
 
     @Test
-    void nothingIsCreatedAtTheOtherEndOfALink() throws IOException {
+    void nothing_is_created_at_the_other_end_of_a_link() throws IOException {
         Path nowhere = root.resolve("nowhere");
         Path link = Files.createSymbolicLink(directory.resolve("link"), nowhere);
         assertThatThrownBy(() -> disk.create(link)).isInstanceOf(FileAlreadyExistsException.class);
@@ -97,7 +97,7 @@ class NioDiskTest {
     }
 
     @Test
-    void aMoveReplacesALinkAndNotWhatItPointsTo() throws IOException {
+    void a_move_replaces_a_link_and_not_what_it_points_to() throws IOException {
         Path link = Files.createSymbolicLink(directory.resolve("link"), outside);
         Path file = Files.writeString(directory.resolve("file"), "new");
         disk.move(file, link);
@@ -109,7 +109,7 @@ class NioDiskTest {
     /** Opening a pipe without a writer would block for ever. */
     @Test
     @Timeout(value = 30, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-    void pipesAndDirectoriesAreNotOpened() throws Exception {
+    void pipes_and_directories_are_not_opened() throws Exception {
         Path pipe = directory.resolve("pipe");
         Process mkfifo = new ProcessBuilder("mkfifo", pipe.toString()).start();
         assumeTrue(mkfifo.waitFor() == 0, "mkfifo is needed");
@@ -121,7 +121,7 @@ class NioDiskTest {
     }
 
     @Test
-    void aLockFileThatLeadsElsewhereIsRefused() throws IOException {
+    void a_lock_file_that_leads_elsewhere_is_refused() throws IOException {
         Files.createSymbolicLink(directory.resolve("lock"), outside);
         assertThatThrownBy(() -> DirectoryLock.acquire(disk, directory, Instant.EPOCH))
                 .isInstanceOf(BatchPersistenceException.class)
@@ -135,7 +135,7 @@ class NioDiskTest {
     }
 
     @Test
-    void whatTheLockFileSaysIsPrintedInOneLine() throws IOException {
+    void what_the_lock_file_says_is_printed_in_one_line() throws IOException {
         try (DirectoryLock held = DirectoryLock.acquire(disk, directory, Instant.EPOCH)) {
             assertThat(held).isNotNull();
             assertThat(new io.batchpersistence.DirectoryLockedException(directory, "me\nERROR forged"))
@@ -144,7 +144,7 @@ class NioDiskTest {
     }
 
     @Test
-    void theDirectoryItselfMayBeALink() throws IOException {
+    void the_directory_itself_may_be_a_link() throws IOException {
         Path link = Files.createSymbolicLink(root.resolve("link"), directory);
         DirectoryLock.acquire(disk, link, Instant.EPOCH).close();
         assertThat(directory.resolve("lock")).isRegularFile();

@@ -36,7 +36,7 @@ class CopiedDocumentTest {
     @ParameterizedTest
     // Before it, after it, and over another one.
     @ValueSource(strings = {"batch_a.json", "batch_z.json", "batch_b.json"})
-    void isTheSameBatchAndNotLost(String copy) throws IOException {
+    void is_the_same_batch_and_not_lost(String copy) throws IOException {
         try (BatchStore store = open()) {
             for (String id : new String[] {"m", "b"}) {
                 store.append(GeneratedBatch.of(id, NOW, NOW.plusSeconds(60))).join();
@@ -57,7 +57,7 @@ class CopiedDocumentTest {
     /** A flipped bit gives a document the id of another one that was persisted before or after it. */
     @ParameterizedTest
     @CsvSource({"batch 35, batch 15", "batch 15, batch 35"})
-    void thatHasGotTheIdOfAnotherOneCostsOnlyItself(String damaged, String other) throws IOException {
+    void that_has_got_the_id_of_another_one_costs_only_itself(String damaged, String other) throws IOException {
         try (BatchStore store = open()) {
             for (String id : new String[] {"batch 15", "batch 35"}) {
                 store.append(GeneratedBatch.of(id, NOW, NOW.plusSeconds(60))).join();

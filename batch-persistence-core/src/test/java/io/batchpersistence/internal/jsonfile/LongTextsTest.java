@@ -31,7 +31,7 @@ class LongTextsTest {
     }
 
     @Test
-    void areSetAsideOrCutOff() throws IOException {
+    void are_set_aside_or_cut_off() throws IOException {
         document("a", "loki", "x".repeat(100_000));
         document("b", "t".repeat(70_000), "no");
         document("c".repeat(70_000), "loki", "no");

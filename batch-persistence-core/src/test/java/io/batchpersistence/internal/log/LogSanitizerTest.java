@@ -43,12 +43,12 @@ class LogSanitizerTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"", "order-4711", "Ünïcödé", "日本語 ログ", "\uD83D\uDE80 up", "C:\\new\\u000A", "it's {}"})
-    void whatCanBePrintedStays(String text) {
+    void what_can_be_printed_stays(String text) {
         assertThat(LogSanitizer.of(text)).isSameAs(text).isEqualTo(text);
     }
 
     @Test
-    void whatWouldBeginALineOrTurnItRoundIsReplacedByItsNumber() {
+    void what_would_begin_a_line_or_turn_it_round_is_replaced_by_its_number() {
         assertThat(LogSanitizer.of("a\nb\r\nc")).isEqualTo("a\\u000Ab\\u000D\\u000Ac");
         assertThat(LogSanitizer.of("\u001B[31mred")).isEqualTo("\\u001B[31mred");
         assertThat(LogSanitizer.of("a\0b\tc\u007F\u0085\u009B")).isEqualTo("a\\u0000b\\u0009c\\u007F\\u0085\\u009B");
@@ -60,7 +60,7 @@ class LogSanitizerTest {
     }
 
     @Test
-    void noCharacterLeadsOutOfTheLine() {
+    void no_character_leads_out_of_the_line() {
         for (int character = 0; character <= Character.MAX_CODE_POINT; character++) {
             String line = LogSanitizer.of("a" + Character.toString(character) + "b");
             assertThat(line.lines().count()).as("U+%04X", character).isOne();
@@ -71,14 +71,14 @@ class LogSanitizerTest {
     }
 
     @Test
-    void whatIsTooLongIsCutOff() {
+    void what_is_too_long_is_cut_off() {
         assertThat(LogSanitizer.of("x".repeat(5_000))).hasSize(4_097).endsWith("x…");
         assertThat(LogSanitizer.of("\n".repeat(5_000))).hasSize(6 * 4_096 + 1).endsWith("\\u000A…");
         assertThat(LogSanitizer.of("x".repeat(4_096))).hasSize(4_096);
     }
 
     @Test
-    void loggersPrintArgumentsInOneLine() {
+    void loggers_print_arguments_in_one_line() {
         org.slf4j.Logger log = LogSanitizer.logger(LogSanitizerTest.class);
         log.warn("batch '{}' for {} after {}", "a\nb", "lo\u202Eki", 3);
         log.atLevel(org.slf4j.event.Level.ERROR).log("lost {}", "c\rd");
@@ -98,13 +98,13 @@ class LogSanitizerTest {
     }
 
     @Test
-    void anExceptionThatIsHarmlessIsLoggedAsItIs() {
+    void an_exception_that_is_harmless_is_logged_as_it_is() {
         Exception harmless = new IOException("503", new IllegalStateException("no"));
         assertThat(LogSanitizer.printable(harmless)).isSameAs(harmless);
     }
 
     @Test
-    void anExceptionsMessagesAreMadeOneLineEach() {
+    void an_exceptions_messages_are_made_one_line_each() {
         Exception cause = new IllegalArgumentException("cause\nERROR forged");
         cause.addSuppressed(new IOException("suppressed\u001B[2J"));
         Exception thrown = new IOException("harmless", cause);
@@ -119,14 +119,14 @@ class LogSanitizerTest {
                 .contains("java.io.IOException: harmless")
                 .contains("java.lang.IllegalArgumentException: cause\\u000AERROR forged")
                 .contains("java.io.IOException: suppressed\\u001B[2J")
-                .contains("LogSanitizerTest.anExceptionsMessagesAreMadeOneLineEach(")
+                .contains("LogSanitizerTest.an_exceptions_messages_are_made_one_line_each(")
                 .doesNotContain("\nERROR")
                 .doesNotContain("\u001B");
         assertThat(LogSanitizer.printable(thrown)).hasToString("java.io.IOException: harmless");
     }
 
     @Test
-    void anExceptionThatCantDescribeItselfIsLoggedAllTheSame() {
+    void an_exception_that_cant_describe_itself_is_logged_all_the_same() {
         LogSanitizer.logger(LogSanitizerTest.class).error("failed", new RuntimeException("x\ny") {
             private static final long serialVersionUID = 1L;
 

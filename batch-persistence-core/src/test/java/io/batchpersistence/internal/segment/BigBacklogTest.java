@@ -44,7 +44,7 @@ class BigBacklogTest {
     }
 
     @Test
-    void openingReadsIndexesAndNotPayloadsAndBatchesComeInOrder() {
+    void opening_reads_indexes_and_not_payloads_and_batches_come_in_order() {
         fill();
         FaultyDisk disk = new FaultyDisk(new NioDisk());
         try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {

@@ -52,7 +52,7 @@ class ForgedRecordTest {
     }
 
     @Test
-    void headersThatMakeNoSense() throws IOException {
+    void headers_that_make_no_sense() throws IOException {
         List<byte[]> headers = List.of(
                 new BatchHeader("before", "loki", Map.of()).encode(),
                 new byte[] {(byte) 0xFF, (byte) 0xFF, (byte) 0xFF},

@@ -44,7 +44,7 @@ class OpenOnFullDiskTest {
     }
 
     @Test
-    void itsMarksAreThereAtTheNextOpening() {
+    void its_marks_are_there_at_the_next_opening() {
         try (BatchStore store = open()) {
             assertThat(store.stats().problem()).isNull();
             assertThat(store.delivered("b")).isNotNull();
@@ -64,7 +64,7 @@ class OpenOnFullDiskTest {
     }
 
     @Test
-    void aNewJournalIsBegunWhenThereIsRoomAgain() {
+    void a_new_journal_is_begun_when_there_is_room_again() {
         try (BatchStore store = open()) {
             assertThat(store.delivered("b")).isNotNull();
             disk.full = false;

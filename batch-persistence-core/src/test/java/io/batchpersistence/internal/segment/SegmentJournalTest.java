@@ -112,7 +112,7 @@ class SegmentJournalTest {
             // Its snapshot is not finished, but the new generation is in use.
             change(store, rounds, rounds + 1);
             store.delivered("batch 1");
-            store.discard(ALL.ids("nobody"), clock.instant());
+            store.discard(ALL.ids("no one"), clock.instant());
             append(store, BATCHES, BATCHES + 1);
             assertThat(store.delivered("batch " + BATCHES)).isNotNull();
             // Also writes the earlier marks.

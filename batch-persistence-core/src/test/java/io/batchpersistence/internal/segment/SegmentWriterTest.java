@@ -66,10 +66,10 @@ class SegmentWriterTest {
             assertThat(disk.lastForcing()).isSameAs(Thread.currentThread());
             assertThat(disk.segmentForces() - before).isOne();
 
-            store.append(batch("somebody's")).join();
+            store.append(batch("someone's")).join();
             assertThat(disk.lastForcing()).isNotSameAs(Thread.currentThread());
             assertThat(store.find("mine")).isPresent();
-            assertThat(store.find("somebody's")).isPresent();
+            assertThat(store.find("someone's")).isPresent();
         }
     }
 

@@ -201,7 +201,7 @@ class SelectionAtScaleTest {
                         held -> held.id().matches("batch-(1|77)")),
                 new Case(ALL.collectorTypes("loki"), held -> held.type().equals("loki")),
                 new Case(
-                        ALL.collectorTypes("splunk", "elasticsearch", "nobody"),
+                        ALL.collectorTypes("splunk", "elasticsearch", "no one"),
                         held -> !held.type().equals("loki")),
                 new Case(ALL.failureReason("http 50?"), held -> held.failedWith(" 50")),
                 new Case(ALL.failureReason("*429*"), held -> held.failedWith("429")),

@@ -71,7 +71,7 @@ class BatchIndexTest {
      */
     @ParameterizedTest
     @ValueSource(ints = {7, 300, Integer.MAX_VALUE})
-    void agreesWithPlainCollections(int hashes) {
+    void agrees_with_plain_collections(int hashes) {
         Random random = new Random(hashes);
         for (int step = 0; step < 20_000; step++) {
             now += random.nextInt(3);
@@ -228,7 +228,7 @@ class BatchIndexTest {
     }
 
     @Test
-    void aHundredThousandComeOutInOrderAndTheirSlotsAreUsedAgain() {
+    void a_hundred_thousand_come_out_in_order_and_their_slots_are_used_again() {
         BatchIndex.Type type = types[0];
         int count = 100_000;
         int highest = 0;
@@ -259,7 +259,7 @@ class BatchIndexTest {
     }
 
     @Test
-    void restoringInAnotherOrderThanThatOfAgeIsPutRight() {
+    void restoring_in_another_order_than_that_of_age_is_put_right() {
         BatchIndex.Type type = types[0];
         long[] ages = {30, 10, 20, 10};
         List<Integer> slots = new ArrayList<>();

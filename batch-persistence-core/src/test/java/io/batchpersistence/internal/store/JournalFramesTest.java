@@ -128,7 +128,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void standingsComeBackAndTheLastOneCounts() {
+    void standings_come_back_and_the_last_one_counts() {
         frames.persistedState(5, pending(100, 2, 90, 200, "Überlast ☃"));
         frames.persistedState(6, dead(300, 10, 299, "rejected"));
         frames.persistedState(7, pending(1, 1, BatchIndex.NEVER, BatchIndex.NEVER, null));
@@ -145,7 +145,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void noReasonAndNoAttemptComeBackAsNone() {
+    void no_reason_and_no_attempt_come_back_as_none() {
         frames.persistedState(1, pending(0, 0, BatchIndex.NEVER, BatchIndex.NEVER, null));
 
         assertThat(read().persistedState(1))
@@ -153,7 +153,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void equalReasonsAreOneObject() {
+    void equal_reasons_are_one_object() {
         frames.persistedState(1, pending(0, 1, 0, 0, "connection refused"));
         frames.persistedState(2, dead(0, 1, 0, "connection refused"));
 
@@ -164,7 +164,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void whatIsSettledAfterTheCheckpointWasAlsoAccepted() {
+    void what_is_settled_after_the_checkpoint_was_also_accepted() {
         loki.counters.accepted = 100;
         loki.counters.count(RemovalReason.DELIVERED, 90);
         loki.counters.count(RemovalReason.EVICTED, 3);
@@ -192,7 +192,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void countersCountOnlyWithTheirCheckpoint() {
+    void counters_count_only_with_their_checkpoint() {
         loki.counters.accepted = 5;
         frames.counters(loki);
 
@@ -201,7 +201,7 @@ class JournalFramesTest {
 
     /** A power cut may lose any unforced frame and keep later ones. */
     @Test
-    void whicheverFramesAreLostTheOthersCountForTheirOwnCollectorType() {
+    void whichever_frames_are_lost_the_others_count_for_their_own_collector_type() {
         List<JournalFrames> marks = new ArrayList<>();
         for (int i = 0; i < 6; i++) {
             JournalFrames mark = new JournalFrames(GENERATION, reasons);
@@ -230,7 +230,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void moreGoneBatchesThanFitIntoAFrameAreAllGone() {
+    void more_gone_batches_than_fit_into_a_frame_are_all_gone() {
         long[] gone = LongStream.range(0, 20_000).map(i -> 1 + i * 3).toArray();
         frames.gone(gone);
         frames.files(17);
@@ -247,7 +247,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void aFrameOfAnotherGenerationOrWithAnyBitFlippedIsNone() {
+    void a_frame_of_another_generation_or_with_any_bit_flipped_is_none() {
         frames.settled(123, loki, RemovalReason.DELIVERED);
         byte[] frame = Arrays.copyOf(frames.array(), frames.length());
         assertThat(JournalFrames.validLength(JournalFrames.seed(GENERATION), frame, 0, frame.length))
@@ -268,7 +268,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void aBodyThatDoesNotFitIsRefusedAndLeavesTheRestAsItIs() {
+    void a_body_that_does_not_fit_is_refused_and_leaves_the_rest_as_it_is() {
         frames.settled(1, loki, RemovalReason.DELIVERED);
         int before = frames.length();
         assertThatExceptionOfType(BufferOverflowException.class)
@@ -279,7 +279,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void clearingLeavesNothing() {
+    void clearing_leaves_nothing() {
         frames.gone(LongStream.range(0, 300_000).toArray());
         frames.clear();
         assertThat(frames.isEmpty()).isTrue();
@@ -290,7 +290,7 @@ class JournalFramesTest {
 
     /** Any frame may be damaged. The others keep their meaning. */
     @Test
-    void countersWhoseCheckpointIsDamagedAreNotThoseOfTheNext() {
+    void counters_whose_checkpoint_is_damaged_are_not_those_of_the_next() {
         loki.counters.accepted = 10;
         // The checkpoint of these counters and the counters of the next checkpoint are damaged.
         frames.counters(loki);
@@ -313,7 +313,7 @@ class JournalFramesTest {
 
     /** When there are too many reasons, their numbers are reassigned, but never within the failures of one batch. */
     @Test
-    void earlierFailuresKeepTheirReasonsHoweverManyThereAre() {
+    void earlier_failures_keep_their_reasons_however_many_there_are() {
         for (int i = 0; i < 3_000; i++) {
             List<FailedAttempt> earlier = List.of(
                     new FailedAttempt(Instant.ofEpochMilli(1), "a" + i),
@@ -332,7 +332,7 @@ class JournalFramesTest {
     }
 
     @Test
-    void whatIsWithdrawnIsGoneAndTakenFromWhatWasAccepted() {
+    void what_is_withdrawn_is_gone_and_taken_from_what_was_accepted() {
         loki.counters.accepted = 5;
         frames.counters(loki);
         frames.checkpoint(7);

@@ -13,7 +13,7 @@ class ReasonTableTest {
     private final ReasonTable table = new ReasonTable();
 
     @Test
-    void equalReasonsAreOneAndGoWithTheirLastUser() {
+    void equal_reasons_are_one_and_go_with_their_last_user() {
         int first = table.acquire("connection refused");
         int second = table.acquire("connection refused");
         assertThat(second).isEqualTo(first);
@@ -27,13 +27,13 @@ class ReasonTableTest {
     }
 
     @Test
-    void noReasonIsNoText() {
+    void no_reason_is_no_text() {
         assertThat(table.text(BatchIndex.NONE)).isNull();
         table.release(BatchIndex.NONE);
     }
 
     @Test
-    void manyReasonsThatDifferInNumbersBecomeOne() {
+    void many_reasons_that_differ_in_numbers_become_one() {
         for (int i = 0; i < ReasonTable.MAX_EXACT; i++) {
             table.acquire("reason " + i);
         }
@@ -46,7 +46,7 @@ class ReasonTableTest {
     }
 
     @Test
-    void howeverManyThereAreTheTableIsBoundedAndGivesAllBack() {
+    void however_many_there_are_the_table_is_bounded_and_gives_all_back() {
         List<Integer> acquired = new ArrayList<>();
         for (int i = 0; i < 100_000; i++) {
             acquired.add(table.acquire("no digits in " + letters(i)));

@@ -31,7 +31,7 @@ class StateJournalTest {
 
     /** The maintenance thread creates a journal, the journal fails, and the writer replaces it in the meantime. */
     @Test
-    void aLogThatWasOvertakenTakesNothingFromTheOneThatIsWritten() throws IOException {
+    void a_log_that_was_overtaken_takes_nothing_from_the_one_that_is_written() throws IOException {
         try (StateJournal journal = read(new JournalState())) {
             StateJournal.Prepared first = journal.prepare();
             StateJournal.Prepared second = journal.prepare();
@@ -51,7 +51,7 @@ class StateJournalTest {
     }
 
     @Test
-    void aLogMadeEarlierThanTheOneThatIsWrittenIsStillNext() throws IOException {
+    void a_log_made_earlier_than_the_one_that_is_written_is_still_next() throws IOException {
         try (StateJournal journal = read(new JournalState())) {
             StateJournal.Prepared first = journal.prepare();
             StateJournal.Prepared second = journal.prepare();
@@ -68,7 +68,7 @@ class StateJournalTest {
     }
 
     @Test
-    void whatIsForcedIntoALogThatWasJustBegunOutlivesAPowerCut() throws IOException {
+    void what_is_forced_into_a_log_that_was_just_begun_outlives_a_power_cut() throws IOException {
         MemoryDisk left;
         try (StateJournal journal = read(new JournalState())) {
             StateJournal.Prepared prepared = journal.prepare();

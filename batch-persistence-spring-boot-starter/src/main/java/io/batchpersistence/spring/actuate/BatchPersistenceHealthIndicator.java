@@ -140,14 +140,13 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                 .forEach(lane -> warnings.add("Collector " + LogSanitizer.of(lane.getKey()) + " is down since "
                         + lane.getValue().outageSince() + ": "
                         + LogSanitizer.of(String.valueOf(lane.getValue().lastFailure()))
-                        + ". Its batches are kept and sent when it is back: see to it that it comes back before batch_ttl is"
-                        + " over."));
+                        + ". Its batches are kept and sent when it is back. Bring it back before batch_ttl is over."));
         lanes.entrySet().stream()
                 .sorted(Map.Entry.comparingByKey())
                 .filter(lane -> lane.getValue().paused())
                 .limit(MOST_COLLECTORS_SHOWN)
                 .forEach(lane -> warnings.add("Collector " + LogSanitizer.of(lane.getKey())
-                        + " is paused: nothing is sent to it until somebody resumes it."));
+                        + " is paused: nothing is sent to it until it is resumed."));
         if (oldest.compareTo(maxPendingAge) >= 0) {
             warnings.add("The oldest batch has waited for " + oldest + " (health.max_pending_age is " + maxPendingAge
                     + "). See why its collector does not take it: before batch_ttl is over, or it expires.");
@@ -182,7 +181,7 @@ public final class BatchPersistenceHealthIndicator extends AbstractHealthIndicat
                     + unreadable.first());
         }
         if (!unhandled.isEmpty()) {
-            warnings.add("Nobody takes batches of " + LogSanitizer.of(String.join(", ", unhandled))
+            warnings.add("No sender takes batches of " + LogSanitizer.of(String.join(", ", unhandled))
                     + ". Add a BatchSender bean with"
                     + " @CollectorType, or named like that, or a listener for RecoveredBatchEvent.");
         }

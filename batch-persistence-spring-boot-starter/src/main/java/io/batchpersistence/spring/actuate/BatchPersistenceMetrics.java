@@ -112,27 +112,27 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 registry,
                 none,
                 "disk.limit",
-                "Most bytes of all files of the store (max_disk_usage)",
+                "Limit of the bytes of all files (max_disk_usage)",
                 stats(BatchStats::maxDiskUsage));
         if (directory != null) {
             bytes(
                     registry,
                     none,
                     "disk.free",
-                    "Bytes that the file system of the store's directory has left",
+                    "Free bytes on the file system of the store's directory",
                     metrics -> free(directory));
         }
         gauge(
                 registry,
                 none,
                 "batches.limit",
-                "Most batches held, dead letters included (max_pending_batches)",
+                "Limit of stored batches, dead letters included (max_pending_batches)",
                 stats(BatchStats::maxBatches));
         gauge(
                 registry,
                 none,
                 "fill.level",
-                "How full the store is, by the bound that is nearer, from 0 to 1",
+                "How full the store is, by the limit that is nearer, from 0 to 1",
                 stats(BatchStats::fillLevel));
         gauge(
                 registry,
@@ -158,7 +158,7 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                         metrics -> metrics.writes().groups(),
                         metrics -> metrics.writes().groupNanos(),
                         TimeUnit.NANOSECONDS)
-                .description("Groups of batches, each written in one go and forced together")
+                .description("Group commits: groups of batches written and forced together")
                 .register(registry);
         FunctionTimer.builder(
                         PREFIX + "force",
@@ -166,7 +166,7 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                         metrics -> metrics.writes().forces(),
                         metrics -> metrics.writes().forceNanos(),
                         TimeUnit.NANOSECONDS)
-                .description("Forces to the device: of groups, journals and directories")
+                .description("Forces (fsync) of groups, journals and directories")
                 .register(registry);
         counter(
                 registry,
@@ -195,7 +195,7 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 registry,
                 none,
                 "timeouts",
-                "Attempts that nobody settled within batch_timeout",
+                "Attempts that were not settled within batch_timeout",
                 metrics -> metrics.current().engine().timedOut());
         counter(
                 registry,
@@ -302,41 +302,41 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 registry,
                 tags,
                 "oldest.dead.age",
-                "How long ago the first of the dead letters was given up",
+                "Age of the oldest dead letter since it was given up",
                 metrics -> metrics.ageMillis(metrics.stats(name).oldestDead()));
         age(
                 registry,
                 tags,
                 "outage.age",
-                "How long the collector has been taken to be down; 0 if it is not",
+                "How long the collector has been marked down; 0 if it is up",
                 metrics -> metrics.outageMillis(name));
         lane(
                 registry,
                 tags,
                 name,
                 "lane.open",
-                "the collector is taken to be down",
+                "the collector is marked down",
                 lane -> lane.state() == LaneStatus.State.OPEN);
         lane(
                 registry,
                 tags,
                 name,
                 "lane.ramping",
-                "the collector is back and gets more step by step",
+                "the collector is back and its rate is ramping up",
                 lane -> lane.state() == LaneStatus.State.RAMPING);
         lane(registry, tags, name, "lane.paused", "an operator has paused the collector", LaneStatus::paused);
-        lane(registry, tags, name, "lane.unhandled", "batches have nobody to be handed to", LaneStatus::unhandled);
+        lane(registry, tags, name, "lane.unhandled", "batches have no sender", LaneStatus::unhandled);
         gauge(
                 registry,
                 tags,
                 "lane.rate",
-                "Batches handed over a second at most at the moment; 0 for no limit",
+                "Current limit of batches sent per second; 0 for no limit",
                 metrics ->
                         metrics.lanes(name).mapToDouble(LaneStatus::rate).max().orElse(0));
         counter(registry, tags, "accepted", "Batches taken", of(name, CollectorStats::accepted));
         counter(registry, tags, "delivered", "Batches marked delivered", of(name, CollectorStats::delivered));
         counter(registry, tags, "expired", "Batches removed by TTL", of(name, CollectorStats::expired));
-        counter(registry, tags, "evicted", "Batches dropped to make room", of(name, CollectorStats::evicted));
+        counter(registry, tags, "evicted", "Batches evicted to make space", of(name, CollectorStats::evicted));
         counter(registry, tags, "discarded", "Batches removed on request", of(name, CollectorStats::discarded));
         counter(registry, tags, "corrupt", "Batches lost to damage on disk", of(name, CollectorStats::corrupt));
         counter(
@@ -355,7 +355,7 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 registry,
                 tags,
                 "outages",
-                "Times that the collector was taken to be down, since the application started",
+                "Times that the collector was marked down, since the application started",
                 metrics -> counted(metrics.outages, name));
         // Register both at the start, so that they begin at 0.
         var unused = List.of(lag(registry, name), delivery(registry, name));

@@ -140,7 +140,7 @@ public record BatchPersistenceProperties(
             throw new InvalidSettingException(
                     "max_dead_letter_usage",
                     "is " + maxDeadLetterUsage + ", but must be positive",
-                    "Set a size, for instance 100MB, or remove it: then max_disk_usage bounds dead letters, too.");
+                    "Set a size, for instance 100MB, or remove it: then max_disk_usage limits dead letters, too.");
         }
         notNegative(overflowTimeout, "overflow_timeout", "5s");
         positive(syncInterval, "sync_interval", "200ms");
@@ -358,7 +358,7 @@ public record BatchPersistenceProperties(
                 throw new InvalidSettingException(
                         "jdbc.query_timeout",
                         "is " + text(queryTimeout) + ", but batch_persistence.jdbc.lease is " + text(lease)
-                                + ": while it waits for one statement, an instance would be taken to be gone",
+                                + ": while it waits for one statement, the lease of this instance would expire",
                         "Lower batch_persistence.jdbc.query_timeout or raise batch_persistence.jdbc.lease.");
             }
         }

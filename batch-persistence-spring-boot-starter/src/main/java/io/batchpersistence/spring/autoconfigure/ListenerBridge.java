@@ -121,7 +121,7 @@ final class ListenerBridge {
         try {
             listeners.orderedStream().forEach(listener -> notify(listener, announcement));
         } catch (RuntimeException | Error e) {
-            LOG.warn("The listeners could not be told about a batch that was given up", e);
+            LOG.warn("The listeners could not be notified of a batch that was given up", e);
         }
     }
 
@@ -130,7 +130,7 @@ final class ListenerBridge {
             announcement.accept(listener);
         } catch (RuntimeException | Error e) {
             // Includes StackOverflowError: the other listeners are notified nevertheless.
-            LOG.warn("{} threw when told about a batch that was given up", listener, e);
+            LOG.warn("{} threw when notified of a batch that was given up", listener, e);
         }
     }
 }

@@ -102,7 +102,7 @@ final class SpringTransactions implements BusinessTransactions {
             });
         } catch (RuntimeException e) {
             waiting.remove(what);
-            LOG.warn("Recovery could not be told of a batch; it sends it in its next round", e);
+            LOG.warn("Recovery could not be triggered for a batch; it sends it in its next round", e);
         }
     }
 }

@@ -77,14 +77,14 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void healthSaysWhatWaitsAndWhatToDo() throws Exception {
+    void health_says_what_waits_and_what_to_do() throws Exception {
         try (ConfigurableApplicationContext context = start()) {
             JsonNode health = json(context, "/actuator/health").at("/components/batchPersistence");
             assertThat(health.get("status").asString()).isEqualTo("UP");
             assertThat(health.at("/details/pending").asInt()).isZero();
 
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            persistence.persistBatch("1", ENTRIES, "nobody");
+            persistence.persistBatch("1", ENTRIES, "no one");
             persistence.releaseBatch("1");
             persistence.recover();
             HttpResponse<String> overall = get(context, "/actuator/health");
@@ -92,9 +92,9 @@ class ActuatorAndWebServerTest {
             assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
             assertThat(health.at("/details/pending").asInt()).isEqualTo(1);
             assertThat(health.at("/details/unhandledCollectorTypes/0").asString())
-                    .isEqualTo("nobody");
-            assertThat(health.at("/details/collectors/nobody/lane").asString()).isEqualTo("CLOSED");
-            assertThat(health.at("/details/warnings/0").asString()).contains("nobody", "Add a BatchSender bean");
+                    .isEqualTo("no one");
+            assertThat(health.at("/details/collectors/no one/lane").asString()).isEqualTo("CLOSED");
+            assertThat(health.at("/details/warnings/0").asString()).contains("no one", "Add a BatchSender bean");
             assertThat(overall.statusCode()).as("restarting would not help").isEqualTo(200);
 
             persistence.close();
@@ -109,7 +109,7 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void healthIsDegradedByAgeAndByFillLevel() throws Exception {
+    void health_is_degraded_by_age_and_by_fill_level() throws Exception {
         try (ConfigurableApplicationContext context = start(
                 "batch-persistence.health.max-pending-age=1ms",
                 "batch-persistence.health.max-fill-level=0.5",
@@ -126,7 +126,7 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void healthIsDegradedWhileACollectorIsDownOrPaused() throws Exception {
+    void health_is_degraded_while_a_collector_is_down_or_paused() throws Exception {
         try (ConfigurableApplicationContext context =
                 start("batch-persistence.recovery.outage-threshold=1", "batch-persistence.recovery.interval=1h")) {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
@@ -151,13 +151,13 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void healthIsDegradedForAWhileAfterBatchesWereLostToDamage() {
+    void health_is_degraded_for_a_while_after_batches_were_lost_to_damage() {
         ManualClock clock = new ManualClock();
         BatchPersistenceHealthIndicator health = new BatchPersistenceHealthIndicator(
                 BatchPersistenceEngine.disabled(), Duration.ofHours(1), 0.9, Duration.ofHours(24), clock);
         Path file = Path.of("0000000001.segment");
         health.onCorrupted(new Corruption(file, 7, 10, "torn tail", null, null, 0, null));
-        assertThat(status(health)).as("nobody was promised what is lost").isEqualTo(Status.UP);
+        assertThat(status(health)).as("no one was promised what is lost").isEqualTo(Status.UP);
         Path kept = Path.of("quarantine", "0000000001.segment-7.damaged");
         health.onCorrupted(new Corruption(file, 7, 10, "the payload's checksum is wrong", "b", "loki", 1, kept));
         clock.advance(Duration.ofHours(24).minusMillis(1));
@@ -173,7 +173,7 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void whoeverOnlyBuffersIsNeitherUnreadyNorDead() throws Exception {
+    void whoever_only_buffers_is_neither_unready_nor_dead() throws Exception {
         try (ConfigurableApplicationContext context = start(
                 "batch-persistence.recovery.outage-threshold=1",
                 "batch-persistence.recovery.interval=1h",
@@ -198,7 +198,7 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void scheduledTasksAreShown() throws Exception {
+    void scheduled_tasks_are_shown() throws Exception {
         try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=1500ms")) {
             JsonNode tasks = json(context, "/actuator/scheduledtasks").get("fixedDelay");
             assertThat(tasks.toString())
@@ -208,7 +208,7 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void metersFollowTheCollectorTypes() {
+    void meters_follow_the_collector_types() {
         try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=10ms")) {
             MeterRegistry registry = context.getBean(MeterRegistry.class);
             assertThat(registry.get("batch.persistence.batches.limit").gauge().value())
@@ -238,7 +238,7 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void meterCardinalityIsBounded() {
+    void meter_cardinality_is_bounded() {
         try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=10ms")) {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             for (int i = 0; i < 150; i++) {
@@ -264,7 +264,7 @@ class ActuatorAndWebServerTest {
     }
 
     @Test
-    void batchesAreTakenUntilWebRequestsHaveDrained() throws Exception {
+    void batches_are_taken_until_web_requests_have_drained() throws Exception {
         ConfigurableApplicationContext context = start();
         Application application = context.getBean(Application.class);
         CompletableFuture<HttpResponse<String>> response = client.sendAsync(

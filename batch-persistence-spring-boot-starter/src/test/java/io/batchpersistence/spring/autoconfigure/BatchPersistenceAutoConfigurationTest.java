@@ -148,7 +148,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void oneDependencyIsEnough() {
+    void one_dependency_is_enough() {
         runner().run(context -> {
             assertThat(context).hasSingleBean(BatchPersistence.class).hasSingleBean(BatchDelivery.class);
             assertThat(directory.resolve("batches")).isDirectory();
@@ -160,7 +160,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void theImportsFileNamesEveryAutoConfiguration() throws IOException {
+    void the_imports_file_names_every_auto_configuration() throws IOException {
         try (var imports = getClass()
                 .getResourceAsStream(
                         "/META-INF/spring/org.springframework.boot.autoconfigure.AutoConfiguration.imports")) {
@@ -181,7 +181,7 @@ class BatchPersistenceAutoConfigurationTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"false", "off"})
-    void disabledDoesNothingAndTouchesNothing(String no) {
+    void disabled_does_nothing_and_touches_nothing(String no) {
         runner().withUserConfiguration(WithRegistry.class)
                 .withPropertyValues("batch-persistence.enabled=" + no, "batch-persistence.batch-timeout=-1s")
                 .run(context -> {
@@ -205,7 +205,7 @@ class BatchPersistenceAutoConfigurationTest {
 
     @ParameterizedTest
     @FieldSource("BEANS")
-    void everyBeanBacksOff(String name) {
+    void every_bean_backs_off(String name) {
         // By name where several beans of a type are normal, by type elsewhere.
         boolean byName = List.of(
                         "batchEventPublisher",
@@ -230,7 +230,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void everyBeanIsInTheBackOffTest() {
+    void every_bean_is_in_the_back_off_test() {
         runner().withUserConfiguration(WithRegistry.class)
                 .run(context -> assertThat(java.util.Arrays.stream(context.getBeanDefinitionNames())
                                 .filter(name -> name.startsWith("batch") && !name.contains(".")))
@@ -238,7 +238,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void withSomebodyElsesBatchPersistenceNoStoreIsOpened() {
+    void with_somebody_elses_batch_persistence_no_store_is_opened() {
         runner().withBean(BatchPersistence.class, BatchPersistenceEngine::disabled)
                 .run(context -> {
                     assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);
@@ -400,13 +400,13 @@ class BatchPersistenceAutoConfigurationTest {
                 DependsOnDatabaseInitialization.class,
                 TransactionSynchronization.class
             })
-    void runsWithoutAnOptionalClass(Class<?> missing) {
+    void runs_without_an_optional_class(Class<?> missing) {
         runner().withClassLoader(new FilteredClassLoader(missing))
                 .run(context -> assertThat(context).hasNotFailed().hasSingleBean(BatchPersistence.class));
     }
 
     @Test
-    void runsWithNothingOptionalAtAll() throws Exception {
+    void runs_with_nothing_optional_at_all() throws Exception {
         // Not a FilteredClassLoader: that hides classes of jars whose auto-configurations are still there.
         List<URL> bare = new ArrayList<>();
         for (String entry : System.getProperty("java.class.path").split(File.pathSeparator, -1)) {
@@ -465,7 +465,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void integrationsAppearWhereTheirPartsAre() {
+    void integrations_appear_where_their_parts_are() {
         runner().withUserConfiguration(WithRegistry.class)
                 .run(context -> assertThat(context)
                         .hasSingleBean(BatchPersistenceHealthIndicator.class)
@@ -505,7 +505,7 @@ class BatchPersistenceAutoConfigurationTest {
         "batch-persistence.recovery.interval=7s;batch-persistence.cleanup.interval=9m",
         "batch_persistence.recovery.interval=7000;batch_persistence.cleanup.interval=PT9M"
     })
-    void tasksHaveTheirIntervalsAndNames(String settings) {
+    void tasks_have_their_intervals_and_names(String settings) {
         runner().withPropertyValues(settings.split(";", -1)).run(context -> {
             assertThat(context.getBean(BatchPersistenceTasks.class).getScheduledTasks().stream()
                             .map(ScheduledTask::getTask))
@@ -517,7 +517,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void aUsersScheduledTasksKeepTheirSchedulerEvenWhileRecoveryIsBlocked() {
+    void a_users_scheduled_tasks_keep_their_scheduler_even_while_recovery_is_blocked() {
         CountDownLatch release = new CountDownLatch(1);
         AtomicReference<String> recoveryThread = new AtomicReference<>();
         runner().withUserConfiguration(UserTasks.class)
@@ -558,7 +558,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void aUsersOwnSchedulerAndExecutorStayTheOnlyOnes() {
+    void a_users_own_scheduler_and_executor_stay_the_only_ones() {
         ThreadPoolTaskScheduler own = new ThreadPoolTaskScheduler();
         own.setThreadNamePrefix("own-");
         runner().withUserConfiguration(UserTasks.class)
@@ -572,7 +572,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void whoAsksForTheExecutorGetsTheUsers() {
+    void who_asks_for_the_executor_gets_the_users() {
         runner().run(context -> {
             Object users = context.getBean("applicationTaskExecutor");
             assertThat(context.getBean(Executor.class)).isSameAs(users);
@@ -581,7 +581,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void scheduledMethodsOfAnApplicationWithoutSchedulingStayAsleep() {
+    void scheduled_methods_of_an_application_without_scheduling_stay_asleep() {
         runner().withBean(UserTask.class).run(context -> {
             assertThat(context).doesNotHaveBean("taskScheduler");
             assertThat(context.getBeanNamesForType(org.springframework.scheduling.config.ScheduledTaskHolder.class))
@@ -605,7 +605,7 @@ class BatchPersistenceAutoConfigurationTest {
     static class UserTasks extends UserTask {}
 
     @Test
-    void aRoundThatThrowsDoesNotEndItsSchedule() {
+    void a_round_that_throws_does_not_end_its_schedule() {
         AtomicInteger rounds = new AtomicInteger();
         runner().withPropertyValues("batch-persistence.recovery.interval=1ms")
                 .withBean(BatchPersistenceTasks.AfterRecovery.class, () -> () -> {
@@ -618,7 +618,7 @@ class BatchPersistenceAutoConfigurationTest {
     // -------------------------------------------------------------- senders
 
     @Test
-    void sendersAreFoundByAnnotationAndByBeanName() {
+    void senders_are_found_by_annotation_and_by_bean_name() {
         runner().withUserConfiguration(Senders.class).run(context -> {
             BatchSenders senders = context.getBean(BatchSenders.class);
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
@@ -679,7 +679,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void twoSendersOfOneCollectorTypeAreRefused() {
+    void two_senders_of_one_collector_type_are_refused() {
         runner().withUserConfiguration(Senders.class)
                 .withBean("second", OtherLoki.class)
                 .run(context -> {
@@ -691,7 +691,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void aSenderOfACollectorTypeThatNoBatchCanHaveIsRefused() {
+    void a_sender_of_a_collector_type_that_no_batch_can_have_is_refused() {
         runner().withBean("nobodys", BlankType.class)
                 .run(context -> assertThat(context.getStartupFailure())
                         .rootCause()
@@ -720,7 +720,7 @@ class BatchPersistenceAutoConfigurationTest {
                 AsyncByProxy.class,
                 AsyncByOwnAnnotation.class
             })
-    void aSenderThatIsAsynchronousIsRefused(Class<?> configuration) {
+    void a_sender_that_is_asynchronous_is_refused(Class<?> configuration) {
         runner().withUserConfiguration(configuration).run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
             assertThat(analysis.getDescription()).contains("'loki'", "@Async");
@@ -730,7 +730,7 @@ class BatchPersistenceAutoConfigurationTest {
 
     /** A listener settles the batch itself, on any thread. */
     @Test
-    void aListenerMayBeAsynchronousAndSoMayAnotherMethodOfASender() {
+    void a_listener_may_be_asynchronous_and_so_may_another_method_of_a_sender() {
         runner().withUserConfiguration(AsyncElsewhere.class)
                 .run(context -> assertThat(context).hasNotFailed());
     }
@@ -814,7 +814,7 @@ class BatchPersistenceAutoConfigurationTest {
     // ------------------------------------------------------ failures at start
 
     @Test
-    void aSecondApplicationOnTheDirectoryIsToldWhoHoldsIt() {
+    void a_second_application_on_the_directory_is_told_who_holds_it() {
         runner().run(first -> {
             assertThat(first).hasNotFailed();
             runner().run(second -> {
@@ -834,7 +834,7 @@ class BatchPersistenceAutoConfigurationTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"segment", "json_files"})
-    void aDirectoryThatIsAFileIsExplained(String store) throws IOException {
+    void a_directory_that_is_a_file_is_explained(String store) throws IOException {
         Path file = Files.writeString(directory.resolve("file"), "precious");
         for (Path wrong : List.of(file, file.resolve("below"))) {
             runner().withPropertyValues("batch-persistence.directory=" + wrong, "batch-persistence.store=" + store)
@@ -848,7 +848,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void aDirectoryThatCannotBeWrittenIsExplained() {
+    void a_directory_that_cannot_be_written_is_explained() {
         // Not even root can create files in /proc.
         org.junit.jupiter.api.Assumptions.assumeTrue(
                 Files.isDirectory(Path.of("/proc/self")), "no /proc on this system");
@@ -860,7 +860,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void anUnknownWordIsAnsweredWithTheKnownOnes() {
+    void an_unknown_word_is_answered_with_the_known_ones() {
         runner().withPropertyValues("batch_persistence.overflow_policy=explode").run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
             assertThat(analysis.getDescription()).contains("overflow_policy", "explode");
@@ -870,7 +870,7 @@ class BatchPersistenceAutoConfigurationTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"max_recovery_retrys", "collectors.loki.batch_timeot", "recovery.intervall"})
-    void aMisspeltKeyIsNotIgnored(String key) {
+    void a_misspelt_key_is_not_ignored(String key) {
         runner().withPropertyValues("batch-persistence." + key.replace('_', '-') + "=3")
                 .run(context -> {
                     FailureAnalysis analysis = analysis(context.getStartupFailure());
@@ -879,7 +879,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void contradictorySettingsAreExplainedWithTheirOrigin() {
+    void contradictory_settings_are_explained_with_their_origin() {
         runner().withPropertyValues("batch_persistence.store=json_files", "batch_persistence.format=protobuf")
                 .run(context -> {
                     FailureAnalysis analysis = analysis(context.getStartupFailure());
@@ -893,7 +893,7 @@ class BatchPersistenceAutoConfigurationTest {
 
     /** Like SpringApplication: the first analyzer that knows the failure wins. */
     @Test
-    void aNativeLibraryThatCanNotBeLoadedIsExplained() {
+    void a_native_library_that_can_not_be_loaded_is_explained() {
         CompressionUnavailableException unavailable = new CompressionUnavailableException(
                 "zstd's native library can't be loaded: no",
                 "Start the JVM with -DZstdTempFolder=DIR. Or write without compression.",
@@ -913,13 +913,13 @@ class BatchPersistenceAutoConfigurationTest {
                 .map(analyzer -> analyzer.analyze(failure))
                 .filter(java.util.Objects::nonNull)
                 .findFirst()
-                .orElseThrow(() -> new AssertionError("nobody explains it", failure));
+                .orElseThrow(() -> new AssertionError("no one explains it", failure));
     }
 
     // ------------------------------------------------------------ lifecycle
 
     @Test
-    void stoppingClosesTheStoreOnceAndForGood() {
+    void stopping_closes_the_store_once_and_for_good() {
         runner().run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             BatchPersistenceLifecycle lifecycle = context.getBean(BatchPersistenceLifecycle.class);
@@ -935,7 +935,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void aStartUpThatFailsLaterLetsGoOfTheDirectory() {
+    void a_start_up_that_fails_later_lets_go_of_the_directory() {
         runner().withBean("failing", Object.class, () -> {
                     throw new IllegalStateException("on purpose");
                 })
@@ -1017,7 +1017,7 @@ class BatchPersistenceAutoConfigurationTest {
                 StopsInItsStart.class,
                 ClosesInItsStart.class
             })
-    void aStartThatIsCutOffLosesNothing(Class<?> configuration) {
+    void a_start_that_is_cut_off_loses_nothing(Class<?> configuration) {
         runner().withUserConfiguration(configuration).run(context -> {
             if (configuration.getSimpleName().startsWith("Fails")) {
                 assertThat(context).getFailure().hasStackTraceContaining("on purpose");
@@ -1027,7 +1027,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void stoppingAndClosingTwiceLosesNothing() {
+    void stopping_and_closing_twice_loses_nothing() {
         runner().run(context -> {
             context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
             BatchPersistenceLifecycle lifecycle = context.getBean(BatchPersistenceLifecycle.class);
@@ -1058,7 +1058,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void aPausedContextKeepsItsStoreOpen() {
+    void a_paused_context_keeps_its_store_open() {
         runner().run(context -> {
             ((org.springframework.context.support.AbstractApplicationContext) context.getSourceApplicationContext())
                     .pause();
@@ -1067,7 +1067,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void whatIsBeingSentIsWaitedForAndWhatWasNotDoneIsThereAgain() {
+    void what_is_being_sent_is_waited_for_and_what_was_not_done_is_there_again() {
         CountDownLatch sending = new CountDownLatch(1);
         CountDownLatch release = new CountDownLatch(1);
         AtomicInteger sent = new AtomicInteger();

@@ -104,7 +104,7 @@ class BatchPersistencePropertiesTest {
             Map.entry("ui.access", "UNRESTRICTED")));
 
     @Test
-    void samplesCoverEveryKeyOfTheMetadata() throws IOException {
+    void samples_cover_every_key_of_the_metadata() throws IOException {
         assertThat(metadata().keySet().stream()
                         .filter(name -> name.startsWith(PREFIX))
                         .map(name -> name.substring(PREFIX.length()))
@@ -113,7 +113,7 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
-    void everyKeyOfTheMetadataIsDescribedAndHasItsDefault() throws IOException {
+    void every_key_of_the_metadata_is_described_and_has_its_default() throws IOException {
         BatchPersistenceProperties defaults = bind(new MapPropertySource("none", Map.of()));
         Map<String, JsonNode> metadata = metadata();
         assertThat(metadata).containsKeys(PREFIX + "collectors", "management.health.batchpersistence.enabled");
@@ -138,7 +138,7 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
-    void defaultsAreThoseOfTheDocumentation() {
+    void defaults_are_those_of_the_documentation() {
         BatchPersistenceProperties defaults = bind(new MapPropertySource("none", Map.of()));
         assertThat(defaults.enabled()).isTrue();
         assertThat(defaults.directory()).isEqualTo("./batch_persistence");
@@ -160,7 +160,7 @@ class BatchPersistencePropertiesTest {
 
     @ParameterizedTest
     @MethodSource("keysAndForms")
-    void bindsEveryKeyInEveryForm(String key, String form) throws IOException {
+    void binds_every_key_in_every_form(String key, String form) throws IOException {
         BatchPersistenceProperties bound = bind(source(form, "batch-persistence." + key, written(SAMPLES.get(key))));
         assertThat(Objects.toString(value(bound, key))).isEqualTo(SAMPLES.get(key));
     }
@@ -188,7 +188,7 @@ class BatchPersistencePropertiesTest {
 
     @ParameterizedTest
     @MethodSource("collectorKeysAndForms")
-    void bindsEveryOverrideInEveryForm(String key, String form) throws IOException {
+    void binds_every_override_in_every_form(String key, String form) throws IOException {
         BatchPersistenceProperties bound =
                 bind(source(form, "batch-persistence.collectors.loki." + key, written(SAMPLES.get(key))));
         Object collector = bound.collectors().get("loki");
@@ -199,7 +199,7 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
-    void anEnvironmentVariableWithUnderscoresOverridesACollectorThatTheYamlNames() throws IOException {
+    void an_environment_variable_with_underscores_overrides_a_collector_that_the_yaml_names() throws IOException {
         BatchPersistenceProperties bound = bind(
                 new SystemEnvironmentPropertySource(
                         "env-systemEnvironment", Map.of("BATCH_PERSISTENCE_COLLECTORS_LOKI_BATCH_TIMEOUT", "9s")),
@@ -208,7 +208,7 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
-    void aCollectorTypeWithDotsAndCapitalsIsWrittenInBrackets() throws IOException {
+    void a_collector_type_with_dots_and_capitals_is_written_in_brackets() throws IOException {
         BatchPersistenceProperties bound = bind(yaml("""
                 batch_persistence:
                   collectors:
@@ -223,7 +223,7 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
-    void recoveryServesOnlyTheCollectorTypesSelected() throws IOException {
+    void recovery_serves_only_the_collector_types_selected() throws IOException {
         BatchPersistenceProperties bound = bind(yaml("""
                 batch_persistence.recovery.include_collector_types: loki, otlp
                 """));
@@ -252,7 +252,7 @@ class BatchPersistencePropertiesTest {
         "json_files,,,JSON,NONE",
         "json-files,json,none,JSON,NONE"
     })
-    void formatAndCompressionSuitTheStore(
+    void format_and_compression_suit_the_store(
             String store, String format, String compression, BatchFormat wantedFormat, Compression wantedCompression) {
         Map<String, Object> map = new LinkedHashMap<>();
         map.put("batch-persistence.store", store);
@@ -268,7 +268,7 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
-    void theStoreInADatabaseIsSetUpAsWritten() throws IOException {
+    void the_store_in_a_database_is_set_up_as_written() throws IOException {
         JdbcStoreOptions defaults = bind(yaml(
                         "batch_persistence: { store: jdbc, jdbc: { instance_name: instance, initialize_schema: always } }\n"))
                 .jdbcStoreOptions(
@@ -302,7 +302,7 @@ class BatchPersistencePropertiesTest {
     }
 
     @Test
-    void aDirectoryNamedLikeAClassPathResourceIsStillThatOfTheWorkingDirectory() {
+    void a_directory_named_like_a_class_path_resource_is_still_that_of_the_working_directory() {
         // "META-INF" is on the class path, as a directory of the test classes' output or of a jar.
         BatchPersistenceProperties bound =
                 bind(new MapPropertySource("test", Map.of("batch-persistence.directory", "META-INF")));
@@ -371,7 +371,7 @@ class BatchPersistencePropertiesTest {
                 "collectors.loki.recovery.enabled=true;recovery.exclude-collector-types=loki|batch_persistence.collectors.loki.recovery.enabled is true, but batch_persistence.recovery.exclude_collector_types names loki",
                 "collectors.loki.recovery.enabled=true;recovery.include-collector-types=kafka|include_collector_types does not name loki",
             })
-    void whatCannotBeMeantIsRefusedByKey(String settings, String message) {
+    void what_cannot_be_meant_is_refused_by_key(String settings, String message) {
         Map<String, Object> map = new LinkedHashMap<>();
         for (String setting : settings.replace("LONG", "x".repeat(9_000)).split(";", -1)) {
             String[] parts = setting.split("=", 2);

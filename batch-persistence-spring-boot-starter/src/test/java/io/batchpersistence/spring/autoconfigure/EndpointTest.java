@@ -142,7 +142,7 @@ class EndpointTest {
     // ---- reading ---------------------------------------------------------------------------------
 
     @Test
-    void theSummaryHasEverythingOfEveryCollectorType() throws Exception {
+    void the_summary_has_everything_of_every_collector_type() throws Exception {
         BatchPersistence persistence = start(Application.class);
         dead(persistence, "dead", "loki", "malformed");
         pending(persistence, "waiting", "loki", "HTTP 503");
@@ -172,7 +172,7 @@ class EndpointTest {
     }
 
     @Test
-    void theListHasEveryConditionOfASelector() throws Exception {
+    void the_list_has_every_condition_of_a_selector() throws Exception {
         BatchPersistence persistence = start(Application.class);
         dead(persistence, "dead", "loki", "malformed");
         pending(persistence, "waiting", "otlp", "HTTP 503");
@@ -209,7 +209,7 @@ class EndpointTest {
     }
 
     @Test
-    void pagesHaveEachBatchOnceWhateverComesAndGoes() throws Exception {
+    void pages_have_each_batch_once_whatever_comes_and_goes() throws Exception {
         BatchPersistence persistence = start(Application.class);
         for (int i = 0; i < 25; i++) {
             pending(persistence, "b" + i, "loki", "HTTP 503");
@@ -231,7 +231,7 @@ class EndpointTest {
     }
 
     @Test
-    void reasonsAreGrouped() throws Exception {
+    void reasons_are_grouped() throws Exception {
         BatchPersistence persistence = start(Application.class);
         for (int i = 0; i < 3; i++) {
             pending(persistence, "b" + i, "loki", "HTTP 503");
@@ -251,7 +251,7 @@ class EndpointTest {
     }
 
     @Test
-    void oneBatchIsShownWithItsHistoryAndByDefaultWithoutWhatIsInIt() throws Exception {
+    void one_batch_is_shown_with_its_history_and_by_default_without_what_is_in_it() throws Exception {
         BatchPersistence persistence = start(Application.class);
         String id = "a/b,c ?&ü";
         persistence.persistBatch(id, ENTRIES, "loki", Map.of("tenant", "secret tenant"));
@@ -271,7 +271,7 @@ class EndpointTest {
     }
 
     @Test
-    void entriesAreShownWhereThatIsConfigured() throws Exception {
+    void entries_are_shown_where_that_is_configured() throws Exception {
         BatchPersistence persistence = start(Application.class, "batch-persistence.endpoint.show-entries=always");
         dead(persistence, "dead", "loki", "malformed");
         JsonNode batch = json(get(BASE + "/batch?id=dead"));
@@ -301,7 +301,8 @@ class EndpointTest {
                 "reasons?state=odd|400|state must be one of",
                 "entries|404|there are batches, reasons and batch"
             })
-    void whatMakesNoSenseIsRefusedAndSaysWhatToChange(String path, int status, String message) throws Exception {
+    void what_makes_no_sense_is_refused_and_says_what_to_change(String path, int status, String message)
+            throws Exception {
         start(Application.class);
         HttpResponse<String> response = get(BASE + "/" + path);
         assertThat(response.statusCode()).isEqualTo(status);
@@ -313,14 +314,14 @@ class EndpointTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"recover", "replay", "discard", "pause", "resume", "cleanup"})
-    void nothingIsChangedUnlessAccessIsRaised(String operation) throws Exception {
+    void nothing_is_changed_unless_access_is_raised(String operation) throws Exception {
         start(Application.class);
         HttpResponse<String> response = post(operation, "{\"collectorType\":\"loki\",\"dryRun\":true}");
         assertThat(response.statusCode()).isEqualTo(405);
     }
 
     @Test
-    void pendingBatchesAreMadeDue() throws Exception {
+    void pending_batches_are_made_due() throws Exception {
         BatchPersistence persistence = startUnrestricted();
         pending(persistence, "a", "loki", "HTTP 503");
         pending(persistence, "b", "otlp", "HTTP 503");
@@ -332,7 +333,7 @@ class EndpointTest {
     }
 
     @Test
-    void deadLettersAreReplayed() throws Exception {
+    void dead_letters_are_replayed() throws Exception {
         BatchPersistence persistence = startUnrestricted();
         for (int i = 0; i < 5; i++) {
             dead(persistence, "dead" + i, "loki", i == 0 ? "too large" : "HTTP 401");
@@ -350,7 +351,7 @@ class EndpointTest {
     }
 
     @Test
-    void batchesAreDiscardedIfItIsSaidWhich() throws Exception {
+    void batches_are_discarded_if_it_is_said_which() throws Exception {
         BatchPersistence persistence = startUnrestricted();
         dead(persistence, "dead", "loki", "malformed");
         pending(persistence, "waiting", "loki", "HTTP 503");
@@ -370,7 +371,7 @@ class EndpointTest {
     }
 
     @Test
-    void aCollectorTypeIsPausedAndResumed() throws Exception {
+    void a_collector_type_is_paused_and_resumed() throws Exception {
         BatchPersistence persistence = startUnrestricted();
         assertThat(done("pause", "{\"collectorType\":\"loki\",\"dryRun\":true}"))
                 .isOne();
@@ -383,7 +384,7 @@ class EndpointTest {
     }
 
     @Test
-    void cleanupIsDoneNow() throws Exception {
+    void cleanup_is_done_now() throws Exception {
         BatchPersistence persistence = startUnrestricted("batch-persistence.dead-letter-ttl=1ms");
         dead(persistence, "dead", "loki", "malformed");
         long expired = 0;
@@ -417,7 +418,7 @@ class EndpointTest {
                 "discard|{\"id\":\"x\"}|404|no batch 'x' is held",
                 "explode|{}|404|there are recover, replay, discard, pause, resume and cleanup"
             })
-    void operationsThatMakeNoSenseAreRefused(String operation, String body, int status, String message)
+    void operations_that_make_no_sense_are_refused(String operation, String body, int status, String message)
             throws Exception {
         startUnrestricted();
         HttpResponse<String> response = post(operation, body.replace("LONG", "x".repeat(70_000)));
@@ -429,7 +430,7 @@ class EndpointTest {
     // ---- Spring Security -------------------------------------------------------------------------
 
     @Test
-    void withSpringSecurityEachOperationNeedsItsRole() throws Exception {
+    void with_spring_security_each_operation_needs_its_role() throws Exception {
         BatchPersistence persistence = start(
                 SecuredApplication.class,
                 "management.endpoint.batchpersistence.access=unrestricted",
@@ -462,7 +463,7 @@ class EndpointTest {
 
     @Test
     @SuppressWarnings("unchecked")
-    void everythingWorksOverJmx() throws Exception {
+    void everything_works_over_jmx() throws Exception {
         BatchPersistence persistence = startUnrestricted(
                 "spring.jmx.enabled=true",
                 "spring.jmx.unique-names=true",

@@ -90,7 +90,7 @@ class EventsAndDeliveryTest {
     // ------------------------------------------------------ RecoveredBatchEvent
 
     @Test
-    void aListenerThatAcknowledgesDelivers() {
+    void a_listener_that_acknowledges_delivers() {
         runner().withUserConfiguration(Listener.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             context.getBean(Listener.class).reaction =
@@ -109,7 +109,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void aListenerThatThrowsFailsTheAttempt() {
+    void a_listener_that_throws_fails_the_attempt() {
         runner().withUserConfiguration(Listener.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             context.getBean(Listener.class).reaction = event -> {
@@ -126,7 +126,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void aListenerThatThrowsAfterItAcknowledgedHasDelivered() {
+    void a_listener_that_throws_after_it_acknowledged_has_delivered() {
         runner().withUserConfiguration(Listener.class).run(context -> {
             context.getBean(Listener.class).reaction = event -> {
                 event.acknowledge();
@@ -140,7 +140,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void aListenerMaySettleLaterFromAnotherThread() {
+    void a_listener_may_settle_later_from_another_thread() {
         runner().withUserConfiguration(Listener.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             Listener listener = context.getBean(Listener.class);
@@ -155,7 +155,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void aListenerThatOnlyLooksDeletesNothingAndTheBatchTimesOut() {
+    void a_listener_that_only_looks_deletes_nothing_and_the_batch_times_out() {
         runner().withUserConfiguration(Listener.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             Listener listener = context.getBean(Listener.class);
@@ -174,7 +174,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void rejectMakesADeadLetterAndRetryAfterIsHonoured() {
+    void reject_makes_a_dead_letter_and_retry_after_is_honoured() {
         runner().withUserConfiguration(Listener.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
             context.getBean(Listener.class).reaction = event -> {
@@ -194,7 +194,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void withoutAListenerNothingIsAttemptedAndNothingBurnt() {
+    void without_a_listener_nothing_is_attempted_and_nothing_burnt() {
         // Listeners for any event don't count: Boot itself registers some.
         runner().withBean("audit", CatchAll.class).run(context -> {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
@@ -215,7 +215,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void everyWayToListenIsSeen() {
+    void every_way_to_listen_is_seen() {
         for (Class<?> way :
                 List.of(Listener.class, Conditional.class, ListenerBean.class, LambdaBean.class, LazyBean.class)) {
             runner().withUserConfiguration(way)
@@ -304,7 +304,7 @@ class EventsAndDeliveryTest {
     // ------------------------------------------------------------ other events
 
     @Test
-    void batchesGivenUpAreAnnouncedAndAThrowingListenerHarmsNobody() {
+    void batches_given_up_are_announced_and_a_throwing_listener_harms_nobody() {
         store.append(new NewBatch("lost", "loki", ENTRIES, Map.of(), clock.instant(), clock.instant()))
                 .join();
         store.corrupt("lost", new Corruption(Path.of("segment-1"), 1, 2, "bad checksum", "lost", "loki", 1, null));
@@ -356,7 +356,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void deliverSendsWhatItPersistedAndMarksIt() {
+    void deliver_sends_what_it_persisted_and_marks_it() {
         AtomicReference<PersistedBatch> sent = new AtomicReference<>();
         sending(batch -> {
                     assertThat(store.find(batch.id()))
@@ -376,7 +376,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void whatCouldNotBeSentIsPendingWithItsReason() {
+    void what_could_not_be_sent_is_pending_with_its_reason() {
         IOException refused = new IOException("refused");
         sending(batch -> {
                     throw refused;
@@ -389,7 +389,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void theSendersTwoSpecialExceptionsAndErrorsAreHonoured() {
+    void the_senders_two_special_exceptions_and_errors_are_honoured() {
         AtomicReference<Throwable> next = new AtomicReference<>();
         sending(batch -> {
                     if (next.get() instanceof Error error) {
@@ -416,7 +416,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void anInterruptedSenderLeavesTheThreadInterrupted() {
+    void an_interrupted_sender_leaves_the_thread_interrupted() {
         sending(batch -> {
                     throw new InterruptedException();
                 })
@@ -430,7 +430,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void onlyABatchNotPersistedIsThrown() {
+    void only_a_batch_not_persisted_is_thrown() {
         sending(batch -> {}).run(context -> {
             BatchDelivery delivery = context.getBean(BatchDelivery.class);
             context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
@@ -442,7 +442,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void inAnOutageTheSenderIsLeftAloneAndNoRetryIsBurnt() {
+    void in_an_outage_the_sender_is_left_alone_and_no_retry_is_burnt() {
         AtomicReference<Integer> calls = new AtomicReference<>(0);
         sending(batch -> {
                     calls.set(calls.get() + 1);
@@ -462,7 +462,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void disabledDeliverySendsOrThrows() {
+    void disabled_delivery_sends_or_throws() {
         ApplicationContextRunner disabled = new ApplicationContextRunner()
                 .withConfiguration(AutoConfigurations.of(BatchPersistenceAutoConfiguration.class))
                 .withPropertyValues("batch-persistence.enabled=false");
@@ -482,8 +482,8 @@ class EventsAndDeliveryTest {
                     assertThatThrownBy(() -> delivery.deliver("bad", ENTRIES, "loki"))
                             .isInstanceOf(BatchPersistenceException.class)
                             .hasMessageContaining("neither sent nor kept");
-                    assertThatThrownBy(() -> delivery.deliverAsync("3", ENTRIES, "nobody"))
-                            .hasMessageContaining("no BatchSender for the collector type 'nobody'");
+                    assertThatThrownBy(() -> delivery.deliverAsync("3", ENTRIES, "no one"))
+                            .hasMessageContaining("no BatchSender for the collector type 'no one'");
                 });
     }
 
@@ -504,7 +504,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void outagesAreEvents() {
+    void outages_are_events() {
         sending(batch -> {
                     throw new IOException("refused");
                 })
@@ -526,7 +526,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void anHttpCollectorsAnswersAreUnderstood() {
+    void an_http_collectors_answers_are_understood() {
         sending(batch -> {
                     throw HttpClientErrorException.create(
                             HttpStatus.BAD_REQUEST, "", new HttpHeaders(), new byte[0], StandardCharsets.UTF_8);
@@ -538,7 +538,7 @@ class EventsAndDeliveryTest {
     }
 
     @Test
-    void theApplicationsOwnClassifierTakesThePlaceOfOurs() {
+    void the_applications_own_classifier_takes_the_place_of_ours() {
         sending(batch -> {
                     throw new IOException("refused");
                 })
@@ -551,7 +551,7 @@ class EventsAndDeliveryTest {
 
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
-    void batchesAreSentOnVirtualThreadsWhereTheApplicationWantsThem(boolean virtual) {
+    void batches_are_sent_on_virtual_threads_where_the_application_wants_them(boolean virtual) {
         AtomicReference<Thread> thread = new AtomicReference<>();
         AtomicReference<String> group = new AtomicReference<>();
         CountDownLatch sent = new CountDownLatch(1);
@@ -579,7 +579,8 @@ class EventsAndDeliveryTest {
      */
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
-    void threadsThatSendHaveTheApplicationsClassLoaderAndNothingOfTheRequestThatNeededThemFirst(boolean virtual) {
+    void threads_that_send_have_the_applications_class_loader_and_nothing_of_the_request_that_needed_them_first(
+            boolean virtual) {
         ClassLoader application = new URLClassLoader(new URL[0], getClass().getClassLoader());
         InheritableThreadLocal<String> user = new InheritableThreadLocal<>();
         AtomicReference<ClassLoader> loader = new AtomicReference<>();

@@ -124,7 +124,7 @@ class JdbcStoreTest {
     // ------------------------------------------------------------- it works
 
     @Test
-    void persistsMarksAndRecoversAndNeedsNoDirectory() {
+    void persists_marks_and_recovers_and_needs_no_directory() {
         runner().withBean("loki", Collecting.class).run(context -> {
             assertThat(context).hasNotFailed().hasSingleBean(BatchStore.class);
             assertThat(context.getBean(BatchStore.class)).isInstanceOf(JdbcBatchStore.class);
@@ -163,7 +163,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void recoveredBatchesArePublishedAsEvents() {
+    void recovered_batches_are_published_as_events() {
         runner().withBean(Listening.class).run(context -> {
             context.getBean(BatchDelivery.class).deliverAsync("1", ENTRIES, "loki", Map.of("tenant", "a"));
             await().until(() -> persistence(context).find("1").isEmpty());
@@ -182,7 +182,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void whatOneInstanceLeavesInFlightIsSentByAnother() {
+    void what_one_instance_leaves_in_flight_is_sent_by_another() {
         runner().run(one -> {
             persistence(one).persistBatch("1", ENTRIES, "loki");
             runner().withBean("loki", Collecting.class).run(other -> {
@@ -198,7 +198,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aPauseInOneInstanceIsObeyedByTheOthers() {
+    void a_pause_in_one_instance_is_obeyed_by_the_others() {
         runner().run(one -> runner().withBean("loki", Collecting.class).run(other -> {
             persistence(one).pause("loki");
             // This round looks for due batches.
@@ -228,7 +228,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void withSomebodyElsesBatchPersistenceTheDatabaseIsLeftAlone() {
+    void with_somebody_elses_batch_persistence_the_database_is_left_alone() {
         joining()
                 .withBean(BatchPersistence.class, BatchPersistenceEngine::disabled)
                 .run(context -> {
@@ -239,7 +239,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void disabledLeavesTheDatabaseAlone() {
+    void disabled_leaves_the_database_alone() {
         runner().withPropertyValues("batch-persistence.enabled=false").run(context -> {
             assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);
             assertThatThrownBy(() -> batches(database, "batch_persistence_"))
@@ -250,7 +250,7 @@ class JdbcStoreTest {
     // --------------------------------------------------------- which DataSource
 
     @Test
-    void theNamedOfSeveralIsUsed() {
+    void the_named_of_several_is_used() {
         JdbcDataSource other = newDatabase();
         runner().withBean("logs", DataSource.class, () -> other)
                 .withPropertyValues(
@@ -263,7 +263,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void thePrimaryOfSeveralIsUsed() {
+    void the_primary_of_several_is_used() {
         bare().withUserConfiguration(OnePrimary.class).run(context -> {
             persistence(context).persistBatch("1", ENTRIES, "loki");
             assertThat(batches(context.getBean("second", DataSource.class), "batch_persistence_"))
@@ -292,7 +292,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void noDataSourceIsExplained() {
+    void no_data_source_is_explained() {
         bare().run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
             assertThat(analysis.getDescription())
@@ -302,7 +302,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void severalDataSourcesWithoutAChoiceAreExplained() {
+    void several_data_sources_without_a_choice_are_explained() {
         runner().withBean("logs", DataSource.class, JdbcStoreTest::newDatabase).run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
             assertThat(analysis.getDescription()).contains("several DataSource beans", "'dataSource'", "'logs'");
@@ -311,7 +311,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aDataSourceThatIsNotThereIsExplained() {
+    void a_data_source_that_is_not_there_is_explained() {
         runner().withPropertyValues("batch-persistence.jdbc.data-source=logs").run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
             assertThat(analysis.getDescription())
@@ -322,7 +322,7 @@ class JdbcStoreTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"org.springframework.jdbc", "org.springframework.boot.sql"})
-    void missingClassesAreExplained(String packageName) {
+    void missing_classes_are_explained(String packageName) {
         runner().withClassLoader(new FilteredClassLoader(packageName)).run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
             assertThat(analysis.getDescription()).contains("batch_persistence.store is jdbc", "not on the class path");
@@ -345,13 +345,13 @@ class JdbcStoreTest {
                 .map(analyzer -> analyzer.analyze(failure))
                 .filter(java.util.Objects::nonNull)
                 .findFirst()
-                .orElseThrow(() -> new AssertionError("nobody explains it", failure));
+                .orElseThrow(() -> new AssertionError("no one explains it", failure));
     }
 
     // ------------------------------------------------------------------ tables
 
     @Test
-    void withoutTablesTheApplicationStartsAndSaysWhatIsMissing() {
+    void without_tables_the_application_starts_and_says_what_is_missing() {
         runner().withPropertyValues("batch-persistence.jdbc.initialize-schema=never")
                 .run(context -> {
                     assertThat(context).hasNotFailed();
@@ -369,7 +369,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void theShippedScriptsMakeTheTablesBeforeTheStoreLooks() throws IOException {
+    void the_shipped_scripts_make_the_tables_before_the_store_looks() throws IOException {
         Path script = directory.resolve("schema.sql");
         int version = 1;
         while (true) {
@@ -402,7 +402,7 @@ class JdbcStoreTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"jdbc", "segment"})
-    void onlyTheStoreInTheDatabaseWaitsForItsInitialization(String store) {
+    void only_the_store_in_the_database_waits_for_its_initialization(String store) {
         runner().withConfiguration(AutoConfigurations.of(DataSourceInitializationAutoConfiguration.class))
                 .withPropertyValues("batch-persistence.store=" + store, "spring.sql.init.mode=always")
                 .run(context -> {
@@ -449,7 +449,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void withTheDatabaseDownTheApplicationStartsAndGoesOnByItself() {
+    void with_the_database_down_the_application_starts_and_goes_on_by_itself() {
         Switched switched = new Switched(database);
         bare().withBean("dataSource", DataSource.class, () -> switched)
                 .withBean("loki", Collecting.class)
@@ -473,7 +473,7 @@ class JdbcStoreTest {
     /** Each attempt takes as long as the pool waits for a connection. */
     @ParameterizedTest
     @EnumSource
-    void withTheDatabaseDownTheStartWaitsForOneConnectionOnly(InitializeSchema when) {
+    void with_the_database_down_the_start_waits_for_one_connection_only(InitializeSchema when) {
         Switched switched = new Switched(database);
         bare().withBean("dataSource", DataSource.class, () -> switched)
                 .withUserConfiguration(Business.class)
@@ -490,7 +490,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void anEmbeddedDatabaseThatWasNotThereAtTheStartGetsItsTablesLater() {
+    void an_embedded_database_that_was_not_there_at_the_start_gets_its_tables_later() {
         Switched switched = new Switched(database);
         bare().withBean("dataSource", DataSource.class, () -> switched).run(context -> {
             switched.down = false;
@@ -502,7 +502,7 @@ class JdbcStoreTest {
     // ------------------------------------------------------------------ health
 
     @Test
-    void healthShowsTheInstanceAndHowManyAreAlive() {
+    void health_shows_the_instance_and_how_many_are_alive() {
         named("one")
                 .run(one -> named("other").run(other -> {
                     await().untilAsserted(() -> assertInstance(one, "one", 2));
@@ -530,7 +530,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void healthSaysInWhichTableDamagedBatchesAreKept() {
+    void health_says_in_which_table_damaged_batches_are_kept() {
         runner().run(context -> {
             persistence(context).persistBatch("1", ENTRIES, "loki");
             new JdbcTemplate(database).update("UPDATE batch_persistence_batch SET payload_crc = payload_crc + 1");
@@ -543,7 +543,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void anApplicationThatSharesItsTablesWithAnotherIsToldSo() {
+    void an_application_that_shares_its_tables_with_another_is_told_so() {
         ListAppender<ILoggingEvent> logged = new ListAppender<>();
         logged.start();
         Logger logger = (Logger) LoggerFactory.getLogger("io.batchpersistence");
@@ -566,7 +566,7 @@ class JdbcStoreTest {
      * them.
      */
     @Test
-    void batchesOfAnEarlierStoreOnDiskAreNotForgotten() {
+    void batches_of_an_earlier_store_on_disk_are_not_forgotten() {
         ListAppender<ILoggingEvent> logged = new ListAppender<>();
         logged.start();
         Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistence.class);
@@ -602,7 +602,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void withAFallbackBatchesAreKeptAndSentWhileTheDatabaseIsDownAndMovedWhenItIsBack() {
+    void with_a_fallback_batches_are_kept_and_sent_while_the_database_is_down_and_moved_when_it_is_back() {
         Switched switched = new Switched(database);
         withFallback(switched).run(context -> {
             assertThat(context).hasNotFailed();
@@ -657,7 +657,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void whatAnInstanceKeptWithoutTheDatabaseTheNextOneMoves() {
+    void what_an_instance_kept_without_the_database_the_next_one_moves() {
         Switched switched = new Switched(database);
         withFallback(switched).run(context -> persistence(context).persistBatch("1", ENTRIES, "loki"));
         switched.down = false;
@@ -669,7 +669,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aDirectoryThatCannotBeUsedIsExplained() throws IOException {
+    void a_directory_that_cannot_be_used_is_explained() throws IOException {
         Path file = Files.createFile(directory.resolve("batches"));
         withFallback(database).run(context -> {
             FailureAnalysis analysis = analysis(context.getStartupFailure());
@@ -678,7 +678,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aTransactionIsJoinedWithAFallbackToo() {
+    void a_transaction_is_joined_with_a_fallback_too() {
         joining().withPropertyValues("batch-persistence.jdbc.fallback=segment").run(context -> {
             TransactionTemplate transaction = context.getBean(TransactionTemplate.class);
             transaction.executeWithoutResult(status -> {
@@ -720,7 +720,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aBatchIsHeldExactlyIfItsTransactionCommits() {
+    void a_batch_is_held_exactly_if_its_transaction_commits() {
         joining().run(context -> {
             TransactionTemplate transaction = context.getBean(TransactionTemplate.class);
             BatchPersistence persistence = persistence(context);
@@ -743,7 +743,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void withoutItABatchIsHeldWhateverBecomesOfTheTransaction() {
+    void without_it_a_batch_is_held_whatever_becomes_of_the_transaction() {
         runner().withUserConfiguration(Business.class).run(context -> {
             context.getBean(TransactionTemplate.class).executeWithoutResult(status -> {
                 persistence(context).persistBatch("1", ENTRIES, "loki");
@@ -755,7 +755,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void whatIsDeliveredWithinATransactionIsSentAfterItsCommit() {
+    void what_is_delivered_within_a_transaction_is_sent_after_its_commit() {
         joining().run(context -> {
             Collecting sender = context.getBean(Collecting.class);
             BatchDelivery delivery = context.getBean(BatchDelivery.class);
@@ -776,7 +776,7 @@ class JdbcStoreTest {
      * flight.
      */
     @Test
-    void whatIsDeliveredInManyTransactionsWaitsForNobodyToBeHandedToRecovery() {
+    void what_is_delivered_in_many_transactions_waits_for_nobody_to_be_handed_to_recovery() {
         joining().run(context -> {
             ThreadPoolTaskScheduler scheduler =
                     context.getBean(BatchPersistenceAutoConfiguration.SCHEDULER, ThreadPoolTaskScheduler.class);
@@ -817,7 +817,7 @@ class JdbcStoreTest {
 
     /** It would be sent before the commit. */
     @Test
-    void theEnginesDeliverRefusesWithinATransactionAndTheTransactionGoesOn() {
+    void the_engines_deliver_refuses_within_a_transaction_and_the_transaction_goes_on() {
         joining().run(context -> {
             Collecting sender = context.getBean(Collecting.class);
             BatchPersistence persistence = persistence(context);
@@ -849,7 +849,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aTransactionThatOnlyReadsIsNotJoined() {
+    void a_transaction_that_only_reads_is_not_joined() {
         joining().run(context -> {
             TransactionTemplate reading = new TransactionTemplate(context.getBean(PlatformTransactionManager.class));
             reading.setReadOnly(true);
@@ -864,7 +864,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aNewTransactionWithinOneThatIsRolledBackHasItsOwnBatches() {
+    void a_new_transaction_within_one_that_is_rolled_back_has_its_own_batches() {
         joining().run(context -> {
             TransactionTemplate outer = context.getBean(TransactionTemplate.class);
             TransactionTemplate inner = new TransactionTemplate(context.getBean(PlatformTransactionManager.class));
@@ -883,7 +883,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void whatIsRolledBackToASavepointHasNeverBeen() {
+    void what_is_rolled_back_to_a_savepoint_has_never_been() {
         joining().run(context -> {
             TransactionTemplate outer = context.getBean(TransactionTemplate.class);
             TransactionTemplate nested = new TransactionTemplate(context.getBean(PlatformTransactionManager.class));
@@ -905,7 +905,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void whatIsPersistedAfterTheCompletionOfATransactionIsDurableByItself() {
+    void what_is_persisted_after_the_completion_of_a_transaction_is_durable_by_itself() {
         joining().run(context -> {
             // Checked below: Spring only logs what is thrown in the callback.
             List<Boolean> held = new CopyOnWriteArrayList<>();
@@ -924,7 +924,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aTransactionOnAnotherDataSourceIsNotJoined() {
+    void a_transaction_on_another_data_source_is_not_joined() {
         JdbcDataSource other = newDatabase();
         joining().run(context -> {
             new TransactionTemplate(new DataSourceTransactionManager(other)).executeWithoutResult(status -> {
@@ -936,7 +936,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void whatIsDeliveredWithinATransactionThatIsRolledBackIsNeverSent() {
+    void what_is_delivered_within_a_transaction_that_is_rolled_back_is_never_sent() {
         joining().run(context -> {
             Collecting sender = context.getBean(Collecting.class);
             BatchDelivery delivery = context.getBean(BatchDelivery.class);
@@ -990,7 +990,7 @@ class JdbcStoreTest {
     /** The replica here has none of the tables. */
     @ParameterizedTest
     @EnumSource
-    void whatTheStoreDoesWithinATransactionThatOnlyReadsIsDoneOnThePrimary(Routing routing) {
+    void what_the_store_does_within_a_transaction_that_only_reads_is_done_on_the_primary(Routing routing) {
         bare().withBean("dataSource", DataSource.class, () -> routing.of(database, newDatabase()))
                 .withUserConfiguration(Business.class)
                 .withPropertyValues("batch-persistence.jdbc.join-transaction=true")
@@ -1017,7 +1017,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void aDataSourceThatJoinsTransactionsByItselfIsLookedThrough() {
+    void a_data_source_that_joins_transactions_by_itself_is_looked_through() {
         bare().withBean("dataSource", DataSource.class, () -> new TransactionAwareDataSourceProxy(database))
                 .withUserConfiguration(Business.class)
                 .run(context -> {

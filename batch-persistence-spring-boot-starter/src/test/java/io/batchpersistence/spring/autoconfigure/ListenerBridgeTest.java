@@ -35,7 +35,7 @@ class ListenerBridgeTest {
     }
 
     @Test
-    void whatHappensLaterIsNotToldBeforeWhatHappenedWhileTheApplicationStarted() {
+    void what_happens_later_is_not_told_before_what_happened_while_the_application_started() {
         ListenerBridge bridge = new ListenerBridge(
                 new StaticListableBeanFactory(Map.of("slow", slow)).getBeanProvider(BatchListener.class), null);
         BatchListener engine = bridge.asListener();

@@ -186,7 +186,7 @@ class MetricsTest {
     }
 
     @Test
-    void theTableHasAllMetersAndNoOthers() throws IOException {
+    void the_table_has_all_meters_and_no_others() throws IOException {
         assertThat(documented().keySet())
                 .isEqualTo(meters().stream()
                         .map(meter -> meter.getId().getName())
@@ -194,7 +194,7 @@ class MetricsTest {
     }
 
     @Test
-    void theTableTellsTheirTypesUnitsAndTags() throws IOException {
+    void the_table_tells_their_types_units_and_tags() throws IOException {
         Map<String, Row> rows = documented();
         assertThat(meters()).allSatisfy(meter -> {
             Meter.Id id = meter.getId();
@@ -214,7 +214,7 @@ class MetricsTest {
     }
 
     @Test
-    void theTableTellsWhatPrometheusIsGiven() throws IOException {
+    void the_table_tells_what_prometheus_is_given() throws IOException {
         Set<String> expected = new TreeSet<>();
         documented().values().forEach(row -> {
             if (row.type().contains("timer")) {
@@ -273,7 +273,7 @@ class MetricsTest {
     }
 
     @Test
-    void theDashboardShowsWhatThereIs() throws IOException {
+    void the_dashboard_shows_what_there_is() throws IOException {
         JsonNode dashboard = JsonMapper.shared().readTree(Files.readString(DOCS.resolve("grafana-dashboard.json")));
         Set<String> shown = new TreeSet<>();
         Set<Integer> ids = new HashSet<>();
@@ -313,7 +313,7 @@ class MetricsTest {
     }
 
     @Test
-    void theAlertsAreAboutWhatThereIs() throws IOException {
+    void the_alerts_are_about_what_there_is() throws IOException {
         String page = Files.readString(DOCS.resolve("metrics.md"));
         Set<String> alerts = new TreeSet<>();
         Map<String, Object> file = new Yaml().load(Files.readString(DOCS.resolve("prometheus-alerts.yml")));
@@ -351,7 +351,7 @@ class MetricsTest {
     // ---- their values ----------------------------------------------------------------------------
 
     @Test
-    void metersSayWhatHappened() {
+    void meters_say_what_happened() {
         assertThat(value("accepted", "collector", "loki")).isEqualTo(1);
         assertThat(value("delivered", "collector", "loki")).isEqualTo(1);
         assertThat(value("batches", "collector", "down", "state", "pending")
@@ -381,7 +381,7 @@ class MetricsTest {
     }
 
     @Test
-    void anOutageAReplayAndAPauseAreSeen() {
+    void an_outage_a_replay_and_a_pause_are_seen() {
         BatchPersistence persistence = context.getBean(BatchPersistence.class);
         await().untilAsserted(() -> {
             persistence.recover(BatchSelector.all().collectorTypes("down"));

@@ -127,7 +127,7 @@ class OperatorsAtScaleTest {
     }
 
     @Test
-    void everythingIsAnsweredRightAndOthersPersistMeanwhile() throws Exception {
+    void everything_is_answered_right_and_others_persist_meanwhile() throws Exception {
         AtomicBoolean more = new AtomicBoolean(true);
         Thread persisting = new Thread(() -> {
             for (int i = 0; more.get(); i++) {

@@ -114,7 +114,7 @@ class TracingTest {
     }
 
     @Test
-    void aDeliveryAfterARestartBelongsToTheRequestThatPersistedTheBatch(CapturedOutput output) {
+    void a_delivery_after_a_restart_belongs_to_the_request_that_persisted_the_batch(CapturedOutput output) {
         SpanData request;
         try (ConfigurableApplicationContext context = start(Traced.class, "batch-persistence.recovery.enabled=false")) {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
@@ -151,7 +151,7 @@ class TracingTest {
     }
 
     @Test
-    void soDoFirstSendsAndRetries() {
+    void so_do_first_sends_and_retries() {
         try (ConfigurableApplicationContext context =
                 start(Traced.class, "batch-persistence.recovery.backoff-base=1ms")) {
             BatchDelivery delivery = context.getBean(BatchDelivery.class);
@@ -170,7 +170,7 @@ class TracingTest {
     }
 
     @Test
-    void aCallersOwnTraceIsLeftAloneAndWithoutOneNothingIsKept() {
+    void a_callers_own_trace_is_left_alone_and_without_one_nothing_is_kept() {
         String own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         try (ConfigurableApplicationContext context = start(Traced.class, "batch-persistence.recovery.enabled=false")) {
             BatchPersistence persistence = context.getBean(BatchPersistence.class);
@@ -182,7 +182,7 @@ class TracingTest {
     }
 
     @Test
-    void anEventIsObservedUntilItIsSettled() {
+    void an_event_is_observed_until_it_is_settled() {
         try (ConfigurableApplicationContext context = start(Listening.class)) {
             BatchDelivery delivery = context.getBean(BatchDelivery.class);
             SpanData request = request(context, () -> delivery.deliverAsync("b1", ENTRIES, "loki"));
@@ -198,7 +198,7 @@ class TracingTest {
     }
 
     @Test
-    void anEventThatNobodySettlesIsNotObservedForEver() {
+    void an_event_that_nobody_settles_is_not_observed_for_ever() {
         try (ConfigurableApplicationContext context = start(
                 Listening.class,
                 "batch-persistence.batch-timeout=100ms",
@@ -228,7 +228,7 @@ class TracingTest {
     }
 
     @Test
-    void whatFailsInAnObservationIsNoReasonNotToSend() {
+    void what_fails_in_an_observation_is_no_reason_not_to_send() {
         try (ConfigurableApplicationContext context = start(BadlyObserved.class)) {
             assertThat(context.getBean(BatchDelivery.class)
                             .deliver("b1", ENTRIES, "loki")
@@ -245,7 +245,7 @@ class TracingTest {
     }
 
     @Test
-    void lagIsTheTimeFromBeingDueToBeingHandedOver() {
+    void lag_is_the_time_from_being_due_to_being_handed_over() {
         try (ConfigurableApplicationContext context = start(Traced.class)) {
             context.getBean(BatchDelivery.class).deliverAsync("b1", ENTRIES, "loki");
             Supplier<Long> count = () -> context.getBean(MeterRegistry.class)

@@ -59,7 +59,7 @@ class WrappedBatchPersistenceTest {
     }
 
     @Test
-    void lanesWarningsAndMetersAreStillThere() {
+    void lanes_warnings_and_meters_are_still_there() {
         try (ConfigurableApplicationContext context = new SpringApplicationBuilder(Application.class)
                 .web(WebApplicationType.NONE)
                 .properties(

@@ -40,7 +40,7 @@ class BacklogHistoryTest {
     }
 
     @Test
-    void notesTheBacklogOfAllAndOfEach() {
+    void notes_the_backlog_of_all_and_of_each() {
         history.sample();
         clock.advance(Duration.ofSeconds(10));
         waiting("loki", 3);
@@ -60,7 +60,7 @@ class BacklogHistoryTest {
     }
 
     @Test
-    void notesOncePerStepHoweverOftenItIsAsked() {
+    void notes_once_per_step_however_often_it_is_asked() {
         for (int second = 0; second < 60; second++) {
             history.sample();
             clock.advance(Duration.ofSeconds(1));
@@ -70,7 +70,7 @@ class BacklogHistoryTest {
     }
 
     @Test
-    void isBounded() {
+    void is_bounded() {
         for (int i = 0; i < 12; i++) {
             waiting("collector-" + i, 1 + i);
         }
@@ -85,7 +85,7 @@ class BacklogHistoryTest {
     }
 
     @Test
-    void onlyThePeriodThatIsAskedFor() {
+    void only_the_period_that_is_asked_for() {
         for (int i = 0; i < 360; i++) {
             history.sample();
             clock.advance(Duration.ofSeconds(10));
@@ -94,7 +94,7 @@ class BacklogHistoryTest {
     }
 
     @Test
-    void goesOnAfterTheClockWasSetBack() {
+    void goes_on_after_the_clock_was_set_back() {
         for (int i = 0; i < 60; i++) {
             history.sample();
             clock.advance(Duration.ofSeconds(10));

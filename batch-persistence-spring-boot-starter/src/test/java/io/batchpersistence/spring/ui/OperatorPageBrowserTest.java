@@ -85,7 +85,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void anOutageIsSeenItsCauseReadDeadLettersReplayedAndAllDrained() throws Exception {
+    void an_outage_is_seen_its_cause_read_dead_letters_replayed_and_all_drained() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Outages.class, UNRESTRICTED)) {
             Collector collector = context.getBean(Collector.class);
             for (int i = 0; i < 10; i++) {
@@ -178,7 +178,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void aBatchTellsItsHistoryAndWhatIsInIt() {
+    void a_batch_tells_its_history_and_what_is_in_it() {
         try (ConfigurableApplicationContext context =
                 start(directory, Outages.class, UNRESTRICTED, "batch-persistence.endpoint.show-entries=always")) {
             deadLetter(context, "one", "loki", "HTTP 400: malformed");
@@ -208,9 +208,9 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void isUsedByKeyboardAlone() {
+    void is_used_by_keyboard_alone() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class, UNRESTRICTED)) {
-            deadLetter(context, "one", "nobody", "malformed");
+            deadLetter(context, "one", "no one", "malformed");
             open(context);
             browser.awaitText("#batches", "one");
             browser.script("document.querySelector('#batches button.id').focus()");
@@ -251,7 +251,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void pausesAndResumes() {
+    void pauses_and_resumes() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class, UNRESTRICTED)) {
             Collector collector = context.getBean(Collector.class);
             persist(context, "first", "loki");
@@ -270,9 +270,9 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void nothingIsDoneBeforeItIsCounted() {
+    void nothing_is_done_before_it_is_counted() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class, UNRESTRICTED)) {
-            deadLetter(context, "one", "nobody", "malformed");
+            deadLetter(context, "one", "no one", "malformed");
             open(context);
             browser.awaitText("#batches", "one");
             // Counting never finishes.
@@ -295,7 +295,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void showsNoButtonsWhereItIsReadOnly() {
+    void shows_no_buttons_where_it_is_read_only() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class)) {
             deadLetter(context, "one", "loki", "malformed");
             open(context);
@@ -316,7 +316,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void whatIsInBatchesIsTextAndNothingElse() {
+    void what_is_in_batches_is_text_and_nothing_else() {
         String hostile = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=2</script>&lt;b&gt;'\"";
         try (ConfigurableApplicationContext context =
                 start(directory, Outages.class, UNRESTRICTED, "batch-persistence.endpoint.show-entries=always")) {
@@ -342,7 +342,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void saysSoWhenItIsOutOfDate() {
+    void says_so_when_it_is_out_of_date() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class)) {
             deadLetter(context, "one", "loki", "malformed");
             open(context);
@@ -384,7 +384,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void tellsOfBatchesThatAreKeptWhileTheDatabaseIsAway() {
+    void tells_of_batches_that_are_kept_while_the_database_is_away() {
         try (ConfigurableApplicationContext context = start(
                 directory, Database.class, "batch-persistence.store=jdbc", "batch-persistence.jdbc.fallback=segment")) {
             context.getBean(BatchPersistence.class)
@@ -405,7 +405,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void saysWhatIsWrongWithAFilter() {
+    void says_what_is_wrong_with_a_filter() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class)) {
             open(context);
             browser.screenshot("empty");
@@ -421,7 +421,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void staysUsableWithManyBatchesAndCollectors() {
+    void stays_usable_with_many_batches_and_collectors() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class)) {
             for (int i = 0; i < 300; i++) {
                 persist(context, "b" + i, "collector-" + i);
@@ -443,10 +443,10 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void showsTheBacklogOverTimeAlsoAsATable() {
+    void shows_the_backlog_over_time_also_as_a_table() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class)) {
             for (int i = 0; i < 3; i++) {
-                persist(context, "b" + i, "nobody");
+                persist(context, "b" + i, "no one");
             }
             open(context);
             browser.awaitText("#chart .legend", "waiting: 3 now", "dead letters: 0 now");
@@ -458,7 +458,7 @@ class OperatorPageBrowserTest {
     }
 
     @Test
-    void updatesCanBePaused() {
+    void updates_can_be_paused() {
         try (ConfigurableApplicationContext context = start(directory, Outages.class)) {
             open(context);
             browser.find("#pause-updates").click();

@@ -95,7 +95,7 @@ class OperatorPageSecurityTest {
                 .header("Authorization", basic(user))
                 .header("Content-Type", "application/json")
                 .header(OperatorPage.REQUEST_HEADER, "page")
-                .POST(BodyPublishers.ofString("{\"collectorType\":\"nobody\"}"));
+                .POST(BodyPublishers.ofString("{\"collectorType\":\"no one\"}"));
         if (headers.length > 0) {
             request.headers(headers);
         }
@@ -111,9 +111,9 @@ class OperatorPageSecurityTest {
     }
 
     @Test
-    void theApplicationSaysWhoMaySeeAndWhoMayDo() throws Exception {
+    void the_application_says_who_may_see_and_who_may_do() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
-            deadLetter(context, "dead", "nobody", "malformed");
+            deadLetter(context, "dead", "no one", "malformed");
             HttpRequest anonymous = HttpRequest.newBuilder(URI.create(url(context) + PATH + "/api"))
                     .build();
             assertThat(client().send(anonymous, BodyHandlers.ofString()).statusCode())
@@ -138,9 +138,9 @@ class OperatorPageSecurityTest {
     }
 
     @Test
-    void withoutTheTokenNothingIsChanged() throws Exception {
+    void without_the_token_nothing_is_changed() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
-            deadLetter(context, "dead", "nobody", "malformed");
+            deadLetter(context, "dead", "no one", "malformed");
             assertThat(replay(client(), context, "olga").statusCode()).isEqualTo(403);
             HttpClient olga = client();
             session(olga, context, "olga");
@@ -151,13 +151,13 @@ class OperatorPageSecurityTest {
     }
 
     @Test
-    void entriesAreForThoseWhoAreAuthorized() throws Exception {
+    void entries_are_for_those_who_are_authorized() throws Exception {
         try (ConfigurableApplicationContext context = start(
                 directory,
                 Secured.class,
                 "batch-persistence.endpoint.show-entries=when_authorized",
                 "batch-persistence.endpoint.roles=OPERATOR")) {
-            deadLetter(context, "dead", "nobody", "malformed");
+            deadLetter(context, "dead", "no one", "malformed");
             assertThat(get(client(), context, "/api/batch?id=dead", "vera").body())
                     .contains("malformed")
                     .doesNotContain("index.html", "tenant-of");
@@ -179,10 +179,10 @@ class OperatorPageSecurityTest {
     }
 
     @Test
-    void aPersonSignsInAndReplays() {
+    void a_person_signs_in_and_replays() {
         try (Browser browser = Browser.start();
                 ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
-            deadLetter(context, "dead", "nobody", "malformed");
+            deadLetter(context, "dead", "no one", "malformed");
             browser.open(url(context) + PATH + "/");
             browser.find("#username").sendKeys("olga");
             browser.find("#password").sendKeys("olga");

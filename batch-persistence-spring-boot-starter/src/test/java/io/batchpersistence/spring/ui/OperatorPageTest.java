@@ -76,7 +76,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void isNotThereUnlessItIsSwitchedOn() throws Exception {
+    void is_not_there_unless_it_is_switched_on() throws Exception {
         try (ConfigurableApplicationContext context =
                 start(directory, Nothing.class, "batch-persistence.ui.enabled=false")) {
             for (String path : List.of(
@@ -94,7 +94,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void isFourFilesFromNowhereElse() throws Exception {
+    void is_four_files_from_nowhere_else() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
             HttpResponse<String> redirect = get(context, PATH);
             assertThat(redirect.statusCode()).isEqualTo(302);
@@ -126,7 +126,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void everyAnswerKeepsThePageToItself() throws Exception {
+    void every_answer_keeps_the_page_to_itself() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
             for (HttpResponse<String> answer : List.of(
                     get(context, PATH + "/"),
@@ -149,10 +149,10 @@ class OperatorPageTest {
     }
 
     @Test
-    void showsWhatIsHeldButNoEntries() throws Exception {
+    void shows_what_is_held_but_no_entries() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
             deadLetter(context, "dead", "loki", "HTTP 400: malformed");
-            persist(context, "waiting", "nobody");
+            persist(context, "waiting", "no one");
 
             assertThat(json(context, "").at("/collectors/loki/dead/batches").asInt())
                     .isEqualTo(1);
@@ -194,7 +194,7 @@ class OperatorPageTest {
                 "/history?minutes=1441",
                 "/history?minutes=many"
             })
-    void saysWhatIsWrongWithARequest(String path) throws Exception {
+    void says_what_is_wrong_with_a_request(String path) throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
             HttpResponse<String> answer = get(
                     context,
@@ -211,7 +211,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void changesNothingWhereItIsReadOnly() throws Exception {
+    void changes_nothing_where_it_is_read_only() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class)) {
             deadLetter(context, "dead", "loki", "malformed");
             for (String operation : List.of("recover", "replay", "discard", "pause", "resume", "cleanup")) {
@@ -228,12 +228,12 @@ class OperatorPageTest {
     }
 
     @Test
-    void doesWhatItIsToldWhereItMay() throws Exception {
+    void does_what_it_is_told_where_it_may() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
             for (int i = 0; i < 5; i++) {
-                deadLetter(context, "d" + i, "nobody", i < 3 ? "HTTP 413" : "HTTP 400");
+                deadLetter(context, "d" + i, "no one", i < 3 ? "HTTP 413" : "HTTP 400");
             }
-            String filter = "{\"collectorType\":\"nobody\",\"failureReason\":\"*413*\"";
+            String filter = "{\"collectorType\":\"no one\",\"failureReason\":\"*413*\"";
             assertThat(JsonMapper.shared()
                             .readTree(post(context, "replay", filter + ",\"dryRun\":true}")
                                     .body()))
@@ -243,17 +243,17 @@ class OperatorPageTest {
             assertThat(post(context, "replay", filter + "}").body()).contains("\"batches\":3");
             assertThat(json(context, "/batches?state=dead").get("batches")).hasSize(2);
 
-            assertThat(post(context, "pause", "{\"collectorType\":\"nobody\"}").body())
+            assertThat(post(context, "pause", "{\"collectorType\":\"no one\"}").body())
                     .contains("\"batches\":1");
             assertThat(context.getBean(BatchPersistence.class).pausedCollectorTypes())
-                    .containsExactly("nobody");
+                    .containsExactly("no one");
             assertThat(post(context, "discard", "{\"id\":[\"d3\",\"d4\"]}").body())
                     .contains("\"batches\":2");
         }
     }
 
     @Test
-    void anAnswerToWhatIsNotUnderstoodKeepsThePageToItselfToo() throws Exception {
+    void an_answer_to_what_is_not_understood_keeps_the_page_to_itself_too() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
             for (String body : List.of("null", "", "[]", "[".repeat(100_000), "{\"collectorType\":null}")) {
                 for (String operation : List.of("recover", "replay", "discard", "pause", "resume", "cleanup")) {
@@ -278,7 +278,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void namesThatNoBatchCanHaveAreRefused() throws Exception {
+    void names_that_no_batch_can_have_are_refused() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
             String name = "\"collectorType\":\"" + "x".repeat(70_000) + "\"";
             for (String operation : List.of("recover", "replay", "discard", "pause", "resume")) {
@@ -308,7 +308,7 @@ class OperatorPageTest {
                 "{\"state\":\"dead\",\"dryRun\":\"maybe\"}",
                 "{\"state\":\"dead\",\"perSecond\":\"fast\"}"
             })
-    void aRequestThatIsNotUnderstoodChangesNothing(String body) throws Exception {
+    void a_request_that_is_not_understood_changes_nothing(String body) throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
             deadLetter(context, "dead", "loki", "malformed");
             for (String operation : List.of("replay", "discard")) {
@@ -338,7 +338,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void noOtherOriginsPageCanChangeOrReadAnything() throws Exception {
+    void no_other_origins_page_can_change_or_read_anything() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Careless.class, UNRESTRICTED)) {
             deadLetter(context, "dead", "loki", "malformed");
             String body = "{\"state\":\"dead\"}";
@@ -418,7 +418,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void aLargeRequestIsRefused() throws Exception {
+    void a_large_request_is_refused() throws Exception {
         try (ConfigurableApplicationContext context = start(directory, Nothing.class, UNRESTRICTED)) {
             assertThat(post(context, "discard", "{\"id\":\"" + "x".repeat(1 << 20) + "\"}")
                             .statusCode())
@@ -427,7 +427,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void theJsonDoesNotDependOnTheApplicationsOwn() throws Exception {
+    void the_json_does_not_depend_on_the_applications_own() throws Exception {
         try (ConfigurableApplicationContext context = start(
                 directory,
                 Nothing.class,
@@ -440,7 +440,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void isWhereItIsToldToBe() throws Exception {
+    void is_where_it_is_told_to_be() throws Exception {
         try (ConfigurableApplicationContext context = start(
                 directory,
                 Nothing.class,
@@ -458,7 +458,7 @@ class OperatorPageTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"", "/", "batches", "/batches/", "/{x}", "/**", "/a b", "//"})
-    void aPathThatCantBeMeantStopsTheStart(String path) {
+    void a_path_that_cant_be_meant_stops_the_start(String path) {
         assertThatThrownBy(() -> start(directory, Nothing.class, "batch-persistence.ui.path=" + path)
                         .close())
                 .rootCause()
@@ -466,7 +466,7 @@ class OperatorPageTest {
     }
 
     @Test
-    void isNotThereWhereNoBatchesAreKept() throws Exception {
+    void is_not_there_where_no_batches_are_kept() throws Exception {
         try (ConfigurableApplicationContext context =
                 start(directory, Nothing.class, "batch-persistence.enabled=false")) {
             assertThat(get(context, PATH + "/").statusCode()).isEqualTo(404);
