@@ -1,5 +1,7 @@
 package io.batchpersistence.spring;
 
+import static com.tngtech.archunit.base.DescribedPredicate.not;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAPackage;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 
@@ -16,13 +18,13 @@ class ArchitectureTest {
             .importPackages("io.batchpersistence");
 
     @Test
-    void starter_does_not_use_internals_of_the_core() {
+    void of_the_internals_of_the_core_the_starter_uses_those_for_log_lines_only() {
         noClasses()
                 .that()
                 .resideInAPackage("io.batchpersistence.spring..")
                 .should()
-                .dependOnClassesThat()
-                .resideInAPackage("io.batchpersistence.internal..")
+                .dependOnClassesThat(resideInAPackage("io.batchpersistence.internal..")
+                        .and(not(resideInAPackage("io.batchpersistence.internal.log"))))
                 .check(CLASSES);
     }
 
