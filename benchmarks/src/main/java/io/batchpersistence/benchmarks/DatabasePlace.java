@@ -29,6 +29,11 @@ record DatabasePlace(String url, String schema, int connections) {
 
     private static final String FILE = "database.properties";
 
+    /** The schema's name for SQL: not every database folds an unquoted one to lower case. */
+    String quotedSchema() {
+        return '"' + schema + '"';
+    }
+
     /**
      * Creates a schema for a directory, unless it has one.
      *
@@ -46,7 +51,7 @@ record DatabasePlace(String url, String schema, int connections) {
         // Write the file first, so that the schema is dropped even after a failure.
         place.write(file);
         if (fresh) {
-            place.execute("CREATE SCHEMA " + place.schema());
+            place.execute("CREATE SCHEMA " + place.quotedSchema());
         }
     }
 
@@ -86,7 +91,7 @@ record DatabasePlace(String url, String schema, int connections) {
         }
         DatabasePlace place = read(file);
         try {
-            place.execute("DROP SCHEMA IF EXISTS " + place.schema() + " CASCADE");
+            place.execute("DROP SCHEMA IF EXISTS " + place.quotedSchema() + " CASCADE");
         } catch (SQLException e) {
             System.err.println("schema " + place.schema() + " is left in the database: " + e.getMessage());
         }

@@ -76,7 +76,7 @@ final class DbScheduler implements Candidate.Shared {
 
     private DbScheduler(Path directory, boolean sync) throws IOException, SQLException {
         DatabasePlace place = DatabasePlace.of(directory);
-        table = place.schema() + ".scheduled_tasks";
+        table = place.quotedSchema() + ".scheduled_tasks";
         for (String statement : TABLES) {
             place.execute(statement.replace("{t}", table));
         }

@@ -39,7 +39,7 @@ final class PlainTable implements Candidate.Shared {
 
     private PlainTable(Path directory, boolean sync) throws IOException, SQLException {
         DatabasePlace place = DatabasePlace.of(directory);
-        table = place.schema() + ".batch";
+        table = place.quotedSchema() + ".batch";
         place.execute("CREATE TABLE IF NOT EXISTS " + table + " (id varchar(100) PRIMARY KEY, payload bytea NOT NULL)");
         pool = place.pool(sync);
     }
