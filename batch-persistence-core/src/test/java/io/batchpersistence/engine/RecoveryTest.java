@@ -572,7 +572,7 @@ class RecoveryTest {
         assertThat(bench.lane().unhandled()).isTrue();
         assertThat(bench.summary("a").retryCount()).isZero();
         assertThat(bench.warnings())
-                .filteredOn(line -> line.contains("no one to send them"))
+                .filteredOn(line -> line.contains("nothing sends them"))
                 .hasSize(1);
 
         bench.sender("loki", batch -> {});
@@ -583,7 +583,7 @@ class RecoveryTest {
         bench.persistDue("b");
         bench.ticks(3, SECOND);
         assertThat(bench.warnings())
-                .filteredOn(line -> line.contains("no one to send them"))
+                .filteredOn(line -> line.contains("nothing sends them"))
                 .hasSize(2);
     }
 

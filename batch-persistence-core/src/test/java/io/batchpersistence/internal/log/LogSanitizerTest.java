@@ -94,7 +94,7 @@ class LogSanitizerTest {
                         "INFO one and two");
         assertThat(logged.list.get(0).getCallerData()[0].getMethodName())
                 .as("where it was logged")
-                .isEqualTo("loggersPrintArgumentsInOneLine");
+                .isEqualTo("loggers_print_arguments_in_one_line");
     }
 
     @Test
