@@ -37,7 +37,7 @@ import org.slf4j.LoggerFactory;
 
 /**
  * Runs test classes in a process that is set up like those of some users and unlike those of developers.
- * {@link HostileSurroundingsIT} starts it. Sets up what cannot be a JVM option.
+ * {@link HostileSurroundings} starts it. Sets up what cannot be a JVM option.
  */
 public final class Surroundings {
 

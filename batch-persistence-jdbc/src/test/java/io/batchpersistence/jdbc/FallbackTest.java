@@ -891,6 +891,6 @@ class FallbackTest extends FallbackTestBase {
                         over -> assertThat(over).contains("moved to the database: 0; "),
                         begun -> assertThat(begun).startsWith("The database does not take batches: "),
                         found -> assertThat(found)
-                                .isEqualTo("In " + directory + " wait batches to be moved to the database: 1"));
+                                .isEqualTo("Batches waiting in " + directory + " to be moved to the database: 1"));
     }
 }

@@ -153,10 +153,10 @@ class JdbcCampaignTest extends JdbcTestBase {
             }
         } catch (BatchPersistenceException e) {
             // After a single accident the store finds out the outcome.
-            assertThat(e.getMessage()).doesNotContain("may be held");
+            assertThat(e.getMessage()).doesNotContain("may be stored");
         } catch (java.util.concurrent.CompletionException e) {
             assertThat(e.getCause()).isInstanceOf(BatchPersistenceException.class);
-            assertThat(e.getCause().getMessage()).doesNotContain("may be held");
+            assertThat(e.getCause().getMessage()).doesNotContain("may be stored");
         }
     }
 

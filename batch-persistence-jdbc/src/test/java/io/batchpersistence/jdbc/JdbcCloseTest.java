@@ -80,7 +80,7 @@ class JdbcCloseTest extends FallbackTestBase {
         awaitArrival();
         CompletableFuture<Void> waiting = only.append(batch("c"));
         only.close(PATIENCE);
-        assertThat(messageOf(begun)).contains("closed", "did not answer", "may be held");
+        assertThat(messageOf(begun)).contains("closed", "did not answer", "may be stored");
         assertThat(messageOf(waiting)).contains("closed", "did not answer", "nothing was written");
         awaitLeft();
         await().untilAsserted(
@@ -97,7 +97,7 @@ class JdbcCloseTest extends FallbackTestBase {
         CompletableFuture<Void> begun = only.append(batch("b"));
         awaitArrival();
         only.close(PATIENCE);
-        assertThat(messageOf(begun)).contains("may be held");
+        assertThat(messageOf(begun)).contains("may be stored");
         awaitLeft();
         await().untilAsserted(() ->
                 assertThat(rows("state = 0")).as("it is, and is given back").isEqualTo("2"));

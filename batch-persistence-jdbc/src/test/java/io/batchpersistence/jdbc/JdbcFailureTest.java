@@ -161,7 +161,7 @@ class JdbcFailureTest extends JdbcTestBase {
         };
         assertThat(failure(store.append(batch("a"))))
                 .isExactlyInstanceOf(BatchPersistenceException.class)
-                .hasMessageContaining("may be held");
+                .hasMessageContaining("may be stored");
         assertThat(store.stats().problem()).contains("connection");
         source.recover();
         store.heartbeat();

@@ -187,7 +187,7 @@ class JdbcStormIT {
                 acknowledged.add(id);
                 return true;
             } catch (BatchPersistenceException e) {
-                (String.valueOf(e.getMessage()).contains("may be held") ? unknown : refused).add(id);
+                (String.valueOf(e.getMessage()).contains("may be stored") ? unknown : refused).add(id);
                 refusals.merge(words(e), 1, Integer::sum);
             } catch (RuntimeException e) {
                 violate("persisting " + id + " threw " + e);

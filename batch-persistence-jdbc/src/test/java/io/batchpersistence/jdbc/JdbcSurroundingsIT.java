@@ -1,10 +1,13 @@
 package io.batchpersistence.jdbc;
 
-import io.batchpersistence.store.HostileSurroundingsIT;
+import io.batchpersistence.store.HostileSurroundings;
 import java.util.List;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 
 /** The database stores in the same surroundings. */
-class JdbcSurroundingsIT extends HostileSurroundingsIT {
+@EnabledOnOs(value = OS.LINUX, disabledReason = "needs umask, taskset, setpriv")
+class JdbcSurroundingsIT extends HostileSurroundings {
 
     JdbcSurroundingsIT() {
         super(

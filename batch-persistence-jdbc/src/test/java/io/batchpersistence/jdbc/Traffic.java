@@ -43,7 +43,7 @@ final class Traffic {
     private static final String TYPE = "loki";
     private static final Duration TIMEOUT = Duration.ofMinutes(10);
     /** Part of the message of an append or mark with an unknown outcome. */
-    private static final String UNKNOWN = "may be held";
+    private static final String UNKNOWN = "may be stored";
 
     private final List<JdbcBatchStore> stores;
     private final List<Thread> threads = new ArrayList<>();
