@@ -19,6 +19,8 @@ public class ArchitectureTest {
 
     protected static final JavaClasses CLASSES = new ClassFileImporter()
             .withImportOption(new ImportOption.DoNotIncludeTests())
+            // With -Pquick, test classes are in a directory that DoNotIncludeTests does not know.
+            .withImportOption(location -> !location.contains("/test-classes/"))
             .withImportOption(location -> !location.contains("-tests.jar"))
             .importPackages("io.batchpersistence");
 

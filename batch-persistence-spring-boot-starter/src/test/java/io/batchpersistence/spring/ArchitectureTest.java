@@ -15,6 +15,8 @@ class ArchitectureTest {
     /** Includes the classes of the core, which are on the class path. */
     private static final JavaClasses CLASSES = new ClassFileImporter()
             .withImportOption(new ImportOption.DoNotIncludeTests())
+            // With -Pquick, test classes are in a directory that DoNotIncludeTests does not know.
+            .withImportOption(location -> !location.contains("/test-classes/"))
             .importPackages("io.batchpersistence");
 
     @Test
