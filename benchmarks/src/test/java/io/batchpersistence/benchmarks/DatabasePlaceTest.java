@@ -61,7 +61,7 @@ class DatabasePlaceTest {
         Path one = directory("one");
         DatabasePlace.prepare(one, url, 5);
         DatabasePlace place = DatabasePlace.of(one);
-        place.execute("CREATE TABLE " + place.schema() + ".batch (id int)");
+        place.execute("CREATE TABLE " + place.quotedSchema() + ".batch (id int)");
         assertThat(exists(place.schema())).isTrue();
 
         Scenarios.delete(parent);
