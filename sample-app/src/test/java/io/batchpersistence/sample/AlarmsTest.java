@@ -13,6 +13,7 @@ import io.batchpersistence.spring.event.BatchDeadLetteredEvent;
 import io.batchpersistence.spring.event.BatchExpiredEvent;
 import io.batchpersistence.spring.event.CollectorOutageClosedEvent;
 import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
+import io.batchpersistence.test.ManualClock;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
@@ -26,7 +27,7 @@ class AlarmsTest {
 
     private static final Instant THEN = Instant.parse("2026-03-01T12:00:00Z");
 
-    private final MutableClock clock = new MutableClock();
+    private final ManualClock clock = new ManualClock(THEN);
     private final Alarms alarms = new Alarms(clock);
     private final Logger logger = (Logger) LoggerFactory.getLogger(Alarms.class);
     private final ListAppender<ILoggingEvent> appender = new ListAppender<>();
@@ -90,7 +91,7 @@ class AlarmsTest {
         alarms.expired(new BatchExpiredEvent(this, batch("d", "loki", BatchState.PENDING)));
         assertThat(said()).hasSize(3).last().asString().contains("7 lines for loki are LOST");
 
-        clock.pass(Duration.ofMinutes(1));
+        clock.advance(Duration.ofMinutes(1));
         alarms.deadLettered(new BatchDeadLetteredEvent(this, batch("e", "loki", BatchState.DEAD)));
         assertThat(said()).hasSize(4).last().asString().contains("'e'");
     }

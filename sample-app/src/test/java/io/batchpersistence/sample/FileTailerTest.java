@@ -10,6 +10,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.sample.ShipperProperties.Source;
+import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -43,7 +44,7 @@ class FileTailerTest {
     private Path state;
     private final FakeOutbox outbox = new FakeOutbox();
     private final ShipperStats stats = new ShipperStats();
-    private final MutableClock clock = new MutableClock();
+    private final ManualClock clock = new ManualClock(Instant.parse("2026-03-01T12:00:00Z"));
     private Duration scanInterval = Duration.ofSeconds(1);
     private int batchSize = 3;
     private DataSize maxLineLength = DataSize.ofKilobytes(64);
@@ -99,7 +100,7 @@ class FileTailerTest {
             while (tailer.tick()) {
                 // more to do
             }
-            clock.pass(BATCH_DELAY);
+            clock.advance(BATCH_DELAY);
         }
     }
 
@@ -144,11 +145,11 @@ class FileTailerTest {
         tailer.tick();
         assertThat(outbox.batchSizes()).containsExactly(3, 3);
 
-        clock.pass(BATCH_DELAY.minusMillis(1));
+        clock.advance(BATCH_DELAY.minusMillis(1));
         tailer.tick();
         assertThat(outbox.batchSizes()).containsExactly(3, 3);
 
-        clock.pass(Duration.ofMillis(1));
+        clock.advance(Duration.ofMillis(1));
         tailer.tick();
         assertThat(outbox.batchSizes()).containsExactly(3, 3, 1);
     }
@@ -181,7 +182,7 @@ class FileTailerTest {
         settle(tailer);
         assertThat(outbox.messages()).containsExactly("one");
 
-        clock.pass(PARTIAL_LINE);
+        clock.advance(PARTIAL_LINE);
         settle(tailer);
         assertThat(outbox.messages()).containsExactly("one", "last");
 
@@ -242,7 +243,7 @@ class FileTailerTest {
         // The file is found, and saved at its start.
         killed.tick();
         String before = positions();
-        clock.pass(BATCH_DELAY);
+        clock.advance(BATCH_DELAY);
         killed.tick();
         append("two\n");
         settle(killed);
@@ -303,7 +304,7 @@ class FileTailerTest {
 
         outbox.refusesCollector = collector -> false;
         append(lines(8, 9));
-        clock.pass(Duration.ofSeconds(8));
+        clock.advance(Duration.ofSeconds(8));
         settle(tailer);
         assertThat(outbox.messages()).containsExactlyElementsOf(concat(List.of("goes on"), numbered(1, 9)));
     }
@@ -343,9 +344,9 @@ class FileTailerTest {
         tailer.tick();
         append("two\nthree");
         Files.delete(log);
-        clock.pass(PARTIAL_LINE);
+        clock.advance(PARTIAL_LINE);
         settle(tailer);
-        clock.pass(PARTIAL_LINE);
+        clock.advance(PARTIAL_LINE);
         settle(tailer);
 
         assertThat(outbox.messages()).containsExactly("one", "two", "three");
@@ -436,7 +437,7 @@ class FileTailerTest {
             Files.move(log, directory.resolve("app.log." + i));
         }
         outbox.refusesCollector = collector -> false;
-        clock.pass(Duration.ofSeconds(8));
+        clock.advance(Duration.ofSeconds(8));
         settle(tailer);
 
         assertThat(outbox.messages()).containsExactlyElementsOf(numbered(1, 3));
@@ -536,11 +537,11 @@ class FileTailerTest {
                 }
                 default -> {
                     tailer.tick();
-                    clock.pass(Duration.ofMillis(random.nextInt(1500)));
+                    clock.advance(Duration.ofMillis(random.nextInt(1500)));
                 }
             }
             // Lines that are written and rotated away between two scans would be in a file that no scan could find.
-            clock.pass(scanInterval);
+            clock.advance(scanInterval);
             tailer.tick();
         }
         outbox.refusesCollector = collector -> false;

@@ -8,6 +8,7 @@ import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.
 
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.sample.ShipperProperties.Source;
+import io.batchpersistence.test.ManualClock;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -34,7 +35,7 @@ class LogControllerTest {
     private final FakeOutbox outbox = new FakeOutbox();
     private final MockMvc http = MockMvcBuilders.standaloneSetup(new LogController(
                     outbox,
-                    new EntryParser(new MutableClock()),
+                    new EntryParser(new ManualClock(Instant.parse("2026-03-01T12:00:00Z"))),
                     new ShipperStats(),
                     Set.of("loki", "elasticsearch"),
                     settings()))

@@ -10,6 +10,7 @@ import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.net.URI;
 import java.time.Duration;
@@ -44,12 +45,7 @@ class SendersTest {
 
     private CollectorClient client(Duration timeout) {
         return new CollectorClient(
-                "it",
-                collector::url,
-                Map.of("X-Scope-OrgID", "me"),
-                Duration.ofSeconds(5),
-                timeout,
-                new MutableClock());
+                "it", collector::url, Map.of("X-Scope-OrgID", "me"), Duration.ofSeconds(5), timeout, new ManualClock());
     }
 
     private LokiSender loki() {
@@ -217,7 +213,7 @@ class SendersTest {
                 Map.of("Authorization", CollectorClient.basic("user", "hunter2")),
                 Duration.ofSeconds(5),
                 Duration.ofSeconds(20),
-                new MutableClock());
+                new ManualClock());
         collector.answers(500, "", Map.of());
         assertThatThrownBy(() -> new LokiSender(client, "shop").send(three()))
                 .hasMessageContaining("it at http://127.0.0.1:")
@@ -247,7 +243,7 @@ class SendersTest {
         URI gone = collector.url();
         collector.close();
         CollectorClient client = new CollectorClient(
-                "loki", () -> gone, Map.of(), Duration.ofSeconds(5), Duration.ofSeconds(5), new MutableClock());
+                "loki", () -> gone, Map.of(), Duration.ofSeconds(5), Duration.ofSeconds(5), new ManualClock());
 
         assertThatThrownBy(() -> new LokiSender(client, "shop").send(three()))
                 .isInstanceOf(IOException.class)
