@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
 /**
- * What this instance tells the others that share the store about collectors that are down, and learns from them. If
+ * Shares with the other instances on the same store which collectors are down. If
  * there are none, or they can't be reached, it relies on its own observations.
  */
 final class OutageSharing {
@@ -116,9 +116,9 @@ final class OutageSharing {
     }
 
     /**
-     * Publishes to other instances what they have not been told yet. If that fails, the next round tries again.
+     * Sends other instances the notice that is due. If that fails, the next round tries again.
      *
-     * @return whether it was new to them; also {@code true} if there are no other instances or they can't be told
+     * @return whether it was new to them; also {@code true} if there are no other instances or they can't be reached
      */
     private boolean sendNotices(Lane lane) {
         return publish(lane.collectorType, others -> sendNotices(lane, others));
@@ -128,20 +128,20 @@ final class OutageSharing {
         boolean begun = DeferredLog.begin();
         lane.noticeLock.lock();
         try {
-            Lane.Notice untold = lane.nextNotice();
-            if (untold == null) {
+            Lane.Notice notice = lane.nextNotice();
+            if (notice == null) {
                 return true;
             }
             String type = lane.collectorType;
-            Duration left = Duration.between(clock.steady(), untold.nextProbe());
+            Duration left = Duration.between(clock.steady(), notice.nextProbe());
             Duration untilProbe = left.isNegative() ? Duration.ZERO : left;
             boolean news = true;
-            switch (untold.what()) {
-                case BEGAN -> news = others.began(type, untilProbe, untold.lastFailure());
-                case NEXT_PROBE -> others.nextProbe(type, untold.probe(), untilProbe);
+            switch (notice.what()) {
+                case BEGAN -> news = others.began(type, untilProbe, notice.lastFailure());
+                case NEXT_PROBE -> others.nextProbe(type, notice.probe(), untilProbe);
                 case ENDED -> news = others.ended(type);
             }
-            lane.noticeSent(untold);
+            lane.noticeSent(notice);
             return news;
         } finally {
             lane.noticeLock.unlock();
@@ -149,13 +149,13 @@ final class OutageSharing {
         }
     }
 
-    private boolean publish(String collectorType, Predicate<SharedOutages> telling) {
+    private boolean publish(String collectorType, Predicate<SharedOutages> call) {
         SharedOutages others = this.others;
         boolean[] news = {true};
         if (others != null) {
             failureLog.guard(
                     "notifying other instances about collector '" + collectorType + "'",
-                    () -> news[0] = telling.test(others));
+                    () -> news[0] = call.test(others));
         }
         return news[0];
     }
@@ -223,14 +223,14 @@ final class OutageSharing {
         if (others == null || lanes.all().isEmpty()) {
             return;
         }
-        boolean told = Threads.within(OUTAGE_WITHDRAWAL_TIMEOUT, "batch-persistence-leaving", () -> {
+        boolean notified = Threads.within(OUTAGE_WITHDRAWAL_TIMEOUT, "batch-persistence-leaving", () -> {
             Instant now = clock.steady();
             for (Lane lane : lanes.all()) {
                 lane.withdrawFromOutage(now);
                 sendNotices(lane, others);
             }
         });
-        if (!told) {
+        if (!notified) {
             log.warn(
                     "Other instances could not be notified within {} ms that this one stops probing; they take over when its probe times out",
                     OUTAGE_WITHDRAWAL_TIMEOUT.toMillis());

@@ -219,7 +219,7 @@ public final class JdbcBatchStore implements BatchStore {
             return CompletableFuture.failedFuture(e);
         }
         try {
-            requireRoom(encoded, 0, 0);
+            requireSpace(encoded, 0, 0);
             GroupWriter.Insert append = insert.apply(encoded, promise);
             if (append.state() == BatchState.IN_FLIGHT) {
                 leaseEnds(batch.leaseUntil());
@@ -264,12 +264,12 @@ public final class JdbcBatchStore implements BatchStore {
      * @param batchesBefore how many batches are about to be written before it, beyond those in the writer's queue
      * @param bytesBefore their bytes
      */
-    private void requireRoom(Encoded encoded, long batchesBefore, long bytesBefore) {
+    private void requireSpace(Encoded encoded, long batchesBefore, long bytesBefore) {
         String full = database.call("checking the limits", () -> full(encoded.bytes(), batchesBefore, bytesBefore));
         if (full != null) {
             throw new BatchRejectedException(full);
         }
-        requireRoomInStatement(encoded);
+        requireFitsInStatement(encoded);
     }
 
     /**
@@ -312,7 +312,7 @@ public final class JdbcBatchStore implements BatchStore {
      * Rejects a batch that is too large for a statement: sending it would cost the connection, with no hint at the
      * cause.
      */
-    private void requireRoomInStatement(Encoded encoded) {
+    private void requireFitsInStatement(Encoded encoded) {
         long most = database.largestStatement();
         if (encoded.bytes() >= most) {
             throw new BatchPersistenceException(
@@ -379,7 +379,7 @@ public final class JdbcBatchStore implements BatchStore {
             try {
                 Encoded encoded =
                         Encoded.of(batch.id(), batch.collectorType(), batch.entries(), batch.context(), options);
-                requireRoom(encoded, adopts.size(), bytes);
+                requireSpace(encoded, adopts.size(), bytes);
                 GroupWriter.Adopt adopt = new GroupWriter.Adopt(stored, encoded, promise(batch.collectorType()));
                 adopts.add(adopt);
                 bytes += encoded.bytes();
@@ -708,7 +708,7 @@ public final class JdbcBatchStore implements BatchStore {
     private <T> List<T> select(BatchSelector selector, String columns, Reader<T> reader, Function<T, Row> row)
             throws SQLException {
         List<T> found = new ArrayList<>();
-        List<SelectorSql> parts = SelectorSql.parts(selector);
+        List<SelectorSql> parts = SelectorSql.parts(selector, CHUNK_SIZE);
         for (SelectorSql part : parts) {
             int before = found.size();
             SelectorSql page = part;
@@ -1170,7 +1170,7 @@ public final class JdbcBatchStore implements BatchStore {
         return database.call("counting", () -> {
             membership.number();
             long count = 0;
-            for (SelectorSql part : SelectorSql.parts(selector)) {
+            for (SelectorSql part : SelectorSql.parts(selector, CHUNK_SIZE)) {
                 count += part.reason == null ? countAll(part, selector.limit()) : countByReason(part);
             }
             return Math.min(count, selector.limit());
@@ -1205,7 +1205,7 @@ public final class JdbcBatchStore implements BatchStore {
         List<FailureGroup> groups = database.call("looking for failures", () -> {
             membership.number();
             List<FailureGroup> all = new ArrayList<>();
-            for (SelectorSql part : SelectorSql.parts(selector)) {
+            for (SelectorSql part : SelectorSql.parts(selector, CHUNK_SIZE)) {
                 all.addAll(database.read(tx -> tx.all(
                         "SELECT collector_type, reason, COUNT(*), MIN(last_attempt), MAX(last_attempt) FROM {p}batch"
                                 + " WHERE reason IS NOT NULL AND " + part.sql + " GROUP BY collector_type, reason",

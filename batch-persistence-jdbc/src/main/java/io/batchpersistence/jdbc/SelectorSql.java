@@ -16,8 +16,6 @@ import org.jspecify.annotations.Nullable;
  */
 final class SelectorSql {
 
-    private static final int CHUNK_SIZE = 500;
-
     final StringBuilder sql = new StringBuilder("1 = 1");
     final List<@Nullable Object> values = new ArrayList<>();
     final @Nullable Predicate<String> reason;
@@ -98,15 +96,15 @@ final class SelectorSql {
      * Splits the selector into one set of conditions per chunk of its ids, if there are any: a statement takes a
      * limited number of parameters.
      */
-    static List<SelectorSql> parts(BatchSelector selector) {
+    static List<SelectorSql> parts(BatchSelector selector, int chunkSize) {
         SelectorSql all = new SelectorSql(selector);
         if (selector.ids().isEmpty()) {
             return List.of(all);
         }
         List<String> ids = selector.ids().stream().map(TextEscaping::escape).toList();
         List<SelectorSql> parts = new ArrayList<>();
-        for (int from = 0; from < ids.size(); from += CHUNK_SIZE) {
-            parts.add(all.copy().in("batch_id", ids.subList(from, Math.min(from + CHUNK_SIZE, ids.size()))));
+        for (int from = 0; from < ids.size(); from += chunkSize) {
+            parts.add(all.copy().in("batch_id", ids.subList(from, Math.min(from + chunkSize, ids.size()))));
         }
         return parts;
     }

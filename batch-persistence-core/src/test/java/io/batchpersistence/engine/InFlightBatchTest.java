@@ -13,7 +13,7 @@ import java.util.Map;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
-class HandOverTest {
+class InFlightBatchTest {
 
     private final Lane lane = new Lane("loki", CollectorSettings.DEFAULT, new SplittableRandom(1), Instant.EPOCH, null);
     private final InFlightBatch inFlight = new InFlightBatch(
