@@ -1,12 +1,12 @@
 package io.batchpersistence.store;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.codec.Compressions;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.internal.jsonfile.JsonFileLog;
 import io.batchpersistence.internal.segment.SegmentLog;
 import io.batchpersistence.internal.store.IndexedBatchStore;
-import io.batchpersistence.internal.store.StoreSettings;
 import io.batchpersistence.spi.BatchStore;
 
 /** Opens the stores on a local disk. They are thread-safe. */
@@ -32,7 +32,7 @@ public final class DiskBatchStores {
 
     static BatchStore segment(DiskStoreOptions options, Disk disk) {
         Compressions.requireAvailable(options.compression());
-        return IndexedBatchStore.open("segment", settings(options), disk, SegmentLog::new);
+        return IndexedBatchStore.open("segment", options, disk, SegmentLog::new);
     }
 
     /**
@@ -51,20 +51,6 @@ public final class DiskBatchStores {
     }
 
     static BatchStore jsonFiles(DiskStoreOptions options, Disk disk) {
-        return IndexedBatchStore.open("json_files", settings(options), disk, JsonFileLog::new);
-    }
-
-    static StoreSettings settings(DiskStoreOptions options) {
-        return new StoreSettings(
-                options.directory(),
-                options.format(),
-                options.compression(),
-                options.sync(),
-                options.syncInterval(),
-                options.maxBatches(),
-                options.maxDiskUsage(),
-                options.segmentSize(),
-                options.compactionRate(),
-                options.clock());
+        return IndexedBatchStore.open("json_files", options, disk, JsonFileLog::new);
     }
 }

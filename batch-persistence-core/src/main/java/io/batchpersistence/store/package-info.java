@@ -1,4 +1,4 @@
-/** Opens the stores on disk: {@link io.batchpersistence.store.DiskBatchStores}, and their options. */
+/** Opens the stores on disk: {@link io.batchpersistence.store.DiskBatchStores}. */
 @NullMarked
 package io.batchpersistence.store;
 

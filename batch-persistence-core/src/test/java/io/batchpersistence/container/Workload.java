@@ -1,9 +1,9 @@
 package io.batchpersistence.container;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.store.DiskBatchStores;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;

@@ -2,11 +2,11 @@ package io.batchpersistence.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.fixtures.AsyncPersistContract;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskBatchStores;
-import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.test.Batches;
 import io.batchpersistence.test.InMemoryBatchStore;
 import io.batchpersistence.test.StepExecutor;

@@ -7,6 +7,7 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.CollectorSettings;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.RecoveryPolicy;

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.Compression;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;

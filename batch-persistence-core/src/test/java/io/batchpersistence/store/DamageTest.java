@@ -6,6 +6,7 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.codec.BatchHeader;

@@ -9,6 +9,7 @@ import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;

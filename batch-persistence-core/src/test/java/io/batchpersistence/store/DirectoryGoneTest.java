@@ -8,6 +8,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;

@@ -7,6 +7,7 @@ import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.DirectoryLockedException;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;

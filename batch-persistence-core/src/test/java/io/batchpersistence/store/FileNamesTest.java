@@ -9,6 +9,7 @@ import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.spi.BatchStore;

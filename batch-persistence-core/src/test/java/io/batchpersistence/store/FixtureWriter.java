@@ -3,6 +3,7 @@ package io.batchpersistence.store;
 import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.Compression;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;

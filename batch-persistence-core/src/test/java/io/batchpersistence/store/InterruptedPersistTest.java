@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.spi.BatchStore;

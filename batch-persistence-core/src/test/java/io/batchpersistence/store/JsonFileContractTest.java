@@ -2,6 +2,7 @@ package io.batchpersistence.store;
 
 import io.batchpersistence.BatchFormat;
 import io.batchpersistence.Compression;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 
 class JsonFileContractTest extends DiskStoreContractTest {

@@ -2,6 +2,7 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.PersistingAppender;

@@ -12,6 +12,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DirectoryLockedException;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.spi.BatchStore;
 import java.io.File;

@@ -6,6 +6,7 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;

@@ -11,6 +11,7 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Compression;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SyncPolicy;

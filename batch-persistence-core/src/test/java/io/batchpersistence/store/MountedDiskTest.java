@@ -8,6 +8,7 @@ import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.engine.BatchPersistenceEngine;

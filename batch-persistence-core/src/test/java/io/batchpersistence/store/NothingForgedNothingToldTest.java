@@ -14,6 +14,7 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;

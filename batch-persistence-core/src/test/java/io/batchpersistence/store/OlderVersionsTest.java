@@ -6,6 +6,7 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.spi.BatchStore;
 import java.io.IOException;

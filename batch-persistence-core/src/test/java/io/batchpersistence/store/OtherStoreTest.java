@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 import java.nio.file.Path;
 import java.time.Instant;

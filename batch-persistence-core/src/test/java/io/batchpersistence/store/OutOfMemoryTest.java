@@ -3,6 +3,7 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveryTarget;

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchFormat;
 import io.batchpersistence.Compression;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 import java.util.List;
 import org.junit.jupiter.api.Test;

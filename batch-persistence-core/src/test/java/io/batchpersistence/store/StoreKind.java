@@ -1,5 +1,6 @@
 package io.batchpersistence.store;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.spi.BatchStore;
 

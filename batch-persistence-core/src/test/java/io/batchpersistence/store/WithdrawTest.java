@@ -6,6 +6,7 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.CollectorStats;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.internal.spi.LocalBatchStore.BatchRef;
 import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;

@@ -1,10 +1,10 @@
 package io.batchpersistence.jdbc;
 
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskBatchStores;
-import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.Surroundings;
 import io.batchpersistence.test.BatchStoreContract;
 import java.lang.reflect.InvocationTargetException;

@@ -1,9 +1,9 @@
 package io.batchpersistence.jdbc;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskBatchStores;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;

@@ -4,10 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.jdbc.TestDatabase.Kind;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskBatchStores;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;

@@ -3,11 +3,11 @@ package io.batchpersistence.jdbc;
 import static io.batchpersistence.fixtures.PersistingAppender.traffic;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.fixtures.PersistingAppender;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Random;

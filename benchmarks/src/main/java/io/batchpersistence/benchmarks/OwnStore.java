@@ -2,6 +2,7 @@ package io.batchpersistence.benchmarks;
 
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchOrder;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.SyncPolicy;
@@ -10,7 +11,6 @@ import io.batchpersistence.jdbc.JdbcStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskBatchStores;
-import io.batchpersistence.store.DiskStoreOptions;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;

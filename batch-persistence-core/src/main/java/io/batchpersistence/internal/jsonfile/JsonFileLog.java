@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.jsonfile;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.codec.BatchLimits;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
@@ -11,7 +12,6 @@ import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.internal.store.PersistedState;
 import io.batchpersistence.internal.store.RecordPointer;
-import io.batchpersistence.internal.store.StoreSettings;
 import io.batchpersistence.spi.NewBatch;
 import java.io.IOException;
 import java.io.InputStream;
@@ -53,7 +53,7 @@ public final class JsonFileLog implements PayloadLog {
             Pattern.compile("batch_.*\\.json(\\.tmp)?", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
 
     private final Disk disk;
-    private final StoreSettings options;
+    private final DiskStoreOptions options;
     private final ConcurrentMap<Long, String> names = new ConcurrentHashMap<>();
     private final Map<Long, Integer> sizes = new HashMap<>();
     private final Set<String> taken = new HashSet<>();
@@ -94,7 +94,7 @@ public final class JsonFileLog implements PayloadLog {
      * @param disk the file system
      * @param options the store's options
      */
-    public JsonFileLog(Disk disk, StoreSettings options) {
+    public JsonFileLog(Disk disk, DiskStoreOptions options) {
         this.disk = disk;
         this.options = options;
     }

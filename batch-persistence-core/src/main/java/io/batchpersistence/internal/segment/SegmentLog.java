@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.segment;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.Disk;
@@ -14,7 +15,6 @@ import io.batchpersistence.internal.store.LongList;
 import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.internal.store.PersistedState;
 import io.batchpersistence.internal.store.RecordPointer;
-import io.batchpersistence.internal.store.StoreSettings;
 import io.batchpersistence.spi.NewBatch;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -91,7 +91,7 @@ public final class SegmentLog implements PayloadLog {
     private static final int LARGE_SEGMENT_BYTES = 1 << 20;
 
     private final Disk disk;
-    private final StoreSettings options;
+    private final DiskStoreOptions options;
     /** Bytes written ahead as zeros: a force that does not have to extend the file is about twice as fast on ext4. */
     private final int reserve;
 
@@ -189,7 +189,7 @@ public final class SegmentLog implements PayloadLog {
      * @param disk the file system
      * @param options the store's options
      */
-    public SegmentLog(Disk disk, StoreSettings options) {
+    public SegmentLog(Disk disk, DiskStoreOptions options) {
         this.disk = disk;
         this.options = options;
         this.reserve = options.sync() == SyncPolicy.ALWAYS

@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
@@ -24,7 +25,7 @@ final class Housekeeper {
     /** Index pages scanned for a compaction while holding the lock once. */
     private static final int PAGES_PER_LOCK = 16;
 
-    private final StoreSettings options;
+    private final DiskStoreOptions options;
     private final PayloadLog payload;
     private final BatchIndex index;
     private final ReentrantLock lock;
@@ -48,7 +49,7 @@ final class Housekeeper {
     }
 
     Housekeeper(
-            StoreSettings options,
+            DiskStoreOptions options,
             PayloadLog payload,
             BatchIndex index,
             ReentrantLock lock,

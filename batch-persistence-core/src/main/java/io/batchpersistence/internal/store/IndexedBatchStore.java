@@ -10,6 +10,7 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.PersistedBatch;
@@ -112,7 +113,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     private static final long NEVER = BatchIndex.NEVER;
 
-    private final StoreSettings options;
+    private final DiskStoreOptions options;
     private final DirectoryLock directoryLock;
     private final MeasuredDisk measuredDisk;
     private final Quarantine quarantine;
@@ -155,7 +156,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
          * @param options the store's options
          * @return a payload log, not yet loaded
          */
-        PayloadLog create(Disk disk, StoreSettings options);
+        PayloadLog create(Disk disk, DiskStoreOptions options);
     }
 
     /**
@@ -167,7 +168,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
      * @param factory makes the payload log
      * @return the store
      */
-    public static IndexedBatchStore open(String kind, StoreSettings options, Disk disk, PayloadLogFactory factory) {
+    public static IndexedBatchStore open(String kind, DiskStoreOptions options, Disk disk, PayloadLogFactory factory) {
         long began = System.nanoTime();
         IndexedBatchStore store = new IndexedBatchStore(options, disk, factory, BatchIndex.newKey());
         store.logOpened(kind, System.nanoTime() - began);
@@ -179,7 +180,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
      *
      * @param key of the table by which ids are found in memory, see {@link BatchIndex}; 0: all of them collide
      */
-    IndexedBatchStore(StoreSettings options, Disk disk, PayloadLogFactory factory, long key) {
+    IndexedBatchStore(DiskStoreOptions options, Disk disk, PayloadLogFactory factory, long key) {
         this.index = new BatchIndex(key);
         this.options = options;
         this.directoryLock =

@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.log.LogSanitizer;
 import java.io.IOException;
@@ -32,7 +33,7 @@ final class JournalKeeper {
 
     private static final long NEVER = BatchIndex.NEVER;
 
-    private final StoreSettings options;
+    private final DiskStoreOptions options;
     private final PayloadLog payload;
     private final StateJournal files;
     private final BatchIndex index;
@@ -62,7 +63,7 @@ final class JournalKeeper {
      * @param index guarded by the lock, like the marks
      */
     JournalKeeper(
-            StoreSettings options,
+            DiskStoreOptions options,
             PayloadLog payload,
             StateJournal files,
             BatchIndex index,

@@ -1,6 +1,7 @@
 package io.batchpersistence.internal.store;
 
 import io.batchpersistence.Corruption;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.disk.UnreadableFileException;
 import io.batchpersistence.internal.log.LogSanitizer;
@@ -25,7 +26,7 @@ final class StoreLoader implements PayloadLog.Loading {
 
     private static final Logger log = LogSanitizer.logger(StoreLoader.class);
 
-    private final StoreSettings options;
+    private final DiskStoreOptions options;
     private final PayloadLog payload;
     private final BatchIndex index;
     private final JournalState state;
@@ -47,7 +48,7 @@ final class StoreLoader implements PayloadLog.Loading {
     private final Map<Long, BatchIndex.Type> predecessors = new HashMap<>();
 
     private StoreLoader(
-            StoreSettings options,
+            DiskStoreOptions options,
             PayloadLog payload,
             BatchIndex index,
             JournalState state,
@@ -77,7 +78,7 @@ final class StoreLoader implements PayloadLog.Loading {
 
     /** Fills the index. */
     static Loaded load(
-            StoreSettings options,
+            DiskStoreOptions options,
             PayloadLog payload,
             BatchIndex index,
             JournalState state,

@@ -2,6 +2,7 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchStats;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.MeasuredDisk;
 import io.batchpersistence.internal.log.DeferredLog;
@@ -52,7 +53,7 @@ final class StoreWriter {
 
     private static final long NEVER = BatchIndex.NEVER;
 
-    private final StoreSettings options;
+    private final DiskStoreOptions options;
     private final PayloadLog payload;
     private final ReentrantLock lock;
     private final Consumer<PayloadLog.Append> published;
@@ -113,7 +114,7 @@ final class StoreWriter {
      * @param published called for each batch, under the lock, once it is stored or has failed
      */
     StoreWriter(
-            StoreSettings options,
+            DiskStoreOptions options,
             PayloadLog payload,
             StateJournal files,
             BatchIndex index,

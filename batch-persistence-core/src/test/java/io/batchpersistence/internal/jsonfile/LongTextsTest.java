@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.file.Files;

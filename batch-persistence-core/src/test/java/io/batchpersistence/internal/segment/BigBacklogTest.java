@@ -3,6 +3,7 @@ package io.batchpersistence.internal.segment;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchOrder;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.FaultyDisk;
@@ -10,7 +11,6 @@ import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.StoreKind;
 import java.nio.file.Path;
 import java.time.Instant;

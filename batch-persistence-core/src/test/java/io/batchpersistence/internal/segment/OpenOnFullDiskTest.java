@@ -4,11 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.ForwardingDisk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.StoreKind;
 import io.batchpersistence.test.Batches;
 import java.io.IOException;

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.Compression;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.Disk;
@@ -13,7 +14,6 @@ import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;

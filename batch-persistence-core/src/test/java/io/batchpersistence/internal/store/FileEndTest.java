@@ -3,9 +3,9 @@ package io.batchpersistence.internal.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.DiskStoreOptions;
 import io.batchpersistence.store.GeneratedBatch;
 import io.batchpersistence.store.StoreKind;
 import io.batchpersistence.test.ManualClock;

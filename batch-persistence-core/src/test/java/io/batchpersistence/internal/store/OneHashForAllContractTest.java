@@ -2,6 +2,7 @@ package io.batchpersistence.internal.store;
 
 import io.batchpersistence.BatchFormat;
 import io.batchpersistence.Compression;
+import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.internal.segment.SegmentLog;
@@ -25,7 +26,7 @@ class OneHashForAllContractTest extends BatchStoreContract {
 
     @Override
     protected BatchStore open() {
-        StoreSettings settings = new StoreSettings(
+        DiskStoreOptions settings = new DiskStoreOptions(
                 directory,
                 BatchFormat.PROTOBUF,
                 Compression.ZSTD,

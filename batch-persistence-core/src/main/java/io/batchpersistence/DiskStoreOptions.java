@@ -1,8 +1,5 @@
-package io.batchpersistence.store;
+package io.batchpersistence;
 
-import io.batchpersistence.BatchFormat;
-import io.batchpersistence.Compression;
-import io.batchpersistence.SyncPolicy;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Duration;
