@@ -1241,7 +1241,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
             lock.unlock();
         }
         directoryLock.used(options.clock().instant());
-        quarantine.measure();
+        quarantine.refresh();
         writer.runAsLeader(writer.journal::checkpoint);
         housekeeper.releaseSpace();
         housekeeper.cleanUp();

@@ -45,8 +45,7 @@ final class Quarantine {
         return bytes;
     }
 
-    /** Measures the evidence: a person may have deleted some. */
-    void measure() {
+    private void measure() {
         try {
             long sum = 0;
             if (disk.list(storeDirectory).contains(directory)) {
@@ -60,10 +59,22 @@ final class Quarantine {
         }
     }
 
+    /** Measures the evidence again: a person may have deleted some, and a copy may have replaced another. */
+    void refresh() {
+        if (bytes > 0) {
+            copying.lock();
+            try {
+                measure();
+            } finally {
+                copying.unlock();
+            }
+        }
+    }
+
     /**
      * Copies damaged bytes. Other threads that found damage wait meanwhile; no others do.
      *
-     * @return the copy, or {@code null} if there is no room, or copying failed
+     * @return the copy, or {@code null} if there is no space, or copying failed
      */
     @Nullable
     Path keep(Path file, long offset, long length) {
@@ -73,19 +84,21 @@ final class Quarantine {
         Path copy = directory.resolve(file.getFileName() + "-" + offset + ".damaged");
         copying.lock();
         try {
-            measure();
-            if (bytes + length > maxBytes) {
+            // Counted, not measured: measuring for each of many damages would make opening quadratic.
+            long counted = bytes + length;
+            if (counted > maxBytes) {
                 return null;
             }
+            bytes = counted;
             disk.createDirectories(directory);
             disk.delete(copy);
             copy(file, offset, length, copy);
             return copy;
         } catch (IOException e) {
             log.warn("Could not copy damaged bytes of {} to {}: {}", file, copy, e.toString());
+            measure();
             return null;
         } finally {
-            measure();
             copying.unlock();
         }
     }
