@@ -43,9 +43,14 @@ class SendersTest {
         collector.close();
     }
 
+    /** The dates that collectors answer with are relative to this time. */
+    private static ManualClock clock() {
+        return new ManualClock(Instant.parse("2026-03-01T12:00:00Z"));
+    }
+
     private CollectorClient client(Duration timeout) {
         return new CollectorClient(
-                "it", collector::url, Map.of("X-Scope-OrgID", "me"), Duration.ofSeconds(5), timeout, new ManualClock());
+                "it", collector::url, Map.of("X-Scope-OrgID", "me"), Duration.ofSeconds(5), timeout, clock());
     }
 
     private LokiSender loki() {
@@ -213,7 +218,7 @@ class SendersTest {
                 Map.of("Authorization", CollectorClient.basic("user", "hunter2")),
                 Duration.ofSeconds(5),
                 Duration.ofSeconds(20),
-                new ManualClock());
+                clock());
         collector.answers(500, "", Map.of());
         assertThatThrownBy(() -> new LokiSender(client, "shop").send(three()))
                 .hasMessageContaining("it at http://127.0.0.1:")
@@ -243,7 +248,7 @@ class SendersTest {
         URI gone = collector.url();
         collector.close();
         CollectorClient client = new CollectorClient(
-                "loki", () -> gone, Map.of(), Duration.ofSeconds(5), Duration.ofSeconds(5), new ManualClock());
+                "loki", () -> gone, Map.of(), Duration.ofSeconds(5), Duration.ofSeconds(5), clock());
 
         assertThatThrownBy(() -> new LokiSender(client, "shop").send(three()))
                 .isInstanceOf(IOException.class)
