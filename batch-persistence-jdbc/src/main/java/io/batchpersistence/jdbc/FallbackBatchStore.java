@@ -4,7 +4,6 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorSettings;
@@ -14,13 +13,8 @@ import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.DuplicateBatchException;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.spi.LocalBatchStore;
-import io.batchpersistence.internal.spi.LocalBatchStore.BatchRef;
-import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;
-import io.batchpersistence.internal.spi.Threads;
-import io.batchpersistence.jdbc.Database.CommitUnknownException;
 import io.batchpersistence.jdbc.GroupWriter.InDoubtException;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
@@ -38,15 +32,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.locks.Condition;
-import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
-import java.util.function.Supplier;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -87,18 +75,8 @@ public final class FallbackBatchStore implements BatchStore {
 
     private static final Logger log = LogSanitizer.logger(FallbackBatchStore.class);
 
-    /** Batches looked up at a time, without their content. */
-    private static final int REF_CHUNK_SIZE = 10_000;
-    /** Batches moved at a time, and their approximate bytes: meanwhile, all other changes to the fallback wait. */
-    private static final int MOVE_CHUNK_SIZE = 100;
-
-    private static final long MOVE_CHUNK_BYTES = 4 << 20;
-
     /** How long closing waits for the end of a move. */
     private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(2);
-
-    private static final long MOVE_NANOS = TimeUnit.SECONDS.toNanos(1);
-    private static final long STATS_WAIT_NANOS = TimeUnit.SECONDS.toNanos(2);
 
     /** Positions of batches in the fallback start here, so that they sort after all others. Still exact as a double. */
     private static final long LOCAL_POSITION_BASE = 1L << 52;
@@ -106,56 +84,19 @@ public final class FallbackBatchStore implements BatchStore {
     private final JdbcBatchStore primary;
     private final LocalBatchStore fallback;
     private final Path directory;
-    private final Clock clock;
-
-    /**
-     * Held while batches are moved, and by each operation that changes pending batches and dead letters of the
-     * fallback, or counts what is where. Fair, since a long move would otherwise starve the others.
-     */
-    private final ReentrantLock moving = new ReentrantLock(true);
-
-    // ---- guarded by that lock --------------------------------------------------------------------
-
-    /** The database's statistics from before some batches that are still in the fallback were, perhaps, moved there. */
-    private @Nullable BatchStats primaryBefore;
-
-    private long moved;
-    private long heldAlready;
-    /** The kinds of failures of moves that have already been logged. */
-    private final Set<Class<?>> loggedFailures = new HashSet<>();
-
-    // ----------------------------------------------------------------------------------------------
-
-    /** Ids in the fallback under which the database holds a different batch. */
-    private final Set<String> conflicts = ConcurrentHashMap.newKeySet();
-
-    /**
-     * Batches that were appended to the fallback because it is unknown whether the database has committed them, by id.
-     */
-    private final Map<String, InDoubtException> doubtful = new ConcurrentHashMap<>();
-
-    /** The database's statistics from before there were any such batches. */
-    private volatile @Nullable BatchStats beforeDoubts;
-
-    /** Whether it has been logged that batches are kept in the fallback, and not yet that none is left. */
-    private final AtomicBoolean buffering = new AtomicBoolean();
+    /** Moves batches to the database, and keeps changes and moves apart. */
+    final FallbackMover mover;
 
     private volatile @Nullable BatchStats shown;
 
     private final AtomicBoolean closed = new AtomicBoolean();
-    private final ReentrantLock waiting = new ReentrantLock();
-    private final Condition closing = waiting.newCondition();
-    private final Worker mover = new Worker(
-            Database.Threads.DAEMONS,
-            "batch-persistence-jdbc-fallback",
-            this::moveNext,
-            e -> log.debug("A move failed; the next one is soon", e));
 
-    private FallbackBatchStore(JdbcBatchStore primary, LocalBatchStore spare, Path directory, Clock clock) {
+    /** Creates a store that does not move batches by itself. */
+    FallbackBatchStore(JdbcBatchStore primary, LocalBatchStore spare, Path directory, Clock clock) {
         this.primary = primary;
         this.fallback = spare;
         this.directory = directory;
-        this.clock = clock;
+        this.mover = new FallbackMover(primary, spare, directory, clock);
     }
 
     /**
@@ -174,7 +115,7 @@ public final class FallbackBatchStore implements BatchStore {
         boolean started = false;
         try {
             primary = JdbcBatchStore.open(dataSource, options);
-            FallbackBatchStore store = of(primary, spare, fallback.directory(), options.clock());
+            FallbackBatchStore store = new FallbackBatchStore(primary, spare, fallback.directory(), options.clock());
             store.mover.start();
             started = true;
             return store;
@@ -189,17 +130,6 @@ public final class FallbackBatchStore implements BatchStore {
         }
     }
 
-    /** Creates a store that does not move batches by itself. */
-    static FallbackBatchStore of(JdbcBatchStore primary, LocalBatchStore spare, Path directory, Clock clock) {
-        FallbackBatchStore store = new FallbackBatchStore(primary, spare, directory, clock);
-        long left = spare.stats().batches();
-        if (left > 0) {
-            store.buffering.set(true);
-            log.warn("Batches waiting in {} to be moved to the database: {}", directory, left);
-        }
-        return store;
-    }
-
     // ---- which of the two ------------------------------------------------------------------------
 
     private void requireOpen() {
@@ -210,7 +140,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     @Override
     public boolean isFullyReachable() {
-        return primary.problem() == null;
+        return primary.isUsable();
     }
 
     /**
@@ -218,7 +148,7 @@ public final class FallbackBatchStore implements BatchStore {
      * fallback, too, which is resolved within a second.
      */
     private boolean isShared() {
-        return isFullyReachable() && doubtful.isEmpty();
+        return isFullyReachable() && !mover.hasDoubts();
     }
 
     /**
@@ -240,28 +170,6 @@ public final class FallbackBatchStore implements BatchStore {
 
     private boolean isLocal(BatchSelector selector) {
         return !selector.ids().isEmpty() && selector.ids().stream().allMatch(this::isHere);
-    }
-
-    /**
-     * Runs an action while nothing is moved. The database's writer thread, which a move waits for, does not block: it
-     * runs the action without the lock if a move is under way.
-     */
-    private <T extends @Nullable Object> T withoutMoves(Supplier<T> action) {
-        boolean begun = DeferredLog.begin();
-        boolean locked = primary.isWriting() ? moving.tryLock() : lock();
-        try {
-            return action.get();
-        } finally {
-            if (locked) {
-                moving.unlock();
-            }
-            DeferredLog.end(begun);
-        }
-    }
-
-    private boolean lock() {
-        moving.lock();
-        return true;
     }
 
     // ---- appending -------------------------------------------------------------------------------
@@ -321,10 +229,7 @@ public final class FallbackBatchStore implements BatchStore {
                     && !(failure instanceof DuplicateBatchException)
                     && !(failure instanceof BatchRejectedException)) {
                 if (failure.getCause() instanceof InDoubtException doubt) {
-                    if (doubtful.isEmpty()) {
-                        beforeDoubts = primary.lastStats();
-                    }
-                    doubtful.put(batch.id(), doubt);
+                    mover.doubt(batch.id(), doubt);
                 }
                 appendLocally(batch, fallback::append, String.valueOf(failure.getMessage()), done);
             } else {
@@ -340,12 +245,7 @@ public final class FallbackBatchStore implements BatchStore {
             Function<NewBatch, CompletableFuture<@Nullable Void>> append,
             String why,
             CompletableFuture<@Nullable Void> done) {
-        if (buffering.compareAndSet(false, true)) {
-            log.warn(
-                    "The database does not take batches: {}. New ones are kept in {} and moved when it is back",
-                    why,
-                    directory);
-        }
+        mover.expect(why);
         try {
             var unused = append.apply(batch).whenComplete((nothing, failure) -> {
                 if (failure == null) {
@@ -381,15 +281,15 @@ public final class FallbackBatchStore implements BatchStore {
         List<Claim> claims = new ArrayList<>();
         BatchPersistenceException unreadable = null;
         // While a move is under way, skip the fallback: batches being moved are claimed in the database.
-        if (!fallback.isEmpty() && moving.tryLock()) {
-            boolean begun = DeferredLog.begin();
+        if (!fallback.isEmpty()) {
             try {
-                claims.addAll(fallback.claim(collectorType, order, now, leaseUntil, max));
+                List<Claim> local =
+                        mover.unlessMoving(() -> fallback.claim(collectorType, order, now, leaseUntil, max));
+                if (local != null) {
+                    claims.addAll(local);
+                }
             } catch (BatchPersistenceException e) {
                 unreadable = e;
-            } finally {
-                moving.unlock();
-                DeferredLog.end(begun);
             }
         }
         if (claims.size() < max && isShared()) {
@@ -437,7 +337,7 @@ public final class FallbackBatchStore implements BatchStore {
     public @Nullable Settled delivered(String batchId) {
         requireOpen();
         // A late mark can deliver a pending batch: not while that batch is being moved.
-        Settled settled = fallback.isEmpty() ? null : withoutMoves(() -> fallback.delivered(batchId));
+        Settled settled = fallback.isEmpty() ? null : mover.withoutMoves(() -> fallback.delivered(batchId));
         return settled != null ? settled : reachable().delivered(batchId);
     }
 
@@ -464,7 +364,7 @@ public final class FallbackBatchStore implements BatchStore {
 
     /** Changes batches in both stores, first in the database: if that fails, nothing has been changed. */
     private long inBoth(BatchSelector selector, Change change) {
-        return withoutMoves(() -> {
+        return mover.withoutMoves(() -> {
             long count = change.in(reachable(), selector, 0);
             return count >= selector.limit()
                     ? count
@@ -481,21 +381,21 @@ public final class FallbackBatchStore implements BatchStore {
         requireOpen();
         return isFullyReachable()
                 ? inBoth(selector, (store, some, before) -> store.reschedule(some, now, nextAttemptAt))
-                : withoutMoves(() -> fallback.reschedule(selector, now, nextAttemptAt));
+                : mover.withoutMoves(() -> fallback.reschedule(selector, now, nextAttemptAt));
     }
 
     @Override
     public long releaseHeld(Instant nextAttemptAt) {
         requireOpen();
         long released = isFullyReachable() ? primary.releaseHeld(nextAttemptAt) : 0;
-        return released + withoutMoves(() -> fallback.releaseHeld(nextAttemptAt));
+        return released + mover.withoutMoves(() -> fallback.releaseHeld(nextAttemptAt));
     }
 
     @Override
     public long replay(BatchSelector selector, Instant now, Duration apart) {
         requireOpen();
         return isLocal(selector)
-                ? withoutMoves(() -> fallback.replay(selector, now, apart))
+                ? mover.withoutMoves(() -> fallback.replay(selector, now, apart))
                 : inBoth(
                         selector,
                         (store, some, before) -> store.replay(some, now.plus(apart.multipliedBy(before)), apart));
@@ -505,15 +405,15 @@ public final class FallbackBatchStore implements BatchStore {
     public long discard(BatchSelector selector, Instant now) {
         requireOpen();
         return isLocal(selector)
-                ? withoutMoves(() -> fallback.discard(selector, now))
+                ? mover.withoutMoves(() -> fallback.discard(selector, now))
                 : inBoth(selector, (store, some, before) -> store.discard(some, now));
     }
 
     @Override
     public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
         requireOpen();
-        List<BatchSummary> gone =
-                new ArrayList<>(withoutMoves(() -> fallback.expire(collectorType, pendingBefore, deadBefore, max)));
+        List<BatchSummary> gone = new ArrayList<>(
+                mover.withoutMoves(() -> fallback.expire(collectorType, pendingBefore, deadBefore, max)));
         if (gone.size() < max && isShared()) {
             try {
                 gone.addAll(primary.expire(collectorType, pendingBefore, deadBefore, max - gone.size()));
@@ -531,7 +431,7 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public List<BatchSummary> evictOldest(int max) {
         requireOpen();
-        return isFullyReachable() ? primary.evictOldest(max) : withoutMoves(() -> fallback.evictOldest(max));
+        return isFullyReachable() ? primary.evictOldest(max) : mover.withoutMoves(() -> fallback.evictOldest(max));
     }
 
     @Override
@@ -539,7 +439,7 @@ public final class FallbackBatchStore implements BatchStore {
         requireOpen();
         return isFullyReachable()
                 ? primary.evictDeadLetters(mostBytes, max)
-                : withoutMoves(() -> fallback.evictDeadLetters(mostBytes, max));
+                : mover.withoutMoves(() -> fallback.evictDeadLetters(mostBytes, max));
     }
 
     // ---- pausing ---------------------------------------------------------------------------------
@@ -680,35 +580,20 @@ public final class FallbackBatchStore implements BatchStore {
     public BatchStats stats() {
         requireOpen();
         BatchStats last = shown;
-        boolean waits = last == null && !primary.isWriting();
-        boolean locked = waits ? lock() : lockSoon();
-        if (!locked) {
-            return last == null ? sum(primary.lastStats()) : last;
-        }
-        boolean begun = DeferredLog.begin();
-        try {
-            BatchStats before = primaryBefore;
-            if (before != null) {
-                return sum(before);
-            }
-            BatchStats doubtless = doubtful.isEmpty() ? null : beforeDoubts;
-            BatchStats sum =
-                    sum(doubtless != null ? doubtless : isFullyReachable() ? primary.stats() : primary.lastStats());
-            shown = sum;
-            return sum;
-        } finally {
-            moving.unlock();
-            DeferredLog.end(begun);
-        }
+        BatchStats current = last == null && !primary.isWriting()
+                ? mover.withoutMoves(this::currentStats)
+                : mover.unlessMovingLong(this::currentStats);
+        return current != null ? current : last == null ? sum(primary.lastStats()) : last;
     }
 
-    private boolean lockSoon() {
-        try {
-            return moving.tryLock(primary.isWriting() ? 0 : STATS_WAIT_NANOS, TimeUnit.NANOSECONDS);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            return moving.tryLock();
+    /** While nothing is moved. */
+    private BatchStats currentStats() {
+        BatchStats before = mover.primaryBefore();
+        BatchStats sum = sum(before != null ? before : mover.primaryStats());
+        if (before == null) {
+            shown = sum;
         }
+        return sum;
     }
 
     private BatchStats sum(BatchStats shared) {
@@ -786,276 +671,12 @@ public final class FallbackBatchStore implements BatchStore {
     }
 
     private void inEach(Consumer<BatchStore> correction) {
-        withoutMoves(() -> {
+        mover.withoutMoves(() -> {
             correction.accept(fallback);
             return null;
         });
         if (isFullyReachable()) {
             correction.accept(primary);
-        }
-    }
-
-    // ---- moving ----------------------------------------------------------------------------------
-
-    private boolean moveNext() {
-        if (!awaitNextMove()) {
-            return false;
-        }
-        if (buffering.get() || !fallback.isEmpty() || !doubtful.isEmpty()) {
-            move();
-        }
-        return true;
-    }
-
-    private boolean awaitNextMove() {
-        long nanos = MOVE_NANOS;
-        waiting.lock();
-        try {
-            while (nanos > 0 && !closed.get()) {
-                nanos = closing.awaitNanos(nanos);
-            }
-        } catch (InterruptedException e) {
-            log.debug("An interrupt does not end this thread", e);
-        } finally {
-            waiting.unlock();
-        }
-        return !closed.get();
-    }
-
-    /** Moves the batches in the fallback to the database, if that can be used. For one thread at a time. */
-    void move() {
-        if (!resolveDoubts()) {
-            return;
-        }
-        List<BatchRef> some;
-        long after = 0;
-        do {
-            some = fallback.refsAfter(after, REF_CHUNK_SIZE);
-            for (int at = 0; at < some.size(); ) {
-                if (closed.get() || !isFullyReachable()) {
-                    return;
-                }
-                int next = moveSome(some, at);
-                if (next == at) {
-                    return;
-                }
-                at = next;
-            }
-            after = some.isEmpty() ? 0 : some.get(some.size() - 1).sequence();
-        } while (some.size() == REF_CHUNK_SIZE);
-        passCompleted();
-        conflicts.removeIf(id -> !fallback.holds(id));
-        if (isFullyReachable()
-                && fallback.stats().batches() <= conflicts.size()
-                && buffering.compareAndSet(true, false)) {
-            logMoved();
-        }
-    }
-
-    /**
-     * Removes batches of unknown outcome from the database if it has committed them after all, whatever has become of
-     * them in the fallback meanwhile: otherwise they would be sent from both.
-     */
-    private boolean resolveDoubts() {
-        for (Map.Entry<String, InDoubtException> doubt : Map.copyOf(doubtful).entrySet()) {
-            if (!isFullyReachable()) {
-                return false;
-            }
-            moving.lock();
-            try {
-                primary.retract(doubt.getKey(), doubt.getValue());
-                doubtful.remove(doubt.getKey(), doubt.getValue());
-            } catch (BatchPersistenceException e) {
-                log.debug("Whether a batch is in the database, too, could not be found out yet", e);
-                return false;
-            } finally {
-                moving.unlock();
-            }
-        }
-        return isFullyReachable();
-    }
-
-    /**
-     * Called after a complete pass: no batch is left in the fallback of which it is unknown whether the database holds
-     * it, too.
-     */
-    private void passCompleted() {
-        moving.lock();
-        try {
-            primaryBefore = null;
-        } finally {
-            moving.unlock();
-        }
-    }
-
-    private void logMoved() {
-        moving.lock();
-        try {
-            log.info(
-                    "Batches from {} moved to the database: {}; held there already: {}; left as dead letters, since the database"
-                            + " holds others with their ids: {}",
-                    directory,
-                    moved,
-                    heldAlready,
-                    conflicts.size());
-            moved = 0;
-            heldAlready = 0;
-            loggedFailures.clear();
-        } finally {
-            moving.unlock();
-        }
-    }
-
-    private record Move(BatchRef where, StoredBatch stored, CompletableFuture<@Nullable Void> adopted) {}
-
-    /**
-     * Moves the next batches, and returns the position to continue at: the one it started at if a retry makes sense
-     * only later.
-     */
-    private int moveSome(List<BatchRef> some, int from) {
-        moving.lock();
-        try {
-            if (primaryBefore == null) {
-                primaryBefore = primary.lastStats();
-            }
-            List<BatchRef> places = new ArrayList<>();
-            List<StoredBatch> batches = new ArrayList<>();
-            long bytes = 0;
-            int next = from;
-            for (; next < some.size() && batches.size() < MOVE_CHUNK_SIZE && bytes < MOVE_CHUNK_BYTES; next++) {
-                StoredBatch stored = read(some.get(next));
-                if (stored != null) {
-                    places.add(some.get(next));
-                    batches.add(stored);
-                    bytes += stored.bytes();
-                }
-            }
-            List<CompletableFuture<@Nullable Void>> adopted = primary.adopt(batches);
-            List<Move> moves = new ArrayList<>();
-            for (int i = 0; i < batches.size(); i++) {
-                moves.add(new Move(places.get(i), batches.get(i), adopted.get(i)));
-            }
-            return end(moves) ? next : from;
-        } finally {
-            moving.unlock();
-        }
-    }
-
-    private @Nullable StoredBatch read(BatchRef where) {
-        try {
-            StoredBatch stored = fallback.read(where);
-            // A batch that can't be moved and has been replayed is to be sent from here.
-            return stored != null
-                            && stored.batch().state() == BatchState.PENDING
-                            && conflicts.contains(stored.batch().id())
-                    ? null
-                    : stored;
-        } catch (BatchPersistenceException e) {
-            logMoveFailure(e);
-            return null;
-        }
-    }
-
-    /**
-     * Removes from the fallback those batches that are known to be in the database.
-     *
-     * @return whether to continue
-     */
-    private boolean end(List<Move> moves) {
-        List<BatchRef> there = new ArrayList<>();
-        boolean known = true;
-        boolean goesOn = true;
-        long adopted = 0;
-        long held = 0;
-        for (Move move : moves) {
-            Throwable failure = await(move.adopted());
-            if (failure == null) {
-                there.add(move.where());
-                adopted++;
-            } else if (failure instanceof DuplicateBatchException) {
-                if (isHeld(move)) {
-                    there.add(move.where());
-                    held++;
-                }
-            } else if (failure instanceof BatchRejectedException) {
-                goesOn = false;
-                logMoveFailure(failure);
-            } else {
-                known &= !(failure.getCause() instanceof CommitUnknownException);
-                logMoveFailure(failure);
-            }
-        }
-        if (!there.isEmpty()) {
-            // The statistics must never count these batches twice, nor drop below their previous value.
-            try {
-                primary.refreshStats();
-            } catch (BatchPersistenceException e) {
-                // The next move finds these batches in the database.
-                return false;
-            }
-            there.forEach(fallback::withdraw);
-            moved += adopted;
-            heldAlready += held;
-        }
-        if (known) {
-            primaryBefore = null;
-        }
-        return goesOn && known;
-    }
-
-    /** Whether a batch whose id the database holds is the same batch, whose commit had not been reported. */
-    private boolean isHeld(Move move) {
-        PersistedBatch batch = move.stored().batch();
-        PersistedBatch other;
-        try {
-            other = primary.find(batch.id()).orElse(null);
-        } catch (BatchPersistenceException e) {
-            return false;
-        }
-        if (other == null) {
-            // It has just been removed; the next move will tell.
-            return false;
-        }
-        if (isSame(batch, other)) {
-            return true;
-        }
-        fallback.markDead(
-                move.where(),
-                "can't be moved to the database, which holds another batch with this id and other content, persisted "
-                        + other.createdAt(),
-                clock.instant());
-        if (conflicts.add(batch.id())) {
-            log.warn(
-                    "Batch '{}' in {} can't be moved to the database, which holds another one with this id and other content: it"
-                            + " stays there as a dead letter",
-                    batch.id(),
-                    directory);
-        }
-        return false;
-    }
-
-    private static boolean isSame(PersistedBatch one, PersistedBatch other) {
-        return one.collectorType().equals(other.collectorType())
-                && one.context().equals(other.context())
-                && one.entries().equals(other.entries());
-    }
-
-    private static @Nullable Throwable await(CompletableFuture<?> future) {
-        try {
-            future.join();
-            return null;
-        } catch (CompletionException e) {
-            return e.getCause();
-        }
-    }
-
-    /** Logs a failure of a move, once per kind. */
-    private void logMoveFailure(Throwable failure) {
-        if (loggedFailures.add(failure.getClass())) {
-            log.warn(
-                    "Batches in {} can't be moved to the database yet, and wait there: {}",
-                    directory,
-                    failure.getMessage());
         }
     }
 
@@ -1091,21 +712,8 @@ public final class FallbackBatchStore implements BatchStore {
         if (!closed.compareAndSet(false, true)) {
             return;
         }
-        waiting.lock();
         try {
-            closing.signalAll();
-        } finally {
-            waiting.unlock();
-        }
-        boolean isMover = mover.isCalling();
-        try {
-            // Work that is not done in time is left as if this process had been killed in the middle of it.
-            boolean unused = Threads.within(patience, "batch-persistence-jdbc-fallback-closing", () -> {
-                if (!isMover) {
-                    mover.join();
-                }
-                resolveDoubts();
-            });
+            mover.close(patience);
         } finally {
             try (fallback) {
                 closePrimary.run();

@@ -334,6 +334,11 @@ public final class JdbcBatchStore implements BatchStore {
         return gone == null ? database.problem() : gone;
     }
 
+    /** Whether the database can be used, as far as is known. */
+    boolean isUsable() {
+        return problem() == null;
+    }
+
     /**
      * Why the store can't be used, or what it is waiting for longer than usual, which may well end by itself;
      * {@code null} if all is well.

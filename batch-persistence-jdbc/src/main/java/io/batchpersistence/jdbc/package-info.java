@@ -8,7 +8,7 @@
  * dead instance ─► InstanceMembership.expireOthers of another instance ─► its batches are pending again
  *
  * the database is away: append ─► FallbackBatchStore ─► a segment store on the local disk ─► caller
- * it is back:           FallbackBatchStore.move ─► JdbcBatchStore.adopt ─► GroupWriter ─► removed from the local disk
+ * it is back:           FallbackMover.move ─► JdbcBatchStore.adopt ─► GroupWriter ─► removed from the local disk
  * </pre>
  *
  * <h2>Invariants</h2>

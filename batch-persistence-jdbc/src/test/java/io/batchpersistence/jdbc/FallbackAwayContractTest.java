@@ -35,7 +35,7 @@ class FallbackAwayContractTest extends BatchStoreContract {
                 .maxBatches(maxBatches)
                 .clock(clock)
                 .build());
-        FallbackBatchStore store = FallbackBatchStore.of(
+        FallbackBatchStore store = new FallbackBatchStore(
                 JdbcBatchStore.open(
                         source,
                         JdbcStoreOptions.builder()

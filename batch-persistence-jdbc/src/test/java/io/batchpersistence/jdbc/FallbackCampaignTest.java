@@ -63,7 +63,7 @@ class FallbackCampaignTest extends FallbackTestBase {
         // Batches in flight in the fallback are pending now.
         List<Claim> left = claim();
         left.forEach(claim -> store.released(claim.batch().id(), type -> Optional.of(clock.instant())));
-        store.move();
+        store.mover.move();
         String what = "seed " + seed;
         assertThat(local()).as(what).isEmpty();
         Set<String> held = shared();
@@ -135,7 +135,7 @@ class FallbackCampaignTest extends FallbackTestBase {
                         primary.heartbeat();
                     }
                 }
-                case 12 -> store.move();
+                case 12 -> store.mover.move();
                 default -> {
                     if (random.nextInt(5) == 0) {
                         store.close();

@@ -21,7 +21,7 @@ class FallbackH2ContractTest extends JdbcContract {
 
     @Override
     protected BatchStore open() {
-        return FallbackBatchStore.of(
+        return new FallbackBatchStore(
                 (JdbcBatchStore) super.open(),
                 (LocalBatchStore) DiskBatchStores.segment(
                         DiskStoreOptions.builder(directory).clock(clock).build()),

@@ -71,7 +71,7 @@ class FallbackTest extends FallbackTestBase {
 
         source.recover();
         primary.heartbeat();
-        store.move();
+        store.mover.move();
         assertThat(shared()).containsExactly("b");
         assertThat(local()).as("in flight until it is settled").containsExactly("c");
         assertThat(store.delivered("c")).isNotNull();
@@ -104,7 +104,7 @@ class FallbackTest extends FallbackTestBase {
         restartDatabase();
         markPending("before");
         ids.forEach(this::markPending);
-        store.move();
+        store.mover.move();
         assertThat(local()).isEmpty();
         assertThat(shared()).hasSize(11).containsAll(ids);
         assertThat(balanced().accepted()).isEqualTo(11);
@@ -129,7 +129,7 @@ class FallbackTest extends FallbackTestBase {
         store.expire("loki", Instant.MIN, Instant.MIN, 10);
         store.evictDeadLetters(Long.MAX_VALUE, 10);
         store.stats();
-        store.move();
+        store.mover.move();
         assertThatExceptionOfType(BatchPersistenceException.class)
                 .isThrownBy(() -> store.delivered("in the database"))
                 .withMessageContaining("connection");
@@ -176,7 +176,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(claim()).extracting(each -> each.batch().id()).containsExactly("a");
         markPending("a");
         restartDatabase();
-        store.move();
+        store.mover.move();
         assertThat(local()).isEmpty();
         assertThat(state(primary, "a")).isEqualTo(BatchState.PENDING);
         assertThat(state(primary, "b")).isEqualTo(BatchState.DEAD);
@@ -251,7 +251,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(before).hasSize(8);
         assertThat(before).anyMatch(batch -> batch.earlierFailures().size() == 4);
         restartDatabase();
-        store.move();
+        store.mover.move();
         assertThat(local()).isEmpty();
         for (PersistedBatch batch : before) {
             assertThat(primary.find(batch.id())).contains(batch);
@@ -289,7 +289,7 @@ class FallbackTest extends FallbackTestBase {
         restartDatabase();
         AtomicInteger commits = new AtomicInteger();
         source.beforeCommit = what -> commits.incrementAndGet();
-        store.move();
+        store.mover.move();
         assertThat(primary.list(ALL, clock.instant()))
                 .extracting(BatchSummary::id)
                 .containsExactlyElementsOf(ids);
@@ -340,7 +340,7 @@ class FallbackTest extends FallbackTestBase {
             source.beforeStatement = fault;
             source.beforeCommit = fault;
             source.afterCommit = fault;
-            store.move();
+            store.mover.move();
             // Otherwise the check would call itself.
             asks.set(false);
             failed = met.get() >= last;
@@ -350,7 +350,7 @@ class FallbackTest extends FallbackTestBase {
 
             restartDatabase();
             assertThat(loki().accepted()).as("at %s", at).isEqualTo(accepted);
-            store.move();
+            store.mover.move();
             assertThat(local()).as("at %s", at).isEmpty();
             assertThat(shared()).as("at %s", at).contains(ids);
             assertThat(state(primary, ids[2])).isEqualTo(BatchState.DEAD);
@@ -383,7 +383,7 @@ class FallbackTest extends FallbackTestBase {
         adoptedOnly("a", "b");
         store.close();
         openFallback();
-        store.move();
+        store.mover.move();
         assertThat(local()).isEmpty();
         assertThat(shared()).containsExactly("a", "b");
         CollectorStats stats = balanced();
@@ -401,7 +401,7 @@ class FallbackTest extends FallbackTestBase {
         adoptedOnly("a");
         // Delivered by another instance.
         assertThat(primary.delivered("a")).isNotNull();
-        store.move();
+        store.mover.move();
         assertThat(shared()).containsExactly("a");
         CollectorStats stats = balanced();
         assertThat(stats.accepted()).isEqualTo(2);
@@ -427,7 +427,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(state(primary, "a")).as("it was committed, here").isEqualTo(BatchState.IN_FLIGHT);
         passASecond();
         assertThat(loki().accepted()).as("not once each").isEqualTo(3);
-        store.move();
+        store.mover.move();
         assertThat(local()).as("in flight, once").containsExactly("a");
         assertThat(shared()).containsExactly("b", "first");
         assertThat(balanced().accepted()).isEqualTo(3);
@@ -458,7 +458,7 @@ class FallbackTest extends FallbackTestBase {
         // A batch in doubt must not be visible.
         assertThat(store.timedOut(clock.instant(), 10)).isEmpty();
         assertThat(claim()).isEmpty();
-        store.move();
+        store.mover.move();
         assertThat(shared()).containsExactly("first");
         assertThat(balanced().accepted()).isEqualTo(2);
         assertThat(balanced().delivered()).isOne();
@@ -489,7 +489,7 @@ class FallbackTest extends FallbackTestBase {
         pass(LEASE.plusMillis(1), other);
         assertThat(state(other, "a")).isEqualTo(BatchState.PENDING);
         restartDatabase();
-        store.move();
+        store.mover.move();
         assertThat(claim(other)).containsExactly("first");
     }
 
@@ -510,7 +510,7 @@ class FallbackTest extends FallbackTestBase {
         append(other, "a");
         markPending(other, "a");
         restartDatabase();
-        store.move();
+        store.mover.move();
         assertThat(state(other, "a")).isEqualTo(BatchState.PENDING);
         assertThat(balanced().accepted()).isEqualTo(3);
     }
@@ -531,7 +531,7 @@ class FallbackTest extends FallbackTestBase {
         pass(LEASE.plusMillis(1), other);
         assertThat(claim(other)).containsExactlyInAnyOrder("a", "first");
         restartDatabase();
-        store.move();
+        store.mover.move();
         assertThat(local()).isEmpty();
         assertThat(other.delivered("a")).isNotNull();
         assertThat(shared()).containsExactly("first");
@@ -558,7 +558,7 @@ class FallbackTest extends FallbackTestBase {
                 }
             }
         };
-        store.move();
+        store.mover.move();
         marker.get().join();
         assertThat(settled.get()).isNotNull();
         assertThat(local()).isEmpty();
@@ -582,7 +582,7 @@ class FallbackTest extends FallbackTestBase {
                 assertThat(store.stats().collector("loki").accepted()).isEqualTo(2);
             }
         };
-        store.move();
+        store.mover.move();
         assertThat(settled.get()).isNotNull();
         assertThat(balanced().isBalanced()).isTrue();
     }
@@ -624,7 +624,7 @@ class FallbackTest extends FallbackTestBase {
         markDead("dead already");
         restartDatabase();
         for (int i = 0; i < 2; i++) {
-            store.move();
+            store.mover.move();
             assertThat(local()).containsExactly("dead already", "other context", "other entries", "other type");
             assertThat(spare.count(ALL.states(BatchState.DEAD), now)).isEqualTo(4);
         }
@@ -636,7 +636,7 @@ class FallbackTest extends FallbackTestBase {
 
         // A replayed batch is sent from the fallback.
         assertThat(store.replay(ALL.ids("other type"), now)).isOne();
-        store.move();
+        store.mover.move();
         assertThat(store.claim("kafka", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), 1))
                 .extracting(claim -> claim.batch().id())
                 .containsExactly("other type");
@@ -645,7 +645,7 @@ class FallbackTest extends FallbackTestBase {
 
         // Once the batch in the database is gone, nothing blocks the local one.
         assertThat(primary.delivered("other entries")).isNotNull();
-        store.move();
+        store.mover.move();
         assertThat(local()).containsExactly("dead already", "other context");
         assertThat(state(primary, "other entries")).isEqualTo(BatchState.DEAD);
     }
@@ -662,7 +662,7 @@ class FallbackTest extends FallbackTestBase {
         append("c", "d", "e");
         markPending("c", "d", "e");
         restartDatabase();
-        store.move();
+        store.mover.move();
         assertThat(shared()).containsExactly("a", "b", "c");
         assertThat(local()).containsExactly("d", "e");
         passASecond();
@@ -675,7 +675,7 @@ class FallbackTest extends FallbackTestBase {
         store.delivered("a");
         store.delivered("b");
         passASecond();
-        store.move();
+        store.mover.move();
         assertThat(local()).isEmpty();
         assertThat(balanced().accepted()).isEqualTo(5);
     }
@@ -719,10 +719,10 @@ class FallbackTest extends FallbackTestBase {
                 .hasMessageContaining("the value is too long")
                 .hasMessageContaining("is full: the store holds 2");
         markPending("a", "b");
-        store.move();
+        store.mover.move();
         assertThat(local()).containsExactly("a", "b");
         source.recover();
-        store.move();
+        store.mover.move();
         assertThat(shared()).containsExactly("a", "b", "before");
         assertThat(balanced().accepted()).isEqualTo(3);
     }
@@ -841,7 +841,7 @@ class FallbackTest extends FallbackTestBase {
         List<BatchRef> waiting = spare.refsAfter(0, 10);
         assertThat(waiting).hasSize(1);
         assertThat(spare.read(waiting.get(0)).batch().id()).isEqualTo("a");
-        store.move();
+        store.mover.move();
         assertThat(spare.read(waiting.get(0))).isNull();
         assertThat(spare.withdraw(waiting.get(0))).isFalse();
         assertThat(spare.markDead(waiting.get(0), "x", clock.instant())).isFalse();
@@ -854,7 +854,7 @@ class FallbackTest extends FallbackTestBase {
     void it_is_said_once_when_it_begins_and_once_when_it_is_over() {
         ListAppender<ILoggingEvent> logged = new ListAppender<>();
         logged.start();
-        Logger logger = (Logger) LoggerFactory.getLogger(FallbackBatchStore.class);
+        Logger logger = (Logger) LoggerFactory.getLogger(FallbackMover.class);
         logger.addAppender(logged);
         try {
             begin(Kind.H2);
@@ -862,14 +862,14 @@ class FallbackTest extends FallbackTestBase {
             append("a", "b");
             markPending("a", "b");
             restartDatabase();
-            store.move();
-            store.move();
+            store.mover.move();
+            store.mover.move();
             stopDatabase();
             append("c");
             store.delivered("c");
-            store.move();
+            store.mover.move();
             restartDatabase();
-            store.move();
+            store.mover.move();
             stopDatabase();
             append("d");
             markPending("d");

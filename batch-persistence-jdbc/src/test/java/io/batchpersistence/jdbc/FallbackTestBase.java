@@ -55,7 +55,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
         primary = open(source, shared);
         spare = (LocalBatchStore) DiskBatchStores.segment(
                 local.apply(DiskStoreOptions.builder(directory).clock(clock)).build());
-        store = FallbackBatchStore.of(primary, spare, directory, clock);
+        store = new FallbackBatchStore(primary, spare, directory, clock);
     }
 
     void stopDatabase() {

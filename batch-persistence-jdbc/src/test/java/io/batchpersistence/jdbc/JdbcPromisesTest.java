@@ -138,7 +138,7 @@ class JdbcPromisesTest extends JdbcTestBase {
     void engines_with_different_ttls_keep_what_the_longer_one_promised() {
         on(Kind.H2);
         BatchPersistence longer = engine(open(), DAY);
-        FallbackBatchStore withFallback = FallbackBatchStore.of(
+        FallbackBatchStore withFallback = new FallbackBatchStore(
                 open(),
                 (LocalBatchStore) DiskBatchStores.segment(
                         DiskStoreOptions.builder(directory).clock(clock).build()),

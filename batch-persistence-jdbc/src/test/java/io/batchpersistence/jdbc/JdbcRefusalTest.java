@@ -125,13 +125,13 @@ class JdbcRefusalTest extends FallbackTestBase {
         assertThat(store.stats().fallback().batches()).isOne();
         assertThat(store.stats().problem()).as("new batches are kept").isNull();
         append("c");
-        store.move();
+        store.mover.move();
         assertThat(local()).containsExactly("b", "c");
         database.update("ALTER TABLE {p}elsewhere RENAME TO {p}counter");
         primary.heartbeat();
         assertThat(store.stats().fallback().reason()).isNull();
         markPending("b", "c");
-        store.move();
+        store.mover.move();
         assertThat(shared()).containsExactly("a", "b", "c");
         assertThat(balanced().accepted()).isEqualTo(3);
     }
