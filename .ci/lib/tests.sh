@@ -17,11 +17,12 @@ part_scripts() {
   fi
 }
 
-part_verify_17() { verify "JDK 17" "$jdk17" -Dbatch.kill.rounds=50; }
+part_verify_17() { verify "JDK 17" "$jdk17" -Pfull -Dbatch.kill.rounds=50; }
 
 part_verify_25() {
   if [[ -n $jdk25 ]]; then
-    # Cleaned, else what JDK 17 compiled would not be compiled anew. What servers do when they fail has been seen on JDK 17.
+    # Cleaned, else what JDK 17 compiled would not be compiled anew. The slow suites, and what servers do when they fail, have
+    # been seen on JDK 17.
     verify "JDK 25" "$jdk25" clean '-Dit.test=*IT,!JdbcFailoverIT,!JdbcNetworkIT,!JdbcStormIT' -Dfailsafe.failIfNoSpecifiedTests=false
   else
     note "JDK 25: not found, tests not run on it"
@@ -32,7 +33,7 @@ verify() { # NAME JAVA_HOME [ARGUMENT...]
   local name=$1 home=$2 status=0
   shift 2
   find . -path '*/target/*-reports' -prune -exec rm -rf {} + # else an earlier run's would be counted
-  with_jdk "$home" mvn -B -Pfull "$@" ${database_args[@]+"${database_args[@]}"} verify || status=$?
+  with_jdk "$home" mvn -B "$@" ${database_args[@]+"${database_args[@]}"} verify || status=$?
   count_tests "$name" || status=1
   return "$status"
 }
