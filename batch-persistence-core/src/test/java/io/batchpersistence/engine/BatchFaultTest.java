@@ -22,9 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** A batch that cannot be sent because of its content, not because of its collector. */
-class BatchFaultTest {
-
-    private static final Duration SECOND = Duration.ofSeconds(1);
+class BatchFaultTest extends BenchTest {
 
     /** Stands for an exception of a library that the core does not know. */
     private static final class RecordTooLargeException extends RuntimeException {
@@ -51,110 +49,94 @@ class BatchFaultTest {
                 new OutOfMemoryError());
     }
 
-    private static void throwIt(Throwable thrown) throws Exception {
-        if (thrown instanceof Error error) {
-            throw error;
-        }
-        throw (Exception) thrown;
-    }
-
     @ParameterizedTest
     @MethodSource("faultsOfTheBatch")
     void a_poison_batch_alone_becomes_a_dead_letter_and_its_collector_is_not_taken_to_be_down(Throwable thrown) {
-        try (Bench bench = new Bench()) {
-            bench.sender("loki", batch -> throwIt(thrown));
-            bench.persistDue("poison");
-            bench.ticks(1_000, SECOND);
-            assertThat(bench.dead).extracting(BatchSummary::id).containsExactly("poison");
-            assertThat(bench.state("poison")).isEqualTo(BatchState.DEAD);
-            assertThat(bench.sent).hasSize(10);
-            assertThat(bench.outages).isEmpty();
-        }
+        bench.sender("loki", throwing(() -> thrown));
+        bench.persistDue("poison");
+        bench.ticks(1_000, SECOND);
+        assertThat(bench.dead).extracting(BatchSummary::id).containsExactly("poison");
+        assertThat(bench.state("poison")).isEqualTo(BatchState.DEAD);
+        assertThat(bench.sent).hasSize(10);
+        assertThat(bench.outages).isEmpty();
     }
 
     @ParameterizedTest
     @MethodSource("faultsOfNobodyKnowsWhom")
     void what_may_be_the_collectors_fault_never_makes_a_dead_letter_of_a_batch_that_is_alone(Throwable thrown) {
-        try (Bench bench = new Bench()) {
-            // Fewer failures than it takes to open the lane.
-            bench.usual = bench.usual().maxRetries(2).get();
-            bench.sender("loki", batch -> throwIt(thrown));
-            bench.persistDue("only");
-            bench.ticks(24 * 60, Duration.ofMinutes(1));
-            assertThat(bench.dead).isEmpty();
-            assertThat(bench.summary("only").retryCount()).isLessThanOrEqualTo(1);
-            bench.sender("loki", batch -> {});
-            bench.ticks(20, Duration.ofMinutes(1));
-            assertThat(bench.stats().delivered()).isEqualTo(1);
-        }
+        // Fewer failures than it takes to open the lane.
+        bench.usual = bench.usual().maxRetries(2).get();
+        bench.sender("loki", throwing(() -> thrown));
+        bench.persistDue("only");
+        bench.ticks(24 * 60, Duration.ofMinutes(1));
+        assertThat(bench.dead).isEmpty();
+        assertThat(bench.summary("only").retryCount()).isLessThanOrEqualTo(1);
+        bench.sender("loki", batch -> {});
+        bench.ticks(20, Duration.ofMinutes(1));
+        assertThat(bench.stats().delivered()).isEqualTo(1);
     }
 
     @Test
     void poison_batches_of_their_own_fault_cost_the_good_ones_nothing() {
-        try (Bench bench = new Bench()) {
-            bench.sender("loki", batch -> {
-                if (batch.id().startsWith("poison")) {
-                    throw new IllegalArgumentException("no such level");
-                }
-            });
-            bench.persistDue("poison0", "poison1", "poison2", "poison3", "good0", "good1", "poison4");
-            bench.tick();
-            assertThat(bench.stats().delivered()).isEqualTo(2);
-            assertThat(bench.lane().state()).isEqualTo(State.CLOSED);
-            assertThat(bench.lane().failuresInARow()).isZero();
-        }
+        bench.sender("loki", batch -> {
+            if (batch.id().startsWith("poison")) {
+                throw new IllegalArgumentException("no such level");
+            }
+        });
+        bench.persistDue("poison0", "poison1", "poison2", "poison3", "good0", "good1", "poison4");
+        bench.tick();
+        assertThat(bench.stats().delivered()).isEqualTo(2);
+        assertThat(bench.lane().state()).isEqualTo(State.CLOSED);
+        assertThat(bench.lane().failuresInARow()).isZero();
     }
 
     @Test
     void as_a_probe_it_pays_itself_and_the_next_probe_goes_out_at_once() {
-        try (Bench bench = new Bench()) {
-            boolean[] down = {true};
-            bench.sender("loki", batch -> {
-                if (batch.id().equals("poison")) {
-                    throw new NullPointerException();
-                }
-                if (down[0]) {
-                    throw new IOException("connection refused");
-                }
-            });
-            bench.usual = bench.usual().maxRetries(4).get();
-            bench.persistDue("a", "b", "c");
-            bench.tick();
-            assertThat(bench.lane().state()).isEqualTo(State.OPEN);
-            bench.persistDue("poison");
-            bench.ticks(3_600, SECOND);
-            assertThat(bench.lane().state()).isEqualTo(State.OPEN);
-            assertThat(bench.state("poison"))
-                    .as("the outage of its collector does not keep it")
-                    .isEqualTo(BatchState.DEAD);
-            assertThat(bench.engine.count(BatchSelector.all().retries(2, 10).states(BatchState.PENDING)))
-                    .isZero();
-            bench.persistDue("poison2");
-            down[0] = false;
-            bench.ticks(600, SECOND);
-            assertThat(bench.stats().delivered()).isEqualTo(4);
-        }
+        boolean[] down = {true};
+        bench.sender("loki", batch -> {
+            if (batch.id().equals("poison")) {
+                throw new NullPointerException();
+            }
+            if (down[0]) {
+                throw new IOException("connection refused");
+            }
+        });
+        bench.usual = bench.usual().maxRetries(4).get();
+        bench.persistDue("a", "b", "c");
+        bench.tick();
+        assertThat(bench.lane().state()).isEqualTo(State.OPEN);
+        bench.persistDue("poison");
+        bench.ticks(3_600, SECOND);
+        assertThat(bench.lane().state()).isEqualTo(State.OPEN);
+        assertThat(bench.state("poison"))
+                .as("the outage of its collector does not keep it")
+                .isEqualTo(BatchState.DEAD);
+        assertThat(bench.engine.count(BatchSelector.all().retries(2, 10).states(BatchState.PENDING)))
+                .isZero();
+        bench.persistDue("poison2");
+        down[0] = false;
+        bench.ticks(600, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(4);
     }
 
     @Test
     void it_neither_ends_an_outage_nor_keeps_its_probe() {
-        try (Bench bench = new Bench(builder -> builder.failureClassifier(
-                failure -> failure instanceof IOException ? Classification.BATCH : Classification.TRANSIENT))) {
-            bench.usual = bench.usual().outageThreshold(1).get();
-            List<RecoveredBatch> held = bench.holdingTarget("loki");
-            bench.persistDue("a", "b", "c");
-            bench.tick();
-            held.get(0).fail("down");
-            bench.ticks(1, SECOND);
-            String probe = held.get(1).batch().id();
-            bench.engine.markBatchFailed(probe, new IOException("HTTP 409"));
-            assertThat(bench.lane().state()).isEqualTo(State.OPEN);
-            assertThat(bench.summary(probe).retryCount()).isEqualTo(probe.equals("a") ? 2 : 1);
-            bench.tick();
-            assertThat(held).as("without a second passing").hasSize(3);
-            held.get(2).acknowledge();
-            assertThat(bench.lane().state()).isEqualTo(State.RAMPING);
-        }
+        rebuild(builder -> builder.failureClassifier(
+                failure -> failure instanceof IOException ? Classification.BATCH : Classification.TRANSIENT));
+        bench.usual = bench.usual().outageThreshold(1).get();
+        List<RecoveredBatch> held = bench.holdingTarget("loki");
+        bench.persistDue("a", "b", "c");
+        bench.tick();
+        held.get(0).fail("down");
+        bench.ticks(1, SECOND);
+        String probe = held.get(1).batch().id();
+        bench.engine.markBatchFailed(probe, new IOException("HTTP 409"));
+        assertThat(bench.lane().state()).isEqualTo(State.OPEN);
+        assertThat(bench.summary(probe).retryCount()).isEqualTo(probe.equals("a") ? 2 : 1);
+        bench.tick();
+        assertThat(held).as("without a second passing").hasSize(3);
+        held.get(2).acknowledge();
+        assertThat(bench.lane().state()).isEqualTo(State.RAMPING);
     }
 
     @Test

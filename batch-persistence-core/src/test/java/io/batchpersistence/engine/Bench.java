@@ -52,7 +52,7 @@ final class Bench implements AutoCloseable {
     private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
 
     CollectorSettings usual = with().retry(NO_JITTER).get();
-    BatchListener listener = new BatchListener() {
+    private final BatchListener listener = new BatchListener() {
         @Override
         public void onDeadLettered(BatchSummary batch) {
             dead.add(batch);
@@ -85,10 +85,6 @@ final class Bench implements AutoCloseable {
         this(new InMemoryBatchStore(), builder -> builder);
     }
 
-    Bench(UnaryOperator<EngineBuilder> more) {
-        this(new InMemoryBatchStore(), more);
-    }
-
     Bench(InMemoryBatchStore store, UnaryOperator<EngineBuilder> more) {
         this.store = store;
         logged.start();
@@ -100,7 +96,7 @@ final class Bench implements AutoCloseable {
         engine = more.apply(BatchPersistenceEngine.builder(store)
                         .settings(type -> settings.getOrDefault(type, usual))
                         .targets(targets::get)
-                        .listener(new Listening())
+                        .listener(listener)
                         .executor(executor)
                         .announcements(Runnable::run)
                         .random(new SplittableRandom(7))
@@ -112,34 +108,6 @@ final class Bench implements AutoCloseable {
     void restart(UnaryOperator<EngineBuilder> more) {
         store.reopen(clock.instant());
         build(more);
-    }
-
-    /** Delegates to a listener that the test can replace after the engine is built. */
-    private final class Listening implements BatchListener {
-        @Override
-        public void onDeadLettered(BatchSummary batch) {
-            listener.onDeadLettered(batch);
-        }
-
-        @Override
-        public void onExpired(BatchSummary batch) {
-            listener.onExpired(batch);
-        }
-
-        @Override
-        public void onEvicted(BatchSummary batch) {
-            listener.onEvicted(batch);
-        }
-
-        @Override
-        public void onOutageOpened(CollectorOutage outage) {
-            listener.onOutageOpened(outage);
-        }
-
-        @Override
-        public void onOutageClosed(CollectorOutage outage) {
-            listener.onOutageClosed(outage);
-        }
     }
 
     static Settings with() {

@@ -34,37 +34,18 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Supplier;
 import org.awaitility.Awaitility;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.slf4j.LoggerFactory;
 
 /** The first send uses the application's thread and the same lane as recovery. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class DeliverTest {
+class DeliverTest extends BenchTest {
 
-    private static final Duration SECOND = Duration.ofSeconds(1);
-    private static final BatchSender DOWN = batch -> {
-        throw new IOException("connection refused");
-    };
-
-    private static final BatchSender LIMITED = batch -> {
-        throw new RetryAfterException(Duration.ofSeconds(30), "429");
-    };
-
-    private Bench bench = new Bench();
+    private static final BatchSender DOWN = throwing(() -> new IOException("connection refused"));
+    private static final BatchSender LIMITED = throwing(() -> new RetryAfterException(Duration.ofSeconds(30), "429"));
     private final List<PersistedBatch> taken = new ArrayList<>();
     private final BatchSender up = taken::add;
-
-    @AfterEach
-    void close() {
-        bench.close();
-    }
-
-    private void rebuild(Bench other) {
-        bench.close();
-        bench = other;
-    }
 
     private DeliveryResult deliver(String id, BatchSender sender) {
         return bench.engine.deliver(id, Batches.entries(2), "loki", Map.of("tenant", "a"), sender);
@@ -105,14 +86,13 @@ class DeliverTest {
     @Test
     void within_a_transaction_that_the_batch_would_be_part_of_nothing_is_persisted_nor_sent() {
         AtomicBoolean joined = new AtomicBoolean(true);
-        rebuild(new Bench(
-                new InMemoryBatchStore() {
-                    @Override
-                    public boolean joinsTransaction() {
-                        return joined.get();
-                    }
-                },
-                builder -> builder));
+        InMemoryBatchStore store = new InMemoryBatchStore() {
+            @Override
+            public boolean joinsTransaction() {
+                return joined.get();
+            }
+        };
+        rebuild(store, builder -> builder);
         assertThatThrownBy(() -> deliver("a", up))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("before the commit")
@@ -190,33 +170,28 @@ class DeliverTest {
 
     @Test
     void a_rejected_batch_is_dead_and_the_classifier_has_its_say() {
-        assertThat(deliver("a", batch -> {
-                            throw new PermanentDeliveryException("malformed");
-                        })
+        assertThat(deliver("a", throwing(() -> new PermanentDeliveryException("malformed")))
                         .outcome())
                 .isEqualTo(Outcome.DEAD);
-        rebuild(new Bench(builder -> builder.failureClassifier(
-                failure -> failure instanceof IOException ? Classification.PERMANENT : Classification.TRANSIENT)));
+
+        rebuild(builder -> builder.failureClassifier(
+                failure -> failure instanceof IOException ? Classification.PERMANENT : Classification.TRANSIENT));
         assertThat(deliver("b", DOWN).outcome()).isEqualTo(Outcome.DEAD);
-        assertThat(deliver("c", batch -> {
-                            throw new IllegalStateException();
-                        })
-                        .outcome())
-                .isEqualTo(Outcome.PENDING);
+        assertThat(deliver("c", throwing(IllegalStateException::new)).outcome()).isEqualTo(Outcome.PENDING);
     }
 
     @Test
     void a_classifier_that_throws_makes_it_transient() {
-        rebuild(new Bench(builder -> builder.failureClassifier(failure -> {
+        rebuild(builder -> builder.failureClassifier(failure -> {
             throw new IllegalStateException("bad classifier");
-        })));
+        }));
         assertThat(deliver("a", DOWN).outcome()).isEqualTo(Outcome.PENDING);
         assertThat(bench.summary("a").failureReason()).contains("connection refused");
     }
 
     @Test
     void throttled_without_a_delay_waits_for_the_batchs_own_backoff() {
-        rebuild(new Bench(builder -> builder.failureClassifier(failure -> Classification.retryAfter(Duration.ZERO))));
+        rebuild(builder -> builder.failureClassifier(failure -> Classification.retryAfter(Duration.ZERO)));
         deliver("a", DOWN);
         assertThat(bench.summary("a").nextAttemptAt()).isEqualTo(bench.in(SECOND));
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.CLOSED);
@@ -226,9 +201,7 @@ class DeliverTest {
 
     @Test
     void an_error_is_a_failure_and_not_thrown() {
-        DeliveryResult result = deliver("a", batch -> {
-            throw new OutOfMemoryError("of the sender");
-        });
+        DeliveryResult result = deliver("a", throwing(() -> new OutOfMemoryError("of the sender")));
         assertThat(result.outcome()).isEqualTo(Outcome.PENDING);
         assertThat(result.failure()).isInstanceOf(OutOfMemoryError.class);
         assertThat(bench.summary("a").failureReason()).contains("OutOfMemoryError");
@@ -236,25 +209,20 @@ class DeliverTest {
 
     @Test
     void an_interrupted_sender_leaves_the_thread_interrupted_and_the_batch_marked() {
-        assertThat(deliver("a", batch -> {
-                            throw new InterruptedException();
-                        })
-                        .outcome())
-                .isEqualTo(Outcome.PENDING);
+        assertThat(deliver("a", throwing(InterruptedException::new)).outcome()).isEqualTo(Outcome.PENDING);
         assertThat(Thread.interrupted()).isTrue();
         assertThat(bench.state("a")).isEqualTo(BatchState.PENDING);
     }
 
     @Test
     void a_mark_that_fails_is_no_failure_of_the_collector() {
-        rebuild(new Bench(
-                new InMemoryBatchStore() {
-                    @Override
-                    public synchronized Settled delivered(String batchId) {
-                        throw new BatchPersistenceException("no marks today", null);
-                    }
-                },
-                builder -> builder));
+        InMemoryBatchStore store = new InMemoryBatchStore() {
+            @Override
+            public synchronized Settled delivered(String batchId) {
+                throw new BatchPersistenceException("no marks today", null);
+            }
+        };
+        rebuild(store, builder -> builder);
         assertThat(deliver("a", up)).isEqualTo(new DeliveryResult(Outcome.DELIVERED, null));
         assertThat(bench.lane().failuresInARow()).isZero();
         assertThat(bench.state("a")).isEqualTo(BatchState.IN_FLIGHT);
@@ -339,9 +307,8 @@ class DeliverTest {
         broken.start();
         logger.addAppender(broken);
         try {
-            DeliveryResult result = deliver("a", batch -> {
-                throw new NoClassDefFoundError("a client that is not deployed");
-            });
+            DeliveryResult result =
+                    deliver("a", throwing(() -> new NoClassDefFoundError("a client that is not deployed")));
             assertThat(result.outcome()).isEqualTo(Outcome.PENDING);
             assertThat(bench.summary("a").retryCount()).isOne();
         } finally {
@@ -377,7 +344,7 @@ class DeliverTest {
     @Test
     void a_late_failure_does_not_fail_the_attempt_of_another_and_a_late_success_is_honoured() throws Exception {
         for (boolean succeeds : new boolean[] {false, true}) {
-            rebuild(new Bench());
+            rebuild(builder -> builder);
             var held = bench.holdingTarget("loki");
             CountDownLatch started = new CountDownLatch(1);
             CountDownLatch release = new CountDownLatch(1);
@@ -406,8 +373,7 @@ class DeliverTest {
 
     @Test
     void a_late_success_is_honoured_also_if_the_batch_had_to_wait_for_room() throws Exception {
-        rebuild(new Bench(
-                new InMemoryBatchStore(1), builder -> builder.overflow(OverflowPolicy.BLOCK, Duration.ofSeconds(30))));
+        rebuild(new InMemoryBatchStore(1), builder -> builder.overflow(OverflowPolicy.BLOCK, Duration.ofSeconds(30)));
         bench.persist("in-the-way");
         CountDownLatch started = new CountDownLatch(1);
         CountDownLatch release = new CountDownLatch(1);

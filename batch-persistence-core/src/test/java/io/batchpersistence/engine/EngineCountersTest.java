@@ -14,29 +14,14 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
 /** Measurements: counters, lag, and their values in the context. */
-class EngineCountersTest {
-
-    private static final Duration SECOND = Duration.ofSeconds(1);
-
-    private Bench bench = new Bench();
-
-    @AfterEach
-    void close() {
-        bench.close();
-    }
-
-    private void rebuild(Bench other) {
-        bench.close();
-        bench = other;
-    }
+class EngineCountersTest extends BenchTest {
 
     @Test
     void batches_that_are_refused_are_counted_and_duplicates_are_not() {
-        rebuild(new Bench(new InMemoryBatchStore(1), builder -> builder.overflow(OverflowPolicy.REJECT, SECOND)));
+        rebuild(new InMemoryBatchStore(1), builder -> builder.overflow(OverflowPolicy.REJECT, SECOND));
         bench.persist("a");
         assertThatThrownBy(() -> bench.persist("b")).isInstanceOf(BatchRejectedException.class);
         assertThat(bench.engine.persistBatchAsync("c", Batches.entries(1), "loki"))
@@ -97,11 +82,11 @@ class EngineCountersTest {
 
     @Test
     void what_is_added_to_the_context_is_kept_with_the_batch() {
-        rebuild(new Bench(builder -> builder.contexts(given -> {
+        rebuild(builder -> builder.contexts(given -> {
             Map<String, String> more = new HashMap<>(given);
             more.put("trace", Thread.currentThread().getName());
             return more;
-        })));
+        }));
         String caller = Thread.currentThread().getName();
         bench.engine.persistBatch("a", Batches.entries(1), "loki", Map.of("tenant", "x"));
         bench.engine

@@ -3,10 +3,9 @@ package io.batchpersistence.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.fail;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
-import io.batchpersistence.RecoveryPolicy;
+import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.test.Batches;
 import io.batchpersistence.test.InMemoryBatchStore;
 import io.batchpersistence.test.ManualClock;
@@ -20,11 +19,9 @@ import java.util.List;
 import java.util.Random;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
-import org.slf4j.LoggerFactory;
+import org.junit.jupiter.api.extension.ExtendWith;
 
 /**
  * Many instances share one collector with a limited capacity that returns from an outage. Time is simulated and
@@ -35,6 +32,8 @@ import org.slf4j.LoggerFactory;
  * -Dsimulation.instances=500</pre>
  */
 @Tag("slow")
+// Hundreds of lanes open and close.
+@ExtendWith(MutedLog.class)
 class FleetSimulationTest {
 
     private static final int INSTANCES = Integer.getInteger("simulation.instances", 50);
@@ -48,21 +47,6 @@ class FleetSimulationTest {
 
     private static final int NAIVE_RETRY_SECONDS = 30;
     private static final Duration SECOND = Duration.ofSeconds(1);
-
-    private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
-    private Level usual = Level.DEBUG;
-
-    @BeforeEach
-    void quiet() {
-        usual = logger.getEffectiveLevel();
-        // Hundreds of lanes open and close.
-        logger.setLevel(Level.ERROR);
-    }
-
-    @AfterEach
-    void loud() {
-        logger.setLevel(usual);
-    }
 
     /** Accepts {@link #CAPACITY} requests a second and rejects the others. Rejects all during an outage. */
     private static final class Collector {
@@ -207,7 +191,7 @@ class FleetSimulationTest {
                 }
             });
             return BatchPersistenceEngine.builder(new InMemoryBatchStore())
-                    .settings(type -> Bench.with().retry(RecoveryPolicy.DEFAULT).get())
+                    .settings(type -> CollectorSettings.DEFAULT)
                     .targets(type -> target)
                     .executor(executor)
                     .announcements(Runnable::run)

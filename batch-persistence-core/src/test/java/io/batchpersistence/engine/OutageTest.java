@@ -18,22 +18,12 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
-class OutageTest {
+class OutageTest extends BenchTest {
 
-    private static final Duration SECOND = Duration.ofSeconds(1);
-
-    private final Bench bench = new Bench();
     private boolean down;
-
-    @AfterEach
-    void close() {
-        bench.close();
-    }
 
     private void collector() {
         bench.sender("loki", batch -> {
@@ -41,10 +31,6 @@ class OutageTest {
                 throw new IOException("connection refused");
             }
         });
-    }
-
-    private static String[] ids(String prefix, int count) {
-        return IntStream.range(0, count).mapToObj(i -> prefix + i).toArray(String[]::new);
     }
 
     @Test
@@ -219,27 +205,22 @@ class OutageTest {
                 return super.reschedule(selector, now, nextAttemptAt);
             }
         };
-        try (Bench other = new Bench(store, builder -> builder)) {
-            down = true;
-            other.sender("loki", batch -> {
-                if (down) {
-                    throw new IOException("down");
-                }
-            });
-            other.persistDue(ids("b", 20));
-            other.ticks(3_600, SECOND);
-            down = false;
-            while (other.lane().state() == LaneStatus.State.OPEN) {
-                other.tickAfter(SECOND);
-            }
-            failing[0] = true;
-            while (failed[0] == 0) {
-                other.tickAfter(SECOND);
-            }
-            failing[0] = false;
-            other.ticks(15, SECOND);
-            assertThat(other.stats().delivered()).isEqualTo(20);
+        rebuild(store, builder -> builder);
+        collector();
+        down = true;
+        bench.persistDue(ids("b", 20));
+        bench.ticks(3_600, SECOND);
+        down = false;
+        while (bench.lane().state() == LaneStatus.State.OPEN) {
+            bench.tickAfter(SECOND);
         }
+        failing[0] = true;
+        while (failed[0] == 0) {
+            bench.tickAfter(SECOND);
+        }
+        failing[0] = false;
+        bench.ticks(15, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(20);
     }
 
     @Test
@@ -561,7 +542,7 @@ class OutageTest {
 
     @Test
     void a_listener_of_outages_that_throws_harms_nothing() {
-        bench.listener = new BatchListener() {
+        rebuild(builder -> builder.listener(new BatchListener() {
             @Override
             public void onOutageOpened(CollectorOutage outage) {
                 throw new AssertionError("bad listener");
@@ -571,7 +552,7 @@ class OutageTest {
             public void onOutageClosed(CollectorOutage outage) {
                 throw new IllegalStateException("bad listener");
             }
-        };
+        }));
         collector();
         bench.persistDue(ids("b", 10));
         down = true;

@@ -31,25 +31,16 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class PersistTest {
+class PersistTest extends BenchTest {
 
     private static final Duration LONG = Duration.ofMinutes(1);
 
-    private Bench bench = new Bench();
-
-    @AfterEach
-    void close() {
-        bench.close();
-    }
-
     private void bounded(int maxBatches, OverflowPolicy policy, Duration timeout) {
-        bench.close();
-        bench = new Bench(new InMemoryBatchStore(maxBatches), builder -> builder.overflow(policy, timeout));
+        rebuild(new InMemoryBatchStore(maxBatches), builder -> builder.overflow(policy, timeout));
     }
 
     @Test
@@ -87,8 +78,7 @@ class PersistTest {
                 return disk;
             }
         };
-        bench.close();
-        bench = new Bench(slow, builder -> builder);
+        rebuild(slow, builder -> builder);
         AtomicReference<Boolean> interruptedAfterwards = new AtomicReference<>();
         Thread caller = new Thread(() -> {
             bench.persist("a");
@@ -114,9 +104,8 @@ class PersistTest {
                 return disk.get(disk.size() - 1);
             }
         };
-        bench.close();
         StepExecutor completions = new StepExecutor();
-        bench = new Bench(slow, builder -> builder.completions(completions));
+        rebuild(slow, builder -> builder.completions(completions));
         List<String> ran = new ArrayList<>();
         var sent =
                 bench.engine.persistBatchAsync("a", Batches.entries(1), "loki").thenRun(() -> ran.add("a"));
@@ -341,10 +330,8 @@ class PersistTest {
 
     @Test
     void damage_found_before_anyone_listened_is_announced_by_a_listener_that_throws_too() {
-        InMemoryBatchStore store = new InMemoryBatchStore();
+        InMemoryBatchStore store = bench.store;
         Corruption damage = new Corruption(Path.of("seg-1"), 10, 20, "checksum", "a", "loki", 1, null);
-        bench.close();
-        bench = new Bench(store, builder -> builder);
         bench.persist("a");
         store.reopen(bench.clock.instant());
         store.corrupt("a", damage);

@@ -30,9 +30,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Queue;
 import java.util.SplittableRandom;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * Disasters in simulated time with seeded randomness, so runs are reproducible. Small by default. This command prints
@@ -41,9 +42,8 @@ import org.junit.jupiter.api.io.TempDir;
  * <pre>mvn -pl batch-persistence-core -am test -Dtest=RecoverySimulationTest -Dsurefire.failIfNoSpecifiedTests=false
  * -Dsimulation.batches=100000</pre>
  */
-class RecoverySimulationTest {
+class RecoverySimulationTest extends BenchTest {
 
-    private static final Duration SECOND = Duration.ofSeconds(1);
     private static final int OUTAGE_SECONDS = 60 * 3_600;
     /** One tick per second during the outage would only slow the test down. The drain uses one tick per second. */
     private static final int TICK_SECONDS = 10;
@@ -183,213 +183,191 @@ class RecoverySimulationTest {
 
     @Test
     void poison_ends_as_one_dead_letter() {
-        try (Bench bench = new Bench()) {
-            bench.sender("loki", batch -> {
-                if (batch.id().equals("b50")) {
-                    throw new PermanentDeliveryException("HTTP 400");
-                }
-            });
-            bench.persistDue(IntStream.range(0, 100).mapToObj(i -> "b" + i).toArray(String[]::new));
-            bench.tick();
-            assertThat(bench.stats().delivered()).isEqualTo(99);
-            assertThat(bench.state("b50")).isEqualTo(BatchState.DEAD);
-            assertThat(bench.sent).filteredOn("b50"::equals).hasSize(1);
-        }
+        bench.sender("loki", batch -> {
+            if (batch.id().equals("b50")) {
+                throw new PermanentDeliveryException("HTTP 400");
+            }
+        });
+        bench.persistDue(ids("b", 100));
+        bench.tick();
+        assertThat(bench.stats().delivered()).isEqualTo(99);
+        assertThat(bench.state("b50")).isEqualTo(BatchState.DEAD);
+        assertThat(bench.sent).filteredOn("b50"::equals).hasSize(1);
     }
 
-    @Test
-    void batches_that_their_collector_limits_do_not_keep_those_behind_them_from_being_sent() {
-        for (String second : List.of("1", "30", "3600")) {
-            try (Bench bench = new Bench()) {
-                Duration wish = Duration.ofSeconds(Long.parseLong(second));
-                bench.sender("loki", batch -> {
-                    if (batch.id().startsWith("limited")) {
-                        throw new RetryAfterException(wish, "HTTP 429");
-                    }
-                });
-                bench.persistDue("limited0", "limited1", "limited2");
-                bench.persistDue(
-                        IntStream.range(0, 20).mapToObj(i -> "good" + i).toArray(String[]::new));
-                // Rate-limited batches are at both ends of the queue.
-                bench.persistDue("limited3");
-                bench.ticks((int) wish.toSeconds() + 60, SECOND);
-                assertThat(bench.stats().delivered())
-                        .as("Retry-After: %s", second)
-                        .isEqualTo(20);
-                bench.ticks(24 * 360, Duration.ofSeconds(10));
-                assertThat(bench.dead)
-                        .as("the collector takes nothing else: it may not be the batches that it limits")
-                        .isEmpty();
-                assertThat(bench.sent.size())
-                        .as("attempts in a day: at most one in the backoff's longest delay for each")
-                        .isLessThan(20 + 4 * (24 * 12 + 20));
-                bench.engine.cleanup();
-                assertThat(bench.expired).hasSize(4);
+    @ParameterizedTest
+    @ValueSource(strings = {"PT1S", "PT30S", "PT1H"})
+    void batches_that_their_collector_limits_do_not_keep_those_behind_them_from_being_sent(Duration wish) {
+        bench.sender("loki", batch -> {
+            if (batch.id().startsWith("limited")) {
+                throw new RetryAfterException(wish, "HTTP 429");
             }
-        }
+        });
+        bench.persistDue("limited0", "limited1", "limited2");
+        bench.persistDue(ids("good", 20));
+        // Rate-limited batches are at both ends of the queue.
+        bench.persistDue("limited3");
+        bench.ticks((int) wish.toSeconds() + 60, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(20);
+        bench.ticks(24 * 360, Duration.ofSeconds(10));
+        assertThat(bench.dead)
+                .as("the collector takes nothing else: it may not be the batches that it limits")
+                .isEmpty();
+        assertThat(bench.sent.size())
+                .as("attempts in a day: at most one in the backoff's longest delay for each")
+                .isLessThan(20 + 4 * (24 * 12 + 20));
+        bench.engine.cleanup();
+        assertThat(bench.expired).hasSize(4);
     }
 
     @Test
     void one_stream_that_its_collector_limits_costs_the_other_streams_of_the_collector_nothing() {
-        try (Bench bench = new Bench()) {
-            bench.usual = bench.usual().retry(RecoveryPolicy.DEFAULT).get();
-            Map<String, Instant> persistedAt = new HashMap<>();
-            Duration[] longest = {Duration.ZERO};
-            bench.sender("loki", batch -> {
-                if (batch.id().startsWith("limited")) {
-                    throw new RetryAfterException(Duration.ofSeconds(30), "HTTP 429");
-                }
-                Duration took = Duration.between(persistedAt.remove(batch.id()), bench.clock.instant());
-                longest[0] = took.compareTo(longest[0]) > 0 ? took : longest[0];
-            });
-            for (int second = 0; second < HOURS * 3_600; second++) {
-                String id = (second % 2 == 0 ? "limited" : "good") + second;
-                persistedAt.put(id, bench.clock.instant());
-                bench.persist(id);
-                bench.engine.releaseBatch(id);
-                bench.tickAfter(SECOND);
-                if (second % 20 == 0) {
-                    // The store is slow with many dead letters.
-                    bench.engine.discard(BatchSelector.all().states(BatchState.DEAD));
-                }
+        bench.usual = bench.usual().retry(RecoveryPolicy.DEFAULT).get();
+        Map<String, Instant> persistedAt = new HashMap<>();
+        Duration[] longest = {Duration.ZERO};
+        bench.sender("loki", batch -> {
+            if (batch.id().startsWith("limited")) {
+                throw new RetryAfterException(Duration.ofSeconds(30), "HTTP 429");
             }
-            print(
-                    "one of two streams limited, Retry-After 30 s: %d of %d good ones in %d hours, the slowest after %s;"
-                            + " %d attempts for %d others that are dead letters",
-                    bench.stats().delivered(),
-                    HOURS * 1_800,
-                    HOURS,
-                    longest[0],
-                    bench.sent.size() - bench.stats().delivered(),
-                    bench.dead.size());
-            assertThat(bench.stats().delivered()).isEqualTo(HOURS * 1_800L);
-            assertThat(longest[0]).isLessThanOrEqualTo(SECOND);
-            assertThat(bench.outages).isEmpty();
-            assertThat(bench.dead)
-                    .as("the collector took others meanwhile: it is the batches that it limits")
-                    .hasSizeGreaterThan(HOURS * 1_800 / 2)
-                    .allSatisfy(batch -> assertThat(batch.retryCount()).isEqualTo(10));
+            Duration took = Duration.between(persistedAt.remove(batch.id()), bench.clock.instant());
+            longest[0] = took.compareTo(longest[0]) > 0 ? took : longest[0];
+        });
+        for (int second = 0; second < HOURS * 3_600; second++) {
+            String id = (second % 2 == 0 ? "limited" : "good") + second;
+            persistedAt.put(id, bench.clock.instant());
+            bench.persist(id);
+            bench.engine.releaseBatch(id);
+            bench.tickAfter(SECOND);
+            if (second % 20 == 0) {
+                // The store is slow with many dead letters.
+                bench.engine.discard(BatchSelector.all().states(BatchState.DEAD));
+            }
         }
+        print(
+                "one of two streams limited, Retry-After 30 s: %d of %d good ones in %d hours, the slowest after %s;"
+                        + " %d attempts for %d others that are dead letters",
+                bench.stats().delivered(),
+                HOURS * 1_800,
+                HOURS,
+                longest[0],
+                bench.sent.size() - bench.stats().delivered(),
+                bench.dead.size());
+        assertThat(bench.stats().delivered()).isEqualTo(HOURS * 1_800L);
+        assertThat(longest[0]).isLessThanOrEqualTo(SECOND);
+        assertThat(bench.outages).isEmpty();
+        assertThat(bench.dead)
+                .as("the collector took others meanwhile: it is the batches that it limits")
+                .hasSizeGreaterThan(HOURS * 1_800 / 2)
+                .allSatisfy(batch -> assertThat(batch.retryCount()).isEqualTo(10));
     }
 
     @Test
     void a_collector_that_limits_everything_for_an_hour_is_asked_when_it_wants_and_no_batch_pays() {
-        try (Bench bench = new Bench()) {
-            boolean[] limits = {true};
-            bench.sender("loki", batch -> {
-                if (limits[0]) {
-                    throw new RetryAfterException(Duration.ofMinutes(10), "HTTP 429");
-                }
-            });
-            bench.persistDue(IntStream.range(0, 100).mapToObj(i -> "b" + i).toArray(String[]::new));
-            bench.ticks(3_599, SECOND);
-            assertThat(bench.sent).as("three, and then one every ten minutes").hasSize(3 + 5);
-            assertThat(bench.engine.count(BatchSelector.all().retries(1, 10))).isEqualTo(3);
-            limits[0] = false;
-            // Rate-limited batches wait up to 10 % longer because of jitter.
-            bench.ticks(70, SECOND);
-            assertThat(bench.stats().delivered()).isEqualTo(100);
-        }
+        boolean[] limits = {true};
+        bench.sender("loki", batch -> {
+            if (limits[0]) {
+                throw new RetryAfterException(Duration.ofMinutes(10), "HTTP 429");
+            }
+        });
+        bench.persistDue(ids("b", 100));
+        bench.ticks(3_599, SECOND);
+        assertThat(bench.sent).as("three, and then one every ten minutes").hasSize(3 + 5);
+        assertThat(bench.engine.count(BatchSelector.all().retries(1, 10))).isEqualTo(3);
+        limits[0] = false;
+        // Rate-limited batches wait up to 10 % longer because of jitter.
+        bench.ticks(70, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(100);
     }
 
     @Test
     void a_slow_collector_is_served_at_its_pace_and_no_other_waits_for_it() {
-        try (Bench bench = new Bench()) {
-            // Each is held for ten seconds.
-            Queue<RecoveredBatch> held = new ArrayDeque<>();
-            Queue<Instant> until = new ArrayDeque<>();
-            bench.target("slow", batch -> {
-                held.add(batch);
-                until.add(bench.in(Duration.ofSeconds(10)));
-            });
-            bench.sender("loki", batch -> {});
-            for (int i = 0; i < 20; i++) {
-                bench.persist("slow" + i, "slow");
-            }
-            // Recovery sends it together with those in flight.
-            bench.persistDue("due");
-            int fast = 1;
-            for (int second = 0; second < 230; second++) {
-                bench.persist("fast" + second, "loki");
-                bench.engine.releaseBatch("fast" + second);
-                bench.tick();
-                fast++;
-                assertThat(bench.stats().delivered()).as("at once").isEqualTo(fast);
-                bench.clock.advance(SECOND);
-                while (!until.isEmpty() && !bench.clock.instant().isBefore(until.element())) {
-                    until.remove();
-                    held.remove().acknowledge();
-                }
-            }
-            assertThat(bench.engine.stats().collector("slow").delivered()).isEqualTo(20);
-            assertThat(bench.engine.stats().collector("slow").failedAttempts()).isZero();
+        // Each is held for ten seconds.
+        Queue<RecoveredBatch> held = new ArrayDeque<>();
+        Queue<Instant> until = new ArrayDeque<>();
+        bench.target("slow", batch -> {
+            held.add(batch);
+            until.add(bench.in(Duration.ofSeconds(10)));
+        });
+        bench.sender("loki", batch -> {});
+        for (int i = 0; i < 20; i++) {
+            bench.persist("slow" + i, "slow");
         }
+        // Recovery sends it together with those in flight.
+        bench.persistDue("due");
+        int fast = 1;
+        for (int second = 0; second < 230; second++) {
+            bench.persist("fast" + second, "loki");
+            bench.engine.releaseBatch("fast" + second);
+            bench.tick();
+            fast++;
+            assertThat(bench.stats().delivered()).as("at once").isEqualTo(fast);
+            bench.clock.advance(SECOND);
+            while (!until.isEmpty() && !bench.clock.instant().isBefore(until.element())) {
+                until.remove();
+                held.remove().acknowledge();
+            }
+        }
+        assertThat(bench.engine.stats().collector("slow").delivered()).isEqualTo(20);
+        assertThat(bench.engine.stats().collector("slow").failedAttempts()).isZero();
     }
 
     @Test
     void a_flapping_collector_gets_everything_and_kills_nothing() {
-        try (Bench bench = new Bench()) {
-            Instant begin = bench.clock.instant();
-            boolean[] flapping = {true};
-            bench.sender("loki", batch -> {
-                if (flapping[0]
-                        && Duration.between(begin, bench.clock.instant()).toSeconds() % 10 >= 5) {
-                    throw new IOException("connection reset");
-                }
-            });
-            for (int second = 0; second < 3_600; second++) {
-                bench.persist("b" + second);
-                bench.engine.releaseBatch("b" + second);
-                bench.tickAfter(SECOND);
+        Instant begin = bench.clock.instant();
+        boolean[] flapping = {true};
+        bench.sender("loki", batch -> {
+            if (flapping[0] && Duration.between(begin, bench.clock.instant()).toSeconds() % 10 >= 5) {
+                throw new IOException("connection reset");
             }
-            print(
-                    "flapping, 5 s up and 5 s down: %d of 3600 delivered within the hour",
-                    bench.stats().delivered());
-            assertThat(bench.stats().delivered())
-                    .as("the most of them while it flaps")
-                    .isGreaterThan(1_800);
-            flapping[0] = false;
-            bench.ticks(600, SECOND);
-            assertThat(bench.stats().delivered()).isEqualTo(3_600);
-            assertThat(bench.dead).isEmpty();
+        });
+        for (int second = 0; second < 3_600; second++) {
+            bench.persist("b" + second);
+            bench.engine.releaseBatch("b" + second);
+            bench.tickAfter(SECOND);
         }
+        print(
+                "flapping, 5 s up and 5 s down: %d of 3600 delivered within the hour",
+                bench.stats().delivered());
+        assertThat(bench.stats().delivered())
+                .as("the most of them while it flaps")
+                .isGreaterThan(1_800);
+        flapping[0] = false;
+        bench.ticks(600, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(3_600);
+        assertThat(bench.dead).isEmpty();
     }
 
     @Test
     void a_sender_out_of_memory_is_an_outage_and_when_there_is_memory_again_everything_goes_out() {
-        try (Bench bench = new Bench()) {
-            boolean[] memory = {false};
-            bench.sender("loki", batch -> {
-                if (!memory[0]) {
-                    throw new OutOfMemoryError("Java heap space");
-                }
-            });
-            bench.persistDue(IntStream.range(0, 50).mapToObj(i -> "b" + i).toArray(String[]::new));
-            bench.ticks(3_600, SECOND);
-            assertThat(bench.lane().state()).isEqualTo(State.OPEN);
-            assertThat(bench.stats().pending()).isEqualTo(50);
-            assertThat(bench.engine.count(BatchSelector.all().retries(1, 10))).isEqualTo(3);
-            memory[0] = true;
-            bench.ticks(600, SECOND);
-            assertThat(bench.stats().delivered()).isEqualTo(50);
-        }
+        boolean[] memory = {false};
+        bench.sender("loki", batch -> {
+            if (!memory[0]) {
+                throw new OutOfMemoryError("Java heap space");
+            }
+        });
+        bench.persistDue(ids("b", 50));
+        bench.ticks(3_600, SECOND);
+        assertThat(bench.lane().state()).isEqualTo(State.OPEN);
+        assertThat(bench.stats().pending()).isEqualTo(50);
+        assertThat(bench.engine.count(BatchSelector.all().retries(1, 10))).isEqualTo(3);
+        memory[0] = true;
+        bench.ticks(600, SECOND);
+        assertThat(bench.stats().delivered()).isEqualTo(50);
     }
 
     @Test
     void a_sender_that_never_returns_is_an_outage_and_its_batches_wait() {
-        try (Bench bench = new Bench()) {
-            bench.holdingTarget("loki");
-            bench.sender("other", batch -> {});
-            bench.persistDue(IntStream.range(0, 50).mapToObj(i -> "b" + i).toArray(String[]::new));
-            bench.ticks(3_600, SECOND);
-            assertThat(bench.lane().state()).isEqualTo(State.OPEN);
-            assertThat(bench.stats().pending() + bench.stats().inFlight()).isEqualTo(50);
-            assertThat(bench.stats().inFlight()).isLessThanOrEqualTo(1);
-            assertThat(bench.dead).isEmpty();
-            bench.persist("x", "other");
-            bench.engine.releaseBatch("x");
-            bench.tick();
-            assertThat(bench.engine.stats().collector("other").delivered()).isOne();
-        }
+        bench.holdingTarget("loki");
+        bench.sender("other", batch -> {});
+        bench.persistDue(ids("b", 50));
+        bench.ticks(3_600, SECOND);
+        assertThat(bench.lane().state()).isEqualTo(State.OPEN);
+        assertThat(bench.stats().pending() + bench.stats().inFlight()).isEqualTo(50);
+        assertThat(bench.stats().inFlight()).isLessThanOrEqualTo(1);
+        assertThat(bench.dead).isEmpty();
+        bench.persist("x", "other");
+        bench.engine.releaseBatch("x");
+        bench.tick();
+        assertThat(bench.engine.stats().collector("other").delivered()).isOne();
     }
 }

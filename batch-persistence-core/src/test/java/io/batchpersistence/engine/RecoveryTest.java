@@ -3,7 +3,6 @@ package io.batchpersistence.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchOrder;
@@ -31,29 +30,13 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Function;
-import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.MDC;
 
-class RecoveryTest {
-
-    private static final Duration SECOND = Duration.ofSeconds(1);
-
-    private Bench bench = new Bench();
-
-    @AfterEach
-    void close() {
-        bench.close();
-    }
-
-    private void rebuild(Bench other) {
-        bench.close();
-        bench = other;
-    }
+class RecoveryTest extends BenchTest {
 
     @Test
     void a_failed_batch_is_sent_again_when_its_backoff_is_over_and_not_before() {
@@ -75,9 +58,7 @@ class RecoveryTest {
     @Test
     void backoff_doubles_up_to_its_maximum_and_the_last_attempt_makes_a_dead_letter_that_is_announced() {
         bench.usual = bench.usual().outageThreshold(0).get();
-        bench.sender("loki", batch -> {
-            throw new IOException("down");
-        });
+        bench.sender("loki", throwing(() -> new IOException("down")));
         bench.persist("a");
         bench.engine.markBatchFailed("a", "first send");
 
@@ -106,10 +87,7 @@ class RecoveryTest {
     @Test
     void draining_a_backlog_is_not_limited_by_the_tick() {
         bench.sender("loki", batch -> {});
-        String[] ids = new String[500];
-        for (int i = 0; i < ids.length; i++) {
-            ids[i] = "b" + i;
-        }
+        String[] ids = ids("b", 500);
         bench.persistDue(ids);
         bench.tick();
         assertThat(bench.sent).containsExactly(ids);
@@ -127,9 +105,7 @@ class RecoveryTest {
 
     @Test
     void a_permanent_rejection_is_a_dead_letter_at_once_and_does_not_count_as_an_outage() {
-        bench.sender("loki", batch -> {
-            throw new CompletionException(new PermanentDeliveryException("mapping error"));
-        });
+        bench.sender("loki", throwing(() -> new CompletionException(new PermanentDeliveryException("mapping error"))));
         bench.persistDue("a", "b", "c", "d");
         bench.tick();
         assertThat(bench.dead)
@@ -143,23 +119,19 @@ class RecoveryTest {
     @Test
     void dead_letters_beyond_their_own_bound_are_dropped_and_announced() {
         // The limit includes failure messages, so no dead letter fits.
-        try (Bench bounded = new Bench(builder -> builder.maxDeadLetterBytes(1))) {
-            bounded.sender("loki", batch -> {
-                throw new PermanentDeliveryException("mapping error");
-            });
-            bounded.persistDue("a", "b");
-            bounded.tick();
-            assertThat(bounded.dead).extracting(BatchSummary::id).containsExactly("a", "b");
-            assertThat(bounded.evicted).extracting(BatchSummary::id).containsExactly("a", "b");
-            assertThat(bounded.evicted).extracting(BatchSummary::state).containsOnly(BatchState.DEAD);
-            assertThat(bounded.stats().evicted()).isEqualTo(2);
-            assertThat(bounded.stats().isBalanced()).isTrue();
-            bounded.engine.cleanup();
-            assertThat(bounded.warnings())
-                    .anyMatch(line -> line.contains("2 batches dropped") && line.contains("maxDeadLetterBytes"));
-        }
-        assertThatThrownBy(() -> new Bench(builder -> builder.maxDeadLetterBytes(0)))
-                .isInstanceOf(IllegalArgumentException.class);
+        rebuild(builder -> builder.maxDeadLetterBytes(1));
+        bench.sender("loki", throwing(() -> new PermanentDeliveryException("mapping error")));
+        bench.persistDue("a", "b");
+        bench.tick();
+        assertThat(bench.dead).extracting(BatchSummary::id).containsExactly("a", "b");
+        assertThat(bench.evicted).extracting(BatchSummary::id).containsExactly("a", "b");
+        assertThat(bench.evicted).extracting(BatchSummary::state).containsOnly(BatchState.DEAD);
+        assertThat(bench.stats().evicted()).isEqualTo(2);
+        assertThat(bench.stats().isBalanced()).isTrue();
+        bench.engine.cleanup();
+        assertThat(bench.warnings())
+                .anyMatch(line -> line.contains("2 batches dropped") && line.contains("maxDeadLetterBytes"));
+        assertThatIllegalArgumentException().isThrownBy(() -> rebuild(builder -> builder.maxDeadLetterBytes(0)));
     }
 
     @Test
@@ -209,9 +181,8 @@ class RecoveryTest {
     @Test
     void an_absurd_retry_after_is_bounded_and_told_once() {
         bench.usual = bench.usual().outageThreshold(1).get();
-        bench.sender("loki", batch -> {
-            throw new RetryAfterException(Duration.ofSeconds(Long.MAX_VALUE), "come back never");
-        });
+        bench.sender(
+                "loki", throwing(() -> new RetryAfterException(Duration.ofSeconds(Long.MAX_VALUE), "come back never")));
         bench.persistDue("a", "b");
         bench.tick();
         assertThat(bench.summary("a").nextAttemptAt())
@@ -231,9 +202,7 @@ class RecoveryTest {
         bench.settings.put(
                 "patient", bench.usual().maxRetryAfter(Duration.ofHours(3)).get());
         for (String type : List.of("loki", "patient")) {
-            bench.sender(type, batch -> {
-                throw new RetryAfterException(Duration.ofHours(2), "429");
-            });
+            bench.sender(type, throwing(() -> new RetryAfterException(Duration.ofHours(2), "429")));
             bench.persist(type, type);
         }
         bench.store.reopen(bench.clock.instant());
@@ -272,14 +241,12 @@ class RecoveryTest {
 
     @Test
     void an_exception_whose_message_throws_still_fails_the_batch() {
-        bench.sender("loki", batch -> {
-            throw new IllegalStateException() {
-                @Override
-                public String getMessage() {
-                    throw new UnsupportedOperationException();
-                }
-            };
-        });
+        bench.sender("loki", throwing(() -> new IllegalStateException() {
+            @Override
+            public String getMessage() {
+                throw new UnsupportedOperationException();
+            }
+        }));
         bench.persistDue("a");
         bench.tick();
         assertThat(bench.state("a")).isEqualTo(BatchState.PENDING);
@@ -288,16 +255,14 @@ class RecoveryTest {
 
     @Test
     void a_listener_that_throws_harms_nothing() {
-        bench.usual = bench.usual().maxRetries(1).get();
-        bench.listener = new BatchListener() {
+        rebuild(builder -> builder.listener(new BatchListener() {
             @Override
             public void onDeadLettered(BatchSummary batch) {
                 throw new AssertionError("bad listener");
             }
-        };
-        bench.sender("loki", batch -> {
-            throw new IOException("down");
-        });
+        }));
+        bench.usual = bench.usual().maxRetries(1).get();
+        bench.sender("loki", throwing(() -> new IOException("down")));
         bench.persistDue("a", "b");
         bench.tick();
         assertThat(bench.sent).containsExactly("a", "b");
@@ -404,7 +369,7 @@ class RecoveryTest {
     @Test
     void senders_that_never_end_are_given_only_so_many_threads() {
         AtomicInteger threads = new AtomicInteger();
-        rebuild(new Bench(builder -> builder.executor(task -> {
+        rebuild(builder -> builder.executor(task -> {
             threads.incrementAndGet();
             new Thread(() -> {
                         try {
@@ -414,7 +379,7 @@ class RecoveryTest {
                         }
                     })
                     .start();
-        })));
+        }));
         bench.usual = bench.usual().outageThreshold(0).get();
         CountDownLatch end = new CountDownLatch(1);
         bench.targets.put("loki", batch -> {
@@ -427,7 +392,7 @@ class RecoveryTest {
             }
         });
         try {
-            bench.persistDue(IntStream.range(0, 100).mapToObj(i -> "b" + i).toArray(String[]::new));
+            bench.persistDue(ids("b", 100));
             for (int abandoned = 0; abandoned < 33; abandoned++) {
                 Awaitility.await().pollDelay(Duration.ZERO).until(() -> {
                     bench.engine.recover();
@@ -490,7 +455,7 @@ class RecoveryTest {
                 return super.delivered(batchId);
             }
         };
-        rebuild(new Bench(store, builder -> builder));
+        rebuild(store, builder -> builder);
         List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.persistDue("a");
         bench.tick();
@@ -513,7 +478,7 @@ class RecoveryTest {
                 return super.released(batchId, due);
             }
         };
-        rebuild(new Bench(store, builder -> builder));
+        rebuild(store, builder -> builder);
         // The batch is held, so nothing is thrown.
         bench.engine.persistUnsent("a", Batches.entries(1), "loki", Map.of());
         bench.ticks(20, Duration.ofMinutes(1));
@@ -647,7 +612,7 @@ class RecoveryTest {
                 throw new BatchPersistenceException("no timeouts today", null);
             }
         };
-        rebuild(new Bench(store, builder -> builder));
+        rebuild(store, builder -> builder);
         for (String type : List.of("bad", "worse", "a", "b", "c", "d", "e")) {
             bench.sender(type, batch -> {});
             bench.persist(type, type);
@@ -673,7 +638,7 @@ class RecoveryTest {
 
     @Test
     void reasons_that_are_excluded_are_left_alone_until_an_operator_asks() {
-        rebuild(new Bench(builder -> builder.excludeFailureReasons(List.of("*certificate*"))));
+        rebuild(builder -> builder.excludeFailureReasons(List.of("*certificate*")));
         bench.sender("loki", batch -> {});
         bench.persist("held");
         bench.persist("other");
@@ -797,7 +762,7 @@ class RecoveryTest {
         assertThat(bench.sent).containsExactly("o");
         assertThat(bench.lane().paused()).isTrue();
         bench.restart(builder -> builder);
-        bench.ticks(10, Duration.ofSeconds(1));
+        bench.ticks(10, SECOND);
         assertThat(bench.sent).containsExactly("o");
         assertThat(bench.engine.pausedCollectorTypes()).containsExactly("loki");
         assertThat(bench.engine.resume("loki")).isTrue();
@@ -808,9 +773,7 @@ class RecoveryTest {
 
     @Test
     void dead_letters_can_be_replayed_at_a_rate() {
-        bench.sender("loki", batch -> {
-            throw new PermanentDeliveryException("malformed");
-        });
+        bench.sender("loki", throwing(() -> new PermanentDeliveryException("malformed")));
         bench.persistDue("a", "b", "c", "d", "e");
         bench.tick();
         bench.sent.clear();
@@ -818,12 +781,11 @@ class RecoveryTest {
         assertThat(bench.engine.replay(BatchSelector.all(), 2)).isEqualTo(5);
         bench.executor.runAll();
         assertThat(bench.sent).containsExactly("a");
-        bench.tickAfter(Duration.ofSeconds(1));
+        bench.tickAfter(SECOND);
         assertThat(bench.sent).containsExactly("a", "b", "c");
-        bench.tickAfter(Duration.ofSeconds(1));
+        bench.tickAfter(SECOND);
         assertThat(bench.sent).hasSize(5);
-        assertThatThrownBy(() -> bench.engine.replay(BatchSelector.all(), -1))
-                .isInstanceOf(IllegalArgumentException.class);
+        assertThatIllegalArgumentException().isThrownBy(() -> bench.engine.replay(BatchSelector.all(), -1));
     }
 
     @Test
@@ -843,11 +805,11 @@ class RecoveryTest {
             }
         });
         bench.persistDue("rejected", "a", "b", "c", "d", "probe");
-        bench.ticks(5, Duration.ofSeconds(1));
+        bench.ticks(5, SECOND);
         assertThat(bench.dead).extracting(BatchSummary::id).contains("rejected", "a");
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
         down[0] = false;
-        bench.ticks(60, Duration.ofSeconds(1));
+        bench.ticks(60, SECOND);
         assertThat(bench.stats().delivered()).isEqualTo(5);
         assertThat(bench.state("rejected")).isEqualTo(BatchState.DEAD);
     }
@@ -880,18 +842,15 @@ class RecoveryTest {
             bench.persist("b" + i);
             bench.engine.releaseBatch("b" + i);
         }
-        bench.ticks(2, Duration.ofSeconds(1));
+        bench.ticks(2, SECOND);
         bench.restart(builder -> builder);
-        bench.ticks(20, Duration.ofSeconds(1));
-        assertThat(bench.sent)
-                .containsExactlyElementsOf(java.util.stream.IntStream.range(0, 20)
-                        .mapToObj(i -> "b" + i)
-                        .toList());
+        bench.ticks(20, SECOND);
+        assertThat(bench.sent).containsExactly(ids("b", 20));
     }
 
     @Test
     void a_batch_that_failed_is_overtaken_and_its_attempts_are_numbered() {
-        java.util.List<Integer> attempts = new java.util.ArrayList<>();
+        List<Integer> attempts = new ArrayList<>();
         bench.sender("loki", batch -> {
             if (batch.id().equals("a")) {
                 attempts.add(batch.attempt());
@@ -901,7 +860,7 @@ class RecoveryTest {
             }
         });
         bench.persistDue("a", "b", "c");
-        bench.ticks(10, Duration.ofSeconds(1));
+        bench.ticks(10, SECOND);
         assertThat(bench.sent).containsExactly("a", "b", "c", "a", "a");
         assertThat(attempts).containsExactly(1, 2, 3);
     }

@@ -2,8 +2,6 @@ package io.batchpersistence.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
@@ -17,6 +15,7 @@ import io.batchpersistence.LaneStatus.State;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.RetryAfterException;
+import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.spi.SharedOutages;
 import io.batchpersistence.test.Batches;
 import io.batchpersistence.test.InMemoryBatchStore;
@@ -35,13 +34,13 @@ import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Several instances on one store that shares outage state between them. Each runs one round per second, in turn. */
+@ExtendWith(MutedLog.class)
 class SharedOutageTest {
 
     private static final Duration SECOND = Duration.ofSeconds(1);
@@ -58,22 +57,8 @@ class SharedOutageTest {
             .ttl(Duration.ofDays(30), Duration.ofDays(30))
             .get();
 
-    private final Logger logger = (Logger) org.slf4j.LoggerFactory.getLogger(BatchPersistenceEngine.class);
-    private Level usual = Level.DEBUG;
-
     private boolean down;
     private boolean shared = true;
-
-    @BeforeEach
-    void quiet() {
-        usual = logger.getEffectiveLevel();
-        logger.setLevel(Level.OFF);
-    }
-
-    @AfterEach
-    void loud() {
-        logger.setLevel(usual);
-    }
 
     /** Shared outages in memory. The methods named in {@link #failing} fail. */
     private final class Outages implements SharedOutages {
@@ -274,11 +259,6 @@ class SharedOutageTest {
         return members.stream().flatMap(member -> member.sent.stream()).sorted().toList();
     }
 
-    /** Starts the outage within the current second, before its first round. */
-    private void goDown() {
-        down = true;
-    }
-
     private void assertAllDelivered() {
         assertThat(store.stats().total().accepted())
                 .isPositive()
@@ -292,7 +272,7 @@ class SharedOutageTest {
         SharedOutageTest test = new SharedOutageTest();
         test.shared = instances > 1;
         test.join(instances);
-        test.goDown();
+        test.down = true;
         // Paused until all batches are persisted.
         test.members.get(0).engine.pause("loki");
         test.persistDue(batches);
@@ -325,7 +305,7 @@ class SharedOutageTest {
     @Test
     void probes_cost_no_batch_its_retries_and_are_counted_together() {
         join(3);
-        goDown();
+        down = true;
         persistDue(100);
         rounds(2 * 3_600);
         assertThat(store.list(BatchSelector.all(), clock.instant()))
@@ -341,7 +321,7 @@ class SharedOutageTest {
     @Test
     void all_begin_to_ramp_when_one_has_found_it_back() {
         join(10);
-        goDown();
+        down = true;
         persistDue(500);
         rounds(600);
         members.forEach(member -> member.sent.clear());
@@ -362,7 +342,7 @@ class SharedOutageTest {
     @Test
     void each_instance_announces_beginning_and_end_and_one_of_them_as_its_own() {
         join(10);
-        goDown();
+        down = true;
         persistDue(100);
         Instant began = clock.instant();
         rounds(60);
@@ -385,7 +365,7 @@ class SharedOutageTest {
     @Test
     void two_that_find_it_out_at_once_have_found_one_outage() {
         join(2);
-        goDown();
+        down = true;
         settings = Bench.with().retry(Bench.NO_JITTER).outageThreshold(1).get();
         for (Member member : members) {
             String id = "of " + members.indexOf(member);
@@ -403,7 +383,7 @@ class SharedOutageTest {
     @Test
     void who_starts_during_an_outage_knows_it_from_its_first_round_on() {
         join(1);
-        goDown();
+        down = true;
         persistDue(10);
         rounds(60);
         Member late = join();
@@ -520,7 +500,7 @@ class SharedOutageTest {
     /** A member that has claimed a probe and does not respond. */
     private Member withProbe() {
         List<RecoveredBatch> held = new ArrayList<>();
-        goDown();
+        down = true;
         persistDue(10);
         rounds(2);
         members.forEach(member -> {
@@ -597,7 +577,7 @@ class SharedOutageTest {
     void a_result_that_comes_when_another_probe_is_out_does_not_bring_a_third() {
         join(2);
         List<RecoveredBatch> held = new ArrayList<>();
-        goDown();
+        down = true;
         persistDue(10);
         rounds(1);
         members.forEach(member -> member.target = held::add);
@@ -621,7 +601,7 @@ class SharedOutageTest {
     @Test
     void batches_pushed_back_by_one_are_due_again_when_another_one_has_ended_the_outage() {
         join(4);
-        goDown();
+        down = true;
         persistDue(20);
         rounds(3_600);
         down = false;
@@ -635,7 +615,7 @@ class SharedOutageTest {
     @Test
     void an_operator_has_it_probed_at_once_by_whoever_comes_first() {
         join(3);
-        goDown();
+        down = true;
         persistDue(20);
         rounds(3_600);
         Instant next = members.get(0).engine.lanes().get("loki").nextProbeAt();
@@ -652,7 +632,7 @@ class SharedOutageTest {
     @Test
     void an_outage_nobody_has_batches_for_any_more_is_forgotten_by_all() {
         join(3);
-        goDown();
+        down = true;
         persistDue(5);
         rounds(10);
         members.get(1).engine.discard(BatchSelector.all());
@@ -671,7 +651,7 @@ class SharedOutageTest {
     @Test
     void an_outage_that_no_instance_remembers_is_forgotten_too() {
         join(2);
-        goDown();
+        down = true;
         persistDue(5);
         rounds(10);
         members.get(0).engine.discard(BatchSelector.all());
@@ -687,7 +667,7 @@ class SharedOutageTest {
     @Test
     void an_outage_left_over_from_the_day_before_costs_one_probe() {
         join(1);
-        goDown();
+        down = true;
         persistDue(5);
         rounds(10);
         members.clear();
@@ -719,7 +699,7 @@ class SharedOutageTest {
     void whatever_cannot_be_told_or_learned_nothing_waits_for_ever(String method) {
         join(3);
         outages.failing.add(method);
-        goDown();
+        down = true;
         persistDue(100);
         rounds(1_200);
         assertThat(sent().size()).as("as many as without the others, at most").isLessThan(3 * 16);
@@ -743,7 +723,7 @@ class SharedOutageTest {
     @ValueSource(strings = {"current", "began", "takeProbe", "nextProbe", "ended"})
     void what_could_not_be_told_is_told_when_the_store_is_there_again(String method) {
         join(3);
-        goDown();
+        down = true;
         outages.failing.add(method);
         persistDue(100);
         rounds(30);
@@ -764,7 +744,7 @@ class SharedOutageTest {
     @Test
     void the_end_of_an_outage_that_could_not_be_told_is_told_in_the_next_round() {
         join(3);
-        goDown();
+        down = true;
         persistDue(2_000);
         rounds(60);
         outages.failing.addAll(List.of("ended", "current"));
@@ -794,7 +774,7 @@ class SharedOutageTest {
     @Test
     void a_probe_whose_batch_cannot_be_claimed_is_given_back() {
         join(2);
-        goDown();
+        down = true;
         persistDue(20);
         rounds(60);
         down = false;
