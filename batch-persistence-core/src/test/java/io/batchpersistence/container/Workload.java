@@ -10,8 +10,8 @@ import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
 
-/** What the programs in the container persist. The content of a batch is derived from its id. */
-final class Workload {
+/** What the programs in the container persist, and others on small disks. The content is derived from the id. */
+public final class Workload {
 
     static final String COLLECTOR = "loki";
 
@@ -32,7 +32,7 @@ final class Workload {
     }
 
     /** Entries of 64 characters each that compress badly. */
-    static List<LogEntry> entries(String id, int count) {
+    public static List<LogEntry> entries(String id, int count) {
         Random random = new Random(id.hashCode());
         return IntStream.range(0, count)
                 .mapToObj(i -> LogEntry.of(TIME.plusMillis(i), "INFO", text(random)))

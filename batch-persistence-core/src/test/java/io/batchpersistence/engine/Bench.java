@@ -1,9 +1,6 @@
 package io.batchpersistence.engine;
 
 import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSelector;
@@ -17,6 +14,7 @@ import io.batchpersistence.LaneStatus;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.RecoveryPolicy;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.fixtures.LogCapture;
 import io.batchpersistence.test.Batches;
 import io.batchpersistence.test.InMemoryBatchStore;
 import io.batchpersistence.test.ManualClock;
@@ -28,9 +26,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
-import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
-import org.slf4j.LoggerFactory;
 
 /** An engine whose time, threads and collectors the test controls. Jitter is off by default. */
 final class Bench implements AutoCloseable {
@@ -48,8 +44,7 @@ final class Bench implements AutoCloseable {
     final List<BatchSummary> expired = new ArrayList<>();
     final List<BatchSummary> evicted = new ArrayList<>();
     final List<CollectorOutage> outages = new ArrayList<>();
-    final ListAppender<ILoggingEvent> logged = new ListAppender<>();
-    private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+    final LogCapture logged = new LogCapture(BatchPersistenceEngine.class);
 
     CollectorSettings usual = with().retry(NO_JITTER).get();
     private final BatchListener listener = new BatchListener() {
@@ -87,8 +82,6 @@ final class Bench implements AutoCloseable {
 
     Bench(InMemoryBatchStore store, UnaryOperator<EngineBuilder> more) {
         this.store = store;
-        logged.start();
-        logger.addAppender(logged);
         build(more);
     }
 
@@ -293,19 +286,12 @@ final class Bench implements AutoCloseable {
     }
 
     List<String> warnings() {
-        return logged.list.stream()
-                .filter(event -> event.getLevel().isGreaterOrEqual(Level.WARN))
-                .map(ILoggingEvent::getFormattedMessage)
-                .toList();
-    }
-
-    void forEachLog(Consumer<ILoggingEvent> consumer) {
-        logged.list.forEach(consumer);
+        return logged.lines(Level.WARN);
     }
 
     @Override
     public void close() {
-        logger.detachAppender(logged);
+        logged.close();
         engine.close();
     }
 }

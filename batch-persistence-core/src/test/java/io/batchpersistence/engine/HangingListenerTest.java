@@ -2,15 +2,14 @@ package io.batchpersistence.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
+import ch.qos.logback.classic.Level;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.OverflowPolicy;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.fixtures.LogCapture;
 import io.batchpersistence.test.Batches;
 import io.batchpersistence.test.InMemoryBatchStore;
 import io.batchpersistence.test.ManualClock;
@@ -24,7 +23,7 @@ import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.slf4j.LoggerFactory;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 /** A listener that never returns or throws an Error blocks no other work. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -33,8 +32,9 @@ class HangingListenerTest {
     private final ManualClock clock = new ManualClock();
     private final CountDownLatch release = new CountDownLatch(1);
     private final List<String> told = new CopyOnWriteArrayList<>();
-    private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
-    private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+
+    @RegisterExtension
+    final LogCapture logged = new LogCapture(BatchPersistenceEngine.class);
 
     /** Hangs in its first callback. */
     private final BatchListener hanging = new BatchListener() {
@@ -69,8 +69,6 @@ class HangingListenerTest {
     private BatchPersistenceEngine engine;
 
     private BatchPersistenceEngine open(InMemoryBatchStore store, BatchListener listener, Duration shutdownTimeout) {
-        logged.start();
-        logger.addAppender(logged);
         engine = BatchPersistenceEngine.builder(store)
                 .targets(type -> RecoveryTarget.of(batch -> {}))
                 .overflow(OverflowPolicy.DROP_OLDEST, Duration.ZERO)
@@ -107,7 +105,6 @@ class HangingListenerTest {
     void close() {
         release.countDown();
         engine.close();
-        logger.detachAppender(logged);
     }
 
     private void persist(String id, String type) {
@@ -116,6 +113,15 @@ class HangingListenerTest {
 
     private void fail(String id) {
         engine.markBatchFailed(id, new PermanentDeliveryException("malformed"));
+    }
+
+    private void persistAndFail(String... ids) {
+        for (String id : ids) {
+            persist(id, "loki");
+        }
+        for (String id : ids) {
+            fail(id);
+        }
     }
 
     @Test
@@ -160,8 +166,7 @@ class HangingListenerTest {
             fail("b" + i);
         }
         engine.recover();
-        assertThat(logged.list)
-                .extracting(ILoggingEvent::getFormattedMessage)
+        assertThat(logged.lines(Level.INFO))
                 .anyMatch(line ->
                         line.matches(".*is too slow or blocked: (49|50) events were logged but not passed to it"))
                 .anyMatch(line -> line.contains((most + 50) + " batches given up as dead letters"));
@@ -172,14 +177,10 @@ class HangingListenerTest {
     @Test
     void closing_does_not_wait_for_it_for_ever() {
         open(new InMemoryBatchStore(), hanging, Duration.ofMillis(1));
-        persist("a", "loki");
-        persist("b", "loki");
-        fail("a");
-        fail("b");
+        persistAndFail("a", "b");
         engine.close();
         assertThat(told).isEmpty();
-        assertThat(logged.list)
-                .extracting(ILoggingEvent::getFormattedMessage)
+        assertThat(logged.lines(Level.INFO))
                 .anyMatch(line -> line.contains("were not passed to the batch listener before the shutdown"));
     }
 
@@ -196,10 +197,7 @@ class HangingListenerTest {
                     }
                 },
                 Duration.ofSeconds(30));
-        persist("a", "loki");
-        persist("b", "loki");
-        fail("a");
-        fail("b");
+        persistAndFail("a", "b");
         Thread releasing = new Thread(() -> {
             try {
                 asked.await(10, TimeUnit.SECONDS);
@@ -229,10 +227,7 @@ class HangingListenerTest {
                     }
                 },
                 Duration.ofSeconds(30));
-        persist("a", "loki");
-        persist("b", "loki");
-        fail("a");
-        fail("b");
+        persistAndFail("a", "b");
         Awaitility.await().until(() -> told.size() == 2);
         assertThat(told).containsExactly("a", "b");
         assertThat(engine.find("a"))

@@ -25,6 +25,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 class JumpingClockTest {
 
     private static final Instant NOW = Instant.parse("2026-11-20T17:00:00Z");
+    private static final Instant AHEAD = Instant.parse("2036-02-07T06:28:16Z");
     private static final int MANY = 50;
     private static final Duration TTL = Duration.ofHours(24);
 
@@ -76,6 +77,14 @@ class JumpingClockTest {
         return ids;
     }
 
+    /** Nothing expires within the first time, and all that was persisted in the second. */
+    private void assertExpire(Duration notYet, Duration then) {
+        pass(notYet);
+        assertThat(bench.expired).isEmpty();
+        pass(then);
+        assertThat(bench.expired).hasSize(MANY);
+    }
+
     private long count(BatchState state) {
         return bench.engine.count(BatchSelector.all().states(state));
     }
@@ -120,10 +129,7 @@ class JumpingClockTest {
         pass(Duration.ofHours(10));
         jump(by);
         bench.persist("new");
-        pass(Duration.ofHours(13));
-        assertThat(bench.expired).isEmpty();
-        pass(Duration.ofHours(2));
-        assertThat(bench.expired).hasSize(MANY);
+        assertExpire(Duration.ofHours(13), Duration.ofHours(2));
         pass(Duration.ofHours(7));
         assertThat(bench.isHeld("new")).isTrue();
         pass(Duration.ofHours(3));
@@ -144,20 +150,17 @@ class JumpingClockTest {
 
     @Test
     void persisted_by_a_clock_that_was_years_ahead_they_expire_a_ttl_after_it_was_put_right() {
-        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        clock.set(AHEAD);
         reopen();
         persistMany();
         pass(Duration.ofHours(10));
         clock.set(NOW);
-        pass(Duration.ofHours(23));
-        assertThat(bench.expired).isEmpty();
-        pass(Duration.ofHours(2));
-        assertThat(bench.expired).hasSize(MANY);
+        assertExpire(Duration.ofHours(23), Duration.ofHours(2));
     }
 
     @Test
     void a_dead_letter_from_the_future_does_not_stay_for_years() {
-        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        clock.set(AHEAD);
         reopen();
         bench.persist("a");
         bench.engine.markBatchFailed("a", new PermanentDeliveryException("malformed"));
@@ -190,12 +193,9 @@ class JumpingClockTest {
         persistMany();
         pass(Duration.ofHours(10));
         store.setLastUsed(clock.instant());
-        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        clock.set(AHEAD);
         reopen();
-        pass(Duration.ofHours(13));
-        assertThat(bench.expired).isEmpty();
-        pass(Duration.ofHours(2));
-        assertThat(bench.expired).hasSize(MANY);
+        assertExpire(Duration.ofHours(13), Duration.ofHours(2));
     }
 
     @Test
@@ -205,10 +205,7 @@ class JumpingClockTest {
         store.setLastUsed(clock.instant());
         clock.advance(Duration.ofHours(63));
         reopen();
-        pass(Duration.ofHours(22));
-        assertThat(bench.expired).isEmpty();
-        pass(Duration.ofHours(3));
-        assertThat(bench.expired).hasSize(MANY);
+        assertExpire(Duration.ofHours(22), Duration.ofHours(3));
     }
 
     /** After a restart it is unknown for how long no process could send the backlog. */
@@ -233,7 +230,7 @@ class JumpingClockTest {
 
     @Test
     void a_wait_that_began_by_a_clock_years_ahead_does_not_last_for_years() {
-        clock.set(Instant.parse("2036-02-07T06:28:16Z"));
+        clock.set(AHEAD);
         reopen();
         persistMany();
         for (int i = 0; i < MANY; i++) {

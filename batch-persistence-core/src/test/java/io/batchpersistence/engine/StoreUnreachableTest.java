@@ -4,13 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DeliveryResult.Outcome;
 import io.batchpersistence.RecoveryTarget;
+import io.batchpersistence.fixtures.LogCapture;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.test.Batches;
 import io.batchpersistence.test.InMemoryBatchStore;
@@ -24,10 +22,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.slf4j.LoggerFactory;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 /** A shared store that is unreachable at times, such as a database. */
 class StoreUnreachableTest {
@@ -36,8 +32,9 @@ class StoreUnreachableTest {
     private final StepExecutor executor = new StepExecutor();
     private final InMemoryBatchStore held = new InMemoryBatchStore();
     private final List<String> sent = new ArrayList<>();
-    private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
-    private final Logger logger = (Logger) LoggerFactory.getLogger(BatchPersistenceEngine.class);
+
+    @RegisterExtension
+    final LogCapture logged = new LogCapture(BatchPersistenceEngine.class);
 
     private boolean down;
     private @Nullable RuntimeException otherProblem;
@@ -70,17 +67,6 @@ class StoreUnreachableTest {
                 }
             });
 
-    @BeforeEach
-    void listen() {
-        logged.start();
-        logger.addAppender(logged);
-    }
-
-    @AfterEach
-    void stopListening() {
-        logger.detachAppender(logged);
-    }
-
     private BatchPersistenceEngine engine() {
         return BatchPersistenceEngine.builder(store)
                 .settings(type -> CollectorSettings.DEFAULT)
@@ -97,19 +83,19 @@ class StoreUnreachableTest {
     }
 
     private List<String> told() {
-        return logged.list.stream()
-                .filter(event -> event.getLevel().isGreaterOrEqual(Level.INFO))
-                .map(ILoggingEvent::getFormattedMessage)
-                .toList();
+        return logged.lines(Level.INFO);
+    }
+
+    private static void persistDue(BatchPersistenceEngine engine, String id, String type) {
+        engine.persistBatch(id, Batches.entries(1), type);
+        engine.releaseBatch(id);
     }
 
     @Test
     void what_could_not_be_done_at_the_start_is_done_when_the_store_is_there() {
         try (BatchPersistenceEngine before = engine()) {
-            before.persistBatch("1", Batches.entries(1), "loki");
-            before.releaseBatch("1");
-            before.persistBatch("2", Batches.entries(1), "paused");
-            before.releaseBatch("2");
+            persistDue(before, "1", "loki");
+            persistDue(before, "2", "paused");
             held.pause("paused", true);
 
             down = true;
@@ -147,26 +133,22 @@ class StoreUnreachableTest {
     @Test
     void what_can_be_reached_is_sent_and_the_rest_is_taken_over_when_it_can() {
         BatchPersistenceEngine before = engine();
-        before.persistBatch("1", Batches.entries(1), "loki");
-        before.releaseBatch("1");
-        before.persistBatch("2", Batches.entries(1), "paused");
-        before.releaseBatch("2");
+        persistDue(before, "1", "loki");
+        persistDue(before, "2", "paused");
         lastUsed = clock.instant();
         held.pause("paused", true);
 
         part = new InMemoryBatchStore();
         BatchPersistenceEngine engine = engine();
         clock.advance(CollectorSettings.DEFAULT.batchTtl().plusDays(1));
-        engine.persistBatch("3", Batches.entries(1), "loki");
-        engine.releaseBatch("3");
+        persistDue(engine, "3", "loki");
         executor.runAll();
         round(engine);
         engine.cleanup();
         assertThat(sent).containsExactly("3");
 
         part = null;
-        engine.persistBatch("4", Batches.entries(1), "loki");
-        engine.releaseBatch("4");
+        persistDue(engine, "4", "loki");
         executor.runAll();
         assertThat(engine.cleanup()).as("nothing has had a chance yet").isZero();
         assertThat(sent).as("nothing before it is known what is paused").containsExactly("3");
@@ -181,8 +163,7 @@ class StoreUnreachableTest {
         // Simulates another instance.
         held.pause("loki", true);
         round(engine);
-        engine.persistBatch("1", Batches.entries(1), "loki");
-        engine.releaseBatch("1");
+        persistDue(engine, "1", "loki");
         executor.runAll();
         round(engine);
         assertThat(sent).isEmpty();
@@ -233,8 +214,7 @@ class StoreUnreachableTest {
     @Test
     void time_in_which_the_store_could_not_be_reached_makes_nothing_expire() {
         BatchPersistenceEngine before = engine();
-        before.persistBatch("1", Batches.entries(1), "loki");
-        before.releaseBatch("1");
+        persistDue(before, "1", "loki");
         lastUsed = clock.instant();
 
         down = true;

@@ -1,6 +1,7 @@
 package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.batchpersistence.BatchPersistence;
@@ -51,6 +52,10 @@ class BadInputTest {
                 .build();
     }
 
+    private static void assertRefused(ThrowingCallable call, String why) {
+        assertThatIllegalArgumentException().isThrownBy(call).withMessageContaining(why);
+    }
+
     @AfterEach
     void whatWasThereIsUnharmed() {
         assertThat(persistence.find("good"))
@@ -62,21 +67,15 @@ class BadInputTest {
     @Test
     void blank_and_overlong_names() {
         for (String blank : Arrays.asList(null, "", "  ", "\t\n")) {
-            assertThatThrownBy(() -> persistence.persistBatch(blank, ENTRIES, "loki"))
-                    .isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("batch id must not be");
-            assertThatThrownBy(() -> persistence.persistBatch("a", ENTRIES, blank))
-                    .isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("collector type must not be");
+            assertRefused(() -> persistence.persistBatch(blank, ENTRIES, "loki"), "batch id must not be");
+            assertRefused(() -> persistence.persistBatch("a", ENTRIES, blank), "collector type must not be");
         }
-        assertThatThrownBy(() -> persistence.persistBatch("x".repeat(256), ENTRIES, "loki"))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("at most 255 characters, but has 256");
+        assertRefused(
+                () -> persistence.persistBatch("x".repeat(256), ENTRIES, "loki"),
+                "at most 255 characters, but has 256");
         persistence.persistBatch("x".repeat(255), ENTRIES, "loki");
         assertThat(persistence.find("x".repeat(255))).isPresent();
-        assertThatThrownBy(() -> persistence.persistBatch("half \uD83D", ENTRIES, "loki"))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("unpaired surrogate");
+        assertRefused(() -> persistence.persistBatch("half \uD83D", ENTRIES, "loki"), "unpaired surrogate");
     }
 
     @Test
@@ -102,13 +101,12 @@ class BadInputTest {
 
     @Test
     void an_overlong_context_or_glob() {
-        assertThatThrownBy(() -> persistence.persistBatch(
-                        "a", ENTRIES, "loki", Map.of("k".repeat(30_000), "v".repeat(35_000), "k", "v".repeat(536))))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("the context has 65537 characters, but can have at most 65536");
-        assertThatThrownBy(() -> BatchSelector.all().failureReason("*".repeat(8_193)))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("at most 8192 characters, but has 8193");
+        assertRefused(
+                () -> persistence.persistBatch(
+                        "a", ENTRIES, "loki", Map.of("k".repeat(30_000), "v".repeat(35_000), "k", "v".repeat(536))),
+                "the context has 65537 characters, but can have at most 65536");
+        assertRefused(
+                () -> BatchSelector.all().failureReason("*".repeat(8_193)), "at most 8192 characters, but has 8193");
         assertThatThrownBy(() -> BatchPersistenceEngine.builder(new InMemoryBatchStore())
                         .excludeFailureReasons(List.of("?".repeat(8_193))))
                 .isInstanceOf(IllegalArgumentException.class);
@@ -139,15 +137,11 @@ class BadInputTest {
 
     @Test
     void no_entries_and_null_entries() {
-        assertThatThrownBy(() -> persistence.persistBatch("a", List.of(), "loki"))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("a batch has at least one entry");
-        assertThatThrownBy(() -> persistence.persistBatch("a", null, "loki"))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("entries must not be null");
-        assertThatThrownBy(() -> persistence.persistBatch("a", Arrays.asList(ENTRIES.get(0), null), "loki"))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("entry 1 of 2 is null");
+        assertRefused(() -> persistence.persistBatch("a", List.of(), "loki"), "a batch has at least one entry");
+        assertRefused(() -> persistence.persistBatch("a", null, "loki"), "entries must not be null");
+        assertRefused(
+                () -> persistence.persistBatch("a", Arrays.asList(ENTRIES.get(0), null), "loki"),
+                "entry 1 of 2 is null");
         assertThat(persistence.find("a")).isEmpty();
     }
 
@@ -159,16 +153,10 @@ class BadInputTest {
         label.put("app", null);
         assertThatThrownBy(() -> LogEntry.builder(NOW, "x").labels(label).build())
                 .hasMessageContaining("label 'app' must not be null");
-        assertThatThrownBy(() -> LogEntry.builder(NOW, "x").field("at", NOW).build())
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("fields.at is a java.time.Instant");
-        assertThatThrownBy(() ->
-                        LogEntry.builder(NOW, "x").field("ratio", Double.NaN).build())
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("fields.ratio is NaN");
-        assertThatThrownBy(() -> LogEntry.of(Instant.MAX, "INFO", "x"))
-                .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("out of range");
+        assertRefused(() -> LogEntry.builder(NOW, "x").field("at", NOW).build(), "fields.at is a java.time.Instant");
+        assertRefused(
+                () -> LogEntry.builder(NOW, "x").field("ratio", Double.NaN).build(), "fields.ratio is NaN");
+        assertRefused(() -> LogEntry.of(Instant.MAX, "INFO", "x"), "out of range");
         LogEntry jsonNull = LogEntry.builder(NOW, "x").field("nothing", null).build();
         persistence.persistBatch("null-field", List.of(jsonNull), "loki");
         assertThat(persistence.find("null-field"))

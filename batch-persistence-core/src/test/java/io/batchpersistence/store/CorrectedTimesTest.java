@@ -7,7 +7,6 @@ import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -17,34 +16,32 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** How disk stores behave if the clock of the previous process differs. */
-class CorrectedTimesTest {
+class CorrectedTimesTest extends DiskStoreFixture {
 
     private static final Instant AHEAD = Instant.parse("2036-02-07T06:28:16Z");
     private static final Instant NOW = Instant.parse("2026-11-24T12:00:00Z");
     private static final Duration WAIT = Duration.ofMinutes(7);
 
     @TempDir
-    Path temp;
+    Path copy;
 
-    private Path directory;
-
-    private final ManualClock clock = new ManualClock(AHEAD);
     private BatchStore store;
 
-    private void open(StoreKind kind) {
-        directory = temp.resolve("store");
-        store = kind.open(DiskStoreOptions.builder(directory).clock(clock).build());
+    @BeforeEach
+    void ahead() {
+        clock.set(AHEAD);
     }
 
     private void reopen(StoreKind kind, Instant time) {
         store.close();
         clock.set(time);
-        open(kind);
+        store = open(kind);
     }
 
     @AfterEach
@@ -52,19 +49,8 @@ class CorrectedTimesTest {
         store.close();
     }
 
-    private void append(String id) {
-        store.append(GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(300)))
-                .join();
-    }
-
     private void fail(String id, boolean dead, Duration wait) {
-        store.failed(
-                id,
-                BatchStore.ANY_FENCE,
-                "refused",
-                clock.instant(),
-                (type, retries) ->
-                        new Verdict(dead, dead ? null : clock.instant().plus(wait), 1));
+        fail(store, id, "refused", new Verdict(dead, dead ? null : now().plus(wait), 1));
     }
 
     private List<String> expire(Instant before) {
@@ -82,15 +68,12 @@ class CorrectedTimesTest {
     @ParameterizedTest
     @EnumSource
     void ages_from_the_future_begin_now_and_that_lasts(StoreKind kind) {
-        open(kind);
-        append("failed");
-        append("dead");
-        append("untouched");
-        append("in flight");
+        store = open(kind);
+        append(store, "failed", "dead", "untouched", "in flight");
         fail("failed", false, WAIT);
         fail("dead", true, WAIT);
         reopen(kind, NOW);
-        append("later");
+        append(store, "later");
         store.correctAges(NOW.plusSeconds(1));
         assertThat(expire(NOW.plusSeconds(1))).as("as old as it is: in flight").isEmpty();
         assertThat(store.stats().total().oldestPending()).isEqualTo(NOW);
@@ -102,14 +85,12 @@ class CorrectedTimesTest {
     @ParameterizedTest
     @EnumSource
     void a_wait_from_the_future_begins_now_and_one_that_is_too_long_ends(StoreKind kind) {
-        open(kind);
-        append("a");
-        append("too long");
+        store = open(kind);
+        append(store, "a", "too long");
         fail("a", false, WAIT);
         fail("too long", false, Duration.ofDays(2));
         reopen(kind, NOW);
-        append("b");
-        append("asked for");
+        append(store, "b", "asked for");
         fail("b", false, WAIT);
         fail("asked for", false, Duration.ofHours(23));
         store.correctWaits(NOW, type -> Duration.ofDays(1));
@@ -126,23 +107,21 @@ class CorrectedTimesTest {
     @EnumSource
     void it_is_known_when_it_was_last_used(StoreKind kind) {
         clock.set(NOW);
-        open(kind);
+        store = open(kind);
         assertThat(store.lastUsed()).as("a new directory").isNull();
         clock.advance(Duration.ofMinutes(1));
         reopen(kind, NOW.plus(Duration.ofDays(1)));
         assertThat(store.lastUsed()).as("closed").isEqualTo(NOW.plus(Duration.ofMinutes(1)));
         clock.advance(Duration.ofMinutes(1));
         store.reclaim();
-        try (BatchStore copy = openCopy(kind)) {
-            assertThat(copy.lastUsed()).as("killed after a cleanup").isEqualTo(clock.instant());
+        try (BatchStore copied = openCopy(kind)) {
+            assertThat(copied.lastUsed()).as("killed after a cleanup").isEqualTo(clock.instant());
         }
     }
 
     /** Opens what a new process would find if the current owner were killed now. */
     private BatchStore openCopy(StoreKind kind) {
-        Path copy = temp.resolve("copy");
         try {
-            Files.createDirectories(copy);
             Files.copy(
                     directory.resolve("lock"),
                     copy.resolve("lock"),

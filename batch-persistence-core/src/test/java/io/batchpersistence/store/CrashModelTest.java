@@ -304,7 +304,7 @@ class CrashModelTest {
             persist();
             note("a write fails");
             hasFailed = true;
-            faulty.fail(Operation.WRITE, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device")
+            faulty.fail(Operation.WRITE, kind.payload, "No space left on device")
                     .partly(random.nextInt(400))
                     .times(1);
             persist();
@@ -410,9 +410,7 @@ class CrashModelTest {
          * left. No other batch is affected.
          */
         private void loseFile(MemoryDisk left) {
-            List<Path> payloads = left.files().stream()
-                    .filter(file -> file.toString().endsWith(kind == StoreKind.SEGMENT ? ".segment" : ".json"))
-                    .toList();
+            List<Path> payloads = left.files(kind.payload);
             if (payloads.isEmpty()) {
                 return;
             }

@@ -7,7 +7,6 @@ import io.batchpersistence.Compression;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.fixtures.MutedLog;
-import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
@@ -15,8 +14,6 @@ import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.store.Ledger.Expectation;
 import io.batchpersistence.store.Ledger.ExpectedState;
 import io.batchpersistence.store.Ledger.Left;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -26,7 +23,6 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.extension.ExtendWith;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -40,7 +36,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  */
 @ExtendWith(MutedLog.class)
 @Tag("slow")
-class CrashTest {
+class CrashTest extends DiskStoreFixture {
 
     enum Scenario {
         /** Small segments that are created, sealed, deleted and compacted all the time. */
@@ -71,31 +67,34 @@ class CrashTest {
     /** The default number of failing operations, one per run. */
     private static final int CRASHES_OF_FAULTS = 30;
 
-    @TempDir
-    Path directory;
+    private Scenario scenario;
+    private Campaign campaign;
 
-    private final ManualClock clock = new ManualClock();
+    /** Runs a campaign with that scenario. */
+    private void run(String test, Scenario of, double share, int seeds, Campaign.Round round) throws Exception {
+        scenario = of;
+        Campaign.run("CrashTest#" + test + "[" + of + "]", share, seeds, begun -> {
+            campaign = begun;
+            return round;
+        });
+    }
 
     @ParameterizedTest
     @EnumSource
     void left_at_any_operation_it_has_what_was_promised(Scenario scenario) throws Exception {
-        Campaign.run(
-                "CrashTest#left_at_any_operation_it_has_what_was_promised[" + scenario + "]",
-                scenario.share,
-                1,
-                campaign -> seed -> crashEverywhere(campaign, scenario, seed));
+        run("left_at_any_operation_it_has_what_was_promised", scenario, scenario.share, 1, this::crashEverywhere);
     }
 
     /** The disk before one of its operations. */
     private record Moment(MemoryDisk disk, int position) {}
 
-    private void crashEverywhere(Campaign campaign, Scenario scenario, long seed) {
+    private void crashEverywhere(long seed) {
         MemoryDisk disk = new MemoryDisk();
         Ledger ledger = new Ledger();
         List<Moment> moments = new ArrayList<>();
         disk.beforeChange(() -> moments.add(new Moment(disk.copy(), ledger.position())));
         StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
-        BatchStore store = open(scenario, disk);
+        BatchStore store = open(scenario.kind, disk);
         new Workload(calls, store, scenario.batches, seed).run();
         store.close();
         disk.beforeChange(() -> {});
@@ -106,21 +105,15 @@ class CrashTest {
         double share = Campaign.isLong() ? 1 : Math.min(1, scenario.crashes / (double) moments.size());
         for (int i = 0; i < moments.size(); i++) {
             Moment moment = moments.get(i);
-            if (random.nextDouble() >= share * (isDelicate(scenario, moment) ? 3 : 1)) {
+            if (random.nextDouble() >= share * (isDelicate(moment) ? 3 : 1)) {
                 continue;
             }
             String what = scenario + ", seed " + seed + ", operation " + i + " of " + moments.size();
             boolean deep = random.nextInt(Campaign.isLong() ? 30 : 50) == 0;
             Expectation killed = ledger.expectation(moment.position(), Left.KILLED, false);
             Expectation cut = ledger.expectation(moment.position(), Left.POWER_CUT, false);
-            check(campaign, scenario, moment.disk().copy(), killed, cut, deep, what + ", killed");
-            int[] variant = new int[1];
-            moment.disk()
-                    .powerCuts(
-                            most,
-                            random,
-                            left -> check(
-                                    campaign, scenario, left, cut, cut, deep, what + ", power cut " + variant[0]++));
+            check(moment.disk().copy(), killed, cut, deep, what + ", killed");
+            cutPower(moment.disk(), most, random, cut, deep, what + ", power cut ");
         }
     }
 
@@ -131,14 +124,15 @@ class CrashTest {
     @ParameterizedTest
     @EnumSource
     void any_operation_may_fail_and_nothing_promised_is_lost(Scenario scenario) throws Exception {
-        Campaign.run(
-                "CrashTest#any_operation_may_fail_and_nothing_promised_is_lost[" + scenario + "]",
+        run(
+                "any_operation_may_fail_and_nothing_promised_is_lost",
+                scenario,
                 scenario.share / 2,
                 CRASHES_OF_FAULTS,
-                campaign -> seed -> failOnce(campaign, scenario, seed));
+                this::failOnce);
     }
 
-    private void failOnce(Campaign campaign, Scenario scenario, long seed) {
+    private void failOnce(long seed) {
         Random random = new Random(seed);
         int number = 1 + random.nextInt(scenario == Scenario.LARGE_SEGMENT ? 250 : 350);
         MemoryDisk disk = new MemoryDisk();
@@ -146,11 +140,10 @@ class CrashTest {
         Ledger ledger = new Ledger();
         String what = scenario + ", seed " + seed + ", operation " + number + " fails";
         faulty.failChange(number);
-        BatchStore store = open(scenario, faulty);
+        reports.clear();
+        BatchStore store = open(scenario.kind, faulty);
         MemoryDisk killed;
         try {
-            List<Corruption> reports = new ArrayList<>();
-            store.onCorruption(reports::add);
             StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
             new Workload(calls, store, 16, seed).faulty().run();
             // The last batch may have been refused. Then the store reports a problem until it stores another.
@@ -158,7 +151,7 @@ class CrashTest {
                     .as(what)
                     .isTrue();
             campaign.count("operations that failed", faulty.changes() >= number ? 1 : 0);
-            new Promises(store, calls(scenario), clock)
+            new Promises(store, calls(), clock)
                     .check(ledger.expectation(ledger.position(), Left.RUNNING, false), Map.of(), 0, 0, what);
             assertThat(store.stats().problem()).as(what).isNull();
             assertThat(reports).as(what).isEmpty();
@@ -168,62 +161,52 @@ class CrashTest {
         }
         Expectation owedKilled = ledger.expectation(ledger.position(), Left.KILLED, false);
         Expectation owedCut = ledger.expectation(ledger.position(), Left.POWER_CUT, false);
-        check(campaign, scenario, killed.copy(), owedKilled, owedCut, false, what + ", then killed");
-        int[] variant = new int[1];
-        killed.powerCuts(
-                3,
-                random,
-                left -> check(
-                        campaign, scenario, left, owedCut, owedCut, false, what + ", then power cut " + variant[0]++));
+        check(killed.copy(), owedKilled, owedCut, false, what + ", then killed");
+        cutPower(killed, 3, random, owedCut, false, what + ", then power cut ");
     }
 
-    private BatchStore open(Scenario scenario, Disk disk) {
-        return scenario.kind.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(scenario.segmentSize)
-                        .compression(scenario.padding > 0 ? Compression.NONE : Compression.ZSTD)
-                        .compactionRate(1L << 40)
-                        .clock(clock)
-                        .build(),
-                disk);
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options()
+                .segmentSize(scenario.segmentSize)
+                .compression(scenario.padding > 0 ? Compression.NONE : Compression.ZSTD)
+                .compactionRate(1L << 40);
     }
 
     /** Undecided file names are the most error-prone moments. For documents they are always undecided. */
-    private static boolean isDelicate(Scenario scenario, Moment moment) {
+    private boolean isDelicate(Moment moment) {
         return scenario.kind == StoreKind.SEGMENT && moment.disk().hasUndecidedMove();
+    }
+
+    /** Opens what power cuts may leave. */
+    private void cutPower(MemoryDisk disk, int most, Random random, Expectation owed, boolean deep, String what) {
+        int[] variant = new int[1];
+        disk.powerCuts(most, random, left -> check(left, owed, owed, deep, what + variant[0]++));
     }
 
     /** Opens the disk and interrupts the opening at some operations. */
     private void check(
-            Campaign campaign,
-            Scenario scenario,
-            MemoryDisk left,
-            Expectation expectation,
-            Expectation owedAfterPowerCut,
-            boolean deep,
-            String what) {
+            MemoryDisk left, Expectation expectation, Expectation owedAfterPowerCut, boolean deep, String what) {
         campaign.count("states opened", 1);
         Random random = new Random(what.hashCode());
         if (random.nextInt(6) == 0) {
-            openUnreadable(campaign, scenario, left, random);
+            openUnreadable(left, random);
         }
         List<MemoryDisk> again = new ArrayList<>();
         if (deep) {
             left.beforeChange(() -> again.add(left.copy()));
         }
         Map<String, ExpectedState> seen;
-        BatchStore store = open(scenario, left);
+        reports.clear();
+        BatchStore store = open(scenario.kind, left);
         try {
-            List<Corruption> reports = new ArrayList<>();
-            store.onCorruption(reports::add);
-            seen = new Promises(store, calls(scenario), clock)
-                    .check(expectation, Map.of(), expectation.undecided(), 0, what);
+            seen = new Promises(store, calls(), clock).check(expectation, Map.of(), expectation.undecided(), 0, what);
             assertThat(reports.stream().mapToLong(Corruption::batches).sum())
                     .as("%s: %s", what, reports)
                     .isLessThanOrEqualTo(expectation.undecided());
             left.beforeChange(() -> {});
             if (deep) {
-                goOn(campaign, scenario, store, left, seen, what);
+                goOn(store, left, seen, what);
             }
         } finally {
             left.beforeChange(() -> {});
@@ -235,20 +218,8 @@ class CrashTest {
             }
             campaign.count("crash points while opening", 1);
             String second = what + ", left again at operation " + i + " of the opening";
-            check(campaign, scenario, again.get(i).copy(), expectation, owedAfterPowerCut, false, second + ", killed");
-            int[] variant = new int[1];
-            again.get(i)
-                    .powerCuts(
-                            3,
-                            random,
-                            cut -> check(
-                                    campaign,
-                                    scenario,
-                                    cut,
-                                    owedAfterPowerCut,
-                                    owedAfterPowerCut,
-                                    false,
-                                    second + ", power cut " + variant[0]++));
+            check(again.get(i).copy(), expectation, owedAfterPowerCut, false, second + ", killed");
+            cutPower(again.get(i), 3, random, owedAfterPowerCut, false, second + ", power cut ");
         }
     }
 
@@ -256,13 +227,13 @@ class CrashTest {
      * An unreadable file is available once it can be read again. An opening that fails or succeeds in the meantime
      * changes nothing.
      */
-    private void openUnreadable(Campaign campaign, Scenario scenario, MemoryDisk left, Random random) {
+    private void openUnreadable(MemoryDisk left, Random random) {
         campaign.count("openings in which reads failed", 1);
         FaultyDisk faulty = new FaultyDisk(left);
         faulty.failLooks(1 + random.nextInt(40), 1 + random.nextInt(8));
         BatchStore opened = null;
         try {
-            opened = open(scenario, faulty);
+            opened = open(scenario.kind, faulty);
         } catch (BatchPersistenceException e) {
             campaign.count("openings given up", 1);
         }
@@ -273,13 +244,7 @@ class CrashTest {
     }
 
     /** What was found once must stay. New batches are safe: no number is used twice. */
-    private void goOn(
-            Campaign campaign,
-            Scenario scenario,
-            BatchStore store,
-            MemoryDisk disk,
-            Map<String, ExpectedState> seen,
-            String what) {
+    private void goOn(BatchStore store, MemoryDisk disk, Map<String, ExpectedState> seen, String what) {
         Ledger ledger = new Ledger();
         StoreCalls calls = new StoreCalls(ledger, clock, scenario.padding);
         check(calls.persist(store, "after the crash", "loki"));
@@ -291,10 +256,9 @@ class CrashTest {
         MemoryDisk cut = disk.afterPowerCut();
         store.close();
         campaign.count("states opened", 1);
-        try (BatchStore next = open(scenario, cut)) {
-            List<Corruption> reports = new ArrayList<>();
-            next.onCorruption(reports::add);
-            Map<String, ExpectedState> now = new Promises(next, calls(scenario), clock).states();
+        reports.clear();
+        try (BatchStore next = open(scenario.kind, cut)) {
+            Map<String, ExpectedState> now = new Promises(next, calls(), clock).states();
             assertThat(now).as(what + ", next").containsAllEntriesOf(seen);
             assertThat(now)
                     .as(what + ", next")
@@ -306,7 +270,7 @@ class CrashTest {
         }
     }
 
-    private StoreCalls calls(Scenario scenario) {
+    private StoreCalls calls() {
         return new StoreCalls(new Ledger(), clock, scenario.padding);
     }
 

@@ -161,7 +161,7 @@ class DamageTest {
             NavigableMap<Integer, String> records = records(file, bytes, whole);
             Set<String> all = new HashSet<>(records.values());
             all.remove("");
-            int used = used(bytes);
+            int used = MemoryDisk.used(bytes);
             for (int at = 0; at <= used; at++) {
                 int offset = at;
                 variants.add(() -> with(
@@ -256,14 +256,6 @@ class DamageTest {
         byte[] flipped = bytes.clone();
         flipped[at] ^= (byte) (1 << bit);
         return flipped;
-    }
-
-    private static int used(byte[] bytes) {
-        int used = bytes.length;
-        while (used > 0 && bytes[used - 1] == 0) {
-            used--;
-        }
-        return used;
     }
 
     /** The ids of stored batches by the offset of their record, and the end of the last record. */

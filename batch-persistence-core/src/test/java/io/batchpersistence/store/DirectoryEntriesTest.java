@@ -7,12 +7,11 @@ import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
+import io.batchpersistence.internal.disk.ForwardingDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -33,18 +32,19 @@ class DirectoryEntriesTest {
     private final List<Path> done = new ArrayList<>();
 
     private Disk recording() {
-        return (Disk) Proxy.newProxyInstance(
-                Disk.class.getClassLoader(), new Class<?>[] {Disk.class}, (p, method, args) -> {
-                    if (method.getName().equals("forceDirectory")
-                            || method.getName().equals("delete")) {
-                        done.add((Path) args[0]);
-                    }
-                    try {
-                        return method.invoke(files, args);
-                    } catch (InvocationTargetException e) {
-                        throw e.getCause();
-                    }
-                });
+        return new ForwardingDisk(files) {
+            @Override
+            public void forceDirectory(Path forced) throws IOException {
+                done.add(forced);
+                super.forceDirectory(forced);
+            }
+
+            @Override
+            public void delete(Path file) throws IOException {
+                done.add(file);
+                super.delete(file);
+            }
+        };
     }
 
     private BatchStore open(StoreKind kind, Path directory, Disk disk) {

@@ -3,24 +3,17 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
-import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.Corruption;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.time.Instant;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutionException;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -29,25 +22,17 @@ import org.junit.jupiter.params.provider.EnumSource;
  * The directory of an open store is deleted, moved or replaced. Its files stay open, so writing and forcing them would
  * succeed.
  */
-class DirectoryGoneTest {
-
-    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+class DirectoryGoneTest extends DiskStoreFixture {
 
     @TempDir
     Path temp;
 
-    private final List<Corruption> corruptions = new ArrayList<>();
-    private Path directory;
     private BatchStore store;
 
-    private void open(StoreKind kind) {
+    /** A directory that can be moved. */
+    @BeforeEach
+    void directory() {
         directory = temp.resolve("store");
-        store = kind.open(DiskStoreOptions.builder(directory).build());
-        store.onCorruption(corruptions::add);
-    }
-
-    private void append(String id) {
-        store.append(GeneratedBatch.of(id, NOW, NOW)).join();
     }
 
     @AfterEach
@@ -58,8 +43,8 @@ class DirectoryGoneTest {
     @ParameterizedTest
     @EnumSource
     void nothing_is_taken_while_it_is_gone_and_health_is_told(StoreKind kind) throws IOException {
-        open(kind);
-        append("a");
+        store = open(kind);
+        append(store, "a");
         delete(directory);
         assertThat(store.stats().problem())
                 .as("without anybody having tried to write")
@@ -69,19 +54,18 @@ class DirectoryGoneTest {
         assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(() -> store.find("a"));
         assertThat(store.delivered("no one")).isNull();
         store.reclaim();
-        assertThat(corruptions).as("it may come back").isEmpty();
+        assertThat(reports).as("it may come back").isEmpty();
         store.close();
-        open(kind);
-        append("c");
-        assertThat(ids()).containsExactly("c");
+        store = open(kind);
+        append(store, "c");
+        assertThat(ids(store)).containsExactly("c");
     }
 
     @ParameterizedTest
     @EnumSource
     void nothing_is_written_to_or_deleted_in_another_that_is_put_in_its_place(StoreKind kind) throws IOException {
-        open(kind);
-        append("a");
-        append("b");
+        store = open(kind);
+        append(store, "a", "b");
         Path moved = temp.resolve("moved");
         Files.move(directory, moved);
         copy(moved, directory);
@@ -92,51 +76,43 @@ class DirectoryGoneTest {
         store.close();
         assertThat(listing(directory)).isEqualTo(before);
         // The store is in the state of the copy: two batches. Nothing else is known.
-        open(kind);
-        assertThat(ids()).containsExactly("a", "b");
-        assertThat(corruptions).isEmpty();
+        store = open(kind);
+        assertThat(ids(store)).containsExactly("a", "b");
+        assertThat(reports).isEmpty();
     }
 
     @ParameterizedTest
     @EnumSource
     void all_is_well_when_it_is_put_back(StoreKind kind) throws IOException {
-        open(kind);
-        append("a");
-        append("b");
-        store.failed("a", BatchStore.ANY_FENCE, "refused", NOW, (type, retries) -> new Verdict(false, NOW, 1));
+        store = open(kind);
+        append(store, "a", "b");
+        fail(store, "a", false);
         Path moved = temp.resolve("moved");
         Files.move(directory, moved);
         assertRefused("c");
         assertThatExceptionOfType(BatchPersistenceException.class)
                 .as("what can't be read now is no damage")
-                .isThrownBy(() -> store.claim(
-                        GeneratedBatch.collectorType("a"), BatchOrder.OLDEST_FIRST, NOW.plusSeconds(60), NOW, 1));
+                .isThrownBy(() -> claim(store, GeneratedBatch.collectorType("a"), 1));
         Files.move(moved, directory);
-        append("c");
+        append(store, "c");
         // A document that could not be rewritten before is rewritten now.
         store.reclaim();
         assertThat(store.stats().problem()).isNull();
         assertThat(store.delivered("a")).isNotNull();
         store.close();
-        open(kind);
-        assertThat(ids()).containsExactly("b", "c");
-        assertThat(corruptions).isEmpty();
+        store = open(kind);
+        assertThat(ids(store)).containsExactly("b", "c");
+        assertThat(reports).isEmpty();
         assertThat(store.stats().total().isBalanced()).isTrue();
         assertThat(store.stats().total().accepted()).isEqualTo(3);
     }
 
     private void assertRefused(String id) {
-        assertThat(store.append(GeneratedBatch.of(id, NOW, NOW)))
+        assertThat(store.append(batch(id)))
                 .failsWithin(Duration.ofSeconds(30))
                 .withThrowableOfType(ExecutionException.class)
                 .withCauseInstanceOf(BatchPersistenceException.class)
                 .withMessageContaining("was deleted, moved away or replaced");
-    }
-
-    private List<String> ids() {
-        return store.list(BatchSelector.all(), NOW).stream()
-                .map(BatchSummary::id)
-                .toList();
     }
 
     private static List<String> listing(Path directory) throws IOException {

@@ -9,39 +9,27 @@ import io.batchpersistence.Compression;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.test.Batches;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** Discarding batches in flight must be linear. Quadratic work would take minutes. */
-class DiscardInFlightTest {
+class DiscardInFlightTest extends DiskStoreFixture {
 
     private static final int BATCHES = 80_000;
 
-    @TempDir
-    Path directory;
-
     @Test
     void many_batches_in_flight_are_discarded_in_no_time_and_their_ids_are_free_again() {
-        ManualClock clock = new ManualClock();
-        DiskStoreOptions options = DiskStoreOptions.builder(directory)
-                .clock(clock)
-                .compression(Compression.NONE)
-                .build();
+        DiskStoreOptions options = options().compression(Compression.NONE).build();
         try (BatchStore store = StoreKind.SEGMENT.open(options, new MemoryDisk())) {
-            append(store, clock, BATCHES);
+            appendMany(store, BATCHES);
             BatchSelector inFlight = BatchSelector.all().states(BatchState.IN_FLIGHT);
             long discarded =
                     assertTimeoutPreemptively(Duration.ofSeconds(20), () -> store.discard(inFlight, clock.instant()));
             assertThat(discarded).isEqualTo(BATCHES);
-            append(store, clock, 10);
+            appendMany(store, 10);
             assertThat(store.delivered("1")).isNotNull();
             assertThat(store.discard(inFlight, clock.instant())).isEqualTo(9);
             clock.advance(Duration.ofDays(1));
@@ -49,15 +37,9 @@ class DiscardInFlightTest {
         }
     }
 
-    private static void append(BatchStore store, ManualClock clock, int batches) {
+    private void appendMany(BatchStore store, int batches) {
         CompletableFuture<?>[] appended = IntStream.range(0, batches)
-                .mapToObj(number -> store.append(new NewBatch(
-                        "" + number,
-                        "loki",
-                        Batches.entries(1),
-                        Map.of(),
-                        clock.instant(),
-                        clock.instant().plusSeconds(60))))
+                .mapToObj(number -> store.append(batch("" + number, "loki", Batches.entries(1))))
                 .toArray(CompletableFuture[]::new);
         CompletableFuture.allOf(appended).join();
     }

@@ -3,21 +3,13 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.Corruption;
-import io.batchpersistence.DiskStoreOptions;
+import io.batchpersistence.fixtures.LogCapture;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.store.IndexedBatchStore;
 import io.batchpersistence.spi.BatchStore;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Instant;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.IntStream;
@@ -25,25 +17,18 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.slf4j.LoggerFactory;
 
 /** Files are found again under the names that the stores give them. Files with similar names are not ignored. */
-class FileNamesTest {
+class FileNamesTest extends DiskStoreFixture {
 
-    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
     private static final String OWN =
             "lock|[0-9]{10}\\.segment|state-[0-9]{16}\\.(journal|snapshot)|batch_[0-9a-z]+\\.json";
 
-    @TempDir
-    Path directory;
-
     private final Locale before = Locale.getDefault();
-    private final List<Corruption> corruptions = new ArrayList<>();
 
     @BeforeEach
     void sureOfTheLocale() {
@@ -60,18 +45,6 @@ class FileNamesTest {
                 .flatMap(locale -> Stream.of(StoreKind.values()).map(kind -> new Object[] {kind, locale}));
     }
 
-    private BatchStore open(StoreKind kind) {
-        BatchStore store = kind.open(DiskStoreOptions.builder(directory).build());
-        store.onCorruption(corruptions::add);
-        return store;
-    }
-
-    private static List<String> ids(BatchStore store) {
-        return store.list(BatchSelector.all(), NOW).stream()
-                .map(BatchSummary::id)
-                .toList();
-    }
-
     private List<String> names() throws IOException {
         try (Stream<Path> files = Files.list(directory)) {
             return files.map(file -> file.getFileName().toString()).toList();
@@ -85,7 +58,7 @@ class FileNamesTest {
         List<String> all = IntStream.range(0, 10).mapToObj(i -> "id" + i).toList();
         Locale.setDefault(Locale.forLanguageTag(locale));
         try (BatchStore store = open(kind)) {
-            all.forEach(id -> store.append(GeneratedBatch.of(id, NOW, NOW)).join());
+            append(store, all.toArray(String[]::new));
             store.reclaim();
         }
         assertThat(names()).allMatch(name -> name.matches(OWN));
@@ -101,7 +74,7 @@ class FileNamesTest {
             assertThat(store.stats().total().corrupt()).isZero();
         }
         assertThat(names()).allMatch(name -> name.matches(OWN));
-        assertThat(corruptions).isEmpty();
+        assertThat(reports).isEmpty();
     }
 
     @ParameterizedTest
@@ -120,7 +93,7 @@ class FileNamesTest {
             throws IOException {
         Path file = Files.writeString(directory.resolve(name), "kept");
         try (BatchStore store = open(StoreKind.SEGMENT)) {
-            store.append(GeneratedBatch.of("a", NOW, NOW)).join();
+            append(store, "a");
         }
         assertReportedAndLeftAlone(file);
         assertThat(names()).contains("0000000001.segment");
@@ -143,22 +116,15 @@ class FileNamesTest {
             throws IOException {
         Path file = Files.writeString(directory.resolve(name), "kept");
         // A journal contains no batch, so this is a log line and not an event.
-        ListAppender<ILoggingEvent> logged = new ListAppender<>();
-        logged.start();
-        Logger logger = (Logger) LoggerFactory.getLogger(IndexedBatchStore.class);
-        logger.addAppender(logged);
-        try (BatchStore store = open(StoreKind.SEGMENT)) {
-            store.append(GeneratedBatch.of("a", NOW, NOW)).join();
-        } finally {
-            logger.detachAppender(logged);
+        LogCapture logged = new LogCapture(IndexedBatchStore.class);
+        try (logged;
+                BatchStore store = open(StoreKind.SEGMENT)) {
+            append(store, "a");
         }
-        assertThat(logged.list)
-                .filteredOn(event -> event.getLevel() == Level.WARN)
+        assertThat(logged.lines(Level.WARN))
                 .singleElement()
-                .satisfies(event -> assertThat(event.getFormattedMessage())
-                        .contains(LogSanitizer.of(file.toString()))
-                        .contains("looks like")
-                        .contains("left as it is"));
+                .asString()
+                .contains(LogSanitizer.of(file.toString()), "looks like", "left as it is");
         assertThat(file).hasContent("kept");
         try (BatchStore store = open(StoreKind.SEGMENT)) {
             assertThat(store.delivered("a")).isNotNull();
@@ -177,7 +143,7 @@ class FileNamesTest {
             Files.writeString(directory.resolve(name), "x");
         }
         open(kind).close();
-        assertThat(corruptions).isEmpty();
+        assertThat(reports).isEmpty();
     }
 
     @Test
@@ -188,7 +154,7 @@ class FileNamesTest {
     }
 
     private void assertReportedAndLeftAlone(Path file) {
-        assertThat(corruptions).hasSize(1).first().satisfies(corruption -> {
+        assertThat(reports).hasSize(1).first().satisfies(corruption -> {
             assertThat(corruption.file()).isEqualTo(file);
             assertThat(corruption.reason()).contains("looks like").contains("left as it is");
             assertThat(corruption.batches()).isZero();

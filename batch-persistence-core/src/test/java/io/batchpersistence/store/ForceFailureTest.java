@@ -2,30 +2,22 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.fixtures.MutedLog;
-import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -35,53 +27,34 @@ import org.junit.jupiter.params.provider.EnumSource;
  */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @ExtendWith(MutedLog.class)
-class ForceFailureTest {
+class ForceFailureTest extends DiskStoreFixture {
 
     private static final String BROKEN = "Input/output error";
-    private static final BatchSelector ALL = BatchSelector.all();
-
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
     private final MemoryDisk disk = new MemoryDisk();
     private final FaultyDisk faulty = new FaultyDisk(disk);
-    private final List<Corruption> reports = new ArrayList<>();
     /** States to open after the test, when the directory lock is free. */
     private final List<Left> lefts = new ArrayList<>();
 
     private record Left(StoreKind kind, MemoryDisk disk, List<String> ids) {}
 
-    private BatchStore open(StoreKind kind, Disk on) {
-        BatchStore store = kind.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(4 << 10)
-                        .compactionRate(1)
-                        // Only force on request.
-                        .syncInterval(Duration.ofDays(1))
-                        .clock(clock)
-                        .build(),
-                on);
-        store.onCorruption(reports::add);
-        return store;
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        // Only force on request.
+        return super.options().segmentSize(4 << 10).compactionRate(1).syncInterval(Duration.ofDays(1));
     }
 
-    private CompletableFuture<Void> persist(BatchStore store, String id) {
-        return store.append(
-                GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
-    }
-
-    private static String payload(StoreKind kind) {
-        return kind == StoreKind.SEGMENT ? ".segment" : ".json";
+    private void assertRefused(BatchStore store) {
+        assertThat(store.append(batch("refused")))
+                .failsWithin(Duration.ofSeconds(30))
+                .withThrowableThat()
+                .withMessageContaining(BROKEN);
     }
 
     /** After every possible power cut at this moment, exactly these ids are there. */
     private void assertAfterPowerCut(StoreKind kind, MemoryDisk left, List<String> ids) {
         left.powerCuts(30, new Random(1), cut -> {
             try (BatchStore store = open(kind, cut)) {
-                assertThat(store.list(ALL, clock.instant()))
-                        .extracting(BatchSummary::id)
-                        .containsExactlyInAnyOrderElementsOf(ids);
+                assertThat(ids(store)).containsExactlyInAnyOrderElementsOf(ids);
                 for (String id : ids) {
                     PersistedBatch batch = store.find(id).orElseThrow();
                     assertThat(batch.entries()).isEqualTo(GeneratedBatch.entries(id));
@@ -97,20 +70,16 @@ class ForceFailureTest {
     @EnumSource
     void of_payloads_tells_who_waited_and_the_next_batch_is_safe(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
-            persist(store, "before").join();
-            faulty.fail(Operation.FORCE, payload(kind), BROKEN).times(1);
-            CompletableFuture<Void> refused = persist(store, "refused");
-            assertThat(refused)
-                    .failsWithin(Duration.ofSeconds(30))
-                    .withThrowableThat()
-                    .withMessageContaining(BROKEN);
+            append(store, "before");
+            faulty.fail(Operation.FORCE, kind.payload, BROKEN).times(1);
+            assertRefused(store);
             assertThat(store.stats().problem()).contains(BROKEN);
-            persist(store, "after").join();
+            append(store, "after");
             assertThat(store.stats().problem()).isNull();
             assertThat(store.find("refused")).isEmpty();
             assertAfterPowerCutOf(store, kind, "before", "after");
             // The caller retries.
-            persist(store, "refused").join();
+            append(store, "refused");
             assertAfterPowerCutOf(store, kind, "before", "after", "refused");
         }
     }
@@ -133,11 +102,8 @@ class ForceFailureTest {
     void of_the_directory_refuses_and_the_next_batch_is_safe(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
             faulty.fail(Operation.FORCE_DIRECTORY, "", BROKEN).times(1);
-            assertThat(persist(store, "refused"))
-                    .failsWithin(Duration.ofSeconds(30))
-                    .withThrowableThat()
-                    .withMessageContaining(BROKEN);
-            persist(store, "after").join();
+            assertRefused(store);
+            append(store, "after");
             assertAfterPowerCutOf(store, kind, "after");
         }
     }
@@ -146,12 +112,10 @@ class ForceFailureTest {
     @EnumSource
     void of_the_journal_costs_no_mark(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
-            for (String id : List.of("delivered", "dead", "discarded", "failed")) {
-                persist(store, id).join();
-            }
+            append(store, "delivered", "dead", "discarded", "failed");
             assertThat(store.delivered("delivered")).isNotNull();
-            fail(store, "dead", true);
-            fail(store, "failed", false);
+            settle(store, "dead", true);
+            settle(store, "failed", false);
             faulty.fail(Operation.FORCE, ".journal", BROKEN).times(1);
             // Forces the journal.
             assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne();
@@ -171,13 +135,11 @@ class ForceFailureTest {
     @EnumSource
     void that_works_makes_all_marks_up_to_it_durable(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
-            for (String id : List.of("delivered", "dead", "replayed", "discarded", "failed")) {
-                persist(store, id).join();
-            }
+            append(store, "delivered", "dead", "replayed", "discarded", "failed");
             assertThat(store.delivered("delivered")).isNotNull();
-            fail(store, "dead", true);
-            fail(store, "replayed", true);
-            fail(store, "failed", false);
+            settle(store, "dead", true);
+            settle(store, "replayed", true);
+            settle(store, "failed", false);
             // Forces the journal.
             assertThat(store.discard(ALL.ids("discarded"), clock.instant())).isOne();
             lefts.add(new Left(kind, disk.copy(), List.of("dead", "failed", "replayed")));
@@ -201,9 +163,9 @@ class ForceFailureTest {
     @EnumSource
     void of_a_snapshot_leaves_the_one_before_in_force(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
-            persist(store, "dead").join();
-            fail(store, "dead", true);
-            persist(store, "delivered").join();
+            append(store, "dead");
+            settle(store, "dead", true);
+            append(store, "delivered");
             assertThat(store.delivered("delivered")).isNotNull();
         }
         faulty.fail(Operation.FORCE, ".tmp", BROKEN).times(1);
@@ -217,17 +179,17 @@ class ForceFailureTest {
     @EnumSource
     void while_no_force_works_everything_is_refused_and_it_is_told(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
-            persist(store, "before").join();
+            append(store, "before");
             faulty.fail(Operation.FORCE, "", BROKEN);
             for (int i = 0; i < 5; i++) {
-                assertThat(persist(store, "refused " + i)).failsWithin(Duration.ofSeconds(30));
+                assertThat(store.append(batch("refused " + i))).failsWithin(Duration.ofSeconds(30));
                 assertThat(store.stats().problem()).contains(BROKEN);
             }
             // A mark that cannot be written still counts.
             assertThat(store.delivered("before")).isNotNull();
             assertThat(store.count(ALL, clock.instant())).isZero();
             faulty.heal();
-            persist(store, "after").join();
+            append(store, "after");
             store.reclaim();
             assertThat(store.stats().problem()).isNull();
             assertAfterPowerCutOf(store, kind, "after");
@@ -238,8 +200,8 @@ class ForceFailureTest {
     @EnumSource
     void of_the_journal_is_made_good_by_the_next_cleanup_however_soon(StoreKind kind) {
         try (BatchStore store = open(kind, faulty)) {
-            persist(store, "replayed").join();
-            fail(store, "replayed", true);
+            append(store, "replayed");
+            settle(store, "replayed", true);
             faulty.failSome(1, new Random(1), operation -> operation == Operation.FORCE);
             // Forces the journal.
             assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne();
@@ -256,8 +218,8 @@ class ForceFailureTest {
     void of_the_directory_for_renamed_documents_is_a_problem_until_the_next_one() {
         StoreKind kind = StoreKind.JSON_FILES;
         try (BatchStore store = open(kind, faulty)) {
-            persist(store, "replayed").join();
-            fail(store, "replayed", true);
+            append(store, "replayed");
+            settle(store, "replayed", true);
             faulty.fail(Operation.FORCE_DIRECTORY, "", BROKEN).times(1);
             // Forces the journal.
             assertThat(store.replay(ALL.ids("replayed"), clock.instant())).isOne();
@@ -280,27 +242,18 @@ class ForceFailureTest {
     void whose_bytes_outlive_the_process_deceives_nobody(StoreKind kind) {
         MemoryDisk killed;
         try (BatchStore store = open(kind, faulty)) {
-            persist(store, "before").join();
+            append(store, "before");
             faulty.failSome(1, new Random(1), operation -> operation != Operation.WRITE);
-            assertThat(persist(store, "refused")).failsWithin(Duration.ofSeconds(30));
+            assertThat(store.append(batch("refused"))).failsWithin(Duration.ofSeconds(30));
             killed = disk.copy();
             faulty.heal();
         }
         try (BatchStore store = open(kind, killed)) {
-            List<String> found = store.list(ALL, clock.instant()).stream()
-                    .map(BatchSummary::id)
-                    .toList();
-            lefts.add(new Left(kind, killed.copy(), found));
+            lefts.add(new Left(kind, killed.copy(), ids(store)));
         }
     }
 
-    private void fail(BatchStore store, String id, boolean dead) {
-        assertThat(store.failed(
-                        id,
-                        BatchStore.ANY_FENCE,
-                        "503",
-                        clock.instant(),
-                        (type, retries) -> new BatchStore.Verdict(dead, null, retries + 1)))
-                .isNotNull();
+    private void settle(BatchStore store, String id, boolean dead) {
+        fail(store, id, "503", new BatchStore.Verdict(dead, null, 1));
     }
 }

@@ -6,13 +6,10 @@ import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.test.Batches;
-import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -20,15 +17,11 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
 import java.util.zip.CRC32C;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Clients choose ids, for example with an {@code Idempotency-Key}. No choice of ids costs more than another. */
-class HostileIdsTest {
-
-    @TempDir
-    Path directory;
+class HostileIdsTest extends DiskStoreFixture {
 
     /**
      * Two texts of the same length and CRC32C. CRC32C is linear, so all concatenations of the same number of them
@@ -39,8 +32,6 @@ class HostileIdsTest {
     private static final String OTHER = "batch-2000402";
     private static final int PLACES = 9;
     private static final int IDS = 1 << PLACES;
-
-    private final ManualClock clock = new ManualClock();
 
     private static List<String> colliding() {
         List<String> ids = IntStream.range(0, IDS)
@@ -81,13 +72,7 @@ class HostileIdsTest {
             before = disk.bytesRead();
             List<CompletableFuture<Void>> appended = new ArrayList<>();
             for (String id : ids) {
-                appended.add(store.append(new NewBatch(
-                        id,
-                        "loki",
-                        Batches.entries(1),
-                        Map.of(),
-                        clock.instant(),
-                        clock.instant().plusSeconds(60))));
+                appended.add(store.append(batch(id, "loki", Batches.entries(1))));
             }
             appended.forEach(CompletableFuture::join);
             read.put("appending", disk.bytesRead() - before);

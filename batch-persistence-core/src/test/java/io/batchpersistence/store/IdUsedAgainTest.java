@@ -2,19 +2,12 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
-import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
-import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -22,47 +15,23 @@ import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** A batch is delivered, and another one with its id is persisted before the mark is durable. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class IdUsedAgainTest {
+class IdUsedAgainTest extends DiskStoreFixture {
 
-    private static final BatchSelector ALL = BatchSelector.all();
     private static final String ID = "the id";
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-    private final List<Corruption> reports = new ArrayList<>();
-
-    private BatchStore open(StoreKind kind, Disk disk) {
-        BatchStore store = kind.open(
-                DiskStoreOptions.builder(directory)
-                        // Only force on request.
-                        .syncInterval(Duration.ofDays(1))
-                        .clock(clock)
-                        .build(),
-                disk);
-        store.onCorruption(reports::add);
-        return store;
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        // Only force on request.
+        return super.options().syncInterval(Duration.ofDays(1));
     }
 
     private CompletableFuture<Void> persist(BatchStore store, String content) {
-        return persist(store, ID, content);
-    }
-
-    private CompletableFuture<Void> persist(BatchStore store, String id, String content) {
-        return store.append(new NewBatch(
-                id,
-                "loki",
-                GeneratedBatch.entries(content),
-                GeneratedBatch.context(content),
-                clock.instant(),
-                clock.instant().plusSeconds(60)));
+        return store.append(batch(ID, "loki", GeneratedBatch.entries(content)));
     }
 
     @ParameterizedTest
@@ -91,9 +60,7 @@ class IdUsedAgainTest {
 
     private void check(StoreKind kind, MemoryDisk cut, boolean second) {
         try (BatchStore store = open(kind, cut)) {
-            assertThat(store.list(ALL, clock.instant()))
-                    .extracting(BatchSummary::id)
-                    .hasSizeLessThanOrEqualTo(1);
+            assertThat(ids(store)).hasSizeLessThanOrEqualTo(1);
             if (second) {
                 assertThat(store.find(ID).orElseThrow().entries()).isEqualTo(GeneratedBatch.entries("second"));
             }
@@ -111,7 +78,7 @@ class IdUsedAgainTest {
         MemoryDisk disk = new MemoryDisk();
         MemoryDisk cut;
         try (BatchStore store = open(kind, disk)) {
-            persist(store, "stays in the same file", "other").join();
+            append(store, "stays in the same file");
             persist(store, "first").join();
         }
         try (BatchStore store = open(kind, disk)) {
@@ -129,9 +96,7 @@ class IdUsedAgainTest {
             killed = cut.copy();
         }
         try (BatchStore store = open(kind, killed)) {
-            assertThat(store.list(ALL, clock.instant()))
-                    .extracting(BatchSummary::id)
-                    .containsExactly("stays in the same file");
+            assertThat(ids(store)).containsExactly("stays in the same file");
             assertThat(store.stats().total().delivered()).isEqualTo(2);
             assertThat(store.stats().total().corrupt()).isZero();
         }
@@ -149,13 +114,7 @@ class IdUsedAgainTest {
             persist(store, "first").join();
             for (int i = 0; i < types; i++) {
                 String id = "other " + i;
-                store.append(new NewBatch(
-                                id,
-                                "t".repeat(200) + i,
-                                GeneratedBatch.entries(id),
-                                GeneratedBatch.context(id),
-                                clock.instant(),
-                                clock.instant().plusSeconds(60)))
+                store.append(batch(id, "t".repeat(200) + i, GeneratedBatch.entries(id)))
                         .join();
             }
         }

@@ -5,12 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.spi.BatchStore;
-import java.nio.file.Path;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Queue;
@@ -19,30 +16,26 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Interrupting a persisting thread must not harm any batch, neither its own nor another. */
 @Timeout(value = 2, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class InterruptedPersistTest {
+class InterruptedPersistTest extends DiskStoreFixture {
 
     private static final int THREADS = 3;
     private static final int BATCHES = 60;
 
-    @TempDir
-    Path directory;
-
-    private BatchPersistenceEngine open(StoreKind kind) {
-        BatchStore store = kind.open(
-                DiskStoreOptions.builder(directory).segmentSize(16 << 10).build());
-        return BatchPersistenceEngine.builder(store).build();
+    private BatchPersistenceEngine engine(StoreKind kind) {
+        return BatchPersistenceEngine.builder(
+                        kind.open(options().segmentSize(16 << 10).build()))
+                .build();
     }
 
     @ParameterizedTest
     @EnumSource
     void an_interrupt_before_persisting_is_kept_and_the_batch_is_taken(StoreKind kind) {
-        try (BatchPersistenceEngine engine = open(kind)) {
+        try (BatchPersistenceEngine engine = engine(kind)) {
             Thread.currentThread().interrupt();
             engine.persistBatch("a", GeneratedBatch.entries("a"), "loki");
             assertThat(Thread.interrupted()).as("interrupt flag").isTrue();
@@ -57,7 +50,7 @@ class InterruptedPersistTest {
     void interrupts_at_any_moment_harm_no_batch(StoreKind kind) throws Exception {
         Queue<Throwable> thrown = new ConcurrentLinkedQueue<>();
         AtomicInteger flagsSeen = new AtomicInteger();
-        try (BatchPersistenceEngine engine = open(kind)) {
+        try (BatchPersistenceEngine engine = engine(kind)) {
             runAlone(engine, thrown, flagsSeen);
             List<Thread> together = new ArrayList<>();
             for (int t = 0; t < THREADS; t++) {
@@ -69,7 +62,7 @@ class InterruptedPersistTest {
             assertThat(flagsSeen).as("interrupts kept").hasPositiveValue();
             assertThat(engine.stats().problem()).isNull();
         }
-        try (BatchPersistenceEngine engine = open(kind)) {
+        try (BatchPersistenceEngine engine = engine(kind)) {
             List<String> ids = engine.list(BatchSelector.all()).stream()
                     .map(BatchSummary::id)
                     .toList();
@@ -122,11 +115,11 @@ class InterruptedPersistTest {
     @EnumSource
     void an_interrupted_thread_may_close_and_open(StoreKind kind) {
         Thread.currentThread().interrupt();
-        try (BatchStore store = kind.open(DiskStoreOptions.builder(directory).build())) {
-            store.append(GeneratedBatch.of("a", Instant.EPOCH, Instant.EPOCH)).join();
+        try (BatchStore store = open(kind)) {
+            append(store, "a");
             assertThat(store.delivered("a")).isNotNull();
         }
-        try (BatchStore store = kind.open(DiskStoreOptions.builder(directory).build())) {
+        try (BatchStore store = open(kind)) {
             assertThat(store.find("a")).isEmpty();
         }
         assertThat(Thread.interrupted()).as("interrupt flag").isTrue();

@@ -7,10 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.AppenderBase;
-import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DirectoryLockedException;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.DirectoryLock;
@@ -46,16 +43,10 @@ import org.slf4j.LoggerFactory;
  * be lost because of that.
  */
 @Timeout(value = 2, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class LostLockTest {
-
-    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
+class LostLockTest extends DiskStoreFixture {
 
     @TempDir
     Path temp;
-
-    private BatchStore open(StoreKind kind) {
-        return kind.open(DiskStoreOptions.builder(temp.resolve("store")).build());
-    }
 
     /** Tries to open the store, prints the result, and writes. Closes or exits on request. */
     static final class Other {
@@ -63,7 +54,8 @@ class LostLockTest {
             try (BatchStore store = StoreKind.valueOf(args[0])
                     .open(DiskStoreOptions.builder(Path.of(args[1])).build())) {
                 for (int i = 0; i < 20; i++) {
-                    store.append(GeneratedBatch.of("other" + i, NOW, NOW)).join();
+                    store.append(GeneratedBatch.of("other" + i, Instant.EPOCH, Instant.EPOCH))
+                            .join();
                 }
                 System.out.println("opened");
                 System.in.read();
@@ -74,11 +66,7 @@ class LostLockTest {
     }
 
     private ChildJvm other(StoreKind kind) throws IOException {
-        return new ChildJvm(
-                Other.class,
-                temp.resolve("err"),
-                kind.name(),
-                temp.resolve("store").toString());
+        return new ChildJvm(Other.class, temp.resolve("err"), kind.name(), directory.toString());
     }
 
     private void assertAnotherProcessIsRefused(StoreKind kind) throws Exception {
@@ -89,7 +77,7 @@ class LostLockTest {
 
     /** Reads all files, as a backup inside the application does. */
     private void readAllFiles() throws IOException {
-        try (Stream<Path> files = Files.list(temp.resolve("store"))) {
+        try (Stream<Path> files = Files.list(directory)) {
             for (Path file : files.toList()) {
                 Files.readAllBytes(file);
             }
@@ -98,7 +86,7 @@ class LostLockTest {
 
     private Map<String, String> listing() throws IOException {
         Map<String, String> listing = new TreeMap<>();
-        try (Stream<Path> files = Files.list(temp.resolve("store"))) {
+        try (Stream<Path> files = Files.list(directory)) {
             for (Path file : files.toList()) {
                 listing.put(
                         file.getFileName().toString(),
@@ -108,18 +96,8 @@ class LostLockTest {
         return listing;
     }
 
-    private static List<String> ids(BatchStore store) {
-        return store.list(BatchSelector.all(), NOW).stream()
-                .map(BatchSummary::id)
-                .toList();
-    }
-
-    private static void append(BatchStore store, String id) {
-        store.append(GeneratedBatch.of(id, NOW, NOW)).join();
-    }
-
-    private static void assertRefused(BatchStore store, String id, String why) {
-        assertThat(store.append(GeneratedBatch.of(id, NOW, NOW)))
+    private void assertRefused(BatchStore store, String id, String why) {
+        assertThat(store.append(batch(id)))
                 .failsWithin(Duration.ofSeconds(30))
                 .withThrowableOfType(ExecutionException.class)
                 .withCauseInstanceOf(BatchPersistenceException.class)
@@ -155,14 +133,8 @@ class LostLockTest {
             String by = "was taken over by process " + child.pid();
             // Do not call stats() first, which checks the lock: the first write must check it.
             assertRefused(store, "refused", by);
-            assertThat(store.stats().problem())
-                    .contains(temp.resolve("store").toRealPath().toString(), by, "backup", "Restart");
-            assertThatThrownBy(() -> store.claim(
-                            GeneratedBatch.collectorType("own0"),
-                            BatchOrder.OLDEST_FIRST,
-                            NOW.plusSeconds(60),
-                            NOW.plusSeconds(90),
-                            1))
+            assertThat(store.stats().problem()).contains(directory.toRealPath().toString(), by, "backup", "Restart");
+            assertThatThrownBy(() -> claim(store, GeneratedBatch.collectorType("own0"), 1))
                     .as("what the other one sends is not sent twice")
                     .isInstanceOf(BatchPersistenceException.class)
                     .hasMessageContaining(by);
@@ -196,7 +168,7 @@ class LostLockTest {
                 @Override
                 protected void append(ILoggingEvent event) {
                     try {
-                        LostLockTest.append(store, "logged");
+                        LostLockTest.this.append(store, "logged");
                     } catch (RuntimeException e) {
                         refused.add(e);
                     }
@@ -228,10 +200,9 @@ class LostLockTest {
     @EnumSource
     void an_idle_holder_notices_with_the_cleanup_before_it_writes(StoreKind kind) throws Exception {
         try (BatchStore store = open(kind)) {
-            append(store, "a");
-            append(store, "b");
+            append(store, "a", "b");
             assertThat(store.delivered("a")).isNotNull();
-            Path lock = temp.resolve("store").resolve("lock");
+            Path lock = directory.resolve("lock");
             FileTime modified = Files.getLastModifiedTime(lock);
             readAllFiles();
             try (ChildJvm child = other(kind)) {
@@ -254,7 +225,7 @@ class LostLockTest {
         Thread.currentThread().interrupt();
         BatchStore store = open(kind);
         assertThat(store.stats().problem()).isNull();
-        Path lock = temp.resolve("store").resolve("lock");
+        Path lock = directory.resolve("lock");
         assertThat(lock.toFile().setLastModified(1_000_000_000_000L)).isTrue();
         assertThat(store.stats().problem()).as("read, not only looked at").isNull();
         store.reclaim();
@@ -269,7 +240,7 @@ class LostLockTest {
     void a_touched_lock_file_is_no_reason_to_stop(StoreKind kind) throws Exception {
         try (BatchStore store = open(kind)) {
             append(store, "a");
-            assertThat(temp.resolve("store").resolve("lock").toFile().setLastModified(1_000_000_000_000L))
+            assertThat(directory.resolve("lock").toFile().setLastModified(1_000_000_000_000L))
                     .isTrue();
             append(store, "b");
             store.reclaim();
@@ -282,7 +253,7 @@ class LostLockTest {
     void a_deleted_lock_file_stops_all_writing_and_the_message_says_what_to_do(StoreKind kind) throws Exception {
         BatchStore store = open(kind);
         append(store, "a");
-        Path lock = temp.resolve("store").toRealPath().resolve("lock");
+        Path lock = directory.toRealPath().resolve("lock");
         Files.delete(lock);
         assertThat(store.stats().problem())
                 .startsWith("the file " + lock + " was deleted")
@@ -310,7 +281,7 @@ class LostLockTest {
         try (BatchStore store = open(StoreKind.SEGMENT)) {
             append(store, "a");
             Path copy = Files.createDirectory(temp.resolve("copy"));
-            Files.createLink(copy.resolve("lock"), temp.resolve("store").resolve("lock"));
+            Files.createLink(copy.resolve("lock"), directory.resolve("lock"));
             DiskStoreOptions options = DiskStoreOptions.builder(copy).build();
             assertThatExceptionOfType(DirectoryLockedException.class)
                     .isThrownBy(() -> DiskBatchStores.segment(options))
@@ -362,7 +333,7 @@ class LostLockTest {
 
     private AutoCloseable open(ClassLoader library) throws Exception {
         Class<?> options = library.loadClass(DiskStoreOptions.class.getName());
-        Object builder = options.getMethod("builder", Path.class).invoke(null, temp.resolve("store"));
+        Object builder = options.getMethod("builder", Path.class).invoke(null, directory);
         Object built = builder.getClass().getMethod("build").invoke(builder);
         try {
             return (AutoCloseable) library.loadClass(DiskBatchStores.class.getName())

@@ -10,47 +10,27 @@ import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.test.Batches;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
-import java.util.Map;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Collector types come and go, for example one per tenant. They leave a sum and nothing else. */
-class ManyCollectorTypesTest {
+class ManyCollectorTypesTest extends DiskStoreFixture {
 
     private static final int KEPT = 1_000;
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
     private final MemoryDisk disk = new MemoryDisk();
+    private long maxDiskUsage = 1 << 30;
     private BatchStore store;
 
-    private void open(StoreKind kind, long maxDiskUsage) {
-        store = kind.open(
-                DiskStoreOptions.builder(directory)
-                        .maxDiskUsage(maxDiskUsage)
-                        .sync(SyncPolicy.NEVER)
-                        .clock(clock)
-                        .build(),
-                disk);
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options().maxDiskUsage(maxDiskUsage).sync(SyncPolicy.NEVER);
     }
 
     private void append(String id, String type) {
-        store.appendAndWait(new NewBatch(
-                        id,
-                        type,
-                        Batches.entries(1),
-                        Map.of(),
-                        clock.instant(),
-                        clock.instant().plusSeconds(60)))
-                .join();
+        store.appendAndWait(batch(id, type, Batches.entries(1))).join();
     }
 
     private void deliverOneOf(String type) {
@@ -72,7 +52,8 @@ class ManyCollectorTypesTest {
     @ParameterizedTest
     @EnumSource
     void a_small_store_goes_on_however_many_types_it_has_seen(StoreKind kind) {
-        open(kind, DiskStoreOptions.MIN_DISK_USAGE);
+        maxDiskUsage = DiskStoreOptions.MIN_DISK_USAGE;
+        store = open(kind, disk);
         int types = 12_000;
         for (int i = 0; i < types; i++) {
             deliverOneOf(type(i));
@@ -85,7 +66,7 @@ class ManyCollectorTypesTest {
         assertThat(store.stats().collectors()).hasSizeLessThan(KEPT);
         assertThat(store.stats().diskUsage()).isLessThan(DiskStoreOptions.MIN_DISK_USAGE / 2);
         store.close();
-        open(kind, DiskStoreOptions.MIN_DISK_USAGE);
+        store = open(kind, disk);
         assertCounted(types);
         assertThat(store.stats().collectors()).hasSizeLessThan(KEPT);
         deliverOneOf("afterwards");
@@ -95,7 +76,7 @@ class ManyCollectorTypesTest {
 
     @Test
     void what_holds_batches_or_is_paused_is_not_forgotten_and_a_type_may_come_again() {
-        open(StoreKind.SEGMENT, 1 << 30);
+        store = open(StoreKind.SEGMENT, disk);
         append("held", "held");
         store.pause("paused", true);
         deliverOneOf("paused");
@@ -111,7 +92,7 @@ class ManyCollectorTypesTest {
         assertThat(store.stats().collector("again").accepted()).isOne();
 
         store.close();
-        open(StoreKind.SEGMENT, 1 << 30);
+        store = open(StoreKind.SEGMENT, disk);
         assertThat(store.pausedCollectorTypes()).containsExactly("paused");
         assertThat(store.stats().total().accepted()).isEqualTo(3 * KEPT + 4);
         assertThat(store.stats().total().delivered()).isEqualTo(3 * KEPT + 3);

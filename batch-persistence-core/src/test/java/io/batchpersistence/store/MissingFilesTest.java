@@ -2,8 +2,6 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
@@ -11,16 +9,12 @@ import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.test.ManualClock;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.stream.Collectors;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -28,38 +22,24 @@ import org.junit.jupiter.params.provider.EnumSource;
  * Files that are deleted, emptied or truncated after a kill lose batches that no counter on disk includes yet. The gap
  * in their numbers shows the loss.
  */
-class MissingFilesTest {
+class MissingFilesTest extends DiskStoreFixture {
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-    private final List<Corruption> reports = new ArrayList<>();
     private final Set<String> accepted = new HashSet<>();
 
-    private BatchStore open(StoreKind kind, FaultyDisk disk) {
-        BatchStore store = kind.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(4 << 10)
-                        .compactionRate(1)
-                        .clock(clock)
-                        .build(),
-                disk);
-        store.onCorruption(reports::add);
-        return store;
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options().segmentSize(4 << 10).compactionRate(1);
     }
 
     private record Seen(Set<String> ids, long accepted, long delivered, long corrupt, long reported) {}
 
     private Seen seen(StoreKind kind, MemoryDisk disk) {
         reports.clear();
-        try (BatchStore store = open(kind, new FaultyDisk(disk))) {
+        try (BatchStore store = open(kind, disk)) {
             CollectorStats total = store.stats().total();
             assertThat(total.isBalanced()).isTrue();
             return new Seen(
-                    store.list(BatchSelector.all(), clock.instant()).stream()
-                            .map(BatchSummary::id)
-                            .collect(Collectors.toSet()),
+                    Set.copyOf(ids(store)),
                     total.accepted(),
                     total.delivered(),
                     total.corrupt(),
@@ -67,11 +47,10 @@ class MissingFilesTest {
         }
     }
 
-    private void append(BatchStore store, String id) {
-        if (store.append(GeneratedBatch.of(id, clock.instant(), clock.instant()))
-                        .handle((nothing, failure) -> failure)
-                        .join()
-                == null) {
+    private void tryToAppend(BatchStore store, String id) {
+        Throwable refused =
+                store.append(batch(id)).handle((nothing, failure) -> failure).join();
+        if (refused == null) {
             accepted.add(id);
         }
     }
@@ -79,9 +58,9 @@ class MissingFilesTest {
     /** Everything happens after the checkpoint of the opening. The last batch is delivered, and the journal says so. */
     private MemoryDisk killedStore(StoreKind kind) {
         MemoryDisk files = new MemoryDisk();
-        BatchStore store = open(kind, new FaultyDisk(files));
+        BatchStore store = open(kind, files);
         for (int i = 0; i < 30; i++) {
-            append(store, "batch " + i);
+            tryToAppend(store, "batch " + i);
             if (i % 5 == 4) {
                 assertThat(store.delivered("batch " + i)).isNotNull();
             }
@@ -93,13 +72,6 @@ class MissingFilesTest {
         return killed;
     }
 
-    private static List<Path> payloads(MemoryDisk disk) {
-        return disk.files().stream()
-                .filter(file -> file.toString().endsWith(".segment")
-                        || file.getFileName().toString().startsWith("batch_"))
-                .toList();
-    }
-
     private interface Harm {
         void to(MemoryDisk disk, Path file, byte[] bytes);
     }
@@ -108,7 +80,7 @@ class MissingFilesTest {
         MemoryDisk killed = killedStore(kind);
         Seen intact = seen(kind, killed.copy());
         assertThat(intact.accepted()).isEqualTo(30);
-        List<Path> files = payloads(killed);
+        List<Path> files = killed.files(kind.payload);
         int harmed = 0;
         // Nothing records that the newest segment was written to.
         for (Path file : kind == StoreKind.SEGMENT ? files.subList(0, files.size() - 1) : files) {
@@ -153,9 +125,9 @@ class MissingFilesTest {
     @EnumSource
     void no_numbers_are_missed_if_the_journal_was_overwritten_with_zeros(StoreKind kind) {
         MemoryDisk files = new MemoryDisk();
-        BatchStore store = open(kind, new FaultyDisk(files));
+        BatchStore store = open(kind, files);
         for (int i = 0; i < 30; i++) {
-            append(store, "batch " + i);
+            tryToAppend(store, "batch " + i);
         }
         for (int i = 0; i < 20; i++) {
             assertThat(store.delivered("batch " + i)).isNotNull();
@@ -165,10 +137,8 @@ class MissingFilesTest {
         store.pause("loki", true);
         MemoryDisk killed = files.copy();
         store.close();
-        for (Path file : killed.files()) {
-            if (file.toString().endsWith(".journal")) {
-                killed.put(file, new byte[killed.get(file).length]);
-            }
+        for (Path file : killed.files(".journal")) {
+            killed.put(file, new byte[killed.get(file).length]);
         }
         Seen now = seen(kind, killed);
         for (int i = 20; i < 30; i++) {
@@ -187,11 +157,10 @@ class MissingFilesTest {
             MemoryDisk files = new MemoryDisk();
             FaultyDisk disk = new FaultyDisk(files);
             BatchStore store = open(kind, disk);
-            append(store, "a");
-            disk.fail(operation, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device")
-                    .times(3);
+            tryToAppend(store, "a");
+            disk.fail(operation, kind.payload, "No space left on device").times(3);
             for (int i = 0; accepted.size() < 10; i++) {
-                append(store, "batch " + i);
+                tryToAppend(store, "batch " + i);
             }
             MemoryDisk killed = files.copy();
             MemoryDisk cut = files.afterPowerCut();
@@ -215,10 +184,10 @@ class MissingFilesTest {
             MemoryDisk files = new MemoryDisk();
             FaultyDisk disk = new FaultyDisk(files);
             BatchStore store = open(kind, disk);
-            append(store, "a");
-            append(store, "keeps the segment");
-            disk.fail(Operation.WRITE, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device");
-            append(store, "refused");
+            tryToAppend(store, "a");
+            tryToAppend(store, "keeps the segment");
+            disk.fail(Operation.WRITE, kind.payload, "No space left on device");
+            tryToAppend(store, "refused");
             disk.heal();
             // Writes the queued marks.
             store.pause("loki", true);
@@ -228,7 +197,7 @@ class MissingFilesTest {
                     assertThat(store.delivered("a")).isNotNull();
                 }
             });
-            append(store, "b");
+            tryToAppend(store, "b");
             files.beforeChange(() -> {});
             boolean delivered = left.get() <= 0;
             // Writes the queued marks.
@@ -254,14 +223,14 @@ class MissingFilesTest {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
         try (BatchStore store = open(kind, disk)) {
-            append(store, "a");
-            disk.fail(Operation.WRITE, kind == StoreKind.SEGMENT ? ".segment" : ".json", "No space left on device");
-            append(store, "refused");
+            tryToAppend(store, "a");
+            disk.fail(Operation.WRITE, kind.payload, "No space left on device");
+            tryToAppend(store, "refused");
             // Writes the queued marks.
             store.pause("loki", true);
             List<byte[]> before = journals(files);
             for (int i = 0; i < 20; i++) {
-                append(store, "refused " + i);
+                tryToAppend(store, "refused " + i);
             }
             store.pause("loki", true);
             assertThat(journals(files)).usingRecursiveComparison().isEqualTo(before);
@@ -270,10 +239,7 @@ class MissingFilesTest {
     }
 
     private static List<byte[]> journals(MemoryDisk files) {
-        return files.files().stream()
-                .filter(file -> file.toString().endsWith(".journal"))
-                .map(files::get)
-                .toList();
+        return files.files(".journal").stream().map(files::get).toList();
     }
 
     /** Without a journal, delivered and lost batches look the same. */
@@ -284,7 +250,7 @@ class MissingFilesTest {
         killed.files().stream()
                 .filter(file -> file.getFileName().toString().startsWith("state-"))
                 .forEach(killed::delete);
-        killed.delete(payloads(killed).get(1));
+        killed.delete(killed.files(kind.payload).get(1));
         Seen now = seen(kind, killed);
         assertThat(now.corrupt()).isZero();
         assertThat(now.reported()).isZero();

@@ -9,8 +9,8 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.DiskStoreOptions;
-import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.container.Workload;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import java.io.FileOutputStream;
 import java.io.IOException;
@@ -19,16 +19,13 @@ import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -85,10 +82,15 @@ class MountedDiskTest {
             engine.close();
         }
         while (!mounted.isEmpty()) {
-            String problem = run(
-                    List.of("umount", "-l", mounted.remove(mounted.size() - 1).toString()));
-            assertThat(problem).isNull();
+            unmountLast("-l");
         }
+    }
+
+    private void unmountLast(String... options) throws InterruptedException {
+        List<String> command = new ArrayList<>(List.of("umount"));
+        command.addAll(List.of(options));
+        command.add(mounted.remove(mounted.size() - 1).toString());
+        assertThat(run(command)).isNull();
     }
 
     private void open(StoreKind kind) {
@@ -97,21 +99,9 @@ class MountedDiskTest {
         engine = BatchPersistenceEngine.builder(kind.open(options)).build();
     }
 
-    private static List<LogEntry> entries(String id, int count) {
-        Random random = new Random(id.hashCode());
-        return IntStream.range(0, count)
-                .mapToObj(i -> LogEntry.of(
-                        Instant.EPOCH.plusMillis(i),
-                        "INFO",
-                        random.ints(64, '!', '~')
-                                .collect(StringBuilder::new, StringBuilder::appendCodePoint, StringBuilder::append)
-                                .toString()))
-                .toList();
-    }
-
     private Throwable persist(int size) {
         String id = "b" + ++lastId;
-        Throwable thrown = catchThrowable(() -> engine.persistBatch(id, entries(id, size), COLLECTOR));
+        Throwable thrown = catchThrowable(() -> engine.persistBatch(id, Workload.entries(id, size), COLLECTOR));
         if (thrown == null) {
             held.put(id, size);
         } else {
@@ -144,7 +134,7 @@ class MountedDiskTest {
                 .extracting(BatchSummary::id)
                 .containsExactlyInAnyOrderElementsOf(held.keySet());
         held.forEach((id, size) ->
-                assertThat(engine.find(id)).as(id).map(PersistedBatch::entries).contains(entries(id, size)));
+                assertThat(engine.find(id)).as(id).map(PersistedBatch::entries).contains(Workload.entries(id, size)));
         BatchStats stats = engine.stats();
         assertThat(stats.total().isBalanced()).isTrue();
         assertThat(stats.total().corrupt()).isZero();
@@ -258,9 +248,7 @@ class MountedDiskTest {
         mark(10);
         engine.cleanup();
         allIsThere();
-        assertThat(run(List.of(
-                        "umount", "-l", mounted.remove(mounted.size() - 1).toString())))
-                .isNull();
+        unmountLast("-l");
         assertThat(persist(50)).as("it goes on by itself").isNull();
         assertThat(engine.stats().problem()).isNull();
         engine.cleanup();
@@ -296,8 +284,7 @@ class MountedDiskTest {
         engine.cleanup();
         engine.close();
         say("ext4 with an error, %s: %s".formatted(kind, refused.getMessage()));
-        assertThat(run(List.of("umount", mounted.remove(mounted.size() - 1).toString())))
-                .isNull();
+        unmountLast();
         mount("ext4", "-o", "loop", image.toString());
         open(kind);
         allIsThere();

@@ -7,7 +7,6 @@ import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.classic.spi.IThrowableProxy;
-import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSelector;
@@ -20,6 +19,7 @@ import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.fixtures.LogCapture;
 import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -27,6 +27,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -35,6 +36,7 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -55,7 +57,10 @@ class NothingForgedNothingToldTest {
 
     private final ManualClock clock = new ManualClock();
     private final Logger root = (Logger) LoggerFactory.getLogger("io.batchpersistence");
-    private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
+
+    @RegisterExtension
+    final LogCapture logged = new LogCapture("io.batchpersistence");
+
     private final List<String> printed = new ArrayList<>();
     private final Map<String, @Nullable String> contextOfLog = new LinkedHashMap<>();
 
@@ -63,13 +68,10 @@ class NothingForgedNothingToldTest {
     void listen() {
         root.setLevel(Level.TRACE);
         root.setAdditive(false);
-        logged.start();
-        root.addAppender(logged);
     }
 
     @AfterEach
     void leave() {
-        root.detachAppender(logged);
         root.setAdditive(true);
         root.setLevel(null);
     }
@@ -123,10 +125,6 @@ class NothingForgedNothingToldTest {
                 .build());
     }
 
-    private static void recover(BatchPersistence persistence) {
-        persistence.recover();
-    }
-
     @ParameterizedTest
     @EnumSource
     void whatever_happens_to_a_batch(StoreKind kind) throws IOException {
@@ -142,7 +140,7 @@ class NothingForgedNothingToldTest {
                 .satisfies(thrown -> printed.add(thrown.toString()));
         for (int i = 0; i < 5; i++) {
             clock.advance(Duration.ofMinutes(6));
-            recover(persistence);
+            persistence.recover();
         }
         assertThat(persistence.count(BatchSelector.all().states(BatchState.DEAD)))
                 .as("what was rejected is a dead letter")
@@ -185,7 +183,7 @@ class NothingForgedNothingToldTest {
                 if (kind == StoreKind.SEGMENT && file.toString().endsWith(".segment")) {
                     byte[] bytes = Files.readAllBytes(file);
                     bytes[70] ^= 0x55;
-                    Files.write(file, java.util.Arrays.copyOf(bytes, bytes.length - 8));
+                    Files.write(file, Arrays.copyOf(bytes, bytes.length - 8));
                 } else if (file.toString().endsWith(".json")) {
                     String text = Files.readString(file, StandardCharsets.UTF_8);
                     Files.writeString(file, text.replace("\"" + SECRET + "\"", SECRET));

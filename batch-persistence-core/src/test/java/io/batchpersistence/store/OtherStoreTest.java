@@ -5,26 +5,13 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.CollectorStats;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
-import java.nio.file.Path;
-import java.time.Instant;
 import java.util.Locale;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** The kind of the store changes, but not its directory. */
-class OtherStoreTest {
-
-    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
-
-    @TempDir
-    Path directory;
-
-    private BatchStore open(StoreKind kind) {
-        return kind.open(DiskStoreOptions.builder(directory).build());
-    }
+class OtherStoreTest extends DiskStoreFixture {
 
     private static StoreKind other(StoreKind kind) {
         return kind == StoreKind.SEGMENT ? StoreKind.JSON_FILES : StoreKind.SEGMENT;
@@ -34,8 +21,7 @@ class OtherStoreTest {
     @EnumSource
     void batches_of_another_kind_of_store_are_not_passed_over(StoreKind kind) {
         try (BatchStore store = open(kind)) {
-            store.append(GeneratedBatch.of("a", NOW, NOW)).join();
-            store.append(GeneratedBatch.of("b", NOW, NOW)).join();
+            append(store, "a", "b");
             assertThat(store.delivered("b")).isNotNull();
         }
         for (int tries = 0; tries < 2; tries++) {

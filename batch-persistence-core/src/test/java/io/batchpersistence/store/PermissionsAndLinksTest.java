@@ -3,18 +3,10 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
-import io.batchpersistence.BatchOrder;
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
+import io.batchpersistence.fixtures.LogCapture;
 import io.batchpersistence.internal.disk.DirectoryLock;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.test.Batches;
 import java.io.IOException;
 import java.nio.file.FileSystems;
@@ -22,8 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
-import java.time.Instant;
-import java.util.ArrayList;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -33,17 +24,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /** Who can read the files of a store, and what happens to links in its directory. */
-class PermissionsAndLinksTest {
-
-    private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
+class PermissionsAndLinksTest extends DiskStoreFixture {
 
     @TempDir
     Path root;
-
-    private Path directory;
 
     @BeforeEach
     void posix() {
@@ -53,28 +39,22 @@ class PermissionsAndLinksTest {
         directory = root.resolve("store");
     }
 
-    private BatchStore open(StoreKind kind) {
-        return kind.open(
-                DiskStoreOptions.builder(directory).segmentSize(4 << 10).build());
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options().segmentSize(4 << 10);
     }
 
-    private static void append(BatchStore store, String id) {
-        store.append(new NewBatch(id, "loki", Batches.entries(10), Map.of(), NOW, NOW.plusSeconds(60)))
-                .join();
+    private void persist(BatchStore store, String id) {
+        store.append(batch(id, "loki", Batches.entries(10))).join();
     }
 
-    private static void fillAndUse(BatchStore store) {
+    private void fillAndUse(BatchStore store) {
         for (int i = 0; i < 100; i++) {
-            append(store, "batch " + i);
+            persist(store, "batch " + i);
             if (i % 3 > 0) {
                 store.delivered("batch " + i);
             } else if (i % 2 == 0) {
-                store.failed(
-                        "batch " + i,
-                        BatchStore.ANY_FENCE,
-                        "503",
-                        NOW,
-                        (type, retries) -> new Verdict(false, NOW, retries + 1));
+                fail(store, "batch " + i, false);
             }
         }
         store.reclaim();
@@ -105,10 +85,6 @@ class PermissionsAndLinksTest {
         }
     }
 
-    private static String batches(StoreKind kind) {
-        return kind == StoreKind.SEGMENT ? "*.segment" : "batch_*.json";
-    }
-
     @ParameterizedTest
     @EnumSource
     void every_file_is_its_owners_alone(StoreKind kind) throws IOException {
@@ -117,7 +93,7 @@ class PermissionsAndLinksTest {
         // While the store is open, including prepared files and the journal.
         assertNobodyElseCanRead();
         store.close();
-        Path damaged = oneOf(batches(kind));
+        Path damaged = oneOf("*" + kind.payload);
         byte[] bytes = Files.readAllBytes(damaged);
         bytes[40] ^= 0x55;
         bytes[bytes.length / 2] ^= 0x55;
@@ -127,9 +103,10 @@ class PermissionsAndLinksTest {
             Files.write(damaged, java.util.Arrays.copyOf(bytes, bytes.length - 8));
         }
 
-        BatchStore again = open(kind);
-        fillAndUseAgain(again);
-        again.close();
+        try (BatchStore again = open(kind)) {
+            persist(again, "one more");
+            again.reclaim();
+        }
         assertThat(permissions().keySet())
                 .as("there is a quarantine")
                 .anyMatch(file -> file.startsWith("store/quarantine/"));
@@ -137,18 +114,9 @@ class PermissionsAndLinksTest {
         assertNobodyElseCanRead();
     }
 
-    private static void fillAndUseAgain(BatchStore store) {
-        append(store, "one more");
-        store.reclaim();
-    }
-
     @Test
     void a_directory_that_was_there_keeps_its_permissions_and_is_warned_about() throws IOException {
-        ListAppender<ILoggingEvent> logged = new ListAppender<>();
-        logged.start();
-        Logger logger = (Logger) LoggerFactory.getLogger(DirectoryLock.class);
-        logger.addAppender(logged);
-        try {
+        try (LogCapture logged = new LogCapture(DirectoryLock.class)) {
             Files.createDirectory(directory);
             Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxr-xr-x"));
             open(StoreKind.SEGMENT).close();
@@ -165,8 +133,6 @@ class PermissionsAndLinksTest {
             Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxrwx---"));
             open(StoreKind.SEGMENT).close();
             assertThat(logged.list).as("a group may be meant").isEmpty();
-        } finally {
-            logger.detachAppender(logged);
         }
     }
 
@@ -176,7 +142,7 @@ class PermissionsAndLinksTest {
         Path real = Files.createDirectory(root.resolve("real"));
         Files.createSymbolicLink(directory, real);
         BatchStore store = open(kind);
-        append(store, "a");
+        persist(store, "a");
         store.close();
         try (BatchStore again = open(kind)) {
             assertThat(again.find("a")).isPresent();
@@ -189,9 +155,9 @@ class PermissionsAndLinksTest {
     @EnumSource
     void links_are_not_followed(StoreKind kind) throws IOException {
         BatchStore store = open(kind);
-        append(store, "a");
-        append(store, "b");
-        store.failed("a", BatchStore.ANY_FENCE, "503", NOW, (type, retries) -> new Verdict(true, NOW, retries + 1));
+        persist(store, "a");
+        persist(store, "b");
+        fail(store, "a", true);
         store.close();
         Path elsewhere = Files.createDirectory(root.resolve("elsewhere"));
         Map<Path, byte[]> outside = new TreeMap<>();
@@ -216,24 +182,18 @@ class PermissionsAndLinksTest {
         Files.createSymbolicLink(directory.resolve("0000000004.segment"), root.resolve("nowhere"));
 
         BatchStore again = open(kind);
-        List<Corruption> told = new ArrayList<>();
-        again.onCorruption(told::add);
-        assertThat(again.list(BatchSelector.all(), NOW))
-                .as("what is elsewhere is not ours")
-                .isEmpty();
+        assertThat(ids(again)).as("what is elsewhere is not ours").isEmpty();
         for (int i = 0; i < 20; i++) {
-            append(again, i == 0 ? "c" : "new " + i);
+            persist(again, i == 0 ? "c" : "new " + i);
         }
         again.reclaim();
-        assertThat(again.list(BatchSelector.all(), NOW))
-                .extracting(BatchSummary::id)
-                .hasSize(20)
-                .contains("c", "new 19");
-        assertThat(again.claim("loki", BatchOrder.OLDEST_FIRST, NOW.plusSeconds(100), NOW.plusSeconds(200), 100))
+        assertThat(ids(again)).hasSize(20).contains("c", "new 19");
+        clock.advance(Duration.ofSeconds(100));
+        assertThat(claim(again, "loki", 100))
                 .allSatisfy(claim -> assertThat(claim.batch().entries()).isEqualTo(Batches.entries(10)));
         again.close();
 
-        assertThat(told).as("links are reported").isNotEmpty();
+        assertThat(reports).as("links are reported").isNotEmpty();
         assertThat(victim).hasContent("untouched");
         assertThat(root.resolve("nowhere")).doesNotExist();
         assertThat(evidence).isEmptyDirectory();

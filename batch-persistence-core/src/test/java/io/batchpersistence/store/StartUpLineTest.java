@@ -2,57 +2,27 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
-import io.batchpersistence.DiskStoreOptions;
+import ch.qos.logback.classic.Level;
+import io.batchpersistence.fixtures.LogCapture;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.test.Batches;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Instant;
 import java.util.Comparator;
 import java.util.List;
-import java.util.Map;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /** One line reports what was found when a store was opened. */
-class StartUpLineTest {
+class StartUpLineTest extends DiskStoreFixture {
 
-    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
-
-    @TempDir
-    Path directory;
-
-    private final Logger root = (Logger) LoggerFactory.getLogger("io.batchpersistence");
-    private final ListAppender<ILoggingEvent> logged = new ListAppender<>();
-
-    @BeforeEach
-    void listen() {
-        logged.start();
-        root.addAppender(logged);
-    }
-
-    @AfterEach
-    void stopListening() {
-        root.detachAppender(logged);
-    }
-
-    private BatchStore open(StoreKind kind) {
-        return kind.open(DiskStoreOptions.builder(directory).build());
-    }
+    @RegisterExtension
+    final LogCapture logged = new LogCapture("io.batchpersistence");
 
     private String line() {
-        List<String> lines = logged.list.stream()
-                .map(ILoggingEvent::getFormattedMessage)
+        List<String> lines = logged.lines(Level.INFO).stream()
                 .filter(line -> line.startsWith("Batch store opened"))
                 .toList();
         assertThat(lines).hasSize(1);
@@ -65,10 +35,7 @@ class StartUpLineTest {
     void says_where_what_and_what_was_damaged(StoreKind kind) throws IOException {
         try (BatchStore store = open(kind)) {
             assertThat(line()).contains("0 pending, 0 dead, nothing damaged; directory " + directory + ", store ");
-            for (String id : List.of("a", "b")) {
-                store.append(new NewBatch(id, "loki", Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
-                        .join();
-            }
+            append(store, "a", "b");
         }
         open(kind).close();
         assertThat(line()).contains("2 pending, 0 dead, nothing damaged").contains("sync always");

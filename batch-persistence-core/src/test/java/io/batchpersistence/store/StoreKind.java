@@ -2,34 +2,26 @@ package io.batchpersistence.store;
 
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
 
 /** The disk stores, to run a test with each, on any disk. */
 public enum StoreKind {
-    SEGMENT {
-        @Override
-        public BatchStore open(DiskStoreOptions options) {
-            return DiskBatchStores.segment(options);
-        }
+    SEGMENT(".segment"),
+    JSON_FILES(".json");
 
-        @Override
-        public BatchStore open(DiskStoreOptions options, Disk disk) {
-            return DiskBatchStores.segment(options, disk);
-        }
-    },
-    JSON_FILES {
-        @Override
-        public BatchStore open(DiskStoreOptions options) {
-            return DiskBatchStores.jsonFiles(options);
-        }
+    /** The suffix of the files that hold batches. */
+    public final String payload;
 
-        @Override
-        public BatchStore open(DiskStoreOptions options, Disk disk) {
-            return DiskBatchStores.jsonFiles(options, disk);
-        }
-    };
+    StoreKind(String payload) {
+        this.payload = payload;
+    }
 
-    public abstract BatchStore open(DiskStoreOptions options);
+    public BatchStore open(DiskStoreOptions options) {
+        return open(options, new NioDisk());
+    }
 
-    public abstract BatchStore open(DiskStoreOptions options, Disk disk);
+    public BatchStore open(DiskStoreOptions options, Disk disk) {
+        return this == SEGMENT ? DiskBatchStores.segment(options, disk) : DiskBatchStores.jsonFiles(options, disk);
+    }
 }

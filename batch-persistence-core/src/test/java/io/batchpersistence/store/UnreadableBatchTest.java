@@ -3,30 +3,21 @@ package io.batchpersistence.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
-import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.Compression;
-import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.BatchStore.Claim;
-import io.batchpersistence.spi.NewBatch;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -34,24 +25,14 @@ import org.junit.jupiter.params.provider.EnumSource;
  * A batch that cannot be read, for example because the heap is too small, is named and counted. It does not block
  * others.
  */
-class UnreadableBatchTest {
+class UnreadableBatchTest extends DiskStoreFixture {
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
     private final FaultyDisk disk = new FaultyDisk(new MemoryDisk());
-    private final List<Corruption> reports = new ArrayList<>();
     private BatchStore store;
 
-    private void open(StoreKind kind) {
-        store = kind.open(
-                DiskStoreOptions.builder(directory)
-                        .compression(Compression.NONE)
-                        .clock(clock)
-                        .build(),
-                disk);
-        store.onCorruption(reports::add);
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options().compression(Compression.NONE);
     }
 
     @AfterEach
@@ -60,29 +41,13 @@ class UnreadableBatchTest {
     }
 
     private void markPending(String id, int size) {
-        store.appendAndWait(new NewBatch(
-                        id,
-                        "loki",
-                        List.of(LogEntry.of(clock.instant(), "INFO", "x".repeat(size))),
-                        Map.of(),
-                        clock.instant(),
-                        clock.instant()))
+        store.appendAndWait(batch(id, "loki", List.of(LogEntry.of(now(), "INFO", "x".repeat(size)))))
                 .join();
         assertThat(store.released(id, type -> Optional.of(clock.instant()))).isNotNull();
     }
 
     private List<String> claim() {
-        return store
-                .claim(
-                        "loki",
-                        BatchOrder.OLDEST_FIRST,
-                        clock.instant(),
-                        clock.instant().plusSeconds(60),
-                        1)
-                .stream()
-                .map(Claim::batch)
-                .map(batch -> batch.id())
-                .toList();
+        return claim(store, "loki", 1).stream().map(claim -> claim.batch().id()).toList();
     }
 
     private void assertCantBeRead() {
@@ -93,7 +58,7 @@ class UnreadableBatchTest {
     @ParameterizedTest
     @EnumSource
     void is_named_and_counted_and_tried_again_less_and_less_often(StoreKind kind) {
-        open(kind);
+        store = open(kind, disk);
         markPending("large", 100_000);
         markPending("small", 10);
         disk.memory(10_000);
@@ -126,7 +91,7 @@ class UnreadableBatchTest {
     @ParameterizedTest
     @EnumSource
     void is_not_counted_any_more_once_it_is_gone(StoreKind kind) {
-        open(kind);
+        store = open(kind, disk);
         markPending("large", 100_000);
         disk.memory(10_000);
         assertCantBeRead();
@@ -137,7 +102,7 @@ class UnreadableBatchTest {
     @ParameterizedTest
     @EnumSource
     void an_error_of_the_disk_is_told_in_the_same_way(StoreKind kind) {
-        open(kind);
+        store = open(kind, disk);
         markPending("a", 10);
         disk.fail(Operation.READ, "", "Input/output error");
         assertThat(catchThrowableOfType(BatchPersistenceException.class, this::claim))

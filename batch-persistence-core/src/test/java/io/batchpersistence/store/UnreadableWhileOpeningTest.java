@@ -14,14 +14,11 @@ import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.test.ManualClock;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -29,62 +26,41 @@ import org.junit.jupiter.params.provider.EnumSource;
  * A file that is unreadable during opening, because there is no file descriptor left or the device reports an error, is
  * not damaged. Its batches, marks and counters are there once it can be read.
  */
-class UnreadableWhileOpeningTest {
+class UnreadableWhileOpeningTest extends DiskStoreFixture {
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-    private final List<Corruption> reports = new ArrayList<>();
     /** Read operations of the last successful opening. */
     private int looks;
 
-    private BatchStore open(StoreKind kind, FaultyDisk disk) {
-        BatchStore store = kind.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(4 << 10)
-                        .compactionRate(1)
-                        .clock(clock)
-                        .build(),
-                disk);
-        store.onCorruption(reports::add);
-        return store;
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options().segmentSize(4 << 10).compactionRate(1);
     }
 
     /** Batches in every state, marks in the journal and in its snapshot, sealed segments and an active one. */
     private MemoryDisk killedStore(StoreKind kind) {
         MemoryDisk files = new MemoryDisk();
-        FaultyDisk disk = new FaultyDisk(files);
-        for (int life = 0; life < 2; life++) {
-            BatchStore store = open(kind, disk);
-            for (int i = 0; i < 8; i++) {
-                String id = "batch " + life + " " + i;
-                store.appendAndWait(GeneratedBatch.of(id, clock.instant(), clock.instant()))
-                        .join();
-                if (i % 4 == 1) {
-                    assertThat(store.delivered(id)).isNotNull();
-                } else if (i % 4 > 1) {
-                    boolean dead = i % 4 == 3;
-                    store.failed(
-                            id,
-                            BatchStore.ANY_FENCE,
-                            "503",
-                            clock.instant(),
-                            (type, retries) -> new Verdict(
-                                    dead, dead ? null : clock.instant().plusSeconds(60), 1));
-                }
-            }
-            if (life == 0) {
-                store.close();
-            } else {
-                // Forces the journal.
-                store.pause("loki", true);
-                MemoryDisk killed = files.copy();
-                store.close();
-                return killed;
+        try (BatchStore store = open(kind, files)) {
+            appendAndSettle(store, "batch 0 ");
+        }
+        try (BatchStore store = open(kind, files)) {
+            appendAndSettle(store, "batch 1 ");
+            // Forces the journal.
+            store.pause("loki", true);
+            return files.copy();
+        }
+    }
+
+    private void appendAndSettle(BatchStore store, String prefix) {
+        for (int i = 0; i < 8; i++) {
+            String id = prefix + i;
+            store.appendAndWait(batch(id)).join();
+            if (i % 4 == 1) {
+                assertThat(store.delivered(id)).isNotNull();
+            } else if (i % 4 > 1) {
+                boolean dead = i % 4 == 3;
+                fail(store, id, "503", new Verdict(dead, dead ? null : now().plusSeconds(60), 1));
             }
         }
-        throw new AssertionError("not reached");
     }
 
     private record Seen(List<BatchSummary> batches, Map<String, CollectorStats> stats, List<Long> lost) {}
@@ -151,11 +127,11 @@ class UnreadableWhileOpeningTest {
     @EnumSource
     void who_reads_the_refusal_knows_which_file_it_is_and_what_to_do(StoreKind kind) {
         MemoryDisk killed = killedStore(kind);
-        String name = kind == StoreKind.SEGMENT ? ".segment" : ".json";
         FaultyDisk disk = new FaultyDisk(killed);
-        disk.fail(Operation.READ, name, "Input/output error");
+        disk.fail(Operation.READ, kind.payload, "Input/output error");
         assertThat(catchThrowableOfType(BatchPersistenceException.class, () -> open(kind, disk)))
-                .hasMessageContainingAll(directory.toString(), name, "Input/output error", "start again", "move it");
+                .hasMessageContainingAll(
+                        directory.toString(), kind.payload, "Input/output error", "start again", "move it");
         disk.heal();
         assertThat(seen(kind, disk).batches()).hasSize(12);
     }
@@ -186,10 +162,7 @@ class UnreadableWhileOpeningTest {
     @EnumSource
     void damage_found_before_the_file_that_can_not_be_read_is_told_and_counted_by_the_next_opening(StoreKind kind) {
         MemoryDisk killed = killedStore(kind);
-        List<Path> files = killed.files().stream()
-                .filter(file -> file.toString().endsWith(kind == StoreKind.SEGMENT ? ".segment" : ".json"))
-                .toList();
-        Path first = files.get(0);
+        Path first = killed.files(kind.payload).get(0);
         byte[] bytes = killed.get(first);
         bytes[kind == StoreKind.SEGMENT ? 100 : 0] ^= 0x55;
         killed.put(first, Arrays.copyOf(bytes, bytes.length - 8));
@@ -198,7 +171,7 @@ class UnreadableWhileOpeningTest {
         assertThat(expected.lost().stream().mapToLong(Long::longValue).sum()).isPositive();
 
         FaultyDisk disk = new FaultyDisk(killed);
-        disk.fail(Operation.READ, files.get(files.size() - 1).getFileName().toString(), "Input/output error");
+        disk.fail(Operation.READ, killed.last(kind.payload).getFileName().toString(), "Input/output error");
         assertThat(catchThrowableOfType(BatchPersistenceException.class, () -> open(kind, disk)))
                 .isNotNull();
         disk.heal();

@@ -2,42 +2,27 @@ package io.batchpersistence.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchOrder;
-import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.CollectorStats;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.spi.LocalBatchStore;
 import io.batchpersistence.internal.spi.LocalBatchStore.BatchRef;
 import io.batchpersistence.internal.spi.LocalBatchStore.StoredBatch;
-import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.test.Batches;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.List;
-import java.util.Map;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /** Batches that move from a disk store to another store leave no trace in the counters, now and after reopening. */
-class WithdrawTest {
+class WithdrawTest extends DiskStoreFixture {
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
     private LocalBatchStore store;
 
-    private void open(StoreKind kind) {
-        store = (LocalBatchStore)
-                kind.open(DiskStoreOptions.builder(directory).clock(clock).build());
+    private void begin(StoreKind kind) {
+        store = (LocalBatchStore) open(kind);
     }
 
     @AfterEach
@@ -46,20 +31,9 @@ class WithdrawTest {
     }
 
     private void append(String... ids) {
-        Instant now = clock.instant();
         for (String id : ids) {
-            store.append(new NewBatch(id, "loki", Batches.entries(2), Map.of("id", id), now, now.plusSeconds(60)))
-                    .join();
+            store.append(batch(id, "loki", Batches.entries(2))).join();
         }
-    }
-
-    private void fail(String id, boolean dead) {
-        store.failed(
-                id,
-                BatchStore.ANY_FENCE,
-                dead ? "400" : "503",
-                clock.instant(),
-                (type, retries) -> new Verdict(dead, dead ? null : clock.instant(), retries + 1));
     }
 
     private CollectorStats loki() {
@@ -78,12 +52,12 @@ class WithdrawTest {
     @ParameterizedTest
     @EnumSource
     void what_waits_is_all_that_nobody_is_sending(StoreKind kind) {
-        open(kind);
+        begin(kind);
         append("flying", "pending", "held", "dead");
         clock.advance(Duration.ofMinutes(1));
-        fail("pending", false);
-        store.failed("held", 0, "x", clock.instant(), (type, retries) -> new Verdict(false, null, 1));
-        fail("dead", true);
+        fail(store, "pending", false);
+        fail(store, "held", "x", new Verdict(false, null, 1));
+        fail(store, "dead", true);
         assertThat(waiting()).containsExactly("pending", "held", "dead");
         List<BatchRef> first = store.refsAfter(0, 2);
         assertThat(first).hasSize(2);
@@ -94,8 +68,7 @@ class WithdrawTest {
         assertThat(dead.bytes()).isPositive();
         assertThat(store.read(first.get(0)).since()).isEqualTo(clock.instant().minus(Duration.ofMinutes(1)));
 
-        assertThat(store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 1))
-                .hasSize(1);
+        assertThat(claim(store, "loki", 1)).hasSize(1);
         assertThat(store.read(first.get(0))).isNull();
         assertThat(store.withdraw(first.get(0))).as("someone is sending it").isFalse();
         assertThat(store.markDead(first.get(0), "x", clock.instant())).isFalse();
@@ -103,22 +76,12 @@ class WithdrawTest {
     }
 
     @ParameterizedTest
-    @ValueSource(booleans = {false, true})
-    void segment_what_was_withdrawn_was_never_accepted(boolean checkpoint) {
-        whatWasWithdrawnWasNeverAccepted(StoreKind.SEGMENT, checkpoint);
-    }
-
-    @ParameterizedTest
-    @ValueSource(booleans = {false, true})
-    void json_files_what_was_withdrawn_was_never_accepted(boolean checkpoint) {
-        whatWasWithdrawnWasNeverAccepted(StoreKind.JSON_FILES, checkpoint);
-    }
-
-    private void whatWasWithdrawnWasNeverAccepted(StoreKind kind, boolean checkpoint) {
-        open(kind);
+    @CsvSource({"SEGMENT, true", "SEGMENT, false", "JSON_FILES, true", "JSON_FILES, false"})
+    void what_was_withdrawn_was_never_accepted(StoreKind kind, boolean checkpoint) {
+        begin(kind);
         append("pending", "dead", "delivered", "stays");
-        fail("pending", false);
-        fail("dead", true);
+        fail(store, "pending", false);
+        fail(store, "dead", true);
         store.delivered("delivered");
         if (checkpoint) {
             store.reclaim();
@@ -136,12 +99,12 @@ class WithdrawTest {
             assertThat(stats.dead()).isZero();
             assertThat(store.holds("pending")).isFalse();
             assertThat(store.holds("stays")).isTrue();
-            assertThat(store.list(BatchSelector.all(), clock.instant())).hasSize(2);
+            assertThat(ids(store)).hasSize(2);
             if (opening == 1) {
                 store.reclaim();
             }
             store.close();
-            open(kind);
+            begin(kind);
         }
         // The id is free.
         append("pending");
@@ -151,11 +114,11 @@ class WithdrawTest {
     @ParameterizedTest
     @EnumSource
     void what_is_buried_stays_so(StoreKind kind) {
-        open(kind);
+        begin(kind);
         assertThat(store.isEmpty()).isTrue();
         append("a");
         assertThat(store.isEmpty()).isFalse();
-        fail("a", false);
+        fail(store, "a", false);
         BatchRef where = store.refsAfter(0, 1).get(0);
         assertThat(store.markDead(where, "can't be moved", clock.instant())).isTrue();
         assertThat(store.markDead(where, "again", clock.instant())).isFalse();
@@ -168,7 +131,7 @@ class WithdrawTest {
             });
             assertThat(loki().dead()).isOne();
             store.close();
-            open(kind);
+            begin(kind);
         }
     }
 }

@@ -35,13 +35,16 @@ class CompressionTest {
         return bytes;
     }
 
+    private static byte[] thereAndBack(Compression compression, byte[] raw) {
+        return Compressions.decompress(compression, Compressions.compress(compression, raw), raw.length);
+    }
+
     @ParameterizedTest
     @EnumSource
     void gives_back_what_was_put_in(Compression compression) {
         for (int seed = 0; seed < 500; seed++) {
             byte[] raw = sample(seed);
-            assertThat(Compressions.decompress(compression, Compressions.compress(compression, raw), raw.length))
-                    .isEqualTo(raw);
+            assertThat(thereAndBack(compression, raw)).isEqualTo(raw);
         }
     }
 
@@ -50,12 +53,8 @@ class CompressionTest {
     void works_for_nothing_and_for_much(Compression compression) {
         byte[] much = new byte[40 << 20];
         Arrays.fill(much, (byte) 'x');
-        assertThat(Compressions.decompress(compression, Compressions.compress(compression, new byte[0]), 0))
-                .isEmpty();
-        assertThat(Arrays.equals(
-                        Compressions.decompress(compression, Compressions.compress(compression, much), much.length),
-                        much))
-                .isTrue();
+        assertThat(thereAndBack(compression, new byte[0])).isEmpty();
+        assertThat(Arrays.equals(thereAndBack(compression, much), much)).isTrue();
     }
 
     @ParameterizedTest
@@ -66,10 +65,7 @@ class CompressionTest {
             List<Callable<Boolean>> work = IntStream.range(0, 400)
                     .<Callable<Boolean>>mapToObj(seed -> () -> {
                         byte[] raw = sample(seed);
-                        return Arrays.equals(
-                                Compressions.decompress(
-                                        compression, Compressions.compress(compression, raw), raw.length),
-                                raw);
+                        return Arrays.equals(thereAndBack(compression, raw), raw);
                     })
                     .toList();
             for (Future<Boolean> result : threads.invokeAll(work)) {

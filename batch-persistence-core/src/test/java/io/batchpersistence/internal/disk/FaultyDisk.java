@@ -157,15 +157,16 @@ public final class FaultyDisk extends ForwardingDisk {
         return bytesRead.get();
     }
 
-    /** From now on, every force of a segment waits for the latch. */
-    public synchronized void blockForces(CountDownLatch latch) {
-        blockForces(".segment", latch);
+    /** From now on, every force of a segment waits for the latch that is returned. */
+    public CountDownLatch blockForces() {
+        return blockForces(".segment");
     }
 
-    /** From now on, every force of a file with this name suffix waits for the latch. */
-    public synchronized void blockForces(String ending, CountDownLatch latch) {
+    /** From now on, every force of a file with this name suffix waits for the latch that is returned. */
+    public synchronized CountDownLatch blockForces(String ending) {
         gated = ending;
-        gate = latch;
+        gate = new CountDownLatch(1);
+        return gate;
     }
 
     public int waitingForces() {

@@ -437,6 +437,33 @@ public final class MemoryDisk implements Disk {
         return List.copyOf(files.keySet());
     }
 
+    /** The files with this name suffix. */
+    public List<Path> files(String ending) {
+        return files().stream().filter(file -> file.toString().endsWith(ending)).toList();
+    }
+
+    /** The file with this name suffix that comes last in alphabetical order: of journals, the newest. */
+    public Path last(String ending) {
+        List<Path> all = files(ending);
+        return all.get(all.size() - 1);
+    }
+
+    /** Damages a byte of a file. */
+    public void flip(Path file, int offset, int bits) {
+        byte[] bytes = get(file);
+        bytes[offset] ^= (byte) bits;
+        put(file, bytes);
+    }
+
+    /** The length without the zeros at the end, which are preallocated space. */
+    public static int used(byte[] bytes) {
+        int used = bytes.length;
+        while (used > 0 && bytes[used - 1] == 0) {
+            used--;
+        }
+        return used;
+    }
+
     @Override
     public synchronized DiskFile create(Path file) throws IOException {
         if (files.containsKey(file)) {

@@ -2,25 +2,16 @@ package io.batchpersistence.internal.jsonfile;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.file.Files;
-import java.nio.file.Path;
-import java.time.Instant;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** Documents that were edited by hand may have texts that are too long for a journal. */
-class LongTextsTest {
-
-    private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
-
-    @TempDir
-    Path directory;
+class LongTextsTest extends DiskStoreFixture {
 
     private void document(String id, String collectorType, String reason) throws IOException {
         Files.writeString(
@@ -37,9 +28,8 @@ class LongTextsTest {
         document("c".repeat(70_000), "loki", "no");
 
         for (int opening = 0; opening < 2; opening++) {
-            try (BatchStore store = StoreKind.JSON_FILES.open(
-                    DiskStoreOptions.builder(directory).build())) {
-                assertThat(store.list(BatchSelector.all(), NOW))
+            try (BatchStore store = open(StoreKind.JSON_FILES)) {
+                assertThat(store.list(ALL, now()))
                         .singleElement()
                         .satisfies(batch -> assertThat(batch.failureReason()).hasSize(4_096))
                         .extracting(BatchSummary::id)

@@ -3,36 +3,27 @@ package io.batchpersistence.internal.segment;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchFormat;
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Compression;
-import io.batchpersistence.Corruption;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.codec.BatchHeader;
 import io.batchpersistence.internal.codec.Formats;
 import io.batchpersistence.internal.segment.RecordFormat.EncodedRecord;
 import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
 import io.batchpersistence.test.Batches;
 import java.io.IOException;
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.time.Instant;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.zip.CRC32C;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** Records with valid checksums that no store has written are set aside. The records around them are read. */
-class ForgedRecordTest {
+class ForgedRecordTest extends DiskStoreFixture {
 
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
-
-    @TempDir
-    Path directory;
 
     private static EncodedRecord record(byte[] header) {
         byte[] payload = Formats.codec(BatchFormat.PROTOBUF).encode(Batches.entries(2));
@@ -70,14 +61,10 @@ class ForgedRecordTest {
         Files.write(directory.resolve("0000000001.segment"), Arrays.copyOf(file, at));
 
         for (int opening = 0; opening < 2; opening++) {
-            try (BatchStore store =
-                    StoreKind.SEGMENT.open(DiskStoreOptions.builder(directory).build())) {
-                List<Corruption> told = new ArrayList<>();
-                store.onCorruption(told::add);
-                assertThat(told).hasSize(opening == 0 ? 1 : 0);
-                assertThat(store.list(BatchSelector.all(), NOW))
-                        .extracting(BatchSummary::id)
-                        .containsExactly("before", "after");
+            reports.clear();
+            try (BatchStore store = open(StoreKind.SEGMENT)) {
+                assertThat(reports).hasSize(opening == 0 ? 1 : 0);
+                assertThat(ids(store)).containsExactly("before", "after");
                 assertThat(store.stats().total().isBalanced()).isTrue();
                 assertThat(store.stats().total().corrupt()).isEqualTo(3);
             }

@@ -2,31 +2,20 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.ForwardingDisk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
 import io.batchpersistence.test.Batches;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.time.Instant;
 import java.util.List;
-import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** If there is no space for a new journal on opening, the store continues in the reserve of the last one. */
-class OpenOnFullDiskTest {
-
-    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
-
-    @TempDir
-    private Path directory;
+class OpenOnFullDiskTest extends DiskStoreFixture {
 
     private final FullDisk disk = new FullDisk();
 
@@ -36,8 +25,7 @@ class OpenOnFullDiskTest {
         try (BatchStore store = open()) {
             for (String id : List.of("a", "b", "c", "d")) {
                 String collector = id.equals("a") ? "loki" : "elasticsearch";
-                store.append(new NewBatch(id, collector, Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
-                        .join();
+                store.append(batch(id, collector, Batches.entries(3))).join();
             }
         }
         disk.full = true;
@@ -68,8 +56,7 @@ class OpenOnFullDiskTest {
         try (BatchStore store = open()) {
             assertThat(store.delivered("b")).isNotNull();
             disk.full = false;
-            store.append(new NewBatch("e", "loki", Batches.entries(3), Map.of(), NOW, NOW.plusSeconds(60)))
-                    .join();
+            store.append(batch("e", "loki", Batches.entries(3))).join();
         }
         try (BatchStore store = open()) {
             assertThat(ids(store)).containsExactlyInAnyOrder("a", "c", "d", "e");
@@ -82,13 +69,7 @@ class OpenOnFullDiskTest {
     }
 
     private BatchStore open() {
-        return StoreKind.SEGMENT.open(DiskStoreOptions.builder(directory).build(), disk);
-    }
-
-    private static List<String> ids(BatchStore store) {
-        return store.list(BatchSelector.all(), NOW).stream()
-                .map(BatchSummary::id)
-                .toList();
+        return open(StoreKind.SEGMENT, disk);
     }
 
     /** Files can be created on the full disk and written where they have bytes, but cannot grow. */

@@ -2,8 +2,6 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchOrder;
-import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.Compression;
@@ -19,10 +17,9 @@ import io.batchpersistence.internal.segment.RecordFormat.View;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.GeneratedBatch;
 import io.batchpersistence.store.StoreKind;
-import io.batchpersistence.test.ManualClock;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -34,7 +31,6 @@ import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Random;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
@@ -43,34 +39,24 @@ import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Compaction frees the space between stored batches. Whatever happens meanwhile, each batch is there exactly once. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class SegmentCompactionTest {
+class SegmentCompactionTest extends DiskStoreFixture {
 
     private static final int BATCHES = 400;
-    private static final BatchSelector ALL = BatchSelector.all();
     private static final Verdict LATER = new Verdict(false, null, 3);
     private static final Verdict DEAD = new Verdict(true, null, 10);
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-    private final List<Corruption> reports = new ArrayList<>();
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options().segmentSize(4 << 10);
+    }
 
     private BatchStore open(Disk disk) {
-        BatchStore store = StoreKind.SEGMENT.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(4 << 10)
-                        .clock(clock)
-                        .build(),
-                disk);
-        store.onCorruption(reports::add);
-        return store;
+        return open(StoreKind.SEGMENT, disk);
     }
 
     private static String id(int i) {
@@ -80,8 +66,7 @@ class SegmentCompactionTest {
     private void append(BatchStore store, int from, int to) {
         List<CompletableFuture<?>> appends = new ArrayList<>();
         for (int i = from; i < to; i++) {
-            appends.add(store.append(
-                    GeneratedBatch.of(id(i), clock.instant(), clock.instant().plusSeconds(60))));
+            appends.add(store.append(batch(id(i))));
             clock.advance(Duration.ofMillis(1));
         }
         appends.forEach(CompletableFuture::join);
@@ -102,22 +87,26 @@ class SegmentCompactionTest {
             stuck.add(id(i));
             int turn = i / 20 % 3;
             if (turn > 0) {
-                assertThat(store.failed(
-                                id(i),
-                                BatchStore.ANY_FENCE,
-                                "reason " + turn,
-                                clock.instant(),
-                                (type, retries) -> turn == 1 ? LATER : DEAD))
-                        .isNotNull();
+                fail(store, id(i), "reason " + turn, turn == 1 ? LATER : DEAD);
             }
         }
         return stuck;
     }
 
     private static List<Path> segments(MemoryDisk disk) {
-        return disk.files().stream()
-                .filter(path -> path.toString().endsWith(".segment"))
-                .toList();
+        return disk.files(".segment");
+    }
+
+    /** Persists all, settles most of them, and waits until the segments with the others are compacted. */
+    private Set<String> compact(BatchStore store, MemoryDisk disk, Runnable beforeChange) {
+        append(store, 0, BATCHES);
+        int before = segments(disk).size();
+        disk.beforeChange(beforeChange);
+        Set<String> stuck = settle(store, 0, BATCHES);
+        store.reclaim();
+        awaitFewSegments(disk, before / 5);
+        disk.beforeChange(() -> {});
+        return stuck;
     }
 
     private static void awaitFewSegments(MemoryDisk disk, int most) {
@@ -125,13 +114,18 @@ class SegmentCompactionTest {
     }
 
     private void assertHolds(BatchStore store, Set<String> ids) {
-        assertThat(store.list(ALL, clock.instant()))
-                .extracting(BatchSummary::id)
-                .containsExactlyInAnyOrderElementsOf(ids);
+        assertThat(ids(store)).containsExactlyInAnyOrderElementsOf(ids);
         for (String id : ids) {
             assertThat(store.find(id).orElseThrow().entries()).as(id).isEqualTo(GeneratedBatch.entries(id));
         }
         assertBooks(store);
+    }
+
+    private void assertHoldsAtLeast(MemoryDisk found, Set<String> ids) {
+        try (BatchStore store = open(found)) {
+            assertThat(ids(store)).doesNotHaveDuplicates().containsAll(ids);
+            assertBooks(store);
+        }
     }
 
     private void assertBooks(BatchStore store) {
@@ -147,11 +141,7 @@ class SegmentCompactionTest {
         MemoryDisk disk = new MemoryDisk();
         Set<String> stuck;
         try (BatchStore store = open(disk)) {
-            append(store, 0, BATCHES);
-            int before = segments(disk).size();
-            stuck = settle(store, 0, BATCHES);
-            store.reclaim();
-            awaitFewSegments(disk, before / 5);
+            stuck = compact(store, disk, () -> {});
             assertHolds(store, stuck);
             long live = store.stats().total().bytes();
             assertThat(segments(disk).stream()
@@ -183,14 +173,7 @@ class SegmentCompactionTest {
         }
         try (BatchStore store = open(disk)) {
             for (String type : store.collectorTypes()) {
-                List<Integer> order = store
-                        .claim(
-                                type,
-                                BatchOrder.OLDEST_FIRST,
-                                clock.instant(),
-                                clock.instant().plusSeconds(60),
-                                BATCHES)
-                        .stream()
+                List<Integer> order = claim(store, type, BATCHES).stream()
                         .map(claim -> Integer.parseInt(claim.batch().id().substring(6)))
                         .toList();
                 assertThat(order).hasSizeGreaterThan(10).isSorted();
@@ -274,30 +257,16 @@ class SegmentCompactionTest {
         List<MemoryDisk> moments = new ArrayList<>();
         Set<String> stuck;
         try (BatchStore store = open(disk)) {
-            append(store, 0, BATCHES);
-            int before = segments(disk).size();
-            disk.beforeChange(() -> {
+            stuck = compact(store, disk, () -> {
                 if (disk.hasUndecidedMove() && moments.size() < 15) {
                     moments.add(disk.copy());
                 }
             });
-            stuck = settle(store, 0, BATCHES);
-            store.reclaim();
-            awaitFewSegments(disk, before / 5);
-            disk.beforeChange(() -> {});
         }
         assertThat(moments).isNotEmpty();
         Random random = new Random(1);
         for (MemoryDisk moment : moments) {
-            moment.powerCuts(8, random, found -> {
-                try (BatchStore store = open(found)) {
-                    assertThat(store.list(ALL, clock.instant()))
-                            .extracting(BatchSummary::id)
-                            .doesNotHaveDuplicates()
-                            .containsAll(stuck);
-                    assertBooks(store);
-                }
-            });
+            moment.powerCuts(8, random, found -> assertHoldsAtLeast(found, stuck));
         }
     }
 
@@ -312,17 +281,11 @@ class SegmentCompactionTest {
         List<MemoryDisk> renamed = new ArrayList<>();
         Set<String> stuck;
         try (BatchStore store = open(disk)) {
-            append(store, 0, BATCHES);
-            int before = segments(disk).size();
-            disk.beforeChange(() -> {
+            stuck = compact(store, disk, () -> {
                 if (renamed.size() < 4 && disk.hasUndecidedMove(".segment")) {
                     renamed.add(disk.copy());
                 }
             });
-            stuck = settle(store, 0, BATCHES);
-            store.reclaim();
-            awaitFewSegments(disk, before / 5);
-            disk.beforeChange(() -> {});
         }
         assertThat(renamed).isNotEmpty();
         Random random = new Random(1);
@@ -336,15 +299,7 @@ class SegmentCompactionTest {
             }
             killed.beforeChange(() -> {});
             for (MemoryDisk moment : moments) {
-                moment.powerCuts(6, random, found -> {
-                    try (BatchStore store = open(found)) {
-                        assertThat(store.list(ALL, clock.instant()))
-                                .extracting(BatchSummary::id)
-                                .doesNotHaveDuplicates()
-                                .containsAll(stuck);
-                        assertBooks(store);
-                    }
-                });
+                moment.powerCuts(6, random, found -> assertHoldsAtLeast(found, stuck));
             }
         }
     }
@@ -358,12 +313,8 @@ class SegmentCompactionTest {
         MemoryDisk disk = new MemoryDisk();
         String id = id(7);
         MemoryDisk left;
-        DiskStoreOptions options = DiskStoreOptions.builder(directory)
-                .segmentSize(4 << 10)
-                // Only force on request.
-                .syncInterval(Duration.ofDays(1))
-                .clock(clock)
-                .build();
+        // Only force on request.
+        DiskStoreOptions options = options().syncInterval(Duration.ofDays(1)).build();
         List<LogEntry> entries = List.of(LogEntry.of(clock.instant(), null, "persisted again"));
         try (BatchStore store = StoreKind.SEGMENT.open(options, disk)) {
             append(store, 0, BATCHES);
@@ -373,23 +324,14 @@ class SegmentCompactionTest {
             store.reclaim();
             awaitFewSegments(disk, before / 5);
             assertThat(store.delivered(id)).isNotNull();
-            store.append(new NewBatch(
-                            id,
-                            GeneratedBatch.collectorType(id),
-                            entries,
-                            Map.of(),
-                            clock.instant(),
-                            clock.instant().plusSeconds(60)))
-                    .join();
+            store.append(batch(id, GeneratedBatch.collectorType(id), entries)).join();
             left = disk.afterPowerCut();
         }
         assertThat(segmentsWith(left, id)).hasSize(2);
         for (int opening = 0; opening < 2; opening++) {
             try (BatchStore store = open(left)) {
                 assertThat(store.find(id).orElseThrow().entries()).isEqualTo(entries);
-                assertThat(store.list(ALL, clock.instant()))
-                        .extracting(BatchSummary::id)
-                        .doesNotHaveDuplicates();
+                assertThat(ids(store)).doesNotHaveDuplicates();
                 assertBooks(store);
                 assertThat(store.stats().total().accepted()).isEqualTo(BATCHES + 2);
             }
@@ -413,26 +355,23 @@ class SegmentCompactionTest {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
         List<MemoryDisk> moments = new ArrayList<>();
-        CountDownLatch copied = new CountDownLatch(1);
-        CountDownLatch first = new CountDownLatch(1);
-        CountDownLatch second = new CountDownLatch(1);
         try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
             // Writes the counters to the journal.
             store.reclaim();
-            disk.blockForces(".segment.tmp", copied);
+            CountDownLatch copied = disk.blockForces(".segment.tmp");
             // The maintenance thread compacts on its own as soon as it pays.
             Set<String> left = settle(store, 0, BATCHES);
             Awaitility.await().until(() -> disk.waitingForces() == 1);
             // Keep the writer busy, so that one round contains both an append and the request of the maintenance
             // thread.
-            disk.blockForces(".segment", first);
-            CompletableFuture<?> one = later(store, BATCHES);
+            CountDownLatch first = disk.blockForces();
+            CompletableFuture<?> one = store.append(batch(id(BATCHES)));
             Awaitility.await().until(() -> disk.waitingForces() == 2);
-            CompletableFuture<?> two = later(store, BATCHES + 1);
+            CompletableFuture<?> two = store.append(batch(id(BATCHES + 1)));
             copied.countDown();
             Awaitility.await().until(SegmentCompactionTest::housekeeperWaits);
-            disk.blockForces(".segment", second);
+            CountDownLatch second = disk.blockForces();
             first.countDown();
             one.join();
             Awaitility.await().until(() -> disk.waitingForces() == 1);
@@ -465,31 +404,22 @@ class SegmentCompactionTest {
     void a_force_that_fails_for_a_batch_that_is_gone_meanwhile_costs_no_other() {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
-        DiskStoreOptions options = DiskStoreOptions.builder(directory)
+        DiskStoreOptions options = options()
                 .segmentSize(1 << 20)
                 .compression(Compression.NONE)
                 .compactionRate(1L << 40)
-                .clock(clock)
                 .build();
         Path original = directory.resolve("0000000001.segment");
-        CountDownLatch delivered = new CountDownLatch(1);
         MemoryDisk cut;
         try (BatchStore store = StoreKind.SEGMENT.open(options, disk)) {
             // The first segment has 17 of them.
             for (int i = 0; i < 20; i++) {
-                store.append(new NewBatch(
-                                id(i),
-                                "loki",
-                                large(i),
-                                Map.of(),
-                                clock.instant(),
-                                clock.instant().plusSeconds(60)))
-                        .join();
+                store.append(batch(id(i), "loki", large(i))).join();
             }
             for (int i = 7; i < 20; i++) {
                 assertThat(store.delivered(id(i))).isNotNull();
             }
-            disk.blockForces(".segment.tmp", delivered);
+            CountDownLatch delivered = disk.blockForces(".segment.tmp");
             store.reclaim();
             // Waits for the force of the first five copies.
             Awaitility.await().until(() -> disk.waitingForces() == 1);
@@ -504,9 +434,7 @@ class SegmentCompactionTest {
         }
         try (BatchStore next = StoreKind.SEGMENT.open(options, cut)) {
             next.onCorruption(reports::add);
-            assertThat(next.list(ALL, clock.instant()))
-                    .extracting(BatchSummary::id)
-                    .containsExactlyInAnyOrder(id(0), id(1), id(2), id(3), id(5), id(6));
+            assertThat(ids(next)).containsExactlyInAnyOrder(id(0), id(1), id(2), id(3), id(5), id(6));
             for (int i : new int[] {0, 1, 2, 3, 5, 6}) {
                 assertThat(next.find(id(i)).orElseThrow().entries()).isEqualTo(large(i));
             }
@@ -520,11 +448,6 @@ class SegmentCompactionTest {
         StringBuilder text = new StringBuilder();
         new Random(i).ints(60_000, ' ', '~').forEach(c -> text.append((char) c));
         return List.of(LogEntry.of(clock.instant(), null, text.toString()));
-    }
-
-    private CompletableFuture<?> later(BatchStore store, int i) {
-        return store.append(
-                GeneratedBatch.of(id(i), clock.instant(), clock.instant().plusSeconds(60)));
     }
 
     private static boolean housekeeperWaits() {
@@ -542,9 +465,7 @@ class SegmentCompactionTest {
 
     private void check(MemoryDisk found, Moment moment, Set<String> stuck) {
         try (BatchStore store = open(found)) {
-            List<String> held = store.list(ALL, clock.instant()).stream()
-                    .map(BatchSummary::id)
-                    .toList();
+            List<String> held = ids(store);
             assertThat(held).doesNotHaveDuplicates();
             // Batches of the second wave may not be acknowledged yet. Those of the first were.
             Set<String> owed = new TreeSet<>(stuck);
@@ -598,9 +519,7 @@ class SegmentCompactionTest {
             for (Path segment : segments(disk)) {
                 ids(disk, segment).forEach((start, id) -> {
                     if (id.equals(id(7))) {
-                        byte[] bytes = disk.get(segment);
-                        bytes[start + new View(bytes, start).length() - 1] ^= 1;
-                        disk.put(segment, bytes);
+                        disk.flip(segment, start + new View(disk.get(segment), start).length() - 1, 1);
                     }
                 });
             }
@@ -614,9 +533,7 @@ class SegmentCompactionTest {
                 assertThat(report.quarantinedTo()).isNotNull();
             });
             reports.clear();
-            assertThat(store.list(ALL, clock.instant()))
-                    .extracting(BatchSummary::id)
-                    .containsExactlyInAnyOrderElementsOf(stuck);
+            assertThat(ids(store)).containsExactlyInAnyOrderElementsOf(stuck);
             assertThat(store.stats().total().corrupt()).isOne();
             assertThat(store.stats().total().isBalanced()).isTrue();
         }
@@ -651,19 +568,16 @@ class SegmentCompactionTest {
         assertThat(records).hasSizeGreaterThan(3).containsValue(id(27));
         for (Map.Entry<Integer, String> record : records.entrySet()) {
             MemoryDisk damaged = disk.copy();
-            byte[] bytes = damaged.get(compacted);
-            bytes[record.getKey() + 9] ^= 1;
+            damaged.flip(compacted, record.getKey() + 9, 1);
             // Damage the index, so that the records are scanned.
-            bytes[bytes.length - 1] ^= 1;
-            damaged.put(compacted, bytes);
+            damaged.flip(compacted, damaged.get(compacted).length - 1, 1);
             Set<String> others = new TreeSet<>(left);
             others.remove(record.getValue());
             for (int opening = 0; opening < 3; opening++) {
                 reports.clear();
                 try (BatchStore store = open(damaged)) {
-                    assertThat(store.list(ALL, clock.instant()))
+                    assertThat(ids(store))
                             .as("%s, opening %s", record, opening)
-                            .extracting(BatchSummary::id)
                             .containsExactlyInAnyOrderElementsOf(others);
                     assertThat(store.stats().total().isBalanced()).isTrue();
                     assertThat(store.stats().total().corrupt()).as("%s", record).isOne();
@@ -678,14 +592,8 @@ class SegmentCompactionTest {
 
     /** By offset of their record. */
     private static NavigableMap<Integer, String> ids(MemoryDisk disk, Path segment) {
-        byte[] bytes = disk.get(segment);
-        int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
-        NavigableMap<Integer, String> ids = new TreeMap<>();
-        int at = 16;
-        for (View view = new View(bytes, at); view.hasValidHeader(number, at); view = new View(bytes, at)) {
-            ids.put(at, view.header().id());
-            at += view.length();
-        }
+        NavigableMap<Integer, String> ids = SegmentDamageTest.records(segment, disk.get(segment));
+        ids.pollLastEntry();
         return ids;
     }
 
@@ -696,14 +604,7 @@ class SegmentCompactionTest {
             append(store, 0, BATCHES);
             // Count now: some segments may be compacted as soon as they are sparse.
             int before = segments(files).size();
-            Set<String> stuck = new TreeSet<>();
-            IntStream.range(0, BATCHES).forEach(i -> {
-                if (isStuck(i)) {
-                    stuck.add(id(i));
-                } else {
-                    store.delivered(id(i));
-                }
-            });
+            Set<String> stuck = settle(store, 0, BATCHES);
             store.reclaim();
             // Loop until compaction has moved the batches.
             while (segments(files).size() > before / 5) {
@@ -724,13 +625,11 @@ class SegmentCompactionTest {
     @Test
     void a_full_store_gives_back_the_garbage_between_what_it_holds() {
         MemoryDisk disk = new MemoryDisk();
-        DiskStoreOptions options = DiskStoreOptions.builder(directory)
-                .maxDiskUsage(DiskStoreOptions.MIN_DISK_USAGE)
-                .clock(clock)
-                .build();
+        DiskStoreOptions options =
+                super.options().maxDiskUsage(DiskStoreOptions.MIN_DISK_USAGE).build();
         try (BatchStore store = StoreKind.SEGMENT.open(options, disk)) {
             int accepted = 0;
-            while (!append(store, id(accepted)).isCompletedExceptionally()) {
+            while (!store.appendAndWait(batch(id(accepted))).isCompletedExceptionally()) {
                 accepted++;
             }
             // Measure before the first delivery: compaction may start right then.
@@ -746,14 +645,9 @@ class SegmentCompactionTest {
                 assertThat(store.stats().diskUsage()).isLessThanOrEqualTo(DiskStoreOptions.MIN_DISK_USAGE);
                 return store.stats().diskUsage() < full / 2;
             });
-            assertThat(append(store, "one more")).isCompleted();
+            assertThat(store.appendAndWait(batch("one more"))).isCompleted();
             assertThat(store.count(ALL, clock.instant())).isEqualTo((accepted + 4) / 5 + 1);
         }
-    }
-
-    private CompletableFuture<?> append(BatchStore store, String id) {
-        return store.appendAndWait(
-                GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
     }
 
     @Test
@@ -768,12 +662,7 @@ class SegmentCompactionTest {
             }
             List<Claim> claims = new ArrayList<>();
             for (String type : store.collectorTypes()) {
-                claims.addAll(store.claim(
-                        type,
-                        BatchOrder.OLDEST_FIRST,
-                        clock.instant(),
-                        clock.instant().plusSeconds(60),
-                        BATCHES));
+                claims.addAll(claim(store, type, BATCHES));
             }
             assertThat(claims).isNotEmpty();
             store.reclaim();

@@ -2,7 +2,6 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchOrder;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.Compression;
 import io.batchpersistence.Corruption;
@@ -14,10 +13,8 @@ import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.internal.segment.RecordFormat.View;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
-import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
-import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -37,7 +34,6 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -49,7 +45,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @Tag("slow")
 @ExtendWith(MutedLog.class)
-class SegmentDamageTest {
+class SegmentDamageTest extends DiskStoreFixture {
 
     enum Left {
         CLOSED,
@@ -58,52 +54,41 @@ class SegmentDamageTest {
 
     private static final String GONE = "delivered";
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
     private final Map<String, List<LogEntry>> accepted = new TreeMap<>();
 
-    private DiskStoreOptions options() {
-        return DiskStoreOptions.builder(directory)
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        // So slow that compaction never finishes: records must not move during the test.
+        return super.options()
                 .compression(Compression.NONE)
                 .segmentSize(4 << 10)
-                // So slow that compaction never finishes: records must not move during the test.
-                .compactionRate(1)
-                .clock(clock)
-                .build();
+                .compactionRate(1);
     }
 
-    private void append(BatchStore store, String id, String type) {
-        List<LogEntry> entries = List.of(LogEntry.of(clock.instant(), "INFO", "entry of " + id));
-        store.append(new NewBatch(id, type, entries, Map.of(), clock.instant(), clock.instant()))
-                .join();
+    private void persist(BatchStore store, String id, String type) {
+        List<LogEntry> entries = List.of(LogEntry.of(now(), "INFO", "entry of " + id));
+        store.append(batch(id, type, entries)).join();
         accepted.put(id, entries);
     }
 
     /** Two segments, the first with a delivered batch. The third, without other batches, is deleted. */
     private MemoryDisk store(Left left) {
         MemoryDisk disk = new MemoryDisk();
-        BatchStore first = StoreKind.SEGMENT.open(options(), disk);
-        append(first, "long gone", "loki");
+        BatchStore first = StoreKind.SEGMENT.open(options().build(), disk);
+        persist(first, "long gone", "loki");
         first.delivered("long gone");
         first.close();
-        BatchStore second = StoreKind.SEGMENT.open(options(), disk);
-        append(second, "a", "loki");
-        append(second, GONE, "loki");
-        append(second, "b", "elasticsearch");
-        second.failed(
-                "a",
-                BatchStore.ANY_FENCE,
-                "503",
-                clock.instant(),
-                (type, retries) -> new Verdict(false, clock.instant(), retries + 1));
+        BatchStore second = StoreKind.SEGMENT.open(options().build(), disk);
+        persist(second, "a", "loki");
+        persist(second, GONE, "loki");
+        persist(second, "b", "elasticsearch");
+        fail(second, "a", false);
         second.delivered(GONE);
         second.close();
-        BatchStore third = StoreKind.SEGMENT.open(options(), disk);
-        append(third, "c", "loki");
-        append(third, "d", "elasticsearch");
-        append(third, "e", "loki");
+        BatchStore third = StoreKind.SEGMENT.open(options().build(), disk);
+        persist(third, "c", "loki");
+        persist(third, "d", "elasticsearch");
+        persist(third, "e", "loki");
         accepted.remove(GONE);
         accepted.remove("long gone");
         // The journal has the count of accepted batches from here on.
@@ -121,7 +106,7 @@ class SegmentDamageTest {
     }
 
     private Seen open(MemoryDisk disk) {
-        try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
             return look(store);
         }
     }
@@ -131,12 +116,7 @@ class SegmentDamageTest {
         store.onCorruption(reports::add);
         Map<String, List<LogEntry>> batches = new TreeMap<>();
         for (String type : store.collectorTypes()) {
-            for (Claim claim : store.claim(
-                    type,
-                    BatchOrder.OLDEST_FIRST,
-                    clock.instant().plusSeconds(60),
-                    clock.instant().plusSeconds(90),
-                    100)) {
+            for (Claim claim : claim(store, type, 100)) {
                 batches.put(claim.batch().id(), claim.batch().entries());
             }
         }
@@ -165,14 +145,8 @@ class SegmentDamageTest {
         return seen;
     }
 
-    private static List<Path> named(MemoryDisk disk, String ending) {
-        return disk.files().stream()
-                .filter(path -> path.toString().endsWith(ending))
-                .toList();
-    }
-
     /** Ids by the offset of their record, and the end of the last record. */
-    private static NavigableMap<Integer, String> records(Path segment, byte[] bytes) {
+    static NavigableMap<Integer, String> records(Path segment, byte[] bytes) {
         int number = Integer.parseInt(segment.getFileName().toString().substring(0, 10));
         NavigableMap<Integer, String> records = new TreeMap<>();
         int at = 16;
@@ -182,14 +156,6 @@ class SegmentDamageTest {
         }
         records.put(at, "");
         return records;
-    }
-
-    private static int used(byte[] bytes) {
-        int used = bytes.length;
-        while (used > 0 && bytes[used - 1] == 0) {
-            used--;
-        }
-        return used;
     }
 
     private static Set<String> at(NavigableMap<Integer, String> records, int offset) {
@@ -211,11 +177,11 @@ class SegmentDamageTest {
     void a_bit_flipped_in_any_byte_of_a_segment_costs_at_most_the_batch_it_is_in(Left left) {
         MemoryDisk disk = store(left);
         Random random = new Random(1);
-        for (Path segment : named(disk, ".segment")) {
+        for (Path segment : disk.files(".segment")) {
             byte[] bytes = disk.get(segment);
             NavigableMap<Integer, String> records = records(segment, bytes);
             assertThat(records).hasSize(4);
-            for (int at = 0; at < Math.min(bytes.length, used(bytes) + 3); at++) {
+            for (int at = 0; at < Math.min(bytes.length, MemoryDisk.used(bytes) + 3); at++) {
                 byte[] flipped = bytes.clone();
                 flipped[at] ^= (byte) (1 << random.nextInt(8));
                 MemoryDisk damaged = disk.copy();
@@ -227,7 +193,7 @@ class SegmentDamageTest {
                     assertThat(seen.batches()).as(what).doesNotContainKeys(hit.toArray(String[]::new));
                     assertThat(seen.reports()).as(what).isNotEmpty();
                     assertThat(seen.lost()).as(what).isOne();
-                    assertThat(named(damaged, ".damaged")).as(what).isNotEmpty();
+                    assertThat(damaged.files(".damaged")).as(what).isNotEmpty();
                 } else {
                     assertThat(seen.lost()).as(what).isZero();
                 }
@@ -239,10 +205,10 @@ class SegmentDamageTest {
     @EnumSource
     void a_segment_cut_off_anywhere_loses_no_batch_before_the_cut(Left left) {
         MemoryDisk disk = store(left);
-        for (Path segment : named(disk, ".segment")) {
+        for (Path segment : disk.files(".segment")) {
             byte[] bytes = disk.get(segment);
             NavigableMap<Integer, String> records = records(segment, bytes);
-            for (int length = 0; length < Math.min(bytes.length, used(bytes) + 3); length++) {
+            for (int length = 0; length < Math.min(bytes.length, MemoryDisk.used(bytes) + 3); length++) {
                 MemoryDisk damaged = disk.copy();
                 damaged.put(segment, Arrays.copyOf(bytes, length));
                 int cut = length;
@@ -266,9 +232,9 @@ class SegmentDamageTest {
         Random random = new Random(2);
         for (Path journal : journals(disk)) {
             byte[] bytes = disk.get(journal);
-            boolean newest = named(disk, "").stream().noneMatch(other -> isNewer(other, journal));
+            boolean newest = disk.files("").stream().noneMatch(other -> isNewer(other, journal));
             // The older journal is not read.
-            for (int at = 0; at < Math.min(bytes.length, used(bytes) + 3); at += newest ? 1 : 20) {
+            for (int at = 0; at < Math.min(bytes.length, MemoryDisk.used(bytes) + 3); at += newest ? 1 : 20) {
                 MemoryDisk damaged = disk.copy();
                 byte[] flipped = bytes.clone();
                 flipped[at] ^= (byte) (1 << random.nextInt(8));
@@ -282,9 +248,9 @@ class SegmentDamageTest {
     }
 
     private static List<Path> journals(MemoryDisk disk) {
-        List<Path> journals = new ArrayList<>(named(disk, ".journal"));
+        List<Path> journals = new ArrayList<>(disk.files(".journal"));
         assertThat(journals).hasSizeGreaterThan(1);
-        journals.addAll(named(disk, ".snapshot"));
+        journals.addAll(disk.files(".snapshot"));
         assertThat(journals).hasSizeGreaterThan(2);
         return journals;
     }
@@ -347,8 +313,8 @@ class SegmentDamageTest {
     @Test
     void foreign_files_and_directories_are_left_alone() throws IOException {
         Map<String, List<LogEntry>> batches = new TreeMap<>();
-        try (BatchStore store = StoreKind.SEGMENT.open(options(), new NioDisk())) {
-            append(store, "a", "loki");
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), new NioDisk())) {
+            persist(store, "a", "loki");
             batches.putAll(accepted);
         }
         Files.writeString(directory.resolve("notes.txt"), "mine");
@@ -359,11 +325,11 @@ class SegmentDamageTest {
         Files.createDirectory(directory.resolve("state-0000000000000099.journal"));
         Files.createDirectories(directory.resolve("sub/0000000001.segment"));
         for (int opening = 0; opening < 2; opening++) {
-            try (BatchStore store = StoreKind.SEGMENT.open(options(), new NioDisk())) {
+            try (BatchStore store = StoreKind.SEGMENT.open(options().build(), new NioDisk())) {
                 Seen seen = look(store);
                 assertThat(seen.batches()).isEqualTo(batches);
                 assertThat(seen.lost()).isZero();
-                append(store, "more " + opening, "loki");
+                persist(store, "more " + opening, "loki");
                 store.delivered("more " + opening);
             }
         }
@@ -378,11 +344,11 @@ class SegmentDamageTest {
     @ValueSource(strings = {"flipped", "cut off", "deleted"})
     void damage_while_open_costs_only_what_it_hit(String way) {
         MemoryDisk disk = store(Left.CLOSED);
-        Path segment = named(disk, ".segment").get(0);
+        Path segment = disk.files(".segment").get(0);
         byte[] bytes = disk.get(segment);
         int lastRecord =
                 records(segment, bytes).lowerKey(records(segment, bytes).lastKey());
-        BatchStore store = StoreKind.SEGMENT.open(options(), disk);
+        BatchStore store = StoreKind.SEGMENT.open(options().build(), disk);
         switch (way) {
             case "flipped" -> {
                 bytes[lastRecord + 70] ^= 4;
@@ -410,7 +376,7 @@ class SegmentDamageTest {
         }
         assertThat(store.find("b")).isEmpty();
         // The id is free.
-        append(store, "b", "elasticsearch");
+        persist(store, "b", "elasticsearch");
         assertThat(store.delivered("b")).isNotNull();
         store.close();
         Seen again = open(disk);
@@ -421,8 +387,8 @@ class SegmentDamageTest {
     @Test
     void a_listener_is_told_of_what_was_found_before_it_came_and_only_once() {
         MemoryDisk disk = store(Left.CLOSED);
-        disk.delete(named(disk, ".segment").get(0));
-        try (BatchStore store = StoreKind.SEGMENT.open(options(), disk)) {
+        disk.delete(disk.files(".segment").get(0));
+        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
             List<Corruption> first = new ArrayList<>();
             store.onCorruption(first::add);
             assertThat(first).extracting(Corruption::collectorType).containsExactlyInAnyOrder("loki", "elasticsearch");

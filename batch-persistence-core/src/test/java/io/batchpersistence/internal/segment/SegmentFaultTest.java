@@ -3,28 +3,19 @@ package io.batchpersistence.internal.segment;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
-import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
-import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
 import io.batchpersistence.test.Batches;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
@@ -35,7 +26,6 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -43,32 +33,23 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** A disk that is full, failing or slow. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 @ExtendWith(MutedLog.class)
-class SegmentFaultTest {
+class SegmentFaultTest extends DiskStoreFixture {
 
     private static final String FULL = "No space left on device";
     private static final String BROKEN = "Input/output error";
-    private static final BatchSelector ALL = BatchSelector.all();
-
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-    private final List<Corruption> reports = new ArrayList<>();
     private MemoryDisk files = new MemoryDisk();
     private FaultyDisk disk = new FaultyDisk(files);
     private BatchStore store;
 
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        // So slow that compaction never finishes: faults must hit their target.
+        return super.options().segmentSize(4 << 10).compactionRate(1);
+    }
+
     @BeforeEach
     void open() {
-        store = StoreKind.SEGMENT.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(4 << 10)
-                        // So slow that compaction never finishes: faults must hit their target.
-                        .compactionRate(1)
-                        .clock(clock)
-                        .build(),
-                disk);
-        store.onCorruption(reports::add);
+        store = open(StoreKind.SEGMENT, disk);
     }
 
     @AfterEach
@@ -106,13 +87,7 @@ class SegmentFaultTest {
     }
 
     private CompletableFuture<Void> persist(String id) {
-        return store.append(new NewBatch(
-                id,
-                "loki",
-                Batches.entries(2),
-                Map.of(),
-                clock.instant(),
-                clock.instant().plusSeconds(60)));
+        return store.append(batch(id, "loki", Batches.entries(2)));
     }
 
     private void append(String... ids) {
@@ -130,29 +105,22 @@ class SegmentFaultTest {
     }
 
     private List<String> held() {
-        return store.list(ALL, clock.instant()).stream().map(BatchSummary::id).toList();
+        return ids(store);
     }
 
-    private void fail(String id) {
-        assertThat(store.failed(
-                        id,
-                        BatchStore.ANY_FENCE,
-                        "503",
-                        clock.instant(),
-                        (type, retries) -> new Verdict(false, clock.instant(), retries + 1)))
-                .isNotNull();
+    /** Persists a batch and waits until its force waits for the gate. */
+    private CompletableFuture<Void> persistUntilForced(String id) {
+        CompletableFuture<Void> future = persist(id);
+        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        return future;
     }
 
     @Test
     void a_lone_append_costs_one_force_and_is_acknowledged_after_it() {
         append("first");
         int before = disk.segmentForces();
-        CountDownLatch gate = new CountDownLatch(1);
-        disk.blockForces(gate);
-
-        CompletableFuture<Void> future = persist("lone");
-
-        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        CountDownLatch gate = disk.blockForces();
+        CompletableFuture<Void> future = persistUntilForced("lone");
         assertThat(future).isNotDone();
         assertThat(store.find("lone")).isEmpty();
         gate.countDown();
@@ -165,10 +133,8 @@ class SegmentFaultTest {
     void all_that_wait_share_one_force() {
         append("first");
         int before = disk.segmentForces();
-        CountDownLatch gate = new CountDownLatch(1);
-        disk.blockForces(gate);
-        CompletableFuture<Void> lone = persist("lone");
-        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        CountDownLatch gate = disk.blockForces();
+        CompletableFuture<Void> lone = persistUntilForced("lone");
         List<CompletableFuture<Void>> group =
                 IntStream.range(0, 10).mapToObj(i -> persist("group " + i)).toList();
         gate.countDown();
@@ -216,10 +182,8 @@ class SegmentFaultTest {
     @Test
     void a_force_that_fails_tells_all_who_waited_and_touches_nobody_else() {
         append("safe");
-        CountDownLatch gate = new CountDownLatch(1);
-        disk.blockForces(gate);
-        CompletableFuture<Void> first = persist("first");
-        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        CountDownLatch gate = disk.blockForces();
+        CompletableFuture<Void> first = persistUntilForced("first");
         List<CompletableFuture<Void>> group =
                 IntStream.range(0, 3).mapToObj(i -> persist("group " + i)).toList();
         disk.fail(Operation.FORCE, ".segment", BROKEN).after(1).times(1);
@@ -232,8 +196,7 @@ class SegmentFaultTest {
         append("next");
 
         assertThat(held()).containsExactly("safe", "first", "next");
-        assertThat(files.files().stream().filter(path -> path.toString().endsWith(".segment")))
-                .hasSize(2);
+        assertThat(files.files(".segment")).hasSize(2);
         killAndReopen();
         assertThat(held()).containsExactly("safe", "first", "next");
     }
@@ -242,10 +205,8 @@ class SegmentFaultTest {
     void what_was_refused_stays_away_even_if_the_file_can_not_be_cut_off() {
         append("safe");
         disk.fail(Operation.FORCE, ".segment", BROKEN).times(1);
-        CountDownLatch gate = new CountDownLatch(1);
-        disk.blockForces(gate);
-        CompletableFuture<Void> refused = persist("refused");
-        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        CountDownLatch gate = disk.blockForces();
+        CompletableFuture<Void> refused = persistUntilForced("refused");
         gate.countDown();
         assertThat(catchThrowableOfType(CompletionException.class, refused::join))
                 .hasMessageContaining(BROKEN);
@@ -276,7 +237,7 @@ class SegmentFaultTest {
         disk.fail(Operation.WRITE, ".journal", BROKEN).partly(written);
         disk.fail(Operation.WRITE, "state-", BROKEN).partly(written).times(1);
         assertThat(store.delivered("delivered")).isNotNull();
-        fail("failed");
+        fail(store, "failed", false);
         append("later");
         assertThat(store.stats().collector("loki").delivered()).isOne();
         assertThat(held()).containsExactly("failed", "other", "later");
@@ -289,8 +250,7 @@ class SegmentFaultTest {
     @Test
     void a_journal_whose_force_fails_is_replaced_and_no_mark_is_lost() {
         append("delivered", "dead");
-        store.failed(
-                "dead", BatchStore.ANY_FENCE, "400", clock.instant(), (type, retries) -> new Verdict(true, null, 1));
+        fail(store, "dead", true);
         disk.fail(Operation.FORCE, "state-", BROKEN).times(1);
         store.delivered("delivered");
         // Forces the journal.
@@ -305,13 +265,12 @@ class SegmentFaultTest {
         append("a", "b", "c");
         disk.fail(Operation.WRITE, "state-", FULL);
         assertThat(store.delivered("a")).isNotNull();
-        fail("b");
+        fail(store, "b", false);
         assertThat(store.discard(ALL.ids("c"), clock.instant())).isOne();
         assertThat(store.stats().problem()).contains(FULL);
         assertThat(held()).containsExactly("b");
         append("d");
-        assertThat(store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9))
-                .hasSize(1);
+        assertThat(claim(store, "loki", 9)).hasSize(1);
         disk.heal();
         store.reclaim();
         assertThat(store.stats().problem()).isNull();
@@ -333,8 +292,7 @@ class SegmentFaultTest {
         assertThat(store.delivered("a")).isNotNull();
         assertThat(store.delivered("b")).isNotNull();
         store.reclaim();
-        assertThat(files.files().stream().filter(path -> path.toString().endsWith(".segment")))
-                .isEmpty();
+        assertThat(files.files(".segment")).isEmpty();
         disk.heal();
         append("c");
         reopen();
@@ -357,8 +315,7 @@ class SegmentFaultTest {
         }
         disk.heal();
         store.reclaim();
-        assertThat(files.files().stream().filter(path -> path.toString().endsWith(".segment")))
-                .hasSize(1);
+        assertThat(files.files(".segment")).hasSize(1);
     }
 
     @Test
@@ -371,36 +328,29 @@ class SegmentFaultTest {
             assertThat(store.stats().problem()).isNull();
         }
         store.delivered("a");
-        killAndReopenAfterReclaim();
-        assertThat(held()).isEmpty();
-    }
-
-    private void killAndReopenAfterReclaim() {
         store.reclaim();
         killAndReopen();
+        assertThat(held()).isEmpty();
     }
 
     @Test
     void a_batch_that_can_not_be_read_for_a_moment_is_not_lost() {
         append("a");
-        fail("a");
+        fail(store, "a", false);
         disk.fail(Operation.READ, ".segment", BROKEN);
-        assertThat(catchThrowableOfType(
-                        BatchPersistenceException.class,
-                        () -> store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9)))
+        assertThat(catchThrowableOfType(BatchPersistenceException.class, () -> claim(store, "loki", 9)))
                 .hasMessageContaining(BROKEN);
         disk.heal();
         assertThat(held()).containsExactly("a");
-        clock.advance(java.time.Duration.ofMinutes(1));
-        assertThat(store.claim("loki", BatchOrder.OLDEST_FIRST, clock.instant(), clock.instant(), 9))
-                .hasSize(1);
+        clock.advance(Duration.ofMinutes(1));
+        assertThat(claim(store, "loki", 9)).hasSize(1);
         assertThat(reports).isEmpty();
     }
 
     @Test
     void a_segment_that_can_not_be_read_when_opening_is_there_again_the_next_time() {
         append("a", "b");
-        fail("b");
+        fail(store, "b", false);
         store.close();
         disk.fail(Operation.READ, ".segment", BROKEN);
         assertThat(catchThrowableOfType(BatchPersistenceException.class, this::open))
@@ -418,7 +368,7 @@ class SegmentFaultTest {
     @Test
     void whichever_change_fails_while_opening_marks_made_afterwards_are_kept() {
         append("a", "b", "c");
-        fail("b");
+        fail(store, "b", false);
         store.close();
         MemoryDisk closed = files;
         for (int number = 1; ; number++) {
@@ -457,28 +407,19 @@ class SegmentFaultTest {
     @Test
     void a_mark_is_kept_that_comes_while_the_journal_is_told_what_was_refused() {
         store.close();
+        // No other force of the journal happens.
         store = StoreKind.SEGMENT.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(4 << 10)
-                        // No other force of the journal happens.
-                        .syncInterval(Duration.ofDays(1))
-                        .clock(clock)
-                        .build(),
-                disk);
+                options().syncInterval(Duration.ofDays(1)).build(), disk);
         append("delivered", "held");
         disk.fail(Operation.WRITE, ".segment", FULL);
         assertRefused("refused", FULL);
         disk.heal();
-        CountDownLatch gate = new CountDownLatch(1);
-        disk.blockForces(".journal", gate);
-        CompletableFuture<Void> next = persist("next");
-        Awaitility.await().until(() -> disk.waitingForces() == 1);
+        CountDownLatch gate = disk.blockForces(".journal");
+        CompletableFuture<Void> next = persistUntilForced("next");
         assertThat(store.delivered("delivered")).isNotNull();
         gate.countDown();
         next.join();
         reopen();
-        assertThat(store.list(ALL, clock.instant()))
-                .extracting(BatchSummary::id)
-                .containsExactlyInAnyOrder("held", "next");
+        assertThat(held()).containsExactlyInAnyOrder("held", "next");
     }
 }

@@ -20,13 +20,14 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The bytes of a small store in version 1 of its formats. Never change them: the files in users' directories do not
@@ -93,11 +94,7 @@ class SegmentFormatTest {
 
     /** Without the preallocated space. */
     private static String hex(byte[] bytes) {
-        int used = bytes.length;
-        while (bytes[used - 1] == 0) {
-            used--;
-        }
-        return HexFormat.of().formatHex(Arrays.copyOf(bytes, used)).replaceAll(".{96}(?!$)", "$0\n");
+        return HexFormat.of().formatHex(bytes, 0, MemoryDisk.used(bytes)).replaceAll(".{96}(?!$)", "$0\n");
     }
 
     private static String golden(String name) throws IOException {
@@ -106,19 +103,10 @@ class SegmentFormatTest {
         }
     }
 
-    @Test
-    void a_segment_is_written_as_ever() throws IOException {
-        assertThat(hex(written().get(inStore(SEGMENT)))).isEqualTo(golden(SEGMENT));
-    }
-
-    @Test
-    void a_log_is_written_as_ever() throws IOException {
-        assertThat(hex(written().get(inStore(LOG)))).isEqualTo(golden(LOG));
-    }
-
-    @Test
-    void a_snapshot_is_written_as_ever() throws IOException {
-        assertThat(hex(written().get(inStore(SNAPSHOT)))).isEqualTo(golden(SNAPSHOT));
+    @ParameterizedTest
+    @ValueSource(strings = {SEGMENT, LOG, SNAPSHOT})
+    void segment_log_and_snapshot_are_written_as_ever(String name) throws IOException {
+        assertThat(hex(written().get(inStore(name)))).isEqualTo(golden(name));
     }
 
     private Path inStore(String golden) {

@@ -2,64 +2,50 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
-import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
-import io.batchpersistence.test.ManualClock;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 
 /** The journal grows, is replaced by a snapshot during writes, and shrinks. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class SegmentJournalTest {
+class SegmentJournalTest extends DiskStoreFixture {
 
     private static final int BATCHES = 1_000;
     /** More than enough to make a snapshot due: each change takes 48 bytes of the journal's four megabytes. */
     private static final int CHANGES = 100_000;
 
-    private static final BatchSelector ALL = BatchSelector.all();
-
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-
     private BatchStore open(Disk disk) {
-        BatchStore store = StoreKind.SEGMENT.open(
-                DiskStoreOptions.builder(directory).clock(clock).build(), disk);
-        store.onCorruption(corruption -> {
-            throw new AssertionError(corruption);
-        });
-        return store;
+        return open(StoreKind.SEGMENT, disk);
+    }
+
+    @AfterEach
+    void no_damage_is_reported() {
+        assertThat(reports).isEmpty();
     }
 
     private void append(BatchStore store, int from, int to) {
         List<CompletableFuture<?>> appends = new ArrayList<>();
         for (int i = from; i < to; i++) {
-            appends.add(store.append(new NewBatch(
+            appends.add(store.append(batch(
                     "batch " + i,
                     i % 2 == 0 ? "loki" : "elasticsearch",
-                    List.of(LogEntry.of(clock.instant(), "INFO", "entry " + i)),
-                    Map.of(),
-                    clock.instant(),
-                    clock.instant().plusSeconds(60))));
+                    List.of(LogEntry.of(clock.instant(), "INFO", "entry " + i)))));
         }
         appends.forEach(CompletableFuture::join);
     }
@@ -77,26 +63,13 @@ class SegmentJournalTest {
     }
 
     private void fail(BatchStore store, int i, boolean dead, String reason) {
-        assertThat(store.failed(
-                        "batch " + i,
-                        BatchStore.ANY_FENCE,
-                        reason,
-                        clock.instant(),
-                        (type, retries) -> new Verdict(dead, due(0), retries + 1)))
-                .isNotNull();
-    }
-
-    private static List<Path> named(MemoryDisk disk, String ending) {
-        return disk.files().stream()
-                .filter(path -> path.toString().endsWith(ending))
-                .toList();
+        fail(store, "batch " + i, reason, new Verdict(dead, due(0), 1));
     }
 
     @Test
     void a_snapshot_is_written_while_others_write_and_may_be_lost_at_any_time() {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
-        CountDownLatch gate = new CountDownLatch(1);
         List<MemoryDisk> leftBehind = new ArrayList<>();
         try (BatchStore store = open(disk)) {
             append(store, 0, BATCHES);
@@ -105,7 +78,7 @@ class SegmentJournalTest {
                 fail(store, i, false, "503");
             }
             int rounds = CHANGES / BATCHES;
-            disk.blockForces(".tmp", gate);
+            CountDownLatch gate = disk.blockForces(".tmp");
             change(store, 0, rounds);
             Awaitility.await().until(() -> disk.waitingForces() == 1);
 
@@ -119,21 +92,18 @@ class SegmentJournalTest {
             append(store, BATCHES + 1, BATCHES + 2);
             assertThat(store.delivered("batch " + (BATCHES + 1))).isNotNull();
             change(store, rounds, rounds + 1);
-            int snapshots = named(files, ".snapshot").size();
+            int snapshots = files.files(".snapshot").size();
             MemoryDisk killed = files.copy();
-            assertThat(named(killed, ".tmp")).hasSize(1);
+            assertThat(killed.files(".tmp")).hasSize(1);
 
             gate.countDown();
             Awaitility.await()
-                    .until(() -> named(files, ".snapshot").size() > snapshots
-                            || named(files, ".tmp").isEmpty());
+                    .until(() -> files.files(".snapshot").size() > snapshots
+                            || files.files(".tmp").isEmpty());
             MemoryDisk finished = files.copy();
-            List<Path> all = named(finished, ".snapshot");
-            Path newest = all.get(all.size() - 1);
+            Path newest = finished.last(".snapshot");
             MemoryDisk damaged = finished.copy();
-            byte[] bytes = damaged.get(newest);
-            bytes[bytes.length / 2] ^= 1;
-            damaged.put(newest, bytes);
+            damaged.flip(newest, damaged.get(newest).length / 2, 1);
 
             assertThat(store.stats().total().delivered()).isEqualTo(3);
             leftBehind.addAll(List.of(killed, killed.afterPowerCut(), finished, damaged));
@@ -170,7 +140,7 @@ class SegmentJournalTest {
                 fail(store, i, i % 2 == 0, html + (i % 3 == 0 ? "" : "!"));
             }
         }
-        assertThat(named(disk, ".journal").stream()
+        assertThat(disk.files(".journal").stream()
                         .mapToLong(path -> disk.get(path).length)
                         .sum())
                 .isLessThan(300_000);
@@ -249,8 +219,8 @@ class SegmentJournalTest {
                 append(store, i, i + 1);
             }
         }
-        assertThat(named(disk, ".journal")).hasSize(2);
-        assertThat(named(disk, ".snapshot")).hasSize(2);
-        assertThat(named(disk, ".tmp")).isEmpty();
+        assertThat(disk.files(".journal")).hasSize(2);
+        assertThat(disk.files(".snapshot")).hasSize(2);
+        assertThat(disk.files(".tmp")).isEmpty();
     }
 }

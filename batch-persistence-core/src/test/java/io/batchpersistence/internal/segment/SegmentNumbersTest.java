@@ -2,66 +2,45 @@ package io.batchpersistence.internal.segment;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchSummary;
-import io.batchpersistence.Corruption;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
-import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 
 /** Segment numbers are never reused, so journal frames never apply to a later segment. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class SegmentNumbersTest {
+class SegmentNumbersTest extends DiskStoreFixture {
 
     private static final String FULL = "No space left on device";
     private static final int BATCHES = 40;
 
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-    private final List<Corruption> reports = new ArrayList<>();
     private final Set<String> numbers = new TreeSet<>();
     private int segmentSize = 1 << 20;
 
-    private BatchStore open(Disk disk) {
-        BatchStore store = StoreKind.SEGMENT.open(
-                DiskStoreOptions.builder(directory)
-                        .segmentSize(segmentSize)
-                        .clock(clock)
-                        .build(),
-                disk);
-        store.onCorruption(reports::add);
-        return store;
+    @Override
+    protected DiskStoreOptions.Builder options() {
+        return super.options().segmentSize(segmentSize);
     }
 
-    private CompletableFuture<Void> persist(BatchStore store, String id) {
-        return store.append(
-                GeneratedBatch.of(id, clock.instant(), clock.instant().plusSeconds(60)));
+    private BatchStore open(Disk disk) {
+        return open(StoreKind.SEGMENT, disk);
     }
 
     private List<String> persistMany(BatchStore store) {
         List<String> ids =
                 IntStream.range(0, BATCHES).mapToObj(i -> "batch " + i).toList();
-        ids.forEach(id -> persist(store, id).join());
+        append(store, ids.toArray(String[]::new));
         return ids;
     }
 
@@ -77,9 +56,9 @@ class SegmentNumbersTest {
         MemoryDisk files = new MemoryDisk();
         FaultyDisk disk = new FaultyDisk(files);
         try (BatchStore store = open(disk)) {
-            persist(store, "accepted").join();
+            append(store, "accepted");
             disk.fail(Operation.WRITE, ".segment", FULL).partly(100).times(1);
-            assertThat(persist(store, "refused")).failsWithin(Duration.ofSeconds(30));
+            assertThat(store.append(batch("refused"))).failsWithin(Duration.ofSeconds(30));
             numbers.addAll(segments(files));
             assertThat(store.delivered("accepted")).isNotNull();
         }
@@ -90,9 +69,7 @@ class SegmentNumbersTest {
     private void assertHolds(MemoryDisk killed, List<String> ids) {
         List<String> found = segments(killed);
         try (BatchStore store = open(killed)) {
-            assertThat(store.list(BatchSelector.all(), clock.instant()))
-                    .extracting(BatchSummary::id)
-                    .containsExactlyInAnyOrderElementsOf(ids);
+            assertThat(ids(store)).containsExactlyInAnyOrderElementsOf(ids);
             assertThat(store.stats().total().corrupt()).isZero();
         }
         assertThat(reports).isEmpty();
@@ -126,13 +103,7 @@ class SegmentNumbersTest {
         assertHolds(killed.copy(), ids);
 
         // The snapshot is damaged. The previous one is used, with the frames of its log about the deleted segment.
-        Path newest = killed.files().stream()
-                .filter(path -> path.toString().endsWith(".snapshot"))
-                .max(Comparator.naturalOrder())
-                .orElseThrow();
-        byte[] bytes = killed.get(newest);
-        bytes[30] ^= 1;
-        killed.put(newest, bytes);
+        killed.flip(killed.last(".snapshot"), 30, 1);
         assertHolds(killed, ids);
     }
 
@@ -167,7 +138,7 @@ class SegmentNumbersTest {
         MemoryDisk files = new MemoryDisk();
         files.put(directory.resolve("1000000000.segment"), new byte[0]);
         try (BatchStore store = open(files)) {
-            assertThat(persist(store, "a"))
+            assertThat(store.append(batch("a")))
                     .failsWithin(Duration.ofSeconds(30))
                     .withThrowableThat()
                     .withMessageContaining("no segment numbers left");

@@ -3,7 +3,6 @@ package io.batchpersistence.internal.segment;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
-import io.batchpersistence.BatchOrder;
 import io.batchpersistence.Compression;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
@@ -14,17 +13,14 @@ import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Clock;
-import java.time.Instant;
-import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
@@ -33,40 +29,29 @@ import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 
 /** Commit leader and followers, and batches from one entry to a hundred megabytes, on a real disk. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-class SegmentWriterTest {
+class SegmentWriterTest extends DiskStoreFixture {
 
-    private static final Instant NOW = Instant.parse("2026-01-01T00:00:00Z");
-    private static final Instant LATER = NOW.plusSeconds(60);
-
-    @TempDir
-    Path directory;
-
-    private DiskStoreOptions.Builder options() {
-        return DiskStoreOptions.builder(directory).clock(Clock.fixed(NOW, ZoneOffset.UTC));
+    private NewBatch loki(String id, List<LogEntry> entries) {
+        return batch(id, "loki", entries);
     }
 
-    private static NewBatch batch(String id, List<LogEntry> entries) {
-        return new NewBatch(id, "loki", entries, Map.of(), NOW, LATER);
-    }
-
-    private static NewBatch batch(String id) {
-        return batch(id, List.of(LogEntry.of(NOW, "INFO", "entry of " + id)));
+    private NewBatch loki(String id) {
+        return loki(id, List.of(LogEntry.of(now(), "INFO", "entry of " + id)));
     }
 
     @Test
     void a_caller_who_waits_alone_writes_his_batch_himself() {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
             int before = disk.segmentForces();
-            assertThat(store.appendAndWait(batch("mine"))).isCompleted();
+            assertThat(store.appendAndWait(loki("mine"))).isCompleted();
             assertThat(disk.lastForcing()).isSameAs(Thread.currentThread());
             assertThat(disk.segmentForces() - before).isOne();
 
-            store.append(batch("someone's")).join();
+            store.append(loki("someone's")).join();
             assertThat(disk.lastForcing()).isNotSameAs(Thread.currentThread());
             assertThat(store.find("mine")).isPresent();
             assertThat(store.find("someone's")).isPresent();
@@ -76,15 +61,14 @@ class SegmentWriterTest {
     @Test
     void whoever_comes_while_another_writes_shares_the_next_force() throws Exception {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
-            store.appendAndWait(batch("first")).join();
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
+            store.appendAndWait(loki("first")).join();
             int before = disk.segmentForces();
-            CountDownLatch gate = new CountDownLatch(1);
-            disk.blockForces(gate);
+            CountDownLatch gate = disk.blockForces();
             List<Thread> callers = new ArrayList<>();
             for (int i = 0; i < 8; i++) {
                 String id = "caller " + i;
-                Thread caller = new Thread(() -> store.appendAndWait(batch(id)).join());
+                Thread caller = new Thread(() -> store.appendAndWait(loki(id)).join());
                 callers.add(caller);
                 caller.start();
                 if (i == 0) {
@@ -105,22 +89,22 @@ class SegmentWriterTest {
 
     @Test
     void an_interrupted_caller_writes_all_the_same_and_harms_nobody() {
-        try (BatchStore store = StoreKind.SEGMENT.open(options().build())) {
-            CompletableFuture<?> others = store.append(batch("others"));
+        try (BatchStore store = open(StoreKind.SEGMENT)) {
+            CompletableFuture<?> others = store.append(loki("others"));
             Thread.currentThread().interrupt();
             try {
                 for (int i = 0; i < 20; i++) {
-                    assertThat(store.appendAndWait(batch("interrupted " + i))).isCompleted();
+                    assertThat(store.appendAndWait(loki("interrupted " + i))).isCompleted();
                 }
                 assertThat(Thread.currentThread().isInterrupted()).isTrue();
             } finally {
                 Thread.interrupted();
             }
             others.join();
-            assertThat(store.appendAndWait(batch("after"))).isCompleted();
+            assertThat(store.appendAndWait(loki("after"))).isCompleted();
             assertThat(store.stats().total().accepted()).isEqualTo(22);
         }
-        try (BatchStore store = StoreKind.SEGMENT.open(options().build())) {
+        try (BatchStore store = open(StoreKind.SEGMENT)) {
             assertThat(store.stats().total().pending()).isEqualTo(22);
         }
     }
@@ -128,14 +112,13 @@ class SegmentWriterTest {
     @Test
     void one_thread_can_have_many_batches_under_way() {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
-            store.appendAndWait(batch("first")).join();
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
+            store.appendAndWait(loki("first")).join();
             int before = disk.segmentForces();
-            CountDownLatch gate = new CountDownLatch(1);
-            disk.blockForces(gate);
+            CountDownLatch gate = disk.blockForces();
             List<CompletableFuture<?>> underWay = new ArrayList<>();
             for (int i = 0; i < 1_000; i++) {
-                underWay.add(store.append(batch("batch " + i)));
+                underWay.add(store.append(loki("batch " + i)));
             }
             assertThat(underWay).noneMatch(CompletableFuture::isDone);
             gate.countDown();
@@ -147,16 +130,16 @@ class SegmentWriterTest {
     @Test
     void who_waits_is_told_what_went_wrong_with_his_batch_alone() {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
-        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
-            store.appendAndWait(batch("before")).join();
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
+            store.appendAndWait(loki("before")).join();
             disk.fail(FaultyDisk.Operation.FORCE, ".segment", "Input/output error")
                     .times(1);
-            CompletableFuture<?> failed = store.appendAndWait(batch("failed"));
+            CompletableFuture<?> failed = store.appendAndWait(loki("failed"));
             assertThatExceptionOfType(ExecutionException.class)
                     .isThrownBy(failed::get)
                     .withMessageContaining("Input/output error")
                     .withMessageContaining("'failed'");
-            assertThat(store.appendAndWait(batch("failed"))).isCompleted();
+            assertThat(store.appendAndWait(loki("failed"))).isCompleted();
             assertThat(store.stats().total().accepted()).isEqualTo(2);
         }
     }
@@ -169,7 +152,7 @@ class SegmentWriterTest {
         int batches = 0;
         try (BatchStore store = StoreKind.SEGMENT.open(options)) {
             for (; batches < 60; batches++) {
-                store.appendAndWait(batch("batch " + batches, List.of(message(random, 100_000))))
+                store.appendAndWait(loki("batch " + batches, List.of(message(random, 100_000))))
                         .join();
             }
             Awaitility.await()
@@ -209,13 +192,13 @@ class SegmentWriterTest {
                 && bytes[bytes.length - 2] == 'E';
     }
 
-    private static LogEntry message(Random random, int length) {
+    private LogEntry message(Random random, int length) {
         byte[] text = new byte[length];
         random.nextBytes(text);
         for (int i = 0; i < length; i++) {
             text[i] = (byte) (' ' + (text[i] & 63));
         }
-        return LogEntry.of(NOW, "INFO", new String(text, StandardCharsets.ISO_8859_1));
+        return LogEntry.of(now(), "INFO", new String(text, StandardCharsets.ISO_8859_1));
     }
 
     @Test
@@ -226,12 +209,12 @@ class SegmentWriterTest {
         Disk disk = new NioDisk();
         try (BatchStore store = StoreKind.SEGMENT.open(
                 options().sync(SyncPolicy.NEVER).compression(Compression.NONE).build(), disk)) {
-            store.appendAndWait(batch("tiny before")).join();
-            store.appendAndWait(batch("huge", huge)).join();
-            store.appendAndWait(batch("tiny after")).join();
+            store.appendAndWait(loki("tiny before")).join();
+            store.appendAndWait(loki("huge", huge)).join();
+            store.appendAndWait(loki("tiny after")).join();
         }
-        try (BatchStore store = StoreKind.SEGMENT.open(options().build(), disk)) {
-            List<Claim> claims = store.claim("loki", BatchOrder.OLDEST_FIRST, NOW, LATER, 9);
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
+            List<Claim> claims = claim(store, "loki", 9);
             assertThat(claims)
                     .extracting(claim -> claim.batch().id())
                     .containsExactly("tiny before", "huge", "tiny after");
@@ -246,16 +229,16 @@ class SegmentWriterTest {
 
     @Test
     void a_batch_that_no_record_can_hold_is_refused_with_what_to_do() {
-        LogEntry large = LogEntry.of(NOW, "INFO", "x".repeat(90 << 20));
+        LogEntry large = LogEntry.of(now(), "INFO", "x".repeat(90 << 20));
         try (BatchStore store = StoreKind.SEGMENT.open(
                 options().sync(SyncPolicy.NEVER).compression(Compression.NONE).build())) {
-            CompletableFuture<?> refused = store.appendAndWait(batch("too large", List.of(large, large, large)));
+            CompletableFuture<?> refused = store.appendAndWait(loki("too large", List.of(large, large, large)));
             assertThatExceptionOfType(ExecutionException.class)
                     .isThrownBy(refused::get)
                     .withCauseInstanceOf(IllegalArgumentException.class)
                     .withMessageContaining("at most 268435456")
                     .withMessageContaining("split its 3 entries");
-            assertThat(store.appendAndWait(batch("next"))).isCompleted();
+            assertThat(store.appendAndWait(loki("next"))).isCompleted();
         }
     }
 }

@@ -13,6 +13,7 @@ import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.FaultyDisk;
+import io.batchpersistence.internal.disk.ForwardingDisk;
 import io.batchpersistence.internal.disk.NioDisk;
 import io.batchpersistence.internal.store.LongList;
 import io.batchpersistence.spi.BatchStore;
@@ -20,8 +21,7 @@ import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.StoreKind;
 import io.batchpersistence.test.ManualClock;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -169,17 +169,13 @@ class SelectionAtScaleTest {
     }
 
     private Disk hooked(Disk real) {
-        return (Disk) Proxy.newProxyInstance(
-                Disk.class.getClassLoader(), new Class<?>[] {Disk.class}, (proxy, method, args) -> {
-                    if (method.getName().equals("read")) {
-                        beforeRead.run();
-                    }
-                    try {
-                        return method.invoke(real, args);
-                    } catch (InvocationTargetException e) {
-                        throw e.getCause();
-                    }
-                });
+        return new ForwardingDisk(real) {
+            @Override
+            public byte[] read(Path file, long offset, int length) throws IOException {
+                beforeRead.run();
+                return super.read(file, offset, length);
+            }
+        };
     }
 
     @AfterEach

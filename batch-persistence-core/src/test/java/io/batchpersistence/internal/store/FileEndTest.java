@@ -3,35 +3,21 @@ package io.batchpersistence.internal.store;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.internal.disk.MemoryDisk;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.store.GeneratedBatch;
+import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
-import io.batchpersistence.test.ManualClock;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.Comparator;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** A recorded end of a file applies to that file only, not to another one with the same number. */
-class FileEndTest {
+class FileEndTest extends DiskStoreFixture {
 
     private static final int BATCHES = 5;
     private static final int JOURNAL_HEADER = 20;
     private static final int SEGMENT_HEADER = 16;
-
-    @TempDir
-    Path directory;
-
-    private final ManualClock clock = new ManualClock();
-
-    private BatchStore open(MemoryDisk disk) {
-        return StoreKind.SEGMENT.open(
-                DiskStoreOptions.builder(directory).clock(clock).build(), disk);
-    }
 
     @ParameterizedTest
     @CsvSource({
@@ -43,26 +29,21 @@ class FileEndTest {
     void it_is_the_end_of_a_file_without_later_batches(long lastSequence, int held) {
         MemoryDisk disk = new MemoryDisk();
         MemoryDisk killed;
-        try (BatchStore store = open(disk)) {
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
             for (int i = 0; i < BATCHES; i++) {
-                store.append(GeneratedBatch.of(
-                                "batch " + i, clock.instant(), clock.instant().plusSeconds(60)))
-                        .join();
+                append(store, "batch " + i);
             }
             killed = disk.copy();
         }
         tellEnd(killed, new PayloadLog.FileEnd(SEGMENT_HEADER, lastSequence));
-        try (BatchStore store = open(killed)) {
+        try (BatchStore store = open(StoreKind.SEGMENT, killed)) {
             assertThat(store.count(BatchSelector.all(), clock.instant())).isEqualTo(held);
         }
     }
 
     /** Appends the end of the first segment to the journal. */
     private static void tellEnd(MemoryDisk disk, PayloadLog.FileEnd end) {
-        Path journal = disk.files().stream()
-                .filter(path -> path.toString().endsWith(".journal"))
-                .max(Comparator.naturalOrder())
-                .orElseThrow();
+        Path journal = disk.last(".journal");
         long generation = Long.parseLong(journal.getFileName().toString().replaceAll("\\D", ""));
         byte[] bytes = disk.get(journal);
         int at = JOURNAL_HEADER;
