@@ -169,10 +169,7 @@ public final class DirectoryLock implements AutoCloseable {
     /**
      * Creates the directory if absent, locks it and makes sure that it is durable.
      *
-     * @param disk the file system
-     * @param directory the directory
-     * @param now the current time, which goes into the file
-     * @return the lock, to be closed
+     * @param now goes into the file
      * @throws DirectoryLockedException if another process or another store has it
      * @throws BatchPersistenceException if the path is not a directory or can't be written
      */
@@ -538,7 +535,6 @@ public final class DirectoryLock implements AutoCloseable {
     /**
      * Restricts a file system to this directory while it is in place and ours.
      *
-     * @param disk the file system
      * @return a disk that refuses operations whose path would lead to a directory other than the locked one, forces
      *     that would report durability in a deleted directory, and writes to a directory that another process has taken
      *     over
@@ -547,7 +543,6 @@ public final class DirectoryLock implements AutoCloseable {
         return new GuardedDisk(disk, this);
     }
 
-    /** Releases the directory. */
     @Override
     public void close() {
         using.lock();

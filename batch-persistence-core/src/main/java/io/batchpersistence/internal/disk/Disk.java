@@ -27,84 +27,35 @@ import java.util.concurrent.locks.LockSupport;
  */
 public interface Disk {
 
-    /**
-     * Creates a new, empty file for writing.
-     *
-     * @param file must not exist
-     * @return the open file
-     * @throws IOException if it exists or can't be created
-     */
+    /** Creates a new, empty file for writing, which must not exist. */
     DiskFile create(Path file) throws IOException;
 
-    /**
-     * Opens an existing file for writing.
-     *
-     * @param file must exist
-     * @return the open file
-     * @throws IOException if it can't be opened
-     */
+    /** Opens an existing file for writing. */
     DiskFile open(Path file) throws IOException;
 
-    /**
-     * Reads a part of a file.
-     *
-     * @param file the file
-     * @param offset where to begin
-     * @param length how many bytes
-     * @return the bytes; fewer if the file ends before
-     * @throws IOException if it can't be read
-     */
+    /** Reads a part of a file: fewer bytes than {@code length} if the file ends before. */
     byte[] read(Path file, long offset, int length) throws IOException;
 
-    /**
-     * The size of a file.
-     *
-     * @param file the file
-     * @return bytes
-     * @throws IOException if it does not exist or can't be read
-     */
+    /** The size of an existing file in bytes. */
     long size(Path file) throws IOException;
 
-    /**
-     * The files and directories in a directory, in no particular order.
-     *
-     * @param directory the directory
-     * @return paths below it
-     * @throws IOException if it can't be read
-     */
+    /** The paths of the files and directories in a directory, in no particular order. */
     List<Path> list(Path directory) throws IOException;
 
     /**
      * Creates a directory and its parents where absent, and forces their entries.
      *
-     * @param directory the directory; must not be a symbolic link, though its parents may be
-     * @throws IOException if that fails
+     * @param directory must not be a symbolic link, though its parents may be
      */
     void createDirectories(Path directory) throws IOException;
 
-    /**
-     * Renames a file, replacing the target.
-     *
-     * @param from an existing file
-     * @param to in the same file system
-     * @throws IOException if that fails
-     */
+    /** Renames an existing file within its file system, replacing the target. */
     void move(Path from, Path to) throws IOException;
 
-    /**
-     * Deletes a file if it exists.
-     *
-     * @param file the file
-     * @throws IOException if that fails
-     */
+    /** Deletes a file if it exists. */
     void delete(Path file) throws IOException;
 
-    /**
-     * Makes creations, moves and deletions in a directory durable.
-     *
-     * @param directory the directory
-     * @throws IOException if that fails
-     */
+    /** Makes creations, moves and deletions in a directory durable. */
     void forceDirectory(Path directory) throws IOException;
 
     /**
@@ -115,7 +66,6 @@ public interface Disk {
      * @param open the file, open for writing
      * @param file where it is
      * @param end how many bytes
-     * @throws IOException if it can't be read or written
      */
     default void rewrite(DiskFile open, Path file, long end) throws IOException {
         for (long at = 0; at < end; ) {
@@ -128,11 +78,7 @@ public interface Disk {
         }
     }
 
-    /**
-     * Pauses before a failed operation is tried again. A simulated disk need not wait.
-     *
-     * @param pause how long
-     */
+    /** Pauses before a failed operation is tried again. A simulated disk need not wait. */
     default void pause(Duration pause) {
         LockSupport.parkNanos(pause.toNanos());
     }
@@ -143,10 +89,6 @@ public interface Disk {
         /**
          * Writes all of the bytes.
          *
-         * @param offset where to begin
-         * @param bytes an array
-         * @param from first index
-         * @param length how many
          * @throws IOException if not all could be written; a part may have been
          */
         void write(long offset, byte[] bytes, int from, int length) throws IOException;
@@ -158,12 +100,6 @@ public interface Disk {
          */
         void force() throws IOException;
 
-        /**
-         * Truncates the file.
-         *
-         * @param size its new size
-         * @throws IOException if that fails
-         */
         void truncate(long size) throws IOException;
 
         @Override

@@ -11,22 +11,11 @@ public abstract class ForwardingDisk implements Disk {
     /** Does all the work. */
     protected final Disk disk;
 
-    /**
-     * Wraps a disk.
-     *
-     * @param disk does all the work
-     */
     protected ForwardingDisk(Disk disk) {
         this.disk = disk;
     }
 
-    /**
-     * Wraps a file that was created or opened.
-     *
-     * @param path the file's path
-     * @param file the open file of the other disk
-     * @return what callers get
-     */
+    /** Wraps a file of the other disk that was created or opened: what it returns is what callers get. */
     protected DiskFile wrap(Path path, DiskFile file) {
         return file;
     }
@@ -87,11 +76,6 @@ public abstract class ForwardingDisk implements Disk {
         /** Does all the work. */
         protected final DiskFile file;
 
-        /**
-         * Wraps a file.
-         *
-         * @param file does all the work
-         */
         protected ForwardingFile(DiskFile file) {
             this.file = file;
         }

@@ -10,29 +10,16 @@ public final class MeasuredDisk extends ForwardingDisk {
     private final LongAdder forces = new LongAdder();
     private final LongAdder nanos = new LongAdder();
 
-    /**
-     * Wraps a disk.
-     *
-     * @param disk does all the work
-     */
     public MeasuredDisk(Disk disk) {
         super(disk);
     }
 
-    /**
-     * Returns how many forces there were.
-     *
-     * @return forces of files and of directories that have ended
-     */
+    /** Forces of files and of directories that have ended. */
     public long forces() {
         return forces.sum();
     }
 
-    /**
-     * Returns how long they took.
-     *
-     * @return nanoseconds of all forces together
-     */
+    /** The nanoseconds of all forces together. */
     public long forceNanos() {
         return nanos.sum();
     }

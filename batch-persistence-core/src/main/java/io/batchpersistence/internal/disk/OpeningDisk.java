@@ -23,11 +23,6 @@ public final class OpeningDisk extends ForwardingDisk {
 
     private volatile boolean opening = true;
 
-    /**
-     * Wraps a disk for one opening.
-     *
-     * @param disk does all the work
-     */
     public OpeningDisk(Disk disk) {
         super(disk);
     }

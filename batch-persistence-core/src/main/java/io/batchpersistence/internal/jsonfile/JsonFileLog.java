@@ -88,12 +88,6 @@ public final class JsonFileLog implements PayloadLog {
     /** A batch checked and measured on its caller's thread. */
     private record EncodedBatch(JsonBatchFile document, int size) implements Encoded {}
 
-    /**
-     * Creates the payload log.
-     *
-     * @param disk the file system
-     * @param options the store's options
-     */
     public JsonFileLog(Disk disk, DiskStoreOptions options) {
         this.disk = disk;
         this.options = options;

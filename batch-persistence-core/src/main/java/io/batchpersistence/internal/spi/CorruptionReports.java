@@ -14,14 +14,7 @@ public final class CorruptionReports {
     private final List<Corruption> unreported = new ArrayList<>();
     private @Nullable Consumer<Corruption> listener;
 
-    /** Starts without reports. */
-    public CorruptionReports() {}
-
-    /**
-     * Delivers a report, on this thread.
-     *
-     * @param corruption what was found
-     */
+    /** Delivers a report, on this thread. */
     public void report(Corruption corruption) {
         Consumer<Corruption> told;
         lock.lock();
@@ -56,11 +49,7 @@ public final class CorruptionReports {
         soFar.forEach(newListener);
     }
 
-    /**
-     * Returns the reports that are not delivered yet.
-     *
-     * @return a copy
-     */
+    /** A copy of the reports that are not delivered yet. */
     public List<Corruption> unreported() {
         lock.lock();
         try {

@@ -26,19 +26,10 @@ public interface LocalBatchStore extends BatchStore {
      */
     record StoredBatch(PersistedBatch batch, Instant since, long bytes) {}
 
-    /**
-     * Whether a batch is held, or is being appended.
-     *
-     * @param batchId its id
-     * @return whether one with that id would be refused
-     */
+    /** Whether a batch is held, or is being appended: one with that id would be refused. */
     boolean holds(String batchId);
 
-    /**
-     * Whether no batch is held or being appended.
-     *
-     * @return whether that is so
-     */
+    /** Whether no batch is held or being appended. */
     boolean isEmpty();
 
     /**
@@ -50,31 +41,16 @@ public interface LocalBatchStore extends BatchStore {
      */
     List<BatchRef> refsAfter(long after, int max);
 
-    /**
-     * Reads a batch.
-     *
-     * @param ref which batch
-     * @return the batch; {@code null} if it is gone or in flight; a damaged batch is reported
-     */
+    /** Reads a batch; {@code null} if it is gone or in flight. A damaged batch is reported. */
     @Nullable
     StoredBatch read(BatchRef ref);
 
-    /**
-     * Makes a batch a dead letter, if it is still pending.
-     *
-     * @param ref which batch
-     * @param reason why
-     * @param at when
-     * @return whether it was pending
-     */
+    /** Makes a batch a dead letter, if it is still pending. Returns whether it was. */
     boolean markDead(BatchRef ref, String reason, Instant at);
 
     /**
      * Removes a batch as if it had never been accepted, since it is held and counted elsewhere now; not while it is in
-     * flight. As durable as a mark.
-     *
-     * @param ref which batch
-     * @return whether it was removed
+     * flight. As durable as a mark. Returns whether it was removed.
      */
     boolean withdraw(BatchRef ref);
 }

@@ -19,20 +19,14 @@ public enum RemovalReason {
         this.id = id;
     }
 
-    /**
-     * Returns its number in the journal.
-     *
-     * @return the number
-     */
+    /** Its number in the journal. */
     public int id() {
         return id;
     }
 
     /**
-     * Returns the reason with a number.
+     * The reason with that number in the journal.
      *
-     * @param id its number in the journal
-     * @return the reason
      * @throws IllegalArgumentException if there is none
      */
     public static RemovalReason of(int id) {

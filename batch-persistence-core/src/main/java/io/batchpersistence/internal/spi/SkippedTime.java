@@ -23,9 +23,6 @@ public final class SkippedTime {
     /** Latest first. */
     private final Deque<Step> steps = new ArrayDeque<>();
 
-    /** Creates one without any step. */
-    public SkippedTime() {}
-
     /**
      * Adds a step that is later than all others.
      *
@@ -55,11 +52,10 @@ public final class SkippedTime {
     }
 
     /**
-     * Returns how much the clock skipped since an age ago, if the age is measured without what was skipped.
+     * How much more the clock shows since something came into being than its age, which is measured without what was
+     * skipped.
      *
-     * @param age of something that exists now
      * @param now the clock's time
-     * @return what the clock shows more than the age since then
      */
     public Duration within(Duration age, Instant now) {
         Duration skipped = Duration.ZERO;
@@ -77,11 +73,7 @@ public final class SkippedTime {
         return skipped;
     }
 
-    /**
-     * Returns everything that was skipped, as far as is known.
-     *
-     * @return the sum of all steps
-     */
+    /** Everything that was skipped, as far as is known: the sum of all steps. */
     public Duration total() {
         return steps.stream().map(Step::length).reduce(Duration.ZERO, Duration::plus);
     }

@@ -14,12 +14,7 @@ public final class StoreLimits {
 
     private StoreLimits() {}
 
-    /**
-     * Shortens a failure reason to what is kept of it.
-     *
-     * @param reason of any length
-     * @return at most {@link #MAX_REASON} characters of it
-     */
+    /** Shortens a failure reason of any length to what is kept of it: at most {@link #MAX_REASON} characters. */
     public static String shortened(String reason) {
         return reason.length() <= MAX_REASON ? reason : reason.substring(0, MAX_REASON - 1) + "\u2026";
     }

@@ -17,24 +17,15 @@ public final class Threads {
 
     private Threads() {}
 
-    /**
-     * Creates a daemon thread of a store, which needs only the classes of this library.
-     *
-     * @param name its name
-     * @param task what it runs
-     * @return not yet started
-     */
+    /** Creates a daemon thread of a store, which needs only the classes of this library. It is not started. */
     public static Thread ofStore(String name, Runnable task) {
         return of(name, Threads.class.getClassLoader(), task);
     }
 
     /**
-     * Creates a daemon thread.
+     * Creates a daemon thread. It is not started.
      *
-     * @param name its name
      * @param classes its context class loader: the application's, if it runs application code
-     * @param task what it runs
-     * @return not yet started
      */
     // Not the priority of the thread that happens to create it.
     @SuppressWarnings("ThreadPriorityCheck")
@@ -51,8 +42,7 @@ public final class Threads {
      * for instance. What is not done in time is left to that thread.
      *
      * @param patience how long to wait for it at most; an interrupt does not cut that short
-     * @param name the thread's name
-     * @param task what to do; what it throws in time is thrown
+     * @param task what it throws in time is thrown
      * @return whether it is done in time; {@code false} if there is no memory for a thread
      */
     public static boolean within(Duration patience, String name, Runnable task) {

@@ -30,22 +30,11 @@ public final class UnreadableBatches {
 
     /** Tells whether a batch is still held. */
     public interface Held {
-        /**
-         * Tests one batch.
-         *
-         * @param slot the slot reported when it could not be read
-         * @param sequence its number
-         * @return whether it is still held
-         */
+        /** Whether the batch with that number, and the slot reported when it could not be read, is still held. */
         boolean test(int slot, long sequence);
     }
 
-    /**
-     * How long to wait before a batch is tried again. Needs next to no memory.
-     *
-     * @param sequence the batch's number
-     * @return the delay after this failure
-     */
+    /** How long to wait after this failure before a batch is tried again. Needs next to no memory. */
     public Duration retryAfter(long sequence) {
         lock.lock();
         try {
@@ -61,11 +50,7 @@ public final class UnreadableBatches {
      * Records that a batch could not be read.
      *
      * @param slot for {@link Held}
-     * @param sequence the batch's number
      * @param name describes it to a person
-     * @param why what went wrong
-     * @param retryAfter when it is tried again
-     * @param nowMillis the time
      * @return the exception to throw, if no other batch can be handed out
      */
     public BatchPersistenceException failed(
@@ -89,11 +74,7 @@ public final class UnreadableBatches {
         }
     }
 
-    /**
-     * Records that a batch has been read.
-     *
-     * @param sequence the batch's number
-     */
+    /** Records that a batch has been read. */
     public void read(long sequence) {
         lock.lock();
         try {
@@ -103,11 +84,7 @@ public final class UnreadableBatches {
         }
     }
 
-    /**
-     * Forgets batches whose last failure was before that time: they were read by another thread, or are gone.
-     *
-     * @param millis a time
-     */
+    /** Forgets batches whose last failure was before that time: they were read by another thread, or are gone. */
     public void forgetBefore(long millis) {
         lock.lock();
         try {
@@ -117,12 +94,7 @@ public final class UnreadableBatches {
         }
     }
 
-    /**
-     * How many there are.
-     *
-     * @param held whether a batch is still there; others are forgotten
-     * @return {@code null} if there are none
-     */
+    /** How many there are; {@code null} if there are none. Those that are not held any more are forgotten. */
     public BatchStats.@Nullable Unreadable stats(Held held) {
         lock.lock();
         try {
