@@ -8,11 +8,10 @@ import io.batchpersistence.Corruption;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.engine.BatchPersistenceEngine;
+import io.batchpersistence.spring.ApplicationTestBase;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.test.ManualClock;
 import io.micrometer.core.instrument.MeterRegistry;
-import java.net.URI;
-import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
@@ -24,13 +23,9 @@ import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.springframework.beans.factory.ObjectProvider;
-import org.springframework.boot.Banner;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
-import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.boot.health.contributor.Status;
-import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.SmartLifecycle;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
@@ -40,114 +35,89 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /** A whole application, with a web server and all of actuator. */
-class ActuatorAndWebServerTest {
+class ActuatorAndWebServerTest extends ApplicationTestBase {
 
     private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "secret"));
 
-    @TempDir
-    Path directory;
-
-    private final HttpClient client = HttpClient.newHttpClient();
-
-    private ConfigurableApplicationContext start(String... properties) {
-        return new SpringApplicationBuilder(Application.class)
-                .bannerMode(Banner.Mode.OFF)
+    private BatchPersistence start(String... properties) {
+        context = application(Application.class)
                 .properties(
                         WithoutSecurity.PROPERTY,
-                        "server.port=0",
                         "server.shutdown=graceful",
-                        "spring.main.register-shutdown-hook=false",
                         "management.endpoints.web.exposure.include=*",
-                        "management.endpoint.health.show-details=always",
-                        "batch-persistence.directory=" + directory)
+                        "management.endpoint.health.show-details=always")
                 .properties(properties)
                 .run();
-    }
-
-    private HttpResponse<String> get(ConfigurableApplicationContext context, String path) throws Exception {
-        return client.send(HttpRequest.newBuilder(uri(context, path)).build(), BodyHandlers.ofString());
-    }
-
-    private JsonNode json(ConfigurableApplicationContext context, String path) throws Exception {
-        return JsonMapper.shared().readTree(get(context, path).body());
-    }
-
-    private static URI uri(ConfigurableApplicationContext context, String path) {
-        return URI.create("http://localhost:" + context.getEnvironment().getProperty("local.server.port") + path);
+        return persistence();
     }
 
     @Test
     void health_says_what_waits_and_what_to_do() throws Exception {
-        try (ConfigurableApplicationContext context = start()) {
-            JsonNode health = json(context, "/actuator/health").at("/components/batchPersistence");
-            assertThat(health.get("status").asString()).isEqualTo("UP");
-            assertThat(health.at("/details/pending").asInt()).isZero();
+        start();
+        JsonNode health = json(get("/actuator/health")).at("/components/batchPersistence");
+        assertThat(health.get("status").asString()).isEqualTo("UP");
+        assertThat(health.at("/details/pending").asInt()).isZero();
 
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            persistence.persistBatch("1", ENTRIES, "no one");
-            persistence.releaseBatch("1");
-            persistence.recover();
-            HttpResponse<String> overall = get(context, "/actuator/health");
-            health = JsonMapper.shared().readTree(overall.body()).at("/components/batchPersistence");
-            assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
-            assertThat(health.at("/details/pending").asInt()).isEqualTo(1);
-            assertThat(health.at("/details/unhandledCollectorTypes/0").asString())
-                    .isEqualTo("no one");
-            assertThat(health.at("/details/collectors/no one/lane").asString()).isEqualTo("CLOSED");
-            assertThat(health.at("/details/warnings/0").asString()).contains("no one", "Add a BatchSender bean");
-            assertThat(overall.statusCode()).as("restarting would not help").isEqualTo(200);
+        BatchPersistence persistence = persistence();
+        persistence.persistBatch("1", ENTRIES, "no one");
+        persistence.releaseBatch("1");
+        persistence.recover();
+        HttpResponse<String> overall = get("/actuator/health");
+        health = JsonMapper.shared().readTree(overall.body()).at("/components/batchPersistence");
+        assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
+        assertThat(health.at("/details/pending").asInt()).isEqualTo(1);
+        assertThat(health.at("/details/unhandledCollectorTypes/0").asString()).isEqualTo("no one");
+        assertThat(health.at("/details/collectors/no one/lane").asString()).isEqualTo("CLOSED");
+        assertThat(health.at("/details/warnings/0").asString()).contains("no one", "Add a BatchSender bean");
+        assertThat(overall.statusCode()).as("restarting would not help").isEqualTo(200);
 
-            persistence.close();
-            overall = get(context, "/actuator/health");
-            assertThat(overall.statusCode()).isEqualTo(503);
-            assertThat(JsonMapper.shared()
-                            .readTree(overall.body())
-                            .at("/components/batchPersistence/status")
-                            .asString())
-                    .isEqualTo("DOWN");
-        }
+        persistence.close();
+        overall = get("/actuator/health");
+        assertThat(overall.statusCode()).isEqualTo(503);
+        assertThat(JsonMapper.shared()
+                        .readTree(overall.body())
+                        .at("/components/batchPersistence/status")
+                        .asString())
+                .isEqualTo("DOWN");
     }
 
     @Test
     void health_is_degraded_by_age_and_by_fill_level() throws Exception {
-        try (ConfigurableApplicationContext context = start(
+        start(
                 "batch-persistence.health.max-pending-age=1ms",
                 "batch-persistence.health.max-fill-level=0.5",
-                "batch-persistence.max-pending-batches=2")) {
-            context.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
-            await().untilAsserted(() -> {
-                JsonNode health = json(context, "/actuator/health/batchPersistence");
-                assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
-                assertThat(health.at("/details/fillLevel").asDouble()).isEqualTo(0.5);
-                assertThat(health.at("/details/warnings").toString())
-                        .contains("The oldest batch has waited for", "1 of 2 batches");
-            });
-        }
+                "batch-persistence.max-pending-batches=2");
+        persistence().persistBatch("1", ENTRIES, "loki");
+        await().untilAsserted(() -> {
+            JsonNode health = json(get("/actuator/health/batchPersistence"));
+            assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
+            assertThat(health.at("/details/fillLevel").asDouble()).isEqualTo(0.5);
+            assertThat(health.at("/details/warnings").toString())
+                    .contains("The oldest batch has waited for", "1 of 2 batches");
+        });
     }
 
     @Test
     void health_is_degraded_while_a_collector_is_down_or_paused() throws Exception {
-        try (ConfigurableApplicationContext context =
-                start("batch-persistence.recovery.outage-threshold=1", "batch-persistence.recovery.interval=1h")) {
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            persistence.persistBatch("1", ENTRIES, "loki");
-            persistence.markBatchFailed("1", "connection\nrefused");
-            persistence.pause("otlp");
-            JsonNode health = json(context, "/actuator/health/batchPersistence");
-            assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
-            assertThat(health.at("/details/warnings/0").asString())
-                    .startsWith("Collector loki is down since 20")
-                    .contains("connection", "refused")
-                    .doesNotContain("\n");
-            assertThat(health.at("/details/warnings/1").asString()).contains("Collector otlp is paused");
-            assertThat(get(context, "/actuator/health").statusCode()).isEqualTo(200);
-            persistence.resume("otlp");
-            persistence.markBatchSuccess("1");
-            // The round notices that no batch without a sender is waiting any more.
-            persistence.recover();
-            health = json(context, "/actuator/health/batchPersistence");
-            assertThat(health.get("status").asString()).as("%s", health).isEqualTo("UP");
-        }
+        BatchPersistence persistence =
+                start("batch-persistence.recovery.outage-threshold=1", "batch-persistence.recovery.interval=1h");
+        persistence.persistBatch("1", ENTRIES, "loki");
+        persistence.markBatchFailed("1", "connection\nrefused");
+        persistence.pause("otlp");
+        JsonNode health = json(get("/actuator/health/batchPersistence"));
+        assertThat(health.get("status").asString()).isEqualTo("DEGRADED");
+        assertThat(health.at("/details/warnings/0").asString())
+                .startsWith("Collector loki is down since 20")
+                .contains("connection", "refused")
+                .doesNotContain("\n");
+        assertThat(health.at("/details/warnings/1").asString()).contains("Collector otlp is paused");
+        assertThat(get("/actuator/health").statusCode()).isEqualTo(200);
+        persistence.resume("otlp");
+        persistence.markBatchSuccess("1");
+        // The round notices that no batch without a sender is waiting any more.
+        persistence.recover();
+        health = json(get("/actuator/health/batchPersistence"));
+        assertThat(health.get("status").asString()).as("%s", health).isEqualTo("UP");
     }
 
     @Test
@@ -174,86 +144,78 @@ class ActuatorAndWebServerTest {
 
     @Test
     void whoever_only_buffers_is_neither_unready_nor_dead() throws Exception {
-        try (ConfigurableApplicationContext context = start(
+        BatchPersistence persistence = start(
                 "batch-persistence.recovery.outage-threshold=1",
                 "batch-persistence.recovery.interval=1h",
                 "management.endpoint.health.probes.enabled=true",
-                "management.endpoint.health.group.readiness.include=readinessState,batchPersistence")) {
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            persistence.persistBatch("1", ENTRIES, "loki");
-            persistence.markBatchFailed("1", "connection refused");
-            assertThat(json(context, "/actuator/health/batchPersistence")
-                            .get("status")
-                            .asString())
-                    .isEqualTo("DEGRADED");
-            HttpResponse<String> ready = get(context, "/actuator/health/readiness");
-            assertThat(ready.statusCode()).isEqualTo(200);
-            assertThat(JsonMapper.shared().readTree(ready.body()).get("status").asString())
-                    .isEqualTo("UP");
-            // A closed instance accepts no batches.
-            persistence.close();
-            assertThat(get(context, "/actuator/health/readiness").statusCode()).isEqualTo(503);
-            assertThat(get(context, "/actuator/health/liveness").statusCode()).isEqualTo(200);
-        }
+                "management.endpoint.health.group.readiness.include=readinessState,batchPersistence");
+        persistence.persistBatch("1", ENTRIES, "loki");
+        persistence.markBatchFailed("1", "connection refused");
+        assertThat(json(get("/actuator/health/batchPersistence")).get("status").asString())
+                .isEqualTo("DEGRADED");
+        HttpResponse<String> ready = get("/actuator/health/readiness");
+        assertThat(ready.statusCode()).isEqualTo(200);
+        assertThat(JsonMapper.shared().readTree(ready.body()).get("status").asString())
+                .isEqualTo("UP");
+        // A closed instance accepts no batches.
+        persistence.close();
+        assertThat(get("/actuator/health/readiness").statusCode()).isEqualTo(503);
+        assertThat(get("/actuator/health/liveness").statusCode()).isEqualTo(200);
     }
 
     @Test
     void scheduled_tasks_are_shown() throws Exception {
-        try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=1500ms")) {
-            JsonNode tasks = json(context, "/actuator/scheduledtasks").get("fixedDelay");
-            assertThat(tasks.toString())
-                    .contains("io.batchpersistence.recovery", "io.batchpersistence.cleanup")
-                    .contains("\"interval\":1500", "\"interval\":60000");
-        }
+        start("batch-persistence.recovery.interval=1500ms");
+        JsonNode tasks = json(get("/actuator/scheduledtasks")).get("fixedDelay");
+        assertThat(tasks.toString())
+                .contains("io.batchpersistence.recovery", "io.batchpersistence.cleanup")
+                .contains("\"interval\":1500", "\"interval\":60000");
     }
 
     @Test
     void meters_follow_the_collector_types() {
-        try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=10ms")) {
-            MeterRegistry registry = context.getBean(MeterRegistry.class);
-            assertThat(registry.get("batch.persistence.batches.limit").gauge().value())
-                    .isEqualTo(1_000_000);
-            assertThat(registry.find("batch.persistence.accepted").meters()).isEmpty();
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            persistence.persistBatch("1", ENTRIES, "loki");
-            persistence.persistBatch("2", ENTRIES, "loki");
-            persistence.markBatchSuccess("1");
-            persistence.markBatchFailed("2", new PermanentDeliveryException("malformed"));
-            await().untilAsserted(() -> {
-                assertThat(count(registry, "accepted")).isEqualTo(2);
-                assertThat(count(registry, "delivered")).isEqualTo(1);
-                assertThat(count(registry, "dead.lettered")).isEqualTo(1);
-                assertThat(registry.get("batch.persistence.batches")
-                                .tags("collector", "loki", "state", "dead")
-                                .gauge()
-                                .value())
-                        .isEqualTo(1);
-                assertThat(registry.get("batch.persistence.lane.open")
-                                .tags("collector", "loki")
-                                .gauge()
-                                .value())
-                        .isZero();
-            });
-        }
+        start("batch-persistence.recovery.interval=10ms");
+        MeterRegistry registry = context.getBean(MeterRegistry.class);
+        assertThat(registry.get("batch.persistence.batches.limit").gauge().value())
+                .isEqualTo(1_000_000);
+        assertThat(registry.find("batch.persistence.accepted").meters()).isEmpty();
+        BatchPersistence persistence = persistence();
+        persistence.persistBatch("1", ENTRIES, "loki");
+        persistence.persistBatch("2", ENTRIES, "loki");
+        persistence.markBatchSuccess("1");
+        persistence.markBatchFailed("2", new PermanentDeliveryException("malformed"));
+        await().untilAsserted(() -> {
+            assertThat(count(registry, "accepted")).isEqualTo(2);
+            assertThat(count(registry, "delivered")).isEqualTo(1);
+            assertThat(count(registry, "dead.lettered")).isEqualTo(1);
+            assertThat(registry.get("batch.persistence.batches")
+                            .tags("collector", "loki", "state", "dead")
+                            .gauge()
+                            .value())
+                    .isEqualTo(1);
+            assertThat(registry.get("batch.persistence.lane.open")
+                            .tags("collector", "loki")
+                            .gauge()
+                            .value())
+                    .isZero();
+        });
     }
 
     @Test
     void meter_cardinality_is_bounded() {
-        try (ConfigurableApplicationContext context = start("batch-persistence.recovery.interval=10ms")) {
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            for (int i = 0; i < 150; i++) {
-                persistence.persistBatch("b" + i, ENTRIES, "collector-" + i);
-            }
-            MeterRegistry registry = context.getBean(MeterRegistry.class);
-            await().untilAsserted(() -> {
-                assertThat(registry.find("batch.persistence.accepted").functionCounters())
-                        .hasSize(101)
-                        .satisfies(counters -> assertThat(counters.stream()
-                                        .mapToDouble(counter -> counter.count())
-                                        .sum())
-                                .isEqualTo(150));
-            });
+        BatchPersistence persistence = start("batch-persistence.recovery.interval=10ms");
+        for (int i = 0; i < 150; i++) {
+            persistence.persistBatch("b" + i, ENTRIES, "collector-" + i);
         }
+        MeterRegistry registry = context.getBean(MeterRegistry.class);
+        await().untilAsserted(() -> {
+            assertThat(registry.find("batch.persistence.accepted").functionCounters())
+                    .hasSize(101)
+                    .satisfies(counters -> assertThat(counters.stream()
+                                    .mapToDouble(counter -> counter.count())
+                                    .sum())
+                            .isEqualTo(150));
+        });
     }
 
     private static double count(MeterRegistry registry, String name) {
@@ -265,13 +227,10 @@ class ActuatorAndWebServerTest {
 
     @Test
     void batches_are_taken_until_web_requests_have_drained() throws Exception {
-        ConfigurableApplicationContext context = start();
+        start();
         Application application = context.getBean(Application.class);
         CompletableFuture<HttpResponse<String>> response = client.sendAsync(
-                HttpRequest.newBuilder(uri(context, "/logs"))
-                        .POST(HttpRequest.BodyPublishers.noBody())
-                        .build(),
-                BodyHandlers.ofString());
+                request("/logs").POST(HttpRequest.BodyPublishers.noBody()).build(), BodyHandlers.ofString());
         application.requestArrived.await();
         Thread closing = new Thread(context::close);
         closing.start();
@@ -280,10 +239,7 @@ class ActuatorAndWebServerTest {
         application.goOn.countDown();
         assertThat(response.get().body()).isEqualTo("kept");
         closing.join();
-        try (ConfigurableApplicationContext again = start()) {
-            assertThat(again.getBean(BatchPersistence.class).find("from-request"))
-                    .isPresent();
-        }
+        assertThat(start().find("from-request")).isPresent();
     }
 
     @Configuration(proxyBeanMethods = false)

@@ -38,6 +38,7 @@ import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -47,6 +48,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -250,109 +252,77 @@ class BatchPersistenceAutoConfigurationTest {
     static class Own {
 
         static RootBeanDefinition definition(String name, ConfigurableApplicationContext beans) {
-            RootBeanDefinition definition = new RootBeanDefinition();
-            define(definition, name, beans);
-            return definition;
-        }
-
-        private static void define(RootBeanDefinition definition, String name, ConfigurableApplicationContext beans) {
-            switch (name) {
-                case "batchSenders" -> set(definition, BeanBatchSenders.class, () -> new BeanBatchSenders(beans));
-                case "batchStore" -> set(definition, InMemoryBatchStore.class, () -> new InMemoryBatchStore());
+            Clock clock = Clock.systemUTC();
+            Duration hour = Duration.ofHours(1);
+            Supplier<BatchPersistence> persistence = () -> beans.getBean(BatchPersistence.class);
+            return switch (name) {
+                case "batchSenders" ->
+                    new RootBeanDefinition(BeanBatchSenders.class, () -> new BeanBatchSenders(beans));
+                case "batchStore" -> new RootBeanDefinition(InMemoryBatchStore.class, () -> new InMemoryBatchStore());
                 case "batchPersistence" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             BatchPersistenceEngine.class,
                             () -> BatchPersistenceEngine.builder(new InMemoryBatchStore())
                                     .build());
                 case "batchFailureClassifier" ->
-                    set(
-                            definition,
-                            HttpFailureClassifier.class,
-                            () -> new HttpFailureClassifier(java.time.Clock.systemUTC()));
+                    new RootBeanDefinition(HttpFailureClassifier.class, () -> new HttpFailureClassifier(clock));
                 case "batchRecoveryTargets" ->
-                    set(definition, RecoveryTargets.class, () -> new RecoveryTargets(beans, type -> null));
+                    new RootBeanDefinition(RecoveryTargets.class, () -> new RecoveryTargets(beans, type -> null));
                 case "batchAnnouncements" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             ListenerBridge.class,
                             () -> new ListenerBridge(beans.getBeanProvider(BatchListener.class), null));
                 case "batchEventPublisher" ->
-                    set(definition, BatchEventPublisher.class, () -> new BatchEventPublisher(event -> {}));
+                    new RootBeanDefinition(BatchEventPublisher.class, () -> new BatchEventPublisher(event -> {}));
                 case "batchDelivery" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             DefaultBatchDelivery.Direct.class,
                             () -> new DefaultBatchDelivery.Direct(BatchPersistenceEngine.disabled(), type -> null));
                 case "batchPersistenceScheduler" ->
-                    set(definition, ThreadPoolTaskScheduler.class, ThreadPoolTaskScheduler::new);
+                    new RootBeanDefinition(ThreadPoolTaskScheduler.class, () -> new ThreadPoolTaskScheduler());
                 case "batchPersistenceTasks" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             BatchPersistenceTasks.class,
                             () -> new BatchPersistenceTasks(
-                                    beans.getBean(BatchPersistence.class),
+                                    persistence.get(),
                                     beans.getBeanProvider(BatchPersistenceTasks.AfterRecovery.class),
                                     (TaskScheduler) beans.getBean("batchPersistenceScheduler"),
-                                    Duration.ofHours(1),
-                                    Duration.ofHours(1)));
+                                    hour,
+                                    hour));
                 case "batchPersistenceLifecycle" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             BatchPersistenceLifecycle.class,
                             () -> new BatchPersistenceLifecycle(
-                                    beans.getBean(BatchPersistence.class),
+                                    persistence.get(),
                                     beans.getBean(BatchPersistenceTasks.class),
                                     beans.getBean(ListenerBridge.class)));
                 case "batchOperator" ->
-                    set(
-                            definition,
-                            BatchOperator.class,
-                            () -> new BatchOperator(
-                                    beans.getBean(BatchPersistence.class), java.time.Clock.systemUTC()));
+                    new RootBeanDefinition(BatchOperator.class, () -> new BatchOperator(persistence.get(), clock));
                 case "batchPersistenceHealthIndicator" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             BatchPersistenceHealthIndicator.class,
-                            () -> new BatchPersistenceHealthIndicator(
-                                    beans.getBean(BatchPersistence.class),
-                                    Duration.ofHours(1),
-                                    0.9,
-                                    Duration.ofHours(1),
-                                    java.time.Clock.systemUTC()));
+                            () -> new BatchPersistenceHealthIndicator(persistence.get(), hour, 0.9, hour, clock));
                 case "batchPersistenceEndpoint" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             BatchPersistenceEndpoint.class,
                             () -> new BatchPersistenceEndpoint(
                                     beans.getBean(BatchOperator.class), Show.NEVER, List.of()));
                 case "batchPersistenceMetrics" ->
-                    set(
-                            definition,
-                            BatchPersistenceMetrics.class,
-                            () -> new BatchPersistenceMetrics(
-                                    beans.getBean(BatchPersistence.class), java.time.Clock.systemUTC()));
-                case "batchPersistenceMetricsRefresh" -> set(definition, Refresh.class, Refresh::new);
+                    new RootBeanDefinition(
+                            BatchPersistenceMetrics.class, () -> new BatchPersistenceMetrics(persistence.get(), clock));
+                case "batchPersistenceMetricsRefresh" -> new RootBeanDefinition(Refresh.class, Refresh::new);
                 case "batchObservations" ->
-                    set(
-                            definition,
+                    new RootBeanDefinition(
                             BatchObservations.class,
                             () -> BatchObservations.withoutMetrics(
-                                    ObservationRegistry.NOOP,
-                                    FailureClassifier.TRANSIENT,
-                                    java.time.Clock.systemUTC()));
-                case "batchSendObserver" -> set(definition, Observer.class, Observer::new);
+                                    ObservationRegistry.NOOP, FailureClassifier.TRANSIENT, clock));
+                case "batchSendObserver" -> new RootBeanDefinition(Observer.class, Observer::new);
                 case "batchTraceContext" ->
-                    set(definition, BatchTraceContext.class, () -> new BatchTraceContext(Tracer.NOOP, Propagator.NOOP));
-                case "batchContextAtPersist" -> set(definition, Contexts.class, Contexts::new);
+                    new RootBeanDefinition(
+                            BatchTraceContext.class, () -> new BatchTraceContext(Tracer.NOOP, Propagator.NOOP));
+                case "batchContextAtPersist" -> new RootBeanDefinition(Contexts.class, Contexts::new);
                 default -> throw new IllegalArgumentException(name);
-            }
-        }
-
-        private static <T> void set(
-                RootBeanDefinition definition, Class<T> type, java.util.function.Supplier<T> supplier) {
-            definition.setBeanClass(type);
-            definition.setInstanceSupplier(supplier);
+            };
         }
 
         static final class Observer implements SendObserver {

@@ -8,16 +8,13 @@ import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
+import io.batchpersistence.spring.ApplicationTestBase;
 import java.lang.management.ManagementFactory;
-import java.net.URI;
 import java.net.URLEncoder;
-import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
-import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -30,17 +27,12 @@ import javax.management.MBeanOperationInfo;
 import javax.management.MBeanServer;
 import javax.management.ObjectName;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.springframework.boot.Banner;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
-import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.boot.security.autoconfigure.actuate.web.servlet.EndpointRequest;
-import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.http.HttpMethod;
@@ -53,39 +45,23 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /** The endpoint over HTTP, with and without Spring Security, and over JMX. */
-class EndpointTest {
+class EndpointTest extends ApplicationTestBase {
 
     private static final String BASE = "/actuator/batchpersistence";
     private static final List<LogEntry> ENTRIES = List.of(
             LogEntry.of(Instant.EPOCH, "INFO", "secret message"), LogEntry.of(Instant.EPOCH, "WARN", "another secret"));
 
-    @TempDir
-    Path directory;
-
-    private final HttpClient client = HttpClient.newHttpClient();
-    private @Nullable ConfigurableApplicationContext context;
     private @Nullable String user;
 
-    @AfterEach
-    void stop() {
-        if (context != null) {
-            context.close();
-        }
-    }
-
     private BatchPersistence start(Class<?> application, String... properties) {
-        context = new SpringApplicationBuilder(application)
-                .bannerMode(Banner.Mode.OFF)
+        context = application(application)
                 .properties(
-                        "server.port=0",
-                        "spring.main.register-shutdown-hook=false",
                         "management.endpoints.web.exposure.include=*",
                         "batch-persistence.recovery.interval=1h",
-                        "batch-persistence.directory=" + directory,
                         application == Application.class ? WithoutSecurity.PROPERTY : "")
                 .properties(properties)
                 .run();
-        return context.getBean(BatchPersistence.class);
+        return persistence();
     }
 
     private BatchPersistence startUnrestricted(String... properties) {
@@ -94,10 +70,9 @@ class EndpointTest {
         return start(Application.class, all.toArray(String[]::new));
     }
 
-    private HttpRequest.Builder request(String path) {
-        assertThat(context).isNotNull();
-        String port = context.getEnvironment().getProperty("local.server.port");
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create("http://localhost:" + port + path));
+    @Override
+    protected HttpRequest.Builder request(String path) {
+        HttpRequest.Builder request = super.request(path);
         if (user != null) {
             String login = Base64.getEncoder().encodeToString((user + ":pw").getBytes(StandardCharsets.UTF_8));
             request.header("Authorization", "Basic " + login);
@@ -105,21 +80,10 @@ class EndpointTest {
         return request;
     }
 
-    private HttpResponse<String> get(String path) throws Exception {
-        return client.send(request(path).build(), BodyHandlers.ofString());
-    }
-
     private HttpResponse<String> post(String operation, String body) throws Exception {
-        HttpRequest request = request(BASE + "/" + operation)
+        return send(request(BASE + "/" + operation)
                 .header("Content-Type", "application/json")
-                .POST(BodyPublishers.ofString(body))
-                .build();
-        return client.send(request, BodyHandlers.ofString());
-    }
-
-    private static JsonNode json(HttpResponse<String> response) {
-        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
-        return JsonMapper.shared().readTree(response.body());
+                .POST(BodyPublishers.ofString(body)));
     }
 
     private long done(String operation, String body) throws Exception {

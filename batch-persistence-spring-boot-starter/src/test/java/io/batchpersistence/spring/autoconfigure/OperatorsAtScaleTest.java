@@ -5,12 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
-import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
-import java.net.http.HttpResponse.BodyHandlers;
-import java.nio.file.Path;
+import io.batchpersistence.spring.ApplicationTestBase;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -22,18 +17,12 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.springframework.boot.Banner;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
-import org.springframework.boot.builder.SpringApplicationBuilder;
-import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Configuration;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /**
  * Queries endpoint, health and page over HTTP in a store with many batches, while another thread persists: all
@@ -43,7 +32,7 @@ import tools.jackson.databind.json.JsonMapper;
  *     -Dsurefire.failIfNoSpecifiedTests=false -Doperators.batches=1000000</pre>
  */
 @Tag("slow")
-class OperatorsAtScaleTest {
+class OperatorsAtScaleTest extends ApplicationTestBase {
 
     private static final int BATCHES = Integer.getInteger("operators.batches", 4_000);
     private static final int DEAD = BATCHES / 4;
@@ -59,25 +48,16 @@ class OperatorsAtScaleTest {
     @EnableAutoConfiguration
     static class Application {}
 
-    @TempDir
-    Path directory;
-
-    private final HttpClient client = HttpClient.newHttpClient();
-    private ConfigurableApplicationContext context;
     private BatchPersistence persistence;
     /** Latencies of the thread that persists concurrently, in nanoseconds. */
     private final List<Long> latencies = Collections.synchronizedList(new ArrayList<>());
 
     @BeforeEach
     void startAndFill() {
-        context = new SpringApplicationBuilder(Application.class)
-                .bannerMode(Banner.Mode.OFF)
+        context = application(Application.class)
                 .properties(
-                        "server.port=0",
-                        "spring.main.register-shutdown-hook=false",
                         "management.endpoints.web.exposure.include=*",
                         "management.endpoint.health.show-details=always",
-                        "batch-persistence.directory=" + directory,
                         "batch-persistence.sync=never",
                         "batch-persistence.max-pending-batches=" + 2 * BATCHES,
                         "batch-persistence.max-disk-usage=100GB",
@@ -87,7 +67,7 @@ class OperatorsAtScaleTest {
                         "batch-persistence.ui.enabled=true",
                         WithoutSecurity.PROPERTY)
                 .run();
-        persistence = context.getBean(BatchPersistence.class);
+        persistence = persistence();
         List<CompletableFuture<?>> persisted = new ArrayList<>();
         for (int i = 0; i < BATCHES; i++) {
             persisted.add(persistence.persistBatchAsync(id(i), ENTRIES, TYPES.get(i % TYPES.size())));
@@ -107,23 +87,8 @@ class OperatorsAtScaleTest {
         }
     }
 
-    @AfterEach
-    void stop() {
-        context.close();
-    }
-
     private static String id(int number) {
         return "batch-" + number;
-    }
-
-    private JsonNode get(String path) throws Exception {
-        String port = context.getEnvironment().getProperty("local.server.port");
-        HttpResponse<String> response = client.send(
-                HttpRequest.newBuilder(URI.create("http://localhost:" + port + path))
-                        .build(),
-                BodyHandlers.ofString());
-        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
-        return JsonMapper.shared().readTree(response.body());
     }
 
     @Test
@@ -164,10 +129,10 @@ class OperatorsAtScaleTest {
     private JsonNode asked(String what, String path) throws Exception {
         int before = latencies.size();
         List<Long> times = new ArrayList<>();
-        JsonNode answer = get(path);
+        JsonNode answer = json(get(path));
         for (int i = 0; i < 20; i++) {
             long began = System.nanoTime();
-            answer = get(path);
+            answer = json(get(path));
             times.add(System.nanoTime() - began);
         }
         print(what, times);
@@ -203,7 +168,8 @@ class OperatorsAtScaleTest {
         Set<String> seen = new HashSet<>();
         String after = "";
         for (int page = 0; page < 5; page++) {
-            JsonNode answer = page == 0 ? asked("a page of a list with conditions", selection) : get(selection + after);
+            JsonNode answer =
+                    page == 0 ? asked("a page of a list with conditions", selection) : json(get(selection + after));
             for (JsonNode batch : answer.get("batches")) {
                 int number = Integer.parseInt(batch.get("id").asString().substring("batch-".length()));
                 assertThat(number % TYPES.size()).isZero();

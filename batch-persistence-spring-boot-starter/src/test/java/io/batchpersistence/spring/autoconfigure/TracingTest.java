@@ -8,6 +8,7 @@ import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSender;
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.spring.ApplicationTestBase;
 import io.batchpersistence.spring.BatchDelivery;
 import io.batchpersistence.spring.event.RecoveredBatchEvent;
 import io.micrometer.core.instrument.MeterRegistry;
@@ -24,7 +25,6 @@ import io.opentelemetry.sdk.trace.data.StatusData;
 import io.opentelemetry.sdk.trace.export.SimpleSpanProcessor;
 import io.opentelemetry.sdk.trace.export.SpanExporter;
 import java.io.IOException;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Collection;
@@ -37,21 +37,17 @@ import java.util.function.Supplier;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
-import org.junit.jupiter.api.io.TempDir;
-import org.springframework.boot.Banner;
 import org.springframework.boot.WebApplicationType;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
-import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.boot.test.system.CapturedOutput;
 import org.springframework.boot.test.system.OutputCaptureExtension;
-import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.event.EventListener;
 
 /** A delivery belongs to the trace in which its batch was persisted. With a real tracer and a real store. */
 @ExtendWith(OutputCaptureExtension.class)
-class TracingTest {
+class TracingTest extends ApplicationTestBase {
 
     private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello"));
 
@@ -62,9 +58,6 @@ class TracingTest {
     private static final List<String> TRACES_WHILE_SENDING = new CopyOnWriteArrayList<>();
     private static final List<RecoveredBatchEvent> EVENTS = new CopyOnWriteArrayList<>();
 
-    @TempDir
-    Path directory;
-
     @BeforeEach
     void forget() {
         SPANS.clear();
@@ -73,21 +66,16 @@ class TracingTest {
         EVENTS.clear();
     }
 
-    private ConfigurableApplicationContext start(Class<?> application, String... properties) {
-        return new SpringApplicationBuilder(application)
+    private void start(Class<?> application, String... properties) {
+        context = application(application)
                 .web(WebApplicationType.NONE)
-                .bannerMode(Banner.Mode.OFF)
-                .properties(
-                        "spring.main.register-shutdown-hook=false",
-                        "management.tracing.sampling.probability=1.0",
-                        "batch-persistence.recovery.interval=20ms",
-                        "batch-persistence.directory=" + directory)
+                .properties("management.tracing.sampling.probability=1.0", "batch-persistence.recovery.interval=20ms")
                 .properties(properties)
                 .run();
     }
 
     /** Runs the handler like that of a request; returns the request's span. */
-    private static SpanData request(ConfigurableApplicationContext context, Runnable handler) {
+    private SpanData request(Runnable handler) {
         SPANS.clear();
         Observation.createNotStarted("request", context.getBean(ObservationRegistry.class))
                 .observe(handler);
@@ -115,108 +103,100 @@ class TracingTest {
 
     @Test
     void a_delivery_after_a_restart_belongs_to_the_request_that_persisted_the_batch(CapturedOutput output) {
-        SpanData request;
-        try (ConfigurableApplicationContext context = start(Traced.class, "batch-persistence.recovery.enabled=false")) {
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            SpanData persisting = request(
-                    context, () -> persistence.persistBatch("b1", ENTRIES, "loki", Map.of("tenant", "secret-tenant")));
-            assertThat(persistence.find("b1").orElseThrow().context())
-                    .containsEntry("tenant", "secret-tenant")
-                    .hasEntrySatisfying(
-                            "traceparent",
-                            trace -> assertThat(trace)
-                                    .startsWith("00-" + persisting.getTraceId() + "-" + persisting.getSpanId()));
-            request = persisting;
-        }
+        start(Traced.class, "batch-persistence.recovery.enabled=false");
+        SpanData request =
+                request(() -> persistence().persistBatch("b1", ENTRIES, "loki", Map.of("tenant", "secret-tenant")));
+        assertThat(persistence().find("b1").orElseThrow().context())
+                .containsEntry("tenant", "secret-tenant")
+                .hasEntrySatisfying(
+                        "traceparent",
+                        trace ->
+                                assertThat(trace).startsWith("00-" + request.getTraceId() + "-" + request.getSpanId()));
+        context.close();
         SPANS.clear();
-        try (ConfigurableApplicationContext context = start(Traced.class)) {
-            SpanData send = span("send loki");
-            assertContinues(send, request);
-            assertThat(attribute(send, "collector")).isEqualTo("loki");
-            assertThat(attribute(send, "attempt")).isEqualTo("first");
-            assertThat(attribute(send, "outcome")).isEqualTo("delivered");
-            assertThat(attribute(send, "batch.id")).isEqualTo("b1");
-            assertThat(send.getAttributes().toString()).doesNotContain("secret-tenant");
-            assertThat(TRACES_WHILE_SENDING)
-                    .as("a request of the sender's own would be its child")
-                    .containsExactly(request.getTraceId());
-            assertThat(context.getBean(MeterRegistry.class)
-                            .get("batch.persistence.delivery")
-                            .tag("collector", "loki")
-                            .timer()
-                            .count())
-                    .isEqualTo(1);
-        }
+        start(Traced.class);
+        SpanData send = span("send loki");
+        assertContinues(send, request);
+        assertThat(attribute(send, "collector")).isEqualTo("loki");
+        assertThat(attribute(send, "attempt")).isEqualTo("first");
+        assertThat(attribute(send, "outcome")).isEqualTo("delivered");
+        assertThat(attribute(send, "batch.id")).isEqualTo("b1");
+        assertThat(send.getAttributes().toString()).doesNotContain("secret-tenant");
+        assertThat(TRACES_WHILE_SENDING)
+                .as("a request of the sender's own would be its child")
+                .containsExactly(request.getTraceId());
+        assertThat(context.getBean(MeterRegistry.class)
+                        .get("batch.persistence.delivery")
+                        .tag("collector", "loki")
+                        .timer()
+                        .count())
+                .isEqualTo(1);
+        context.close();
         assertThat(output).doesNotContain("secret-tenant").doesNotContain("traceparent");
     }
 
     @Test
     void so_do_first_sends_and_retries() {
-        try (ConfigurableApplicationContext context =
-                start(Traced.class, "batch-persistence.recovery.backoff-base=1ms")) {
-            BatchDelivery delivery = context.getBean(BatchDelivery.class);
-            SpanData request = request(context, () -> delivery.deliver("fails-once", ENTRIES, "loki"));
-            List<SpanData> sends = await().until(
-                            () -> SPANS.stream()
-                                    .filter(span -> span.getName().equals("send loki"))
-                                    .toList(),
-                            found -> found.size() == 2);
-            assertThat(sends).allSatisfy(send -> assertContinues(send, request));
-            assertThat(sends).extracting(send -> attribute(send, "outcome")).containsExactly("failed", "delivered");
-            assertThat(sends).extracting(send -> attribute(send, "attempt")).containsExactly("first", "retry");
-            assertThat(sends.get(0).getStatus().getStatusCode())
-                    .isEqualTo(StatusData.error().getStatusCode());
-        }
+        start(Traced.class, "batch-persistence.recovery.backoff-base=1ms");
+        BatchDelivery delivery = context.getBean(BatchDelivery.class);
+        SpanData request = request(() -> delivery.deliver("fails-once", ENTRIES, "loki"));
+        List<SpanData> sends = await().until(
+                        () -> SPANS.stream()
+                                .filter(span -> span.getName().equals("send loki"))
+                                .toList(),
+                        found -> found.size() == 2);
+        assertThat(sends).allSatisfy(send -> assertContinues(send, request));
+        assertThat(sends).extracting(send -> attribute(send, "outcome")).containsExactly("failed", "delivered");
+        assertThat(sends).extracting(send -> attribute(send, "attempt")).containsExactly("first", "retry");
+        assertThat(sends.get(0).getStatus().getStatusCode())
+                .isEqualTo(StatusData.error().getStatusCode());
     }
 
     @Test
     void a_callers_own_trace_is_left_alone_and_without_one_nothing_is_kept() {
         String own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        try (ConfigurableApplicationContext context = start(Traced.class, "batch-persistence.recovery.enabled=false")) {
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            persistence.persistBatch("untraced", ENTRIES, "loki", Map.of("tenant", "a"));
-            request(context, () -> persistence.persistBatch("own", ENTRIES, "loki", Map.of("traceparent", own)));
-            assertThat(persistence.find("untraced").orElseThrow().context()).isEqualTo(Map.of("tenant", "a"));
-            assertThat(persistence.find("own").orElseThrow().context()).isEqualTo(Map.of("traceparent", own));
-        }
+        start(Traced.class, "batch-persistence.recovery.enabled=false");
+        BatchPersistence persistence = persistence();
+        persistence.persistBatch("untraced", ENTRIES, "loki", Map.of("tenant", "a"));
+        request(() -> persistence.persistBatch("own", ENTRIES, "loki", Map.of("traceparent", own)));
+        assertThat(persistence.find("untraced").orElseThrow().context()).isEqualTo(Map.of("tenant", "a"));
+        assertThat(persistence.find("own").orElseThrow().context()).isEqualTo(Map.of("traceparent", own));
     }
 
     @Test
     void an_event_is_observed_until_it_is_settled() {
-        try (ConfigurableApplicationContext context = start(Listening.class)) {
-            BatchDelivery delivery = context.getBean(BatchDelivery.class);
-            SpanData request = request(context, () -> delivery.deliverAsync("b1", ENTRIES, "loki"));
-            await().until(() -> EVENTS.size() == 1);
-            assertThat(SPANS).extracting(SpanData::getName).doesNotContain("send loki");
-            assertThat(active(context)).isEqualTo(1);
-            assertThat(EVENTS.get(0).acknowledge()).isTrue();
-            SpanData send = span("send loki");
-            assertContinues(send, request);
-            assertThat(attribute(send, "outcome")).isEqualTo("delivered");
-            assertThat(active(context)).isZero();
-        }
+        start(Listening.class);
+        BatchDelivery delivery = context.getBean(BatchDelivery.class);
+        SpanData request = request(() -> delivery.deliverAsync("b1", ENTRIES, "loki"));
+        await().until(() -> EVENTS.size() == 1);
+        assertThat(SPANS).extracting(SpanData::getName).doesNotContain("send loki");
+        assertThat(active()).isEqualTo(1);
+        assertThat(EVENTS.get(0).acknowledge()).isTrue();
+        SpanData send = span("send loki");
+        assertContinues(send, request);
+        assertThat(attribute(send, "outcome")).isEqualTo("delivered");
+        assertThat(active()).isZero();
     }
 
     @Test
     void an_event_that_nobody_settles_is_not_observed_for_ever() {
-        try (ConfigurableApplicationContext context = start(
+        start(
                 Listening.class,
                 "batch-persistence.batch-timeout=100ms",
                 "batch-persistence.recovery.backoff-base=1ms",
-                "batch-persistence.recovery.outage-threshold=0")) {
-            context.getBean(BatchDelivery.class).deliverAsync("b1", ENTRIES, "loki");
-            await().atMost(Duration.ofSeconds(60)).until(() -> EVENTS.size() >= 3);
-            List<SpanData> sends = SPANS.stream()
-                    .filter(span -> span.getName().equals("send loki"))
-                    .toList();
-            assertThat(sends)
-                    .hasSizeGreaterThanOrEqualTo(2)
-                    .allSatisfy(send -> assertThat(attribute(send, "outcome")).isEqualTo("unsettled"));
-            assertThat(active(context)).isLessThanOrEqualTo(1);
-        }
+                "batch-persistence.recovery.outage-threshold=0");
+        context.getBean(BatchDelivery.class).deliverAsync("b1", ENTRIES, "loki");
+        await().atMost(Duration.ofSeconds(60)).until(() -> EVENTS.size() >= 3);
+        List<SpanData> sends = SPANS.stream()
+                .filter(span -> span.getName().equals("send loki"))
+                .toList();
+        assertThat(sends)
+                .hasSizeGreaterThanOrEqualTo(2)
+                .allSatisfy(send -> assertThat(attribute(send, "outcome")).isEqualTo("unsettled"));
+        assertThat(active()).isLessThanOrEqualTo(1);
     }
 
-    private static int active(ConfigurableApplicationContext context) {
+    private int active() {
         return context
                 .getBean(MeterRegistry.class)
                 .get("batch.persistence.send.active")
@@ -229,37 +209,32 @@ class TracingTest {
 
     @Test
     void what_fails_in_an_observation_is_no_reason_not_to_send() {
-        try (ConfigurableApplicationContext context = start(BadlyObserved.class)) {
-            assertThat(context.getBean(BatchDelivery.class)
-                            .deliver("b1", ENTRIES, "loki")
-                            .isDelivered())
-                    .isTrue();
-            context.getBean(BatchDelivery.class).deliverAsync("b2", ENTRIES, "loki");
-            await().until(() -> SENT.size() == 2);
-            await().untilAsserted(() -> assertThat(context.getBean(BatchPersistence.class)
-                            .stats()
-                            .total()
-                            .delivered())
-                    .isEqualTo(2));
-        }
+        start(BadlyObserved.class);
+        assertThat(context.getBean(BatchDelivery.class)
+                        .deliver("b1", ENTRIES, "loki")
+                        .isDelivered())
+                .isTrue();
+        context.getBean(BatchDelivery.class).deliverAsync("b2", ENTRIES, "loki");
+        await().until(() -> SENT.size() == 2);
+        await().untilAsserted(() ->
+                assertThat(persistence().stats().total().delivered()).isEqualTo(2));
     }
 
     @Test
     void lag_is_the_time_from_being_due_to_being_handed_over() {
-        try (ConfigurableApplicationContext context = start(Traced.class)) {
-            context.getBean(BatchDelivery.class).deliverAsync("b1", ENTRIES, "loki");
-            Supplier<Long> count = () -> context.getBean(MeterRegistry.class)
-                    .get("batch.persistence.lag")
-                    .tag("collector", "loki")
-                    .timer()
-                    .count();
-            await().untilAsserted(() -> assertThat(count.get()).isEqualTo(1));
-            assertThat(context.getBean(MeterRegistry.class)
-                            .get("batch.persistence.lag")
-                            .timer()
-                            .max(java.util.concurrent.TimeUnit.SECONDS))
-                    .isCloseTo(0, within(30.0));
-        }
+        start(Traced.class);
+        context.getBean(BatchDelivery.class).deliverAsync("b1", ENTRIES, "loki");
+        Supplier<Long> count = () -> context.getBean(MeterRegistry.class)
+                .get("batch.persistence.lag")
+                .tag("collector", "loki")
+                .timer()
+                .count();
+        await().untilAsserted(() -> assertThat(count.get()).isEqualTo(1));
+        assertThat(context.getBean(MeterRegistry.class)
+                        .get("batch.persistence.lag")
+                        .timer()
+                        .max(java.util.concurrent.TimeUnit.SECONDS))
+                .isCloseTo(0, within(30.0));
     }
 
     @Configuration(proxyBeanMethods = false)

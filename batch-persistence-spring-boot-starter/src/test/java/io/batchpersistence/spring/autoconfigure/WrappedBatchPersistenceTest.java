@@ -6,29 +6,23 @@ import static org.awaitility.Awaitility.await;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.LaneStatus;
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.spring.ApplicationTestBase;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.operator.BatchOperator;
 import io.micrometer.core.instrument.MeterRegistry;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
-import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.springframework.beans.factory.config.BeanPostProcessor;
 import org.springframework.boot.WebApplicationType;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
-import org.springframework.boot.builder.SpringApplicationBuilder;
-import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 
 /** An application may wrap the bean, for instance to count calls: operators still see everything. */
-class WrappedBatchPersistenceTest {
-
-    @TempDir
-    Path directory;
+class WrappedBatchPersistenceTest extends ApplicationTestBase {
 
     @Configuration(proxyBeanMethods = false)
     @EnableAutoConfiguration
@@ -60,31 +54,26 @@ class WrappedBatchPersistenceTest {
 
     @Test
     void lanes_warnings_and_meters_are_still_there() {
-        try (ConfigurableApplicationContext context = new SpringApplicationBuilder(Application.class)
+        context = application(Application.class)
                 .web(WebApplicationType.NONE)
-                .properties(
-                        "spring.main.register-shutdown-hook=false",
-                        "batch-persistence.recovery.outage-threshold=1",
-                        "batch-persistence.recovery.interval=20ms",
-                        "batch-persistence.directory=" + directory)
-                .run()) {
-            BatchPersistence persistence = context.getBean(BatchPersistence.class);
-            assertThat(Proxy.isProxyClass(persistence.getClass())).isTrue();
-            persistence.persistBatch("1", List.of(LogEntry.of(Instant.EPOCH, "INFO", "one")), "loki");
-            persistence.markBatchFailed("1", "connection refused");
-            persistence.pause("otlp");
+                .properties("batch-persistence.recovery.outage-threshold=1", "batch-persistence.recovery.interval=20ms")
+                .run();
+        BatchPersistence persistence = persistence();
+        assertThat(Proxy.isProxyClass(persistence.getClass())).isTrue();
+        persistence.persistBatch("1", List.of(LogEntry.of(Instant.EPOCH, "INFO", "one")), "loki");
+        persistence.markBatchFailed("1", "connection refused");
+        persistence.pause("otlp");
 
-            var collectors = context.getBean(BatchOperator.class).summary().collectors();
-            assertThat(collectors.get("loki").lane().state()).isEqualTo(LaneStatus.State.OPEN);
-            assertThat(collectors.get("otlp").lane().paused()).isTrue();
-            var health = context.getBean(BatchPersistenceHealthIndicator.class).health(true);
-            assertThat(String.valueOf(health)).contains("Collector loki is down since", "Collector otlp is paused");
-            MeterRegistry meters = context.getBean(MeterRegistry.class);
-            await().untilAsserted(() -> assertThat(meters.get("batch.persistence.lane.open")
-                            .tag("collector", "loki")
-                            .gauge()
-                            .value())
-                    .isEqualTo(1));
-        }
+        var collectors = context.getBean(BatchOperator.class).summary().collectors();
+        assertThat(collectors.get("loki").lane().state()).isEqualTo(LaneStatus.State.OPEN);
+        assertThat(collectors.get("otlp").lane().paused()).isTrue();
+        var health = context.getBean(BatchPersistenceHealthIndicator.class).health(true);
+        assertThat(String.valueOf(health)).contains("Collector loki is down since", "Collector otlp is paused");
+        MeterRegistry meters = context.getBean(MeterRegistry.class);
+        await().untilAsserted(() -> assertThat(meters.get("batch.persistence.lane.open")
+                        .tag("collector", "loki")
+                        .gauge()
+                        .value())
+                .isEqualTo(1));
     }
 }

@@ -1,26 +1,18 @@
 package io.batchpersistence.spring.ui;
 
 import static io.batchpersistence.spring.ui.PageApplication.PATH;
-import static io.batchpersistence.spring.ui.PageApplication.deadLetter;
-import static io.batchpersistence.spring.ui.PageApplication.start;
-import static io.batchpersistence.spring.ui.PageApplication.url;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchState;
 import java.net.CookieManager;
-import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.util.Base64;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.http.HttpMethod;
@@ -34,12 +26,7 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /** The page in an application with Spring Security, roles and CSRF protection. */
-class OperatorPageSecurityTest {
-
-    private static final String UNRESTRICTED = "batch-persistence.ui.access=unrestricted";
-
-    @TempDir
-    Path directory;
+class OperatorPageSecurityTest extends PageTestBase {
 
     /** The configuration from docs/operator-page.md. */
     @Configuration(proxyBeanMethods = false)
@@ -80,18 +67,14 @@ class OperatorPageSecurityTest {
         return "Basic " + Base64.getEncoder().encodeToString((user + ":" + user).getBytes(StandardCharsets.UTF_8));
     }
 
-    private static HttpResponse<String> get(
-            HttpClient client, ConfigurableApplicationContext context, String path, String user) throws Exception {
-        HttpRequest request = HttpRequest.newBuilder(URI.create(url(context) + PATH + path))
-                .header("Authorization", basic(user))
-                .build();
+    private HttpResponse<String> get(HttpClient client, String path, String user) throws Exception {
+        HttpRequest request =
+                request(PATH + path).header("Authorization", basic(user)).build();
         return client.send(request, BodyHandlers.ofString());
     }
 
-    private static HttpResponse<String> replay(
-            HttpClient client, ConfigurableApplicationContext context, String user, String... headers)
-            throws Exception {
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url(context) + PATH + "/api/replay"))
+    private HttpResponse<String> replay(HttpClient client, String user, String... headers) throws Exception {
+        HttpRequest.Builder request = request(PATH + "/api/replay")
                 .header("Authorization", basic(user))
                 .header("Content-Type", "application/json")
                 .header(OperatorPage.REQUEST_HEADER, "page")
@@ -106,70 +89,55 @@ class OperatorPageSecurityTest {
         return HttpClient.newBuilder().cookieHandler(new CookieManager()).build();
     }
 
-    private static BatchState state(ConfigurableApplicationContext context, String id) {
-        return context.getBean(BatchPersistence.class).find(id).orElseThrow().state();
-    }
-
     @Test
     void the_application_says_who_may_see_and_who_may_do() throws Exception {
-        try (ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
-            deadLetter(context, "dead", "no one", "malformed");
-            HttpRequest anonymous = HttpRequest.newBuilder(URI.create(url(context) + PATH + "/api"))
-                    .build();
-            assertThat(client().send(anonymous, BodyHandlers.ofString()).statusCode())
-                    .isIn(302, 401);
-            assertThat(get(client(), context, "/api", "nora").statusCode()).isEqualTo(403);
-            for (String user : new String[] {"vera", "olga"}) {
-                assertThat(get(client(), context, "/", user).statusCode()).isEqualTo(200);
-                assertThat(get(client(), context, "/api/batches", user).body()).contains("dead");
-            }
-
-            HttpClient vera = client();
-            JsonNode session = session(vera, context, "vera");
-            assertThat(replay(vera, context, "vera", token(session)).statusCode())
-                    .isEqualTo(403);
-            assertThat(state(context, "dead")).isEqualTo(BatchState.DEAD);
-            HttpClient olga = client();
-            session = session(olga, context, "olga");
-            assertThat(replay(olga, context, "olga", token(session)).statusCode())
-                    .isEqualTo(200);
-            assertThat(state(context, "dead")).isEqualTo(BatchState.PENDING);
+        start(Secured.class, UNRESTRICTED);
+        deadLetter("dead", "no one", "malformed");
+        HttpRequest anonymous = request(PATH + "/api").build();
+        assertThat(client().send(anonymous, BodyHandlers.ofString()).statusCode())
+                .isIn(302, 401);
+        assertThat(get(client(), "/api", "nora").statusCode()).isEqualTo(403);
+        for (String user : new String[] {"vera", "olga"}) {
+            assertThat(get(client(), "/", user).statusCode()).isEqualTo(200);
+            assertThat(get(client(), "/api/batches", user).body()).contains("dead");
         }
+
+        HttpClient vera = client();
+        JsonNode session = session(vera, "vera");
+        assertThat(replay(vera, "vera", token(session)).statusCode()).isEqualTo(403);
+        assertThat(state("dead")).isEqualTo(BatchState.DEAD);
+        HttpClient olga = client();
+        session = session(olga, "olga");
+        assertThat(replay(olga, "olga", token(session)).statusCode()).isEqualTo(200);
+        assertThat(state("dead")).isEqualTo(BatchState.PENDING);
     }
 
     @Test
     void without_the_token_nothing_is_changed() throws Exception {
-        try (ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
-            deadLetter(context, "dead", "no one", "malformed");
-            assertThat(replay(client(), context, "olga").statusCode()).isEqualTo(403);
-            HttpClient olga = client();
-            session(olga, context, "olga");
-            assertThat(replay(olga, context, "olga", "X-CSRF-TOKEN", "guessed").statusCode())
-                    .isEqualTo(403);
-            assertThat(state(context, "dead")).isEqualTo(BatchState.DEAD);
-        }
+        start(Secured.class, UNRESTRICTED);
+        deadLetter("dead", "no one", "malformed");
+        assertThat(replay(client(), "olga").statusCode()).isEqualTo(403);
+        HttpClient olga = client();
+        session(olga, "olga");
+        assertThat(replay(olga, "olga", "X-CSRF-TOKEN", "guessed").statusCode()).isEqualTo(403);
+        assertThat(state("dead")).isEqualTo(BatchState.DEAD);
     }
 
     @Test
     void entries_are_for_those_who_are_authorized() throws Exception {
-        try (ConfigurableApplicationContext context = start(
-                directory,
+        start(
                 Secured.class,
                 "batch-persistence.endpoint.show-entries=when_authorized",
-                "batch-persistence.endpoint.roles=OPERATOR")) {
-            deadLetter(context, "dead", "no one", "malformed");
-            assertThat(get(client(), context, "/api/batch?id=dead", "vera").body())
-                    .contains("malformed")
-                    .doesNotContain("index.html", "tenant-of");
-            assertThat(get(client(), context, "/api/batch?id=dead", "olga").body())
-                    .contains("malformed", "index.html", "tenant-of");
-        }
+                "batch-persistence.endpoint.roles=OPERATOR");
+        deadLetter("dead", "no one", "malformed");
+        assertThat(get(client(), "/api/batch?id=dead", "vera").body())
+                .contains("malformed")
+                .doesNotContain("index.html", "tenant-of");
+        assertThat(get(client(), "/api/batch?id=dead", "olga").body()).contains("malformed", "index.html", "tenant-of");
     }
 
-    private static JsonNode session(HttpClient client, ConfigurableApplicationContext context, String user)
-            throws Exception {
-        return JsonMapper.shared()
-                .readTree(get(client, context, "/api/session", user).body());
+    private JsonNode session(HttpClient client, String user) throws Exception {
+        return JsonMapper.shared().readTree(get(client, "/api/session", user).body());
     }
 
     private static String[] token(JsonNode session) {
@@ -180,10 +148,10 @@ class OperatorPageSecurityTest {
 
     @Test
     void a_person_signs_in_and_replays() {
-        try (Browser browser = Browser.start();
-                ConfigurableApplicationContext context = start(directory, Secured.class, UNRESTRICTED)) {
-            deadLetter(context, "dead", "no one", "malformed");
-            browser.open(url(context) + PATH + "/");
+        try (Browser browser = Browser.start()) {
+            start(Secured.class, UNRESTRICTED);
+            deadLetter("dead", "no one", "malformed");
+            browser.open(url() + PATH + "/");
             browser.find("#username").sendKeys("olga");
             browser.find("#password").sendKeys("olga");
             browser.find("form").submit();
@@ -193,7 +161,7 @@ class OperatorPageSecurityTest {
             browser.awaitText("#operation-count", "1 batch will be replayed.");
             browser.button("#operation", "Replay dead letters").click();
             browser.awaitText("#message", "1 batch was replayed.");
-            assertThat(state(context, "dead")).isEqualTo(BatchState.PENDING);
+            assertThat(state("dead")).isEqualTo(BatchState.PENDING);
 
             // Like the end of the session.
             browser.driver().manage().deleteAllCookies();
