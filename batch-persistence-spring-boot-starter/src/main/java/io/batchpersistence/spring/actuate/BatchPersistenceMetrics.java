@@ -3,6 +3,7 @@ package io.batchpersistence.spring.actuate;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchStats;
+import io.batchpersistence.BatchStats.Writes;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.BatchVolume;
 import io.batchpersistence.CollectorOutage;
@@ -106,71 +107,35 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
 
     @Override
     public void bindTo(MeterRegistry registry) {
-        Tags none = Tags.empty();
-        bytes(registry, none, "disk.usage", "Bytes of all files of the store", stats(BatchStats::diskUsage));
-        bytes(
-                registry,
-                none,
-                "disk.limit",
-                "Limit of the bytes of all files (max_disk_usage)",
-                stats(BatchStats::maxDiskUsage));
+        Meters meters = new Meters(this, registry, Tags.empty());
+        meters.bytes("disk.usage", "Bytes of all files of the store", stats(BatchStats::diskUsage));
+        meters.bytes("disk.limit", "Limit of the bytes of all files (max_disk_usage)", stats(BatchStats::maxDiskUsage));
         if (directory != null) {
-            bytes(
-                    registry,
-                    none,
-                    "disk.free",
-                    "Free bytes on the file system of the store's directory",
-                    metrics -> free(directory));
+            meters.bytes(
+                    "disk.free", "Free bytes on the file system of the store's directory", metrics -> free(directory));
         }
-        gauge(
-                registry,
-                none,
+        meters.gauge(
                 "batches.limit",
                 "Limit of stored batches, dead letters included (max_pending_batches)",
                 stats(BatchStats::maxBatches));
-        gauge(
-                registry,
-                none,
+        meters.gauge(
                 "fill.level",
                 "How full the store is, by the limit that is nearer, from 0 to 1",
                 stats(BatchStats::fillLevel));
-        gauge(
-                registry,
-                none,
-                "problem",
-                "1 while the store can't take batches, else 0",
-                metrics -> metrics.hasProblem() ? 1 : 0);
-        gauge(
-                registry,
-                none,
+        meters.gauge(
+                "problem", "1 while the store can't take batches, else 0", metrics -> metrics.hasProblem() ? 1 : 0);
+        meters.gauge(
                 "fallback.batches",
                 "Batches on this instance's disk that wait for the database (jdbc.fallback)",
                 stats(now -> now.fallback() == null ? 0 : now.fallback().batches()));
-        gauge(
-                registry,
-                none,
-                "sending",
-                "Batches being sent",
-                metrics -> metrics.current().engine().sending());
-        FunctionTimer.builder(
-                        PREFIX + "writes",
-                        this,
-                        metrics -> metrics.writes().groups(),
-                        metrics -> metrics.writes().groupNanos(),
-                        TimeUnit.NANOSECONDS)
-                .description("Group commits: groups of batches written and forced together")
-                .register(registry);
-        FunctionTimer.builder(
-                        PREFIX + "force",
-                        this,
-                        metrics -> metrics.writes().forces(),
-                        metrics -> metrics.writes().forceNanos(),
-                        TimeUnit.NANOSECONDS)
-                .description("Forces (fsync) of groups, journals and directories")
-                .register(registry);
-        counter(
-                registry,
-                none,
+        meters.gauge("sending", "Batches being sent", engine(EngineCounters::sending));
+        meters.timer(
+                "writes",
+                "Group commits: groups of batches written and forced together",
+                Writes::groups,
+                Writes::groupNanos);
+        meters.timer("force", "Forces (fsync) of groups, journals and directories", Writes::forces, Writes::forceNanos);
+        meters.counter(
                 "written.batches",
                 "Batches in the groups written",
                 metrics -> metrics.writes().batches());
@@ -179,36 +144,15 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
                 .description("Payload bytes of the batches written")
                 .baseUnit(BaseUnits.BYTES)
                 .register(registry);
-        counter(
-                registry,
-                Tags.of("reason", "full"),
-                "refused",
-                "Batches that were not taken",
-                metrics -> metrics.current().engine().refusedFull());
-        counter(
-                registry,
-                Tags.of("reason", "error"),
-                "refused",
-                "Batches that were not taken",
-                metrics -> metrics.current().engine().refusedError());
-        counter(
-                registry,
-                none,
-                "timeouts",
-                "Attempts that were not settled within batch_timeout",
-                metrics -> metrics.current().engine().timedOut());
-        counter(
-                registry,
-                none,
-                "replayed",
-                "Dead letters made pending again",
-                metrics -> metrics.current().engine().replayed());
-        counter(
-                registry,
-                none,
-                "corruptions",
-                "Damaged places on disk that were set aside",
-                metrics -> metrics.corruptions.sum());
+        new Meters(this, registry, Tags.of("reason", "full"))
+                .counter("refused", "Batches that were not taken", engine(EngineCounters::refusedFull));
+        new Meters(this, registry, Tags.of("reason", "error"))
+                .counter("refused", "Batches that were not taken", engine(EngineCounters::refusedError));
+        meters.counter(
+                "timeouts", "Attempts that were not settled within batch_timeout", engine(EngineCounters::timedOut));
+        meters.counter("replayed", "Dead letters made pending again", engine(EngineCounters::replayed));
+        meters.counter(
+                "corruptions", "Damaged places on disk that were set aside", metrics -> metrics.corruptions.sum());
         registries.add(registry);
         named.forEach(name -> register(registry, name));
         refresh();
@@ -288,72 +232,51 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
     }
 
     private void register(MeterRegistry registry, String name) {
-        Tags tags = Tags.of(COLLECTOR, name);
-        held(registry, tags, name, "pending", CollectorStats::pending, CollectorStats::pendingVolume);
-        held(registry, tags, name, "in_flight", CollectorStats::inFlight, CollectorStats::inFlightVolume);
-        held(registry, tags, name, "dead", CollectorStats::dead, CollectorStats::deadVolume);
-        age(
-                registry,
-                tags,
+        Meters meters = new Meters(this, registry, Tags.of(COLLECTOR, name));
+        held(meters, name, "pending", CollectorStats::pending, CollectorStats::pendingVolume);
+        held(meters, name, "in_flight", CollectorStats::inFlight, CollectorStats::inFlightVolume);
+        held(meters, name, "dead", CollectorStats::dead, CollectorStats::deadVolume);
+        meters.age(
                 "oldest.pending.age",
                 "Age of the oldest batch that is not a dead letter",
                 metrics -> metrics.ageMillis(metrics.stats(name).oldestPending()));
-        age(
-                registry,
-                tags,
+        meters.age(
                 "oldest.dead.age",
                 "Age of the oldest dead letter since it was given up",
                 metrics -> metrics.ageMillis(metrics.stats(name).oldestDead()));
-        age(
-                registry,
-                tags,
+        meters.age(
                 "outage.age",
                 "How long the collector has been marked down; 0 if it is up",
                 metrics -> metrics.outageMillis(name));
+        lane(meters, name, "open", "the collector is marked down", lane -> lane.state() == LaneStatus.State.OPEN);
         lane(
-                registry,
-                tags,
+                meters,
                 name,
-                "lane.open",
-                "the collector is marked down",
-                lane -> lane.state() == LaneStatus.State.OPEN);
-        lane(
-                registry,
-                tags,
-                name,
-                "lane.ramping",
+                "ramping",
                 "the collector is back and its rate is ramping up",
                 lane -> lane.state() == LaneStatus.State.RAMPING);
-        lane(registry, tags, name, "lane.paused", "an operator has paused the collector", LaneStatus::paused);
-        lane(registry, tags, name, "lane.unhandled", "batches have no sender", LaneStatus::unhandled);
-        gauge(
-                registry,
-                tags,
+        lane(meters, name, "paused", "an operator has paused the collector", LaneStatus::paused);
+        lane(meters, name, "unhandled", "batches have no sender", LaneStatus::unhandled);
+        meters.gauge(
                 "lane.rate",
                 "Current limit of batches sent per second; 0 for no limit",
                 metrics ->
                         metrics.lanes(name).mapToDouble(LaneStatus::rate).max().orElse(0));
-        counter(registry, tags, "accepted", "Batches taken", of(name, CollectorStats::accepted));
-        counter(registry, tags, "delivered", "Batches marked delivered", of(name, CollectorStats::delivered));
-        counter(registry, tags, "expired", "Batches removed by TTL", of(name, CollectorStats::expired));
-        counter(registry, tags, "evicted", "Batches evicted to make space", of(name, CollectorStats::evicted));
-        counter(registry, tags, "discarded", "Batches removed on request", of(name, CollectorStats::discarded));
-        counter(registry, tags, "corrupt", "Batches lost to damage on disk", of(name, CollectorStats::corrupt));
-        counter(
-                registry,
-                tags,
+        meters.counter("accepted", "Batches taken", of(name, CollectorStats::accepted));
+        meters.counter("delivered", "Batches marked delivered", of(name, CollectorStats::delivered));
+        meters.counter("expired", "Batches removed by TTL", of(name, CollectorStats::expired));
+        meters.counter("evicted", "Batches evicted to make space", of(name, CollectorStats::evicted));
+        meters.counter("discarded", "Batches removed on request", of(name, CollectorStats::discarded));
+        meters.counter("corrupt", "Batches lost to damage on disk", of(name, CollectorStats::corrupt));
+        meters.counter(
                 "failed.attempts",
                 "Attempts to send that failed, since the application started",
                 of(name, CollectorStats::failedAttempts));
-        counter(
-                registry,
-                tags,
+        meters.counter(
                 "dead.lettered",
                 "Batches that became dead letters, since the application started",
                 metrics -> counted(metrics.deadLettered, name));
-        counter(
-                registry,
-                tags,
+        meters.counter(
                 "outages",
                 "Times that the collector was marked down, since the application started",
                 metrics -> counted(metrics.outages, name));
@@ -362,97 +285,85 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
     }
 
     private void held(
-            MeterRegistry registry,
-            Tags collector,
+            Meters collector,
             String name,
             String state,
             ToLongFunction<CollectorStats> batches,
             Function<CollectorStats, BatchVolume> volume) {
-        Tags tags = collector.and("state", state);
-        gauge(registry, tags, "batches", "Batches held", of(name, batches));
-        gauge(
-                registry,
-                tags,
+        Meters meters = new Meters(this, collector.registry, collector.tags.and("state", state));
+        meters.gauge("batches", "Batches held", of(name, batches));
+        meters.gauge(
                 "entries",
                 "Entries of the batches held",
                 of(name, stats -> volume.apply(stats).entries()));
-        bytes(
-                registry,
-                tags,
+        meters.bytes(
                 "bytes",
                 "Payload bytes on disk of the batches held",
                 of(name, stats -> volume.apply(stats).bytes()));
     }
 
-    private void age(
-            MeterRegistry registry,
-            Tags tags,
-            String meter,
-            String description,
-            ToDoubleFunction<BatchPersistenceMetrics> millis) {
-        TimeGauge.builder(PREFIX + meter, this, TimeUnit.MILLISECONDS, millis)
-                .description(description)
-                .tags(tags)
-                .register(registry);
-    }
-
-    private void lane(
-            MeterRegistry registry,
-            Tags tags,
-            String name,
-            String meter,
-            String description,
-            Predicate<LaneStatus> condition) {
-        gauge(
-                registry,
-                tags,
-                meter,
+    private static void lane(
+            Meters meters, String name, String meter, String description, Predicate<LaneStatus> condition) {
+        meters.gauge(
+                "lane." + meter,
                 "1 while " + description + ", else 0",
                 metrics -> metrics.lanes(name).anyMatch(condition) ? 1 : 0);
     }
 
-    private void gauge(
-            MeterRegistry registry,
-            Tags tags,
-            String meter,
-            String description,
-            ToDoubleFunction<BatchPersistenceMetrics> value) {
-        Gauge.builder(PREFIX + meter, this, value)
-                .description(description)
-                .tags(tags)
-                .register(registry);
+    /** Registers meters with the same tags in one registry. */
+    private record Meters(BatchPersistenceMetrics metrics, MeterRegistry registry, Tags tags) {
+
+        private Gauge.Builder<BatchPersistenceMetrics> builder(
+                String meter, String description, ToDoubleFunction<BatchPersistenceMetrics> value) {
+            return Gauge.builder(PREFIX + meter, metrics, value)
+                    .description(description)
+                    .tags(tags);
+        }
+
+        void gauge(String meter, String description, ToDoubleFunction<BatchPersistenceMetrics> value) {
+            builder(meter, description, value).register(registry);
+        }
+
+        void bytes(String meter, String description, ToDoubleFunction<BatchPersistenceMetrics> value) {
+            builder(meter, description, value).baseUnit(BaseUnits.BYTES).register(registry);
+        }
+
+        void age(String meter, String description, ToDoubleFunction<BatchPersistenceMetrics> millis) {
+            TimeGauge.builder(PREFIX + meter, metrics, TimeUnit.MILLISECONDS, millis)
+                    .description(description)
+                    .tags(tags)
+                    .register(registry);
+        }
+
+        void counter(String meter, String description, ToDoubleFunction<BatchPersistenceMetrics> value) {
+            FunctionCounter.builder(PREFIX + meter, metrics, value)
+                    .description(description)
+                    .tags(tags)
+                    .register(registry);
+        }
+
+        void timer(String meter, String description, ToLongFunction<Writes> count, ToLongFunction<Writes> nanos) {
+            FunctionTimer.builder(
+                            PREFIX + meter,
+                            metrics,
+                            now -> count.applyAsLong(now.writes()),
+                            now -> nanos.applyAsLong(now.writes()),
+                            TimeUnit.NANOSECONDS)
+                    .description(description)
+                    .tags(tags)
+                    .register(registry);
+        }
     }
 
-    private void bytes(
-            MeterRegistry registry,
-            Tags tags,
-            String meter,
-            String description,
-            ToDoubleFunction<BatchPersistenceMetrics> value) {
-        Gauge.builder(PREFIX + meter, this, value)
-                .description(description)
-                .baseUnit(BaseUnits.BYTES)
-                .tags(tags)
-                .register(registry);
-    }
-
-    private void counter(
-            MeterRegistry registry,
-            Tags tags,
-            String meter,
-            String description,
-            ToDoubleFunction<BatchPersistenceMetrics> value) {
-        FunctionCounter.builder(PREFIX + meter, this, value)
-                .description(description)
-                .tags(tags)
-                .register(registry);
+    private static ToDoubleFunction<BatchPersistenceMetrics> engine(ToLongFunction<EngineCounters> value) {
+        return metrics -> value.applyAsLong(metrics.current().engine());
     }
 
     private static ToDoubleFunction<BatchPersistenceMetrics> stats(ToDoubleFunction<BatchStats> value) {
         return metrics -> value.applyAsDouble(metrics.current().stats());
     }
 
-    private BatchStats.Writes writes() {
+    private Writes writes() {
         return current().stats().writes();
     }
 

@@ -25,11 +25,16 @@ class OnBatchPersistenceEnabled extends SpringBootCondition {
 
     @Override
     public ConditionOutcome getMatchOutcome(ConditionContext context, AnnotatedTypeMetadata metadata) {
+        return flag("enabled", true, context);
+    }
+
+    /** Reads a key below {@code batch_persistence}. */
+    static ConditionOutcome flag(String key, boolean absent, ConditionContext context) {
         boolean enabled = Binder.get(context.getEnvironment())
-                .bind("batch-persistence.enabled", Boolean.class)
-                .orElse(true);
+                .bind("batch-persistence." + key, Boolean.class)
+                .orElse(absent);
         return new ConditionOutcome(
                 enabled,
-                ConditionMessage.forCondition("batch_persistence.enabled").because("is " + enabled));
+                ConditionMessage.forCondition("batch_persistence." + key).because("is " + enabled));
     }
 }

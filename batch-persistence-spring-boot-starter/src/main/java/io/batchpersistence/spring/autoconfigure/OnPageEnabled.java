@@ -1,9 +1,7 @@
 package io.batchpersistence.spring.autoconfigure;
 
-import org.springframework.boot.autoconfigure.condition.ConditionMessage;
 import org.springframework.boot.autoconfigure.condition.ConditionOutcome;
 import org.springframework.boot.autoconfigure.condition.SpringBootCondition;
-import org.springframework.boot.context.properties.bind.Binder;
 import org.springframework.context.annotation.ConditionContext;
 import org.springframework.core.type.AnnotatedTypeMetadata;
 
@@ -15,11 +13,6 @@ final class OnPageEnabled extends SpringBootCondition {
 
     @Override
     public ConditionOutcome getMatchOutcome(ConditionContext context, AnnotatedTypeMetadata metadata) {
-        boolean enabled = Binder.get(context.getEnvironment())
-                .bind("batch-persistence.ui.enabled", Boolean.class)
-                .orElse(false);
-        return new ConditionOutcome(
-                enabled,
-                ConditionMessage.forCondition("batch_persistence.ui.enabled").because("is " + enabled));
+        return OnBatchPersistenceEnabled.flag("ui.enabled", false, context);
     }
 }

@@ -412,12 +412,7 @@ public final class BatchOperator {
                     content == null ? null : content.context(),
                     content == null
                             ? null
-                            : content.entries()
-                                    .subList(
-                                            0,
-                                            Math.min(
-                                                    MAX_ENTRIES,
-                                                    content.entries().size())));
+                            : content.entries().stream().limit(MAX_ENTRIES).toList());
         }
     }
 

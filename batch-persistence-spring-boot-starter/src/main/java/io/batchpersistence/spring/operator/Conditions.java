@@ -19,6 +19,7 @@ import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.convert.DurationStyle;
 
@@ -54,18 +55,9 @@ public final class Conditions {
     private static final Set<String> NARROWING =
             Set.of(ID, COLLECTOR_TYPE, STATE, FAILURE_REASON, OLDER_THAN, YOUNGER_THAN, MIN_RETRIES, MAX_RETRIES);
 
-    private static final SortedSet<String> NAMES = Collections.unmodifiableSortedSet(new TreeSet<>(Set.of(
-            ID,
-            COLLECTOR_TYPE,
-            STATE,
-            FAILURE_REASON,
-            OLDER_THAN,
-            YOUNGER_THAN,
-            MIN_RETRIES,
-            MAX_RETRIES,
-            LIMIT,
-            ORDER,
-            AFTER)));
+    private static final SortedSet<String> NAMES =
+            Collections.unmodifiableSortedSet(Stream.concat(NARROWING.stream(), Stream.of(LIMIT, ORDER, AFTER))
+                    .collect(Collectors.toCollection(TreeSet::new)));
 
     private final Map<String, List<String>> values;
 
@@ -184,8 +176,7 @@ public final class Conditions {
     private @Nullable String glob() {
         String glob = single(FAILURE_REASON);
         try {
-            BatchSelector checked = BatchSelector.all().failureReason(glob);
-            return checked.failureReason();
+            return BatchSelector.all().failureReason(glob).failureReason();
         } catch (IllegalArgumentException e) {
             throw OperatorRequestException.bad(FAILURE_REASON + ": " + e.getMessage());
         }
