@@ -15,8 +15,10 @@ import java.nio.file.StandardOpenOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
@@ -101,8 +103,8 @@ final class BuiltInCollector implements Closeable {
     /** Not a FileChannel: an interrupt of one thread would close it for all threads. */
     private final RandomAccessFile file;
 
-    private final LongSet distinct = new LongSet();
-    private final LongSet documents = new LongSet();
+    private final Set<Long> distinct = new HashSet<>();
+    private final Set<Long> documents = new HashSet<>();
     private long pushes;
     private long entries;
     private volatile Mode mode = Mode.UP;
@@ -174,7 +176,7 @@ final class BuiltInCollector implements Closeable {
         try {
             List<Boolean> taken = new ArrayList<>(received.size());
             List<Received> fresh = new ArrayList<>(received.size());
-            LongSet here = new LongSet();
+            Set<Long> here = new HashSet<>();
             for (Received each : received) {
                 boolean isNew = each.documentId() == null
                         || (!documents.contains(hash(each.documentId())) && here.add(hash(each.documentId())));

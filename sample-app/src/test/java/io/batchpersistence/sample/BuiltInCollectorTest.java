@@ -210,18 +210,4 @@ class BuiltInCollectorTest {
         http.perform(post("/_bulk").contentType("application/x-ndjson").content(body))
                 .andExpect(status().isBadRequest());
     }
-
-    @Test
-    void set_of_hashes_is_a_set() {
-        LongSet set = new LongSet();
-        for (long i = -5000; i <= 5000; i++) {
-            assertThat(set.add(i * 0x9E3779B97F4A7C15L)).isTrue();
-        }
-        for (long i = -5000; i <= 5000; i++) {
-            assertThat(set.add(i * 0x9E3779B97F4A7C15L)).isFalse();
-            assertThat(set.contains(i * 0x9E3779B97F4A7C15L)).isTrue();
-        }
-        assertThat(set.size()).isEqualTo(10_001);
-        assertThat(set.contains(1)).isFalse();
-    }
 }

@@ -64,17 +64,29 @@ class WholeApplicationTest {
 
     @BeforeEach
     void collectorIsUp() throws Exception {
-        post("/collector/mode/up", "text/plain", "");
+        post("/collector/mode/up");
+    }
+
+    private HttpRequest.Builder request(String path) {
+        return HttpRequest.newBuilder(
+                        URI.create("http://localhost:" + environment.getProperty("local.server.port") + path))
+                .timeout(Duration.ofSeconds(30));
+    }
+
+    private HttpResponse<String> send(HttpRequest.Builder request) throws IOException, InterruptedException {
+        return http.send(request.build(), BodyHandlers.ofString());
     }
 
     private HttpResponse<String> post(String path, String type, String body) throws IOException, InterruptedException {
-        URI uri = URI.create("http://localhost:" + environment.getProperty("local.server.port") + path);
-        HttpRequest request = HttpRequest.newBuilder(uri)
-                .header("Content-Type", type)
-                .timeout(Duration.ofSeconds(30))
-                .POST(BodyPublishers.ofString(body))
-                .build();
-        return http.send(request, BodyHandlers.ofString());
+        return send(request(path).header("Content-Type", type).POST(BodyPublishers.ofString(body)));
+    }
+
+    private HttpResponse<String> post(String path) throws IOException, InterruptedException {
+        return post(path, "text/plain", "");
+    }
+
+    private String get(String path) throws IOException, InterruptedException {
+        return send(request(path)).body();
     }
 
     private List<String> received() {
@@ -114,15 +126,11 @@ class WholeApplicationTest {
                 "/batches/replay",
                 "/logs",
                 "/actuator/batchpersistence/cleanup")) {
-            HttpRequest request = HttpRequest.newBuilder(
-                            URI.create("http://localhost:" + environment.getProperty("local.server.port") + path))
+            HttpResponse<String> answer = send(request(path)
                     .header("Content-Type", "text/plain")
                     .header("Sec-Fetch-Site", "cross-site")
-                    .POST(BodyPublishers.ofString("forged"))
-                    .build();
-            assertThat(http.send(request, BodyHandlers.ofString()).statusCode())
-                    .as(path)
-                    .isEqualTo(403);
+                    .POST(BodyPublishers.ofString("forged")));
+            assertThat(answer.statusCode()).as(path).isEqualTo(403);
         }
         assertThat(collector.mode()).isEqualTo(BuiltInCollector.Mode.UP);
     }
@@ -136,20 +144,14 @@ class WholeApplicationTest {
 
     @Test
     void takes_lines_while_the_collector_is_down_and_delivers_them_later() throws Exception {
-        assertThat(post("/collector/mode/down", "text/plain", "").statusCode()).isEqualTo(200);
+        assertThat(post("/collector/mode/down").statusCode()).isEqualTo(200);
         assertThat(post("/logs", "text/plain", "during the outage\n").statusCode())
                 .isEqualTo(202);
         assertThat(received()).doesNotContain("during the outage");
 
-        assertThat(post("/collector/mode/up", "text/plain", "").statusCode()).isEqualTo(200);
+        assertThat(post("/collector/mode/up").statusCode()).isEqualTo(200);
         awaitReceived("during the outage");
         assertThat(collector.mode()).isEqualTo(BuiltInCollector.Mode.UP);
-    }
-
-    private String get(String path) throws IOException, InterruptedException {
-        URI uri = URI.create("http://localhost:" + environment.getProperty("local.server.port") + path);
-        return http.send(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString())
-                .body();
     }
 
     private void awaitBatch(String state, String reason) {
@@ -160,12 +162,12 @@ class WholeApplicationTest {
 
     @Test
     void what_was_rejected_is_replayed_once_it_is_mended() throws Exception {
-        post("/collector/mode/reject", "text/plain", "");
+        post("/collector/mode/reject");
         post("/logs", "text/plain", "rejected\n");
         awaitBatch("DEAD", "answered 400: the built-in collector was told to reject");
 
-        post("/collector/mode/up", "text/plain", "");
-        assertThat(post("/batches/replay?collector=loki&reason=*400*&per_second=5", "text/plain", "")
+        post("/collector/mode/up");
+        assertThat(post("/batches/replay?collector=loki&reason=*400*&per_second=5")
                         .body())
                 .isEqualTo("{\"batches\":1}");
         awaitReceived("rejected");
@@ -173,65 +175,56 @@ class WholeApplicationTest {
 
     @Test
     void what_nobody_wants_any_more_is_discarded() throws Exception {
-        post("/collector/mode/reject", "text/plain", "");
+        post("/collector/mode/reject");
         post("/logs", "text/plain", "unwanted\n");
         awaitBatch("DEAD", "told to reject");
 
-        URI uri = URI.create("http://localhost:" + environment.getProperty("local.server.port") + "/batches/dead");
-        HttpRequest request = HttpRequest.newBuilder(uri).DELETE().build();
-        assertThat(http.send(request, BodyHandlers.ofString()).body()).isEqualTo("{\"batches\":1}");
+        assertThat(send(request("/batches/dead").DELETE()).body()).isEqualTo("{\"batches\":1}");
         assertThat(get("/actuator/batchpersistence/batches?state=DEAD")).startsWith("{\"batches\":[]");
     }
 
     @Test
     void wrong_credentials_are_not_tried_again_until_an_operator_says_so() throws Exception {
-        post("/collector/mode/unauthorized", "text/plain", "");
+        post("/collector/mode/unauthorized");
         post("/logs", "text/plain", "unauthorized\n");
         awaitBatch("PENDING", "answered 401");
 
-        post("/collector/mode/up", "text/plain", "");
+        post("/collector/mode/up");
         post("/logs", "text/plain", "authorized\n");
         awaitReceived("authorized");
         assertThat(received()).doesNotContain("unauthorized");
-        assertThat(post("/batches/recover?reason=*401*", "text/plain", "").body())
-                .isEqualTo("{\"batches\":1}");
+        assertThat(post("/batches/recover?reason=*401*").body()).isEqualTo("{\"batches\":1}");
         awaitReceived("unauthorized");
     }
 
     @Test
     void nothing_is_sent_to_a_paused_collector() throws Exception {
-        assertThat(post("/batches/pause/elasticsearch", "text/plain", "").body())
-                .contains("\"paused\":true");
+        assertThat(post("/batches/pause/elasticsearch").body()).contains("\"paused\":true");
         post("/logs?collector=elasticsearch", "text/plain", "paused\n");
         post("/logs", "text/plain", "not paused\n");
         awaitReceived("not paused");
         assertThat(received()).doesNotContain("paused");
 
-        assertThat(post("/batches/resume/elasticsearch", "text/plain", "").body())
-                .contains("\"paused\":false");
+        assertThat(post("/batches/resume/elasticsearch").body()).contains("\"paused\":false");
         awaitReceived("paused");
     }
 
     @Test
     void explains_what_an_operator_got_wrong() throws Exception {
-        HttpResponse<String> answer = post("/batches/pause/lokki", "text/plain", "");
+        HttpResponse<String> answer = post("/batches/pause/lokki");
         assertThat(answer.statusCode()).isEqualTo(404);
         assertThat(answer.body()).contains("lokki", "[elasticsearch, loki]");
-        assertThat(post("/batches/replay?per_second=-1", "text/plain", "").statusCode())
-                .isEqualTo(400);
+        assertThat(post("/batches/replay?per_second=-1").statusCode()).isEqualTo(400);
     }
 
     /** In this module, Spring Security is not on the class path. */
     @Test
     void has_a_page_for_operators() throws Exception {
-        String base = "http://localhost:" + environment.getProperty("local.server.port") + "/batch-persistence/";
-        HttpResponse<String> page =
-                http.send(HttpRequest.newBuilder(URI.create(base)).build(), BodyHandlers.ofString());
+        HttpResponse<String> page = send(request("/batch-persistence/"));
         assertThat(page.statusCode()).isEqualTo(200);
         assertThat(page.body()).contains("page.js");
-        HttpResponse<String> session = http.send(
-                HttpRequest.newBuilder(URI.create(base + "api/session")).build(), BodyHandlers.ofString());
-        assertThat(session.body()).contains("\"access\":\"unrestricted\"", "\"application\":\"sample-app\"");
+        assertThat(get("/batch-persistence/api/session"))
+                .contains("\"access\":\"unrestricted\"", "\"application\":\"sample-app\"");
     }
 
     @Test

@@ -55,9 +55,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.FieldSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.SmartInitializingSingleton;
-import org.springframework.beans.factory.support.DefaultListableBeanFactory;
 import org.springframework.beans.factory.support.RootBeanDefinition;
 import org.springframework.boot.Banner;
 import org.springframework.boot.WebApplicationType;
@@ -69,7 +67,6 @@ import org.springframework.boot.autoconfigure.task.TaskExecutionAutoConfiguratio
 import org.springframework.boot.autoconfigure.task.TaskSchedulingAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.boot.diagnostics.FailureAnalysis;
-import org.springframework.boot.diagnostics.FailureAnalyzer;
 import org.springframework.boot.health.contributor.HealthIndicator;
 import org.springframework.boot.jdbc.EmbeddedDatabaseConnection;
 import org.springframework.boot.sql.init.dependency.DependsOnDatabaseInitialization;
@@ -81,10 +78,7 @@ import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.event.EventListener;
 import org.springframework.context.support.GenericApplicationContext;
-import org.springframework.core.env.ConfigurableEnvironment;
-import org.springframework.core.env.Environment;
-import org.springframework.core.io.support.SpringFactoriesLoader;
-import org.springframework.core.io.support.SpringFactoriesLoader.ArgumentResolver;
+import org.springframework.core.env.StandardEnvironment;
 import org.springframework.core.task.TaskExecutor;
 import org.springframework.jdbc.datasource.ConnectionHolder;
 import org.springframework.scheduling.TaskScheduler;
@@ -128,9 +122,6 @@ class BatchPersistenceAutoConfigurationTest {
     @TempDir
     Path directory;
 
-    /** The environment of the context created last: a context that failed to start doesn't expose its own. */
-    private ConfigurableEnvironment environment;
-
     private ApplicationContextRunner runner() {
         return new ApplicationContextRunner()
                 .withConfiguration(AutoConfigurations.of(
@@ -142,7 +133,6 @@ class BatchPersistenceAutoConfigurationTest {
                         BatchPersistenceJdbcAutoConfiguration.class,
                         BatchPersistenceMetricsAutoConfiguration.class,
                         BatchPersistenceObservationAutoConfiguration.class))
-                .withInitializer(context -> environment = context.getEnvironment())
                 .withPropertyValues(
                         "batch-persistence.directory=" + directory.resolve("batches"),
                         "management.endpoints.web.exposure.include=*",
@@ -650,14 +640,11 @@ class BatchPersistenceAutoConfigurationTest {
 
     @Test
     void two_senders_of_one_collector_type_are_refused() {
-        runner().withUserConfiguration(Senders.class)
-                .withBean("second", OtherLoki.class)
-                .run(context -> {
-                    FailureAnalysis analysis = analysis(context.getStartupFailure());
-                    assertThat(analysis.getDescription())
-                            .contains("'loki'", "'second'", "both send the batches of the collector type 'loki'");
-                    assertThat(analysis.getAction()).contains("@CollectorType");
-                });
+        FailureAnalysis analysis =
+                FailedStart.of(runner().withUserConfiguration(Senders.class).withBean("second", OtherLoki.class));
+        assertThat(analysis.getDescription())
+                .contains("'loki'", "'second'", "both send the batches of the collector type 'loki'");
+        assertThat(analysis.getAction()).contains("@CollectorType");
     }
 
     @Test
@@ -691,11 +678,9 @@ class BatchPersistenceAutoConfigurationTest {
                 AsyncByOwnAnnotation.class
             })
     void a_sender_that_is_asynchronous_is_refused(Class<?> configuration) {
-        runner().withUserConfiguration(configuration).run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription()).contains("'loki'", "@Async");
-            assertThat(analysis.getAction()).contains("Remove @Async", "RecoveredBatchEvent");
-        });
+        FailureAnalysis analysis = FailedStart.of(runner().withUserConfiguration(configuration));
+        assertThat(analysis.getDescription()).contains("'loki'", "@Async");
+        assertThat(analysis.getAction()).contains("Remove @Async", "RecoveredBatchEvent");
     }
 
     /** A listener settles the batch itself, on any thread. */
@@ -787,16 +772,14 @@ class BatchPersistenceAutoConfigurationTest {
     void a_second_application_on_the_directory_is_told_who_holds_it() {
         runner().run(first -> {
             assertThat(first).hasNotFailed();
-            runner().run(second -> {
-                FailureAnalysis analysis = analysis(second.getStartupFailure());
-                assertThat(analysis.getDescription())
-                        .contains(directory.resolve("batches").toString(), "in use by", "in the same JVM")
-                        .contains(String.valueOf(ProcessHandle.current().pid()));
-                assertThat(analysis.getAction())
-                        .contains("batch_persistence.directory", "other application context", "@DirtiesContext")
-                        .as("it is this very process")
-                        .doesNotContain("Stop ");
-            });
+            FailureAnalysis analysis = FailedStart.of(runner());
+            assertThat(analysis.getDescription())
+                    .contains(directory.resolve("batches").toString(), "in use by", "in the same JVM")
+                    .contains(String.valueOf(ProcessHandle.current().pid()));
+            assertThat(analysis.getAction())
+                    .contains("batch_persistence.directory", "other application context", "@DirtiesContext")
+                    .as("it is this very process")
+                    .doesNotContain("Stop ");
             first.getBean(BatchPersistence.class).persistBatch("1", ENTRIES, "loki");
         });
         runner().run(third -> assertThat(third).hasNotFailed());
@@ -807,12 +790,10 @@ class BatchPersistenceAutoConfigurationTest {
     void a_directory_that_is_a_file_is_explained(String store) throws IOException {
         Path file = Files.writeString(directory.resolve("file"), "precious");
         for (Path wrong : List.of(file, file.resolve("below"))) {
-            runner().withPropertyValues("batch-persistence.directory=" + wrong, "batch-persistence.store=" + store)
-                    .run(context -> {
-                        FailureAnalysis analysis = analysis(context.getStartupFailure());
-                        assertThat(analysis.getDescription()).contains(wrong.toString());
-                        assertThat(analysis.getAction()).contains(file + " is a file", "batch_persistence.directory");
-                    });
+            FailureAnalysis analysis = FailedStart.of(runner().withPropertyValues(
+                            "batch-persistence.directory=" + wrong, "batch-persistence.store=" + store));
+            assertThat(analysis.getDescription()).contains(wrong.toString());
+            assertThat(analysis.getAction()).contains(file + " is a file", "batch_persistence.directory");
         }
         assertThat(file).hasContent("precious");
     }
@@ -822,68 +803,51 @@ class BatchPersistenceAutoConfigurationTest {
         // Not even root can create files in /proc.
         org.junit.jupiter.api.Assumptions.assumeTrue(
                 Files.isDirectory(Path.of("/proc/self")), "no /proc on this system");
-        runner().withPropertyValues("batch-persistence.directory=/proc/batches").run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription()).contains("/proc/batches");
-            assertThat(analysis.getAction()).contains("/proc", "batch_persistence.directory");
-        });
+        FailureAnalysis analysis =
+                FailedStart.of(runner().withPropertyValues("batch-persistence.directory=/proc/batches"));
+        assertThat(analysis.getDescription()).contains("/proc/batches");
+        assertThat(analysis.getAction()).contains("/proc", "batch_persistence.directory");
     }
 
     @Test
     void an_unknown_word_is_answered_with_the_known_ones() {
-        runner().withPropertyValues("batch_persistence.overflow_policy=explode").run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription()).contains("overflow_policy", "explode");
-            assertThat(analysis.getAction()).contains("BLOCK", "DROP_OLDEST", "REJECT");
-        });
+        FailureAnalysis analysis =
+                FailedStart.of(runner().withPropertyValues("batch_persistence.overflow_policy=explode"));
+        assertThat(analysis.getDescription()).contains("overflow_policy", "explode");
+        assertThat(analysis.getAction()).contains("BLOCK", "DROP_OLDEST", "REJECT");
     }
 
     @ParameterizedTest
     @ValueSource(strings = {"max_recovery_retrys", "collectors.loki.batch_timeot", "recovery.intervall"})
     void a_misspelt_key_is_not_ignored(String key) {
-        runner().withPropertyValues("batch-persistence." + key.replace('_', '-') + "=3")
-                .run(context -> {
-                    FailureAnalysis analysis = analysis(context.getStartupFailure());
-                    assertThat(analysis.getDescription() + analysis.getAction()).contains(key.replace('_', '-'));
-                });
+        FailureAnalysis analysis =
+                FailedStart.of(runner().withPropertyValues("batch-persistence." + key.replace('_', '-') + "=3"));
+        assertThat(analysis.getDescription() + analysis.getAction()).contains(key.replace('_', '-'));
     }
 
     @Test
     void contradictory_settings_are_explained_with_their_origin() {
-        runner().withPropertyValues("batch_persistence.store=json_files", "batch_persistence.format=protobuf")
-                .run(context -> {
-                    FailureAnalysis analysis = analysis(context.getStartupFailure());
-                    assertThat(analysis.getDescription())
-                            .contains("batch_persistence.format is protobuf", "json_files")
-                            .contains("It is set in \"batch_persistence.format\" from property source \"test\"");
-                    assertThat(analysis.getAction()).contains("Remove batch_persistence.format");
-                });
+        FailureAnalysis analysis = FailedStart.of(
+                runner().withPropertyValues("batch_persistence.store=json_files", "batch_persistence.format=protobuf"));
+        assertThat(analysis.getDescription())
+                .contains("batch_persistence.format is protobuf", "json_files")
+                .contains("It is set in \"batch_persistence.format\" from property source \"test\"");
+        assertThat(analysis.getAction()).contains("Remove batch_persistence.format");
         assertThat(directory.resolve("batches")).doesNotExist();
     }
 
-    /** Like SpringApplication: the first analyzer that knows the failure wins. */
     @Test
     void a_native_library_that_can_not_be_loaded_is_explained() {
         CompressionUnavailableException unavailable = new CompressionUnavailableException(
                 "zstd's native library can't be loaded: no",
                 "Start the JVM with -DZstdTempFolder=DIR. Or write without compression.",
                 new UnsatisfiedLinkError("no"));
-        FailureAnalysis analysis = analysis(new StoreNotOpenedException(Path.of("anywhere"), unavailable));
+        FailureAnalysis analysis = FailedStart.analysis(
+                new StoreNotOpenedException(Path.of("anywhere"), unavailable), new StandardEnvironment());
         assertThat(analysis.getDescription()).isEqualTo("zstd's native library can't be loaded: no");
         assertThat(analysis.getAction())
                 .startsWith("Start the JVM with -DZstdTempFolder=DIR. Or write without compression.")
                 .contains("set batch_persistence.compression to none", "BATCH_PERSISTENCE_COMPRESSION");
-    }
-
-    private FailureAnalysis analysis(Throwable failure) {
-        assertThat(failure).isNotNull();
-        ArgumentResolver arguments = ArgumentResolver.of(BeanFactory.class, new DefaultListableBeanFactory())
-                .and(Environment.class, environment);
-        return SpringFactoriesLoader.forDefaultResourceLocation().load(FailureAnalyzer.class, arguments).stream()
-                .map(analyzer -> analyzer.analyze(failure))
-                .filter(java.util.Objects::nonNull)
-                .findFirst()
-                .orElseThrow(() -> new AssertionError("no one explains it", failure));
     }
 
     // ------------------------------------------------------------ lifecycle

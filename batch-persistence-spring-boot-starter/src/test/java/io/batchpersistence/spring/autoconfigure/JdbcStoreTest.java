@@ -48,11 +48,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
-import org.springframework.beans.factory.BeanFactory;
-import org.springframework.beans.factory.support.DefaultListableBeanFactory;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
 import org.springframework.boot.diagnostics.FailureAnalysis;
-import org.springframework.boot.diagnostics.FailureAnalyzer;
 import org.springframework.boot.health.contributor.Health;
 import org.springframework.boot.health.contributor.Status;
 import org.springframework.boot.jdbc.autoconfigure.DataSourceInitializationAutoConfiguration;
@@ -63,11 +60,6 @@ import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Primary;
 import org.springframework.context.event.EventListener;
-import org.springframework.core.env.ConfigurableEnvironment;
-import org.springframework.core.env.Environment;
-import org.springframework.core.io.support.SpringFactoriesLoader;
-import org.springframework.core.io.support.SpringFactoriesLoader.ArgumentResolver;
-import org.springframework.core.io.support.SpringFactoriesLoader.FailureHandler;
 import org.springframework.jdbc.BadSqlGrammarException;
 import org.springframework.jdbc.core.JdbcTemplate;
 import org.springframework.jdbc.datasource.AbstractDataSource;
@@ -89,7 +81,6 @@ class JdbcStoreTest {
     Path directory;
 
     private final JdbcDataSource database = newDatabase();
-    private ConfigurableEnvironment environment;
 
     private static JdbcDataSource newDatabase() {
         JdbcDataSource database = new JdbcDataSource();
@@ -105,7 +96,6 @@ class JdbcStoreTest {
                         BatchPersistenceEndpointAutoConfiguration.class,
                         BatchPersistenceHealthAutoConfiguration.class,
                         BatchPersistenceJdbcAutoConfiguration.class))
-                .withInitializer(context -> environment = context.getEnvironment())
                 .withPropertyValues(
                         "batch-persistence.store=jdbc",
                         "batch-persistence.directory=" + directory.resolve("batches"),
@@ -293,59 +283,36 @@ class JdbcStoreTest {
 
     @Test
     void no_data_source_is_explained() {
-        bare().run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription())
-                    .contains("batch_persistence.store is jdbc, but the application has no DataSource bean");
-            assertThat(analysis.getAction()).contains("spring.datasource.url", "batch_persistence.store to segment");
-        });
+        FailureAnalysis analysis = FailedStart.of(bare());
+        assertThat(analysis.getDescription())
+                .contains("batch_persistence.store is jdbc, but the application has no DataSource bean");
+        assertThat(analysis.getAction()).contains("spring.datasource.url", "batch_persistence.store to segment");
     }
 
     @Test
     void several_data_sources_without_a_choice_are_explained() {
-        runner().withBean("logs", DataSource.class, JdbcStoreTest::newDatabase).run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription()).contains("several DataSource beans", "'dataSource'", "'logs'");
-            assertThat(analysis.getAction()).contains("batch_persistence.jdbc.data_source", "@Primary");
-        });
+        FailureAnalysis analysis =
+                FailedStart.of(runner().withBean("logs", DataSource.class, JdbcStoreTest::newDatabase));
+        assertThat(analysis.getDescription()).contains("several DataSource beans", "'dataSource'", "'logs'");
+        assertThat(analysis.getAction()).contains("batch_persistence.jdbc.data_source", "@Primary");
     }
 
     @Test
     void a_data_source_that_is_not_there_is_explained() {
-        runner().withPropertyValues("batch-persistence.jdbc.data-source=logs").run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription())
-                    .contains("batch_persistence.jdbc.data_source is 'logs'", "there is 'dataSource'", "It is set in");
-            assertThat(analysis.getAction()).contains("name of one of them");
-        });
+        FailureAnalysis analysis =
+                FailedStart.of(runner().withPropertyValues("batch-persistence.jdbc.data-source=logs"));
+        assertThat(analysis.getDescription())
+                .contains("batch_persistence.jdbc.data_source is 'logs'", "there is 'dataSource'", "It is set in");
+        assertThat(analysis.getAction()).contains("name of one of them");
     }
 
     @ParameterizedTest
     @ValueSource(strings = {"org.springframework.jdbc", "org.springframework.boot.sql"})
     void missing_classes_are_explained(String packageName) {
-        runner().withClassLoader(new FilteredClassLoader(packageName)).run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getDescription()).contains("batch_persistence.store is jdbc", "not on the class path");
-            assertThat(analysis.getAction()).contains("spring-boot-starter-jdbc");
-        });
+        FailureAnalysis analysis = FailedStart.of(runner().withClassLoader(new FilteredClassLoader(packageName)));
+        assertThat(analysis.getDescription()).contains("batch_persistence.store is jdbc", "not on the class path");
+        assertThat(analysis.getAction()).contains("spring-boot-starter-jdbc");
         assertThat(directory.resolve("batches")).doesNotExist();
-    }
-
-    /** Like SpringApplication. */
-    private static final FailureHandler UNLESS_IT_MISSES_CLASSES =
-            FailureHandler.handleMessage((message, failure) -> {});
-
-    private FailureAnalysis analysis(Throwable failure) {
-        assertThat(failure).isNotNull();
-        ArgumentResolver arguments = ArgumentResolver.of(BeanFactory.class, new DefaultListableBeanFactory())
-                .and(Environment.class, environment);
-        return SpringFactoriesLoader.forDefaultResourceLocation()
-                .load(FailureAnalyzer.class, arguments, UNLESS_IT_MISSES_CLASSES)
-                .stream()
-                .map(analyzer -> analyzer.analyze(failure))
-                .filter(java.util.Objects::nonNull)
-                .findFirst()
-                .orElseThrow(() -> new AssertionError("no one explains it", failure));
     }
 
     // ------------------------------------------------------------------ tables
@@ -671,10 +638,8 @@ class JdbcStoreTest {
     @Test
     void a_directory_that_cannot_be_used_is_explained() throws IOException {
         Path file = Files.createFile(directory.resolve("batches"));
-        withFallback(database).run(context -> {
-            FailureAnalysis analysis = analysis(context.getStartupFailure());
-            assertThat(analysis.getAction()).contains(file + " is a file", "batch_persistence.directory");
-        });
+        FailureAnalysis analysis = FailedStart.of(withFallback(database));
+        assertThat(analysis.getAction()).contains(file + " is a file", "batch_persistence.directory");
     }
 
     @Test
