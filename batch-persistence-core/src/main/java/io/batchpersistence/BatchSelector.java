@@ -263,7 +263,18 @@ public record BatchSelector(
     private BatchSelector with(Consumer<Draft> change) {
         Draft draft = new Draft();
         change.accept(draft);
-        return draft.finished();
+        return new BatchSelector(
+                draft.ids,
+                draft.collectorTypes,
+                draft.failureReason,
+                draft.states,
+                draft.olderThan,
+                draft.youngerThan,
+                draft.minRetries,
+                draft.maxRetries,
+                draft.limit,
+                draft.order,
+                draft.after);
     }
 
     /** The conditions of a selector to be. */
@@ -279,20 +290,5 @@ public record BatchSelector(
         private int limit = BatchSelector.this.limit;
         private BatchOrder order = BatchSelector.this.order;
         private @Nullable Long after = BatchSelector.this.after;
-
-        BatchSelector finished() {
-            return new BatchSelector(
-                    ids,
-                    collectorTypes,
-                    failureReason,
-                    states,
-                    olderThan,
-                    youngerThan,
-                    minRetries,
-                    maxRetries,
-                    limit,
-                    order,
-                    after);
-        }
     }
 }

@@ -21,24 +21,15 @@ public final class DirectoryLockedException extends BatchPersistenceException {
      * @param holder the holder: process id, host, since when
      */
     public DirectoryLockedException(Path directory, String holder) {
-        super(
-                "the directory " + directory + " is in use by " + holder
-                        + "; every application needs a directory of its own",
-                null);
+        this(directory, holder, "every application needs a directory of its own", false);
+    }
+
+    private DirectoryLockedException(Path directory, String holder, String advice, boolean heldByThisProcess) {
+        super("the directory " + directory + " is in use by " + holder + "; " + advice, null);
         this.directory = directory.toString();
         // It was read from a file.
         this.holder = LogSanitizer.of(holder);
-        this.heldByThisProcess = false;
-    }
-
-    private DirectoryLockedException(String holder, Path directory) {
-        super(
-                "the directory " + directory + " is in use by " + holder
-                        + "; close that store before another one opens the directory, or give each a directory of its own",
-                null);
-        this.directory = directory.toString();
-        this.holder = LogSanitizer.of(holder);
-        this.heldByThisProcess = true;
+        this.heldByThisProcess = heldByThisProcess;
     }
 
     /**
@@ -51,9 +42,11 @@ public final class DirectoryLockedException extends BatchPersistenceException {
      */
     public static DirectoryLockedException heldByThisProcess(Path directory, String description) {
         return new DirectoryLockedException(
+                directory,
                 "another store of this application, or of another one in the same JVM"
                         + (description.isBlank() ? "" : " (" + description + ")"),
-                directory);
+                "close that store before another one opens the directory, or give each a directory of its own",
+                true);
     }
 
     /**

@@ -13,20 +13,10 @@ public class CustomerOrder {
     /** For JPA. */
     protected CustomerOrder() {}
 
-    /**
-     * Creates an order.
-     *
-     * @param id the order's id
-     */
     public CustomerOrder(String id) {
         this.id = id;
     }
 
-    /**
-     * Returns the order's id.
-     *
-     * @return the id
-     */
     public String getId() {
         return id;
     }

@@ -30,11 +30,6 @@ final class Alarms {
     private final Clock clock;
     private final Map<String, Instant> last = new ConcurrentHashMap<>();
 
-    /**
-     * Creates the alarms, with none raised so far.
-     *
-     * @param clock the current time, to measure the minute
-     */
     Alarms(Clock clock) {
         this.clock = clock;
     }

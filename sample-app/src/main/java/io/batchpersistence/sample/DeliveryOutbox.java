@@ -11,9 +11,6 @@ import java.util.Optional;
 /**
  * Persists a batch and leaves sending to recovery, including the first attempt: a collector that is down or slow then
  * costs disk space, but neither memory nor retries.
- *
- * @param delivery the starter's delivery
- * @param persistence the starter's persistence
  */
 record DeliveryOutbox(BatchDelivery delivery, BatchPersistence persistence) implements Outbox {
 

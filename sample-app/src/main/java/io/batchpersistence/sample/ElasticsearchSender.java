@@ -34,12 +34,6 @@ final class ElasticsearchSender implements BatchSender {
     private final String index;
     private final JsonMapper json = JsonMapper.shared();
 
-    /**
-     * Creates a sender for one index.
-     *
-     * @param client the HTTP client for the collector
-     * @param index an index or a data stream
-     */
     ElasticsearchSender(CollectorClient client, String index) {
         this.client = client;
         this.index = index;

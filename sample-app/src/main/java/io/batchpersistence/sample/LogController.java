@@ -61,12 +61,7 @@ class LogController {
         this.maxRequestBytes = Math.toIntExact(settings.maxRequestSize().toBytes());
     }
 
-    /**
-     * The response.
-     *
-     * @param batchId the id of the batch
-     * @param entries the number of entries in it
-     */
+    /** The response. */
     record Accepted(String batchId, int entries) {}
 
     @PostMapping(

@@ -31,12 +31,6 @@ final class LokiSender implements BatchSender {
     private final String application;
     private final JsonMapper json = JsonMapper.shared();
 
-    /**
-     * Creates a sender that adds the label {@code app}.
-     *
-     * @param client the HTTP client for the collector
-     * @param application the value of the label
-     */
     LokiSender(CollectorClient client, String application) {
         this.client = client;
         this.application = application;

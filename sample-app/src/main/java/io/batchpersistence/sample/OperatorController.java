@@ -31,19 +31,10 @@ class OperatorController {
         this.collectors = new TreeSet<>(collectors);
     }
 
-    /**
-     * The response of an operation on batches.
-     *
-     * @param batches the number of affected batches
-     */
+    /** The response of an operation on batches: the number of affected ones. */
     record Done(long batches) {}
 
-    /**
-     * The response of pausing or resuming.
-     *
-     * @param collector the collector type
-     * @param paused whether sending to it is paused
-     */
+    /** The response of pausing or resuming. */
     record Sending(String collector, boolean paused) {}
 
     /**

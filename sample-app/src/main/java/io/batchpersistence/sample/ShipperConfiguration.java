@@ -6,7 +6,6 @@ import io.batchpersistence.sample.CollectorProperties.Elasticsearch;
 import io.batchpersistence.sample.CollectorProperties.Loki;
 import io.batchpersistence.sample.ShipperProperties.Source;
 import io.batchpersistence.sample.ShipperProperties.TextToSource;
-import io.batchpersistence.spring.BatchDelivery;
 import io.micrometer.core.instrument.FunctionCounter;
 import io.micrometer.core.instrument.binder.MeterBinder;
 import java.io.IOException;
@@ -23,6 +22,7 @@ import org.springframework.boot.context.properties.ConfigurationPropertiesBindin
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
+import org.springframework.context.annotation.Import;
 import org.springframework.core.env.Environment;
 
 /**
@@ -32,6 +32,7 @@ import org.springframework.core.env.Environment;
 @Configuration(proxyBeanMethods = false)
 @ConditionalOnProperty(name = "shipper.enabled", havingValue = "true", matchIfMissing = true)
 @EnableConfigurationProperties({ShipperProperties.class, CollectorProperties.class})
+@Import({DeliveryOutbox.class, ShipperStats.class, TailerLifecycle.class, SameOriginFilter.class})
 class ShipperConfiguration {
 
     private static final Clock CLOCK = Clock.systemUTC();
@@ -98,16 +99,6 @@ class ShipperConfiguration {
     }
 
     @Bean
-    Outbox outbox(BatchDelivery delivery, BatchPersistence persistence) {
-        return new DeliveryOutbox(delivery, persistence);
-    }
-
-    @Bean
-    ShipperStats shipperStats() {
-        return new ShipperStats();
-    }
-
-    @Bean
     FileTailer fileTailer(
             ShipperProperties settings, Outbox outbox, ShipperStats stats, Map<String, BatchSender> senders)
             throws IOException {
@@ -128,11 +119,6 @@ class ShipperConfiguration {
     }
 
     @Bean
-    TailerLifecycle tailerLifecycle(FileTailer tailer, ShipperStats stats, ShipperProperties settings) {
-        return new TailerLifecycle(tailer, stats, settings);
-    }
-
-    @Bean
     LogController logController(
             Outbox outbox, ShipperStats stats, Map<String, BatchSender> senders, ShipperProperties settings) {
         return new LogController(outbox, new EntryParser(CLOCK), stats, senders.keySet(), settings);
@@ -141,11 +127,6 @@ class ShipperConfiguration {
     @Bean
     OperatorController operatorController(BatchPersistence persistence, Map<String, BatchSender> senders) {
         return new OperatorController(persistence, senders.keySet());
-    }
-
-    @Bean
-    SameOriginFilter sameOriginFilter() {
-        return new SameOriginFilter();
     }
 
     @Bean

@@ -80,18 +80,7 @@ final class TailedFile implements AutoCloseable {
     private @Nullable Instant retryAt;
     private Duration backoff = FIRST_BACKOFF;
 
-    /**
-     * Continues where the saved file stopped.
-     *
-     * @param saved the saved state of the file
-     * @param channel open for reading; closed by {@link #close()}
-     * @param collector the destination of its lines
-     * @param now the current time
-     * @param reader shared by all files
-     * @param outbox accepts the batches
-     * @param stats counts the batches
-     * @param settings sizes and delays
-     */
+    /** Continues where the saved file stopped. The channel is open for reading; {@link #close()} closes it. */
     TailedFile(
             SavedFile saved,
             FileChannel channel,

@@ -27,8 +27,6 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.springframework.test.web.servlet.MockMvc;
 import org.springframework.test.web.servlet.ResultActions;
 import org.springframework.test.web.servlet.setup.MockMvcBuilders;
-import org.springframework.web.bind.annotation.ControllerAdvice;
-import org.springframework.web.servlet.mvc.method.annotation.ResponseEntityExceptionHandler;
 
 class BuiltInCollectorTest {
 
@@ -39,16 +37,13 @@ class BuiltInCollectorTest {
     private BuiltInCollector collector;
     private MockMvc http;
 
-    @ControllerAdvice
-    private static final class Problems extends ResponseEntityExceptionHandler {}
-
     @BeforeEach
     void open() throws IOException {
         BuiltInCollectorProperties settings = new BuiltInCollectorProperties(
                 true, directory.resolve("sub/received.ndjson"), Duration.ofSeconds(9), Duration.ofSeconds(3));
         collector = new BuiltInCollector(settings.file());
         http = MockMvcBuilders.standaloneSetup(new BuiltInCollectorController(collector, settings, delays::add))
-                .setControllerAdvice(new Problems())
+                .setControllerAdvice(new LogControllerTest.Problems())
                 .build();
     }
 
@@ -196,18 +191,16 @@ class BuiltInCollectorTest {
     @ParameterizedTest
     @CsvSource(
             quoteCharacter = '`',
-            value = {"`{}`", "`[`", "`{\"streams\":[{\"stream\":{},\"values\":[[1,2]]}]}`"})
-    void refuses_what_is_no_push(String body) throws Exception {
-        http.perform(post("/loki/api/v1/push").contentType("application/json").content(body))
-                .andExpect(status().isBadRequest());
-    }
-
-    @ParameterizedTest
-    @CsvSource(
-            quoteCharacter = '`',
-            value = {"`{\"delete\":{}}`", "`{\"create\":{}}`", "`{\"create\":{}} {\"m\":1}`", "`{`"})
-    void refuses_what_is_no_bulk(String body) throws Exception {
-        http.perform(post("/_bulk").contentType("application/x-ndjson").content(body))
-                .andExpect(status().isBadRequest());
+            value = {
+                "/loki/api/v1/push, application/json, `{}`",
+                "/loki/api/v1/push, application/json, `[`",
+                "/loki/api/v1/push, application/json, `{\"streams\":[{\"stream\":{},\"values\":[[1,2]]}]}`",
+                "/_bulk, application/x-ndjson, `{\"delete\":{}}`",
+                "/_bulk, application/x-ndjson, `{\"create\":{}}`",
+                "/_bulk, application/x-ndjson, `{\"create\":{}} {\"m\":1}`",
+                "/_bulk, application/x-ndjson, `{`"
+            })
+    void refuses_what_is_no_push_and_no_bulk(String path, String type, String body) throws Exception {
+        http.perform(post(path).contentType(type).content(body)).andExpect(status().isBadRequest());
     }
 }

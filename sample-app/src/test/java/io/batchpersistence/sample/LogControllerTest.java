@@ -7,10 +7,7 @@ import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.
 import static org.springframework.test.web.servlet.result.MockMvcResultMatchers.status;
 
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.sample.ShipperProperties.Source;
 import io.batchpersistence.test.ManualClock;
-import java.nio.file.Path;
-import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Map;
@@ -19,12 +16,13 @@ import org.hamcrest.Matchers;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.springframework.boot.context.properties.bind.Binder;
+import org.springframework.boot.context.properties.source.MapConfigurationPropertySource;
 import org.springframework.http.HttpStatus;
 import org.springframework.test.web.servlet.MockMvc;
 import org.springframework.test.web.servlet.ResultActions;
 import org.springframework.test.web.servlet.request.MockHttpServletRequestBuilder;
 import org.springframework.test.web.servlet.setup.MockMvcBuilders;
-import org.springframework.util.unit.DataSize;
 import org.springframework.web.bind.annotation.ControllerAdvice;
 import org.springframework.web.servlet.mvc.method.annotation.ResponseEntityExceptionHandler;
 
@@ -44,27 +42,11 @@ class LogControllerTest {
 
     /** Like spring.mvc.problemdetails.enabled. */
     @ControllerAdvice
-    private static final class Problems extends ResponseEntityExceptionHandler {}
+    static final class Problems extends ResponseEntityExceptionHandler {}
 
     private static ShipperProperties settings() {
-        Duration second = Duration.ofSeconds(1);
-        DataSize size = DataSize.ofKilobytes(1);
-        return new ShipperProperties(
-                true,
-                List.<Source>of(),
-                "loki",
-                1,
-                size,
-                second,
-                size,
-                Path.of("."),
-                second,
-                second,
-                second,
-                second,
-                second,
-                DataSize.ofBytes(MAX_BYTES),
-                second);
+        return new Binder(new MapConfigurationPropertySource(Map.of("shipper.max-request-size", MAX_BYTES + "B")))
+                .bindOrCreate("shipper", ShipperProperties.class);
     }
 
     private ResultActions text(String body) throws Exception {

@@ -43,13 +43,7 @@ final class RealCollectorScenario {
         this.home = home;
     }
 
-    /**
-     * Runs the scenario.
-     *
-     * @param collector started and empty
-     * @param home an empty directory
-     * @return the lines that were sent
-     */
+    /** With a collector that is started and empty, and an empty directory; returns the lines that were sent. */
     static List<String> play(RealCollector collector, Path home) throws Exception {
         return new RealCollectorScenario(collector, home).play();
     }

@@ -34,13 +34,7 @@ final class RunningShipper implements AutoCloseable {
         shipped = context.getBean(ShipperStats.class);
     }
 
-    /**
-     * Starts the application.
-     *
-     * @param collector the destination
-     * @param home the directory of its state
-     * @param more additional arguments
-     */
+    /** Starts the application with its state in a directory, and with additional arguments. */
     static RunningShipper start(RealCollector collector, Path home, String... more) {
         List<String> arguments = new ArrayList<>(List.of(
                 "--server.port=0",

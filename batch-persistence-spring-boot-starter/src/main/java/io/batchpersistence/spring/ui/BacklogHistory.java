@@ -14,6 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -92,21 +93,21 @@ public final class BacklogHistory {
                 collectors.put(
                         name,
                         new Values(
-                                samples.stream()
-                                        .mapToLong(sample -> sample.held(name).waiting)
-                                        .toArray(),
-                                samples.stream()
-                                        .mapToLong(sample -> sample.held(name).dead)
-                                        .toArray()));
+                                column(samples, sample -> sample.held(name).waiting),
+                                column(samples, sample -> sample.held(name).dead)));
             }
             return new Series(
-                    samples.stream().mapToLong(Sample::at).toArray(),
-                    samples.stream().mapToLong(Sample::waiting).toArray(),
-                    samples.stream().mapToLong(Sample::dead).toArray(),
+                    column(samples, Sample::at),
+                    column(samples, Sample::waiting),
+                    column(samples, Sample::dead),
                     collectors);
         } finally {
             lock.unlock();
         }
+    }
+
+    private static long[] column(List<Sample> samples, ToLongFunction<Sample> value) {
+        return samples.stream().mapToLong(value).toArray();
     }
 
     private static List<String> largest(List<Sample> samples) {

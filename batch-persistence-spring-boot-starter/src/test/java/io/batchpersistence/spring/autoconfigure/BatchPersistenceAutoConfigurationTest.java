@@ -10,7 +10,6 @@ import io.batchpersistence.BatchSender;
 import io.batchpersistence.CompressionUnavailableException;
 import io.batchpersistence.FailureClassifier;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spring.BatchDelivery;
@@ -44,6 +43,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -300,48 +300,21 @@ class BatchPersistenceAutoConfigurationTest {
                 case "batchPersistenceMetrics" ->
                     new RootBeanDefinition(
                             BatchPersistenceMetrics.class, () -> new BatchPersistenceMetrics(persistence.get(), clock));
-                case "batchPersistenceMetricsRefresh" -> new RootBeanDefinition(Refresh.class, Refresh::new);
+                case "batchPersistenceMetricsRefresh" ->
+                    new RootBeanDefinition(BatchPersistenceTasks.AfterRecovery.class, () -> () -> {});
                 case "batchObservations" ->
                     new RootBeanDefinition(
                             BatchObservations.class,
                             () -> BatchObservations.withoutMetrics(
                                     ObservationRegistry.NOOP, FailureClassifier.TRANSIENT, clock));
-                case "batchSendObserver" -> new RootBeanDefinition(Observer.class, Observer::new);
+                case "batchSendObserver" -> new RootBeanDefinition(SendObserver.class, () -> SendObserver.NONE);
                 case "batchTraceContext" ->
                     new RootBeanDefinition(
                             BatchTraceContext.class, () -> new BatchTraceContext(Tracer.NOOP, Propagator.NOOP));
-                case "batchContextAtPersist" -> new RootBeanDefinition(Contexts.class, Contexts::new);
+                case "batchContextAtPersist" ->
+                    new RootBeanDefinition(ContextAtPersist.class, () -> ContextAtPersist.NOTHING);
                 default -> throw new IllegalArgumentException(name);
             };
-        }
-
-        static final class Observer implements SendObserver {
-            @Override
-            public BatchSender sender(BatchSender sender) {
-                return sender;
-            }
-
-            @Override
-            public RecoveryTarget sending(BatchSender sender) {
-                return RecoveryTarget.of(sender);
-            }
-
-            @Override
-            public RecoveryTarget settling(RecoveryTarget target) {
-                return target;
-            }
-        }
-
-        static final class Contexts implements ContextAtPersist {
-            @Override
-            public Map<String, String> apply(Map<String, String> given) {
-                return given;
-            }
-        }
-
-        static final class Refresh implements BatchPersistenceTasks.AfterRecovery {
-            @Override
-            public void run() {}
         }
     }
 
@@ -478,13 +451,13 @@ class BatchPersistenceAutoConfigurationTest {
 
     @Test
     void a_users_scheduled_tasks_keep_their_scheduler_even_while_recovery_is_blocked() {
-        CountDownLatch release = new CountDownLatch(1);
+        CompletableFuture<Void> release = new CompletableFuture<>();
         AtomicReference<String> recoveryThread = new AtomicReference<>();
         runner().withUserConfiguration(UserTasks.class)
                 .withPropertyValues("spring.task.scheduling.thread-name-prefix=mine-")
                 .withBean(BatchPersistenceTasks.AfterRecovery.class, () -> () -> {
                     recoveryThread.set(Thread.currentThread().getName());
-                    awaitUninterruptibly(release);
+                    release.join();
                 })
                 .run(context -> {
                     try {
@@ -497,24 +470,9 @@ class BatchPersistenceAutoConfigurationTest {
                         assertThat(context.getBean(TaskScheduler.class)).isSameAs(context.getBean("taskScheduler"));
                         assertThat(context).hasBean("applicationTaskExecutor");
                     } finally {
-                        release.countDown();
+                        release.complete(null);
                     }
                 });
-    }
-
-    private static void awaitUninterruptibly(CountDownLatch latch) {
-        boolean interrupted = false;
-        while (true) {
-            try {
-                latch.await();
-                break;
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
     }
 
     @Test

@@ -52,6 +52,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
 import org.springframework.boot.test.context.runner.ApplicationContextRunner;
+import org.springframework.context.ApplicationContext;
 import org.springframework.context.ApplicationEvent;
 import org.springframework.context.ApplicationListener;
 import org.springframework.context.annotation.Bean;
@@ -351,6 +352,10 @@ class EventsAndDeliveryTest {
 
     // ---------------------------------------------------------- BatchDelivery
 
+    private static DeliveryResult deliver(ApplicationContext context, String id, String collectorType) {
+        return context.getBean(BatchDelivery.class).deliver(id, ENTRIES, collectorType);
+    }
+
     private ApplicationContextRunner sending(BatchSender sender) {
         return runner().withBean("loki", BatchSender.class, () -> sender);
     }
@@ -409,10 +414,8 @@ class EventsAndDeliveryTest {
         runner().withBean("other", BatchSender.class, () -> batch -> {
                     throw new StackOverflowError("on purpose");
                 })
-                .run(context -> assertThat(context.getBean(BatchDelivery.class)
-                                .deliver("3", ENTRIES, "other")
-                                .failure())
-                        .isInstanceOf(StackOverflowError.class));
+                .run(context ->
+                        assertThat(deliver(context, "3", "other").failure()).isInstanceOf(StackOverflowError.class));
     }
 
     @Test
@@ -421,10 +424,7 @@ class EventsAndDeliveryTest {
                     throw new InterruptedException();
                 })
                 .run(context -> {
-                    assertThat(context.getBean(BatchDelivery.class)
-                                    .deliver("1", ENTRIES, "loki")
-                                    .outcome())
-                            .isEqualTo(Outcome.PENDING);
+                    assertThat(deliver(context, "1", "loki").outcome()).isEqualTo(Outcome.PENDING);
                     assertThat(Thread.interrupted()).isTrue();
                 });
     }
@@ -531,10 +531,8 @@ class EventsAndDeliveryTest {
                     throw HttpClientErrorException.create(
                             HttpStatus.BAD_REQUEST, "", new HttpHeaders(), new byte[0], StandardCharsets.UTF_8);
                 })
-                .run(context -> assertThat(context.getBean(BatchDelivery.class)
-                                .deliver("1", ENTRIES, "loki")
-                                .outcome())
-                        .isEqualTo(Outcome.DEAD));
+                .run(context ->
+                        assertThat(deliver(context, "1", "loki").outcome()).isEqualTo(Outcome.DEAD));
     }
 
     @Test
@@ -543,10 +541,8 @@ class EventsAndDeliveryTest {
                     throw new IOException("refused");
                 })
                 .withBean(FailureClassifier.class, () -> failure -> Classification.PERMANENT)
-                .run(context -> assertThat(context.getBean(BatchDelivery.class)
-                                .deliver("1", ENTRIES, "loki")
-                                .outcome())
-                        .isEqualTo(Outcome.DEAD));
+                .run(context ->
+                        assertThat(deliver(context, "1", "loki").outcome()).isEqualTo(Outcome.DEAD));
     }
 
     @ParameterizedTest
