@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.catchThrowable;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
+import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.engine.BatchPersistenceEngine;
@@ -19,7 +20,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -172,9 +172,9 @@ final class FullDiskProgram {
     private void allIsThere(String which) {
         held.forEach((id, size) ->
                 assertThat(engine.find(id)).as(id).map(PersistedBatch::entries).contains(entries(id, size)));
-        List<String> ids = new ArrayList<>();
-        engine.list(BatchSelector.all().limit(1_000_000)).forEach(summary -> ids.add(summary.id()));
-        assertThat(ids).containsExactlyInAnyOrderElementsOf(held.keySet());
+        assertThat(engine.list(BatchSelector.all().limit(1_000_000)))
+                .extracting(BatchSummary::id)
+                .containsExactlyInAnyOrderElementsOf(held.keySet());
         CollectorStats stats = engine.stats().collector(COLLECTOR);
         assertThat(stats.isBalanced()).as("balance of %s", stats).isTrue();
         assertThat(stats.accepted()).isEqualTo(held.size() + (long) marked.size());

@@ -124,9 +124,7 @@ class BatchFaultTest extends BenchTest {
         rebuild(builder -> builder.failureClassifier(
                 failure -> failure instanceof IOException ? Classification.BATCH : Classification.TRANSIENT));
         bench.usual = bench.usual().outageThreshold(1).get();
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue("a", "b", "c");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a", "b", "c");
         held.get(0).fail("down");
         bench.ticks(1, SECOND);
         String probe = held.get(1).batch().id();

@@ -236,6 +236,12 @@ final class Bench implements AutoCloseable {
         engine.persistBatch(id, Batches.entries(2), type);
     }
 
+    /** Persists a batch whose first send fails. */
+    void persistFailed(String id, String reason) {
+        persist(id);
+        engine.markBatchFailed(id, reason);
+    }
+
     /** Persists batches that are pending and due, as another process leaves them after a crash. */
     void persistDue(String... ids) {
         for (String id : ids) {

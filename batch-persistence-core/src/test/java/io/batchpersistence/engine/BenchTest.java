@@ -1,8 +1,10 @@
 package io.batchpersistence.engine;
 
 import io.batchpersistence.BatchSender;
+import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.test.InMemoryBatchStore;
 import java.time.Duration;
+import java.util.List;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
@@ -27,6 +29,14 @@ abstract class BenchTest {
     final void rebuild(InMemoryBatchStore store, UnaryOperator<EngineBuilder> more) {
         bench.close();
         bench = new Bench(store, more);
+    }
+
+    /** Sends batches to a target that keeps them until the test settles them. */
+    final List<RecoveredBatch> sendAndHold(String... ids) {
+        List<RecoveredBatch> held = bench.holdingTarget("loki");
+        bench.persistDue(ids);
+        bench.tick();
+        return held;
     }
 
     static String[] ids(String prefix, int count) {

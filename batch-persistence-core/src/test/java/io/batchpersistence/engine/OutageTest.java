@@ -125,8 +125,7 @@ class OutageTest extends BenchTest {
         List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.usual = bench.usual().concurrency(4).outageThreshold(1).get();
         bench.persistDue(ids("b", 10));
-        bench.persist("x");
-        bench.engine.markBatchFailed("x", "down");
+        bench.persistFailed("x", "down");
         bench.ticks(60, SECOND);
         assertThat(held).hasSize(1);
         held.get(0).fail("still down");
@@ -226,8 +225,7 @@ class OutageTest extends BenchTest {
     @Test
     void failures_of_first_sends_open_the_lane_too_and_then_cost_no_retries() {
         for (String id : ids("b", 5)) {
-            bench.persist(id);
-            bench.engine.markBatchFailed(id, "down");
+            bench.persistFailed(id, "down");
         }
         assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
         assertThat(bench.lane().failuresInARow()).isEqualTo(5);
@@ -251,10 +249,8 @@ class OutageTest extends BenchTest {
 
     @Test
     void a_permanent_answer_proves_that_the_collector_lives() {
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.usual = bench.usual().outageThreshold(1).get();
-        bench.persistDue("a", "b");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a", "b");
         held.get(0).fail("down");
         bench.ticks(1, SECOND);
         held.get(1).reject("malformed");
@@ -273,8 +269,7 @@ class OutageTest extends BenchTest {
         // Sends the probe, then 2, 4 and 8 batches.
         bench.ticks(4, SECOND);
         assertThat(bench.stats().delivered()).isEqualTo(15);
-        bench.persist("first-send");
-        bench.engine.markBatchFailed("first-send", "hiccup");
+        bench.persistFailed("first-send", "hiccup");
         long before = bench.stats().delivered();
         bench.tickAfter(SECOND.dividedBy(2));
         assertThat(bench.stats().delivered() - before)
@@ -292,8 +287,7 @@ class OutageTest extends BenchTest {
         List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.usual = bench.usual().outageThreshold(1).concurrency(100).get();
         bench.persistDue(ids("b", 50));
-        bench.persist("x");
-        bench.engine.markBatchFailed("x", "down");
+        bench.persistFailed("x", "down");
         bench.tickAfter(SECOND);
         held.get(0).acknowledge();
         bench.usual = bench.usual().outageThreshold(3).concurrency(100).get();
@@ -472,9 +466,7 @@ class OutageTest extends BenchTest {
     @Test
     void throttled_batches_that_have_failed_before_say_nothing_new_about_the_collector() {
         bench.usual = bench.usual().concurrency(8).get();
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue(ids("b", 4));
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold(ids("b", 4));
         for (int i = 0; i < 4; i++) {
             held.get(i).retryAfter(SECOND, "429");
             bench.persist("between" + i);
@@ -528,8 +520,7 @@ class OutageTest extends BenchTest {
     @Test
     void an_outage_that_nobody_waits_for_any_more_is_closed_without_an_answer() {
         bench.usual = bench.usual().outageThreshold(1).get();
-        bench.persist("only");
-        bench.engine.markBatchFailed("only", "down");
+        bench.persistFailed("only", "down");
         Instant opened = bench.clock.instant();
         bench.engine.discard(BatchSelector.all());
         bench.ticks(10, Duration.ofMinutes(1));
@@ -564,10 +555,8 @@ class OutageTest extends BenchTest {
 
     @Test
     void a_throttling_answer_from_a_collector_that_was_up_halves_what_it_had_been_given() {
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
         bench.usual = bench.usual().concurrency(64).get();
-        bench.persistDue(ids("b", 1_000));
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold(ids("b", 1_000));
         assertThat(held).hasSize(64);
         held.get(0).retryAfter(Duration.ofSeconds(5), "429");
         assertThat(bench.lane().state()).as("it may be about that batch").isEqualTo(LaneStatus.State.CLOSED);

@@ -258,8 +258,7 @@ class PersistTest extends BenchTest {
                 bench.usual().ttl(Duration.ofHours(5), Duration.ofHours(10)).get());
         bench.target("loki", batch -> batch.reject("malformed"));
         for (String id : List.of("dead", "replayed")) {
-            bench.persist(id);
-            bench.engine.markBatchFailed(id, "x");
+            bench.persistFailed(id, "x");
             bench.tickAfter(Duration.ofSeconds(1));
             assertThat(bench.state(id)).isEqualTo(BatchState.DEAD);
         }
@@ -317,8 +316,7 @@ class PersistTest extends BenchTest {
     @Test
     void discard_leaves_what_is_in_flight_unless_it_is_named() {
         bench.persist("in-flight");
-        bench.persist("pending");
-        bench.engine.markBatchFailed("pending", "x");
+        bench.persistFailed("pending", "x");
         assertThat(bench.engine.discard(BatchSelector.all())).isEqualTo(1);
         assertThat(bench.isHeld("in-flight")).isTrue();
         assertThat(bench.engine.discard(BatchSelector.all().states(BatchState.IN_FLIGHT)))

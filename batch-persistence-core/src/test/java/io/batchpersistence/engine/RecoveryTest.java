@@ -59,8 +59,7 @@ class RecoveryTest extends BenchTest {
     void backoff_doubles_up_to_its_maximum_and_the_last_attempt_makes_a_dead_letter_that_is_announced() {
         bench.usual = bench.usual().outageThreshold(0).get();
         bench.sender("loki", throwing(() -> new IOException("down")));
-        bench.persist("a");
-        bench.engine.markBatchFailed("a", "first send");
+        bench.persistFailed("a", "first send");
 
         List<Long> delays = new ArrayList<>();
         Instant last = bench.clock.instant();
@@ -275,9 +274,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void a_batch_can_be_settled_only_once() {
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue("a");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a");
         RecoveredBatch batch = held.get(0);
         assertThat(batch.isSettled()).isFalse();
         assertThat(batch.fail("no")).isTrue();
@@ -292,9 +289,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void a_target_that_says_nothing_keeps_its_slot_and_an_answer_later_continues_without_a_tick() {
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue("a", "b");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a", "b");
         bench.ticks(5, SECOND);
         assertThat(bench.sent).containsExactly("a");
         assertThat(bench.state("a")).isEqualTo(BatchState.IN_FLIGHT);
@@ -307,9 +302,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void not_settling_times_out_as_a_failure_and_frees_the_slot() {
-        bench.holdingTarget("loki");
-        bench.persistDue("a", "b");
-        bench.tick();
+        sendAndHold("a", "b");
         bench.tickAfter(Duration.ofMinutes(5));
         assertThat(bench.state("a")).as("not yet over").isEqualTo(BatchState.IN_FLIGHT);
         bench.tickAfter(Duration.ofMillis(1));
@@ -321,9 +314,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void an_acknowledgement_after_the_timeout_is_still_honoured_a_failure_is_not() {
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue("a");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a");
         bench.tickAfter(Duration.ofMinutes(6));
         assertThat(bench.state("a")).isEqualTo(BatchState.PENDING);
 
@@ -339,9 +330,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void a_late_acknowledgement_of_a_batch_handed_out_again_wins_over_the_second_sending() {
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue("a");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a");
         bench.tickAfter(Duration.ofMinutes(6));
         bench.tickAfter(SECOND);
         assertThat(held).hasSize(2);
@@ -357,9 +346,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void a_claim_the_store_lost_does_not_cost_the_lane_its_slot_for_good() {
-        bench.holdingTarget("loki");
-        bench.persistDue("a", "b");
-        bench.tick();
+        sendAndHold("a", "b");
         // Delivered without the engine.
         bench.store.delivered("a");
         bench.tickAfter(Duration.ofMinutes(5).plusMillis(1));
@@ -418,9 +405,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void a_late_acknowledgement_does_not_remove_another_batch_with_the_same_id() {
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue("a");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a");
         assertThat(bench.engine.markBatchSuccess("a")).isTrue();
         bench.clock.advance(SECOND);
         bench.persist("a");
@@ -430,9 +415,7 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void marking_or_discarding_a_handed_out_batch_frees_its_slot() {
-        bench.holdingTarget("loki");
-        bench.persistDue("a", "b", "c", "d");
-        bench.tick();
+        sendAndHold("a", "b", "c", "d");
         assertThat(bench.engine.markBatchSuccess("a")).isTrue();
         bench.executor.runAll();
         assertThat(bench.engine.markBatchFailed("b", "the listener said so")).isTrue();
@@ -456,9 +439,7 @@ class RecoveryTest extends BenchTest {
             }
         };
         rebuild(store, builder -> builder);
-        List<RecoveredBatch> held = bench.holdingTarget("loki");
-        bench.persistDue("a");
-        bench.tick();
+        List<RecoveredBatch> held = sendAndHold("a");
         assertThatCode(() -> held.get(0).acknowledge()).isInstanceOf(BatchPersistenceException.class);
         assertThat(held.get(0).isSettled()).isFalse();
         broken.clear();
@@ -501,10 +482,8 @@ class RecoveryTest extends BenchTest {
 
     @Test
     void a_long_reason_is_cut_but_not_in_the_middle_of_a_character() {
-        bench.persist("a");
-        bench.persist("b");
-        bench.engine.markBatchFailed("a", "x".repeat(2_000));
-        bench.engine.markBatchFailed("b", "x".repeat(999) + "\uD83D\uDE00 and more");
+        bench.persistFailed("a", "x".repeat(2_000));
+        bench.persistFailed("b", "x".repeat(999) + "\uD83D\uDE00 and more");
         assertThat(bench.summary("a").failureReason()).hasSize(1_000);
         assertThat(bench.summary("b").failureReason()).isEqualTo("x".repeat(999));
     }
@@ -657,8 +636,7 @@ class RecoveryTest extends BenchTest {
     @Test
     void exclusions_are_decided_anew_at_every_start() {
         bench.sender("loki", batch -> {});
-        bench.persist("a");
-        bench.engine.markBatchFailed("a", "bad certificate");
+        bench.persistFailed("a", "bad certificate");
         bench.restart(builder -> builder.excludeFailureReasons(List.of("*certificate*")));
         bench.ticks(10, SECOND);
         assertThat(bench.sent).isEmpty();
@@ -671,10 +649,8 @@ class RecoveryTest extends BenchTest {
     void with_recovery_off_for_a_collector_only_what_an_operator_asks_for_is_sent() {
         bench.settings.put("loki", bench.usual().recovery(false).get());
         bench.sender("loki", batch -> {});
-        bench.persist("a");
-        bench.persist("b");
-        bench.engine.markBatchFailed("a", "down");
-        bench.engine.markBatchFailed("b", "down");
+        bench.persistFailed("a", "down");
+        bench.persistFailed("b", "down");
         bench.ticks(100, SECOND);
         assertThat(bench.sent).isEmpty();
         assertThat(bench.engine.recover(BatchSelector.all().ids("b"))).isEqualTo(1);
@@ -703,8 +679,7 @@ class RecoveryTest extends BenchTest {
     void replay_gives_a_dead_letter_a_fresh_budget_and_sends_it() {
         bench.usual = bench.usual().maxRetries(1).get();
         bench.sender("loki", batch -> {});
-        bench.persist("a");
-        bench.engine.markBatchFailed("a", "down");
+        bench.persistFailed("a", "down");
         assertThat(bench.engine.replay(BatchSelector.all())).isEqualTo(1);
         bench.executor.runAll();
         assertThat(bench.sent).containsExactly("a");
@@ -821,8 +796,7 @@ class RecoveryTest extends BenchTest {
                 .outageThreshold(1)
                 .replayAfterOutage(true)
                 .get();
-        bench.persist("a");
-        bench.engine.markBatchFailed("a", "down");
+        bench.persistFailed("a", "down");
         assertThat(bench.state("a")).isEqualTo(BatchState.DEAD);
         bench.persist("b");
         bench.executor.rejectFromNowOn(true);

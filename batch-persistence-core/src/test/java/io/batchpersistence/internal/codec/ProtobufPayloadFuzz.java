@@ -3,6 +3,7 @@ package io.batchpersistence.internal.codec;
 import com.code_intelligence.jazzer.junit.FuzzTest;
 import io.batchpersistence.LogEntry;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** Any protobuf payload decodes to entries or is reported as damaged. Decoded entries can be written and read again. */
 public final class ProtobufPayloadFuzz {
@@ -13,15 +14,20 @@ public final class ProtobufPayloadFuzz {
     }
 
     public static void check(byte[] payload) {
+        entries(ProtobufBatchCodec.INSTANCE, payload);
+    }
+
+    /** The entries of a payload, which can be written and read again; {@code null} if it is damaged. */
+    static @Nullable List<LogEntry> entries(BatchCodec codec, byte[] payload) {
         List<LogEntry> entries;
         try {
-            entries = ProtobufBatchCodec.INSTANCE.decode(payload);
+            entries = codec.decode(payload);
         } catch (DamagedPayloadException e) {
-            return;
+            return null;
         }
-        byte[] again = ProtobufBatchCodec.INSTANCE.encode(entries);
-        if (!ProtobufBatchCodec.INSTANCE.decode(again).equals(entries)) {
+        if (!codec.decode(codec.encode(entries)).equals(entries)) {
             throw new AssertionError("not the same when written and read again");
         }
+        return entries;
     }
 }
