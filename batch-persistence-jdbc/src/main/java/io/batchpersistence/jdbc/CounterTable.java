@@ -207,9 +207,8 @@ final class CounterTable {
         }
 
         /**
-         * Writes the changes. If a collector type has no row, the transaction must not be committed.
-         *
-         * @return the collector types without a row
+         * Writes the changes. Returns the collector types without a row: if there are any, the transaction must not be
+         * committed.
          */
         List<String> write(Tx tx, long instance, long part) throws SQLException {
             List<String> missing = new ArrayList<>();
@@ -313,9 +312,8 @@ final class CounterTable {
     }
 
     /**
-     * Locks some rows of one instance, and skips those that others have locked instead of waiting for them.
-     *
-     * @param which conditions, and perhaps an order
+     * Locks the rows of one instance that meet some conditions, and skips those that others have locked instead of
+     * waiting for them.
      */
     static List<Counter> lock(Tx tx, long instance, String which, @Nullable Object... values) throws SQLException {
         return tx.all(
@@ -374,10 +372,9 @@ final class CounterTable {
     record Missing(String collectorType, long batches, long bytes) {}
 
     /**
-     * Compares the counters with the stored batches, and adds corrections to the transaction's changes: missing batches
-     * count as corrupt, batches that were never counted as accepted. Must not run concurrently.
-     *
-     * @return what is missing
+     * Compares the counters with the stored batches, and adds corrections to the transaction's changes: missing
+     * batches, which it returns, count as corrupt, batches that were never counted as accepted. Must not run
+     * concurrently.
      */
     static List<Missing> recount(Tx tx, CounterDelta delta) throws SQLException {
         List<Missing> missing = new ArrayList<>();

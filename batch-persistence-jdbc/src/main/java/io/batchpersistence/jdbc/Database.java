@@ -229,8 +229,6 @@ final class Database {
     /**
      * Records that the database can't be used for a reason that successes of other statements don't disprove: it does
      * not accept what must be written.
-     *
-     * @param words why
      */
     void refuses(String words) {
         refuses = true;
@@ -528,10 +526,9 @@ final class Database {
     }
 
     /**
-     * Checks whether a statement failed because of how it had been prepared. If so, everything is prepared again, and
-     * more carefully if the statement executed was not the one that this connection had prepared.
-     *
-     * @return whether a retry may succeed
+     * Checks whether a statement failed because of how it had been prepared, so that a retry may succeed. If so,
+     * everything is prepared again, and more carefully if the statement executed was not the one that this connection
+     * had prepared.
      */
     private boolean prepareAnew(SQLException failure) {
         if (dialect != Dialect.POSTGRESQL) {
@@ -773,31 +770,17 @@ final class Database {
 
     // ---- times -----------------------------------------------------------------------------------
 
-    /**
-     * Records the callers' now for waits, which may lag behind their clock when that jumps.
-     *
-     * @param now their time
-     */
+    /** Records the callers' now for waits, which may lag behind their clock when that jumps. */
     void noteNow(Instant now) {
         waitsAhead = millis(now) - options.clock().millis();
     }
 
-    /**
-     * Converts the end of a wait to a distance.
-     *
-     * @param time on the callers' clock for waits
-     * @return milliseconds to add to the database's now
-     */
+    /** Converts the end of a wait, on the callers' clock for waits, to milliseconds to add to the database's now. */
     long waitToDatabaseMillis(Instant time) {
         return toDatabaseMillis(time, waitsAhead);
     }
 
-    /**
-     * Converts a time to a distance.
-     *
-     * @param time on the callers' clock
-     * @return milliseconds to add to the database's now
-     */
+    /** Converts a time on the callers' clock to milliseconds to add to the database's now. */
     long toDatabaseMillis(Instant time) {
         return toDatabaseMillis(time, 0);
     }
@@ -806,13 +789,7 @@ final class Database {
         return within(millis(time) - within(options.clock().millis() + clockAhead));
     }
 
-    /**
-     * The distance between two times of one clock.
-     *
-     * @param from the earlier time
-     * @param to the later time
-     * @return milliseconds
-     */
+    /** The milliseconds between two times of one clock. */
     static long between(Instant from, Instant to) {
         return within(millis(to) - millis(from));
     }
@@ -836,22 +813,12 @@ final class Database {
         return Math.max(-MAX_MILLIS, Math.min(MAX_MILLIS, millis));
     }
 
-    /**
-     * Converts a time of the database for callers.
-     *
-     * @param millis on the database's clock
-     * @return the time on the callers' clock
-     */
+    /** Converts milliseconds on the database's clock to a time on the callers' clock. */
     Instant callerTime(long millis) {
         return Instant.ofEpochMilli(millis - ahead);
     }
 
-    /**
-     * Converts a time of a caller for the database.
-     *
-     * @param time on the callers' clock
-     * @return milliseconds on the database's clock
-     */
+    /** Converts a time on the callers' clock to milliseconds on the database's clock. */
     long storedMillis(Instant time) {
         return within(millis(time)) + ahead;
     }

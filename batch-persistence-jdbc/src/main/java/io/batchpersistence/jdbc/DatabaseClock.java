@@ -4,12 +4,11 @@ import io.batchpersistence.internal.spi.SkippedTime;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Compares the database's clock, which an administrator, NTP or a failover can step, with this process's ticker, which
- * nothing can step. Thread-safe.
+ * nothing can step. Times and periods are in milliseconds, values of the ticker in nanoseconds. Thread-safe.
  *
  * <p>Each heartbeat reads the clock. Between two readings, {@link #now} advances with the ticker. Times are written by
  * it, so that a step of the clock that is undone before the next reading has no effect. A check for expiry that
@@ -46,8 +45,6 @@ final class DatabaseClock {
      */
     private record Suspicion(long millis, long since) {}
 
-    private final ReentrantLock lock = new ReentrantLock();
-
     private final long confirmedAfter;
 
     private @Nullable Reading last;
@@ -59,11 +56,7 @@ final class DatabaseClock {
     private long lastStepTick;
     private @Nullable Long setBackFrom;
 
-    /**
-     * Creates a clock that has not been read yet.
-     *
-     * @param confirmedAfter nanoseconds after which a step is accepted
-     */
+    /** Creates a clock that has not been read yet, and accepts a step after so many nanoseconds. */
     DatabaseClock(long confirmedAfter) {
         this.confirmedAfter = confirmedAfter;
     }
@@ -77,38 +70,33 @@ final class DatabaseClock {
      * @param wall this machine's clock, milliseconds
      * @return whether the reading is accepted
      */
-    boolean read(long before, long millis, long after, long wall) {
-        lock.lock();
-        try {
-            Reading previous = last;
-            if (previous != null && previous.before() - before > 0) {
-                // Two threads read the clock, and this one was overtaken.
+    synchronized boolean read(long before, long millis, long after, long wall) {
+        Reading previous = last;
+        if (previous != null && previous.before() - before > 0) {
+            // Two threads read the clock, and this one was overtaken.
+            return false;
+        }
+        if (previous != null) {
+            long earliest = previous.millis() + TimeUnit.NANOSECONDS.toMillis(before - previous.after());
+            long latest = previous.millis() + TimeUnit.NANOSECONDS.toMillis(after - previous.before());
+            long difference = millis > latest + TOLERANCE_MILLIS
+                    ? millis - latest
+                    : millis < earliest - TOLERANCE_MILLIS ? millis - earliest : 0;
+            if (difference != 0 && !isConfirmed(difference, previous, millis, wall, after)) {
                 return false;
             }
-            if (previous != null) {
-                long earliest = previous.millis() + TimeUnit.NANOSECONDS.toMillis(before - previous.after());
-                long latest = previous.millis() + TimeUnit.NANOSECONDS.toMillis(after - previous.before());
-                long difference = millis > latest + TOLERANCE_MILLIS
-                        ? millis - latest
-                        : millis < earliest - TOLERANCE_MILLIS ? millis - earliest : 0;
-                if (difference != 0 && !isConfirmed(difference, previous, millis, wall, after)) {
-                    return false;
-                }
-                if (difference > 0) {
-                    skipped.add(time(latest), time(millis));
-                    everSteppedAhead = true;
-                    lastStepTick = after;
-                } else if (difference < 0) {
-                    skipped.forgetAfter(time(millis));
-                    setBackFrom = setBackFrom == null ? earliest : (Long) Math.max(setBackFrom, earliest);
-                }
+            if (difference > 0) {
+                skipped.add(Instant.ofEpochMilli(latest), Instant.ofEpochMilli(millis));
+                everSteppedAhead = true;
+                lastStepTick = after;
+            } else if (difference < 0) {
+                skipped.forgetAfter(Instant.ofEpochMilli(millis));
+                setBackFrom = setBackFrom == null ? earliest : (Long) Math.max(setBackFrom, earliest);
             }
-            suspicion = null;
-            last = new Reading(before, millis, after, wall);
-            return true;
-        } finally {
-            lock.unlock();
         }
+        suspicion = null;
+        last = new Reading(before, millis, after, wall);
+        return true;
     }
 
     /**
@@ -128,106 +116,59 @@ final class DatabaseClock {
     }
 
     /**
-     * Whether this machine's clocks disagree on how long ago the database's clock was read: then it must be read again
-     * before {@link #now} is relied on.
-     *
-     * @param tick the ticker
-     * @param wall this machine's clock, milliseconds
+     * Whether this machine's clocks, the ticker and the wall clock, disagree on how long ago the database's clock was
+     * read: then it must be read again before {@link #now} is relied on.
      */
-    boolean isDoubtful(long tick, long wall) {
-        lock.lock();
-        try {
-            Reading reading = last;
-            return reading == null
-                    || Math.abs((wall - reading.wall()) - TimeUnit.NANOSECONDS.toMillis(tick - reading.after()))
-                            > TOLERANCE_MILLIS;
-        } finally {
-            lock.unlock();
-        }
+    synchronized boolean isDoubtful(long tick, long wall) {
+        Reading reading = last;
+        return reading == null
+                || Math.abs((wall - reading.wall()) - TimeUnit.NANOSECONDS.toMillis(tick - reading.after()))
+                        > TOLERANCE_MILLIS;
     }
 
     /**
      * Starts from a later time that another instance has seen than the first reading here: until that reading is
      * confirmed, the other instance's time counts.
-     *
-     * @param millis that time
      */
-    void beginsAt(long millis) {
-        lock.lock();
-        try {
-            Reading first = last;
-            if (first != null && millis > first.millis() + TOLERANCE_MILLIS) {
-                last = new Reading(first.before(), millis, first.after(), first.wall());
-            }
-        } finally {
-            lock.unlock();
+    synchronized void beginsAt(long millis) {
+        Reading first = last;
+        if (first != null && millis > first.millis() + TOLERANCE_MILLIS) {
+            last = new Reading(first.before(), millis, first.after(), first.wall());
         }
-    }
-
-    private static Instant time(long millis) {
-        return Instant.ofEpochMilli(millis);
     }
 
     /** The latest time that the clock showed before it was set back; {@code null} if there is nothing to correct. */
     @Nullable
-    Long setBackFrom() {
-        lock.lock();
-        try {
-            return setBackFrom;
-        } finally {
-            lock.unlock();
-        }
+    synchronized Long setBackFrom() {
+        return setBackFrom;
     }
 
     /** Notes that everything written before the clock was set back from that time has been corrected. */
-    void corrected(long from) {
-        lock.lock();
-        try {
-            if (setBackFrom != null && setBackFrom <= from) {
-                setBackFrom = null;
-            }
-        } finally {
-            lock.unlock();
+    synchronized void corrected(long from) {
+        if (setBackFrom != null && setBackFrom <= from) {
+            setBackFrom = null;
         }
     }
 
-    /**
-     * The clock's time, as far as is known.
-     *
-     * @param tick the ticker
-     * @return milliseconds; the distant past if the clock has never been read
-     */
-    long now(long tick) {
-        lock.lock();
-        try {
-            Reading reading = last;
-            return reading == null
-                    ? Long.MIN_VALUE / 4
-                    : reading.millis() + TimeUnit.NANOSECONDS.toMillis(Math.max(0, tick - reading.after()));
-        } finally {
-            lock.unlock();
-        }
+    /** The clock's time, as far as is known; the distant past if it has never been read. */
+    synchronized long now(long tick) {
+        Reading reading = last;
+        return reading == null
+                ? Long.MIN_VALUE / 4
+                : reading.millis() + TimeUnit.NANOSECONDS.toMillis(Math.max(0, tick - reading.after()));
     }
 
     /**
-     * Returns the time before which something must have begun to be older than an age, if skipped time does not count.
-     *
-     * @param age milliseconds
-     * @param now the clock's time, see {@link #now}
-     * @return milliseconds on the database's clock
+     * Returns the time before which something must have begun to be older than an age, if skipped time does not count;
+     * now is the clock's time, see {@link #now}.
      */
     long cutoff(long age, long now) {
         return withoutSkipped(age, now) - age;
     }
 
     /** All time that was skipped, as far as is known, in milliseconds. */
-    long skipped() {
-        lock.lock();
-        try {
-            return skipped.total().toMillis();
-        } finally {
-            lock.unlock();
-        }
+    synchronized long skipped() {
+        return skipped.total().toMillis();
     }
 
     /**
@@ -238,27 +179,14 @@ final class DatabaseClock {
      * @param now the clock's time, see {@link #now}
      * @return milliseconds on the database's clock
      */
-    long withoutSkipped(long period, long now) {
-        lock.lock();
-        try {
-            return now - skipped.within(Duration.ofMillis(period), time(now)).toMillis();
-        } finally {
-            lock.unlock();
-        }
+    synchronized long withoutSkipped(long period, long now) {
+        return now
+                - skipped.within(Duration.ofMillis(period), Instant.ofEpochMilli(now))
+                        .toMillis();
     }
 
-    /**
-     * Whether the clock was stepped ahead recently.
-     *
-     * @param nanos how long ago at most
-     * @param tick the ticker
-     */
-    boolean steppedAheadWithin(long nanos, long tick) {
-        lock.lock();
-        try {
-            return everSteppedAhead && tick - lastStepTick < nanos;
-        } finally {
-            lock.unlock();
-        }
+    /** Whether the clock was stepped ahead in the last so many nanoseconds. */
+    synchronized boolean steppedAheadWithin(long nanos, long tick) {
+        return everSteppedAhead && tick - lastStepTick < nanos;
     }
 }

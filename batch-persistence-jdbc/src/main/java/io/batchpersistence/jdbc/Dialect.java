@@ -211,11 +211,7 @@ enum Dialect {
         return false;
     }
 
-    /**
-     * Whether the transaction was rolled back because of a conflict with another one, so that a retry may succeed.
-     *
-     * @param failure a failure of a statement, or of a commit
-     */
+    /** Whether the transaction was rolled back because of a conflict with another one, so that a retry may succeed. */
     static boolean isTransient(SQLException failure) {
         return any(failure, e -> {
             String state = state(e);

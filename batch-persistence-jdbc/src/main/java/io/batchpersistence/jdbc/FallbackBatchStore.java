@@ -35,6 +35,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.IntFunction;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -292,9 +293,11 @@ public final class FallbackBatchStore implements BatchStore {
                 unreadable = e;
             }
         }
-        if (claims.size() < max && isShared()) {
-            claimInDatabase(collectorType, order, now, leaseUntil, max, claims);
-        }
+        addFromDatabase(
+                claims,
+                max,
+                rest -> primary.claim(collectorType, order, now, leaseUntil, rest),
+                "Nothing could be claimed in the database");
         if (unreadable != null) {
             if (claims.isEmpty()) {
                 throw unreadable;
@@ -304,33 +307,32 @@ public final class FallbackBatchStore implements BatchStore {
         return claims;
     }
 
-    private void claimInDatabase(
-            String collectorType, BatchOrder order, Instant now, Instant leaseUntil, int max, List<Claim> claims) {
-        try {
-            claims.addAll(primary.claim(collectorType, order, now, leaseUntil, max - claims.size()));
-        } catch (BatchPersistenceException e) {
-            if (claims.isEmpty()) {
-                throw e;
+    /**
+     * Adds what the database has, up to the maximum. If that fails, what has been found in the fallback is returned all
+     * the same: of batches already removed there, for example, the caller has to know.
+     */
+    private <T> List<T> addFromDatabase(List<T> found, int max, IntFunction<List<T>> more, String failed) {
+        if (found.size() < max && isShared()) {
+            try {
+                found.addAll(more.apply(max - found.size()));
+            } catch (BatchPersistenceException e) {
+                if (found.isEmpty()) {
+                    throw e;
+                }
+                log.debug(failed, e);
             }
-            log.debug("Nothing could be claimed in the database", e);
         }
+        return found;
     }
 
     @Override
     public List<Lease> timedOut(Instant now, int max) {
         requireOpen();
-        List<Lease> leases = new ArrayList<>(fallback.timedOut(now, max));
-        if (leases.size() < max && isShared()) {
-            try {
-                leases.addAll(primary.timedOut(now, max - leases.size()));
-            } catch (BatchPersistenceException e) {
-                if (leases.isEmpty()) {
-                    throw e;
-                }
-                log.debug("What timed out in the database could not be looked for", e);
-            }
-        }
-        return leases;
+        return addFromDatabase(
+                new ArrayList<>(fallback.timedOut(now, max)),
+                max,
+                rest -> primary.timedOut(now, rest),
+                "What timed out in the database could not be looked for");
     }
 
     @Override
@@ -412,20 +414,12 @@ public final class FallbackBatchStore implements BatchStore {
     @Override
     public List<BatchSummary> expire(String collectorType, Instant pendingBefore, Instant deadBefore, int max) {
         requireOpen();
-        List<BatchSummary> gone = new ArrayList<>(
-                mover.withoutMoves(() -> fallback.expire(collectorType, pendingBefore, deadBefore, max)));
-        if (gone.size() < max && isShared()) {
-            try {
-                gone.addAll(primary.expire(collectorType, pendingBefore, deadBefore, max - gone.size()));
-            } catch (BatchPersistenceException e) {
-                if (gone.isEmpty()) {
-                    throw e;
-                }
-                // Not rethrown: the batches already removed are still to be reported.
-                log.debug("Nothing could be expired in the database", e);
-            }
-        }
-        return gone;
+        return addFromDatabase(
+                new ArrayList<>(
+                        mover.withoutMoves(() -> fallback.expire(collectorType, pendingBefore, deadBefore, max))),
+                max,
+                rest -> primary.expire(collectorType, pendingBefore, deadBefore, rest),
+                "Nothing could be expired in the database");
     }
 
     @Override
@@ -555,14 +549,7 @@ public final class FallbackBatchStore implements BatchStore {
         if (!isLocal(selector)) {
             groups.addAll(reachable().failures(all, now));
         }
-        Map<List<String>, FailureGroup> merged = new HashMap<>();
-        for (FailureGroup group : groups) {
-            merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
-        }
-        return merged.values().stream()
-                .sorted(FailureGroup.MOST_BATCHES_FIRST)
-                .limit(selector.limit())
-                .toList();
+        return JdbcBatchStore.merged(groups, selector.limit());
     }
 
     @Override

@@ -357,11 +357,7 @@ final class FallbackMover {
         }
     }
 
-    /**
-     * Removes from the fallback those batches that are known to be in the database.
-     *
-     * @return whether to continue
-     */
+    /** Removes from the fallback those batches that are known to be in the database. Returns whether to continue. */
     private boolean end(List<Move> moves) {
         List<BatchRef> there = new ArrayList<>();
         boolean known = true;

@@ -176,34 +176,53 @@ final class GroupWriter {
         }
     }
 
-    /** A new batch, in flight. */
+    /** A new batch: in flight, or pending until recovery sends it. */
     static final class Append extends Insert {
-        private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, 1, ?, ?, 0, '', NULL, NULL)";
+        private static final String TIMES = BYTES + "{time} + ?, {time} + ?, {time} + ?, ";
+        private static final String IN_FLIGHT = TIMES + "1, ?, ?, 0, '', NULL, NULL)";
+        private static final String PENDING = TIMES + "0, NULL, 0, 0, '', NULL, NULL)";
 
         private final NewBatch batch;
+        private final BatchState state;
+        /** When it is due, or its lease ends. */
+        private final @Nullable Instant until;
+
         /** As of the last attempt, as is the fence. */
         private long owner;
 
         private long fence;
 
-        Append(NewBatch batch, Row.Encoded encoded, Promise promise) {
+        private Append(
+                NewBatch batch, BatchState state, @Nullable Instant until, Row.Encoded encoded, Promise promise) {
             super(batch.id(), batch.collectorType(), encoded, promise);
             this.batch = batch;
+            this.state = state;
+            this.until = until;
+        }
+
+        static Append sent(NewBatch batch, Row.Encoded encoded, Promise promise) {
+            return new Append(batch, BatchState.IN_FLIGHT, batch.leaseUntil(), encoded, promise);
+        }
+
+        static Append unsent(NewBatch batch, @Nullable Instant due, Row.Encoded encoded, Promise promise) {
+            return new Append(batch, BatchState.PENDING, due, encoded, promise);
         }
 
         @Override
         BatchState state() {
-            return BatchState.IN_FLIGHT;
+            return state;
         }
 
         @Override
         String row() {
-            return ROW;
+            return state == BatchState.IN_FLIGHT ? IN_FLIGHT : PENDING;
         }
 
         @Override
         RuntimeException inDoubt(String why, CommitUnknownException cause) {
-            return super.inDoubt(why, new InDoubtException(collectorType, owner, fence, cause));
+            return super.inDoubt(
+                    why,
+                    state == BatchState.IN_FLIGHT ? new InDoubtException(collectorType, owner, fence, cause) : cause);
         }
 
         @Override
@@ -213,41 +232,11 @@ final class GroupWriter {
             long created = database.toDatabaseMillis(batch.createdAt());
             values.add(created);
             values.add(created);
-            values.add(database.waitToDatabaseMillis(batch.leaseUntil()));
-            values.add(me);
-            values.add(fence);
-        }
-    }
-
-    /** A new batch that is not sent before recovery picks it up. */
-    static final class Unsent extends Insert {
-        private static final String ROW = BYTES + "{time} + ?, {time} + ?, {time} + ?, 0, NULL, 0, 0, '', NULL, NULL)";
-
-        private final NewBatch batch;
-        private final @Nullable Instant due;
-
-        Unsent(NewBatch batch, @Nullable Instant due, Row.Encoded encoded, Promise promise) {
-            super(batch.id(), batch.collectorType(), encoded, promise);
-            this.batch = batch;
-            this.due = due;
-        }
-
-        @Override
-        BatchState state() {
-            return BatchState.PENDING;
-        }
-
-        @Override
-        String row() {
-            return ROW;
-        }
-
-        @Override
-        void addValues(List<@Nullable Object> values, long me, long fence, Database database) {
-            long created = database.toDatabaseMillis(batch.createdAt());
-            values.add(created);
-            values.add(created);
-            values.add(due == null ? null : (Long) database.waitToDatabaseMillis(due));
+            values.add(until == null ? null : (Long) database.waitToDatabaseMillis(until));
+            if (state == BatchState.IN_FLIGHT) {
+                values.add(me);
+                values.add(fence);
+            }
         }
     }
 
@@ -314,12 +303,7 @@ final class GroupWriter {
             super(id);
         }
 
-        /**
-         * Decides the change to the batch.
-         *
-         * @param row its current row
-         * @return {@code null} for no change
-         */
+        /** Decides the change to the batch, given its current row; {@code null} for none. */
         abstract @Nullable Change apply(Row row, long me, CounterDelta delta, Database database);
 
         void committed(CounterTable counters) {}

@@ -73,12 +73,7 @@ final class IdleTypes {
         this.counters = counters;
     }
 
-    /**
-     * Folds the idle types beyond the limit.
-     *
-     * @param me this instance's number
-     * @param stops checked between two transactions
-     */
+    /** Folds the idle types beyond the limit. Checks between two transactions whether to stop. */
     void forget(long me, BooleanSupplier stops) throws SQLException {
         if (counters.idleTypes() <= StoreLimits.MAX_IDLE_TYPES) {
             return;

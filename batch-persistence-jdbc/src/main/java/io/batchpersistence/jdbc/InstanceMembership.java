@@ -16,9 +16,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
@@ -47,13 +47,7 @@ final class InstanceMembership {
     /** A transaction that changes batches. */
     @FunctionalInterface
     interface Work<T extends @Nullable Object> {
-        /**
-         * Runs the changes; may be called several times.
-         *
-         * @param tx the transaction
-         * @param me this instance's number
-         * @param delta to be filled in; written after this method returns
-         */
+        /** Runs the changes; may be called several times. The delta is to be filled in, and is written afterwards. */
         T run(Tx tx, long me, CounterDelta delta) throws SQLException;
     }
 
@@ -130,9 +124,7 @@ final class InstanceMembership {
 
     // ---- the threads -----------------------------------------------------------------------------
 
-    private final ReentrantLock lock = new ReentrantLock();
-    private final Condition left = lock.newCondition();
-    private volatile boolean deregistering;
+    private final CountDownLatch deregistering = new CountDownLatch(1);
     /** Sends heartbeats and nothing else: how long the upkeep takes depends on how large the others' backlogs are. */
     private final Worker lease;
     /** Does everything else. */
@@ -259,18 +251,21 @@ final class InstanceMembership {
     }
 
     private <T extends @Nullable Object> T write(long part, Work<T> work) throws SQLException {
-        return withCounters(
-                part,
-                me -> database.write(tx -> {
-                    CounterDelta delta = new CounterDelta();
-                    T result = work.run(tx, me, delta);
-                    List<String> missing = delta.write(tx, me, part);
-                    if (!missing.isEmpty()) {
-                        throw new NoCounterException(missing);
-                    }
-                    tx.afterCommit(() -> counters.committed(delta));
-                    return result;
-                }));
+        return withCounters(part, me -> counted(me, part, work, counters::committed));
+    }
+
+    private <T extends @Nullable Object> T counted(
+            long instance, long part, Work<T> work, Consumer<CounterDelta> afterCommit) throws SQLException {
+        return database.write(tx -> {
+            CounterDelta delta = new CounterDelta();
+            T result = work.run(tx, instance, delta);
+            List<String> missing = delta.write(tx, instance, part);
+            if (!missing.isEmpty()) {
+                throw new NoCounterException(missing);
+            }
+            tx.afterCommit(() -> afterCommit.accept(delta));
+            return result;
+        });
     }
 
     @FunctionalInterface
@@ -377,7 +372,7 @@ final class InstanceMembership {
                 // Another thread has already taken one.
                 return;
             }
-            if (deregistering) {
+            if (isDeregistering()) {
                 // No thread would send heartbeats for the new number.
                 throw new IllegalStateException("the store is closed");
             }
@@ -448,23 +443,24 @@ final class InstanceMembership {
 
     private boolean awaitNextHeartbeat() {
         long nanos = number == 0 ? RETRY_NANOS : TimeUnit.MILLISECONDS.toNanos(Math.max(1, leaseMillis / 3));
-        lock.lock();
         try {
-            while (nanos > 0 && !deregistering) {
-                long some = Math.min(nanos, RETRY_NANOS);
-                nanos -= some - left.awaitNanos(some);
+            for (; nanos > 0; nanos -= RETRY_NANOS) {
+                if (deregistering.await(Math.min(nanos, RETRY_NANOS), TimeUnit.NANOSECONDS)) {
+                    return false;
+                }
                 if (database.problem() != null) {
                     // Try now: no other thread may be trying.
-                    break;
+                    return true;
                 }
             }
-            return !deregistering;
         } catch (InterruptedException e) {
             // The thread is never ended by an interrupt.
-            return true;
-        } finally {
-            lock.unlock();
         }
+        return true;
+    }
+
+    private boolean isDeregistering() {
+        return deregistering.getCount() == 0;
     }
 
     /**
@@ -553,7 +549,7 @@ final class InstanceMembership {
         releaseBatchesOfGone();
         database.write(tx -> tx.update("DELETE FROM {p}instance WHERE gone_at < {now} - ?", DAY_MILLIS));
         counters.refreshIfOld();
-        idleTypes.forget(number, () -> deregistering);
+        idleTypes.forget(number, this::isDeregistering);
         recountIfDue();
     }
 
@@ -636,7 +632,7 @@ final class InstanceMembership {
         recounted = tick;
         doubted = false;
         List<CounterTable.Missing> found = new ArrayList<>();
-        asUnowned((tx, delta) -> {
+        asUnowned((tx, unowned, delta) -> {
             found.clear();
             // One instance at a time: two would correct the same difference twice.
             tx.all("SELECT version FROM {p}schema_version FOR UPDATE", Reader.LONG);
@@ -671,20 +667,20 @@ final class InstanceMembership {
             int folded;
             do {
                 folded = write((tx, me, delta) -> fold(tx, delta, "part > 0", me, CHUNK_SIZE));
-            } while (folded == CHUNK_SIZE && !deregistering);
+            } while (folded == CHUNK_SIZE && !isDeregistering());
         }
         List<Long> late = database.read(tx -> tx.all("""
                 SELECT DISTINCT c.instance FROM {p}counter c LEFT JOIN {p}instance i ON i.id = c.instance
                 WHERE c.instance <> ? AND (i.id IS NULL OR i.gone_at IS NOT NULL)""", Reader.LONG, CounterTable.NO_OWNER));
         for (Long gone : late) {
-            foldRestOf(gone, () -> deregistering);
+            foldRestOf(gone, this::isDeregistering);
         }
     }
 
     private void foldRestOf(long gone, BooleanSupplier stops) throws SQLException {
         int folded;
         do {
-            folded = asUnowned((tx, delta) -> fold(tx, delta, "1 = 1", gone, CHUNK_SIZE));
+            folded = asUnowned((tx, unowned, delta) -> fold(tx, delta, "1 = 1", gone, CHUNK_SIZE));
         } while (folded == CHUNK_SIZE && !stops.getAsBoolean());
     }
 
@@ -700,7 +696,7 @@ final class InstanceMembership {
                 followed,
                 number));
         for (Long id : silent) {
-            asUnowned((tx, delta) -> {
+            asUnowned((tx, unowned, delta) -> {
                 // An instance frozen in the middle of a heartbeat has its row locked: skip it.
                 Expired expired = tx.one("""
                         SELECT seen_at, lease_millis FROM {p}instance
@@ -731,10 +727,9 @@ final class InstanceMembership {
     }
 
     /**
-     * Moves some counters into those that the transaction writes. Rows that are locked, by a business transaction that
-     * has not ended or a transaction that its instance was frozen in, are skipped and moved later.
-     *
-     * @return how many rows were moved
+     * Moves some counters into those that the transaction writes, and returns how many rows. Rows that are locked, by a
+     * business transaction that has not ended or a transaction that its instance was frozen in, are skipped and moved
+     * later.
      */
     private static int fold(Tx tx, CounterDelta delta, String which, long instance, int max) throws SQLException {
         List<Counter> counters = CounterTable.lock(tx, instance, which + " ORDER BY part, collector_type LIMIT ?", max);
@@ -756,7 +751,7 @@ final class InstanceMembership {
                 database.read(tx -> tx.all("SELECT id FROM {p}instance WHERE gone_at IS NULL", Reader.LONG)));
         for (Long owner : owners) {
             if (!alive.contains(owner)) {
-                releaseAllOf(owner, () -> deregistering);
+                releaseAllOf(owner, this::isDeregistering);
             }
         }
     }
@@ -780,7 +775,7 @@ final class InstanceMembership {
     private void releaseAllOf(long gone, BooleanSupplier stops) throws SQLException {
         int given;
         do {
-            given = asUnowned((tx, delta) -> releaseRows(
+            given = asUnowned((tx, unowned, delta) -> releaseRows(
                     tx,
                     delta,
                     tx.all(
@@ -804,25 +799,11 @@ final class InstanceMembership {
         return rows.size();
     }
 
-    @FunctionalInterface
-    private interface UnownedWork {
-        int run(Tx tx, CounterDelta delta) throws SQLException;
-    }
-
     /** Runs a transaction whose changes are counted under instance 0, like those of instances that are gone. */
-    private int asUnowned(UnownedWork work) throws SQLException {
+    private int asUnowned(Work<Integer> work) throws SQLException {
         for (int attempt = 1; ; attempt++) {
             try {
-                return database.write(tx -> {
-                    CounterDelta delta = new CounterDelta();
-                    int result = work.run(tx, delta);
-                    List<String> missing = delta.write(tx, CounterTable.NO_OWNER, CounterTable.MAIN);
-                    if (!missing.isEmpty()) {
-                        throw new NoCounterException(missing);
-                    }
-                    tx.afterCommit(counters::changed);
-                    return result;
-                });
+                return counted(CounterTable.NO_OWNER, CounterTable.MAIN, work, delta -> counters.changed());
             } catch (NoCounterException e) {
                 if (attempt > 1_000) {
                     throw e;
@@ -845,13 +826,7 @@ final class InstanceMembership {
 
     /** Stops sending heartbeats. */
     void stop() {
-        lock.lock();
-        try {
-            deregistering = true;
-            left.signalAll();
-        } finally {
-            lock.unlock();
-        }
+        deregistering.countDown();
     }
 
     /**
@@ -866,7 +841,7 @@ final class InstanceMembership {
             return;
         }
         try {
-            asUnowned((tx, delta) -> {
+            asUnowned((tx, unowned, delta) -> {
                 int ended = tx.update(
                         "UPDATE {p}instance SET gone_at = {time}, seen_at = {time} WHERE id = ? AND gone_at IS NULL",
                         me);

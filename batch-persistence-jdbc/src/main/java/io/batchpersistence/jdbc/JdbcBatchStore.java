@@ -197,14 +197,14 @@ public final class JdbcBatchStore implements BatchStore {
     @SuppressWarnings("NullAway")
     @Override
     public CompletableFuture<@Nullable Void> append(NewBatch batch) {
-        return append(batch, (encoded, promise) -> new GroupWriter.Append(batch, encoded, promise));
+        return append(batch, (encoded, promise) -> GroupWriter.Append.sent(batch, encoded, promise));
     }
 
     // An early JDK 17 does not read the @Nullable of a type argument from class files.
     @SuppressWarnings("NullAway")
     @Override
     public CompletableFuture<@Nullable Void> appendUnsent(NewBatch batch, @Nullable Instant nextAttemptAt) {
-        return append(batch, (encoded, promise) -> new GroupWriter.Unsent(batch, nextAttemptAt, encoded, promise));
+        return append(batch, (encoded, promise) -> GroupWriter.Append.unsent(batch, nextAttemptAt, encoded, promise));
     }
 
     private CompletableFuture<@Nullable Void> append(
@@ -887,10 +887,7 @@ public final class JdbcBatchStore implements BatchStore {
                     released += some;
                 } while (some == CHUNK_SIZE);
             }
-            if (released > 0) {
-                counters.changed();
-            }
-            return released;
+            return changed(released);
         });
     }
 
@@ -1225,20 +1222,26 @@ public final class JdbcBatchStore implements BatchStore {
             return all;
         });
         Predicate<String> reason = selector.failureReasonMatcher();
+        if (reason != null) {
+            groups.removeIf(group -> !reason.test(group.reason()));
+        }
         // The query may have been split by ids, so groups can occur several times.
+        return merged(groups, selector.limit());
+    }
+
+    /** Makes one of all groups with the same collector type and reason. */
+    static List<FailureGroup> merged(List<FailureGroup> groups, int limit) {
         Map<List<String>, FailureGroup> merged = new HashMap<>();
         for (FailureGroup group : groups) {
-            if (reason == null || reason.test(group.reason())) {
-                merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
-            }
+            merged.merge(List.of(group.collectorType(), group.reason()), group, JdbcBatchStore::both);
         }
         return merged.values().stream()
                 .sorted(FailureGroup.MOST_BATCHES_FIRST)
-                .limit(selector.limit())
+                .limit(limit)
                 .toList();
     }
 
-    static FailureGroup both(FailureGroup one, FailureGroup other) {
+    private static FailureGroup both(FailureGroup one, FailureGroup other) {
         return new FailureGroup(
                 one.collectorType(),
                 one.reason(),

@@ -17,9 +17,8 @@ final class Outages implements SharedOutages {
     private final Runnable requireOpen;
 
     /**
-     * Creates a view of the shared outages; all state is in the database.
-     *
-     * @param requireOpen throws once the store is closed
+     * Creates a view of the shared outages, with a check that throws once the store is closed; all state is in the
+     * database.
      */
     Outages(Database database, InstanceMembership membership, Runnable requireOpen) {
         this.database = database;

@@ -19,11 +19,7 @@ final class TimeCorrections {
     private final CounterTable counters;
     private final BooleanSupplier stops;
 
-    /**
-     * Creates the corrections.
-     *
-     * @param stops checked between two transactions
-     */
+    /** Creates the corrections. Between two transactions they check whether to stop. */
     TimeCorrections(Database database, CounterTable counters, BooleanSupplier stops) {
         this.database = database;
         this.counters = counters;
@@ -50,11 +46,7 @@ final class TimeCorrections {
         }
     }
 
-    /**
-     * Ends waits now that are longer than any wait can be.
-     *
-     * @param longest the longest possible wait, in milliseconds by collector type
-     */
+    /** Ends waits now that are longer than any wait of their collector type can be, in milliseconds. */
     void waits(ToLongFunction<String> longest) throws SQLException {
         for (String type : counters.collectors().keySet()) {
             pending(type, "due_at > {time} + ?", "{time}", longest.applyAsLong(type));

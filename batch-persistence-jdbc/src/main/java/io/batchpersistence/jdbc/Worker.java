@@ -16,11 +16,7 @@ final class Worker {
     /** The repeated step. It blocks by itself until there is something to do. */
     @FunctionalInterface
     interface Step {
-        /**
-         * Runs the step once.
-         *
-         * @return whether to continue
-         */
+        /** Runs the step once, and returns whether to continue. */
         boolean run() throws Exception;
     }
 
@@ -68,9 +64,8 @@ final class Worker {
     }
 
     /**
-     * Waits until the worker has ended.
-     *
-     * @return whether the calling thread was interrupted meanwhile; its flag is cleared
+     * Waits until the worker has ended. Returns whether the calling thread was interrupted meanwhile; its flag is
+     * cleared.
      */
     boolean join() {
         return started && Threads.join(thread);

@@ -276,11 +276,7 @@ final class Administrator implements AutoCloseable {
 
     // ---- accidents -------------------------------------------------------------------------------
 
-    /**
-     * Causes an accident.
-     *
-     * @param pooler {@code null} if there is none
-     */
+    /** Causes an accident, also to a pooler, if there is one. */
     void act(@Nullable PgBouncer pooler, Watch watch) throws SQLException, IOException {
         if (untilRight > 0 && --untilRight == 0) {
             setClockRight();

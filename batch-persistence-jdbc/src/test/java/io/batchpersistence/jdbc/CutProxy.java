@@ -8,7 +8,6 @@ import java.net.Socket;
 import java.net.StandardSocketOptions;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -25,7 +24,6 @@ final class CutProxy implements AutoCloseable {
     private final InetSocketAddress server;
     private final ServerSocket listening;
     private final Set<Link> links = ConcurrentHashMap.newKeySet();
-    private final AtomicInteger left = new AtomicInteger();
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
@@ -82,17 +80,11 @@ final class CutProxy implements AutoCloseable {
     void closeHoleAndForget() {
         lock.lock();
         try {
-            left.addAndGet(links.size());
             era++;
             set(true, true);
         } finally {
             lock.unlock();
         }
-    }
-
-    /** The number of connections that are lost for ever. */
-    int forgotten() {
-        return left.get();
     }
 
     private void accept() {

@@ -7,9 +7,6 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.DiskBatchStores;
 import io.batchpersistence.store.Surroundings;
 import io.batchpersistence.test.BatchStoreContract;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Method;
-import java.lang.reflect.Proxy;
 import java.nio.file.Path;
 import java.util.Set;
 import org.junit.jupiter.api.io.TempDir;
@@ -37,7 +34,7 @@ class FallbackAwayContractTest extends BatchStoreContract {
                 .build());
         FallbackBatchStore store = new FallbackBatchStore(
                 JdbcBatchStore.open(
-                        source,
+                        source.dataSource,
                         JdbcStoreOptions.builder()
                                 .maxBatches(maxBatches)
                                 .clock(clock)
@@ -46,28 +43,19 @@ class FallbackAwayContractTest extends BatchStoreContract {
                 spare,
                 directory,
                 clock);
-        return Surroundings.of((BatchStore) Proxy.newProxyInstance(
-                getClass().getClassLoader(), new Class<?>[] {BatchStore.class}, (proxy, method, arguments) -> {
-                    if (NEED_THE_DATABASE.contains(method.getName())) {
-                        return call(spare, method, arguments);
-                    }
-                    try {
-                        return call(store, method, arguments);
-                    } catch (BatchPersistenceException e) {
-                        if (MARKS.contains(method.getName()) && !spare.holds((String) arguments[0])) {
-                            // The batch may be in the database, so its absence is unknown.
-                            return null;
-                        }
-                        throw e;
-                    }
-                }));
-    }
-
-    private static Object call(Object target, Method method, Object[] arguments) throws Throwable {
-        try {
-            return method.invoke(target, arguments);
-        } catch (InvocationTargetException e) {
-            throw e.getCause();
-        }
+        return Surroundings.of(FaultyDataSource.proxy(BatchStore.class, (proxy, method, arguments) -> {
+            if (NEED_THE_DATABASE.contains(method.getName())) {
+                return FaultyDataSource.call(spare, method, arguments);
+            }
+            try {
+                return FaultyDataSource.call(store, method, arguments);
+            } catch (BatchPersistenceException e) {
+                if (MARKS.contains(method.getName()) && !spare.holds((String) arguments[0])) {
+                    // The batch may be in the database, so its absence is unknown.
+                    return null;
+                }
+                throw e;
+            }
+        }));
     }
 }

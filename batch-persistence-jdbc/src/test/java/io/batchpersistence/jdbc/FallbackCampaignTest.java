@@ -19,8 +19,6 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CompletionException;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * One instance with a fallback, random calls, and a database that goes away and returns. Connections are lost before,
@@ -39,8 +37,7 @@ class FallbackCampaignTest extends FallbackTestBase {
     private boolean away;
     private long accepted;
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void whatever_happens_what_was_acknowledged_is_there_until_it_is_delivered(Kind kind) {
         long seed = Long.getLong("faults.seed", 1);
         random = new Random(seed);

@@ -5,9 +5,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.tuple;
 
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchRejectedException;
@@ -40,20 +37,15 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /** What the local disk stores while the database is away, and what happens to it afterwards. */
 class FallbackTest extends FallbackTestBase {
 
     // ---- away and back ---------------------------------------------------------------------------
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void without_a_database_at_the_start_batches_are_kept_locally_and_moved_when_it_comes(Kind kind) {
-        on(kind);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(kind);
         source.refuse();
         openFallback();
         append("a", "b", "c");
@@ -82,8 +74,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(store.stats().fallback().reason()).isNull();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_database_that_goes_away_in_the_middle_of_appends_loses_none_of_them(Kind kind) {
         begin(kind);
         append("before");
@@ -208,8 +199,7 @@ class FallbackTest extends FallbackTestBase {
 
     // ---- moved unchanged -------------------------------------------------------------------------
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void they_are_moved_as_they_are(Kind kind) {
         begin(kind);
         // Makes sure that the type already has counters.
@@ -301,8 +291,7 @@ class FallbackTest extends FallbackTestBase {
     // ---- failures during a move ------------------------------------------------------------------
 
     /** Fails the first database call of a move, then the second, and so on until there is none left. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void wherever_a_move_fails_nothing_is_lost_and_each_counts_once(Kind kind) {
         begin(kind);
         int accepted = 0;
@@ -372,14 +361,10 @@ class FallbackTest extends FallbackTestBase {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_process_killed_in_between_leaves_it_in_both_and_the_next_one_finds_that_out(Kind kind) {
         begin(kind);
-        stopDatabase();
-        append("a", "b");
-        markPending("a", "b");
-        restartDatabase();
+        keepHere("a", "b");
         adoptedOnly("a", "b");
         store.close();
         openFallback();
@@ -394,10 +379,7 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void and_if_it_was_delivered_meanwhile_it_is_sent_twice_and_counted_twice() {
         begin(Kind.H2);
-        stopDatabase();
-        append("a");
-        markPending("a");
-        restartDatabase();
+        keepHere("a");
         adoptedOnly("a");
         // Delivered by another instance.
         assertThat(primary.delivered("a")).isNotNull();
@@ -409,15 +391,18 @@ class FallbackTest extends FallbackTestBase {
         assertThat(stats.pending()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    /** The outcome of an append is unknown, and the database is away from then on. */
+    private void appendInDoubt(String id) {
+        source.afterCommit = source.gone();
+        append(id);
+        assertThat(local()).contains(id);
+    }
+
+    @OnEachDatabase
     void one_whose_commit_nobody_heard_of_is_taken_back_from_the_database(Kind kind) {
         begin(kind);
         append("first");
-        source.afterCommit = what -> {
-            source.refuse();
-            throw lost();
-        };
+        source.afterCommit = source.gone();
         assertThat(loki().accepted()).isOne();
         append("a", "b");
         assertThat(local()).containsExactly("a", "b");
@@ -435,18 +420,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().delivered()).isOne();
     }
 
-    /** The outcome of an append is unknown, and the database is away from then on. */
-    private void appendInDoubt(String id) {
-        source.afterCommit = what -> {
-            source.refuse();
-            throw lost();
-        };
-        append(id);
-        assertThat(local()).contains(id);
-    }
-
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void one_whose_commit_nobody_heard_of_and_that_was_delivered_from_here_is_not_sent_again(Kind kind) {
         begin(kind);
         append("first");
@@ -464,8 +438,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().delivered()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void nor_is_it_sent_by_another_instance_when_this_one_closes(Kind kind) {
         begin(kind);
         append("first");
@@ -477,8 +450,7 @@ class FallbackTest extends FallbackTestBase {
     }
 
     /** The lease has ended and other instances have returned the batch, but none has claimed it. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void nor_after_it_was_given_back(Kind kind) {
         begin(kind);
         append("first");
@@ -494,15 +466,11 @@ class FallbackTest extends FallbackTestBase {
     }
 
     /** A different batch with that id: the one in doubt was never committed. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_later_batch_with_the_id_of_one_in_doubt_is_kept(Kind kind) {
         begin(kind);
         append("first");
-        source.beforeCommit = what -> {
-            source.refuse();
-            throw lost();
-        };
+        source.beforeCommit = source.gone();
         append("a");
         assertThat(store.delivered("a")).isNotNull();
         source.recover();
@@ -515,16 +483,11 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().accepted()).isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void one_that_another_instance_has_got_meanwhile_is_left_to_it(Kind kind) {
         begin(kind);
         append("first");
-        source.afterCommit = what -> {
-            source.refuse();
-            throw lost();
-        };
-        append("a");
+        appendInDoubt("a");
         markPending("a");
         source.recover();
         JdbcBatchStore other = open();
@@ -541,10 +504,7 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void a_late_mark_waits_for_the_move_and_finds_the_batch_where_it_is_then() throws InterruptedException {
         begin(Kind.H2);
-        stopDatabase();
-        append("a");
-        markPending("a");
-        restartDatabase();
+        keepHere("a");
         AtomicReference<Thread> marker = new AtomicReference<>();
         AtomicReference<Object> settled = new AtomicReference<>();
         source.afterCommit = what -> {
@@ -571,10 +531,7 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void whoever_reacts_to_a_batch_that_was_written_on_the_writers_thread_does_not_wait_for_the_move() {
         begin(Kind.H2);
-        stopDatabase();
-        append("a", "late");
-        markPending("a", "late");
-        restartDatabase();
+        keepHere("a", "late");
         AtomicReference<Object> settled = new AtomicReference<>();
         source.beforeCommit = what -> {
             if (settled.get() == null && Thread.currentThread().getName().contains("writer")) {
@@ -603,8 +560,7 @@ class FallbackTest extends FallbackTestBase {
         assertThat(balanced().accepted()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void another_batch_with_an_id_that_the_database_holds_becomes_a_dead_letter_here(Kind kind) {
         begin(kind);
         append("same", "other entries", "other type", "other context", "dead already");
@@ -654,14 +610,10 @@ class FallbackTest extends FallbackTestBase {
 
     @Test
     void a_full_database_refuses_and_is_not_filled_by_a_move() {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         openFallback(options -> options.maxBatches(3), options -> options);
         append("a", "b");
-        stopDatabase();
-        append("c", "d", "e");
-        markPending("c", "d", "e");
-        restartDatabase();
+        keepHere("c", "d", "e");
         store.mover.move();
         assertThat(shared()).containsExactly("a", "b", "c");
         assertThat(local()).containsExactly("d", "e");
@@ -682,8 +634,7 @@ class FallbackTest extends FallbackTestBase {
 
     @Test
     void a_full_fallback_refuses_and_says_what_is_wrong_with_both() {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         openFallback(options -> options, options -> options.maxBatches(2));
         append("in the database");
         stopDatabase();
@@ -702,8 +653,7 @@ class FallbackTest extends FallbackTestBase {
 
     @Test
     void one_that_the_database_refuses_alone_is_kept_here_and_drops_nothing() {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         openFallback(options -> options, options -> options.maxBatches(2));
         append("before");
         source.beforeStatement = sql -> {
@@ -731,12 +681,11 @@ class FallbackTest extends FallbackTestBase {
 
     @Test
     void a_batch_of_the_callers_transaction_is_never_kept_here() throws SQLException {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         AtomicReference<Connection> joined = new AtomicReference<>();
         openFallback(options -> options.transaction(joined::get), options -> options);
         append("known");
-        try (Connection connection = source.getConnection()) {
+        try (Connection connection = source.dataSource.getConnection()) {
             connection.setAutoCommit(false);
             joined.set(connection);
             source.beforeStatement = sql -> {
@@ -834,10 +783,7 @@ class FallbackTest extends FallbackTestBase {
     @Test
     void a_slow_question_does_not_show_a_batch_twice() {
         begin(Kind.H2);
-        stopDatabase();
-        append("a");
-        markPending("a");
-        restartDatabase();
+        keepHere("a");
         List<BatchRef> waiting = spare.refsAfter(0, 10);
         assertThat(waiting).hasSize(1);
         assertThat(spare.read(waiting.get(0)).batch().id()).isEqualTo("a");
@@ -852,16 +798,9 @@ class FallbackTest extends FallbackTestBase {
 
     @Test
     void it_is_said_once_when_it_begins_and_once_when_it_is_over() {
-        ListAppender<ILoggingEvent> logged = new ListAppender<>();
-        logged.start();
-        Logger logger = (Logger) LoggerFactory.getLogger(FallbackMover.class);
-        logger.addAppender(logged);
-        try {
+        List<String> logged = logged(FallbackMover.class, () -> {
             begin(Kind.H2);
-            stopDatabase();
-            append("a", "b");
-            markPending("a", "b");
-            restartDatabase();
+            keepHere("a", "b");
             store.mover.move();
             store.mover.move();
             stopDatabase();
@@ -875,10 +814,8 @@ class FallbackTest extends FallbackTestBase {
             markPending("d");
             store.close();
             openFallback();
-        } finally {
-            logger.detachAppender(logged);
-        }
-        assertThat(logged.list.stream().map(ILoggingEvent::getFormattedMessage))
+        });
+        assertThat(logged)
                 .satisfiesExactly(
                         begun -> assertThat(begun)
                                 .startsWith("The database does not take batches: ")

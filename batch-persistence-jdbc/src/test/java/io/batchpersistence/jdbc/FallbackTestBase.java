@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.DiskStoreOptions;
@@ -42,8 +41,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
     }
 
     void begin(Kind kind) {
-        on(kind);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(kind);
         openFallback();
     }
 
@@ -82,22 +80,19 @@ abstract class FallbackTestBase extends JdbcTestBase {
 
     /** Returns batches in flight to pending, in either store. */
     void markPending(String... ids) {
-        for (String id : ids) {
-            assertThat(store.failed(id, BatchStore.ANY_FENCE, "503", clock.instant(), again()))
-                    .isNotNull();
-        }
+        markFailed(store, "503", again(), ids);
     }
 
     void markDead(String... ids) {
-        for (String id : ids) {
-            assertThat(store.failed(
-                            id,
-                            BatchStore.ANY_FENCE,
-                            "400",
-                            clock.instant(),
-                            (type, retries) -> new Verdict(true, null, 7)))
-                    .isNotNull();
-        }
+        markFailed(store, "400", (type, retries) -> new Verdict(true, null, 7), ids);
+    }
+
+    /** Appends batches while the database is away, and makes them pending in the fallback. It is back afterwards. */
+    void keepHere(String... ids) {
+        stopDatabase();
+        append(ids);
+        markPending(ids);
+        restartDatabase();
     }
 
     List<Claim> claim() {
@@ -125,16 +120,7 @@ abstract class FallbackTestBase extends JdbcTestBase {
 
     /** Checks that the counters match the batches in both stores. Needs the database. */
     CollectorStats balanced() {
-        passASecond();
-        CollectorStats stats = loki();
-        assertThat(stats.isBalanced()).as("%s", stats).isTrue();
-        Instant now = clock.instant();
-        assertThat(stats.pending())
-                .isEqualTo(store.count(ALL.collectorTypes("loki").states(BatchState.PENDING), now));
-        assertThat(stats.inFlight())
-                .isEqualTo(store.count(ALL.collectorTypes("loki").states(BatchState.IN_FLIGHT), now));
-        assertThat(stats.dead())
-                .isEqualTo(store.count(ALL.collectorTypes("loki").states(BatchState.DEAD), now));
+        CollectorStats stats = balanced(store, ALL.collectorTypes("loki"));
         assertThat(spare.stats().collector("loki").isBalanced()).isTrue();
         assertThat(primary.stats().collector("loki").isBalanced()).isTrue();
         return stats;

@@ -1,6 +1,5 @@
 package io.batchpersistence.jdbc;
 
-import java.io.PrintWriter;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
@@ -12,11 +11,10 @@ import java.sql.SQLNonTransientConnectionException;
 import java.sql.Statement;
 import java.util.Random;
 import java.util.concurrent.CountDownLatch;
-import java.util.logging.Logger;
 import javax.sql.DataSource;
 
 /** A data source that fails on request. */
-final class FaultyDataSource implements DataSource {
+final class FaultyDataSource {
 
     /** Called before each step that can fail. Throws to make it fail. */
     @FunctionalInterface
@@ -25,6 +23,9 @@ final class FaultyDataSource implements DataSource {
     }
 
     private final DataSource real;
+    /** For the stores. */
+    final DataSource dataSource = proxy(DataSource.class, (proxy, method, arguments) -> connect());
+
     volatile Fault beforeConnection = what -> {};
     volatile Fault beforeStatement = what -> {};
     volatile Fault beforeCommit = what -> {};
@@ -43,6 +44,14 @@ final class FaultyDataSource implements DataSource {
 
     void refuse() {
         beforeConnection = what -> {
+            throw lost();
+        };
+    }
+
+    /** A fault after which the database is away. */
+    Fault gone() {
+        return what -> {
+            refuse();
             throw lost();
         };
     }
@@ -85,6 +94,15 @@ final class FaultyDataSource implements DataSource {
         return true;
     }
 
+    /** A fault of all statements with these words. */
+    static Fault of(String words, SQLException failure) {
+        return sql -> {
+            if (sql.contains(words)) {
+                throw failure;
+            }
+        };
+    }
+
     /** A fault that occurs once. */
     static Fault once(SQLException failure) {
         return times(1, failure);
@@ -99,8 +117,7 @@ final class FaultyDataSource implements DataSource {
         };
     }
 
-    @Override
-    public Connection getConnection() throws SQLException {
+    private Connection connect() throws SQLException {
         beforeConnection.at("connect");
         Connection connection = real.getConnection();
         return proxy(Connection.class, (proxy, method, arguments) -> {
@@ -155,45 +172,5 @@ final class FaultyDataSource implements DataSource {
     static <T> T proxy(Class<T> type, InvocationHandler handler) {
         return type.cast(
                 Proxy.newProxyInstance(FaultyDataSource.class.getClassLoader(), new Class<?>[] {type}, handler));
-    }
-
-    @Override
-    public Connection getConnection(String username, String password) {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public PrintWriter getLogWriter() {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public void setLogWriter(PrintWriter out) {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public void setLoginTimeout(int seconds) {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public int getLoginTimeout() {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public Logger getParentLogger() {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public <T> T unwrap(Class<T> type) {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public boolean isWrapperFor(Class<?> type) {
-        return false;
     }
 }

@@ -21,8 +21,6 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Three instances with random calls: they persist, claim and mark, are frozen, and join and leave. Connections are lost
@@ -49,13 +47,11 @@ class JdbcCampaignTest extends JdbcTestBase {
         return open(source, options -> options);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void whatever_happens_nothing_is_lost_and_nothing_is_settled_twice(Kind kind) {
-        on(kind);
+        onFaulty(kind);
         long seed = Long.getLong("faults.seed", 1);
         random = new Random(seed);
-        source = new FaultyDataSource(database.pool());
         for (int i = 0; i < INSTANCES; i++) {
             stores.add(openOne());
             flights.add(new HashMap<>());

@@ -23,8 +23,6 @@ import java.util.stream.Stream;
 import javax.sql.DataSource;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Concurrent claims, and many due batches. */
 class JdbcClaimsTest extends JdbcTestBase {
@@ -33,8 +31,14 @@ class JdbcClaimsTest extends JdbcTestBase {
         return IntStream.range(from, to).mapToObj(i -> "b%03d".formatted(i)).toList();
     }
 
-    private void pending(JdbcBatchStore store, int from, int to) {
-        String[] names = names(from, to).toArray(new String[0]);
+    private JdbcBatchStore openWithPending(Kind kind, int batches) {
+        JdbcBatchStore store = openFaulty(kind);
+        makePending(store, batches);
+        return store;
+    }
+
+    private void makePending(JdbcBatchStore store, int batches) {
+        String[] names = names(0, batches).toArray(new String[0]);
         append(store, names);
         markPending(store, names);
         // Creates the counters.
@@ -95,12 +99,10 @@ class JdbcClaimsTest extends JdbcTestBase {
         return claimers;
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void those_who_come_while_one_claims_are_served_together_and_each_gets_his_own(Kind kind)
             throws InterruptedException {
-        JdbcBatchStore store = openFaulty(kind);
-        pending(store, 0, 8);
+        JdbcBatchStore store = openWithPending(kind, 8);
         assertThat(claim(store, BatchOrder.OLDEST_FIRST, 1)).hasSize(1);
         AtomicInteger commits = new AtomicInteger();
         source.beforeCommit = what -> commits.incrementAndGet();
@@ -117,22 +119,18 @@ class JdbcClaimsTest extends JdbcTestBase {
         assertThat(balanced(store).inFlight()).isEqualTo(6);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void where_there_are_fewer_than_are_wanted_the_last_ones_go_without(Kind kind) throws InterruptedException {
-        JdbcBatchStore store = openFaulty(kind);
-        pending(store, 0, 3);
+        JdbcBatchStore store = openWithPending(kind, 3);
         List<Claimer> claimers = meet(store, () -> {}, 1, 1, 1);
         assertThat(claimers.stream().map(Claimer::get).map(JdbcTestBase::ids))
                 .containsExactly(List.of("b000"), List.of("b001"), List.of("b002"), List.of());
         assertThat(balanced(store).inFlight()).isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_one_who_claims_for_others_fails_with_all_of_them_get(Kind kind) throws InterruptedException {
-        JdbcBatchStore store = openFaulty(kind);
-        pending(store, 0, 3);
+        JdbcBatchStore store = openWithPending(kind, 3);
         AtomicInteger connections = new AtomicInteger();
         List<Claimer> claimers = meet(
                 store,
@@ -157,12 +155,10 @@ class JdbcClaimsTest extends JdbcTestBase {
         balanced(store);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void one_who_cannot_read_what_he_got_gives_back_that_and_nothing_of_the_others(Kind kind)
             throws InterruptedException {
-        JdbcBatchStore store = openFaulty(kind);
-        pending(store, 0, 4);
+        JdbcBatchStore store = openWithPending(kind, 4);
         assertThat(claim(store, BatchOrder.OLDEST_FIRST, 1)).hasSize(1);
         database.update("UPDATE {p}batch SET payload_crc = payload_crc + 1 WHERE batch_id = 'b002'");
         AtomicInteger commits = new AtomicInteger();
@@ -186,11 +182,9 @@ class JdbcClaimsTest extends JdbcTestBase {
         assertThat(balanced(store).corrupt()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void claims_and_groups_do_not_wait_for_each_other(Kind kind) throws InterruptedException {
-        JdbcBatchStore store = openFaulty(kind);
-        pending(store, 0, 2);
+        JdbcBatchStore store = openWithPending(kind, 2);
         assertThat(claim(store, BatchOrder.OLDEST_FIRST, 1)).hasSize(1);
         CountDownLatch arrived = new CountDownLatch(1);
         CountDownLatch goOn = new CountDownLatch(1);
@@ -204,11 +198,9 @@ class JdbcClaimsTest extends JdbcTestBase {
         assertThat(balanced(store).inFlight()).isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void many_are_claimed_in_their_order_from_both_ends(Kind kind) {
-        JdbcBatchStore store = openFaulty(kind);
-        pending(store, 0, 300);
+        JdbcBatchStore store = openWithPending(kind, 300);
         List<String> oldest = new ArrayList<>();
         List<String> newest = new ArrayList<>();
         AtomicInteger looks = new AtomicInteger();
@@ -225,11 +217,9 @@ class JdbcClaimsTest extends JdbcTestBase {
         assertThat(balanced(store).inFlight()).isEqualTo(300);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_others_have_taken_after_a_look_is_not_waited_for(Kind kind) {
-        JdbcBatchStore store = openFaulty(kind);
-        pending(store, 0, 300);
+        JdbcBatchStore store = openWithPending(kind, 300);
         assertThat(ids(claim(store, BatchOrder.OLDEST_FIRST, 1))).containsExactly("b000");
         JdbcBatchStore other = open();
         assertThat(ids(claim(other, BatchOrder.OLDEST_FIRST, 298))).isEqualTo(names(1, 299));
@@ -277,7 +267,7 @@ class JdbcClaimsTest extends JdbcTestBase {
         on(Kind.POSTGRESQL);
         Sessions sessions = new Sessions();
         JdbcBatchStore store = open(sessions.of(database.pool()), options -> options);
-        pending(store, 0, 200);
+        makePending(store, 200);
         boolean unforced = false;
         // The server also forces on its own from time to time.
         for (int claims = 0; claims < 150 && !unforced; claims++) {
@@ -294,8 +284,7 @@ class JdbcClaimsTest extends JdbcTestBase {
 
     @Test
     void an_interrupt_while_another_one_claims_is_put_off() throws InterruptedException {
-        JdbcBatchStore store = openFaulty(Kind.H2);
-        pending(store, 0, 2);
+        JdbcBatchStore store = openWithPending(Kind.H2, 2);
         List<Claimer> claimers = meet(store, () -> {}, 1);
         claimers.get(1).thread.interrupt();
         assertThat(claimers.stream().map(Claimer::get).map(JdbcTestBase::ids))

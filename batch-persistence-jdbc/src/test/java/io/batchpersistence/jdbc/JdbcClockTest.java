@@ -14,8 +14,6 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** The database clock is stepped by an administrator, by NTP, or by a fail-over to a server with another clock. */
 class JdbcClockTest extends JdbcTestBase {
@@ -47,15 +45,12 @@ class JdbcClockTest extends JdbcTestBase {
                 .isNotNull();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_clock_that_is_ahead_for_a_while_expires_nothing(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "pending", "dead");
         markPending(store, "pending");
-        assertThat(store.failed("dead", 0, "no", clock.instant(), (type, retries) -> new Verdict(true, null, 1)))
-                .isNotNull();
+        markDead(store, "dead");
 
         databaseAhead = Duration.ofDays(30);
         assertThat(expire(store)).as("before a heartbeat").isEmpty();
@@ -80,11 +75,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(balanced(store).expired()).isEqualTo(1);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_clock_that_stays_ahead_makes_nothing_older_and_all_the_rest_as_old_as_it_is(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "before");
         markPending(store, "before");
         databaseAhead = Duration.ofHours(25);
@@ -100,11 +93,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(expire(store)).extracting(BatchSummary::id).containsExactly("after");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_is_in_flight_times_out_after_its_timeout_when_the_clock_is_stepped_ahead(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "before");
         pass(HEARTBEAT, store);
         databaseAhead = Duration.ofHours(1);
@@ -134,11 +125,9 @@ class JdbcClockTest extends JdbcTestBase {
     /**
      * The second step is longer than any batch is in flight. The time that the first step skipped still does not count.
      */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_is_in_flight_times_out_after_its_timeout_also_when_the_clock_is_stepped_ahead_twice(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "a");
         databaseAhead = Duration.ofMinutes(2);
         believe(store);
@@ -150,11 +139,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(timedOut(store)).containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void no_instance_is_taken_for_dead_because_the_clock_is_stepped_ahead(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         append(one, "a");
         long number = Objects.requireNonNull(one.stats().instance()).number();
@@ -167,11 +154,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(Objects.requireNonNull(one.stats().instance()).number()).isEqualTo(number);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_dead_instance_is_found_although_the_clock_was_stepped_ahead(Kind kind) {
-        on(kind);
-        JdbcBatchStore dead = open();
+        JdbcBatchStore dead = open(kind);
         JdbcBatchStore alive = open();
         append(dead, "a");
         databaseAhead = Duration.ofHours(1);
@@ -181,11 +166,9 @@ class JdbcClockTest extends JdbcTestBase {
     }
 
     /** No instance notices, or only the one whose heartbeat falls into that moment. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_is_written_while_the_clock_is_wrong_for_a_moment_has_the_right_times(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         JdbcBatchStore other = open();
         int number = 0;
         for (Duration wrong : List.of(Duration.ofHours(-25), Duration.ofHours(25))) {
@@ -200,8 +183,7 @@ class JdbcClockTest extends JdbcTestBase {
                 }
                 append(store, in, pending, dead);
                 wait(store, pending, Duration.ofSeconds(1));
-                assertThat(store.failed(dead, 0, "no", clock.instant(), (type, retries) -> new Verdict(true, null, 1)))
-                        .isNotNull();
+                markDead(store, dead);
                 databaseAhead = Duration.ZERO;
                 pass(HEARTBEAT, store);
                 other.heartbeat();
@@ -218,11 +200,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(balanced(other).expired()).isZero();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_instance_that_starts_while_the_clock_is_wrong_for_a_moment_makes_nothing_old(Kind kind) {
-        on(kind);
-        JdbcBatchStore other = open();
+        JdbcBatchStore other = open(kind);
         pass(HEARTBEAT, other);
         databaseAhead = Duration.ofHours(-25);
         JdbcBatchStore store = open();
@@ -236,11 +216,9 @@ class JdbcClockTest extends JdbcTestBase {
     }
 
     /** The ticker stands still while both clocks go on. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_is_written_after_the_machine_was_suspended_has_the_right_times(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         JdbcBatchStore other = open();
         clock.advance(Duration.ofHours(25));
         append(store, "a");
@@ -252,11 +230,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(claim(other)).containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_was_due_stays_due_when_the_clock_is_set_back_and_waits_go_on(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "due", "soon", "later");
         markPending(store, "due");
         wait(store, "soon", Duration.ofSeconds(30));
@@ -274,11 +250,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(claim(store)).containsExactly("later");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void each_instance_that_sees_it_may_correct_it(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         append(one, "due", "later");
         markPending(one, "due");
@@ -295,11 +269,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(balanced(one).accepted()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void so_it_does_when_nobody_was_there_to_see_the_clock_being_set_back(Kind kind) {
-        on(kind);
-        JdbcBatchStore before = open();
+        JdbcBatchStore before = open(kind);
         append(before, "a");
         markPending(before, "a");
         before.close();
@@ -309,8 +281,7 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(claim(after)).containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void ages_begin_now_that_would_begin_in_the_future(Kind kind) {
         on(kind);
         databaseAhead = Duration.ofDays(2);
@@ -323,11 +294,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(expire(store)).extracting(BatchSummary::id).containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_instance_that_was_killed_while_the_clock_was_ahead_is_taken_over_after_its_lease(Kind kind) {
-        on(kind);
-        JdbcBatchStore dead = open();
+        JdbcBatchStore dead = open(kind);
         JdbcBatchStore alive = open();
         append(dead, "a");
         databaseAhead = Duration.ofHours(1);
@@ -338,8 +307,7 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(claim(alive)).containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_is_in_flight_times_out_no_later_than_if_it_were_sent_now(Kind kind) {
         on(kind);
         databaseAhead = Duration.ofHours(1);
@@ -351,11 +319,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(timedOut(store)).containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_collector_that_is_down_is_probed_although_the_clock_was_set_back(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "a");
         markPending(store, "a");
         SharedOutages outages = store.sharedOutages();
@@ -366,11 +332,9 @@ class JdbcClockTest extends JdbcTestBase {
         assertThat(outages.takeProbe("loki", TIMEOUT)).isPositive();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void more_than_are_changed_at_once_are_corrected(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         int many = 1_201;
         for (int i = 0; i < many; i++) {
             append(store, "b" + i);

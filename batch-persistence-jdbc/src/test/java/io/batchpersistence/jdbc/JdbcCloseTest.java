@@ -15,8 +15,6 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Closes a store while the database or the pool does not respond. The close ends, and so do all waiting calls. */
 class JdbcCloseTest extends FallbackTestBase {
@@ -47,10 +45,6 @@ class JdbcCloseTest extends FallbackTestBase {
         }
     }
 
-    private void awaitArrival() throws InterruptedException {
-        arrived.await();
-    }
-
     private static String messageOf(CompletableFuture<?> future) {
         assertThat(future).isDone();
         Throwable failure = failure(future);
@@ -70,14 +64,13 @@ class JdbcCloseTest extends FallbackTestBase {
                 .equals(List.of("0")));
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void without_an_answer_of_the_pool_closing_ends_and_nothing_is_written_any_more(Kind kind) throws Exception {
         JdbcBatchStore only = openFaulty(kind);
         append(only, "a");
         source.beforeConnection = this::hang;
         CompletableFuture<Void> begun = only.append(batch("b"));
-        awaitArrival();
+        arrived.await();
         CompletableFuture<Void> waiting = only.append(batch("c"));
         only.close(PATIENCE);
         assertThat(messageOf(begun)).contains("closed", "did not answer", "may be stored");
@@ -88,14 +81,13 @@ class JdbcCloseTest extends FallbackTestBase {
         assertThat(rows("1 = 1")).as("neither of them").isEqualTo("1");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void without_an_answer_to_a_commit_closing_ends_and_the_batch_may_be_held(Kind kind) throws Exception {
         JdbcBatchStore only = openFaulty(kind);
         append(only, "a");
         source.beforeCommit = this::hang;
         CompletableFuture<Void> begun = only.append(batch("b"));
-        awaitArrival();
+        arrived.await();
         only.close(PATIENCE);
         assertThat(messageOf(begun)).contains("may be stored");
         awaitLeft();
@@ -105,12 +97,12 @@ class JdbcCloseTest extends FallbackTestBase {
 
     @Test
     void the_threads_of_the_store_do_not_hold_up_closing_either() throws Exception {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         JdbcBatchStore live = JdbcBatchStore.open(
-                source, database.options().lease(Duration.ofSeconds(1)).build());
+                source.dataSource,
+                database.options().lease(Duration.ofSeconds(1)).build());
         source.beforeConnection = this::hang;
-        awaitArrival();
+        arrived.await();
         live.close(PATIENCE);
         awaitLeft();
     }
@@ -130,7 +122,7 @@ class JdbcCloseTest extends FallbackTestBase {
         begin(Kind.H2);
         source.beforeConnection = this::hang;
         CompletableFuture<Void> begun = store.append(batch("a"));
-        awaitArrival();
+        arrived.await();
         CompletableFuture<Void> waiting = store.append(batch("b"));
         store.close(PATIENCE);
         assertThat(begun).isCompleted();

@@ -1,14 +1,13 @@
 package io.batchpersistence.jdbc;
 
+import static io.batchpersistence.jdbc.Traffic.soon;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.awaitility.Awaitility.await;
 
 import com.zaxxer.hikari.HikariDataSource;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import java.util.concurrent.Callable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -62,7 +61,7 @@ class JdbcFailoverIT {
             Traffic traffic = start(servers);
             try {
                 for (int round = 1; round <= ROUNDS; round++) {
-                    awaitMore(traffic, 500 + random.nextInt(2_000));
+                    traffic.awaitMore(500 + random.nextInt(2_000));
                     traffic.longestCall();
                     if (round % 2 == 0) {
                         // Without the standby, acknowledged commits would be lost.
@@ -91,7 +90,7 @@ class JdbcFailoverIT {
                             traffic.longestCall().toMillis());
                     servers.addStandby();
                 }
-                awaitMore(traffic, 500);
+                traffic.awaitMore(500);
             } finally {
                 traffic.stop();
             }
@@ -104,7 +103,7 @@ class JdbcFailoverIT {
         try (PostgresqlPair servers = PostgresqlPair.start()) {
             Traffic traffic = start(servers);
             try {
-                awaitMore(traffic, 500);
+                traffic.awaitMore(500);
                 traffic.longestCall();
                 long frozen = System.nanoTime();
                 servers.freezePrimary();
@@ -128,7 +127,7 @@ class JdbcFailoverIT {
                         WRITERS,
                         millis(System.nanoTime() - thawed),
                         longest.toMillis());
-                awaitMore(traffic, 500);
+                traffic.awaitMore(500);
             } finally {
                 traffic.stop();
             }
@@ -142,18 +141,6 @@ class JdbcFailoverIT {
             assertThat(last.stats().problem()).isNull();
             traffic.check(last);
         }
-    }
-
-    private static void awaitMore(Traffic traffic, int batches) {
-        int before = traffic.acknowledged();
-        soon(() -> traffic.acknowledged() >= before + batches);
-    }
-
-    private static void soon(Callable<Boolean> condition) {
-        await().atMost(Duration.ofMinutes(2))
-                .pollDelay(Duration.ZERO)
-                .pollInterval(Duration.ofMillis(2))
-                .until(condition);
     }
 
     private static long millis(long nanos) {

@@ -30,8 +30,6 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Failures of the database and of the connections to it. */
 class JdbcFailureTest extends JdbcTestBase {
@@ -40,19 +38,7 @@ class JdbcFailureTest extends JdbcTestBase {
         return new SQLException("deadlock detected", "40P01");
     }
 
-    /** Blocks the next group of the writer. The batches that arrive meanwhile form one group. */
-    private CountDownLatch holdWriter(JdbcBatchStore store, String first) throws InterruptedException {
-        CountDownLatch arrived = new CountDownLatch(1);
-        CountDownLatch goOn = new CountDownLatch(1);
-        source.beforeConnection = what -> FaultyDataSource.holdWriter(arrived, goOn);
-        CompletableFuture<Void> held = store.append(batch(first));
-        arrived.await();
-        assertThat(held).isNotDone();
-        return goOn;
-    }
-
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void those_that_wait_are_written_together_and_a_duplicate_among_them_is_refused_alone(Kind kind)
             throws InterruptedException {
         JdbcBatchStore store = openFaulty(kind);
@@ -83,8 +69,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(stats.delivered()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_commit_that_was_done_before_the_connection_was_lost_is_found_out(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -100,8 +85,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(stats.delivered()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_others_of_the_instance_commit_meanwhile_does_not_hide_it(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -117,8 +101,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_connection_that_cannot_be_given_back_changes_nothing(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -129,8 +112,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_commit_that_was_not_done_is_tried_again(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -150,15 +132,11 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(stats.failedAttempts()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_commit_of_which_nothing_can_be_found_out_is_told_as_that(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
-        source.afterCommit = what -> {
-            source.refuse();
-            throw lost();
-        };
+        source.afterCommit = source.gone();
         assertThat(failure(store.append(batch("a"))))
                 .isExactlyInstanceOf(BatchPersistenceException.class)
                 .hasMessageContaining("may be stored");
@@ -170,8 +148,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(store.stats().problem()).isNull();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_claim_of_which_nothing_is_known_is_given_back(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
@@ -189,8 +166,7 @@ class JdbcFailureTest extends JdbcTestBase {
     }
 
     /** The connection is lost, and the server executes what it has received later. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_claim_that_is_done_late_times_out(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
@@ -215,8 +191,7 @@ class JdbcFailureTest extends JdbcTestBase {
                 .containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void deadlocks_and_lost_connections_are_tried_again_and_nobody_notices(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -240,8 +215,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(balanced(store).delivered()).isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void one_that_the_database_refuses_does_no_harm_to_those_written_with_it(Kind kind) throws InterruptedException {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -262,8 +236,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(4);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_lock_that_all_of_a_group_wait_for_is_not_waited_for_by_one_after_the_other(Kind kind)
             throws InterruptedException {
         JdbcBatchStore store = openFaulty(kind);
@@ -288,11 +261,9 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_store_opens_without_its_database_and_recovers_by_itself(Kind kind) {
-        on(kind);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(kind);
         source.refuse();
         JdbcBatchStore store = open(source, options -> options);
         assertThat(store.stats().problem()).contains("connection");
@@ -322,8 +293,7 @@ class JdbcFailureTest extends JdbcTestBase {
 
     @Test
     void a_pool_that_throws_something_else_is_a_database_that_is_not_there_too() {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         source.beforeConnection = what -> {
             throw new IllegalStateException("Failed to initialize pool: connection refused");
         };
@@ -343,8 +313,7 @@ class JdbcFailureTest extends JdbcTestBase {
         append(store, "b");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void closing_without_a_database_leaves_the_rest_to_the_lease(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         JdbcBatchStore other = open();
@@ -372,11 +341,9 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(Dialect.isGuard(missing)).isFalse();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void tables_are_made_only_if_somebody_wants_that(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open(database.pool(), options -> options.initializeSchema(false));
+        JdbcBatchStore store = open(kind, options -> options.initializeSchema(false));
         assertThat(store.stats().problem())
                 .contains("missing", "initialize_schema", kind.name().toLowerCase(Locale.ROOT) + "-1.sql");
         assertThat(failure(store.append(batch("a")))).hasMessageContaining("missing");
@@ -389,11 +356,9 @@ class JdbcFailureTest extends JdbcTestBase {
         database.update("DELETE FROM {p}schema_version WHERE version = 99");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void only_in_memory_does_embedded_make_tables(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open(database.pool(), options -> options.initializeSchema(InitializeSchema.EMBEDDED));
+        JdbcBatchStore store = open(kind, options -> options.initializeSchema(InitializeSchema.EMBEDDED));
         if (kind == Kind.H2) {
             append(store, "a");
         } else {
@@ -403,8 +368,7 @@ class JdbcFailureTest extends JdbcTestBase {
 
     @Test
     void until_the_database_has_been_reached_only_whoever_looks_for_it_waits_for_a_connection() {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         AtomicInteger attempts = new AtomicInteger();
         source.beforeConnection = what -> {
             attempts.incrementAndGet();
@@ -427,11 +391,9 @@ class JdbcFailureTest extends JdbcTestBase {
 
     private final AtomicReference<Connection> business = new AtomicReference<>();
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_batch_is_persisted_exactly_when_the_callers_transaction_commits(Kind kind) throws SQLException {
-        on(kind);
-        JdbcBatchStore store = open(database.pool(), options -> options.transaction(business::get));
+        JdbcBatchStore store = open(kind, options -> options.transaction(business::get));
         JdbcBatchStore other = open();
         append(store, "alone");
         try (Connection connection = database.pool().getConnection()) {
@@ -447,7 +409,6 @@ class JdbcFailureTest extends JdbcTestBase {
             append(store, "meanwhile");
             assertThat(state(other, "committed")).isNull();
             connection.commit();
-            connection.setAutoCommit(true);
         }
         assertThat(state(other, "rolled back")).isNull();
         assertThat(state(other, "committed")).isEqualTo(BatchState.IN_FLIGHT);
@@ -460,11 +421,9 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(balanced(store).delivered()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_duplicate_does_not_end_the_callers_transaction(Kind kind) throws SQLException {
-        on(kind);
-        JdbcBatchStore store = open(database.pool(), options -> options.transaction(business::get));
+        JdbcBatchStore store = open(kind, options -> options.transaction(business::get));
         append(store, "a");
         try (Connection connection = database.pool().getConnection()) {
             connection.setAutoCommit(false);
@@ -476,17 +435,14 @@ class JdbcFailureTest extends JdbcTestBase {
                 statement.execute("SELECT 1");
             }
             connection.commit();
-            connection.setAutoCommit(true);
         }
         assertThat(state(store, "b")).isEqualTo(BatchState.IN_FLIGHT);
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_is_committed_after_its_instance_has_died_is_recovered_too(Kind kind) throws SQLException {
-        on(kind);
-        JdbcBatchStore store = open(database.pool(), options -> options.transaction(business::get));
+        JdbcBatchStore store = open(kind, options -> options.transaction(business::get));
         JdbcBatchStore other = open();
         append(store, "first");
         try (Connection connection = database.pool().getConnection()) {
@@ -497,7 +453,6 @@ class JdbcFailureTest extends JdbcTestBase {
             pass(LEASE.plusMillis(1), other);
             assertThat(claim(other)).containsExactly("first");
             connection.commit();
-            connection.setAutoCommit(true);
         }
         assertThat(claim(other)).isEmpty();
         other.heartbeat();
@@ -506,11 +461,9 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(database.query("SELECT part FROM {p}counter WHERE part > 0")).isEmpty();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_batch_that_cannot_be_read_is_set_aside_reported_and_counted(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         List<Corruption> found = new ArrayList<>();
         store.onCorruption(found::add);
         append(store, "good", "bad", "worse");
@@ -531,8 +484,7 @@ class JdbcFailureTest extends JdbcTestBase {
         assertThat(found).hasSize(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void the_databases_clock_is_read_right(Kind kind) {
         on(kind);
         Clock system = Clock.systemUTC();

@@ -2,8 +2,6 @@ package io.batchpersistence.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.zaxxer.hikari.HikariConfig;
-import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.CollectorSettings;
@@ -91,11 +89,8 @@ class JdbcInstancesKilledIT {
         private Child(String url, String prefix, long leaseMillis, String name, Path file) throws IOException {
             this.name = name;
             this.log = new FileOutputStream(file.toFile(), true);
-            HikariConfig config = new HikariConfig();
-            config.setJdbcUrl(url);
-            config.setMaximumPoolSize(5);
             engine = BatchPersistenceEngine.builder(JdbcBatchStore.open(
-                            new HikariDataSource(config),
+                            TestDatabase.pool(url, 5),
                             JdbcStoreOptions.builder()
                                     .tablePrefix(prefix)
                                     .instanceName(name)

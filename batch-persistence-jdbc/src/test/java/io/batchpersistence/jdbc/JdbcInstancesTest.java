@@ -2,17 +2,12 @@ package io.batchpersistence.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Level;
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchRejectedException;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchStats;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.PersistedBatch;
-import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.jdbc.TestDatabase.Kind;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
@@ -23,23 +18,14 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
 import java.util.stream.IntStream;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /** Several instances on one database: the ownership of batches, and what happens when an instance is gone. */
 class JdbcInstancesTest extends JdbcTestBase {
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_a_dead_instance_had_in_flight_is_recovered_after_its_lease(Kind kind) {
-        on(kind);
-        JdbcBatchStore dead = open();
+        JdbcBatchStore dead = open(kind);
         JdbcBatchStore alive = open();
         append(dead, "appended", "claimed");
         markPending(dead, "claimed");
@@ -61,48 +47,33 @@ class JdbcInstancesTest extends JdbcTestBase {
     }
 
     /** The lease of the instance that is gone, not of the one that finds it gone. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void the_end_of_a_lease_is_logged_with_its_own_length(Kind kind) {
         on(kind);
         open(database.pool(), options -> options.lease(LEASE.multipliedBy(2)));
         JdbcBatchStore alive = open();
-        ListAppender<ILoggingEvent> logged = new ListAppender<>();
-        logged.start();
-        Logger logger = (Logger) LoggerFactory.getLogger(InstanceMembership.class);
-        logger.addAppender(logged);
-        logger.setLevel(Level.WARN);
-        try {
-            pass(LEASE, alive);
-            pass(LEASE.plusMillis(5), alive);
-            DeferredLog.flush(Duration.ofSeconds(10));
-        } finally {
-            logger.setLevel(null);
-            logger.detachAppender(logged);
-        }
-        assertThat(logged.list)
-                .extracting(ILoggingEvent::getFormattedMessage)
+        assertThat(logged(InstanceMembership.class, () -> {
+                    pass(LEASE, alive);
+                    pass(LEASE.plusMillis(5), alive);
+                }))
                 .anySatisfy(line -> assertThat(line).contains("for 60005 ms", "its lease is 60000 ms"));
     }
 
     /** Freezes an instance before that commit. */
-    private void frozenBeforeCommit(FaultyDataSource source, Runnable meanwhile) {
+    private void frozenBeforeCommit(Runnable meanwhile) {
         source.beforeCommit = what -> {
             source.recover();
             meanwhile.run();
         };
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void one_that_is_frozen_in_the_middle_of_a_mark_holds_up_no_other(Kind kind) {
-        on(kind);
-        FaultyDataSource source = new FaultyDataSource(database.pool());
-        JdbcBatchStore frozen = open(source, options -> options);
+        JdbcBatchStore frozen = openFaulty(kind);
         JdbcBatchStore other = open();
         append(frozen, "a", "b");
         List<String> takenOver = new ArrayList<>();
-        frozenBeforeCommit(source, () -> {
+        frozenBeforeCommit(() -> {
             pass(LEASE.plusMillis(1), other);
             takenOver.addAll(claim(other));
         });
@@ -120,15 +91,12 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(stats.delivered()).isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_one_appends_that_was_frozen_meanwhile_is_given_back(Kind kind) {
-        on(kind);
-        FaultyDataSource source = new FaultyDataSource(database.pool());
-        JdbcBatchStore frozen = open(source, options -> options);
+        JdbcBatchStore frozen = openFaulty(kind);
         JdbcBatchStore other = open();
         append(frozen, "a");
-        frozenBeforeCommit(source, () -> pass(LEASE.plusMillis(1), other));
+        frozenBeforeCommit(() -> pass(LEASE.plusMillis(1), other));
         append(frozen, "b");
         other.heartbeat();
         assertThat(claim(other)).containsExactly("a", "b");
@@ -136,11 +104,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(balanced(other).inFlight()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void each_knows_itself_and_how_many_are_alive(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open(database.pool(), options -> options.instanceName("one"));
+        JdbcBatchStore one = open(kind, options -> options.instanceName("one"));
         JdbcBatchStore other = open(database.pool(), options -> options.instanceName("other"));
         one.heartbeat();
         BatchStats.Instance first = one.stats().instance();
@@ -161,11 +127,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(one.stats().instance()).isEqualTo(new BatchStats.Instance("one", first.number(), 1));
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void signs_of_life_keep_what_is_in_flight(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         append(one, "a");
         for (int i = 0; i < 10; i++) {
@@ -178,11 +142,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         balanced(other);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_frozen_instance_that_wakes_up_settles_nothing_and_goes_on_under_a_new_number(Kind kind) {
-        on(kind);
-        JdbcBatchStore frozen = open();
+        JdbcBatchStore frozen = open(kind);
         JdbcBatchStore other = open();
         append(frozen, "a", "b", "c");
         markPending(frozen, "a");
@@ -213,11 +175,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(stats.inFlight()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void one_that_wakes_up_first_learns_of_it_by_its_own_sign_of_life(Kind kind) {
-        on(kind);
-        JdbcBatchStore frozen = open();
+        JdbcBatchStore frozen = open(kind);
         JdbcBatchStore other = open();
         append(frozen, "a");
         pass(LEASE.plusMillis(1), other);
@@ -230,11 +190,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         balanced(other);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_was_given_back_and_is_nobodys_yet_can_still_be_marked_delivered(Kind kind) {
-        on(kind);
-        JdbcBatchStore frozen = open();
+        JdbcBatchStore frozen = open(kind);
         JdbcBatchStore other = open();
         append(frozen, "a");
         pass(LEASE.plusMillis(1), other);
@@ -244,11 +202,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(balanced(other).delivered()).isOne();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void marks_of_others_change_nothing_while_a_batch_is_in_flight(Kind kind) {
-        on(kind);
-        JdbcBatchStore owner = open();
+        JdbcBatchStore owner = open(kind);
         JdbcBatchStore other = open();
         append(owner, "a");
         assertThat(other.delivered("a")).isNull();
@@ -267,11 +223,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(other.delivered("a")).as("pending").isNotNull();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_fence_of_one_instance_is_of_no_use_to_another(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         append(one, "a");
         markPending(one, "a");
@@ -284,11 +238,9 @@ class JdbcInstancesTest extends JdbcTestBase {
                 .isNotNull();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void closing_gives_back_at_once(Kind kind) {
-        on(kind);
-        JdbcBatchStore leaving = open();
+        JdbcBatchStore leaving = open(kind);
         JdbcBatchStore other = open();
         append(leaving, "a");
         leaving.close();
@@ -298,49 +250,35 @@ class JdbcInstancesTest extends JdbcTestBase {
                 .containsExactly("0");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_batch_is_claimed_by_one_of_many(Kind kind) throws Exception {
         on(kind);
         List<JdbcBatchStore> stores = List.of(open(), open(), open());
         String[] ids = IntStream.range(0, 120).mapToObj(i -> "b" + i).toArray(String[]::new);
         append(stores.get(0), ids);
         markPending(stores.get(0), ids);
-        ExecutorService pool = Executors.newFixedThreadPool(stores.size());
-        try {
-            List<Callable<List<String>>> tasks = new ArrayList<>();
-            for (JdbcBatchStore store : stores) {
-                tasks.add(() -> {
-                    List<String> mine = new ArrayList<>();
-                    Instant now = clock.instant();
-                    List<Claim> some;
-                    int empty = 0;
-                    // An empty result may also mean that other instances have locked the next batches.
-                    do {
-                        some = store.claim("loki", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), 3);
-                        mine.addAll(ids(some));
-                        empty = some.isEmpty() ? empty + 1 : 0;
-                    } while (empty < 3);
-                    return mine;
-                });
-            }
-            List<String> claimed = new ArrayList<>();
-            for (Future<List<String>> future : pool.invokeAll(tasks)) {
-                claimed.addAll(future.get());
-            }
-            claimed.addAll(claim(stores.get(0)));
-            assertThat(claimed).containsExactlyInAnyOrder(ids);
-        } finally {
-            pool.shutdownNow();
-        }
+        List<String> claimed = new ArrayList<>();
+        together(stores.size(), number -> claimAll(stores.get(number))).forEach(claimed::addAll);
+        claimed.addAll(claim(stores.get(0)));
+        assertThat(claimed).containsExactlyInAnyOrder(ids);
         assertThat(balanced(stores.get(1)).inFlight()).isEqualTo(ids.length);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    private List<String> claimAll(JdbcBatchStore store) {
+        List<String> mine = new ArrayList<>();
+        Instant now = clock.instant();
+        // An empty result may also mean that other instances have locked the next batches.
+        for (int empty = 0; empty < 3; ) {
+            List<Claim> some = store.claim("loki", BatchOrder.OLDEST_FIRST, now, now.plus(TIMEOUT), 3);
+            mine.addAll(ids(some));
+            empty = some.isEmpty() ? empty + 1 : 0;
+        }
+        return mine;
+    }
+
+    @OnEachDatabase
     void what_one_pauses_is_paused_for_all(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         assertThat(one.pause("loki", true)).isTrue();
         assertThat(other.pause("loki", true)).isFalse();
@@ -349,11 +287,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(one.pausedCollectorTypes()).isEmpty();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void bounds_hold_for_all_together_but_for_a_second(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open(database.pool(), options -> options.maxBatches(3));
+        JdbcBatchStore one = open(kind, options -> options.maxBatches(3));
         append(one, "a", "b", "c");
         JdbcBatchStore other = open(database.pool(), options -> options.maxBatches(3));
         assertThat(failure(other.append(batch("d")))).isInstanceOf(BatchRejectedException.class);
@@ -365,11 +301,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(balanced(one).accepted()).isEqualTo(4);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void bytes_are_bounded_too(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         append(one, "a");
         long bytes = one.list(ALL, clock.instant()).get(0).bytes();
         JdbcBatchStore other = open(database.pool(), options -> options.maxBytes(2 * bytes + 1));
@@ -380,11 +314,9 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(other.stats().diskUsage()).isEqualTo(2 * bytes);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void when_the_database_was_away_nobodys_lease_is_ended_at_once(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         append(one, "a");
         // No instance could send a heartbeat.
@@ -401,8 +333,7 @@ class JdbcInstancesTest extends JdbcTestBase {
         assertThat(one.delivered("a")).isNotNull();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void clocks_that_are_wrong_do_not_matter(Kind kind) {
         on(kind);
         ManualClock wrong = new ManualClock(clock.instant().plus(Duration.ofHours(3)));
@@ -429,11 +360,9 @@ class JdbcInstancesTest extends JdbcTestBase {
                 .isEmpty();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void it_is_known_when_anybody_was_last_there(Kind kind) {
-        on(kind);
-        JdbcBatchStore first = open();
+        JdbcBatchStore first = open(kind);
         assertThat(first.lastUsed()).isNull();
         pass(Duration.ofSeconds(10));
         first.heartbeat();

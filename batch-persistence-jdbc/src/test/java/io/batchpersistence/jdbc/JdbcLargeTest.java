@@ -2,7 +2,6 @@ package io.batchpersistence.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.LogEntry;
@@ -19,8 +18,6 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Groups that exceed the limit of the server or of something in between. */
 class JdbcLargeTest extends JdbcTestBase {
@@ -45,10 +42,7 @@ class JdbcLargeTest extends JdbcTestBase {
         on(Kind.MARIADB);
         limit = database.query("SELECT @@global.max_allowed_packet").get(0);
         database.update("SET GLOBAL max_allowed_packet = " + bytes);
-        HikariConfig config = new HikariConfig();
-        config.setJdbcUrl(TestServers.url(Kind.MARIADB));
-        config.setMaximumPoolSize(4);
-        own = new HikariDataSource(config);
+        own = TestDatabase.pool(TestServers.url(Kind.MARIADB), 4);
         source = new FaultyDataSource(own);
         return open(source, options -> options);
     }
@@ -115,8 +109,7 @@ class JdbcLargeTest extends JdbcTestBase {
     }
 
     /** For example a proxy with an unknown limit. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_group_whose_connection_is_lost_again_and_again_is_halved(Kind kind) throws InterruptedException {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "before");

@@ -10,17 +10,13 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** An administrator locks tables. Callers wait for the lock, but stats() does not. */
 class JdbcLockedTablesTest extends JdbcTestBase {
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void statistics_do_not_wait_for_locks_and_say_that_the_store_does(Kind kind) throws SQLException {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "a");
         assertThat(store.stats().total().inFlight()).isEqualTo(1);
         CompletableFuture<Void> waiting;
@@ -52,7 +48,6 @@ class JdbcLockedTablesTest extends JdbcTestBase {
                 statement.execute("UNLOCK TABLES");
             }
             administrator.rollback();
-            administrator.setAutoCommit(true);
         }
         waiting.join();
         assertThat(store.stats().problem()).isNull();

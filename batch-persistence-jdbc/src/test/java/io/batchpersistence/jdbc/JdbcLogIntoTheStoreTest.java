@@ -40,8 +40,10 @@ class JdbcLogIntoTheStoreTest {
                 database.options().lease(Duration.ofSeconds(2)).build();
         BatchStore store = fallback
                 ? FallbackBatchStore.open(
-                        source, options, DiskStoreOptions.builder(directory).build())
-                : JdbcBatchStore.open(source, options);
+                        source.dataSource,
+                        options,
+                        DiskStoreOptions.builder(directory).build())
+                : JdbcBatchStore.open(source.dataSource, options);
         return BatchPersistenceEngine.builder(store)
                 .overflow(OverflowPolicy.DROP_OLDEST, Duration.ZERO)
                 .shutdownTimeout(Duration.ofSeconds(5))

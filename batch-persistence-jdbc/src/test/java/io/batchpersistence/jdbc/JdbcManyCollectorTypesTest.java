@@ -30,8 +30,6 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Collector types come and go, for example one per tenant. They leave a sum in the database and nothing else. */
 // Many batches, and the machine may be busy.
@@ -126,11 +124,9 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertThat(typesWithRows()).hasSize(KEPT + 1 + more);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void the_last_ones_keep_their_counters_and_the_sum_of_the_others_is_kept(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         for (int round = 0; round < 3; round++) {
             comeAndGo(store, round * KEPT, (round + 1) * KEPT);
         }
@@ -155,11 +151,9 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertNothingMissing(again);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void who_came_last_is_known_after_an_instance_was_killed(Kind kind) {
-        on(kind);
-        JdbcBatchStore killed = open();
+        JdbcBatchStore killed = open(kind);
         comeAndGo(killed, 500, KEPT);
         comeAndGo(killed, 0, 500);
         JdbcBatchStore store = open();
@@ -172,11 +166,9 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertThat(stats.collectors().keySet()).doesNotContain(type(500), type(KEPT - 1));
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_holds_batches_or_is_paused_is_not_forgotten_and_a_type_may_come_again(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "in flight", "flying");
         append(store, "pending", "waiting");
         store.failed("pending", 0, "503", clock.instant(), again());
@@ -218,8 +210,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
      * The counter row of a type is gone when a group updates it. The instance is still registered, and the group
      * continues.
      */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_type_that_is_forgotten_while_a_batch_of_it_is_written_comes_again(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         long number = store.stats().instance().number();
@@ -245,11 +236,9 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertNothingMissing(store);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void types_of_which_several_instances_have_counters_are_forgotten_by_all(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         appendAll(one, 0, KEPT + 500);
         for (int i = 0; i < 500; i++) {
@@ -278,8 +267,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertNothingMissing(one, other);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_type_that_one_forgets_while_another_one_persists_a_batch_of_it_is_counted_once(Kind kind) {
         JdbcBatchStore persists = openFaulty(kind);
         JdbcBatchStore forgets = open();
@@ -308,8 +296,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
     }
 
     /** Both at once, repeatedly. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void instances_that_forget_at_once_count_each_once(Kind kind) {
         on(kind);
         List<JdbcBatchStore> stores = List.of(open(), open(), open());
@@ -337,8 +324,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
      * A group is committed, but its outcome is unknown. Before the store finds out, its type becomes idle and is no
      * longer among the last ones. Then another thread creates counters of this instance for it.
      */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_row_that_a_lost_commit_is_looked_for_in_stays(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         JdbcBatchStore other = open();
@@ -369,11 +355,9 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
         assertNothingMissing(store, other);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void rows_that_somebody_has_locked_are_left_until_they_are_free(Kind kind) throws SQLException {
-        on(kind);
-        JdbcBatchStore before = open();
+        JdbcBatchStore before = open(kind);
         comeAndGo(before, 0, 10);
         before.close();
         JdbcBatchStore store = open();
@@ -397,7 +381,6 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
                     .contains("tenant-3", "tenant-7", "tenant-1030")
                     .doesNotContain("tenant-2", "tenant-8");
             connection.rollback();
-            connection.setAutoCommit(true);
         }
         upkeep(store);
         assertCounted(store, 2 * KEPT + 45, 2 * KEPT + 45);

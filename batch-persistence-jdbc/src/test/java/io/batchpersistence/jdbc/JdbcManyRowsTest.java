@@ -11,8 +11,6 @@ import io.batchpersistence.spi.BatchStore.Verdict;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Changes of more batches than fit in memory, page by page. */
 class JdbcManyRowsTest extends JdbcTestBase {
@@ -64,8 +62,7 @@ class JdbcManyRowsTest extends JdbcTestBase {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void dead_letters_are_replayed_a_page_at_a_time_and_in_order(Kind kind) {
         many(kind, BatchState.DEAD);
         assertThat(store.replay(ALL.order(BatchOrder.NEWEST_FIRST), clock.instant(), Duration.ofMillis(10)))
@@ -80,8 +77,7 @@ class JdbcManyRowsTest extends JdbcTestBase {
         assertThat(balanced(store).pending()).isEqualTo(MANY);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void batches_are_discarded_a_page_at_a_time_up_to_a_limit(Kind kind) {
         many(kind, BatchState.PENDING);
         assertThat(store.discard(ALL.limit(MANY - 3), clock.instant())).isEqualTo(MANY - 3);
@@ -90,8 +86,7 @@ class JdbcManyRowsTest extends JdbcTestBase {
         assertThat(balanced(store).discarded()).isEqualTo(MANY);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void batches_are_rescheduled_a_page_at_a_time_also_by_their_reason(Kind kind) {
         many(kind, BatchState.PENDING);
         assertThat(store.reschedule(ALL.failureReason("y*"), clock.instant(), null))
@@ -104,8 +99,7 @@ class JdbcManyRowsTest extends JdbcTestBase {
                 .containsExactly(String.valueOf(MANY));
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void many_ids_are_changed_in_order_up_to_a_limit(Kind kind) {
         many(kind, BatchState.DEAD);
         source.recover();

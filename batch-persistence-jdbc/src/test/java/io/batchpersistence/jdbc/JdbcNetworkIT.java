@@ -1,7 +1,7 @@
 package io.batchpersistence.jdbc;
 
+import static io.batchpersistence.jdbc.Traffic.soon;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.awaitility.Awaitility.await;
 
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.jdbc.TestDatabase.Kind;
@@ -10,13 +10,10 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import java.util.concurrent.Callable;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Instances under load whose connection to the database is interrupted: connections are reset, no data arrives, or only
@@ -61,7 +58,7 @@ class JdbcNetworkIT {
             stores.add(JdbcBatchStore.open(pool, options()));
         }
         traffic = new Traffic(stores, WRITERS);
-        awaitMore(500);
+        traffic.awaitMore(500);
         traffic.longestCall();
     }
 
@@ -83,19 +80,17 @@ class JdbcNetworkIT {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void connections_are_reset(Kind kind) throws Exception {
         cut(kind, RESETS + " RESETS", () -> {
             for (int i = 0; i < RESETS; i++) {
-                awaitMore(random.nextInt(300));
+                traffic.awaitMore(random.nextInt(300));
                 ways.get(random.nextInt(STORES)).reset();
             }
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void a_short_hole_is_waited_for(Kind kind) throws Exception {
         cut(kind, "SHORT HOLE", () -> {
             hole(RecommendedPool.QUERY_TIMEOUT.dividedBy(4));
@@ -104,8 +99,7 @@ class JdbcNetworkIT {
         assertThat(traffic.refused()).isZero();
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void what_was_sent_into_a_hole_arrives_when_its_sender_has_given_up(Kind kind) throws Exception {
         cut(kind, "LATE", () -> {
             hole(RecommendedPool.SOCKET_TIMEOUT.multipliedBy(3).dividedBy(2));
@@ -113,8 +107,7 @@ class JdbcNetworkIT {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void a_hole_longer_than_the_lease_after_which_connections_are_forgotten(Kind kind) throws Exception {
         cut(kind, "LONG HOLE", () -> {
             hole(RecommendedPool.LEASE.multipliedBy(3).dividedBy(2));
@@ -122,8 +115,7 @@ class JdbcNetworkIT {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void answers_are_swallowed(Kind kind) throws Exception {
         cut(kind, "ANSWERS SWALLOWED", () -> {
             ways.forEach(CutProxy::swallowAnswers);
@@ -132,8 +124,7 @@ class JdbcNetworkIT {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void one_instance_is_cut_off_and_the_other_takes_over(Kind kind) throws Exception {
         cut(kind, "ONE CUT OFF", () -> {
             long from = System.nanoTime();
@@ -151,14 +142,10 @@ class JdbcNetworkIT {
         });
     }
 
-    private interface Cut {
-        void make();
-    }
-
-    private void cut(Kind kind, String what, Cut cut) throws Exception {
+    private void cut(Kind kind, String what, Runnable cut) throws Exception {
         start(kind);
         try {
-            cut.make();
+            cut.run();
             allGoOn(kind + " " + what, System.nanoTime());
         } finally {
             traffic.stop();
@@ -190,19 +177,7 @@ class JdbcNetworkIT {
                         + " ms%n",
                 what, millis(first - from), WRITERS, millis(all - from), longest.toMillis());
         assertThat(longest).isLessThan(LONGEST_CALL);
-        awaitMore(500);
-    }
-
-    private void awaitMore(int batches) {
-        int before = traffic.acknowledged();
-        soon(() -> traffic.acknowledged() >= before + batches);
-    }
-
-    private static void soon(Callable<Boolean> condition) {
-        await().atMost(Duration.ofMinutes(5))
-                .pollDelay(Duration.ZERO)
-                .pollInterval(Duration.ofMillis(2))
-                .until(condition);
+        traffic.awaitMore(500);
     }
 
     private static long millis(long nanos) {

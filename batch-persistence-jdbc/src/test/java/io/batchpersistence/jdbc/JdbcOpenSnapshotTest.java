@@ -177,10 +177,6 @@ class JdbcOpenSnapshotTest {
                 statement.execute("SELECT 1 FROM pg_class");
             }
             action.run();
-            if (HELD) {
-                elsewhere.rollback();
-                elsewhere.setAutoCommit(true);
-            }
         }
     }
 

@@ -27,15 +27,9 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
-import java.util.concurrent.Callable;
-import java.util.concurrent.CyclicBarrier;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
+import java.util.function.Function;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** The shared knowledge of instances about collectors that are down. */
 // Many rounds, and the machine may be busy.
@@ -49,11 +43,9 @@ class JdbcOutagesTest extends JdbcTestBase {
         markPending(store, id);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_outage_begins_once_and_is_known_to_all(Kind kind) {
-        on(kind);
-        SharedOutages one = open().sharedOutages();
+        SharedOutages one = open(kind).sharedOutages();
         SharedOutages other = open().sharedOutages();
         assertThat(one.current()).isEmpty();
         assertThat(one.began("loki", Duration.ofSeconds(7), "503")).isTrue();
@@ -73,11 +65,9 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(one.current().get("loki")).isEqualTo(new Outage(Duration.ZERO, SECOND, 0, "again"));
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_probe_is_given_to_one_when_it_is_due_and_there_is_something_to_send(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         SharedOutages one = store.sharedOutages();
         SharedOutages other = open().sharedOutages();
         assertThat(one.takeProbe("loki", TIMEOUT)).isEqualTo(SharedOutages.NOT_DOWN);
@@ -100,11 +90,9 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(other.takeProbe("else", TIMEOUT)).isEqualTo(SharedOutages.NOT_DOWN);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_probe_of_which_nothing_is_heard_is_given_up_after_its_timeout(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         SharedOutages killed = store.sharedOutages();
         SharedOutages other = open().sharedOutages();
         due(store, "a");
@@ -121,59 +109,35 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(killed.takeProbe("loki", TIMEOUT)).as("an operator's wish").isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void of_many_that_come_at_once_one_begins_one_probes_and_one_ends(Kind kind) throws Exception {
         on(kind);
-        int threads = 6;
         List<JdbcBatchStore> stores = List.of(open(), open(), open());
         due(stores.get(0), "a");
-        ExecutorService pool = Executors.newFixedThreadPool(threads);
-        try {
-            for (int round = 1; round <= 20; round++) {
-                assertThat(together(pool, threads, stores, each -> each.began("loki", Duration.ZERO, "503")))
-                        .filteredOn(began -> began)
-                        .hasSize(1);
-                for (int number = 1; number <= 3; number++) {
-                    assertThat(together(pool, threads, stores, each -> each.takeProbe("loki", TIMEOUT)))
-                            .filteredOn(probe -> probe != SharedOutages.NOT_DUE)
-                            .containsExactly(number);
-                    stores.get(1).sharedOutages().nextProbe("loki", number, Duration.ZERO);
-                }
-                assertThat(together(pool, threads, stores, each -> each.ended("loki")))
-                        .filteredOn(ended -> ended)
-                        .hasSize(1);
+        for (int round = 1; round <= 20; round++) {
+            assertThat(together(stores, each -> each.began("loki", Duration.ZERO, "503")))
+                    .filteredOn(began -> began)
+                    .hasSize(1);
+            for (int number = 1; number <= 3; number++) {
+                assertThat(together(stores, each -> each.takeProbe("loki", TIMEOUT)))
+                        .filteredOn(probe -> probe != SharedOutages.NOT_DUE)
+                        .containsExactly(number);
+                stores.get(1).sharedOutages().nextProbe("loki", number, Duration.ZERO);
             }
-        } finally {
-            pool.shutdownNow();
+            assertThat(together(stores, each -> each.ended("loki")))
+                    .filteredOn(ended -> ended)
+                    .hasSize(1);
         }
     }
 
-    @FunctionalInterface
-    private interface Act<T> {
-        T on(SharedOutages outages);
+    /** Two threads for each instance. */
+    private static <T> List<T> together(List<JdbcBatchStore> stores, Function<SharedOutages, T> act) throws Exception {
+        return together(
+                2 * stores.size(),
+                thread -> act.apply(stores.get(thread % stores.size()).sharedOutages()));
     }
 
-    private static <T> List<T> together(ExecutorService pool, int threads, List<JdbcBatchStore> stores, Act<T> act)
-            throws Exception {
-        CyclicBarrier barrier = new CyclicBarrier(threads);
-        List<Callable<T>> tasks = new ArrayList<>();
-        for (int i = 0; i < threads; i++) {
-            SharedOutages outages = stores.get(i % stores.size()).sharedOutages();
-            tasks.add(() -> {
-                barrier.await();
-                return act.on(outages);
-            });
-        }
-        List<T> results = new ArrayList<>();
-        for (Future<T> future : pool.invokeAll(tasks)) {
-            results.add(future.get());
-        }
-        return results;
-    }
-
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void clocks_that_are_wrong_do_not_matter(Kind kind) {
         on(kind);
         ManualClock wrong = new ManualClock(clock.instant().plus(Duration.ofHours(3)));
@@ -192,11 +156,9 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(ahead.takeProbe("loki", TIMEOUT)).isEqualTo(SharedOutages.NOT_DUE);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void any_name_and_any_reason_is_kept(Kind kind) {
-        on(kind);
-        SharedOutages outages = open().sharedOutages();
+        SharedOutages outages = open(kind).sharedOutages();
         List<String> types = List.of("Loki", "loki", "loki ", "a\\b\n\r\0", "ü €\uD83D\uDE00", "x".repeat(255));
         for (String type : types) {
             assertThat(outages.began(type, SECOND, "line 1\nline 2 \0 ü".repeat(5_000)))
@@ -212,12 +174,9 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(outages.current()).isEmpty();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_database_that_is_away_is_told_and_a_store_that_is_closed_is(Kind kind) {
-        on(kind);
-        FaultyDataSource source = new FaultyDataSource(database.pool());
-        JdbcBatchStore store = open(source, options -> options);
+        JdbcBatchStore store = openFaulty(kind);
         SharedOutages outages = store.sharedOutages();
         List<Runnable> calls = List.of(
                 outages::current,
@@ -356,16 +315,14 @@ class JdbcOutagesTest extends JdbcTestBase {
         return sent;
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void three_instances_with_wrong_clocks_send_the_probes_that_one_would_send(Kind kind) {
         int alone = sentInFortySeconds(kind, 1);
         assertThat(alone).isBetween(7, 10);
         assertThat(sentInFortySeconds(kind, 3)).isBetween(alone, alone + 2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_instance_that_dies_or_loses_the_database_while_it_probes_holds_up_nothing_for_long(Kind kind) {
         on(kind);
         new Member(Duration.ZERO);
@@ -400,38 +357,21 @@ class JdbcOutagesTest extends JdbcTestBase {
         first.source.recover();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void instances_that_start_at_once_create_the_tables_once(Kind kind) throws Exception {
-        on(kind);
-        JdbcBatchStore waits = open(database.pool(), options -> options.initializeSchema(false));
+        JdbcBatchStore waits = open(kind, options -> options.initializeSchema(false));
         assertThat(waits.stats().problem())
                 .contains(
                         "missing",
                         "initialize_schema",
                         Dialect.valueOf(kind.name()).id() + "-1.sql");
 
-        int instances = 4;
-        ExecutorService pool = Executors.newFixedThreadPool(instances);
-        CyclicBarrier barrier = new CyclicBarrier(instances);
-        List<JdbcBatchStore> stores = new ArrayList<>();
-        try {
-            List<Callable<JdbcBatchStore>> opening = new ArrayList<>();
-            for (int i = 0; i < instances; i++) {
-                opening.add(() -> {
-                    barrier.await();
-                    return JdbcBatchStore.open(
-                            database.pool(),
-                            database.options().lease(LEASE).clock(clock).build(),
-                            new Database.Seams(() -> String.valueOf(clock.millis()), ticker::get, false));
-                });
-            }
-            for (Future<JdbcBatchStore> each : pool.invokeAll(opening)) {
-                stores.add(each.get());
-            }
-        } finally {
-            pool.shutdownNow();
-        }
+        List<JdbcBatchStore> stores = together(
+                4,
+                number -> JdbcBatchStore.open(
+                        database.pool(),
+                        database.options().lease(LEASE).clock(clock).build(),
+                        new Database.Seams(() -> String.valueOf(clock.millis()), ticker::get, false)));
         if (kind == Kind.H2) {
             // There is no lock for that in H2: an instance that failed tries again later.
             stores.forEach(JdbcBatchStore::heartbeat);
@@ -448,11 +388,9 @@ class JdbcOutagesTest extends JdbcTestBase {
         stores.forEach(JdbcBatchStore::close);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_instance_that_runs_goes_on_when_the_tables_get_newer_and_refuses_when_it_is_started_anew(Kind kind) {
-        on(kind);
-        JdbcBatchStore running = open();
+        JdbcBatchStore running = open(kind);
         append(running, "a");
         int newer = Schema.VERSION + 1;
         database.update("INSERT INTO {p}schema_version (version) VALUES (" + newer + ")");
@@ -471,16 +409,11 @@ class JdbcOutagesTest extends JdbcTestBase {
         assertThat(balanced(running).accepted()).isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_creation_that_broke_off_goes_on(Kind kind) {
-        on(kind);
-        FaultyDataSource source = new FaultyDataSource(database.pool());
-        source.beforeStatement = sql -> {
-            if (sql.contains("schema_version (version) VALUES (1)")) {
-                throw new SQLException("out of disk", "53100");
-            }
-        };
+        onFaulty(kind);
+        source.beforeStatement =
+                FaultyDataSource.of("schema_version (version) VALUES (1)", new SQLException("out of disk", "53100"));
         JdbcBatchStore store = open(source, options -> options);
         assertThat(store.stats().problem()).contains("out of disk");
         source.recover();

@@ -7,8 +7,6 @@ import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.test.Batches;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.time.Duration;
@@ -161,18 +159,13 @@ class JdbcPgBouncerIT {
     }
 
     private static <T> T proxy(Class<T> type, Object target) {
-        return type.cast(Proxy.newProxyInstance(
-                type.getClassLoader(), new Class<?>[] {type}, (self, method, arguments) -> {
-                    if (method.getName().equals("isWrapperFor")) {
-                        return false;
-                    }
-                    try {
-                        Object result = method.invoke(target, arguments);
-                        return result instanceof Connection ? proxy(Connection.class, result) : result;
-                    } catch (InvocationTargetException e) {
-                        throw e.getCause();
-                    }
-                }));
+        return FaultyDataSource.proxy(type, (self, method, arguments) -> {
+            if (method.getName().equals("isWrapperFor")) {
+                return false;
+            }
+            Object result = FaultyDataSource.call(target, method, arguments);
+            return result instanceof Connection ? proxy(Connection.class, result) : result;
+        });
     }
 
     /** Persists batches and marks every second one. */

@@ -8,8 +8,6 @@ import java.sql.Connection;
 import java.util.concurrent.atomic.AtomicInteger;
 import javax.sql.DataSource;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** What a driver prepares, and the state in which connections are returned. */
 class JdbcPreparedStatementsTest extends JdbcTestBase {
@@ -42,8 +40,7 @@ class JdbcPreparedStatementsTest extends JdbcTestBase {
         return config;
     }
 
-    @ParameterizedTest
-    @EnumSource(TestDatabase.Kind.class)
+    @OnEachDatabase
     void connections_without_autocommit_come_back_without_it(TestDatabase.Kind kind) {
         on(kind);
         HikariConfig config = config(2);

@@ -2,9 +2,6 @@ package io.batchpersistence.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ch.qos.logback.classic.Logger;
-import ch.qos.logback.classic.spi.ILoggingEvent;
-import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchSummary;
@@ -23,9 +20,6 @@ import java.time.Instant;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
-import org.slf4j.LoggerFactory;
 
 /** Instances with different TTLs share a database: two misconfigured applications, or one in a rolling upgrade. */
 class JdbcPromisesTest extends JdbcTestBase {
@@ -66,17 +60,7 @@ class JdbcPromisesTest extends JdbcTestBase {
                 .toList();
     }
 
-    private void markDead(JdbcBatchStore store, String id) {
-        assertThat(store.failed(id, 0, "no", clock.instant(), (type, retries) -> dead()))
-                .isNotNull();
-    }
-
-    private static BatchStore.Verdict dead() {
-        return new BatchStore.Verdict(true, null, 1);
-    }
-
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_shorter_ttl_elsewhere_removes_nothing_that_was_promised_to_be_kept_longer(Kind kind) {
         on(kind);
         JdbcBatchStore longer = open(DAY, WEEK);
@@ -101,8 +85,7 @@ class JdbcPromisesTest extends JdbcTestBase {
         assertThat(balanced(longer).expired()).isEqualTo(3);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_longer_ttl_rescues_what_was_promised_a_shorter_one(Kind kind) {
         on(kind);
         JdbcBatchStore before = open(HOUR, DAY);
@@ -116,8 +99,7 @@ class JdbcPromisesTest extends JdbcTestBase {
         assertThat(expire(after, DAY, WEEK)).containsExactly("a");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_shorter_ttl_holds_for_what_is_persisted_from_then_on(Kind kind) {
         on(kind);
         JdbcBatchStore before = open(DAY, WEEK);
@@ -171,32 +153,25 @@ class JdbcPromisesTest extends JdbcTestBase {
                 .build();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void applications_that_share_tables_are_told_so(Kind kind) {
         on(kind);
-        ListAppender<ILoggingEvent> logged = new ListAppender<>();
-        logged.start();
-        Logger logger = (Logger) LoggerFactory.getLogger(InstanceMembership.class);
-        logger.addAppender(logged);
-        try {
-            open(database.pool(), options -> options.application("shop"));
-            open(database.pool(), options -> options.application("shop"));
-            open(database.pool(), options -> options.application(""));
-            assertThat(logged.list).isEmpty();
-            open(database.pool(), options -> options.application("billing"));
-            assertThat(logged.list)
-                    .singleElement()
-                    .satisfies(event -> assertThat(event.getFormattedMessage())
-                            .startsWith("Other applications keep their batches in the same tables")
-                            .contains(": shop.", "table prefix"));
-        } finally {
-            logger.detachAppender(logged);
-        }
+        assertThat(logged(InstanceMembership.class, () -> {
+                    open(database.pool(), options -> options.application("shop"));
+                    open(database.pool(), options -> options.application("shop"));
+                    open(database.pool(), options -> options.application(""));
+                }))
+                .isEmpty();
+        assertThat(logged(
+                        InstanceMembership.class,
+                        () -> open(database.pool(), options -> options.application("billing"))))
+                .singleElement()
+                .asString()
+                .startsWith("Other applications keep their batches in the same tables")
+                .contains(": shop.", "table prefix");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_ttl_without_end_is_kept(Kind kind) {
         on(kind);
         JdbcBatchStore endless = open(Duration.ofSeconds(Long.MAX_VALUE), Duration.ofSeconds(Long.MAX_VALUE));

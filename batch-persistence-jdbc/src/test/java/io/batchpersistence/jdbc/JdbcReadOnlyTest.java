@@ -9,8 +9,6 @@ import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
 import javax.sql.DataSource;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Read-only connections, and read-only transactions of callers. */
 class JdbcReadOnlyTest extends JdbcTestBase {
@@ -32,8 +30,7 @@ class JdbcReadOnlyTest extends JdbcTestBase {
         });
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void a_connection_that_comes_read_only_is_written_with_and_given_back_read_only(Kind kind) {
         on(kind);
         JdbcBatchStore store = open(readOnly(), options -> options);
@@ -47,13 +44,11 @@ class JdbcReadOnlyTest extends JdbcTestBase {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(names = {"POSTGRESQL", "MARIADB"})
+    @OnEachServer
     void of_a_transaction_that_only_reads_no_batch_can_be_a_part_and_that_is_nobody_elses_problem(Kind kind)
             throws SQLException {
-        on(kind);
         Connection[] joined = new Connection[1];
-        JdbcBatchStore store = open(database.pool(), options -> options.transaction(() -> joined[0]));
+        JdbcBatchStore store = open(kind, options -> options.transaction(() -> joined[0]));
         append(store, "before");
         try (Connection connection = database.pool().getConnection()) {
             connection.setReadOnly(true);
@@ -68,8 +63,6 @@ class JdbcReadOnlyTest extends JdbcTestBase {
                 assertThat(statement.execute("SELECT 1")).as("it can go on").isTrue();
             }
             connection.rollback();
-            connection.setAutoCommit(true);
-            connection.setReadOnly(false);
         }
         joined[0] = null;
         append(store, "after");

@@ -9,8 +9,6 @@ import io.batchpersistence.jdbc.TestDatabase.Kind;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Another program deletes batches or counters. The store detects it, corrects its counters once, and reports what is
@@ -20,11 +18,9 @@ class JdbcRecountTest extends JdbcTestBase {
 
     private static final Duration SOON = Duration.ofSeconds(61);
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_store_that_was_full_of_batches_that_somebody_has_deleted_takes_new_ones(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open(database.pool(), options -> options.maxBatches(3));
+        JdbcBatchStore store = open(kind, options -> options.maxBatches(3));
         JdbcBatchStore other = open(database.pool(), options -> options.maxBatches(3));
         List<Corruption> told = new ArrayList<>();
         store.onCorruption(told::add);
@@ -48,11 +44,9 @@ class JdbcRecountTest extends JdbcTestBase {
         assertThat(told.get(0).collectorType()).isEqualTo("loki");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void counters_that_somebody_has_deleted_are_made_again_of_what_is_there(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         JdbcBatchStore other = open();
         List<Corruption> told = new ArrayList<>();
         store.onCorruption(told::add);
@@ -77,11 +71,9 @@ class JdbcRecountTest extends JdbcTestBase {
         assertThat(told).isEmpty();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_start_finds_counters_that_are_wrong(Kind kind) {
-        on(kind);
-        JdbcBatchStore before = open();
+        JdbcBatchStore before = open(kind);
         append(before, "a", "b");
         markPending(before, "a", "b");
         before.close();

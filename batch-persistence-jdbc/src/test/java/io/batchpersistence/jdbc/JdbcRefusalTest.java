@@ -15,8 +15,6 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.junit.jupiter.params.provider.EnumSource;
-import org.junit.jupiter.params.provider.EnumSource.Mode;
 
 /** A reachable database that rejects writes is a problem at once and until it accepts them again. */
 class JdbcRefusalTest extends FallbackTestBase {
@@ -39,8 +37,7 @@ class JdbcRefusalTest extends FallbackTestBase {
         append(store, "refused");
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_table_that_was_renamed(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
@@ -50,8 +47,7 @@ class JdbcRefusalTest extends FallbackTestBase {
     }
 
     /** No batch was persisted since. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void a_table_that_was_renamed_is_noticed_without_a_batch(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         for (String table : new String[] {"batch", "counter", "lane", "outage"}) {
@@ -64,8 +60,7 @@ class JdbcRefusalTest extends FallbackTestBase {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(mode = Mode.EXCLUDE, names = "H2")
+    @OnEachServer
     void a_database_that_is_read_only(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
@@ -93,11 +88,7 @@ class JdbcRefusalTest extends FallbackTestBase {
     void whatever_the_database_refuses_that_is_no_batchs_own_fault(String state, int code, String words) {
         JdbcBatchStore store = openFaulty(Kind.H2);
         append(store, "a");
-        source.beforeStatement = sql -> {
-            if (sql.startsWith("INSERT")) {
-                throw new SQLException(words, state, code);
-            }
-        };
+        source.beforeStatement = FaultyDataSource.of("INSERT", new SQLException(words, state, code));
         assertIsAProblemUntil(store, words, () -> source.recover());
     }
 
@@ -105,17 +96,12 @@ class JdbcRefusalTest extends FallbackTestBase {
     @Test
     void what_is_a_batchs_own_fault_is_none() {
         JdbcBatchStore store = openFaulty(Kind.H2);
-        source.beforeStatement = sql -> {
-            if (sql.startsWith("INSERT")) {
-                throw new SQLException("value too long", "22001");
-            }
-        };
+        source.beforeStatement = FaultyDataSource.of("INSERT", new SQLException("value too long", "22001"));
         assertThat(failure(store.append(batch("long")))).hasMessageContaining("too long");
         assertThat(store.stats().problem()).isNull();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void with_a_fallback_it_is_told_why_batches_are_kept_there_and_it_is_over_when_they_can_be_moved(Kind kind) {
         begin(kind);
         append("a");
@@ -137,8 +123,7 @@ class JdbcRefusalTest extends FallbackTestBase {
     }
 
     /** Another instance is frozen during a transaction on a lane and an outage. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void rows_that_others_have_locked_are_not_waited_for(Kind kind) throws SQLException {
         JdbcBatchStore store = openFaulty(kind);
         store.pause("loki", true);
@@ -146,20 +131,17 @@ class JdbcRefusalTest extends FallbackTestBase {
                 "INSERT INTO {p}outage (collector_type, since, next_probe_at, probes, last_failure) VALUES ('loki', 1, 1,"
                         + " 1, '503')");
         String prefix = database.options().build().tablePrefix();
-        try (Connection frozen = database.pool().getConnection()) {
+        try (Connection frozen = database.pool().getConnection();
+                Statement statement = frozen.createStatement()) {
             frozen.setAutoCommit(false);
-            try (Statement statement = frozen.createStatement()) {
-                statement.executeUpdate("UPDATE " + prefix + "lane SET paused = 0");
-                statement.executeUpdate("UPDATE " + prefix + "outage SET probes = 2");
-                AtomicInteger committed = new AtomicInteger();
-                source.afterCommit = what -> committed.incrementAndGet();
-                store.heartbeat();
-                assertThat(committed.get()).isPositive();
-                assertThat(store.stats().problem()).isNull();
-            } finally {
-                frozen.rollback();
-                frozen.setAutoCommit(true);
-            }
+            statement.executeUpdate("UPDATE " + prefix + "lane SET paused = 0");
+            statement.executeUpdate("UPDATE " + prefix + "outage SET probes = 2");
+            AtomicInteger committed = new AtomicInteger();
+            source.afterCommit = what -> committed.incrementAndGet();
+            store.heartbeat();
+            assertThat(committed.get()).isPositive();
+            assertThat(store.stats().problem()).isNull();
+            frozen.rollback();
         }
     }
 
@@ -196,16 +178,13 @@ class JdbcRefusalTest extends FallbackTestBase {
     /** While the lease cannot be renewed, other successful writes do not end the problem. */
     @Test
     void the_store_tells_of_it_by_itself_and_when_it_is_over() {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         JdbcBatchStore store = JdbcBatchStore.open(
-                source, database.options().lease(Duration.ofSeconds(1)).build());
+                source.dataSource,
+                database.options().lease(Duration.ofSeconds(1)).build());
         opened.add(store);
-        source.beforeStatement = sql -> {
-            if (sql.contains("SET seen_at")) {
-                throw new SQLException("canceling statement due to user request", "57014");
-            }
-        };
+        source.beforeStatement = FaultyDataSource.of(
+                "SET seen_at", new SQLException("canceling statement due to user request", "57014"));
         await().untilAsserted(() -> assertThat(store.stats().problem()).contains("heartbeat"));
         source.recover();
         await().untilAsserted(() -> assertThat(store.stats().problem()).isNull());

@@ -6,39 +6,36 @@ import io.batchpersistence.BatchState;
 import io.batchpersistence.jdbc.TestDatabase.Kind;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What an administrator does to the tables: deletes rows of instances, restores an older dump. */
 class JdbcRestoredTest extends JdbcTestBase {
 
-    @ParameterizedTest
-    @EnumSource
+    private static long number(JdbcBatchStore store) {
+        return store.stats().instance().number();
+    }
+
+    @OnEachDatabase
     void what_a_dead_instance_without_a_row_had_in_flight_is_given_back(Kind kind) {
-        on(kind);
-        JdbcBatchStore dead = open();
+        JdbcBatchStore dead = open(kind);
         append(dead, "appended", "claimed");
         markPending(dead, "claimed");
         claim(dead);
         JdbcBatchStore other = open();
         append(other, "mine");
-        database.update(
-                "DELETE FROM {p}instance WHERE id = " + dead.stats().instance().number());
+        database.update("DELETE FROM {p}instance WHERE id = " + number(dead));
         other.heartbeat();
         assertThat(claim(other)).containsExactly("appended", "claimed");
         assertThat(other.delivered("mine")).isNotNull();
         assertThat(balanced(other).accepted()).isEqualTo(3);
-        assertThat(database.query("SELECT instance FROM {p}counter WHERE instance = "
-                        + dead.stats().instance().number()))
+        assertThat(database.query("SELECT instance FROM {p}counter WHERE instance = " + number(dead)))
                 .as("it could write no more")
                 .isEmpty();
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void after_all_rows_were_deleted_nothing_is_stuck_and_those_alive_go_on(Kind kind) {
-        on(kind);
-        JdbcBatchStore one = open();
+        JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         append(one, "a");
         append(other, "b");
@@ -57,11 +54,9 @@ class JdbcRestoredTest extends JdbcTestBase {
     }
 
     /** No other instance is there to do it. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_instance_whose_own_row_was_deleted_gets_its_batches_back(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "a");
         database.update("DELETE FROM {p}instance");
         store.heartbeat();
@@ -83,25 +78,20 @@ class JdbcRestoredTest extends JdbcTestBase {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void two_that_are_alive_never_have_one_number(Kind kind) {
-        on(kind);
-        JdbcBatchStore first = open();
+        JdbcBatchStore first = open(kind);
         JdbcBatchStore second = open();
         append(first, "of the first");
         append(second, "of the second");
-        long number = first.stats().instance().number();
-        database.update("DELETE FROM {p}counter WHERE instance = "
-                + second.stats().instance().number());
-        database.update("DELETE FROM {p}batch WHERE owner = "
-                + second.stats().instance().number());
+        long number = number(first);
+        database.update("DELETE FROM {p}counter WHERE instance = " + number(second));
+        database.update("DELETE FROM {p}batch WHERE owner = " + number(second));
         restoreFrom(kind, List.of(String.valueOf(number)), 2);
         JdbcBatchStore third = open();
         second.heartbeat();
         third.heartbeat();
-        assertThat(second.stats().instance().number())
-                .isNotEqualTo(third.stats().instance().number());
+        assertThat(number(second)).isNotEqualTo(number(third));
         append(second, "new of the second");
         append(third, "new of the third");
         third.close();
@@ -111,21 +101,18 @@ class JdbcRestoredTest extends JdbcTestBase {
     }
 
     /** Before its next heartbeat. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void one_that_is_not_in_the_dump_does_not_write_under_the_number_of_another(Kind kind) {
-        on(kind);
-        JdbcBatchStore old = open();
+        JdbcBatchStore old = open(kind);
         append(old, "a");
         database.update("DELETE FROM {p}counter");
         database.update("DELETE FROM {p}batch");
-        restoreFrom(kind, List.of("0"), old.stats().instance().number());
+        restoreFrom(kind, List.of("0"), number(old));
         JdbcBatchStore young = open();
         append(young, "b");
         append(old, "c");
         assertThat(old.delivered("b")).as("it is not its own").isNull();
-        assertThat(old.stats().instance().number())
-                .isNotEqualTo(young.stats().instance().number());
+        assertThat(number(old)).isNotEqualTo(number(young));
         young.close();
         assertThat(state(old, "c")).isEqualTo(BatchState.IN_FLIGHT);
     }
@@ -133,11 +120,9 @@ class JdbcRestoredTest extends JdbcTestBase {
     /**
      * The batch was delivered after the dump. After the restore no instance is sending it, although its owner is alive.
      */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void what_the_dump_says_that_an_instance_has_in_flight_times_out(Kind kind) {
-        on(kind);
-        JdbcBatchStore store = open();
+        JdbcBatchStore store = open(kind);
         append(store, "waits");
         markPending(store, "waits");
         pass(TIMEOUT.multipliedBy(2), store);
@@ -147,7 +132,7 @@ class JdbcRestoredTest extends JdbcTestBase {
                 "collector_type, fence, created_at, since, last_attempt, retry_count, reason, earlier_failures,"
                         + " entry_count, bytes, format, compression, raw_length, payload_crc, header, payload";
         database.update("INSERT INTO {p}batch (batch_id, state, owner, due_at, " + columns + ") SELECT 'a', 1, "
-                + store.stats().instance().number() + ", "
+                + number(store) + ", "
                 + clock.instant().plus(TIMEOUT).toEpochMilli() + ", " + columns + " FROM {p}batch");
         pass(TIMEOUT.plusMillis(1), store);
         assertThat(store.timedOut(clock.instant(), 9))

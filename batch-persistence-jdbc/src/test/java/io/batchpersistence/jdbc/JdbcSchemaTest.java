@@ -11,7 +11,6 @@ import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Tables in a separate schema with any name. */
@@ -65,8 +64,7 @@ class JdbcSchemaTest extends JdbcTestBase {
         assertThat(balanced(store).accepted()).isEqualTo(2);
     }
 
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void of_a_schema_that_is_not_there_it_is_told_which_ones_look_like_it(Kind kind) {
         make(kind, "Ship-Logs");
         JdbcBatchStore store = openIn("ship_logs");

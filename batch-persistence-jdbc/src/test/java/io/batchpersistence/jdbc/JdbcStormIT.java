@@ -2,7 +2,6 @@ package io.batchpersistence.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchListener;
 import io.batchpersistence.BatchOrder;
@@ -549,11 +548,9 @@ class JdbcStormIT {
     // ---- checks ----------------------------------------------------------------------------------
 
     private void check(String combination) throws Exception {
-        HikariConfig config = new HikariConfig();
-        config.setJdbcUrl(administrator.ownUrl());
         JdbcStoreOptions options =
                 JdbcStoreOptions.builder().tablePrefix(Administrator.PREFIX).build();
-        try (HikariDataSource pool = new HikariDataSource(config);
+        try (HikariDataSource pool = TestDatabase.pool(administrator.ownUrl(), POOL);
                 JdbcBatchStore last =
                         JdbcBatchStore.open(pool, options, new Database.Seams(null, System::nanoTime, false))) {
             last.heartbeat();

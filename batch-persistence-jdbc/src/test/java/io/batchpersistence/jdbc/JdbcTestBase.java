@@ -2,12 +2,17 @@ package io.batchpersistence.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.CollectorStats;
 import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.internal.log.DeferredLog;
+import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.FailureDecision;
 import io.batchpersistence.spi.BatchStore.Verdict;
@@ -19,13 +24,22 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.IntFunction;
 import java.util.function.UnaryOperator;
+import java.util.stream.IntStream;
 import javax.sql.DataSource;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Timeout;
+import org.slf4j.LoggerFactory;
 
 /** Stores that share a database. The test controls the clock of the database and the tickers of the stores. */
 @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -68,14 +82,32 @@ abstract class JdbcTestBase {
         }
     }
 
+    /** Provides a {@link #source} that fails when the test wants it to. */
+    void onFaulty(TestDatabase.Kind kind) {
+        on(kind);
+        source = new FaultyDataSource(database.pool());
+    }
+
+    JdbcBatchStore open(TestDatabase.Kind kind) {
+        return open(kind, options -> options);
+    }
+
+    JdbcBatchStore open(TestDatabase.Kind kind, UnaryOperator<JdbcStoreOptions.Builder> more) {
+        on(kind);
+        return open(database.pool(), more);
+    }
+
     JdbcBatchStore open() {
         return open(database.pool(), options -> options);
     }
 
     JdbcBatchStore openFaulty(TestDatabase.Kind kind) {
-        on(kind);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(kind);
         return open(source, options -> options);
+    }
+
+    JdbcBatchStore open(FaultyDataSource source, UnaryOperator<JdbcStoreOptions.Builder> more) {
+        return open(source.dataSource, more);
     }
 
     JdbcBatchStore open(DataSource source, UnaryOperator<JdbcStoreOptions.Builder> more) {
@@ -123,6 +155,27 @@ abstract class JdbcTestBase {
         all.forEach(CompletableFuture::join);
     }
 
+    /** Runs a task in so many threads at once. Returns the results by the threads' numbers. */
+    static <T> List<T> together(int threads, IntFunction<T> task) throws Exception {
+        CyclicBarrier start = new CyclicBarrier(threads);
+        ExecutorService pool = Executors.newFixedThreadPool(threads);
+        try {
+            List<Callable<T>> tasks = IntStream.range(0, threads)
+                    .<Callable<T>>mapToObj(number -> () -> {
+                        start.await();
+                        return task.apply(number);
+                    })
+                    .toList();
+            List<T> results = new ArrayList<>();
+            for (Future<T> future : pool.invokeAll(tasks)) {
+                results.add(future.get());
+            }
+            return results;
+        } finally {
+            pool.shutdownNow();
+        }
+    }
+
     static Throwable failure(CompletableFuture<?> future) {
         try {
             future.join();
@@ -150,10 +203,48 @@ abstract class JdbcTestBase {
         return (type, retries) -> new Verdict(false, clock.instant(), retries);
     }
 
-    void markPending(JdbcBatchStore store, String... ids) {
+    void markFailed(BatchStore store, String reason, FailureDecision decision, String... ids) {
         for (String id : ids) {
-            assertThat(store.failed(id, 0, "down", clock.instant(), again())).isNotNull();
+            assertThat(store.failed(id, BatchStore.ANY_FENCE, reason, clock.instant(), decision))
+                    .isNotNull();
         }
+    }
+
+    void markPending(JdbcBatchStore store, String... ids) {
+        markFailed(store, "down", again(), ids);
+    }
+
+    void markDead(JdbcBatchStore store, String... ids) {
+        markFailed(store, "no", (type, retries) -> new Verdict(true, null, 1), ids);
+    }
+
+    /**
+     * Appends a batch and blocks the writer before it writes that: what arrives until the latch is released forms one
+     * group.
+     */
+    CountDownLatch holdWriter(JdbcBatchStore store, String first) throws InterruptedException {
+        CountDownLatch arrived = new CountDownLatch(1);
+        CountDownLatch goOn = new CountDownLatch(1);
+        source.beforeConnection = what -> FaultyDataSource.holdWriter(arrived, goOn);
+        CompletableFuture<Void> held = store.append(batch(first));
+        arrived.await();
+        assertThat(held).isNotDone();
+        return goOn;
+    }
+
+    /** Returns what a class logs while an action runs. */
+    static List<String> logged(Class<?> by, Runnable action) {
+        ListAppender<ILoggingEvent> logged = new ListAppender<>();
+        logged.start();
+        Logger logger = (Logger) LoggerFactory.getLogger(by);
+        logger.addAppender(logged);
+        try {
+            action.run();
+            DeferredLog.flush(Duration.ofSeconds(10));
+        } finally {
+            logger.detachAppender(logged);
+        }
+        return logged.list.stream().map(ILoggingEvent::getFormattedMessage).toList();
     }
 
     static BatchState state(JdbcBatchStore store, String id) {
@@ -162,15 +253,19 @@ abstract class JdbcTestBase {
 
     /** Checks that the counters, as any instance sees them after a second, match the batches. */
     CollectorStats balanced(JdbcBatchStore store) {
+        return balanced(store, ALL);
+    }
+
+    CollectorStats balanced(BatchStore store, BatchSelector loki) {
         passASecond();
         CollectorStats stats = store.stats().collector("loki");
         Instant now = clock.instant();
         assertThat(stats.isBalanced()).as("%s", stats).isTrue();
-        assertThat(stats.pending()).isEqualTo(store.count(ALL.states(BatchState.PENDING), now));
-        assertThat(stats.inFlight()).isEqualTo(store.count(ALL.states(BatchState.IN_FLIGHT), now));
-        assertThat(stats.dead()).isEqualTo(store.count(ALL.states(BatchState.DEAD), now));
+        assertThat(stats.pending()).isEqualTo(store.count(loki.states(BatchState.PENDING), now));
+        assertThat(stats.inFlight()).isEqualTo(store.count(loki.states(BatchState.IN_FLIGHT), now));
+        assertThat(stats.dead()).isEqualTo(store.count(loki.states(BatchState.DEAD), now));
         assertThat(stats.bytes())
-                .isEqualTo(store.list(ALL, now).stream()
+                .isEqualTo(store.list(loki, now).stream()
                         .mapToLong(each -> each.bytes())
                         .sum());
         return stats;

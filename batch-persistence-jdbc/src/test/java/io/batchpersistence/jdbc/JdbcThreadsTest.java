@@ -22,7 +22,6 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
@@ -69,7 +68,7 @@ class JdbcThreadsTest extends JdbcTestBase {
     private JdbcBatchStore openLive(Database.Seams seams) {
         source = new FaultyDataSource(database.pool());
         JdbcBatchStore store = JdbcBatchStore.open(
-                source,
+                source.dataSource,
                 database.options()
                         .instanceName("live")
                         .lease(SHORT_LEASE)
@@ -95,22 +94,12 @@ class JdbcThreadsTest extends JdbcTestBase {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource
-    void the_lease_is_renewed_while_batches_of_a_dead_instance_are_given_back(Kind kind) {
-        on(kind);
-        JdbcBatchStore dead = open(database.pool(), options -> options.lease(SHORT_LEASE));
+    @OnEachDatabase
+    void the_lease_is_renewed_while_batches_of_a_dead_instance_are_given_back(Kind kind) throws InterruptedException {
+        JdbcBatchStore dead = open(kind, options -> options.lease(SHORT_LEASE));
         append(dead, "a", "b");
         JdbcBatchStore alive = openLive();
-        CountDownLatch arrived = new CountDownLatch(1);
-        source.beforeStatement = sql -> {
-            if (sql.startsWith("UPDATE") && sql.contains("batch SET state = 0, owner = NULL")) {
-                arrived.countDown();
-                waitFor(goOn);
-            }
-        };
-        clock.advance(SHORT_LEASE.plusMillis(1));
-        awaitGone(arrived);
+        holdRelease();
         awaitRenewals();
         goOn.countDown();
         // Between two reads of the clock the store uses the ticker, which is real.
@@ -118,17 +107,27 @@ class JdbcThreadsTest extends JdbcTestBase {
         await().untilAsserted(() -> assertThat(claim(alive)).containsExactly("a", "b"));
     }
 
-    private static void waitFor(CountDownLatch latch) throws SQLException {
-        try {
-            latch.await();
-        } catch (InterruptedException e) {
-            throw new SQLException(e);
-        }
-    }
-
-    /** Waits until the live instance handles the dead one. */
-    private void awaitGone(CountDownLatch arrived) {
-        await().untilAsserted(() -> assertThat(arrived.getCount()).isZero());
+    /**
+     * Ends the lease of the dead instance, and waits until the live one is about to give back its batches, which is held
+     * up. Returns how often that is done.
+     */
+    private AtomicInteger holdRelease() throws InterruptedException {
+        CountDownLatch arrived = new CountDownLatch(1);
+        AtomicInteger given = new AtomicInteger();
+        source.beforeStatement = sql -> {
+            if (sql.startsWith("UPDATE") && sql.contains("batch SET state = 0, owner = NULL")) {
+                given.incrementAndGet();
+                arrived.countDown();
+                try {
+                    goOn.await();
+                } catch (InterruptedException e) {
+                    throw new SQLException(e);
+                }
+            }
+        };
+        clock.advance(SHORT_LEASE.plusMillis(1));
+        arrived.await();
+        return given;
     }
 
     /** After a restart of the whole application, this may be one of a hundred thousand batches. */
@@ -144,17 +143,7 @@ class JdbcThreadsTest extends JdbcTestBase {
                         + " payload) SELECT 'b' || x, collector_type, state, owner, fence, created_at, since, due_at, retry_count,"
                         + " earlier_failures, entry_count, bytes, format, compression, raw_length, payload_crc, header, payload"
                         + " FROM {p}batch, SYSTEM_RANGE(1, 2500) WHERE batch_id = 'a'");
-        CountDownLatch arrived = new CountDownLatch(1);
-        AtomicInteger given = new AtomicInteger();
-        source.beforeStatement = sql -> {
-            if (sql.startsWith("UPDATE") && sql.contains("batch SET state = 0, owner = NULL")) {
-                given.incrementAndGet();
-                arrived.countDown();
-                waitFor(goOn);
-            }
-        };
-        clock.advance(SHORT_LEASE.plusMillis(1));
-        awaitGone(arrived);
+        AtomicInteger given = holdRelease();
         Thread closing = new Thread(alive::close);
         closing.start();
         await().until(JdbcThreadsTest::isLeaving);
@@ -223,8 +212,7 @@ class JdbcThreadsTest extends JdbcTestBase {
     }
 
     /** An Error from the driver leaves the outcome of a commit as unknown as a lost connection. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_error_out_of_a_commit_that_was_done_is_found_out(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
@@ -239,15 +227,11 @@ class JdbcThreadsTest extends JdbcTestBase {
     }
 
     /** One batch is too large for the memory. The other batches of its group must succeed. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_error_of_one_does_no_harm_to_those_written_with_it(Kind kind) throws InterruptedException {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
-        CountDownLatch arrived = new CountDownLatch(1);
-        source.beforeConnection = what -> FaultyDataSource.holdWriter(arrived, goOn);
-        CompletableFuture<Void> held = store.append(batch("begin"));
-        arrived.await();
+        CountDownLatch held = holdWriter(store, "begin");
         CompletableFuture<Void> good = store.append(batch("good"));
         CompletableFuture<Void> better = store.append(batch("better"));
         source.beforeStatement = sql -> {
@@ -255,15 +239,14 @@ class JdbcThreadsTest extends JdbcTestBase {
                 throw new OutOfMemoryError("for two");
             }
         };
-        goOn.countDown();
-        CompletableFuture.allOf(held, good, better).join();
+        held.countDown();
+        CompletableFuture.allOf(good, better).join();
         source.recover();
         assertThat(balanced(store).accepted()).isEqualTo(4);
     }
 
     /** The claim may still take effect. Then the batch is reported when it times out. */
-    @ParameterizedTest
-    @EnumSource
+    @OnEachDatabase
     void an_error_out_of_a_claim_leaves_nothing_in_flight_for_ever(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "a");
@@ -292,10 +275,9 @@ class JdbcThreadsTest extends JdbcTestBase {
     @ParameterizedTest
     @ValueSource(classes = {NoClassDefFoundError.class, OutOfMemoryError.class, StackOverflowError.class})
     void no_error_ends_the_moves_from_the_fallback(Class<? extends Error> type) {
-        on(Kind.H2);
-        source = new FaultyDataSource(database.pool());
+        onFaulty(Kind.H2);
         try (FallbackBatchStore store = FallbackBatchStore.open(
-                source,
+                source.dataSource,
                 database.options().lease(SHORT_LEASE).clock(clock).build(),
                 DiskStoreOptions.builder(directory).clock(clock).build())) {
             await().until(store::isFullyReachable);

@@ -2,7 +2,6 @@ package io.batchpersistence.jdbc;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSender;
@@ -89,10 +88,7 @@ class JdbcTurnoverTest {
     }
 
     private BatchPersistenceEngine open(int number) {
-        HikariConfig config = new HikariConfig();
-        config.setJdbcUrl(database.pool().getJdbcUrl());
-        config.setMaximumPoolSize(6);
-        HikariDataSource pool = new HikariDataSource(config);
+        HikariDataSource pool = TestDatabase.pool(database.pool().getJdbcUrl(), 6);
         pools.add(pool);
         BatchSender sender = JdbcTurnoverTest::send;
         BatchPersistenceEngine engine = BatchPersistenceEngine.builder(JdbcBatchStore.open(

@@ -6,19 +6,15 @@ import io.batchpersistence.BatchState;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 /** Batches that are part of a transaction and have no sender when it commits. */
 class JdbcUnsentTest extends JdbcTestBase {
 
-    @ParameterizedTest
-    @EnumSource(TestDatabase.Kind.class)
+    @OnEachDatabase
     void what_nobody_has_in_hand_is_pending_when_its_transaction_is_committed_and_never_times_out(
             TestDatabase.Kind kind) throws SQLException {
-        on(kind);
         Connection[] business = new Connection[1];
-        JdbcBatchStore store = open(database.pool(), options -> options.transaction(() -> business[0]));
+        JdbcBatchStore store = open(kind, options -> options.transaction(() -> business[0]));
         try (Connection connection = database.pool().getConnection()) {
             connection.setAutoCommit(false);
             business[0] = connection;
@@ -27,7 +23,6 @@ class JdbcUnsentTest extends JdbcTestBase {
             business[0] = null;
             assertThat(claim(store)).isEmpty();
             connection.commit();
-            connection.setAutoCommit(true);
         }
 
         pass(TIMEOUT.plus(Duration.ofMinutes(1)), store);

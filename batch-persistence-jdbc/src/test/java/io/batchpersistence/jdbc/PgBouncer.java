@@ -1,8 +1,6 @@
 package io.batchpersistence.jdbc;
 
 import static org.awaitility.Awaitility.await;
-import static org.junit.jupiter.api.Assertions.fail;
-import static org.junit.jupiter.api.Assumptions.abort;
 
 import java.io.DataInputStream;
 import java.io.IOException;
@@ -46,20 +44,14 @@ final class PgBouncer implements AutoCloseable {
     }
 
     /**
-     * Starts a PgBouncer, or skips the test with a message if there is none.
-     *
-     * @param mode its {@code pool_mode}
-     * @param directory an empty one
+     * Starts a PgBouncer with that {@code pool_mode} in an empty directory, or skips the test with a message if there
+     * is none.
      */
     static PgBouncer start(String mode, Path directory) throws IOException {
         return start(mode, directory, TestServers.url(TestDatabase.Kind.POSTGRESQL));
     }
 
-    /**
-     * Starts a PgBouncer for another user or database of that server.
-     *
-     * @param to the server's URL; all clients are its user
-     */
+    /** Starts a PgBouncer for another user or database of that server: all clients are the user of that URL. */
     static PgBouncer start(String mode, Path directory, String to) throws IOException {
         URI server = URI.create(to.substring("jdbc:".length()));
         String program = program();
@@ -127,10 +119,8 @@ final class PgBouncer implements AutoCloseable {
     }
 
     /**
-     * Sends a command to its console. The PostgreSQL driver cannot do this: it sets parameters that the console does
-     * not know.
-     *
-     * @param command such as {@code PAUSE}
+     * Sends a command, such as {@code PAUSE}, to its console. The PostgreSQL driver cannot do this: it sets parameters
+     * that the console does not know.
      */
     void console(String command) throws IOException {
         try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
@@ -176,13 +166,7 @@ final class PgBouncer implements AutoCloseable {
                 return place;
             }
         }
-        String reason = "no PgBouncer to test with (Debian's package pgbouncer)";
-        if ("required".equals(System.getenv("BATCH_PERSISTENCE_DATABASE_TESTS"))) {
-            fail("database tests are required, but there is " + reason);
-        }
-        // The console summary does not show reasons.
-        System.out.println("SKIPPED: " + reason);
-        abort(reason);
+        TestServers.skip("no PgBouncer to test with (Debian's package pgbouncer)");
         throw new AssertionError();
     }
 

@@ -12,8 +12,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.TimeUnit;
-import java.util.function.Supplier;
 
 /**
  * A test database with its own tables, which close() drops. H2 is always available; for the others see
@@ -38,13 +36,14 @@ final class TestDatabase implements AutoCloseable {
             "t" + UUID.randomUUID().toString().substring(0, 8).toLowerCase(Locale.ROOT) + "_";
 
     private TestDatabase(String url) {
-        pool = POOLS.computeIfAbsent(url, TestDatabase::newPool);
+        pool = POOLS.computeIfAbsent(url, any -> pool(any, 8));
     }
 
-    private static HikariDataSource newPool(String url) {
+    /** A pool for a test of its own, which closes it. */
+    static HikariDataSource pool(String url, int connections) {
         HikariConfig config = new HikariConfig();
         config.setJdbcUrl(url);
-        config.setMaximumPoolSize(8);
+        config.setMaximumPoolSize(connections);
         config.setMinimumIdle(1);
         return new HikariDataSource(config);
     }
@@ -70,12 +69,6 @@ final class TestDatabase implements AutoCloseable {
 
     JdbcStoreOptions.Builder options() {
         return JdbcStoreOptions.builder().tablePrefix(prefix);
-    }
-
-    /** The database clock shows this time. The store's own thread does not run. */
-    static Database.Seams seams(Supplier<Long> millis) {
-        return new Database.Seams(
-                () -> String.valueOf(millis.get()), () -> TimeUnit.MILLISECONDS.toNanos(millis.get()), false);
     }
 
     int update(String sql) {

@@ -138,8 +138,11 @@ final class TestServers {
     }
 
     private static void skip(Kind kind, String instead) {
-        String reason = "no " + kind + " to test with: " + MISSING.get(kind) + ", and no " + instead
-                + " says where there is one";
+        skip("no " + kind + " to test with: " + MISSING.get(kind) + ", and no " + instead + " says where there is one");
+    }
+
+    /** Skips the test, unless such tests are required. */
+    static synchronized void skip(String reason) {
         if ("required".equals(System.getenv("BATCH_PERSISTENCE_DATABASE_TESTS"))) {
             fail("database tests are required, but there is " + reason);
         }

@@ -23,6 +23,7 @@ import java.util.Queue;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -32,6 +33,7 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.concurrent.atomic.LongAccumulator;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
+import org.awaitility.Awaitility;
 import org.slf4j.LoggerFactory;
 
 /**
@@ -66,12 +68,7 @@ final class Traffic {
 
     private final LongAccumulator longestCall = new LongAccumulator(Math::max, 0);
 
-    /**
-     * Starts the threads.
-     *
-     * @param stores instances; closed by {@link #stop}
-     * @param writers of all stores together
-     */
+    /** Starts the threads: so many writers of all stores together. {@link #stop} closes the stores. */
     Traffic(List<JdbcBatchStore> stores, int writers) {
         this.stores = stores;
         lastAcknowledged = new AtomicReferenceArray<>(writers);
@@ -192,6 +189,19 @@ final class Traffic {
         return acknowledged.size();
     }
 
+    void awaitMore(int batches) {
+        int before = acknowledged();
+        soon(() -> acknowledged() >= before + batches);
+    }
+
+    static void soon(Callable<Boolean> condition) {
+        Awaitility.await()
+                .atMost(Duration.ofMinutes(5))
+                .pollDelay(Duration.ZERO)
+                .pollInterval(Duration.ofMillis(2))
+                .until(condition);
+    }
+
     /** The number of writers with a batch acknowledged after that time. */
     long writersSince(long nanoTime) {
         long count = 0;
@@ -212,16 +222,6 @@ final class Traffic {
         return Duration.ofNanos(longestCall.getThenReset());
     }
 
-    /** The number of groups that lost their connection during the commit and were found to be committed. */
-    long foundCommitted() {
-        return logged("it had been committed");
-    }
-
-    /** The number of groups that lost their connection during the commit and had to be written again. */
-    long foundNotCommitted() {
-        return logged("written again");
-    }
-
     private long logged(String words) {
         // The lock that the appender itself uses.
         synchronized (logged) {
@@ -238,8 +238,8 @@ final class Traffic {
                 acknowledged.size(),
                 delivered.size(),
                 refused.size(),
-                foundCommitted(),
-                foundNotCommitted(),
+                logged("it had been committed"),
+                logged("written again"),
                 unknown.size(),
                 maybeDelivered.size());
     }
@@ -254,9 +254,8 @@ final class Traffic {
     }
 
     /**
-     * Compares the results of the calls with the contents of the store.
-     *
-     * @param last a store on the same tables, opened after the others have been closed
+     * Compares the results of the calls with the contents of the store, which was opened after the others had been
+     * closed.
      */
     void check(JdbcBatchStore last) {
         Instant now = Instant.now();
