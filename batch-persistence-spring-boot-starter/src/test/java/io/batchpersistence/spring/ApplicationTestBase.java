@@ -3,22 +3,29 @@ package io.batchpersistence.spring;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.LogEntry;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.io.TempDir;
 import org.springframework.boot.Banner;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.security.core.userdetails.User;
+import org.springframework.security.core.userdetails.UserDetails;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /** Tests of a whole application, which ends with its test. */
 public abstract class ApplicationTestBase {
+
+    protected static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello"));
 
     @TempDir
     protected Path directory;
@@ -41,6 +48,11 @@ public abstract class ApplicationTestBase {
                         "server.port=0",
                         "spring.main.register-shutdown-hook=false",
                         "batch-persistence.directory=" + directory);
+    }
+
+    /** A user of Spring Security, whose password is "pw". */
+    protected static UserDetails user(String name, String role) {
+        return User.withUsername(name).password("{noop}pw").roles(role).build();
     }
 
     protected BatchPersistence persistence() {

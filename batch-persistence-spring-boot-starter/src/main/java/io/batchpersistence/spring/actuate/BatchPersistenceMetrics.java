@@ -199,15 +199,16 @@ public final class BatchPersistenceMetrics implements MeterBinder, BatchListener
     }
 
     private static Timer lag(MeterRegistry registry, String tag) {
-        return Timer.builder(PREFIX + "lag")
-                .description("How long batches were due before they were handed to their sender")
-                .tag(COLLECTOR, tag)
-                .register(registry);
+        return timer(registry, "lag", "How long batches were due before they were handed to their sender", tag);
     }
 
     private static Timer delivery(MeterRegistry registry, String tag) {
-        return Timer.builder(PREFIX + "delivery")
-                .description("From persisting a batch until it has been sent")
+        return timer(registry, "delivery", "From persisting a batch until it has been sent", tag);
+    }
+
+    private static Timer timer(MeterRegistry registry, String meter, String description, String tag) {
+        return Timer.builder(PREFIX + meter)
+                .description(description)
                 .tag(COLLECTOR, tag)
                 .register(registry);
     }

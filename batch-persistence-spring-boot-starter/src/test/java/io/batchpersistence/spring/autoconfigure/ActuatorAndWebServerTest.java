@@ -5,7 +5,6 @@ import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.Corruption;
-import io.batchpersistence.LogEntry;
 import io.batchpersistence.PermanentDeliveryException;
 import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.spring.ApplicationTestBase;
@@ -17,8 +16,6 @@ import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.time.Instant;
-import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
@@ -36,8 +33,6 @@ import tools.jackson.databind.json.JsonMapper;
 
 /** A whole application, with a web server and all of actuator. */
 class ActuatorAndWebServerTest extends ApplicationTestBase {
-
-    private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "secret"));
 
     private BatchPersistence start(String... properties) {
         context = application(Application.class)

@@ -38,7 +38,6 @@ import org.springframework.context.annotation.Configuration;
 import org.springframework.http.HttpMethod;
 import org.springframework.security.config.Customizer;
 import org.springframework.security.config.annotation.web.builders.HttpSecurity;
-import org.springframework.security.core.userdetails.User;
 import org.springframework.security.provisioning.InMemoryUserDetailsManager;
 import org.springframework.security.web.SecurityFilterChain;
 import tools.jackson.databind.JsonNode;
@@ -494,18 +493,7 @@ class EndpointTest extends ApplicationTestBase {
         @Bean
         InMemoryUserDetailsManager users() {
             return new InMemoryUserDetailsManager(
-                    User.withUsername("viewer")
-                            .password("{noop}pw")
-                            .roles("VIEWER")
-                            .build(),
-                    User.withUsername("operator")
-                            .password("{noop}pw")
-                            .roles("OPERATOR")
-                            .build(),
-                    User.withUsername("auditor")
-                            .password("{noop}pw")
-                            .roles("AUDITOR")
-                            .build());
+                    user("viewer", "VIEWER"), user("operator", "OPERATOR"), user("auditor", "AUDITOR"));
         }
     }
 }

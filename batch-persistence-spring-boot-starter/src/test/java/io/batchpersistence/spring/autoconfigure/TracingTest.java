@@ -6,7 +6,6 @@ import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.BatchSender;
-import io.batchpersistence.LogEntry;
 import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.spring.ApplicationTestBase;
 import io.batchpersistence.spring.BatchDelivery;
@@ -26,7 +25,6 @@ import io.opentelemetry.sdk.trace.export.SimpleSpanProcessor;
 import io.opentelemetry.sdk.trace.export.SpanExporter;
 import java.io.IOException;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
@@ -48,8 +46,6 @@ import org.springframework.context.event.EventListener;
 /** A delivery belongs to the trace in which its batch was persisted. With a real tracer and a real store. */
 @ExtendWith(OutputCaptureExtension.class)
 class TracingTest extends ApplicationTestBase {
-
-    private static final List<LogEntry> ENTRIES = List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello"));
 
     /** The spans exported by all contexts of a test. */
     private static final List<SpanData> SPANS = new CopyOnWriteArrayList<>();

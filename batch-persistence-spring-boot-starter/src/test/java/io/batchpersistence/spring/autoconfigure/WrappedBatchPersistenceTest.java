@@ -5,15 +5,12 @@ import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchPersistence;
 import io.batchpersistence.LaneStatus;
-import io.batchpersistence.LogEntry;
 import io.batchpersistence.spring.ApplicationTestBase;
 import io.batchpersistence.spring.actuate.BatchPersistenceHealthIndicator;
 import io.batchpersistence.spring.operator.BatchOperator;
 import io.micrometer.core.instrument.MeterRegistry;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
-import java.time.Instant;
-import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.springframework.beans.factory.config.BeanPostProcessor;
 import org.springframework.boot.WebApplicationType;
@@ -60,7 +57,7 @@ class WrappedBatchPersistenceTest extends ApplicationTestBase {
                 .run();
         BatchPersistence persistence = persistence();
         assertThat(Proxy.isProxyClass(persistence.getClass())).isTrue();
-        persistence.persistBatch("1", List.of(LogEntry.of(Instant.EPOCH, "INFO", "one")), "loki");
+        persistence.persistBatch("1", ENTRIES, "loki");
         persistence.markBatchFailed("1", "connection refused");
         persistence.pause("otlp");
 

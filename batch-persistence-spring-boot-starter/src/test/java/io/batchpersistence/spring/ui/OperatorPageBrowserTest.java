@@ -5,12 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.batchpersistence.BatchSelector;
-import io.batchpersistence.LogEntry;
 import io.batchpersistence.spring.event.CollectorOutageOpenedEvent;
 import io.batchpersistence.spring.ui.PageApplication.Collector;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.time.Instant;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -65,6 +63,14 @@ class OperatorPageBrowserTest extends PageTestBase {
     private void open() {
         browser.open(url() + PATH);
         browser.awaitText("#live-word", "Live");
+    }
+
+    /** With a dead letter "one". */
+    private void openWithDeadLetter(String collectorType, String reason, Class<?> more, String... properties) {
+        start(more, properties);
+        deadLetter("one", collectorType, reason);
+        open();
+        browser.awaitText("#batches", "one");
     }
 
     private void confirm(String operation, String counted) {
@@ -161,10 +167,12 @@ class OperatorPageBrowserTest extends PageTestBase {
 
     @Test
     void a_batch_tells_its_history_and_what_is_in_it() {
-        start(Outages.class, UNRESTRICTED, "batch-persistence.endpoint.show-entries=always");
-        deadLetter("one", "loki", "HTTP 400: malformed");
-        open();
-        browser.awaitText("#batches", "one");
+        openWithDeadLetter(
+                "loki",
+                "HTTP 400: malformed",
+                Outages.class,
+                UNRESTRICTED,
+                "batch-persistence.endpoint.show-entries=always");
         browser.button("#batches", "one").click();
         browser.awaitText(
                 "#detail",
@@ -189,10 +197,7 @@ class OperatorPageBrowserTest extends PageTestBase {
 
     @Test
     void is_used_by_keyboard_alone() {
-        start(Outages.class, UNRESTRICTED);
-        deadLetter("one", "no one", "malformed");
-        open();
-        browser.awaitText("#batches", "one");
+        openWithDeadLetter("no one", "malformed", Outages.class, UNRESTRICTED);
         browser.script("document.querySelector('#batches button.id').focus()");
         focused().sendKeys(Keys.ENTER);
         browser.awaitText("#detail", "dead letter");
@@ -249,10 +254,7 @@ class OperatorPageBrowserTest extends PageTestBase {
 
     @Test
     void nothing_is_done_before_it_is_counted() {
-        start(Outages.class, UNRESTRICTED);
-        deadLetter("one", "no one", "malformed");
-        open();
-        browser.awaitText("#batches", "one");
+        openWithDeadLetter("no one", "malformed", Outages.class, UNRESTRICTED);
         // Counting never finishes.
         browser.script("const real = window.fetch; window.posts = [];"
                 + "window.fetch = (url, options) => {"
@@ -273,10 +275,7 @@ class OperatorPageBrowserTest extends PageTestBase {
 
     @Test
     void shows_no_buttons_where_it_is_read_only() {
-        start(Outages.class);
-        deadLetter("one", "loki", "malformed");
-        open();
-        browser.awaitText("#batches", "one");
+        openWithDeadLetter("loki", "malformed", Outages.class);
         assertThat(browser.text("header")).contains("Read-only");
         browser.button("#batches", "one").click();
         browser.awaitText("#detail", "dead letter", "Entries are not shown here");
@@ -317,10 +316,7 @@ class OperatorPageBrowserTest extends PageTestBase {
 
     @Test
     void says_so_when_it_is_out_of_date() {
-        start(Outages.class);
-        deadLetter("one", "loki", "malformed");
-        open();
-        browser.awaitText("#batches", "one");
+        openWithDeadLetter("loki", "malformed", Outages.class);
         browser.offline(true);
         browser.awaitText("#connection", "The application does not answer.", "The numbers below are those of");
         browser.awaitText("#live-word", "Out of date");
@@ -359,7 +355,7 @@ class OperatorPageBrowserTest extends PageTestBase {
     @Test
     void tells_of_batches_that_are_kept_while_the_database_is_away() {
         start(Database.class, "batch-persistence.store=jdbc", "batch-persistence.jdbc.fallback=segment");
-        persistence().persistBatch("one", List.of(LogEntry.of(Instant.EPOCH, "INFO", "hello")), "kafka");
+        persistence().persistBatch("one", ENTRIES, "kafka");
         persistence().releaseBatch("one");
         browser.open(url() + PATH);
         browser.awaitText(

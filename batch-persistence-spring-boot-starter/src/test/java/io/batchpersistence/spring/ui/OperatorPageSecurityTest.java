@@ -18,7 +18,6 @@ import org.springframework.context.annotation.Configuration;
 import org.springframework.http.HttpMethod;
 import org.springframework.security.config.Customizer;
 import org.springframework.security.config.annotation.web.builders.HttpSecurity;
-import org.springframework.security.core.userdetails.User;
 import org.springframework.security.core.userdetails.UserDetailsService;
 import org.springframework.security.provisioning.InMemoryUserDetailsManager;
 import org.springframework.security.web.SecurityFilterChain;
@@ -48,23 +47,12 @@ class OperatorPageSecurityTest extends PageTestBase {
         @Bean
         UserDetailsService users() {
             return new InMemoryUserDetailsManager(
-                    User.withUsername("olga")
-                            .password("{noop}olga")
-                            .roles("OPERATOR")
-                            .build(),
-                    User.withUsername("vera")
-                            .password("{noop}vera")
-                            .roles("VIEWER")
-                            .build(),
-                    User.withUsername("nora")
-                            .password("{noop}nora")
-                            .roles("OTHER")
-                            .build());
+                    user("olga", "OPERATOR"), user("vera", "VIEWER"), user("nora", "OTHER"));
         }
     }
 
     private static String basic(String user) {
-        return "Basic " + Base64.getEncoder().encodeToString((user + ":" + user).getBytes(StandardCharsets.UTF_8));
+        return "Basic " + Base64.getEncoder().encodeToString((user + ":pw").getBytes(StandardCharsets.UTF_8));
     }
 
     private HttpResponse<String> get(HttpClient client, String path, String user) throws Exception {
@@ -153,7 +141,7 @@ class OperatorPageSecurityTest extends PageTestBase {
             deadLetter("dead", "no one", "malformed");
             browser.open(url() + PATH + "/");
             browser.find("#username").sendKeys("olga");
-            browser.find("#password").sendKeys("olga");
+            browser.find("#password").sendKeys("pw");
             browser.find("form").submit();
             browser.awaitText("#live-word", "Live");
             browser.awaitText("#batches", "dead");
