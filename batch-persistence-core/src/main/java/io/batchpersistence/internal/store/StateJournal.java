@@ -53,9 +53,9 @@ final class StateJournal implements AutoCloseable {
     private static final byte[] SNAPSHOT = magic("BPSNAPS\1");
     private static final int HEADER = 20;
     private static final Pattern NAME = Pattern.compile("state-(\\d{16})\\.(journal|snapshot)");
-    private static final Pattern ASIDE = Pattern.compile("state-(\\d{16})\\.tmp");
+    private static final Pattern ASIDE = Pattern.compile("state-(\\d{16})\\.(tmp|new)");
     private static final Pattern LOOKS_LIKE_OURS =
-            Pattern.compile("state-.*\\.(journal|snapshot|tmp)", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
+            Pattern.compile("state-.*\\.(journal|snapshot|tmp|new)", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
 
     /**
      * Far below the largest possible number: a file with a higher one was not created here, and the next would have no
@@ -149,7 +149,7 @@ final class StateJournal implements AutoCloseable {
         StateJournal journal = new StateJournal(disk, directory);
         NavigableMap<Long, Files> generations = journal.generations(damage);
         journal.generation = generations.isEmpty() ? 0 : generations.lastKey();
-        journal.lastPrepared.set(journal.generation);
+        journal.lastPrepared.accumulateAndGet(journal.generation, Math::max);
         Long base = null;
         for (Map.Entry<Long, Files> entry : generations.descendingMap().entrySet()) {
             Path snapshot = entry.getValue().snapshot;
@@ -192,8 +192,16 @@ final class StateJournal implements AutoCloseable {
                 } else {
                     files.snapshot = path;
                 }
-            } else if (LOOKS_LIKE_OURS.matcher(fileName).matches()
-                    && !ASIDE.matcher(fileName).matches()) {
+                continue;
+            }
+            Matcher aside = ASIDE.matcher(fileName);
+            if (aside.matches()) {
+                // Left by a killed process; its name is taken until the next snapshot.
+                long number = Long.parseLong(aside.group(1));
+                if (number <= MAX_NUMBER) {
+                    lastPrepared.accumulateAndGet(number, Math::max);
+                }
+            } else if (LOOKS_LIKE_OURS.matcher(fileName).matches()) {
                 damage.found(
                         path,
                         0,
@@ -368,25 +376,31 @@ final class StateJournal implements AutoCloseable {
 
     /**
      * Creates the log of the next generation; the current one stays in use until {@link #begin}. Does not need the
-     * commit leader.
+     * commit leader. It gets its name when it has a header and a reserve: wherever the process is killed, the newest log
+     * can be resumed on a full disk.
      *
      * @throws IOException if that failed; nothing has changed then
      */
     Prepared prepare() throws IOException {
         long number = lastPrepared.incrementAndGet();
         Path path = path(number, "journal");
-        DiskFile file = disk.create(path);
+        Path created = path(number, "new");
         boolean done = false;
         try {
-            file.write(0, header(LOG, number), 0, HEADER);
-            file.write(HEADER, new byte[RESERVE], 0, RESERVE);
-            file.force();
+            try (DiskFile file = disk.create(created)) {
+                file.write(0, header(LOG, number), 0, HEADER);
+                file.write(HEADER, new byte[RESERVE], 0, RESERVE);
+                file.force();
+            }
+            disk.move(created, path);
             disk.forceDirectory(directory);
+            Prepared prepared = new Prepared(number, path, disk.open(path));
             done = true;
-            return new Prepared(number, path, file);
+            return prepared;
         } finally {
             if (!done) {
-                abandon(file, path);
+                abandon(null, created);
+                abandon(null, path);
             }
         }
     }
@@ -475,7 +489,7 @@ final class StateJournal implements AutoCloseable {
         }
     }
 
-    private void abandon(DiskFile file, Path path) {
+    private void abandon(@Nullable DiskFile file, Path path) {
         close(file);
         try {
             disk.delete(path);
@@ -489,8 +503,7 @@ final class StateJournal implements AutoCloseable {
      * durable, including its name: the process that wrote it may have been killed before that, and from now on files
      * are deleted relying on it.
      *
-     * @throws IOException if it can't be written, is damaged (it is unknown what would be read behind the damage), or
-     *     has no space left
+     * @throws IOException if it can't be written, is damaged (not merely torn at its end), or has no space left
      */
     void resume() throws IOException {
         Path path = path(generation, "journal");
@@ -502,14 +515,17 @@ final class StateJournal implements AutoCloseable {
         for (int length; (length = frames.length()) > 0; ) {
             frames.skip(length);
         }
-        if (usedEnd(path) > frames.at()) {
-            throw new IOException(path + " is damaged at " + frames.at());
-        }
-        if (size - frames.at() < MIN_RESUMED) {
-            throw new IOException(path + " has no space left");
-        }
         position = frames.at();
         allocated = size;
+        if (size - position < MIN_RESUMED) {
+            throw new IOException(path + " has no space left");
+        }
+        long tornEnd = usedEnd(path);
+        for (; frames.at() < tornEnd; frames.skip(1)) {
+            if (frames.length() > 0) {
+                throw new IOException(path + " is damaged at " + position);
+            }
+        }
         countOthers();
         DiskFile file = disk.open(path);
         boolean durable = false;
@@ -520,6 +536,11 @@ final class StateJournal implements AutoCloseable {
                 }
             }
             disk.rewrite(file, path, position);
+            // What was being written when the process was killed: none of it may be left behind the next frames.
+            for (long at = position; at < tornEnd; at += RESERVE) {
+                int length = (int) Math.min(RESERVE, tornEnd - at);
+                file.write(at, new byte[length], 0, length);
+            }
             file.force();
             disk.forceDirectory(directory);
             durable = true;
@@ -544,19 +565,21 @@ final class StateJournal implements AutoCloseable {
      */
     void write(JournalFrames frames) throws IOException {
         DiskFile file = open();
-        file.write(position, frames.array(), 0, frames.length());
-        position += frames.length();
-        long end = Math.max(allocated, position);
-        if (end - position < RESERVE / 2) {
+        long end = position + frames.length();
+        long size = allocated;
+        if (size - end < RESERVE / 2) {
+            // Before the frames: a process that is killed in between leaves a log with a reserve.
+            int length = (int) Math.max(0, end - size) + RESERVE;
             try {
-                file.write(end, new byte[RESERVE], 0, RESERVE);
-                end += RESERVE;
+                file.write(size, new byte[length], 0, length);
+                size += length;
             } catch (IOException e) {
-                // The disk is full. The rest of the reserve is for exactly this case; the frames themselves are
-                // written.
+                // The disk is full. The rest of the reserve is for exactly this case.
             }
         }
-        allocated = end;
+        file.write(position, frames.array(), 0, frames.length());
+        position = end;
+        allocated = Math.max(size, end);
     }
 
     private DiskFile open() throws IOException {
@@ -685,7 +708,7 @@ final class StateJournal implements AutoCloseable {
             for (Path path : disk.list(directory)) {
                 Matcher name = ASIDE.matcher(path.getFileName().toString());
                 if (name.matches() && Long.parseLong(name.group(1)) <= number) {
-                    // Left by a killed process, or by a snapshot that this one replaces.
+                    // Left by a killed process, or by a snapshot or log that this one replaces.
                     disk.delete(path);
                 }
             }
