@@ -60,8 +60,16 @@ public final class Benchmarks implements Callable<Integer> {
     @Option(
             names = "--entries",
             split = ",",
-            description = "entries of a batch (persist); default 100, full 20,100,1000")
+            description = "entries of a batch (persist); default 1,100, full 1,10,100,1000")
     private List<Integer> entries = List.of();
+
+    @Option(
+            names = "--labels",
+            split = ",",
+            description =
+                    "few,many (persist): all lines of a source have the same two labels, or each line has four that vary; "
+                            + "default many, full both")
+    private List<String> labels = List.of();
 
     @Option(names = "--sync", split = ",", description = "always,never (persist, async)")
     private List<String> sync = List.of("always", "never");
@@ -238,38 +246,53 @@ public final class Benchmarks implements Callable<Integer> {
 
     // ---- the scenarios --------------------------------------------------------------------------
 
+    private static final String MANY_LABELS = "many labels";
     private static final String HEAP = "2g";
     private static final String BACKLOG_HEAP = "4g";
     private static final String SCALE_HEAP = "256m";
 
     private void persist() throws IOException {
-        List<Kind> kinds = stores(Candidates.ALL);
-        for (int e : or(entries, full ? List.of(20, 100, 1000) : List.of(BACKLOG_ENTRIES))) {
-            for (int repeat = 0; repeat < repeats(); repeat++) {
-                for (Kind kind : kinds) {
-                    Step step = step("size", kind, HEAP).with("entries", e).with("megabytes", megabytes);
-                    measure("size", kind, configuration("entries", e), null, step);
-                }
-            }
-            for (int t : or(threads, full ? List.of(1, 8, 32) : List.of(1, 8))) {
-                for (String s : sync) {
-                    for (int repeat = 0; repeat < repeats(); repeat++) {
-                        for (Kind kind : kinds) {
-                            Step step = step("persist", kind, HEAP)
-                                    .with("threads", t)
-                                    .with("entries", e)
-                                    .with("sync", s.equals("always"))
-                                    .with("seconds", seconds())
-                                    .with("warmup", warmup());
-                            measure(
-                                    "persist",
-                                    kind,
-                                    configuration("threads", t, "entries", e, "sync", s),
-                                    kind.limits().get(s.equals("always") ? Limit.NEVER_SYNCS : Limit.ALWAYS_SYNCS),
-                                    step);
-                        }
+        for (int e : or(entries, full ? List.of(1, 10, 100, 1000) : List.of(1, BACKLOG_ENTRIES))) {
+            for (String l : or(labels, full ? List.of("few", "many") : List.of("many"))) {
+                sizes(e, l);
+                for (int t : or(threads, full ? List.of(1, 8, 32) : List.of(1, 8))) {
+                    for (String s : sync) {
+                        persist(e, l, t, s);
                     }
                 }
+            }
+        }
+    }
+
+    private void sizes(int entryCount, String labelsOfLines) throws IOException {
+        for (int repeat = 0; repeat < repeats(); repeat++) {
+            for (Kind kind : stores(Candidates.ALL)) {
+                Step step = step("size", kind, HEAP)
+                        .with("entries", entryCount)
+                        .with(MANY_LABELS, labelsOfLines.equals("many"))
+                        .with("megabytes", megabytes);
+                measure("size", kind, configuration("entries", entryCount, "labels", labelsOfLines), null, step);
+            }
+        }
+    }
+
+    private void persist(int entryCount, String labelsOfLines, int callers, String when) throws IOException {
+        boolean always = when.equals("always");
+        for (int repeat = 0; repeat < repeats(); repeat++) {
+            for (Kind kind : stores(Candidates.ALL)) {
+                Step step = step("persist", kind, HEAP)
+                        .with("threads", callers)
+                        .with("entries", entryCount)
+                        .with(MANY_LABELS, labelsOfLines.equals("many"))
+                        .with("sync", always)
+                        .with("seconds", seconds())
+                        .with("warmup", warmup());
+                measure(
+                        "persist",
+                        kind,
+                        configuration("threads", callers, "entries", entryCount, "labels", labelsOfLines, "sync", when),
+                        kind.limits().get(always ? Limit.NEVER_SYNCS : Limit.ALWAYS_SYNCS),
+                        step);
             }
         }
     }

@@ -35,12 +35,14 @@ final class Corpus {
      * Reads the {@code *.log} files of a directory, or generates lines.
      *
      * @param directory the directory; {@code null} to generate lines
+     * @param manyLabels whether neighbouring lines have different labels, as those of a request each, or all lines of a
+     *     source the same
      */
-    static Corpus of(@Nullable Path directory) throws IOException {
+    static Corpus of(@Nullable Path directory, boolean manyLabels) throws IOException {
         List<Source> sources = new ArrayList<>();
         if (directory == null) {
             for (Generator generator : Generator.values()) {
-                sources.add(source(generator.name().toLowerCase(Locale.ROOT), generator.lines()));
+                sources.add(source(generator.name().toLowerCase(Locale.ROOT), generator.lines(), manyLabels));
             }
             return new Corpus(sources);
         }
@@ -54,7 +56,8 @@ final class Corpus {
             String text = new String(Files.readAllBytes(file), StandardCharsets.UTF_8);
             List<String> lines = text.lines().filter(line -> !line.isBlank()).toList();
             if (!lines.isEmpty()) {
-                sources.add(source(String.valueOf(file.getFileName()).replaceAll("(_2k)?\\.log$", ""), lines));
+                sources.add(
+                        source(String.valueOf(file.getFileName()).replaceAll("(_2k)?\\.log$", ""), lines, manyLabels));
             }
         }
         if (sources.isEmpty()) {
@@ -63,7 +66,7 @@ final class Corpus {
         return new Corpus(sources);
     }
 
-    private static Source source(String name, List<String> lines) {
+    private static Source source(String name, List<String> lines, boolean manyLabels) {
         Random random = new Random(name.hashCode());
         String app = name.toLowerCase(Locale.ROOT);
         String host = "node-" + (1 + random.nextInt(40));
@@ -73,12 +76,18 @@ final class Corpus {
         for (String line : lines) {
             // Bursts and pauses, with microseconds, as log frameworks write them.
             time = time.plus((long) Math.exp(random.nextDouble() * 14), ChronoUnit.MICROS);
-            entries.add(LogEntry.builder(time, line)
+            LogEntry.Builder entry = LogEntry.builder(time, line)
                     .level(level(line))
                     .label("app", app)
-                    .label("host", host)
-                    .source("file", file + (entries.size() + 1))
-                    .build());
+                    .source("file", file + (entries.size() + 1));
+            if (manyLabels) {
+                entry.label("host", "node-" + random.nextInt(40))
+                        .label("pod", app + "-" + random.nextInt(20))
+                        .label("thread", "exec-" + random.nextInt(16));
+            } else {
+                entry.label("host", host);
+            }
+            entries.add(entry.build());
         }
         return new Source(name, entries);
     }

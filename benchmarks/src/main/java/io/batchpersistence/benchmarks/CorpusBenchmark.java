@@ -25,15 +25,19 @@ import org.openjdk.jmh.annotations.Warmup;
 public abstract class CorpusBenchmark {
 
     /** Entries per batch. */
-    @Param({"20", "100", "1000"})
+    @Param({"1", "10", "100", "1000"})
     public int entries;
 
     /** Directory with {@code *.log} files, or empty. */
     @Param("")
     public String corpus = "";
 
+    /** Whether neighbouring lines have different labels. */
+    @Param("true")
+    public boolean manyLabels = true;
+
     /** All lines, in batches. */
     List<List<LogEntry>> readBatches() throws IOException {
-        return Corpus.of(corpus.isEmpty() ? null : Path.of(corpus)).batches(entries);
+        return Corpus.of(corpus.isEmpty() ? null : Path.of(corpus), manyLabels).batches(entries);
     }
 }

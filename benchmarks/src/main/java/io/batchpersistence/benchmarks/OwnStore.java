@@ -2,14 +2,16 @@ package io.batchpersistence.benchmarks;
 
 import com.zaxxer.hikari.HikariDataSource;
 import io.batchpersistence.BatchOrder;
+import io.batchpersistence.BatchPersistence;
+import io.batchpersistence.CollectorSettings;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.LogEntry;
-import io.batchpersistence.PersistedBatch;
+import io.batchpersistence.RecoveryTarget;
 import io.batchpersistence.SyncPolicy;
+import io.batchpersistence.engine.BatchPersistenceEngine;
 import io.batchpersistence.jdbc.JdbcBatchStore;
 import io.batchpersistence.jdbc.JdbcStoreOptions;
 import io.batchpersistence.spi.BatchStore;
-import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskBatchStores;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -19,9 +21,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.LongAdder;
+import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
-/** The stores of this project, with the defaults of a user; only the limits are raised. */
+/**
+ * The stores of this project as an application uses them: through {@link BatchPersistence}, with the defaults of a user;
+ * only the limits are raised.
+ */
 final class OwnStore implements Candidate.Shared {
 
     private static final String GUARANTEE =
@@ -65,14 +73,42 @@ final class OwnStore implements Candidate.Shared {
     private static final int MOST_CLAIMED = 100;
 
     private final BatchStore store;
+    private final BatchPersistence persistence;
     private final Runnable afterClosing;
     private final Queue<BatchStore.Claim> claimed = new ArrayDeque<>();
     // The first read claims one batch, like those of all other stores.
     private int claim = 1;
 
+    private final LongAdder recoveredBatches = new LongAdder();
+    private final LongAdder recoveredEntries = new LongAdder();
+    private volatile int concurrency = 1;
+
     private OwnStore(BatchStore store, Runnable afterClosing) {
         this.store = store;
+        this.persistence = BatchPersistenceEngine.builder(store)
+                .settings(type -> settings())
+                .targets(type -> RecoveryTarget.of(batch -> {
+                    recoveredBatches.increment();
+                    recoveredEntries.add(batch.entries().size());
+                }))
+                .build();
         this.afterClosing = afterClosing;
+    }
+
+    private CollectorSettings settings() {
+        CollectorSettings usual = CollectorSettings.DEFAULT;
+        return new CollectorSettings(
+                usual.batchTimeout(),
+                usual.batchTtl(),
+                usual.deadLetterTtl(),
+                usual.retry(),
+                usual.recovery(),
+                concurrency,
+                usual.maxRate(),
+                usual.order(),
+                usual.outageThreshold(),
+                usual.maxRetryAfter(),
+                usual.replayAfterOutage());
     }
 
     private static OwnStore jdbc(Path directory, boolean sync) throws IOException {
@@ -95,27 +131,23 @@ final class OwnStore implements Candidate.Shared {
                 .build();
     }
 
-    /** For a feature that only this project has: appends with many of them in progress. */
+    /** The store below: for a state that takes an outage to reach. */
     BatchStore store() {
         return store;
     }
 
     CompletableFuture<?> append(String batchId, List<LogEntry> entries) {
-        return store.append(batch(batchId, entries));
+        return persistence.persistBatchAsync(batchId, entries, COLLECTOR);
     }
 
     @Override
     public void persist(String batchId, List<LogEntry> entries) {
-        store.appendAndWait(batch(batchId, entries)).join();
-    }
-
-    private static NewBatch batch(String batchId, List<LogEntry> entries) {
-        return new NewBatch(batchId, COLLECTOR, entries, Map.of(), Instant.now(), LATER);
+        persistence.persistBatch(batchId, entries, COLLECTOR);
     }
 
     @Override
     public void mark(String batchId) {
-        if (store.delivered(batchId) == null) {
+        if (!persistence.markBatchSuccess(batchId)) {
             throw new IllegalStateException("batch " + batchId + " is not held");
         }
     }
@@ -135,22 +167,15 @@ final class OwnStore implements Candidate.Shared {
         return next == null ? null : new Stored(next.batch().id(), next.batch().entries());
     }
 
-    /** Claims one batch at a time, as the engine does for its workers. */
+    /** By recovery, with as many hand-overs at once as there are workers. */
     @Override
     public Recovered recover(int workers) throws Exception {
-        return Recovered.sum(Scenarios.inParallel(workers, worker -> {
-            Recovered recovered = Recovered.NONE;
-            for (List<BatchStore.Claim> claims = claimOne(); !claims.isEmpty(); claims = claimOne()) {
-                PersistedBatch batch = claims.get(0).batch();
-                mark(batch.id());
-                recovered = recovered.and(new Stored(batch.id(), batch.entries()));
-            }
-            return recovered;
-        }));
-    }
-
-    private List<BatchStore.Claim> claimOne() {
-        return store.claim(COLLECTOR, BatchOrder.OLDEST_FIRST, Instant.now(), LATER, 1);
+        concurrency = workers;
+        persistence.recover();
+        while (pending() > 0) {
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
+        }
+        return new Recovered(recoveredBatches.sum(), recoveredEntries.sum());
     }
 
     @Override
@@ -165,7 +190,7 @@ final class OwnStore implements Candidate.Shared {
 
     @Override
     public void close() {
-        store.close();
+        persistence.close();
         afterClosing.run();
     }
 }

@@ -16,6 +16,7 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** Turns measurements into {@code results.md}, {@code results.csv} and charts. */
@@ -52,6 +53,8 @@ final class Report {
                             P50,
                             P99,
                             P999,
+                            new Column("cpu_us", "CPU µs/batch", 1, 1),
+                            new Column("allocated_bytes", "allocated bytes/batch", 1, 0),
                             new Column("disk_per_raw", "disk/raw", 1, 2),
                             new Column("flushes_per_batch", "device flushes/batch", 1, 2))),
             new Table(
@@ -305,14 +308,15 @@ final class Report {
                 : String.format(Locale.ROOT, "%.2f", row.median(ENTRIES.metric()) / other.median(ENTRIES.metric()));
     }
 
-    /** The size on disk, which is measured separately with the same number of entries per batch. */
+    /** The size on disk, which is measured separately with the same batches. */
     private String sizeOnDisk(Row row, Column column) {
         return rows.stream()
                 .filter(size -> size.scenario().equals("size")
                         && size.store().equals(row.store())
-                        && Objects.equals(
-                                size.configuration().get("entries"),
-                                row.configuration().get("entries")))
+                        && Stream.of("entries", "labels")
+                                .allMatch(name -> Objects.equals(
+                                        size.configuration().get(name),
+                                        row.configuration().get(name))))
                 .findFirst()
                 .map(size -> size.values(column.metric()).isEmpty()
                         ? String.valueOf(size.failure())

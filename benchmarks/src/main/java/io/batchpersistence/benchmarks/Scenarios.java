@@ -54,7 +54,7 @@ final class Scenarios {
     private Scenarios(Step step) throws IOException {
         this.step = step;
         this.kind = Candidates.named(step.store());
-        this.payloads = Corpus.of(step.path("corpus")).batches(step.integer("entries"));
+        this.payloads = Corpus.of(step.path("corpus"), step.flag("many labels")).batches(step.integer("entries"));
     }
 
     /** Runs a step. */
@@ -124,8 +124,12 @@ final class Scenarios {
         try (Candidate store = open(directory, step.flag("sync"))) {
             persistAndMark(store, threads, warmup);
             long flushes = Machine.deviceFlushes(step.directory());
+            long cpuNanos = Machine.processCpuNanos();
             Load load = persistAndMark(store, threads, step.decimal("seconds"));
             Map<String, Double> values = load.values(step.integer("entries"));
+            // These show a regression on a noisy machine, too.
+            values.put("cpu_us", (Machine.processCpuNanos() - cpuNanos) / MICRO / load.durations.length);
+            values.put("allocated_bytes", (double) load.allocatedBytes / load.durations.length);
             if (flushes >= 0) {
                 // This counts the flushes of the whole device, so it describes this store only on a quiet machine.
                 values.put(
@@ -139,10 +143,13 @@ final class Scenarios {
     private static final class Load {
         final long[] durations;
         final double seconds;
+        /** By the callers. */
+        final long allocatedBytes;
 
-        Load(long[] durations, double seconds) {
+        Load(long[] durations, double seconds, long allocatedBytes) {
             this.durations = durations;
             this.seconds = seconds;
+            this.allocatedBytes = allocatedBytes;
         }
 
         double batchesPerSecond() {
@@ -169,8 +176,10 @@ final class Scenarios {
     private Load persistAndMark(Candidate store, int threads, double seconds) throws Exception {
         long start = System.nanoTime();
         long end = start + (long) (seconds * 1e9);
+        LongAdder allocatedBytes = new LongAdder();
         List<Durations> durations = inParallel(threads, thread -> {
             Durations mine = new Durations();
+            long allocated = Machine.allocatedBytes();
             long i = thread * 7919L;
             long now = System.nanoTime();
             while (now < end) {
@@ -181,10 +190,11 @@ final class Scenarios {
                 store.mark(id);
                 now = System.nanoTime();
             }
+            allocatedBytes.add(Machine.allocatedBytes() - allocated);
             return mine;
         });
         double took = (System.nanoTime() - start) / 1e9;
-        return new Load(Statistics.sorted(durations), took);
+        return new Load(Statistics.sorted(durations), took, allocatedBytes.sum());
     }
 
     /** Work that several threads do. */
@@ -345,6 +355,11 @@ final class Scenarios {
         long paused = 0;
         long batches = 0;
         long entries = 0;
+        if (store instanceof OwnStore own) {
+            Recovered recovered = own.recover(1);
+            batches = recovered.batches();
+            entries = recovered.entries();
+        }
         for (Stored stored = store.next(); stored != null; stored = store.next()) {
             store.mark(stored.id());
             batches++;

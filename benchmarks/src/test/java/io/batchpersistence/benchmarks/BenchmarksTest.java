@@ -105,24 +105,35 @@ class BenchmarksTest {
 
     @Test
     void generated_lines_vary_and_are_the_same_every_time() throws Exception {
-        List<List<LogEntry>> batches = Corpus.of(null).batches(100);
-        assertThat(Corpus.of(null).batches(100)).isEqualTo(batches);
+        List<List<LogEntry>> batches = Corpus.of(null, false).batches(100);
+        assertThat(Corpus.of(null, false).batches(100)).isEqualTo(batches);
         assertThat(batches).hasSize(60).allSatisfy(batch -> {
             assertThat(batch).hasSize(100);
             assertThat(batch.stream().map(LogEntry::message).distinct().count()).isGreaterThan(95);
             assertThat(batch.stream().map(LogEntry::sourceId).distinct()).hasSize(100);
             assertThat(Corpus.rawBytes(batch)).isBetween(6_000L, 20_000L);
         });
-        assertThat(Corpus.of(null).batches(1000))
+        assertThat(Corpus.of(null, false).batches(1000))
                 .hasSize(6)
                 .allSatisfy(batch -> assertThat(batch).hasSize(1000));
+    }
+
+    @Test
+    void neighbouring_lines_have_different_labels_where_that_is_asked_for() throws Exception {
+        List<LogEntry> few = Corpus.of(null, false).batches(100).get(0);
+        List<LogEntry> many = Corpus.of(null, true).batches(100).get(0);
+        assertThat(few.stream().map(LogEntry::labels).distinct()).hasSize(1);
+        assertThat(many.stream().map(LogEntry::labels).distinct()).hasSizeGreaterThan(95);
+        assertThat(many)
+                .extracting(LogEntry::message)
+                .containsExactlyElementsOf(few.stream().map(LogEntry::message).toList());
     }
 
     @Test
     void log_files_of_a_directory_are_the_corpus() throws Exception {
         Files.writeString(directory.resolve("Shop_2k.log"), "12:00 ERROR no stock\n\n12:01 all well\n");
         Files.writeString(directory.resolve("README.md"), "not a log\n");
-        List<List<LogEntry>> batches = Corpus.of(directory).batches(3);
+        List<List<LogEntry>> batches = Corpus.of(directory, false).batches(3);
         assertThat(batches).hasSize(1);
         assertThat(batches.get(0))
                 .extracting(LogEntry::message)

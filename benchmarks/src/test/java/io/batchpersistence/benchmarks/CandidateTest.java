@@ -34,7 +34,7 @@ class CandidateTest {
 
     private static List<List<LogEntry>> corpus() {
         try {
-            return Corpus.of(null).batches(20);
+            return Corpus.of(null, false).batches(20);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

@@ -65,8 +65,9 @@ class ReportTest {
                 .contains("**threads 8, entries 100, sync always**")
                 .contains("| store | entries/s | batches/s | p50 ms |")
                 .contains(
-                        "| segment store (this project) | 1,000,000 | 10,000 | 1.23 |  |  | 0.25 |  | 4.00 | 2.00 | 2.50 |")
-                .contains("| plain append + fsync | 250,000 | 2,500 | 1.23 |  |  | 0.25 |  | 1.00 | 0.50 | 0.63 |")
+                        "| segment store (this project) | 1,000,000 | 10,000 | 1.23 |  |  |  |  | 0.25 |  | 4.00 | 2.00 | 2.50 |")
+                .contains(
+                        "| plain append + fsync | 250,000 | 2,500 | 1.23 |  |  |  |  | 0.25 |  | 1.00 | 0.50 | 0.63 |")
                 .contains("Best peer: Chronicle Queue; best that marks: RocksDB.");
     }
 
@@ -80,7 +81,8 @@ class ReportTest {
 
         assertThat(Files.readString(out.resolve("results.md")))
                 .contains("× best peer that marks | × segment store |")
-                .contains("| JDBC store (this project) | 30,000 | 300 | 1.23 |  |  |  |  |  | 0.75 | 0.75 | 0.15 |");
+                .contains(
+                        "| JDBC store (this project) | 30,000 | 300 | 1.23 |  |  |  |  |  |  |  | 0.75 | 0.75 | 0.15 |");
         assertThat(markdown).doesNotContain("× segment store");
     }
 
