@@ -10,7 +10,6 @@ import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -94,20 +93,22 @@ final class Intake {
      */
     PersistRequest request(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context, boolean unsent) {
-        Instant now = clock.wall();
-        return new PersistRequest(
-                leased(new NewBatch(batchId, collectorType, entries, contexts.apply(context), now, now)), unsent);
+        SlewedClock.Reading now = clock.read();
+        // Checked before there is a lane for it.
+        NewBatch batch =
+                new NewBatch(batchId, collectorType, entries, contexts.apply(context), now.wall(), now.steady());
+        return new PersistRequest(leased(batch, now), unsent);
     }
 
-    private NewBatch leased(NewBatch batch) {
+    private NewBatch leased(NewBatch batch, SlewedClock.Reading now) {
         Duration timeout = lanes.of(batch.collectorType()).settings().batchTimeout();
         return new NewBatch(
                 batch.id(),
                 batch.collectorType(),
                 batch.entries(),
                 batch.context(),
-                clock.wall(),
-                Times.after(clock.steady(), timeout));
+                now.wall(),
+                Times.after(now.steady(), timeout));
     }
 
     /** Persists a batch, and waits until it is durable. */
@@ -166,7 +167,7 @@ final class Intake {
             }
             requireOpen.run();
             removals = spaceSignal.removals();
-            request.batch = leased(request.batch);
+            request.batch = leased(request.batch, clock.read());
             CompletableFuture<@Nullable Void> durable = tryAppend(request, waits);
             BatchRejectedException again = rejection(durable, waits);
             if (again == null) {

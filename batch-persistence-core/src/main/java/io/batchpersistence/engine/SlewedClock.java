@@ -4,6 +4,7 @@ import io.batchpersistence.internal.spi.SkippedTime;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -32,7 +33,9 @@ final class SlewedClock {
     static final Instant FIRST_PLAUSIBLE = Instant.parse("2026-01-01T00:00:00Z");
 
     /** Smaller corrections of the clock are normal and do not count as jumps. */
-    private static final Duration JUMP = Duration.ofSeconds(1);
+    private static final long JUMP_NANOS = TimeUnit.SECONDS.toNanos(1);
+
+    private static final long MAX_SECONDS = TimeUnit.NANOSECONDS.toSeconds(Long.MAX_VALUE) - 1;
 
     private static final int SLEW_DIVISOR = 8;
 
@@ -94,24 +97,25 @@ final class SlewedClock {
         }
     }
 
-    Instant wall() {
+    /** Both times at one moment. */
+    record Reading(Instant wall, Instant steady) {}
+
+    Reading read() {
         lock.lock();
         try {
             readClocks();
-            return wall;
+            return new Reading(wall, steady);
         } finally {
             lock.unlock();
         }
     }
 
+    Instant wall() {
+        return read().wall();
+    }
+
     Instant steady() {
-        lock.lock();
-        try {
-            readClocks();
-            return steady;
-        } finally {
-            lock.unlock();
-        }
+        return read().steady();
     }
 
     /** The time limit of a TTL: what began before the result has outlived it. */
@@ -138,7 +142,7 @@ final class SlewedClock {
         lock.lock();
         try {
             readClocks();
-            boolean behind = setBack || Duration.between(wall, steady).compareTo(JUMP) > 0;
+            boolean behind = setBack || nanosBetween(wall, steady) > JUMP_NANOS;
             setBack = false;
             return behind && !wall.isBefore(FIRST_PLAUSIBLE);
         } finally {
@@ -162,25 +166,29 @@ final class SlewedClock {
             after = ticker.getAsLong();
             // Repeats if this thread was suspended between the readings.
         } while (after - before > MAX_READING_GAP_NANOS && ++looks < 3);
-        Duration passed = Duration.ofNanos(Math.max(0, after - tick));
-        Instant expected = wall.plus(passed);
-        Duration off = Duration.between(expected, now);
-        if (off.compareTo(JUMP) > 0) {
+        long passed = Math.max(0, after - tick);
+        Instant expected = wall.plusNanos(passed);
+        long off = nanosBetween(expected, now);
+        if (off > JUMP_NANOS) {
             skipped.add(expected, now);
-        } else if (off.negated().compareTo(JUMP) > 0) {
+        } else if (off < -JUMP_NANOS) {
             setBack = true;
             skipped.forgetAfter(now);
         }
         tick = after;
         wall = now;
-        steady = slewed(steady.plus(passed), passed.dividedBy(SLEW_DIVISOR));
+        Instant advanced = steady.plusNanos(passed);
+        long behind = nanosBetween(advanced, now);
+        long most = passed / SLEW_DIVISOR;
+        steady = Math.abs(behind) <= most ? now : advanced.plusNanos(behind > 0 ? most : -most);
     }
 
-    private Instant slewed(Instant time, Duration most) {
-        Duration behind = Duration.between(time, wall);
-        if (behind.compareTo(most) > 0) {
-            return time.plus(most);
+    /** This is called for each batch, so it does without {@link Duration}. At most 292 years either way. */
+    private static long nanosBetween(Instant from, Instant to) {
+        long seconds = to.getEpochSecond() - from.getEpochSecond();
+        if (Math.abs(seconds) > MAX_SECONDS) {
+            return seconds > 0 ? Long.MAX_VALUE : -Long.MAX_VALUE;
         }
-        return behind.negated().compareTo(most) > 0 ? time.minus(most) : wall;
+        return TimeUnit.SECONDS.toNanos(seconds) + to.getNano() - from.getNano();
     }
 }

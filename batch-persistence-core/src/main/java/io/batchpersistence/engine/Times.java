@@ -14,11 +14,14 @@ final class Times {
 
     private Times() {}
 
+    // Compares seconds: a Duration to the year 9999 does not fit 64-bit nanoseconds, for which Duration.between throws
+    // and catches an exception each time.
+
     static Instant after(Instant time, Duration delay) {
-        return Duration.between(time, LAST).compareTo(delay) <= 0 ? LAST : time.plus(delay);
+        return delay.toSeconds() >= LAST.getEpochSecond() - time.getEpochSecond() ? LAST : time.plus(delay);
     }
 
     static Instant before(Instant time, Duration age) {
-        return Duration.between(FIRST, time).compareTo(age) <= 0 ? FIRST : time.minus(age);
+        return age.toSeconds() >= time.getEpochSecond() - FIRST.getEpochSecond() ? FIRST : time.minus(age);
     }
 }

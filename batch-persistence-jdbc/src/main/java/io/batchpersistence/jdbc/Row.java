@@ -9,8 +9,8 @@ import io.batchpersistence.internal.codec.BatchHeader;
 import io.batchpersistence.internal.codec.BatchLimits;
 import io.batchpersistence.internal.codec.Compressions;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.EncodedPayload;
 import io.batchpersistence.internal.codec.Formats;
-import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.spi.StoreLimits;
 import java.nio.charset.StandardCharsets;
 import java.sql.ResultSet;
@@ -221,18 +221,13 @@ record Row(
                 List<LogEntry> entries,
                 Map<String, String> context,
                 JdbcStoreOptions options) {
-            byte[] raw = Formats.codec(options.format()).encode(entries);
-            if (raw.length > BatchLimits.MAX_BYTES) {
-                throw new IllegalArgumentException("the batch '" + LogSanitizer.of(id) + "' has " + raw.length
-                        + " bytes before compression, but a batch can have at most " + BatchLimits.MAX_BYTES
-                        + "; split its " + entries.size() + " entries into several batches");
-            }
-            byte[] payload = Compressions.compress(options.compression(), raw);
+            EncodedPayload encoded = EncodedPayload.of(id, entries, options.format(), options.compression(), 0);
+            byte[] payload = encoded.bytes();
             byte[] header = new BatchHeader(id, collectorType, context).encode();
             return new Encoded(
                     Formats.id(options.format()),
-                    Compressions.id(options.compression()),
-                    raw.length,
+                    Compressions.id(encoded.compression()),
+                    encoded.rawLength(),
                     crc(payload),
                     header,
                     payload,

@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.codec;
 
+import io.batchpersistence.internal.log.FrozenLabels;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.spi.NewBatch;
 import java.util.Collections;
@@ -24,7 +25,9 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
      * @param context free text of the application, in its original order
      */
     public BatchHeader {
-        context = context.isEmpty() ? Map.of() : Collections.unmodifiableMap(new LinkedHashMap<>(context));
+        if (!(context instanceof FrozenLabels)) {
+            context = context.isEmpty() ? Map.of() : Collections.unmodifiableMap(new LinkedHashMap<>(context));
+        }
     }
 
     @Override
@@ -38,7 +41,8 @@ public record BatchHeader(String id, String collectorType, Map<String, String> c
      * @return the encoded bytes
      */
     public byte[] encode() {
-        ProtobufBuffer header = new ProtobufBuffer();
+        // Enough for usual names without a context.
+        ProtobufBuffer header = new ProtobufBuffer(96);
         header.string(PayloadSchema.HEADER_ID, id);
         header.string(PayloadSchema.HEADER_COLLECTOR_TYPE, collectorType);
         context.forEach((name, value) -> {

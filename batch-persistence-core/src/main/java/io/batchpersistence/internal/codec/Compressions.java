@@ -28,14 +28,23 @@ public final class Compressions {
      *
      * @param compression the compression
      * @param raw any bytes
-     * @return the compressed bytes; for {@link Compression#NONE} the same array
+     * @return the compressed bytes
      * @throws IllegalArgumentException if there are more bytes than can be compressed at once (about 2 GB)
      * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded
      */
     public static byte[] compress(Compression compression, byte[] raw) {
+        return compress(compression, raw, raw.length, 0);
+    }
+
+    /** Compresses the first bytes of an array, into one that begins with some that are free. */
+    static byte[] compress(Compression compression, byte[] raw, int length, int room) {
         return switch (compression) {
-            case NONE -> raw;
-            case ZSTD -> ZstdContexts.compress(raw);
+            case NONE -> {
+                byte[] copy = new byte[room + length];
+                System.arraycopy(raw, 0, copy, room, length);
+                yield copy;
+            }
+            case ZSTD -> ZstdContexts.compress(raw, length, room);
         };
     }
 

@@ -102,7 +102,7 @@ public final class JsonBatchCodec implements BatchCodec {
     }
 
     @Override
-    public byte[] encode(List<LogEntry> entries) {
+    public <T> T encode(List<LogEntry> entries, Receiver<T> receiver) {
         if (entries.isEmpty()) {
             throw new IllegalArgumentException("entries must not be empty: a batch has at least one entry");
         }
@@ -118,7 +118,7 @@ public final class JsonBatchCodec implements BatchCodec {
                     "the entries are too large: as JSON they take more than 2 GB; send them in smaller batches", e);
         }
         BatchLimits.check(entries, bytes.size());
-        return bytes.toByteArray();
+        return receiver.receive(bytes.toByteArray(), bytes.size());
     }
 
     @Override

@@ -22,17 +22,18 @@ final class ProtobufBatchCodec implements BatchCodec {
     private ProtobufBatchCodec() {}
 
     @Override
-    public byte[] encode(List<LogEntry> entries) {
+    public <T> T encode(List<LogEntry> entries, Receiver<T> receiver) {
         ProtobufEncoder encoder = encoders.poll();
         if (encoder == null) {
             encoder = new ProtobufEncoder();
         }
-        byte[] encoded = encoder.encode(entries);
+        ProtobufBuffer encoded = encoder.encode(entries);
+        BatchLimits.check(entries, encoded.length());
+        T received = receiver.receive(encoded.bytes(), encoded.length());
         if (encoder.isWorthKeeping()) {
             encoders.offer(encoder);
         }
-        BatchLimits.check(entries, encoded.length);
-        return encoded;
+        return received;
     }
 
     @Override

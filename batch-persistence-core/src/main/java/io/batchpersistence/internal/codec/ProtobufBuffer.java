@@ -22,8 +22,16 @@ final class ProtobufBuffer {
     /** The length of the longest array that any JVM allocates. */
     private static final int MAX_LENGTH = Integer.MAX_VALUE - 8;
 
-    private byte[] bytes = new byte[1024];
+    private byte[] bytes;
     private int length;
+
+    ProtobufBuffer() {
+        this(1024);
+    }
+
+    ProtobufBuffer(int capacity) {
+        bytes = new byte[capacity];
+    }
 
     int length() {
         return length;

@@ -1,15 +1,14 @@
 package io.batchpersistence.internal.codec;
 
 import static io.batchpersistence.internal.codec.ProtobufBuffer.FIXED64;
-import static io.batchpersistence.internal.codec.ProtobufBuffer.LENGTH_DELIMITED;
 import static io.batchpersistence.internal.codec.ProtobufBuffer.VARINT;
 
 import io.batchpersistence.LogEntry;
+import io.batchpersistence.internal.log.FrozenLabels;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.time.Instant;
 import java.util.Arrays;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -34,11 +33,17 @@ final class ProtobufEncoder {
     private final StringTable strings = new StringTable();
     private final StringTable ids = new StringTable();
     private final MessageTable sets = new MessageTable();
+    // Of the last label set: names and values, and their references.
+    private @Nullable String[] labelTexts = new @Nullable String[32];
+    private int[] labelReferences = new int[32];
+    private int labelCount;
     private long[] column = new long[128];
+    private long[] sourceNumbers = new long[128];
     // Indexed by the reference of the text.
     private long[] lastSourceNumbers = new long[32];
 
-    byte[] encode(List<LogEntry> list) {
+    /** Returns the encoding, which is overwritten by the next one. */
+    ProtobufBuffer encode(List<LogEntry> list) {
         LogEntry[] entries = list.toArray(new LogEntry[0]);
         if (entries.length == 0) {
             throw new IllegalArgumentException("entries must not be empty: a batch has at least one entry");
@@ -64,10 +69,9 @@ final class ProtobufEncoder {
             payload.string(PayloadSchema.STRINGS, strings.text(reference));
         }
         payload.raw(columns.bytes(), 0, columns.length());
-        byte[] encoded = payload.toByteArray();
         // So that the texts can be garbage collected.
         strings.clear();
-        return encoded;
+        return payload;
     }
 
     boolean isWorthKeeping() {
@@ -78,6 +82,7 @@ final class ProtobufEncoder {
                 && sets.capacity() <= MAX_REUSED_BYTES
                 && strings.capacity() <= MAX_REUSED_ELEMENTS
                 && ids.capacity() <= MAX_REUSED_ELEMENTS
+                && labelTexts.length <= MAX_REUSED_ELEMENTS
                 && column.length <= MAX_REUSED_ELEMENTS;
     }
 
@@ -151,48 +156,48 @@ final class ProtobufEncoder {
 
     private void labels(LogEntry[] entries) {
         sets.clear();
+        labelCount = 0;
         Map<String, String> last = Map.of();
         long reference = 0;
         for (int i = 0; i < entries.length; i++) {
             Map<String, String> labels = entries[i].labels();
-            if (!isSame(labels, last)) {
+            if (labels != last) {
+                reference = labels instanceof FrozenLabels texts ? labelSet(texts, reference) : 0;
                 last = labels;
-                reference = labels.isEmpty() ? 0 : labelSet(labels);
             }
             column[i] = reference;
         }
+        // So that the texts can be garbage collected.
+        Arrays.fill(labelTexts, null);
         sets.writeTo(columns, PayloadSchema.LABEL_SETS);
         column(PayloadSchema.ENTRY_LABEL_SETS, entries.length);
     }
 
-    /** Whether the labels are the same and in the same order, which is usual for consecutive entries. */
-    private static boolean isSame(Map<String, String> labels, Map<String, String> others) {
-        if (labels == others) {
-            return true;
+    /** Consecutive entries usually have the same labels, or the same names with some other values. */
+    private long labelSet(FrozenLabels labels, long lastSet) {
+        int count = labels.length();
+        boolean same = lastSet != 0 && labelCount == count;
+        if (labelTexts.length < count) {
+            labelTexts = Arrays.copyOf(labelTexts, 2 * count);
+            labelReferences = Arrays.copyOf(labelReferences, 2 * count);
         }
-        if (labels.size() != others.size()) {
-            return false;
-        }
-        Iterator<Map.Entry<String, String>> more = others.entrySet().iterator();
-        for (Map.Entry<String, String> label : labels.entrySet()) {
-            Map.Entry<String, String> other = more.next();
-            if (!label.getKey().equals(other.getKey()) || !label.getValue().equals(other.getValue())) {
-                return false;
+        for (int i = 0; i < count; i++) {
+            String text = labels.text(i);
+            if (i >= labelCount || !text.equals(labelTexts[i])) {
+                labelTexts[i] = text;
+                labelReferences[i] = strings.reference(text);
+                same = false;
             }
         }
-        return true;
-    }
-
-    private int labelSet(Map<String, String> labels) {
-        ProtobufBuffer data = sets.data();
-        data.tag(PayloadSchema.LABEL_SET_LABELS, LENGTH_DELIMITED);
+        labelCount = count;
+        if (same) {
+            return lastSet;
+        }
         nested.clear();
-        labels.forEach((name, value) -> {
-            nested.varint(strings.reference(name));
-            nested.varint(strings.reference(value));
-        });
-        data.varint(nested.length());
-        data.raw(nested.bytes(), 0, nested.length());
+        for (int i = 0; i < count; i++) {
+            nested.varint(labelReferences[i]);
+        }
+        sets.data().bytes(PayloadSchema.LABEL_SET_LABELS, nested);
         return sets.reference();
     }
 
@@ -269,10 +274,14 @@ final class ProtobufEncoder {
         // The text part of the last source id that was split: the next id usually begins with it.
         String text = null;
         int reference = 0;
-        long[] numbers = new long[entries.length];
+        if (sourceNumbers.length < entries.length) {
+            sourceNumbers = new long[entries.length];
+        }
+        long[] numbers = sourceNumbers;
         boolean anyNumber = false;
         for (int i = 0; i < entries.length; i++) {
             String id = entries[i].sourceId();
+            numbers[i] = 0;
             if (id == null) {
                 column[i] = 0;
                 continue;
@@ -289,24 +298,24 @@ final class ProtobufEncoder {
             }
         }
         if (anyNumber) {
-            sourceNumbers(numbers);
+            sourceNumbers(numbers, entries.length);
         }
         column(PayloadSchema.SOURCE_TEXTS, entries.length);
     }
 
-    private void sourceNumbers(long[] numbers) {
+    private void sourceNumbers(long[] numbers, int entryCount) {
         if (lastSourceNumbers.length <= strings.size()) {
             lastSourceNumbers = new long[strings.size() * 2];
         } else {
             Arrays.fill(lastSourceNumbers, 0);
         }
-        for (int i = 0; i < numbers.length; i++) {
+        for (int i = 0; i < entryCount; i++) {
             long number = numbers[i];
             int reference = (int) column[i];
             numbers[i] = number - lastSourceNumbers[reference];
             lastSourceNumbers[reference] = number;
         }
-        int count = numbers.length;
+        int count = entryCount;
         while (count > 0 && numbers[count - 1] == 0) {
             count--;
         }

@@ -5,7 +5,6 @@ import com.github.luben.zstd.ZstdCompressCtx;
 import com.github.luben.zstd.ZstdDecompressCtx;
 import com.github.luben.zstd.ZstdException;
 import io.batchpersistence.BatchPersistenceException;
-import java.util.Arrays;
 import java.util.concurrent.ArrayBlockingQueue;
 
 /**
@@ -37,19 +36,19 @@ final class ZstdContexts {
         return new ArrayBlockingQueue<>(Runtime.getRuntime().availableProcessors());
     }
 
-    static byte[] compress(byte[] raw) {
+    static byte[] compress(byte[] raw, int length, int room) {
         ZstdLibrary.require();
-        return compressLoaded(raw);
+        return compressLoaded(raw, length, room);
     }
 
-    static byte[] compressLoaded(byte[] raw) {
+    static byte[] compressLoaded(byte[] raw, int length, int room) {
         Compressor compressor = COMPRESSORS.poll();
         if (compressor == null) {
             compressor = new Compressor();
         }
         boolean kept = false;
         try {
-            byte[] compressed = compressor.compress(raw);
+            byte[] compressed = compressor.compress(raw, length, room);
             kept = COMPRESSORS.offer(compressor);
             return compressed;
         } finally {
@@ -107,17 +106,18 @@ final class ZstdContexts {
                 new ZstdCompressCtx().setLevel(LEVEL).setChecksum(false).setContentSize(true);
         private byte[] output = {};
 
-        byte[] compress(byte[] raw) {
-            long bound = Zstd.compressBound(raw.length);
-            if (bound > Integer.MAX_VALUE - 8) {
-                throw new IllegalArgumentException("payload of " + raw.length
+        byte[] compress(byte[] raw, int rawLength, int room) {
+            long bound = Zstd.compressBound(rawLength);
+            if (bound > Integer.MAX_VALUE - 8 - room) {
+                throw new IllegalArgumentException("payload of " + rawLength
                         + " bytes is too large to be compressed; send the entries in smaller batches");
             }
             if (output.length < bound) {
                 output = new byte[(int) bound];
             }
-            int length = context.compressByteArray(output, 0, output.length, raw, 0, raw.length);
-            byte[] compressed = Arrays.copyOf(output, length);
+            int length = context.compressByteArray(output, 0, output.length, raw, 0, rawLength);
+            byte[] compressed = new byte[room + length];
+            System.arraycopy(output, 0, compressed, room, length);
             if (output.length > MAX_REUSED_BYTES) {
                 output = new byte[0];
             }

@@ -64,7 +64,7 @@ final class ZstdLibrary {
             Native.load();
             // A library of another version or architecture is detected only by calling it.
             byte[] raw = {1, 2, 3};
-            ZstdContexts.decompressLoaded(ZstdContexts.compressLoaded(raw), raw.length);
+            ZstdContexts.decompressLoaded(ZstdContexts.compressLoaded(raw, raw.length, 0), raw.length);
             return null;
         } catch (RuntimeException | LinkageError e) {
             // A LinkageError also means that an initializer failed; denied native access is an IllegalCallerException.

@@ -99,12 +99,12 @@ public final class LogEntryNormalizer {
         if (map instanceof FrozenLabels) {
             return map;
         }
-        Map<String, String> copy = new LinkedHashMap<>(map.size() * 4 / 3 + 1);
-        map.forEach((key, value) -> copy.put(
+        FrozenLabels copy = new FrozenLabels(map.size());
+        map.forEach((key, value) -> copy.add(
                 wellFormed(Objects.requireNonNull(key, () -> what + " name must not be null")),
                 wellFormed(Objects.requireNonNull(
                         value, () -> what + " '" + LogSanitizer.of(key) + "' must not be null"))));
-        return new FrozenLabels(copy);
+        return copy;
     }
 
     public static Map<String, @Nullable Object> jsonObject(Map<String, ? extends @Nullable Object> map) {
@@ -179,36 +179,20 @@ public final class LogEntryNormalizer {
         }
     }
 
-    /** Checked labels that can't be changed: entries may share them, which saves a copy for each. */
-    private static final class FrozenLabels extends Frozen<String> {
+    /**
+     * Checked fields that can't be changed: entries may share them. Like {@link Collections#unmodifiableMap}, but
+     * recognizable as our own: behind any other unmodifiable map the original may still be changed by its owner.
+     */
+    private static final class JsonObject extends AbstractMap<String, @Nullable Object> {
 
-        FrozenLabels(Map<String, String> checked) {
-            super(checked);
-        }
-    }
-
-    /** Checked fields of an entry that can't be changed: entries may share them as well. */
-    private static final class JsonObject extends Frozen<@Nullable Object> {
+        private final Map<String, @Nullable Object> map;
 
         JsonObject(Map<String, @Nullable Object> checked) {
-            super(checked);
-        }
-    }
-
-    /**
-     * Like {@link Collections#unmodifiableMap}, but recognizable as our own: behind any other unmodifiable map the
-     * original may still be changed by its owner.
-     */
-    private abstract static class Frozen<V extends @Nullable Object> extends AbstractMap<String, V> {
-
-        private final Map<String, V> map;
-
-        Frozen(Map<String, V> map) {
-            this.map = Collections.unmodifiableMap(map);
+            this.map = Collections.unmodifiableMap(checked);
         }
 
         @Override
-        public Set<Map.Entry<String, V>> entrySet() {
+        public Set<Map.Entry<String, @Nullable Object>> entrySet() {
             return map.entrySet();
         }
 
@@ -223,7 +207,7 @@ public final class LogEntryNormalizer {
         }
 
         @Override
-        public @Nullable V get(@Nullable Object key) {
+        public @Nullable Object get(@Nullable Object key) {
             return map.get(key);
         }
 
@@ -233,12 +217,12 @@ public final class LogEntryNormalizer {
         }
 
         @Override
-        public Collection<V> values() {
+        public Collection<@Nullable Object> values() {
             return map.values();
         }
 
         @Override
-        public void forEach(BiConsumer<? super String, ? super V> action) {
+        public void forEach(BiConsumer<? super String, ? super @Nullable Object> action) {
             map.forEach(action);
         }
     }

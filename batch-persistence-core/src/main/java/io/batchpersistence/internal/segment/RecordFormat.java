@@ -5,8 +5,8 @@ import io.batchpersistence.Compression;
 import io.batchpersistence.internal.codec.BatchHeader;
 import io.batchpersistence.internal.codec.BatchLimits;
 import io.batchpersistence.internal.codec.Compressions;
+import io.batchpersistence.internal.codec.EncodedPayload;
 import io.batchpersistence.internal.codec.Formats;
-import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.store.PayloadLog;
 import io.batchpersistence.spi.NewBatch;
 import java.nio.ByteBuffer;
@@ -46,96 +46,87 @@ final class RecordFormat {
     /** The largest payload before compression. */
     static final int MAX_RAW = BatchLimits.MAX_BYTES;
 
-    private static final int CRC_START = 8;
+    // Where the fields are.
+    private static final int HEADER_CRC = 4;
+    private static final int SEQUENCE = 8;
+    private static final int CREATED_AT = 16;
+    private static final int SEGMENT = 28;
+    private static final int OFFSET = 32;
+    private static final int ENTRY_COUNT = 36;
+    private static final int HEADER_LENGTH = 40;
+
+    private static final int CRC_START = SEQUENCE;
 
     private RecordFormat() {}
 
     // ---- writing ---------------------------------------------------------------------------------
 
-    /** A batch encoded on its caller's thread: the whole record except its location. */
+    /**
+     * A batch encoded on its caller's thread.
+     *
+     * @param bytes the whole record, without its sequence, its location and the checksum that covers them
+     * @param headerLength bytes of the header
+     */
     // Never compared, never shown.
     @SuppressWarnings("ArrayRecordComponent")
     record EncodedRecord(
-            String collectorType,
-            long idHash,
-            long createdAt,
-            int entryCount,
-            BatchFormat format,
-            Compression compression,
-            byte[] header,
-            byte[] payload,
-            int rawLength,
-            int payloadCrc)
+            String collectorType, long idHash, long createdAt, int entryCount, byte[] bytes, int headerLength)
             implements PayloadLog.Encoded {
 
         @Override
         public int size() {
-            return FIXED + header.length + payload.length;
+            return bytes.length;
         }
     }
 
     static EncodedRecord encode(NewBatch batch, BatchFormat format, Compression compression, long idHash) {
-        byte[] raw = Formats.codec(format).encode(batch.entries());
-        if (raw.length > MAX_RAW) {
-            throw tooLarge(batch, raw.length, MAX_RAW, "before compression");
-        }
-        byte[] payload = Compressions.compress(compression, raw);
         byte[] header = new BatchHeader(batch.id(), batch.collectorType(), batch.context()).encode();
-        long size = (long) FIXED + header.length + payload.length;
-        if (size > MAX_RECORD) {
-            throw tooLarge(batch, size, MAX_RECORD, "on disk");
-        }
-        CRC32C crc = new CRC32C();
-        crc.update(payload);
-        return new EncodedRecord(
-                batch.collectorType(),
-                idHash,
-                batch.createdAt().toEpochMilli(),
-                batch.entries().size(),
-                format,
-                compression,
-                header,
-                payload,
-                raw.length,
-                (int) crc.getValue());
+        return encode(header, batch, format, compression, idHash);
     }
 
-    private static IllegalArgumentException tooLarge(NewBatch batch, long size, long bound, String where) {
-        return new IllegalArgumentException(
-                "the batch '" + LogSanitizer.of(batch.id()) + "' has " + size + " bytes " + where
-                        + ", but a batch can have at most " + bound + "; split its "
-                        + batch.entries().size()
-                        + " entries into several batches");
+    static EncodedRecord encode(
+            byte[] header, NewBatch batch, BatchFormat format, Compression compression, long idHash) {
+        int start = FIXED + header.length;
+        EncodedPayload payload = EncodedPayload.of(batch.id(), batch.entries(), format, compression, start);
+        byte[] bytes = payload.bytes();
+        if (bytes.length > MAX_RECORD) {
+            throw EncodedPayload.tooLarge(batch.id(), batch.entries(), bytes.length, MAX_RECORD, "on disk");
+        }
+        CRC32C crc = new CRC32C();
+        crc.update(bytes, start, bytes.length - start);
+        long createdAt = batch.createdAt().toEpochMilli();
+        int entryCount = batch.entries().size();
+        ByteBuffer.wrap(bytes)
+                .putInt(MAGIC)
+                .position(CREATED_AT)
+                .putLong(createdAt)
+                .put((byte) Formats.id(format))
+                .put((byte) Compressions.id(payload.compression()))
+                .position(ENTRY_COUNT)
+                .putInt(entryCount)
+                .putInt(header.length)
+                .putInt(bytes.length - start)
+                .putInt(payload.rawLength())
+                .putInt((int) crc.getValue())
+                .put(header);
+        return new EncodedRecord(batch.collectorType(), idHash, createdAt, entryCount, bytes, header.length);
     }
 
     /** Writes the record into an array, with its location in the segment. */
     static void write(EncodedRecord record, long sequence, int segment, int offset, byte[] into, int at) {
-        ByteBuffer.wrap(into, at, FIXED)
-                .putInt(MAGIC)
-                .putInt(0)
-                .putLong(sequence)
-                .putLong(record.createdAt)
-                .put((byte) Formats.id(record.format))
-                .put((byte) Compressions.id(record.compression))
-                .putShort((short) 0)
-                .putInt(segment)
-                .putInt(offset)
-                .putInt(record.entryCount)
-                .putInt(record.header.length)
-                .putInt(record.payload.length)
-                .putInt(record.rawLength)
-                .putInt(record.payloadCrc);
-        System.arraycopy(record.header, 0, into, at + FIXED, record.header.length);
-        System.arraycopy(record.payload, 0, into, at + FIXED + record.header.length, record.payload.length);
-        int crc = headerCrc(into, at, record.header.length);
-        ByteBuffer.wrap(into).putInt(at + 4, crc);
+        System.arraycopy(record.bytes, 0, into, at, record.bytes.length);
+        ByteBuffer.wrap(into)
+                .putLong(at + SEQUENCE, sequence)
+                .putInt(at + SEGMENT, segment)
+                .putInt(at + OFFSET, offset)
+                .putInt(at + HEADER_CRC, headerCrc(into, at, record.headerLength));
     }
 
     /** Changes the location in a whole record, alone in an array. */
     static void move(byte[] record, int segment, int offset) {
         ByteBuffer bytes = ByteBuffer.wrap(record);
-        bytes.putInt(28, segment).putInt(32, offset);
-        bytes.putInt(4, headerCrc(record, 0, bytes.getInt(40)));
+        bytes.putInt(SEGMENT, segment).putInt(OFFSET, offset);
+        bytes.putInt(HEADER_CRC, headerCrc(record, 0, bytes.getInt(HEADER_LENGTH)));
     }
 
     private static int headerCrc(byte[] bytes, int at, int headerLength) {
@@ -168,19 +159,19 @@ final class RecordFormat {
         }
 
         long sequence() {
-            return int64(8);
+            return int64(SEQUENCE);
         }
 
         long createdAt() {
-            return int64(16);
+            return int64(CREATED_AT);
         }
 
         int entryCount() {
-            return int32(36);
+            return int32(ENTRY_COUNT);
         }
 
         int headerLength() {
-            return int32(40);
+            return int32(HEADER_LENGTH);
         }
 
         private int payloadLength() {
@@ -194,7 +185,10 @@ final class RecordFormat {
 
         /** Whether the fixed part of a record seems to begin here, and belongs here; it may be damaged. */
         boolean isPlausible(int segment, int offset) {
-            if (bytes.length - at < FIXED || int32(0) != MAGIC || int32(28) != segment || int32(32) != offset) {
+            if (bytes.length - at < FIXED
+                    || int32(0) != MAGIC
+                    || int32(SEGMENT) != segment
+                    || int32(OFFSET) != offset) {
                 return false;
             }
             int header = headerLength();
@@ -214,7 +208,7 @@ final class RecordFormat {
                 return false;
             }
             int header = headerLength();
-            return header <= bytes.length - at - FIXED && int32(4) == headerCrc(bytes, at, header);
+            return header <= bytes.length - at - FIXED && int32(HEADER_CRC) == headerCrc(bytes, at, header);
         }
 
         boolean hasValidPayload() {

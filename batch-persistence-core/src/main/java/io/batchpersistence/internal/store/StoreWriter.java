@@ -306,8 +306,14 @@ final class StoreWriter {
         try {
             write(round);
         } finally {
-            releaseLeadership();
-            DeferredLog.end(begun);
+            try {
+                releaseLeadership();
+            } finally {
+                // Not before: waking up many callers takes about as long as a fast device takes to force, and meanwhile
+                // the next leader can write.
+                complete(round.appends());
+                DeferredLog.end(begun);
+            }
         }
     }
 
@@ -367,6 +373,7 @@ final class StoreWriter {
         }
         try {
             write(round);
+            complete(round.appends());
             runTasks(round.tasks());
             maintain();
         } finally {
@@ -481,10 +488,7 @@ final class StoreWriter {
         }
     }
 
-    /**
-     * Adds stored batches to the index, then notifies the callers. Throws nothing; callers already notified are
-     * skipped.
-     */
+    /** Adds stored batches to the index, unless they were added already. Throws nothing. */
     private void publish(List<PayloadLog.Append> group) {
         marks.lockDespiteErrors();
         try {
@@ -503,9 +507,6 @@ final class StoreWriter {
             journal.lost();
         } finally {
             lock.unlock();
-        }
-        for (PayloadLog.Append append : group) {
-            completeAppend(append);
         }
     }
 
@@ -541,8 +542,14 @@ final class StoreWriter {
         }
     }
 
-    /** Notifies the caller, however little memory there is: it may be waiting. */
-    private void completeAppend(PayloadLog.Append append) {
+    /** Notifies the callers, however little memory there is, so even without an iterator: they may be waiting. */
+    private void complete(List<PayloadLog.Append> group) {
+        for (int i = 0; i < group.size(); i++) {
+            complete(group.get(i));
+        }
+    }
+
+    private void complete(PayloadLog.Append append) {
         while (!append.done.isDone()) {
             try {
                 if (append.pointer != null) {

@@ -5,9 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.batchpersistence.BatchFormat;
 import io.batchpersistence.Compression;
 import io.batchpersistence.internal.codec.BatchHeader;
-import io.batchpersistence.internal.codec.Formats;
 import io.batchpersistence.internal.segment.RecordFormat.EncodedRecord;
 import io.batchpersistence.spi.BatchStore;
+import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.StoreKind;
 import io.batchpersistence.test.Batches;
@@ -17,7 +17,6 @@ import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.zip.CRC32C;
 import org.junit.jupiter.api.Test;
 
 /** Records with valid checksums that no store has written are set aside. The records around them are read. */
@@ -26,20 +25,8 @@ class ForgedRecordTest extends DiskStoreFixture {
     private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
 
     private static EncodedRecord record(byte[] header) {
-        byte[] payload = Formats.codec(BatchFormat.PROTOBUF).encode(Batches.entries(2));
-        CRC32C crc = new CRC32C();
-        crc.update(payload);
-        return new EncodedRecord(
-                "loki",
-                0,
-                NOW.toEpochMilli(),
-                2,
-                BatchFormat.PROTOBUF,
-                Compression.NONE,
-                header,
-                payload,
-                payload.length,
-                (int) crc.getValue());
+        NewBatch batch = new NewBatch("id", "loki", Batches.entries(2), Map.of(), NOW, NOW);
+        return RecordFormat.encode(header, batch, BatchFormat.PROTOBUF, Compression.NONE, 0);
     }
 
     @Test
