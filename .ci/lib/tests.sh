@@ -23,7 +23,7 @@ part_verify_25() {
   if [[ -n $jdk25 ]]; then
     # Cleaned, else what JDK 17 compiled would not be compiled anew. The slow suites, and what servers do when they fail, have
     # been seen on JDK 17.
-    verify "JDK 25" "$jdk25" clean '-Dit.test=*IT,!JdbcFailoverIT,!JdbcNetworkIT,!JdbcStormIT' -Dfailsafe.failIfNoSpecifiedTests=false
+    verify "JDK 25" "$jdk25" clean
   else
     note "JDK 25: not found, tests not run on it"
   fi
