@@ -16,10 +16,8 @@ import io.batchpersistence.store.DiskBatchStores;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
-import java.util.ArrayDeque;
 import java.util.List;
 import java.util.Map;
-import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
@@ -70,18 +68,15 @@ final class OwnStore implements Candidate.Shared {
 
     private static final int MOST_BATCHES = 10_000_000;
     private static final long MOST_BYTES = 64L << 30;
-    private static final int MOST_CLAIMED = 100;
 
     private final BatchStore store;
     private final BatchPersistence persistence;
     private final Runnable afterClosing;
-    private final Queue<BatchStore.Claim> claimed = new ArrayDeque<>();
-    // The first read claims one batch, like those of all other stores.
-    private int claim = 1;
 
     private final LongAdder recoveredBatches = new LongAdder();
     private final LongAdder recoveredEntries = new LongAdder();
     private volatile int concurrency = 1;
+    private volatile Runnable onTaken = () -> {};
 
     private OwnStore(BatchStore store, Runnable afterClosing) {
         this.store = store;
@@ -90,6 +85,7 @@ final class OwnStore implements Candidate.Shared {
                 .targets(type -> RecoveryTarget.of(batch -> {
                     recoveredBatches.increment();
                     recoveredEntries.add(batch.entries().size());
+                    onTaken.run();
                 }))
                 .build();
         this.afterClosing = afterClosing;
@@ -159,17 +155,24 @@ final class OwnStore implements Candidate.Shared {
 
     @Override
     public @Nullable Stored next() {
-        if (claimed.isEmpty()) {
-            claimed.addAll(store.claim(COLLECTOR, BatchOrder.OLDEST_FIRST, Instant.now(), LATER, claim));
-            claim = MOST_CLAIMED;
-        }
-        BatchStore.Claim next = claimed.poll();
-        return next == null ? null : new Stored(next.batch().id(), next.batch().entries());
+        List<BatchStore.Claim> claims = store.claim(COLLECTOR, BatchOrder.OLDEST_FIRST, Instant.now(), LATER, 1);
+        return claims.isEmpty()
+                ? null
+                : new Stored(claims.get(0).batch().id(), claims.get(0).batch().entries());
     }
 
-    /** By recovery, with as many hand-overs at once as there are workers. */
     @Override
-    public Recovered recover(int workers) throws Exception {
+    public Recovered recover(int workers) {
+        return recover(workers, () -> {});
+    }
+
+    /**
+     * By recovery, with as many hand-overs at once as there are workers.
+     *
+     * @param taken called with each batch, by the thread that takes it
+     */
+    Recovered recover(int workers, Runnable taken) {
+        onTaken = taken;
         concurrency = workers;
         persistence.recover();
         while (pending() > 0) {

@@ -350,13 +350,27 @@ final class Scenarios {
         }
     }
 
+    /** The most heap while batches are read. For one thread at a time. */
+    private static final class HeapSamples {
+        private long batches;
+        private long most;
+        private long pausedNanos;
+
+        void batch() {
+            if (++batches % 50_000 == 0) {
+                long pause = System.nanoTime();
+                most = Math.max(most, heapAfterGc());
+                pausedNanos += System.nanoTime() - pause;
+            }
+        }
+    }
+
     private Map<String, Double> drain(Candidate store, long start) throws Exception {
-        long most = 0;
-        long paused = 0;
+        HeapSamples heap = new HeapSamples();
         long batches = 0;
         long entries = 0;
         if (store instanceof OwnStore own) {
-            Recovered recovered = own.recover(1);
+            Recovered recovered = own.recover(1, heap::batch);
             batches = recovered.batches();
             entries = recovered.entries();
         }
@@ -364,13 +378,9 @@ final class Scenarios {
             store.mark(stored.id());
             batches++;
             entries += stored.entries().size();
-            if (batches % 50_000 == 0) {
-                long pause = System.nanoTime();
-                most = Math.max(most, heapAfterGc());
-                paused += System.nanoTime() - pause;
-            }
+            heap.batch();
         }
-        double took = (System.nanoTime() - start - paused) / 1e9;
+        double took = (System.nanoTime() - start - heap.pausedNanos) / 1e9;
         if (batches != step.integer("pending")) {
             throw new IllegalStateException(
                     "of " + step.text("pending") + " pending batches, " + batches + " could be read");
@@ -378,7 +388,7 @@ final class Scenarios {
         Map<String, Double> values = new LinkedHashMap<>();
         values.put("entries_per_s", entries / took);
         values.put("batches_per_s", batches / took);
-        values.put("heap_mb", Math.max(heapAfterGc(), most) / MEGA);
+        values.put("heap_mb", Math.max(heapAfterGc(), heap.most) / MEGA);
         return values;
     }
 
