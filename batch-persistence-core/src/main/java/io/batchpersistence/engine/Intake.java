@@ -10,6 +10,7 @@ import io.batchpersistence.internal.log.DeferredLog;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.NewBatch;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -93,15 +94,15 @@ final class Intake {
      */
     PersistRequest request(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context, boolean unsent) {
-        SlewedClock.Reading now = clock.read();
+        Instant now = clock.wall();
         // Checked before there is a lane for it.
-        NewBatch batch =
-                new NewBatch(batchId, collectorType, entries, contexts.apply(context), now.wall(), now.steady());
-        return new PersistRequest(leased(batch, now), unsent);
+        NewBatch batch = new NewBatch(batchId, collectorType, entries, contexts.apply(context), now, now);
+        return new PersistRequest(leased(batch), unsent);
     }
 
-    private NewBatch leased(NewBatch batch, SlewedClock.Reading now) {
+    private NewBatch leased(NewBatch batch) {
         Duration timeout = lanes.of(batch.collectorType()).settings().batchTimeout();
+        SlewedClock.Reading now = clock.read();
         return new NewBatch(
                 batch.id(),
                 batch.collectorType(),
@@ -167,7 +168,7 @@ final class Intake {
             }
             requireOpen.run();
             removals = spaceSignal.removals();
-            request.batch = leased(request.batch, clock.read());
+            request.batch = leased(request.batch);
             CompletableFuture<@Nullable Void> durable = tryAppend(request, waits);
             BatchRejectedException again = rejection(durable, waits);
             if (again == null) {

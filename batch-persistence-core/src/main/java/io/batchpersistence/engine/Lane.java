@@ -462,29 +462,31 @@ final class Lane {
                 // Says nothing about the collector, and costs the batch a retry.
                 return new Consequence(true, 0, null);
             }
-            boolean wish = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
-            int before = wish ? retryAfterCounts.getOrDefault(batchId, 0) : 0;
+            boolean hasRetryAfter = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
+            int before = hasRetryAfter ? retryAfterCounts.getOrDefault(batchId, 0) : 0;
             if (state != State.OPEN) {
-                return new Consequence(wish ? before == 0 : failsAnew(batchId), before, null);
+                return new Consequence(hasRetryAfter ? before == 0 : failsAnew(batchId), before, null);
             }
             boolean probed = permit != null && permit == probe;
-            int inARow = retryAftersInARow + (wish && before == 0 && retryCount == 0 ? 1 : 0);
-            return new Consequence(false, before, probed ? failedProbe(batchId, wish, inARow, failure, now) : null);
+            int inARow = retryAftersInARow + (hasRetryAfter && before == 0 && retryCount == 0 ? 1 : 0);
+            return new Consequence(
+                    false, before, probed ? failedProbe(batchId, hasRetryAfter, inARow, failure, now) : null);
         } finally {
             lock.unlock();
         }
     }
 
-    private FailedProbe failedProbe(String batchId, boolean wish, int retryAftersInARow, Failure failure, Instant now) {
-        Duration wished = cappedRetryAfter(failure.delay());
+    private FailedProbe failedProbe(
+            String batchId, boolean hasRetryAfter, int retryAftersInARow, Failure failure, Instant now) {
+        Duration retryAfter = cappedRetryAfter(failure.delay());
         Duration delay = settings.retry().delayAfter(failedProbes + 2, random);
-        Duration untilNext = untilProbe(delay, wish, wished, retryAftersInARow);
+        Duration untilNext = untilProbe(delay, hasRetryAfter, retryAfter, retryAftersInARow);
         PushedBack earlier = probed.get(batchId);
         int times = earlier == null ? 1 : earlier.times() + 1;
         Instant pushedTo =
                 Times.after(Times.after(now, untilNext), delay.multipliedBy(Math.min(times, MAX_PUSH_BACKS)));
-        Instant wishedTo = Times.after(now, wished);
-        return new FailedProbe(untilNext, times, wishedTo.isAfter(pushedTo) ? wishedTo : pushedTo);
+        Instant retryAfterEnd = Times.after(now, retryAfter);
+        return new FailedProbe(untilNext, times, retryAfterEnd.isAfter(pushedTo) ? retryAfterEnd : pushedTo);
     }
 
     /**
@@ -509,12 +511,12 @@ final class Lane {
             }
             calm = false;
             lastFailure = failure.reason();
-            boolean wish = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
-            int before = wish ? countRetryAfter(batchId, retryCount) : 0;
-            if (!wish) {
+            boolean hasRetryAfter = failure.kind() == FailureClassifier.Kind.RETRY_AFTER;
+            int before = hasRetryAfter ? countRetryAfter(batchId, retryCount) : 0;
+            if (!hasRetryAfter) {
                 failuresInARow++;
             }
-            boolean told = wish && before == 0 && retryCount == 0;
+            boolean told = hasRetryAfter && before == 0 && retryCount == 0;
             Duration delay = cappedRetryAfter(failure.delay());
             FailedProbe failedProbe = consequence.probe();
             if (permit != null && failedProbe != null) {
@@ -526,7 +528,7 @@ final class Lane {
             }
             // From now on the batch waits for its own backoff.
             probed.remove(batchId);
-            if ((state == State.RAMPING && !wish) || (told && failuresInARow > 1)) {
+            if ((state == State.RAMPING && !hasRetryAfter) || (told && failuresInARow > 1)) {
                 rate.slowDown(now);
                 state = State.RAMPING;
             }
@@ -535,12 +537,13 @@ final class Lane {
                 openedNow();
                 outageSince = now;
                 nextProbe = new Wait(
-                        now, untilProbe(settings.retry().delayAfter(1, random), wish, delay, retryAftersInARow));
+                        now,
+                        untilProbe(settings.retry().delayAfter(1, random), hasRetryAfter, delay, retryAftersInARow));
                 foundHere = true;
                 alone = endedByOthers >= ALONE_AFTER;
                 requireNotice(NoticeKind.BEGAN, 0);
             }
-            if (!wish && settings.outageThreshold() > 0) {
+            if (!hasRetryAfter && settings.outageThreshold() > 0) {
                 failedInARow.add(batchId);
             }
             return opens;
@@ -575,8 +578,8 @@ final class Lane {
     }
 
     /** A retry-after for one batch delays the whole lane only when the collector has sent one for many batches. */
-    private Duration untilProbe(Duration backoff, boolean wish, Duration delay, int retryAftersInARow) {
-        boolean forAll = wish && retryAftersInARow >= settings.outageThreshold();
+    private Duration untilProbe(Duration backoff, boolean hasRetryAfter, Duration delay, int retryAftersInARow) {
+        boolean forAll = hasRetryAfter && retryAftersInARow >= settings.outageThreshold();
         return forAll && delay.compareTo(backoff) > 0 ? delay : backoff;
     }
 
@@ -589,24 +592,24 @@ final class Lane {
         ownPace = false;
     }
 
-    private Duration cappedRetryAfter(Duration wish) {
-        return cappedRetryAfter(wish, settings);
+    private Duration cappedRetryAfter(Duration retryAfter) {
+        return cappedRetryAfter(retryAfter, settings);
     }
 
     /** The retry-after to honour: limited, so that no response can stop a lane for good. */
-    static Duration cappedRetryAfter(Duration wish, CollectorSettings settings) {
+    static Duration cappedRetryAfter(Duration retryAfter, CollectorSettings settings) {
         Duration longest = settings.maxRetryAfter();
-        return wish.compareTo(longest) <= 0 ? wish : longest;
+        return retryAfter.compareTo(longest) <= 0 ? retryAfter : longest;
     }
 
     /**
      * Whether to log that a retry-after is longer than what is {@link #cappedRetryAfter}: once until the collector accepts a
      * batch.
      */
-    boolean isFirstCut(Duration wish) {
+    boolean isFirstCut(Duration retryAfter) {
         lock.lock();
         try {
-            boolean tells = !cutReported && wish.compareTo(cappedRetryAfter(wish)) > 0;
+            boolean tells = !cutReported && retryAfter.compareTo(cappedRetryAfter(retryAfter)) > 0;
             cutReported |= tells;
             return tells;
         } finally {

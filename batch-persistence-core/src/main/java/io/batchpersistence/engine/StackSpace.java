@@ -11,7 +11,7 @@ final class StackSpace {
      * More than any call needs: compiled, each of these frames takes 142 bytes, as a usual method with many variables
      * does. Few large frames take less time than many small ones, and this is done for every batch.
      */
-    private static final int FRAMES = 100;
+    private static final int FRAMES = 200;
 
     private StackSpace() {}
 

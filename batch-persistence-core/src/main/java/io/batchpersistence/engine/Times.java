@@ -18,7 +18,7 @@ final class Times {
     // and catches an exception each time.
 
     static Instant after(Instant time, Duration delay) {
-        return delay.toSeconds() >= LAST.getEpochSecond() - time.getEpochSecond() ? LAST : time.plus(delay);
+        return delay.toSeconds() >= LAST.getEpochSecond() - time.getEpochSecond() - 1 ? LAST : time.plus(delay);
     }
 
     static Instant before(Instant time, Duration age) {

@@ -178,7 +178,7 @@ class HungCollectorTest {
 
     @ParameterizedTest
     @ValueSource(ints = {1, 4})
-    void when_the_threads_are_there_again_nobody_else_has_any(int number) {
+    void when_the_threads_are_there_again_no_other_lane_has_any(int number) {
         engine = engine(number == 1 ? Threads.OWN_1 : Threads.OWN_4);
         hangs("hung");
         works("good");

@@ -66,7 +66,7 @@ class InFlightBatchTest {
     }
 
     @Test
-    void an_interrupt_of_somebody_else_is_kept() {
+    void an_interrupt_by_the_application_is_kept() {
         inFlight.executionStarted();
         Thread.currentThread().interrupt();
         inFlight.executionEnded();

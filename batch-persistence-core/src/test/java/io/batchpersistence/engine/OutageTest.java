@@ -448,7 +448,7 @@ class OutageTest extends BenchTest {
         String limited = held.get(1).batch().id();
         held.get(1).retryAfter(Duration.ofSeconds(100), "429");
         assertThat(bench.lane().nextProbeAt())
-                .as("the wish is that batch's and not the lane's")
+                .as("the wait is that batch's and not the lane's")
                 .isEqualTo(bench.in(Duration.ofSeconds(2)));
         bench.ticks(2, SECOND);
         held.get(2).acknowledge();
@@ -481,7 +481,7 @@ class OutageTest extends BenchTest {
     }
 
     @Test
-    void an_outage_nobody_has_batches_for_any_more_is_forgotten() {
+    void an_outage_without_batches_is_forgotten() {
         collector();
         down = true;
         bench.persistDue(ids("b", 3));
@@ -518,7 +518,7 @@ class OutageTest extends BenchTest {
     }
 
     @Test
-    void an_outage_that_nobody_waits_for_any_more_is_closed_without_an_answer() {
+    void an_outage_for_which_no_batch_waits_is_closed_without_an_answer() {
         bench.usual = bench.usual().outageThreshold(1).get();
         bench.persistFailed("only", "down");
         Instant opened = bench.clock.instant();

@@ -222,7 +222,7 @@ class PersistTest extends BenchTest {
     }
 
     @Test
-    void drop_oldest_makes_room_by_what_nobody_sends_and_announces_each() {
+    void drop_oldest_makes_room_with_what_is_not_being_sent_and_announces_each() {
         bounded(3, OverflowPolicy.DROP_OLDEST, LONG);
         bench.persist("in-flight");
         bench.persist("old");

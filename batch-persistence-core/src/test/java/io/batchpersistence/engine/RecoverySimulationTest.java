@@ -197,17 +197,17 @@ class RecoverySimulationTest extends BenchTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"PT1S", "PT30S", "PT1H"})
-    void batches_that_their_collector_limits_do_not_keep_those_behind_them_from_being_sent(Duration wish) {
+    void batches_that_their_collector_limits_do_not_keep_those_behind_them_from_being_sent(Duration retryAfter) {
         bench.sender("loki", batch -> {
             if (batch.id().startsWith("limited")) {
-                throw new RetryAfterException(wish, "HTTP 429");
+                throw new RetryAfterException(retryAfter, "HTTP 429");
             }
         });
         bench.persistDue("limited0", "limited1", "limited2");
         bench.persistDue(ids("good", 20));
         // Rate-limited batches are at both ends of the queue.
         bench.persistDue("limited3");
-        bench.ticks((int) wish.toSeconds() + 60, SECOND);
+        bench.ticks((int) retryAfter.toSeconds() + 60, SECOND);
         assertThat(bench.stats().delivered()).isEqualTo(20);
         bench.ticks(24 * 360, Duration.ofSeconds(10));
         assertThat(bench.dead)

@@ -448,7 +448,7 @@ class RecoveryTest extends BenchTest {
     }
 
     @Test
-    void what_nobody_could_hand_to_recovery_is_handed_to_it_later_and_charged_nothing() {
+    void what_could_not_be_handed_to_recovery_is_handed_to_it_later_and_charged_nothing() {
         AtomicBoolean broken = new AtomicBoolean(true);
         InMemoryBatchStore store = new InMemoryBatchStore() {
             @Override

@@ -411,12 +411,12 @@ class SharedOutageTest {
             });
         }
         persistDue(20);
-        Instant wished = clock.instant();
+        Instant requested = clock.instant();
         assertThat(sent()).hasSize(3);
         rounds(99);
         assertThat(sent()).as("no one before the collector wants it").hasSize(3);
         rounds(60);
-        assertThat(sent().get(3)).isEqualTo(wished.plusSeconds(100));
+        assertThat(sent().get(3)).isEqualTo(requested.plusSeconds(100));
         assertAllDelivered();
     }
 
@@ -563,7 +563,7 @@ class SharedOutageTest {
     }
 
     @Test
-    void a_probe_that_nobody_settles_times_out_and_the_next_one_follows() {
+    void a_probe_that_is_not_settled_times_out_and_the_next_one_follows() {
         join(3);
         // All other instances stay alive.
         withProbe();
@@ -613,7 +613,7 @@ class SharedOutageTest {
     }
 
     @Test
-    void an_operator_has_it_probed_at_once_by_whoever_comes_first() {
+    void an_operator_has_it_probed_at_once_by_the_first_instance() {
         join(3);
         down = true;
         persistDue(20);
@@ -630,7 +630,7 @@ class SharedOutageTest {
     }
 
     @Test
-    void an_outage_nobody_has_batches_for_any_more_is_forgotten_by_all() {
+    void an_outage_without_batches_is_forgotten_by_all() {
         join(3);
         down = true;
         persistDue(5);

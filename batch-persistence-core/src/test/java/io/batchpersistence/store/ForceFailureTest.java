@@ -239,7 +239,7 @@ class ForceFailureTest extends DiskStoreFixture {
      */
     @ParameterizedTest
     @EnumSource
-    void whose_bytes_outlive_the_process_deceives_nobody(StoreKind kind) {
+    void whose_bytes_outlive_the_process_deceives_no_one(StoreKind kind) {
         MemoryDisk killed;
         try (BatchStore store = open(kind, faulty)) {
             append(store, "before");

@@ -51,7 +51,7 @@ class WithdrawTest extends DiskStoreFixture {
 
     @ParameterizedTest
     @EnumSource
-    void what_waits_is_all_that_nobody_is_sending(StoreKind kind) {
+    void what_waits_is_all_that_is_not_being_sent(StoreKind kind) {
         begin(kind);
         append("flying", "pending", "held", "dead");
         clock.advance(Duration.ofMinutes(1));

@@ -129,14 +129,14 @@ final class Claims {
         }
 
         private void serve() {
-            List<ClaimRequest> wishes = new ArrayList<>();
+            List<ClaimRequest> group = new ArrayList<>();
             int max = 0;
             long lease = 0;
             for (ClaimRequest next = waiting.peek();
-                    next != null && (wishes.isEmpty() || max + next.max <= CHUNK_SIZE);
+                    next != null && (group.isEmpty() || max + next.max <= CHUNK_SIZE);
                     next = waiting.peek()) {
                 // Add before removing: a request that is in neither collection would wait forever.
-                wishes.add(next);
+                group.add(next);
                 waiting.remove();
                 max += next.max;
                 // All requests have the same lease, that of the collector type.
@@ -146,13 +146,13 @@ final class Claims {
             try {
                 taken = take(lease, max);
                 int from = 0;
-                for (ClaimRequest request : wishes) {
+                for (ClaimRequest request : group) {
                     int to = Math.min(taken.size(), from + request.max);
                     request.taken = taken.subList(from, to);
                     from = to;
                 }
             } catch (SQLException | RuntimeException | Error e) {
-                for (ClaimRequest request : wishes) {
+                for (ClaimRequest request : group) {
                     request.taken = null;
                     request.failure = e;
                 }

@@ -102,7 +102,7 @@ class FallbackTest extends FallbackTestBase {
     }
 
     @Test
-    void while_the_database_is_known_to_be_away_nobody_waits_for_it() {
+    void while_the_database_is_known_to_be_away_no_caller_waits_for_it() {
         begin(Kind.H2);
         append("in the database");
         stopDatabase();
@@ -399,7 +399,7 @@ class FallbackTest extends FallbackTestBase {
     }
 
     @OnEachDatabase
-    void one_whose_commit_nobody_heard_of_is_taken_back_from_the_database(Kind kind) {
+    void one_with_an_unconfirmed_commit_is_taken_back_from_the_database(Kind kind) {
         begin(kind);
         append("first");
         source.afterCommit = source.gone();
@@ -421,7 +421,7 @@ class FallbackTest extends FallbackTestBase {
     }
 
     @OnEachDatabase
-    void one_whose_commit_nobody_heard_of_and_that_was_delivered_from_here_is_not_sent_again(Kind kind) {
+    void one_with_an_unconfirmed_commit_that_was_delivered_from_here_is_not_sent_again(Kind kind) {
         begin(kind);
         append("first");
         appendInDoubt("a");
@@ -529,7 +529,7 @@ class FallbackTest extends FallbackTestBase {
     }
 
     @Test
-    void whoever_reacts_to_a_batch_that_was_written_on_the_writers_thread_does_not_wait_for_the_move() {
+    void a_reaction_to_a_written_batch_on_the_writers_thread_does_not_wait_for_the_move() {
         begin(Kind.H2);
         keepHere("a", "late");
         AtomicReference<Object> settled = new AtomicReference<>();

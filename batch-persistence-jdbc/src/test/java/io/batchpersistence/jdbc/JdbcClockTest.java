@@ -270,7 +270,7 @@ class JdbcClockTest extends JdbcTestBase {
     }
 
     @OnEachDatabase
-    void so_it_does_when_nobody_was_there_to_see_the_clock_being_set_back(Kind kind) {
+    void so_it_does_when_no_instance_saw_the_clock_being_set_back(Kind kind) {
         JdbcBatchStore before = open(kind);
         append(before, "a");
         markPending(before, "a");

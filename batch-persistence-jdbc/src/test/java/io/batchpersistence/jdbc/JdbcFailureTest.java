@@ -192,7 +192,7 @@ class JdbcFailureTest extends JdbcTestBase {
     }
 
     @OnEachDatabase
-    void deadlocks_and_lost_connections_are_tried_again_and_nobody_notices(Kind kind) {
+    void deadlocks_and_lost_connections_are_tried_again_unnoticed(Kind kind) {
         JdbcBatchStore store = openFaulty(kind);
         append(store, "first");
         for (SQLException failure : List.of(deadlock(), new SQLException("could not serialize", "40001"), lost())) {
@@ -342,7 +342,7 @@ class JdbcFailureTest extends JdbcTestBase {
     }
 
     @OnEachDatabase
-    void tables_are_made_only_if_somebody_wants_that(Kind kind) {
+    void tables_are_created_only_if_that_is_configured(Kind kind) {
         JdbcBatchStore store = open(kind, options -> options.initializeSchema(false));
         assertThat(store.stats().problem())
                 .contains("missing", "initialize_schema", kind.name().toLowerCase(Locale.ROOT) + "-1.sql");
@@ -367,7 +367,7 @@ class JdbcFailureTest extends JdbcTestBase {
     }
 
     @Test
-    void until_the_database_has_been_reached_only_whoever_looks_for_it_waits_for_a_connection() {
+    void until_the_database_has_been_reached_only_the_thread_that_looks_for_it_waits_for_a_connection() {
         onFaulty(Kind.H2);
         AtomicInteger attempts = new AtomicInteger();
         source.beforeConnection = what -> {

@@ -191,7 +191,7 @@ class JdbcInstancesTest extends JdbcTestBase {
     }
 
     @OnEachDatabase
-    void what_was_given_back_and_is_nobodys_yet_can_still_be_marked_delivered(Kind kind) {
+    void what_was_given_back_and_not_claimed_yet_can_still_be_marked_delivered(Kind kind) {
         JdbcBatchStore frozen = open(kind);
         JdbcBatchStore other = open();
         append(frozen, "a");
@@ -315,7 +315,7 @@ class JdbcInstancesTest extends JdbcTestBase {
     }
 
     @OnEachDatabase
-    void when_the_database_was_away_nobodys_lease_is_ended_at_once(Kind kind) {
+    void when_the_database_was_away_no_lease_is_ended_at_once(Kind kind) {
         JdbcBatchStore one = open(kind);
         JdbcBatchStore other = open();
         append(one, "a");

@@ -356,7 +356,7 @@ class JdbcManyCollectorTypesTest extends JdbcTestBase {
     }
 
     @OnEachDatabase
-    void rows_that_somebody_has_locked_are_left_until_they_are_free(Kind kind) throws SQLException {
+    void rows_locked_by_others_are_left_until_they_are_free(Kind kind) throws SQLException {
         JdbcBatchStore before = open(kind);
         comeAndGo(before, 0, 10);
         before.close();

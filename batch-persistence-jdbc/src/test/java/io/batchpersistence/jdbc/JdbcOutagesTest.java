@@ -106,7 +106,9 @@ class JdbcOutagesTest extends JdbcTestBase {
         killed.nextProbe("loki", 1, Duration.ZERO);
         assertThat(killed.takeProbe("loki", TIMEOUT)).as("it comes too late").isEqualTo(SharedOutages.NOT_DUE);
         killed.nextProbe("loki", SharedOutages.ANY_PROBE, Duration.ZERO);
-        assertThat(killed.takeProbe("loki", TIMEOUT)).as("an operator's wish").isEqualTo(3);
+        assertThat(killed.takeProbe("loki", TIMEOUT))
+                .as("asked for by an operator")
+                .isEqualTo(3);
     }
 
     @OnEachDatabase

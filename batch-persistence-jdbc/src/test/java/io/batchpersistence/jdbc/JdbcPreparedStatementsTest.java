@@ -13,7 +13,7 @@ import org.junit.jupiter.api.Test;
 class JdbcPreparedStatementsTest extends JdbcTestBase {
 
     @Test
-    void marks_go_on_when_somebody_has_altered_the_table_that_their_statements_were_prepared_for() {
+    void marks_go_on_when_the_table_is_altered_that_their_statements_were_prepared_for() {
         on(TestDatabase.Kind.POSTGRESQL);
         try (HikariDataSource pool = new HikariDataSource(config(1))) {
             JdbcBatchStore store = open(pool, options -> options);

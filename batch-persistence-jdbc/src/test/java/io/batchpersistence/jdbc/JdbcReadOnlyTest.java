@@ -45,8 +45,7 @@ class JdbcReadOnlyTest extends JdbcTestBase {
     }
 
     @OnEachServer
-    void of_a_transaction_that_only_reads_no_batch_can_be_a_part_and_that_is_nobody_elses_problem(Kind kind)
-            throws SQLException {
+    void no_batch_can_be_part_of_a_transaction_that_only_reads_and_others_do_not_notice(Kind kind) throws SQLException {
         Connection[] joined = new Connection[1];
         JdbcBatchStore store = open(kind, options -> options.transaction(() -> joined[0]));
         append(store, "before");

@@ -19,7 +19,7 @@ class JdbcRecountTest extends JdbcTestBase {
     private static final Duration SOON = Duration.ofSeconds(61);
 
     @OnEachDatabase
-    void a_store_that_was_full_of_batches_that_somebody_has_deleted_takes_new_ones(Kind kind) {
+    void a_store_that_was_full_takes_new_batches_when_its_rows_were_deleted(Kind kind) {
         JdbcBatchStore store = open(kind, options -> options.maxBatches(3));
         JdbcBatchStore other = open(database.pool(), options -> options.maxBatches(3));
         List<Corruption> told = new ArrayList<>();
@@ -45,7 +45,7 @@ class JdbcRecountTest extends JdbcTestBase {
     }
 
     @OnEachDatabase
-    void counters_that_somebody_has_deleted_are_made_again_of_what_is_there(Kind kind) {
+    void deleted_counters_are_made_again_of_what_is_there(Kind kind) {
         JdbcBatchStore store = open(kind);
         JdbcBatchStore other = open();
         List<Corruption> told = new ArrayList<>();

@@ -304,7 +304,7 @@ class JdbcThreadsTest extends JdbcTestBase {
 
     @ParameterizedTest
     @ValueSource(strings = {"lease", "upkeep", "writer"})
-    void a_thread_that_is_gone_is_a_problem_and_nobody_waits_for_it(String name) {
+    void a_thread_that_is_gone_is_a_problem_and_no_caller_waits_for_it(String name) {
         on(Kind.H2);
         JdbcBatchStore store = openLive(new Database.Seams(
                 () -> String.valueOf(clock.millis()), System::nanoTime, true, (work, threadName) -> {

@@ -11,8 +11,8 @@ import java.time.Duration;
 class JdbcUnsentTest extends JdbcTestBase {
 
     @OnEachDatabase
-    void what_nobody_has_in_hand_is_pending_when_its_transaction_is_committed_and_never_times_out(
-            TestDatabase.Kind kind) throws SQLException {
+    void an_unsent_batch_is_pending_when_its_transaction_is_committed_and_never_times_out(TestDatabase.Kind kind)
+            throws SQLException {
         Connection[] business = new Connection[1];
         JdbcBatchStore store = open(kind, options -> options.transaction(() -> business[0]));
         try (Connection connection = database.pool().getConnection()) {

@@ -164,7 +164,7 @@ class NativeLibraryTest {
     }
 
     private static void append(BatchStore store, String id) {
-        store.append(new NewBatch(id, "loki", Batches.entries(20), Map.of(), NOW, NOW))
+        store.append(new NewBatch(id, "loki", Batches.entries(100), Map.of(), NOW, NOW))
                 .join();
     }
 
@@ -298,7 +298,7 @@ class NativeLibraryTest {
             assertThat(claims).hasSize(HELD);
         });
         assertThat(claims)
-                .allSatisfy(claim -> assertThat(claim.batch().entries()).isEqualTo(Batches.entries(20)));
+                .allSatisfy(claim -> assertThat(claim.batch().entries()).isEqualTo(Batches.entries(100)));
         Kind.close(store);
     }
 }

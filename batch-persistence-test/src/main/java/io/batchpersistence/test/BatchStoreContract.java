@@ -807,7 +807,7 @@ public abstract class BatchStoreContract {
     }
 
     @Test
-    void only_what_is_in_flight_can_fail_and_nobody_else_is_asked_about() {
+    void only_what_is_in_flight_can_fail_and_nothing_else_is_asked_about() {
         append("pending", "held", "dead");
         markPending("pending");
         fail("held", "no one", until(null));

@@ -174,7 +174,7 @@ class WholeApplicationTest {
     }
 
     @Test
-    void what_nobody_wants_any_more_is_discarded() throws Exception {
+    void what_is_not_wanted_any_more_is_discarded() throws Exception {
         post("/collector/mode/reject");
         post("/logs", "text/plain", "unwanted\n");
         awaitBatch("DEAD", "told to reject");

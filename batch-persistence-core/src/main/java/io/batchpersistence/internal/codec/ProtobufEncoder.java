@@ -37,6 +37,7 @@ final class ProtobufEncoder {
     private @Nullable String[] labelTexts = new @Nullable String[32];
     private int[] labelReferences = new int[32];
     private int labelCount;
+    private int maxLabelCount;
     private long[] column = new long[128];
     private long[] sourceNumbers = new long[128];
     // Indexed by the reference of the text.
@@ -168,7 +169,8 @@ final class ProtobufEncoder {
             column[i] = reference;
         }
         // So that the texts can be garbage collected.
-        Arrays.fill(labelTexts, null);
+        Arrays.fill(labelTexts, 0, maxLabelCount, null);
+        maxLabelCount = 0;
         sets.writeTo(columns, PayloadSchema.LABEL_SETS);
         column(PayloadSchema.ENTRY_LABEL_SETS, entries.length);
     }
@@ -190,6 +192,7 @@ final class ProtobufEncoder {
             }
         }
         labelCount = count;
+        maxLabelCount = Math.max(maxLabelCount, count);
         if (same) {
             return lastSet;
         }

@@ -13,7 +13,7 @@ import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Checked texts by name, in their order: the labels of an entry, or a batch's context. They can't be changed, so entries
+ * Checked texts by name, at least one, in their order: the labels of an entry, or a batch's context. They can't be changed, so entries
  * may share them. Kept as an array, because the labels of every entry are read when a batch is encoded. Thread-safe.
  */
 public final class FrozenLabels extends AbstractMap<String, String> {
@@ -22,37 +22,69 @@ public final class FrozenLabels extends AbstractMap<String, String> {
     private static final int MAX_SEARCHED = 8;
 
     /** Name, value, name, value, … */
-    private String[] texts;
+    private final String[] texts;
 
-    private int length;
+    private final int length;
     /** Where each name is in the texts; only if there are many. */
-    private @Nullable Map<String, Integer> positions;
+    private final @Nullable Map<String, Integer> positions;
 
-    FrozenLabels(int expectedSize) {
-        texts = new String[2 * expectedSize];
+    private FrozenLabels(String[] texts, int length, @Nullable Map<String, Integer> positions) {
+        this.texts = texts;
+        this.length = length;
+        this.positions = positions;
     }
 
-    /** For {@link LogEntryNormalizer}, before anything else sees it. A name that is there already gets the new value. */
-    void add(String name, String value) {
-        int at = find(name);
-        if (at >= 0) {
-            texts[at + 1] = value;
-            return;
+    /** Collects texts. Not thread-safe. */
+    static final class Builder {
+
+        private String[] texts;
+        private int length;
+        private @Nullable Map<String, Integer> positions;
+
+        Builder(int expectedSize) {
+            texts = new String[2 * expectedSize];
         }
-        if (length == texts.length) {
-            texts = Arrays.copyOf(texts, 2 * length + 2);
-        }
-        texts[length] = name;
-        texts[length + 1] = value;
-        length += 2;
-        if (positions != null) {
-            positions.put(name, length - 2);
-        } else if (size() > MAX_SEARCHED) {
-            positions = new HashMap<>();
-            for (int i = 0; i < length; i += 2) {
-                positions.put(texts[i], i);
+
+        /** A name that is there already gets the new value. */
+        void add(String name, String value) {
+            int at = find(texts, length, positions, name);
+            if (at >= 0) {
+                texts[at + 1] = value;
+                return;
+            }
+            if (length == texts.length) {
+                texts = Arrays.copyOf(texts, 2 * length + 2);
+            }
+            texts[length] = name;
+            texts[length + 1] = value;
+            length += 2;
+            if (positions != null) {
+                positions.put(name, length - 2);
+            } else if (length > 2 * MAX_SEARCHED) {
+                positions = new HashMap<>();
+                for (int i = 0; i < length; i += 2) {
+                    positions.put(texts[i], i);
+                }
             }
         }
+
+        /** To be called once. */
+        Map<String, String> build() {
+            return length == 0 ? Map.of() : new FrozenLabels(texts, length, positions);
+        }
+    }
+
+    private static int find(
+            String[] texts, int length, @Nullable Map<String, Integer> positions, @Nullable Object name) {
+        if (positions != null) {
+            return positions.getOrDefault(name, -1);
+        }
+        for (int i = 0; i < length; i += 2) {
+            if (texts[i].equals(name)) {
+                return i;
+            }
+        }
+        return -1;
     }
 
     /**
@@ -75,15 +107,7 @@ public final class FrozenLabels extends AbstractMap<String, String> {
     }
 
     private int find(@Nullable Object name) {
-        if (positions != null) {
-            return positions.getOrDefault(name, -1);
-        }
-        for (int i = 0; i < length; i += 2) {
-            if (texts[i].equals(name)) {
-                return i;
-            }
-        }
-        return -1;
+        return find(texts, length, positions, name);
     }
 
     @Override

@@ -99,12 +99,13 @@ public final class LogEntryNormalizer {
         if (map instanceof FrozenLabels) {
             return map;
         }
-        FrozenLabels copy = new FrozenLabels(map.size());
+        FrozenLabels.Builder copy = new FrozenLabels.Builder(map.size());
         map.forEach((key, value) -> copy.add(
                 wellFormed(Objects.requireNonNull(key, () -> what + " name must not be null")),
                 wellFormed(Objects.requireNonNull(
                         value, () -> what + " '" + LogSanitizer.of(key) + "' must not be null"))));
-        return copy;
+        // The map may have become empty meanwhile.
+        return copy.build();
     }
 
     public static Map<String, @Nullable Object> jsonObject(Map<String, ? extends @Nullable Object> map) {

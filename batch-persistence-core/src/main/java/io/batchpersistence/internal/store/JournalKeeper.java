@@ -31,6 +31,9 @@ final class JournalKeeper {
     /** Approximate bytes of a batch in a snapshot, if its state differs from how it was persisted. */
     private static final long SNAPSHOT_BYTES_PER_BATCH = 64;
 
+    /** 146 years: such a delay can be added to the ticker. */
+    private static final long MAX_DELAY_NANOS = Long.MAX_VALUE / 2;
+
     private static final long NEVER = BatchIndex.NEVER;
 
     private final DiskStoreOptions options;
@@ -110,7 +113,8 @@ final class JournalKeeper {
         marks.lockDespiteErrors();
         try {
             if (marks.forceDueNanos == NEVER) {
-                marks.forceDueNanos = System.nanoTime() + options.syncInterval().toNanos();
+                marks.forceDueNanos = System.nanoTime()
+                        + Math.min(TimeUnit.NANOSECONDS.convert(options.syncInterval()), MAX_DELAY_NANOS);
             }
         } finally {
             lock.unlock();

@@ -66,6 +66,8 @@ final class StateJournal implements AutoCloseable {
     /** Bytes written ahead, so that batches can be marked, and space reclaimed, on a full disk. */
     static final int RESERVE = 64 << 10;
 
+    private static final byte[] ZEROS = new byte[RESERVE];
+
     /** Bytes of reserve left in any log, except after a disk was full for long. */
     private static final int MIN_RESERVE = 64;
 
@@ -208,7 +210,7 @@ final class StateJournal implements AutoCloseable {
                         0,
                         "it looks like a state journal, but its name is not one that this store gives (state-, a number of"
                                 + " sixteen ASCII digits up to " + MAX_NUMBER
-                                + ", and .journal, .snapshot or .tmp), so it is not read; left as it is");
+                                + ", and .journal, .snapshot, .tmp or .new), so it is not read; left as it is");
             }
         }
         return generations;
@@ -385,22 +387,23 @@ final class StateJournal implements AutoCloseable {
         long number = lastPrepared.incrementAndGet();
         Path path = path(number, "journal");
         Path created = path(number, "new");
-        boolean done = false;
+        Path left = null;
         try {
             try (DiskFile file = disk.create(created)) {
+                left = created;
                 file.write(0, header(LOG, number), 0, HEADER);
-                file.write(HEADER, new byte[RESERVE], 0, RESERVE);
+                writeZeros(file, HEADER, HEADER + (long) RESERVE);
                 file.force();
             }
             disk.move(created, path);
+            left = path;
             disk.forceDirectory(directory);
             Prepared prepared = new Prepared(number, path, disk.open(path));
-            done = true;
+            left = null;
             return prepared;
         } finally {
-            if (!done) {
-                abandon(null, created);
-                abandon(null, path);
+            if (left != null) {
+                abandon(null, left);
             }
         }
     }
@@ -537,10 +540,7 @@ final class StateJournal implements AutoCloseable {
             }
             disk.rewrite(file, path, position);
             // What was being written when the process was killed: none of it may be left behind the next frames.
-            for (long at = position; at < tornEnd; at += RESERVE) {
-                int length = (int) Math.min(RESERVE, tornEnd - at);
-                file.write(at, new byte[length], 0, length);
-            }
+            writeZeros(file, position, tornEnd);
             file.force();
             disk.forceDirectory(directory);
             durable = true;
@@ -569,10 +569,10 @@ final class StateJournal implements AutoCloseable {
         long size = allocated;
         if (size - end < RESERVE / 2) {
             // Before the frames: a process that is killed in between leaves a log with a reserve.
-            int length = (int) Math.max(0, end - size) + RESERVE;
+            long wanted = Math.max(size, end) + RESERVE;
             try {
-                file.write(size, new byte[length], 0, length);
-                size += length;
+                writeZeros(file, size, wanted);
+                size = wanted;
             } catch (IOException e) {
                 // The disk is full. The rest of the reserve is for exactly this case.
             }
@@ -580,6 +580,12 @@ final class StateJournal implements AutoCloseable {
         file.write(position, frames.array(), 0, frames.length());
         position = end;
         allocated = Math.max(size, end);
+    }
+
+    private static void writeZeros(DiskFile file, long from, long to) throws IOException {
+        for (long at = from; at < to; at += RESERVE) {
+            file.write(at, ZEROS, 0, (int) Math.min(RESERVE, to - at));
+        }
     }
 
     private DiskFile open() throws IOException {
@@ -709,7 +715,7 @@ final class StateJournal implements AutoCloseable {
                 Matcher name = ASIDE.matcher(path.getFileName().toString());
                 if (name.matches() && Long.parseLong(name.group(1)) <= number) {
                     // Left by a killed process, or by a snapshot or log that this one replaces.
-                    disk.delete(path);
+                    delete(path);
                 }
             }
             file = disk.create(aside);

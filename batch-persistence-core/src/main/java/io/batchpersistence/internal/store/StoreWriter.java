@@ -304,6 +304,14 @@ final class StoreWriter {
     void writeAndReleaseLeadership(Round round) {
         boolean begun = DeferredLog.begin();
         try {
+            writeAndRelease(round);
+        } finally {
+            DeferredLog.end(begun);
+        }
+    }
+
+    private void writeAndRelease(Round round) {
+        try {
             write(round);
         } finally {
             try {
@@ -312,7 +320,6 @@ final class StoreWriter {
                 // Not before: waking up many callers takes about as long as a fast device takes to force, and meanwhile
                 // the next leader can write.
                 complete(round.appends());
-                DeferredLog.end(begun);
             }
         }
     }
@@ -372,9 +379,12 @@ final class StoreWriter {
             lock.unlock();
         }
         try {
-            write(round);
-            complete(round.appends());
-            runTasks(round.tasks());
+            try {
+                write(round);
+            } finally {
+                complete(round.appends());
+                runTasks(round.tasks());
+            }
             maintain();
         } finally {
             releaseLeadership();
@@ -417,12 +427,13 @@ final class StoreWriter {
             // Not a disk failure, which is handled below, but a bug or a lack of memory: the callers are notified, and
             // the thread goes on. A snapshot will contain what the journal lacks now.
             journal.lost();
-            for (PayloadLog.Append append : round.appends()) {
-                if (!append.published && append.pointer == null) {
-                    append.failed(e);
+            List<PayloadLog.Append> group = round.appends();
+            for (int i = 0; i < group.size(); i++) {
+                if (!group.get(i).published && group.get(i).pointer == null) {
+                    group.get(i).failed(e);
                 }
             }
-            publish(round.appends());
+            publish(group);
             logIfPossible("Writing batches failed", e);
             journal.forceLater();
         }
@@ -542,27 +553,33 @@ final class StoreWriter {
         }
     }
 
-    /** Notifies the callers, however little memory there is, so even without an iterator: they may be waiting. */
+    /**
+     * Notifies the callers, whatever happens: they may be waiting. So it does without an iterator, and does not end with
+     * one that can't be notified.
+     */
     private void complete(List<PayloadLog.Append> group) {
         for (int i = 0; i < group.size(); i++) {
-            complete(group.get(i));
+            PayloadLog.Append append = group.get(i);
+            while (!append.done.isDone()) {
+                try {
+                    complete(append);
+                } catch (OutOfMemoryError e) {
+                    Thread.onSpinWait();
+                } catch (Throwable e) {
+                    append.done.completeExceptionally(e);
+                }
+            }
         }
     }
 
     private void complete(PayloadLog.Append append) {
-        while (!append.done.isDone()) {
-            try {
-                if (append.pointer != null) {
-                    append.done.complete(null);
-                } else {
-                    append.done.completeExceptionally(new BatchPersistenceException(
-                            "the batch '" + append.id + "' could not be written to " + options.directory() + ": "
-                                    + JournalKeeper.message(append.failure),
-                            append.failure));
-                }
-            } catch (OutOfMemoryError e) {
-                Thread.onSpinWait();
-            }
+        if (append.pointer != null) {
+            append.done.complete(null);
+        } else {
+            append.done.completeExceptionally(new BatchPersistenceException(
+                    "the batch '" + append.id + "' could not be written to " + options.directory() + ": "
+                            + JournalKeeper.message(append.failure),
+                    append.failure));
         }
     }
 

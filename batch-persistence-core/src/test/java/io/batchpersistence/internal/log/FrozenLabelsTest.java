@@ -3,6 +3,12 @@ package io.batchpersistence.internal.log;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import io.batchpersistence.BatchFormat;
+import io.batchpersistence.LogEntry;
+import io.batchpersistence.internal.codec.BatchCodec;
+import io.batchpersistence.internal.codec.Formats;
+import java.time.Instant;
+import java.util.AbstractMap;
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.Iterator;
@@ -10,6 +16,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -87,5 +94,26 @@ class FrozenLabelsTest {
         odd.put(new String("name"), "a");
         odd.put(new String("name"), "b");
         assertThat(LogEntryNormalizer.texts(odd, "label")).hasSize(1).containsKey("name");
+    }
+
+    /** Another thread may clear it after it was asked. */
+    @Test
+    void a_map_that_becomes_empty_while_it_is_copied_is_an_entry_without_labels() {
+        Map<String, String> emptied = new AbstractMap<>() {
+            @Override
+            public boolean isEmpty() {
+                return false;
+            }
+
+            @Override
+            public Set<Map.Entry<String, String>> entrySet() {
+                return Set.of();
+            }
+        };
+        LogEntry entry = LogEntry.builder(Instant.EPOCH, "x").build();
+        LogEntry odd = new LogEntry(Instant.EPOCH, null, "x", emptied, Map.of(), null, null, null, null);
+        assertThat(odd).isEqualTo(entry);
+        BatchCodec codec = Formats.codec(BatchFormat.PROTOBUF);
+        assertThat(codec.decode(codec.encode(List.of(odd)))).containsExactly(entry);
     }
 }

@@ -180,7 +180,7 @@ class SegmentFaultTest extends DiskStoreFixture {
     }
 
     @Test
-    void a_force_that_fails_tells_all_who_waited_and_touches_nobody_else() {
+    void a_force_that_fails_tells_all_waiting_callers_and_no_others() {
         append("safe");
         CountDownLatch gate = disk.blockForces();
         CompletableFuture<Void> first = persistUntilForced("first");
@@ -319,7 +319,7 @@ class SegmentFaultTest extends DiskStoreFixture {
     }
 
     @Test
-    void an_old_journal_that_can_not_be_deleted_disturbs_nobody() {
+    void an_old_journal_that_can_not_be_deleted_does_no_harm() {
         append("a");
         disk.fail(Operation.DELETE, ".journal", BROKEN);
         for (int opening = 0; opening < 3; opening++) {

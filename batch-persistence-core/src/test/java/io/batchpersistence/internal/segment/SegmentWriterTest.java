@@ -19,6 +19,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -59,7 +60,20 @@ class SegmentWriterTest extends DiskStoreFixture {
     }
 
     @Test
-    void whoever_comes_while_another_writes_shares_the_next_force() throws Exception {
+    void a_sync_interval_of_centuries_means_that_nothing_is_forced() {
+        DiskStoreOptions never = options()
+                .sync(SyncPolicy.INTERVAL)
+                .syncInterval(Duration.ofDays(365_000))
+                .build();
+        try (BatchStore store = StoreKind.SEGMENT.open(never)) {
+            assertThat(store.append(loki("mine")).join()).isNull();
+            assertThat(store.delivered("mine")).isNotNull();
+            assertThat(store.append(loki("next")).join()).isNull();
+        }
+    }
+
+    @Test
+    void callers_that_come_while_another_writes_share_the_next_force() throws Exception {
         FaultyDisk disk = new FaultyDisk(new NioDisk());
         try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
             store.appendAndWait(loki("first")).join();
@@ -88,7 +102,7 @@ class SegmentWriterTest extends DiskStoreFixture {
     }
 
     @Test
-    void an_interrupted_caller_writes_all_the_same_and_harms_nobody() {
+    void an_interrupted_caller_writes_all_the_same_and_harms_no_other() {
         try (BatchStore store = open(StoreKind.SEGMENT)) {
             CompletableFuture<?> others = store.append(loki("others"));
             Thread.currentThread().interrupt();

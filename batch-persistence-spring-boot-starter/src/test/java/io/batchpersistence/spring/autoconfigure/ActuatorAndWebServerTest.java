@@ -138,7 +138,7 @@ class ActuatorAndWebServerTest extends ApplicationTestBase {
     }
 
     @Test
-    void whoever_only_buffers_is_neither_unready_nor_dead() throws Exception {
+    void an_application_that_only_buffers_is_neither_unready_nor_dead() throws Exception {
         BatchPersistence persistence = start(
                 "batch-persistence.recovery.outage-threshold=1",
                 "batch-persistence.recovery.interval=1h",

@@ -230,7 +230,7 @@ class BatchPersistenceAutoConfigurationTest {
     }
 
     @Test
-    void with_somebody_elses_batch_persistence_no_store_is_opened() {
+    void with_a_batch_persistence_of_the_application_no_store_is_opened() {
         runner().withBean(BatchPersistence.class, BatchPersistenceEngine::disabled)
                 .run(context -> {
                     assertThat(context).hasNotFailed().doesNotHaveBean(BatchStore.class);

@@ -305,7 +305,7 @@ class EventsAndDeliveryTest {
     // ------------------------------------------------------------ other events
 
     @Test
-    void batches_given_up_are_announced_and_a_throwing_listener_harms_nobody() {
+    void batches_given_up_are_announced_and_a_throwing_listener_does_no_harm() {
         store.append(new NewBatch("lost", "loki", ENTRIES, Map.of(), clock.instant(), clock.instant()))
                 .join();
         store.corrupt("lost", new Corruption(Path.of("segment-1"), 1, 2, "bad checksum", "lost", "loki", 1, null));

@@ -218,7 +218,7 @@ class JdbcStoreTest {
     }
 
     @Test
-    void with_somebody_elses_batch_persistence_the_database_is_left_alone() {
+    void with_a_batch_persistence_of_the_application_the_database_is_left_alone() {
         joining()
                 .withBean(BatchPersistence.class, BatchPersistenceEngine::disabled)
                 .run(context -> {
@@ -741,7 +741,7 @@ class JdbcStoreTest {
      * flight.
      */
     @Test
-    void what_is_delivered_in_many_transactions_waits_for_nobody_to_be_handed_to_recovery() {
+    void what_is_delivered_in_many_transactions_is_handed_to_recovery_without_waiting() {
         joining().run(context -> {
             ThreadPoolTaskScheduler scheduler =
                     context.getBean(BatchPersistenceAutoConfiguration.SCHEDULER, ThreadPoolTaskScheduler.class);

@@ -175,7 +175,7 @@ class TracingTest extends ApplicationTestBase {
     }
 
     @Test
-    void an_event_that_nobody_settles_is_not_observed_for_ever() {
+    void an_event_that_is_not_settled_is_not_observed_for_ever() {
         start(
                 Listening.class,
                 "batch-persistence.batch-timeout=100ms",
