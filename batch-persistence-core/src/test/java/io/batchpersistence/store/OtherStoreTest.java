@@ -28,8 +28,7 @@ class OtherStoreTest extends DiskStoreFixture {
             assertThatExceptionOfType(BatchPersistenceException.class)
                     .isThrownBy(() -> open(other(kind)).close())
                     .withMessageContaining(directory.toString())
-                    .withMessageContaining(
-                            "batch_persistence.store: " + kind.name().toLowerCase(Locale.ROOT))
+                    .withMessageContaining("by the store '" + kind.name().toLowerCase(Locale.ROOT) + "'")
                     .withMessageContaining("use another directory");
         }
         try (BatchStore store = open(kind)) {

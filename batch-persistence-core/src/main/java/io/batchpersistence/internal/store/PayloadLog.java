@@ -36,7 +36,7 @@ public interface PayloadLog {
      *
      * @param disk the file system
      * @param file a file of that store; what is not a regular file, such as a link, is ignored
-     * @param store the value of {@code batch_persistence.store} that reads it
+     * @param store the name of the store that reads it
      * @throws IOException says what to do
      */
     static void refuseOther(Disk disk, Path file, String store) throws IOException {
@@ -47,9 +47,9 @@ public interface PayloadLog {
         } catch (IOException e) {
             return;
         }
-        throw new IOException("the file " + file.getFileName() + " was written with batch_persistence.store: " + store
-                + ", and is read by that store alone. Set it to " + store
-                + " again; to change the store, use another directory once all batches are delivered. If there are files of both, move"
+        throw new IOException("the file " + file.getFileName() + " was written by the store '" + store
+                + "', which alone reads it. Set the store to " + store
+                + " again; to change it, use another directory once all batches are delivered. If there are files of both, move"
                 + " those of one into a directory of their own");
     }
 
