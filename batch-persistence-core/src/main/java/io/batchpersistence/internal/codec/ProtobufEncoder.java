@@ -36,8 +36,8 @@ final class ProtobufEncoder {
     // Of the last label set: names and values, and their references.
     private @Nullable String[] labelTexts = new @Nullable String[32];
     private int[] labelReferences = new int[32];
-    private int labelCount;
-    private int maxLabelCount;
+    private int labelTextCount;
+    private int maxLabelTextCount;
     private long[] column = new long[128];
     private long[] sourceNumbers = new long[128];
     // Indexed by the reference of the text.
@@ -157,7 +157,7 @@ final class ProtobufEncoder {
 
     private void labels(LogEntry[] entries) {
         sets.clear();
-        labelCount = 0;
+        labelTextCount = 0;
         Map<String, String> last = Map.of();
         long reference = 0;
         for (int i = 0; i < entries.length; i++) {
@@ -169,8 +169,8 @@ final class ProtobufEncoder {
             column[i] = reference;
         }
         // So that the texts can be garbage collected.
-        Arrays.fill(labelTexts, 0, maxLabelCount, null);
-        maxLabelCount = 0;
+        Arrays.fill(labelTexts, 0, maxLabelTextCount, null);
+        maxLabelTextCount = 0;
         sets.writeTo(columns, PayloadSchema.LABEL_SETS);
         column(PayloadSchema.ENTRY_LABEL_SETS, entries.length);
     }
@@ -178,21 +178,21 @@ final class ProtobufEncoder {
     /** Consecutive entries usually have the same labels, or the same names with some other values. */
     private long labelSet(FrozenLabels labels, long lastSet) {
         int count = labels.length();
-        boolean same = lastSet != 0 && labelCount == count;
+        boolean same = lastSet != 0 && labelTextCount == count;
         if (labelTexts.length < count) {
             labelTexts = Arrays.copyOf(labelTexts, 2 * count);
             labelReferences = Arrays.copyOf(labelReferences, 2 * count);
         }
         for (int i = 0; i < count; i++) {
             String text = labels.text(i);
-            if (i >= labelCount || !text.equals(labelTexts[i])) {
+            if (i >= labelTextCount || !text.equals(labelTexts[i])) {
                 labelTexts[i] = text;
                 labelReferences[i] = strings.reference(text);
                 same = false;
             }
         }
-        labelCount = count;
-        maxLabelCount = Math.max(maxLabelCount, count);
+        labelTextCount = count;
+        maxLabelTextCount = Math.max(maxLabelTextCount, count);
         if (same) {
             return lastSet;
         }

@@ -13,8 +13,9 @@ import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Checked texts by name, at least one, in their order: the labels of an entry, or a batch's context. They can't be changed, so entries
- * may share them. Kept as an array, because the labels of every entry are read when a batch is encoded. Thread-safe.
+ * Checked texts by name, at least one, in their order: the labels of an entry, or a batch's context. They can't be
+ * changed, so entries may share them. Kept as an array, because the labels of every entry are read when a batch is
+ * encoded. Thread-safe.
  */
 public final class FrozenLabels extends AbstractMap<String, String> {
 

@@ -50,10 +50,15 @@ final class RecordFormat {
     private static final int HEADER_CRC = 4;
     private static final int SEQUENCE = 8;
     private static final int CREATED_AT = 16;
+    private static final int FORMAT = 24;
+    private static final int COMPRESSION = 25;
     private static final int SEGMENT = 28;
     private static final int OFFSET = 32;
     private static final int ENTRY_COUNT = 36;
     private static final int HEADER_LENGTH = 40;
+    private static final int PAYLOAD_LENGTH = 44;
+    private static final int RAW_LENGTH = 48;
+    private static final int PAYLOAD_CRC = 52;
 
     private static final int CRC_START = SEQUENCE;
 
@@ -175,7 +180,7 @@ final class RecordFormat {
         }
 
         private int payloadLength() {
-            return int32(44);
+            return int32(PAYLOAD_LENGTH);
         }
 
         /** Length of the whole record; only meaningful if the header is valid. */
@@ -193,7 +198,7 @@ final class RecordFormat {
             }
             int header = headerLength();
             int payload = payloadLength();
-            int raw = int32(48);
+            int raw = int32(RAW_LENGTH);
             return entryCount() >= 0
                     && header >= 0
                     && payload >= 0
@@ -218,7 +223,7 @@ final class RecordFormat {
             }
             CRC32C crc = new CRC32C();
             crc.update(bytes, start, payloadLength());
-            return int32(52) == (int) crc.getValue();
+            return int32(PAYLOAD_CRC) == (int) crc.getValue();
         }
 
         PayloadLog.Header header() {
@@ -235,9 +240,9 @@ final class RecordFormat {
         PayloadLog.Content content() {
             int start = at + FIXED + headerLength();
             byte[] payload = Arrays.copyOfRange(bytes, start, start + payloadLength());
-            byte[] raw = Compressions.decompress(Compressions.of(bytes[at + 25]), payload, int32(48));
+            byte[] raw = Compressions.decompress(Compressions.of(bytes[at + COMPRESSION]), payload, int32(RAW_LENGTH));
             return new PayloadLog.Content(
-                    header(), Formats.codec(Formats.of(bytes[at + 24])).decode(raw));
+                    header(), Formats.codec(Formats.of(bytes[at + FORMAT])).decode(raw));
         }
     }
 }
