@@ -173,6 +173,7 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     private volatile boolean closed;
 
     BatchPersistenceEngine(EngineBuilder builder) {
+        StackSpace.warmUp();
         store = builder.store;
         paused = new PausedCollectors(store);
         targets = builder.targets;
