@@ -1,5 +1,6 @@
 package io.batchpersistence;
 
+import io.batchpersistence.internal.log.DecodedLabels;
 import io.batchpersistence.internal.log.LogEntryNormalizer;
 import java.time.Instant;
 import java.util.LinkedHashMap;
@@ -57,14 +58,18 @@ public record LogEntry(
             throw new IllegalArgumentException(
                     "timestamp " + timestamp + " is out of range: it must be between " + EARLIEST + " and " + LATEST);
         }
-        level = LogEntryNormalizer.wellFormedOrNull(level);
-        message = LogEntryNormalizer.wellFormed(message);
-        labels = LogEntryNormalizer.texts(labels, "label");
+        if (labels instanceof DecodedLabels decoded) {
+            labels = decoded.labels();
+        } else {
+            level = LogEntryNormalizer.wellFormedOrNull(level);
+            message = LogEntryNormalizer.wellFormed(message);
+            labels = LogEntryNormalizer.texts(labels, "label");
+            sourceType = LogEntryNormalizer.wellFormedOrNull(sourceType);
+            sourceId = LogEntryNormalizer.wellFormedOrNull(sourceId);
+            traceId = LogEntryNormalizer.wellFormedOrNull(traceId);
+            spanId = LogEntryNormalizer.wellFormedOrNull(spanId);
+        }
         fields = LogEntryNormalizer.jsonObject(fields);
-        sourceType = LogEntryNormalizer.wellFormedOrNull(sourceType);
-        sourceId = LogEntryNormalizer.wellFormedOrNull(sourceId);
-        traceId = LogEntryNormalizer.wellFormedOrNull(traceId);
-        spanId = LogEntryNormalizer.wellFormedOrNull(spanId);
     }
 
     /**

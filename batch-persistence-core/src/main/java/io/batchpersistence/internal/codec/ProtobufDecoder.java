@@ -6,6 +6,7 @@ import static io.batchpersistence.internal.codec.ProtobufReader.damaged;
 
 import io.batchpersistence.LogEntry;
 import io.batchpersistence.internal.codec.BatchLimits.Budget;
+import io.batchpersistence.internal.log.DecodedLabels;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.time.Instant;
@@ -33,7 +34,14 @@ final class ProtobufDecoder {
     private final ProtobufReader in;
     private final List<String> messages = new ArrayList<>();
     private final List<String> strings = new ArrayList<>();
-    private final List<int[]> labelSets = new ArrayList<>();
+    /** References to the names and values of all label sets, one set after the other. */
+    private int[] labels = {};
+
+    private int labelCount;
+    /** Where in {@link #labels} each set ends. */
+    private int[] labelSetEnds = {};
+
+    private int labelSetCount;
     private final List<byte[]> fieldSets = new ArrayList<>();
     private final List<String> traceIdTexts = new ArrayList<>();
     private final List<String> spanIdTexts = new ArrayList<>();
@@ -67,7 +75,7 @@ final class ProtobufDecoder {
                 case PayloadSchema.TIMESTAMP_DELTAS -> timestampDeltas.read(in, tag);
                 case PayloadSchema.LEVELS -> levels.read(in, tag);
                 case PayloadSchema.SOURCE_TYPES -> sourceTypes.read(in, tag);
-                case PayloadSchema.LABEL_SETS -> add(labelSets, labelSet(tag), MAX_ENTRIES);
+                case PayloadSchema.LABEL_SETS -> labelSet(tag);
                 case PayloadSchema.ENTRY_LABEL_SETS -> entryLabelSets.read(in, tag);
                 case PayloadSchema.FIELD_SETS -> add(fieldSets, in.bytes(tag), MAX_ENTRIES);
                 case PayloadSchema.ENTRY_FIELD_SETS -> entryFieldSets.read(in, tag);
@@ -103,15 +111,12 @@ final class ProtobufDecoder {
         // The tables with their references resolved: entries that refer to the same element share it.
         int[] levelOf = levels.references(count, strings.size());
         int[] sourceTypeOf = sourceTypes.references(count, strings.size());
-        int[] labelSetOf = entryLabelSets.references(count, labelSets.size());
+        int[] labelSetOf = entryLabelSets.references(count, labelSetCount);
         int[] fieldSetOf = entryFieldSets.references(count, fieldSets.size());
         @Nullable String[] sourceIds = sourceIds(count);
         @Nullable String[] traceIdOf = ids(traceIds, traceIdTexts, PayloadSchema.TRACE_ID_BYTES, entryTraceIds, count);
         @Nullable String[] spanIdOf = ids(spanIds, spanIdTexts, PayloadSchema.SPAN_ID_BYTES, entrySpanIds, count);
-        // Generic arrays can't be created otherwise.
-        @SuppressWarnings({"unchecked", "rawtypes"})
-        @Nullable
-        Map<String, String>[] labels = new Map[labelSets.size()];
+        @Nullable DecodedLabels[] labelSets = new @Nullable DecodedLabels[labelSetCount];
         // Generic arrays can't be created otherwise.
         @SuppressWarnings({"unchecked", "rawtypes"})
         @Nullable
@@ -126,7 +131,11 @@ final class ProtobufDecoder {
             }
             int labelSet = labelSetOf[i] - 1;
             int fieldSet = fieldSetOf[i] - 1;
-            Map<String, String> entryLabels = labelSet < 0 ? Map.of() : labels[labelSet];
+            DecodedLabels entryLabels = labelSet < 0 ? DecodedLabels.NONE : labelSets[labelSet];
+            if (entryLabels == null) {
+                entryLabels = labels(labelSet);
+                labelSets[labelSet] = entryLabels;
+            }
             Map<String, @Nullable Object> entryFields = fieldSet < 0 ? Map.of() : fields[fieldSet];
             String level = levelOf[i] == 0 ? null : strings.get(levelOf[i] - 1);
             String sourceType = sourceTypeOf[i] == 0 ? null : strings.get(sourceTypeOf[i] - 1);
@@ -138,17 +147,14 @@ final class ProtobufDecoder {
                     Instant.ofEpochSecond(Math.floorDiv(nanos, 1_000_000_000L), Math.floorMod(nanos, 1_000_000_000L)),
                     level,
                     messages.get(i),
-                    entryLabels == null ? labels(labelSets.get(labelSet)) : entryLabels,
+                    entryLabels,
                     entryFields == null ? fields(fieldSets.get(fieldSet)) : entryFields,
                     sourceType,
                     sourceIds[i],
                     traceIdOf[i],
                     spanIdOf[i]);
-            // Keep the entry's own maps rather than those passed to it: LogEntry recognizes them and shares them
-            // instead of copying.
-            if (entryLabels == null) {
-                labels[labelSet] = entry.labels();
-            }
+            // Keep the entry's own map rather than that passed to it: LogEntry recognizes it and shares it instead of
+            // copying.
             if (entryFields == null) {
                 fields[fieldSet] = entry.fields();
             }
@@ -205,31 +211,55 @@ final class ProtobufDecoder {
         return ids;
     }
 
-    private int[] labelSet(int tag) {
+    private void labelSet(int tag) {
+        if (labelSetCount == MAX_ENTRIES) {
+            throw damaged("more than " + MAX_ENTRIES + " elements in a table");
+        }
         int outer = in.begin(tag);
-        Column labels = new Column(2 * MAX_VALUES);
+        int start = labelCount;
         int inner;
         while ((inner = in.tag()) != 0) {
-            if (inner >>> 3 == PayloadSchema.LABEL_SET_LABELS) {
-                labels.readUnsigned(in, inner);
-            } else {
+            if (inner >>> 3 != PayloadSchema.LABEL_SET_LABELS) {
                 in.skip(inner);
+            } else if ((inner & 7) == ProtobufBuffer.VARINT) {
+                label(in.varint());
+            } else {
+                int packed = in.begin(inner);
+                while (in.remaining() > 0) {
+                    label(in.varint());
+                }
+                in.end(packed);
             }
         }
         in.end(outer);
-        budget.values(labels.size() / 2);
-        return labels.toIntArray();
+        budget.values((labelCount - start) / 2);
+        if (labelSetCount == labelSetEnds.length) {
+            labelSetEnds = Arrays.copyOf(labelSetEnds, Math.max(16, labelSetCount * 2));
+        }
+        labelSetEnds[labelSetCount++] = labelCount;
     }
 
-    private Map<String, String> labels(int[] references) {
-        if (references.length == 0 || references.length % 2 != 0) {
+    private void label(long reference) {
+        if (labelCount == 2 * MAX_VALUES) {
+            throw damaged("more than " + MAX_VALUES + " labels");
+        }
+        if (labelCount == labels.length) {
+            labels = Arrays.copyOf(labels, Math.max(16, labelCount * 2));
+        }
+        labels[labelCount++] = Math.toIntExact(reference);
+    }
+
+    /** Called only at the end, because texts may come after the labels. */
+    private DecodedLabels labels(int set) {
+        int start = set == 0 ? 0 : labelSetEnds[set - 1];
+        String[] texts = new String[labelSetEnds[set] - start];
+        if (texts.length == 0 || texts.length % 2 != 0) {
             throw damaged("impossible label set");
         }
-        Map<String, String> labels = new LinkedHashMap<>(references.length * 2 / 3 + 1);
-        for (int i = 0; i < references.length; i += 2) {
-            labels.put(text(references[i]), text(references[i + 1]));
+        for (int i = 0; i < texts.length; i++) {
+            texts[i] = text(labels[start + i]);
         }
-        return labels;
+        return DecodedLabels.of(texts);
     }
 
     private String text(int reference) {

@@ -100,6 +100,59 @@ class ProtobufBatchCodecTest {
         assertThat(codec.decode(unpacked)).extracting(LogEntry::level).containsExactly("INFO", null);
     }
 
+    /** An entry trusts its decoder, so it is not checked for what no decoded text can contain. */
+    @Test
+    void whatever_the_bytes_are_texts_are_well_formed() {
+        // An unpaired surrogate, as no UTF-8 has it.
+        ByteString broken = ByteString.copyFrom(new byte[] {(byte) 0xED, (byte) 0xA0, (byte) 0x80, 'x'});
+        UnknownFieldSet.Field text =
+                UnknownFieldSet.Field.newBuilder().addLengthDelimited(broken).build();
+        byte[] payload = BatchPayload.newBuilder()
+                .setUnknownFields(UnknownFieldSet.newBuilder()
+                        .addField(BatchPayload.MESSAGES_FIELD_NUMBER, text)
+                        .addField(BatchPayload.STRINGS_FIELD_NUMBER, text)
+                        .addField(BatchPayload.TRACE_ID_TEXTS_FIELD_NUMBER, text)
+                        .addField(BatchPayload.SPAN_ID_TEXTS_FIELD_NUMBER, text)
+                        .build())
+                .addLevels(1)
+                .addSourceTypes(1)
+                .addSourceTexts(1)
+                .addEntryTraceIds(1)
+                .addEntrySpanIds(1)
+                .addLabelSets(LabelSet.newBuilder().addLabels(1).addLabels(1))
+                .addEntryLabelSets(1)
+                .build()
+                .toByteArray();
+        LogEntry entry = codec.decode(payload).get(0);
+        assertThat(entry.message()).startsWith("\uFFFD").endsWith("x");
+        assertThat(List.of(entry.message(), entry.message(), entry.message(), entry.message(), entry.message()))
+                .containsExactly(
+                        String.valueOf(entry.level()),
+                        String.valueOf(entry.sourceType()),
+                        String.valueOf(entry.sourceId()),
+                        String.valueOf(entry.traceId()),
+                        String.valueOf(entry.spanId()));
+        assertThat(entry.labels()).isEqualTo(Map.of(entry.message(), entry.message()));
+        // Its labels do not vouch for the texts of another entry.
+        LogEntry other =
+                new LogEntry(Instant.EPOCH, "\uD800", "\uD800", entry.labels(), Map.of(), null, null, null, null);
+        assertThat(other.message()).isEqualTo("\uFFFD").isEqualTo(other.level());
+        assertThat(other.labels()).isSameAs(entry.labels());
+    }
+
+    @Test
+    void a_label_that_is_there_twice_has_its_last_value() {
+        byte[] payload = BatchPayload.newBuilder()
+                .addMessages("m")
+                .addAllStrings(List.of("app", "shop", "till"))
+                .addLabelSets(LabelSet.newBuilder().addAllLabels(List.of(1, 2, 3, 3, 1, 3)))
+                .addEntryLabelSets(1)
+                .build()
+                .toByteArray();
+        assertThat(codec.decode(payload).get(0).labels())
+                .containsExactly(Map.entry("app", "till"), Map.entry("till", "till"));
+    }
+
     @Test
     void skips_fields_it_does_not_know() throws Exception {
         List<LogEntry> batch = RandomEntries.oneOfEverything();
