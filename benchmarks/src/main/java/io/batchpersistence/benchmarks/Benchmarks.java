@@ -2,12 +2,14 @@ package io.batchpersistence.benchmarks;
 
 import io.batchpersistence.benchmarks.Candidate.Kind;
 import io.batchpersistence.benchmarks.Candidate.Limit;
+import io.batchpersistence.benchmarks.Scenarios.Load;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -15,6 +17,8 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -43,7 +47,7 @@ public final class Benchmarks implements Callable<Integer> {
     @Option(
             names = "--stores",
             split = ",",
-            description = "some of: segment,json-files,plain-append,json-per-batch,"
+            description = "some of: segment,segment-spring (persist only),json-files,plain-append,json-per-batch,"
                     + "otel-disk-buffering,rocksdb,h2-mvstore,artemis-journal,chronicle-queue,tape,"
                     + "jdbc,plain-table,db-scheduler")
     private List<String> stores = List.of();
@@ -60,8 +64,17 @@ public final class Benchmarks implements Callable<Integer> {
     @Option(
             names = "--entries",
             split = ",",
-            description = "entries of a batch (persist); default 1,100, full 1,10,100,1000")
+            description =
+                    "entries of a batch (persist); default 1,100, full 1,10,100,1000; the first: of growth, default 100")
     private List<Integer> entries = List.of();
+
+    @Option(
+            names = "--loads",
+            split = ",",
+            description =
+                    "instead of --threads, --entries and --sync (persist): callers x entries, as 1x1,8x100, without sync "
+                            + "2x100:never")
+    private List<String> loads = List.of();
 
     @Option(
             names = "--labels",
@@ -86,14 +99,27 @@ public final class Benchmarks implements Callable<Integer> {
     @Option(names = "--repeats", description = "of each measurement; default 1, full 3")
     private int repeats;
 
-    @Option(names = "--seconds", description = "measured time of persist and async; default 2, full 3")
+    @Option(names = "--seconds", description = "measured time of a load of persist, and of async; default 2, full 3")
     private double seconds;
 
-    @Option(names = "--warmup", description = "before it, until code is compiled; default 8")
+    @Option(
+            names = "--warmup",
+            description =
+                    "before, until code is compiled; with persist the loads of a process share it; default 8, full 16")
     private double warmup = -1;
 
-    @Option(names = "--megabytes", description = "of raw log for the size on disk; default ${DEFAULT-VALUE}")
-    private double megabytes = 64;
+    @Option(
+            names = "--megabytes",
+            description = "of raw log for the size on disk, if that takes no longer than 10 s; default 16, full 64")
+    private double megabytes;
+
+    @Option(
+            names = "--before",
+            paramLabel = "<DIRECTORY>",
+            description =
+                    "another checkout of this project: its stores are measured in the same run, in processes of their own "
+                            + "with this build's benchmarks")
+    private @Nullable Path before;
 
     @Option(names = "--duration", description = "seconds of steady; default 20, full 300")
     private double duration;
@@ -157,7 +183,11 @@ public final class Benchmarks implements Callable<Integer> {
         began = System.nanoTime();
         Files.createDirectories(out);
         Files.createDirectories(directory);
-        runner = inProcess ? Scenarios::run : new ChildJvm(out.resolve("children"));
+        runner = inProcess ? Scenarios::run : new ChildJvm(out.resolve("children"), before);
+        if (before != null) {
+            // At once, not as a row after minutes.
+            ChildJvm.classPath(System.getProperty("java.class.path"), before);
+        }
         List<String> known = List.of("persist", "async", "reopen", "drain", "recover", "scale", "steady", "growth");
         for (String scenario : scenarios) {
             if (!known.contains(scenario)) {
@@ -190,9 +220,13 @@ public final class Benchmarks implements Callable<Integer> {
             steady();
         }
         new Report(measurements, machine(), description()).write(out);
-        System.out.printf(
-                Locale.ROOT, "%nafter %.0f s: %s%n", (System.nanoTime() - began) / 1e9, out.resolve("results.md"));
+        System.out.printf(Locale.ROOT, "%ntook %s: %s%n", tookUntilNow(), out.resolve("results.md"));
         return 0;
+    }
+
+    private String tookUntilNow() {
+        Duration took = Duration.ofNanos(System.nanoTime() - began);
+        return took.toMinutes() + " min " + took.toSecondsPart() + " s";
     }
 
     private Map<String, String> machine() throws IOException {
@@ -212,8 +246,10 @@ public final class Benchmarks implements Callable<Integer> {
     private String description() {
         return String.format(
                 Locale.ROOT,
-                "%s; %d repeat(s), interleaved; persist and async: %.3g s after %.3g s of warm-up, -Xmx%s; log lines: %s",
+                "%s, %s; %d repeat(s), interleaved; persist and async: %.3g s, after %.3g s of warm-up for a process, -Xmx%s; "
+                        + "log lines: %s",
                 full ? "full run" : "short run",
+                tookUntilNow(),
                 repeats(),
                 seconds(),
                 warmup(),
@@ -230,14 +266,28 @@ public final class Benchmarks implements Callable<Integer> {
     }
 
     private double warmup() {
-        return warmup >= 0 ? warmup : 8;
+        return warmup >= 0 ? warmup : full ? 16 : 8;
     }
 
-    /** The stores given on the command line, or else the default ones. */
+    /** The stores given on the command line, or else the default ones; each of this project's before its older self. */
     private List<Kind> stores(List<Kind> usually) {
-        return stores.isEmpty()
+        List<Kind> chosen = stores.isEmpty()
                 ? usually
                 : stores.stream().map(Candidates::named).toList();
+        return chosen.stream()
+                .filter(kind -> usually.contains(SpringStore.KIND) || !kind.equals(SpringStore.KIND))
+                .flatMap(kind -> before != null && kind.own() ? Stream.of(kind, kind.before()) : Stream.of(kind))
+                .distinct()
+                .toList();
+    }
+
+    /** Every other repeat in the opposite order, so that no store always follows the same one. */
+    private static <T> List<T> inTurn(List<T> some, int repeat) {
+        List<T> turned = new ArrayList<>(some);
+        if (repeat % 2 == 1) {
+            Collections.reverse(turned);
+        }
+        return turned;
     }
 
     private static <T> List<T> or(List<T> asked, List<T> usually) {
@@ -252,49 +302,88 @@ public final class Benchmarks implements Callable<Integer> {
     private static final String SCALE_HEAP = "256m";
 
     private void persist() throws IOException {
-        for (int e : or(entries, full ? List.of(1, 10, 100, 1000) : List.of(1, BACKLOG_ENTRIES))) {
-            for (String l : or(labels, full ? List.of("few", "many") : List.of("many"))) {
+        List<Load> all = loads();
+        List<String> labelsOfLines = or(labels, full ? List.of("few", "many") : List.of("many"));
+        for (String l : labelsOfLines) {
+            for (int e : all.stream().map(Load::entries).distinct().toList()) {
                 sizes(e, l);
-                for (int t : or(threads, full ? List.of(1, 8, 32) : List.of(1, 8))) {
-                    for (String s : sync) {
-                        persist(e, l, t, s);
-                    }
+            }
+        }
+        for (int repeat = 0; repeat < repeats(); repeat++) {
+            for (String l : labelsOfLines) {
+                for (Kind kind : inTurn(stores(Candidates.PERSISTING), repeat)) {
+                    persist(kind, inTurn(all, repeat), l);
                 }
             }
         }
     }
 
-    private void sizes(int entryCount, String labelsOfLines) throws IOException {
-        for (int repeat = 0; repeat < repeats(); repeat++) {
-            for (Kind kind : stores(Candidates.ALL)) {
-                Step step = step("size", kind, HEAP)
-                        .with("entries", entryCount)
-                        .with(MANY_LABELS, labelsOfLines.equals("many"))
-                        .with("megabytes", megabytes);
-                measure("size", kind, configuration("entries", entryCount, "labels", labelsOfLines), null, step);
+    private List<Load> loads() {
+        if (!loads.isEmpty()) {
+            return loads.stream().map(Load::of).toList();
+        }
+        List<Load> product = new ArrayList<>();
+        for (String s : sync) {
+            for (int e : or(entries, full ? List.of(1, 10, 100, 1000) : List.of(1, BACKLOG_ENTRIES))) {
+                for (int t : or(threads, full ? List.of(1, 8, 32) : List.of(1, 8))) {
+                    product.add(new Load(t, e, s.equals("always")));
+                }
             }
+        }
+        return product;
+    }
+
+    /** Once: repeats differ by next to nothing. */
+    private void sizes(int entryCount, String labelsOfLines) throws IOException {
+        for (Kind kind : stores(Candidates.PERSISTING)) {
+            Step step = step("size", kind, HEAP)
+                    .with("entries", entryCount)
+                    .with(MANY_LABELS, labelsOfLines.equals("many"))
+                    .with("megabytes", megabytes > 0 ? megabytes : full ? 64 : 16);
+            measure("size", kind, configuration("entries", entryCount, "labels", labelsOfLines), null, step);
         }
     }
 
-    private void persist(int entryCount, String labelsOfLines, int callers, String when) throws IOException {
-        boolean always = when.equals("always");
-        for (int repeat = 0; repeat < repeats(); repeat++) {
-            for (Kind kind : stores(Candidates.ALL)) {
-                Step step = step("persist", kind, HEAP)
-                        .with("threads", callers)
-                        .with("entries", entryCount)
-                        .with(MANY_LABELS, labelsOfLines.equals("many"))
-                        .with("sync", always)
-                        .with("seconds", seconds())
-                        .with("warmup", warmup());
-                measure(
-                        "persist",
-                        kind,
-                        configuration("threads", callers, "entries", entryCount, "labels", labelsOfLines, "sync", when),
-                        kind.limits().get(always ? Limit.NEVER_SYNCS : Limit.ALWAYS_SYNCS),
-                        step);
-            }
+    /** Measures all loads that a store can take, in one process. */
+    private void persist(Kind kind, List<Load> all, String labelsOfLines) throws IOException {
+        List<Load> possible =
+                all.stream().filter(load -> impossible(kind, load) == null).toList();
+        Outcome outcome = new Outcome(Map.of(), null);
+        if (!possible.isEmpty()) {
+            Step step = step("persist", kind, HEAP)
+                    .with("loads", possible.stream().map(Load::toString).collect(Collectors.joining(",")))
+                    .with(
+                            "threads",
+                            possible.stream().mapToInt(Load::callers).max().orElseThrow())
+                    .with(MANY_LABELS, labelsOfLines.equals("many"))
+                    .with("seconds", seconds())
+                    .with("warmup", warmup());
+            outcome = attempt(step, true);
+            Scenarios.delete(step.directory());
         }
+        for (Load load : all) {
+            String impossible = impossible(kind, load);
+            Map<String, String> configuration = configuration(
+                    "threads",
+                    load.callers(),
+                    "entries",
+                    load.entries(),
+                    "labels",
+                    labelsOfLines,
+                    "sync",
+                    load.sync() ? "always" : "never");
+            record(
+                    "persist",
+                    kind,
+                    configuration,
+                    impossible != null
+                            ? new Outcome(Map.of(), impossible)
+                            : new Outcome(load.valuesIn(outcome.values()), outcome.failure()));
+        }
+    }
+
+    private static @Nullable String impossible(Kind kind, Load load) {
+        return kind.limits().get(load.sync() ? Limit.NEVER_SYNCS : Limit.ALWAYS_SYNCS);
     }
 
     private void async() throws IOException {
@@ -343,7 +432,8 @@ public final class Benchmarks implements Callable<Integer> {
     }
 
     private static @Nullable String tooMany(int batches, Kind kind) {
-        return batches >= OWN_BACKLOG && !kind.equals(OwnStore.SEGMENT) ? OWN_ONLY : null;
+        boolean segment = kind.equals(OwnStore.SEGMENT) || kind.equals(OwnStore.SEGMENT.before());
+        return batches >= OWN_BACKLOG && !segment ? OWN_ONLY : null;
     }
 
     private void recover() throws IOException {
@@ -392,22 +482,27 @@ public final class Benchmarks implements Callable<Integer> {
 
     private void growth() throws IOException {
         List<Integer> sizes = full ? List.of(1_000, 10_000, 100_000, OWN_BACKLOG) : List.of(1_000, 10_000);
+        int e = entries.isEmpty() ? BACKLOG_ENTRIES : entries.get(0);
         for (int n : or(pending, sizes)) {
             for (int repeat = 0; repeat < repeats(); repeat++) {
                 for (Kind kind : stores(Candidates.IN_FILES)) {
                     String impossible =
                             kind.has(Limit.NEVER_SYNCS) ? kind.limits().get(Limit.NEVER_SYNCS) : tooMany(n, kind);
-                    Step fill = step("fill", kind, BACKLOG_HEAP)
-                            .with("entries", BACKLOG_ENTRIES)
-                            .with("pending", n);
+                    Step fill =
+                            step("fill", kind, BACKLOG_HEAP).with("entries", e).with("pending", n);
                     String notFilled = impossible != null
                             ? impossible
                             : attempt(fill, true).failure();
                     Step step = step("growth", kind, BACKLOG_HEAP)
-                            .with("entries", BACKLOG_ENTRIES)
+                            .with("entries", e)
                             .with("pending", n)
                             .with("samples", samples);
-                    measureInPlace("growth", kind, configuration("pending", n, "heap", BACKLOG_HEAP), notFilled, step);
+                    measureInPlace(
+                            "growth",
+                            kind,
+                            configuration("pending", n, "entries", e, "heap", BACKLOG_HEAP),
+                            notFilled,
+                            step);
                     Scenarios.delete(directory.resolve(kind.name()));
                 }
             }

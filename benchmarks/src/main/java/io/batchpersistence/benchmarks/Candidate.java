@@ -29,6 +29,21 @@ interface Candidate extends AutoCloseable {
      */
     void mark(String batchId) throws Exception;
 
+    /**
+     * Persists a batch and marks it as delivered, as an application does with a collector that takes it at once.
+     *
+     * @param batchId never used before
+     * @param entries the entries of the batch
+     * @return how long persisting alone took, in nanoseconds
+     */
+    default long persistAndMark(String batchId, List<LogEntry> entries) throws Exception {
+        long start = System.nanoTime();
+        persist(batchId, entries);
+        long took = System.nanoTime() - start;
+        mark(batchId);
+        return took;
+    }
+
     /** The number of batches that are not marked, as known since opening. */
     long pending() throws Exception;
 
@@ -91,6 +106,30 @@ interface Candidate extends AutoCloseable {
         boolean has(Limit limit) {
             return limits.containsKey(limit);
         }
+
+        private static final String BEFORE = "-before";
+
+        /** The same store of this project as another checkout builds it. */
+        Kind before() {
+            return new Kind(
+                    name + BEFORE,
+                    title.replace("this project", "before"),
+                    own,
+                    configuration + "; as the checkout of --before builds it",
+                    guarantee,
+                    limits,
+                    opener);
+        }
+
+        boolean isBefore() {
+            return name.endsWith(BEFORE);
+        }
+
+        /** What is less safe than in this project's stores when persisting returns; {@code null} if nothing is. */
+        @Nullable
+        String lessSafe(boolean sync) {
+            return limits.get(sync ? Limit.LESS_SAFE_WITH_SYNC : Limit.LESS_SAFE_WITHOUT_SYNC);
+        }
     }
 
     /** What a store does not support. */
@@ -99,6 +138,10 @@ interface Candidate extends AutoCloseable {
         NEVER_SYNCS,
         /** It can't be configured not to force. */
         ALWAYS_SYNCS,
+        /** With sync, a power failure can take a batch whose persisting has returned. */
+        LESS_SAFE_WITH_SYNC,
+        /** Without sync, a killed process can take a batch whose persisting has returned. */
+        LESS_SAFE_WITHOUT_SYNC,
         /** Two concurrent threads break it; here a lock serializes them. */
         ONE_WRITER,
         /** A batch can't be marked; marking does nothing. */
@@ -112,6 +155,8 @@ interface Candidate extends AutoCloseable {
         /** It keeps batches in a database, see {@link DatabasePlace}. */
         NEEDS_DATABASE;
 
+        static final String COMMITTED_LATER =
+                "without sync the server writes a commit within 0.6 s, so a killed server loses that much";
         static final String NO_DATABASE_GIVEN = "needs a database: measured with --postgresql only";
     }
 

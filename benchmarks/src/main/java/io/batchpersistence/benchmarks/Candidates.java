@@ -28,6 +28,11 @@ final class Candidates {
     static final List<Kind> ALL =
             Stream.concat(IN_FILES.stream(), IN_DATABASE.stream()).toList();
 
+    /** What is measured in {@code persist}: a store within an application persists as it does without one otherwise. */
+    static final List<Kind> PERSISTING = Stream.concat(
+                    Stream.of(OwnStore.SEGMENT, SpringStore.KIND), ALL.stream().skip(1))
+            .toList();
+
     /** The stores whose pending batches can be claimed by several workers. */
     static final List<Kind> SHARED =
             Stream.concat(Stream.of(OwnStore.SEGMENT), IN_DATABASE.stream()).toList();
@@ -35,10 +40,11 @@ final class Candidates {
     private Candidates() {}
 
     static Kind named(String name) {
-        return ALL.stream()
+        return PERSISTING.stream()
+                .flatMap(kind -> kind.own() ? Stream.of(kind, kind.before()) : Stream.of(kind))
                 .filter(kind -> kind.name().equals(name))
                 .findFirst()
                 .orElseThrow(() -> new IllegalArgumentException("there is no store '" + name + "'; there are "
-                        + String.join(", ", ALL.stream().map(Kind::name).toList())));
+                        + String.join(", ", PERSISTING.stream().map(Kind::name).toList())));
     }
 }

@@ -67,7 +67,7 @@ final class Charts {
                     .computeIfAbsent(Integer.valueOf(row.configuration().get("threads")), threads -> new TreeMap<>())
                     .put(row.store(), row.median("entries_per_s"));
         }
-        List<String> stores = Candidates.ALL.stream()
+        List<String> stores = Candidates.PERSISTING.stream()
                 .filter(kind -> persist.stream()
                         .anyMatch(row -> row.store().equals(kind.name()) && !Double.isNaN(row.median("entries_per_s"))))
                 .map(Candidate.Kind::name)

@@ -1,5 +1,6 @@
 package io.batchpersistence.benchmarks;
 
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -13,8 +14,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /** Runs a step in its own JVM, with the same class path, so that no store warms up or leaves garbage for another. */
 final class ChildJvm implements Step.Runner {
@@ -43,12 +46,21 @@ final class ChildJvm implements Step.Runner {
             "-XX:+IgnoreUnrecognizedVMOptions",
             "--sun-misc-unsafe-memory-access=allow");
 
+    /** The modules that a checkout is compared by; the benchmarks themselves are always those of this build. */
+    private static final List<String> MODULES =
+            List.of("batch-persistence-core", "batch-persistence-jdbc", "batch-persistence-spring-boot-starter");
+
     private final Path logs;
+    private final @Nullable Path before;
     private int number;
 
-    /** @param logs the directory for the output of the child processes */
-    ChildJvm(Path logs) {
+    /**
+     * @param logs the directory for the output of the child processes
+     * @param before a built checkout of this project, for the stores that are {@link Candidate.Kind#before}
+     */
+    ChildJvm(Path logs, @Nullable Path before) {
         this.logs = logs;
+        this.before = before;
     }
 
     @Override
@@ -67,14 +79,59 @@ final class ChildJvm implements Step.Runner {
         }
     }
 
-    private static Map<String, Double> run(Step step, Path log, Path result, Path temporary)
+    private String classPath(Step step) throws IOException {
+        String own = System.getProperty("java.class.path");
+        return Candidates.named(step.store()).isBefore() ? classPath(own, Objects.requireNonNull(before)) : own;
+    }
+
+    /** The class path with this project's modules, but not the benchmarks, from another checkout. */
+    static String classPath(String own, Path checkout) throws IOException {
+        List<String> entries = new ArrayList<>();
+        int replaced = 0;
+        for (String entry : own.split(File.pathSeparator, -1)) {
+            String name = moduleOf(entry);
+            if (name != null) {
+                entry = classes(checkout.resolve(name)).toString();
+                replaced++;
+            }
+            entries.add(entry);
+        }
+        if (replaced != MODULES.size()) {
+            throw new IOException("of " + MODULES + " only " + replaced + " are on the class path " + own);
+        }
+        return String.join(File.pathSeparator, entries);
+    }
+
+    private static @Nullable String moduleOf(String entry) {
+        for (Path part : Path.of(entry)) {
+            for (String module : MODULES) {
+                // A directory of the build, or a jar of the local repository.
+                if (part.toString().equals(module)) {
+                    return module;
+                }
+            }
+        }
+        return null;
+    }
+
+    /** What "benchmarks/run --before" has compiled, or else a usual build. */
+    private static Path classes(Path module) throws IOException {
+        for (String target : List.of("target/quick/classes", "target/classes")) {
+            if (Files.isDirectory(module.resolve(target))) {
+                return module.resolve(target).toAbsolutePath();
+            }
+        }
+        throw new IOException("there are no classes below " + module.resolve("target"));
+    }
+
+    private Map<String, Double> run(Step step, Path log, Path result, Path temporary)
             throws IOException, InterruptedException {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("-Xmx" + step.heap());
         command.addAll(OPTIONS);
         command.add("-Djava.io.tmpdir=" + temporary);
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), ChildJvm.class.getName()));
+        command.addAll(List.of("-cp", classPath(step), ChildJvm.class.getName()));
         command.addAll(List.of(
                 result.toString(), step.work(), step.store(), step.directory().toString()));
         step.parameters().forEach((parameter, value) -> command.add(parameter + "=" + value));

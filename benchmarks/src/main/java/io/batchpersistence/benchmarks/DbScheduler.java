@@ -40,7 +40,9 @@ final class DbScheduler implements Candidate.Shared {
                     + "pollUsingLockAndFetch(4.0, 20.0), which is the fastest for few threads in its own benchmark; a pool with 4 "
                     + "connections more than callers",
             "sync: committed, with synchronous_commit on; no sync: with synchronous_commit off. Marks likewise.",
-            Map.of(Limit.NEEDS_DATABASE, Limit.NO_DATABASE_GIVEN),
+            Map.of(
+                    Limit.NEEDS_DATABASE, Limit.NO_DATABASE_GIVEN,
+                    Limit.LESS_SAFE_WITHOUT_SYNC, Limit.COMMITTED_LATER),
             DbScheduler::new);
 
     private static final String TASK = "batch";

@@ -30,7 +30,9 @@ final class JsonFilePerBatch implements Candidate {
             "indented JSON by Jackson, batch_<id>.json, deleted on mark; all files are parsed into memory on opening",
             "sync: the file is forced (force(true)), not the directory, so the name may not survive a power cut; "
                     + "no sync: written to the operating system. A crash leaves half a file.",
-            Map.of(),
+            Map.of(
+                    Limit.LESS_SAFE_WITH_SYNC,
+                    "the name of a file is not forced, so with sync, too, a power failure can take the whole batch"),
             JsonFilePerBatch::new);
 
     private record Document(

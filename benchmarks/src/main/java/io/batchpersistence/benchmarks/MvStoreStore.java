@@ -23,7 +23,9 @@ final class MvStoreStore implements Candidate {
             "sync: commit() and sync() by each caller, as its documentation says for durability; no sync: left to its "
                     + "background thread, which commits once a second or when the buffer is full, so a killed process loses "
                     + "that much. Checksummed. Marks are committed with the next batch.",
-            Map.of(),
+            Map.of(
+                    Limit.LESS_SAFE_WITHOUT_SYNC,
+                    "without sync a batch is only in the process for up to a second, so a killed process loses it"),
             MvStoreStore::new);
 
     // The limit of an H2 database when it is closed, MAX_COMPACT_TIME.

@@ -30,9 +30,8 @@ import org.jspecify.annotations.Nullable;
  */
 final class OwnStore implements Candidate.Shared {
 
-    private static final String GUARANTEE =
-            "sync: checksummed, forced to the device, one force shared by all who wait; "
-                    + "no sync: written to the operating system (survives a killed process). Marks are forced within 200 ms.";
+    static final String GUARANTEE = "sync: checksummed, forced to the device, one force shared by all who wait; "
+            + "no sync: written to the operating system (survives a killed process). Marks are forced within 200 ms.";
 
     static final Kind SEGMENT = new Kind(
             "segment",
@@ -60,14 +59,16 @@ final class OwnStore implements Candidate.Shared {
                     + "connections more than callers",
             "sync: committed, with synchronous_commit on, one commit shared by all who wait; no sync: with synchronous_commit "
                     + "off. Marks likewise. Checksummed.",
-            Map.of(Limit.NEEDS_DATABASE, Limit.NO_DATABASE_GIVEN),
+            Map.of(
+                    Limit.NEEDS_DATABASE, Limit.NO_DATABASE_GIVEN,
+                    Limit.LESS_SAFE_WITHOUT_SYNC, Limit.COMMITTED_LATER),
             OwnStore::jdbc);
 
     static final String COLLECTOR = "loki";
     static final Instant LATER = Instant.parse("2100-01-01T00:00:00Z");
 
-    private static final int MOST_BATCHES = 10_000_000;
-    private static final long MOST_BYTES = 64L << 30;
+    static final int MOST_BATCHES = 10_000_000;
+    static final long MOST_BYTES = 64L << 30;
 
     private final BatchStore store;
     private final BatchPersistence persistence;

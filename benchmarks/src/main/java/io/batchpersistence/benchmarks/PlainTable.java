@@ -27,7 +27,9 @@ final class PlainTable implements Candidate.Shared {
                     + "several workers take what is pending with SELECT … FOR UPDATE SKIP LOCKED, one batch and one transaction at a "
                     + "time; a pool with 4 connections more than callers",
             "sync: committed, with synchronous_commit on; no sync: with synchronous_commit off. Marks likewise.",
-            Map.of(Limit.NEEDS_DATABASE, Limit.NO_DATABASE_GIVEN),
+            Map.of(
+                    Limit.NEEDS_DATABASE, Limit.NO_DATABASE_GIVEN,
+                    Limit.LESS_SAFE_WITHOUT_SYNC, Limit.COMMITTED_LATER),
             PlainTable::new);
 
     private static final int PAGE = 100;

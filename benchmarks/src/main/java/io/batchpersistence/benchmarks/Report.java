@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -23,15 +24,60 @@ import org.jspecify.annotations.Nullable;
 final class Report {
 
     /** A column of a table: a metric, its title, and the divisor that makes its values readable. */
-    private record Column(String metric, String title, double divisor, int decimals) {
+    record Column(String metric, String title, double divisor, int decimals, boolean spread) {
+
+        Column(String metric, String title, double divisor, int decimals) {
+            this(metric, title, divisor, decimals, false);
+        }
+
+        /** The same, with the least and the greatest value of several repeats. */
+        Column withSpread() {
+            return new Column(metric, title, divisor, decimals, true);
+        }
+
         String text(double value) {
             return Double.isNaN(value) ? "" : String.format(Locale.ROOT, "%,." + decimals + "f", value / divisor);
+        }
+
+        String text(Row row) {
+            List<Double> values = row.values(metric);
+            String median = text(row.median(metric));
+            return spread && values.size() > 1
+                    ? median + " (" + text(Statistics.min(values)) + "–" + text(Statistics.max(values)) + ")"
+                    : median;
+        }
+    }
+
+    /** What a row is compared to. */
+    private enum Comparison {
+        BASELINE("× plain append"),
+        PEER("× best peer"),
+        MARKING("× best peer that marks"),
+        SEGMENT("× segment store");
+
+        private final String title;
+
+        Comparison(String title) {
+            this.title = title;
+        }
+
+        boolean isTo(Kind kind) {
+            boolean peer = !kind.own() && !kind.equals(Candidates.BASELINE);
+            return switch (this) {
+                case BASELINE -> kind.equals(Candidates.BASELINE);
+                case PEER -> peer;
+                case MARKING -> peer && !kind.has(Limit.NO_MARK);
+                case SEGMENT -> kind.equals(OwnStore.SEGMENT);
+            };
         }
     }
 
     private static final double MILLI = 1e3;
     private static final Column ENTRIES = new Column("entries_per_s", "entries/s", 1, 0);
-    private static final Column BATCHES = new Column("batches_per_s", "batches/s", 1, 0);
+    static final Column BATCHES = new Column("batches_per_s", "batches/s", 1, 0);
+    static final Column CPU = new Column("cpu_us", "CPU µs/batch", 1, 1);
+    static final Column ALLOCATED = new Column("allocated_bytes", "allocated bytes/batch", 1, 0);
+    static final Column FLUSHES = new Column("flushes_per_batch", "device flushes/batch", 1, 2);
     private static final Column P50 = new Column("p50_us", "p50 ms", MILLI, 2);
     private static final Column P99 = new Column("p99_us", "p99 ms", MILLI, 2);
     private static final Column P999 = new Column("p999_us", "p99.9 ms", MILLI, 2);
@@ -49,14 +95,14 @@ final class Report {
                     true,
                     List.of(
                             ENTRIES,
-                            BATCHES,
+                            BATCHES.withSpread(),
                             P50,
                             P99,
                             P999,
-                            new Column("cpu_us", "CPU µs/batch", 1, 1),
-                            new Column("allocated_bytes", "allocated bytes/batch", 1, 0),
-                            new Column("disk_per_raw", "disk/raw", 1, 2),
-                            new Column("flushes_per_batch", "device flushes/batch", 1, 2))),
+                            CPU.withSpread(),
+                            ALLOCATED.withSpread(),
+                            new Column("disk_per_raw", "disk/raw", 1, 2).withSpread(),
+                            FLUSHES)),
             new Table(
                     "async",
                     "Appends under way",
@@ -199,7 +245,9 @@ final class Report {
 
     private String markdown(List<String> charts) {
         StringBuilder md = new StringBuilder("# Results\n\n");
-        md.append(description).append(". Each number is the median of the repeats; their least and greatest are in ");
+        md.append(description)
+                .append(
+                        ". Each number is the median of the repeats, in brackets are their least and greatest; those of all are in ");
         md.append("[results.csv](results.csv).\n\n");
         machine.forEach((name, value) ->
                 md.append("- ").append(name).append(": ").append(value).append('\n'));
@@ -213,6 +261,9 @@ final class Report {
                     .filter(row -> row.scenario().equals(table.scenario()))
                     .collect(Collectors.groupingBy(Row::configuration, LinkedHashMap::new, Collectors.toList()));
             if (!byConfiguration.isEmpty()) {
+                if (table.scenario().equals("persist")) {
+                    md.append(new LoadTables(rows).markdown());
+                }
                 md.append("## ")
                         .append(table.title())
                         .append("\n\n")
@@ -231,25 +282,32 @@ final class Report {
                         .map(entry -> entry.getKey() + " " + entry.getValue())
                         .collect(Collectors.joining(", ")))
                 .append("**\n\n");
-        Row segment = best(some, OwnStore.SEGMENT::equals);
+        Map<Comparison, @Nullable Row> compared = new EnumMap<>(Comparison.class);
         boolean inDatabase = best(some, kind -> kind.has(Limit.NEEDS_DATABASE)) != null;
-        Row baseline = best(some, Candidates.BASELINE::equals);
-        Row peer = best(some, kind -> !kind.own() && !kind.equals(Candidates.BASELINE));
-        Row marking = best(some, kind -> !kind.own() && !kind.equals(Candidates.BASELINE) && !kind.has(Limit.NO_MARK));
-
-        List<String> titles = new ArrayList<>(List.of("store"));
-        table.columns().forEach(column -> titles.add(column.title()));
         if (table.compared()) {
-            titles.addAll(List.of("× plain append", "× best peer", "× best peer that marks"));
-            if (inDatabase) {
-                titles.add("× segment store");
+            for (Comparison comparison : Comparison.values()) {
+                if (comparison != Comparison.SEGMENT || inDatabase) {
+                    compared.put(comparison, best(some, comparison::isTo));
+                }
             }
         }
+
+        boolean sync = "always".equals(configuration.get("sync"));
+        boolean guarantees = configuration.containsKey("sync") && table.compared();
+        List<String> titles = new ArrayList<>(List.of("store"));
+        if (guarantees) {
+            titles.add("as safe");
+        }
+        table.columns().forEach(column -> titles.add(column.title()));
+        compared.keySet().forEach(comparison -> titles.add(comparison.title));
         line(md, titles);
         md.append("|---|").append("---:|".repeat(titles.size() - 1)).append('\n');
         for (Row row : some) {
-            List<String> cells =
-                    new ArrayList<>(List.of(Candidates.named(row.store()).title()));
+            Kind kind = Candidates.named(row.store());
+            List<String> cells = new ArrayList<>(List.of(kind.title()));
+            if (guarantees) {
+                cells.add(kind.own() ? "" : kind.lessSafe(sync) == null ? "yes" : "no");
+            }
             String failure = row.failure();
             if (row.values(table.columns().get(0).metric()).isEmpty()) {
                 cells.add(failure == null ? "" : failure);
@@ -260,19 +318,9 @@ final class Report {
                 continue;
             }
             for (Column column : table.columns()) {
-                cells.add(
-                        column.metric().equals("disk_per_raw")
-                                ? sizeOnDisk(row, column)
-                                : column.text(row.median(column.metric())));
+                cells.add(column.metric().equals("disk_per_raw") ? sizeOnDisk(row, column) : column.text(row));
             }
-            if (table.compared()) {
-                for (Row other : new Row[] {baseline, peer, marking}) {
-                    cells.add(ratio(row, other));
-                }
-                if (inDatabase) {
-                    cells.add(ratio(row, segment));
-                }
-            }
+            compared.values().forEach(other -> cells.add(ratio(row, other)));
             // Some repeats failed and some did not.
             if (failure != null) {
                 cells.set(0, cells.get(0) + " (of " + row.repeats().size() + " repeats, one " + failure + ")");
@@ -280,7 +328,9 @@ final class Report {
             line(md, cells);
         }
         md.append('\n');
-        if (table.compared() && peer != null && marking != null) {
+        Row peer = compared.get(Comparison.PEER);
+        Row marking = compared.get(Comparison.MARKING);
+        if (peer != null && marking != null) {
             md.append("Best peer: ")
                     .append(Candidates.named(peer.store()).title())
                     .append("; best that marks: ")
@@ -318,13 +368,12 @@ final class Report {
                                         size.configuration().get(name),
                                         row.configuration().get(name))))
                 .findFirst()
-                .map(size -> size.values(column.metric()).isEmpty()
-                        ? String.valueOf(size.failure())
-                        : column.text(size.median(column.metric())))
+                .map(size ->
+                        size.values(column.metric()).isEmpty() ? String.valueOf(size.failure()) : column.text(size))
                 .orElse("");
     }
 
-    private static void line(StringBuilder md, List<String> cells) {
+    static void line(StringBuilder md, List<String> cells) {
         cells.forEach(cell -> md.append("| ").append(cell.replace("|", "\\|")).append(' '));
         md.append("|\n");
     }

@@ -13,6 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -31,6 +32,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.LockSupport;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
@@ -40,6 +43,7 @@ import java.util.stream.Stream;
 final class Scenarios {
 
     private static final int IN_FLIGHT = 256;
+    private static final Duration LONGEST_SIZE = Duration.ofSeconds(10);
     /** Connections of a pool in addition to one per caller: for the background work of a store or its peer. */
     private static final int MORE_CONNECTIONS = 4;
 
@@ -48,13 +52,15 @@ final class Scenarios {
 
     private final Step step;
     private final Candidate.Kind kind;
+    private final Corpus corpus;
     private final List<List<LogEntry>> payloads;
     private final AtomicLong ids = new AtomicLong();
 
     private Scenarios(Step step) throws IOException {
         this.step = step;
         this.kind = Candidates.named(step.store());
-        this.payloads = Corpus.of(step.path("corpus"), step.flag("many labels")).batches(step.integer("entries"));
+        this.corpus = Corpus.of(step.path("corpus"), step.flag("many labels"));
+        this.payloads = step.parameters().containsKey("entries") ? corpus.batches(step.integer("entries")) : List.of();
     }
 
     /** Runs a step. */
@@ -108,45 +114,100 @@ final class Scenarios {
 
     // ---- persist: how fast, how long does a caller wait -----------------------------------------
 
+    /**
+     * A load of {@code persist}.
+     *
+     * @param callers number of concurrent threads
+     * @param entries number of entries per batch
+     * @param sync whether persisting forces
+     */
+    record Load(int callers, int entries, boolean sync) {
+
+        private static final Pattern TEXT = Pattern.compile("(\\d+)x(\\d+)(:never)?");
+
+        /** Reads callers x entries, {@code 8x100}; without sync {@code 8x100:never}. */
+        static Load of(String text) {
+            Matcher parts = TEXT.matcher(text);
+            if (!parts.matches()) {
+                throw new IllegalArgumentException(
+                        "'" + text + "' is no load; callers x entries is meant: 8x100, without sync 8x100:never");
+            }
+            return new Load(Integer.parseInt(parts.group(1)), Integer.parseInt(parts.group(2)), parts.group(3) == null);
+        }
+
+        @Override
+        public String toString() {
+            return callers + "x" + entries + (sync ? "" : ":never");
+        }
+
+        /** The values of this load among those of a process that measured several. */
+        Map<String, Double> valuesIn(Map<String, Double> all) {
+            Map<String, Double> values = new LinkedHashMap<>();
+            all.forEach((metric, value) -> {
+                if (metric.startsWith(this + "/")) {
+                    values.put(metric.substring(metric.indexOf('/') + 1), value);
+                }
+            });
+            return values;
+        }
+    }
+
+    /** Several loads, one after the other, so that the warm-up, which takes longest, is needed once. */
     private Map<String, Double> persist() throws Exception {
-        int threads = step.integer("threads");
-        double warmup = step.decimal("warmup") / 2;
+        List<Load> loads =
+                Stream.of(step.text("loads").split(",")).map(Load::of).toList();
+        double share = step.decimal("warmup") / 2 / loads.size();
         // On a disk that is slow to force, the code would remain cold: half of the warm-up runs without sync, in
         // another directory.
         Path elsewhere = step.directory().resolve("warm-up");
         Files.createDirectory(elsewhere);
         try (Candidate store = open(elsewhere, kind.has(Limit.ALWAYS_SYNCS))) {
-            persistAndMark(store, threads, warmup);
+            for (Load load : loads) {
+                persistAndMark(store, load.callers(), corpus.batches(load.entries()), share);
+            }
         }
         // Also discards what the operating system would still have to write.
         delete(elsewhere);
+        Map<String, Double> values = new LinkedHashMap<>();
+        for (Load load : loads) {
+            measure(load, share).forEach((metric, value) -> values.put(load + "/" + metric, value));
+        }
+        return values;
+    }
+
+    private Map<String, Double> measure(Load load, double warmup) throws Exception {
+        List<List<LogEntry>> batches = corpus.batches(load.entries());
         Path directory = Files.createDirectory(step.directory().resolve("measured"));
-        try (Candidate store = open(directory, step.flag("sync"))) {
-            persistAndMark(store, threads, warmup);
+        try (Candidate store = open(directory, load.sync())) {
+            persistAndMark(store, load.callers(), batches, warmup);
+            // No garbage of the previous load.
+            System.gc();
             long flushes = Machine.deviceFlushes(step.directory());
             long cpuNanos = Machine.processCpuNanos();
-            Load load = persistAndMark(store, threads, step.decimal("seconds"));
-            Map<String, Double> values = load.values(step.integer("entries"));
+            Persisted persisted = persistAndMark(store, load.callers(), batches, step.decimal("seconds"));
+            Map<String, Double> values = persisted.values(load.entries());
             // These show a regression on a noisy machine, too.
-            values.put("cpu_us", (Machine.processCpuNanos() - cpuNanos) / MICRO / load.durations.length);
-            values.put("allocated_bytes", (double) load.allocatedBytes / load.durations.length);
+            values.put("cpu_us", (Machine.processCpuNanos() - cpuNanos) / MICRO / persisted.durations.length);
+            values.put("allocated_bytes", (double) persisted.allocatedBytes / persisted.durations.length);
             if (flushes >= 0) {
                 // This counts the flushes of the whole device, so it describes this store only on a quiet machine.
                 values.put(
                         "flushes_per_batch",
-                        (double) (Machine.deviceFlushes(step.directory()) - flushes) / load.durations.length);
+                        (double) (Machine.deviceFlushes(step.directory()) - flushes) / persisted.durations.length);
             }
             return values;
+        } finally {
+            delete(directory);
         }
     }
 
-    private static final class Load {
+    private static final class Persisted {
         final long[] durations;
         final double seconds;
         /** By the callers. */
         final long allocatedBytes;
 
-        Load(long[] durations, double seconds, long allocatedBytes) {
+        Persisted(long[] durations, double seconds, long allocatedBytes) {
             this.durations = durations;
             this.seconds = seconds;
             this.allocatedBytes = allocatedBytes;
@@ -173,7 +234,8 @@ final class Scenarios {
     }
 
     /** Threads that only persist and mark, each waiting only for its own batch. */
-    private Load persistAndMark(Candidate store, int threads, double seconds) throws Exception {
+    private Persisted persistAndMark(Candidate store, int threads, List<List<LogEntry>> batches, double seconds)
+            throws Exception {
         long start = System.nanoTime();
         long end = start + (long) (seconds * 1e9);
         LongAdder allocatedBytes = new LongAdder();
@@ -181,20 +243,14 @@ final class Scenarios {
             Durations mine = new Durations();
             long allocated = Machine.allocatedBytes();
             long i = thread * 7919L;
-            long now = System.nanoTime();
-            while (now < end) {
-                String id = newId();
-                long began = System.nanoTime();
-                store.persist(id, payload(i++));
-                mine.add(System.nanoTime() - began);
-                store.mark(id);
-                now = System.nanoTime();
+            while (System.nanoTime() < end) {
+                mine.add(store.persistAndMark(newId(), batches.get((int) (i++ % batches.size()))));
             }
             allocatedBytes.add(Machine.allocatedBytes() - allocated);
             return mine;
         });
         double took = (System.nanoTime() - start) / 1e9;
-        return new Load(Statistics.sorted(durations), took, allocatedBytes.sum());
+        return new Persisted(Statistics.sorted(durations), took, allocatedBytes.sum());
     }
 
     /** Work that several threads do. */
@@ -224,14 +280,15 @@ final class Scenarios {
 
     /**
      * Bytes on disk per byte of raw log: persisted, not marked, closed. With enough batches to make the space that
-     * files reserve insignificant.
+     * files reserve insignificant, but a store that needs minutes for so many small batches gets fewer.
      */
     private Map<String, Double> size() throws Exception {
         long wanted = (long) (step.decimal("megabytes") * MEGA);
         long raw = 0;
         long batches = 0;
+        long end = System.nanoTime() + LONGEST_SIZE.toNanos();
         try (Candidate store = open(kind.has(Limit.ALWAYS_SYNCS))) {
-            for (; raw < wanted; batches++) {
+            for (; raw < wanted && System.nanoTime() < end; batches++) {
                 store.persist(newId(), payload(batches));
                 raw += Corpus.rawBytes(payload(batches));
             }
@@ -482,8 +539,8 @@ final class Scenarios {
 
         try (Candidate store = open(true)) {
             double calibration = step.decimal("calibration");
-            persistAndMark(store, writers, calibration);
-            double most = persistAndMark(store, writers, calibration).batchesPerSecond();
+            persistAndMark(store, writers, payloads, calibration);
+            double most = persistAndMark(store, writers, payloads, calibration).batchesPerSecond();
             double offered = rate > 0 ? rate : most * step.decimal("share");
             List<Long> encodedSizes = new ArrayList<>();
             for (List<LogEntry> payload : payloads) {

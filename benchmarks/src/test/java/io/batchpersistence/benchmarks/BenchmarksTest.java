@@ -1,8 +1,10 @@
 package io.batchpersistence.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.batchpersistence.LogEntry;
+import java.io.File;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -35,7 +37,7 @@ class BenchmarksTest {
     void a_tiny_run_of_every_scenario_writes_the_report() throws Exception {
         int status = run(
                 "--in-process",
-                "--stores=segment,plain-append",
+                "--stores=segment,segment-spring,plain-append",
                 "--scenarios=persist,async,reopen,drain,scale,growth,steady",
                 "--repeats=2",
                 "--threads=2");
@@ -44,6 +46,7 @@ class BenchmarksTest {
         String markdown = Files.readString(directory.resolve("out/results.md"));
         assertThat(markdown)
                 .contains("## Persist and mark", "## Appends under way", "## Reopen", "## Drain")
+                .contains("| segment store in Spring Boot (this project) |", "segment store × best other")
                 .contains("## A large backlog in a small heap", "## Latency while the backlog grows", "## Steady load")
                 .doesNotContain("failed:");
         assertThat(Files.readString(directory.resolve("out/results.csv"))).contains("steady,segment,");
@@ -69,7 +72,8 @@ class BenchmarksTest {
         assertThat(run("--scenarios=persist", "--stores=plain-append", "--corpus=" + directory.resolve("none")))
                 .isZero();
 
-        assertThat(Files.readString(directory.resolve("out/results.md"))).contains("| plain append + fsync | failed: ");
+        assertThat(Files.readString(directory.resolve("out/results.md")))
+                .contains("| plain append + fsync | yes | failed: ");
     }
 
     @Test
@@ -101,6 +105,45 @@ class BenchmarksTest {
         try (Stream<Path> left = Files.list(directory.resolve("stores"))) {
             assertThat(left).as("directories, and with them the schemas").isEmpty();
         }
+    }
+
+    @Test
+    void loads_are_measured_as_they_are_named() throws Exception {
+        assertThat(run("--in-process", "--scenarios=persist", "--stores=segment", "--loads=2x3,1x5:never"))
+                .isZero();
+
+        assertThat(Files.readString(directory.resolve("out/results.csv")))
+                .contains("persist,segment,threads=2 entries=3 labels=many sync=always,batches_per_s,")
+                .contains("persist,segment,threads=1 entries=5 labels=many sync=never,batches_per_s,")
+                .doesNotContain("failed");
+        assertThatThrownBy(() -> Scenarios.Load.of("8")).hasMessageContaining("'8' is no load");
+    }
+
+    @Test
+    void a_checkout_replaces_the_modules_it_is_compared_by() throws Exception {
+        Path core = Files.createDirectories(directory.resolve("older/batch-persistence-core/target/classes"));
+        Path jdbc = Files.createDirectories(directory.resolve("older/batch-persistence-jdbc/target/quick/classes"));
+        Path starter = Files.createDirectories(
+                directory.resolve("older/batch-persistence-spring-boot-starter/target/classes"));
+        Path repository = Path.of("repository");
+        String own = String.join(
+                File.pathSeparator,
+                Path.of("benchmarks", "target", "classes").toString(),
+                Path.of("batch-persistence-core", "target", "core.jar").toString(),
+                repository.resolve("batch-persistence-jdbc/1/jdbc.jar").toString(),
+                Path.of("batch-persistence-spring-boot-starter", "target", "classes")
+                        .toString(),
+                repository.resolve("rocksdb.jar").toString());
+
+        assertThat(ChildJvm.classPath(own, directory.resolve("older")).split(File.pathSeparator, -1))
+                .containsExactly(
+                        Path.of("benchmarks", "target", "classes").toString(),
+                        core.toString(),
+                        jdbc.toString(),
+                        starter.toString(),
+                        repository.resolve("rocksdb.jar").toString());
+        assertThatThrownBy(() -> ChildJvm.classPath(own, directory.resolve("none")))
+                .hasMessageContaining("there are no classes below");
     }
 
     @Test

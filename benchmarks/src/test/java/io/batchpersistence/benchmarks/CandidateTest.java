@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -159,6 +160,20 @@ class CandidateTest {
 
         try (Candidate.Shared store = (Candidate.Shared) open(kind)) {
             assertThat(store.recover(3)).isEqualTo(new Candidate.Recovered(BATCHES, 20L * BATCHES));
+            assertThat(store.pending()).isZero();
+        }
+    }
+
+    @Test
+    void an_application_delivers_what_it_persists() throws Exception {
+        try (Candidate store = open(SpringStore.KIND)) {
+            for (int i = 0; i < BATCHES; i++) {
+                assertThat(store.persistAndMark(id(i), payloads.get(i))).isPositive();
+            }
+            assertThat(store.pending()).isZero();
+            store.persist(id(BATCHES), payloads.get(BATCHES));
+            assertThat(store.pending()).isEqualTo(1);
+            store.mark(id(BATCHES));
             assertThat(store.pending()).isZero();
         }
     }
