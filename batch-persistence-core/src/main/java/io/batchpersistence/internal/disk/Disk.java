@@ -33,6 +33,9 @@ public interface Disk {
     /** Opens an existing file for writing. */
     DiskFile open(Path file) throws IOException;
 
+    /** Opens an existing file for reading. */
+    DiskReader openForReading(Path file) throws IOException;
+
     /** Reads a part of a file: fewer bytes than {@code length} if the file ends before. */
     byte[] read(Path file, long offset, int length) throws IOException;
 
@@ -81,6 +84,16 @@ public interface Disk {
     /** Pauses before a failed operation is tried again. A simulated disk need not wait. */
     default void pause(Duration pause) {
         LockSupport.parkNanos(pause.toNanos());
+    }
+
+    /** A file open for reading, also after it was renamed or deleted. For one thread at a time. */
+    interface DiskReader extends Closeable {
+
+        /** Reads a part of the file: fewer bytes than {@code length} if it ends before. Returns how many. */
+        int read(long offset, byte[] into, int at, int length) throws IOException;
+
+        @Override
+        void close() throws IOException;
     }
 
     /** A file open for writing. For one thread at a time. */

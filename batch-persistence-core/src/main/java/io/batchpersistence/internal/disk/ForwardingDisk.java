@@ -30,6 +30,16 @@ public abstract class ForwardingDisk implements Disk {
         return wrap(file, disk.open(file));
     }
 
+    /** Wraps a file of the other disk that was opened for reading: what it returns is what callers get. */
+    protected DiskReader wrap(Path path, DiskReader reader) {
+        return reader;
+    }
+
+    @Override
+    public DiskReader openForReading(Path file) throws IOException {
+        return wrap(file, disk.openForReading(file));
+    }
+
     @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
         return disk.read(file, offset, length);
@@ -68,6 +78,27 @@ public abstract class ForwardingDisk implements Disk {
     @Override
     public void pause(Duration pause) {
         disk.pause(pause);
+    }
+
+    /** A reader that forwards every call to another one. */
+    public abstract static class ForwardingReader implements DiskReader {
+
+        /** Does all the work. */
+        protected final DiskReader reader;
+
+        protected ForwardingReader(DiskReader reader) {
+            this.reader = reader;
+        }
+
+        @Override
+        public int read(long offset, byte[] into, int at, int length) throws IOException {
+            return reader.read(offset, into, at, length);
+        }
+
+        @Override
+        public void close() throws IOException {
+            reader.close();
+        }
     }
 
     /** A file that forwards every call to another one. */

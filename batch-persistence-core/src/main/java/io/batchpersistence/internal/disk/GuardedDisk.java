@@ -48,6 +48,28 @@ final class GuardedDisk extends ForwardingDisk {
     }
 
     @Override
+    public DiskReader openForReading(Path file) throws IOException {
+        refuse(directory.takenOver());
+        try {
+            return super.openForReading(file);
+        } catch (NoSuchFileException e) {
+            check();
+            throw e;
+        }
+    }
+
+    @Override
+    protected DiskReader wrap(Path path, DiskReader reader) {
+        return new ForwardingReader(reader) {
+            @Override
+            public int read(long offset, byte[] into, int at, int length) throws IOException {
+                refuse(directory.takenOver());
+                return reader.read(offset, into, at, length);
+            }
+        };
+    }
+
+    @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
         // Another process changes these files: apparent damage is none.
         refuse(directory.takenOver());

@@ -92,26 +92,42 @@ public final class NioDisk implements Disk {
     }
 
     @Override
-    public byte[] read(Path file, long offset, int length) throws IOException {
+    public DiskReader openForReading(Path file) throws IOException {
+        return new RandomAccessReader(openRegular(file));
+    }
+
+    private static RandomAccessFile openRegular(Path file) throws IOException {
         regular(file);
-        try (RandomAccessFile in = new RandomAccessFile(file.toFile(), "r")) {
-            in.seek(offset);
-            byte[] bytes = new byte[(int) Math.max(0, Math.min(length, in.length() - offset))];
-            int read = 0;
-            while (read < bytes.length) {
-                int n = in.read(bytes, read, bytes.length - read);
-                if (n < 0) {
-                    return Arrays.copyOf(bytes, read);
-                }
-                read += n;
-            }
-            return bytes;
+        try {
+            return new RandomAccessFile(file.toFile(), "r");
         } catch (FileNotFoundException e) {
             if (Files.notExists(file)) {
                 throw (NoSuchFileException) new NoSuchFileException(file.toString()).initCause(e);
             }
             throw e;
         }
+    }
+
+    @Override
+    public byte[] read(Path file, long offset, int length) throws IOException {
+        try (RandomAccessFile in = openRegular(file)) {
+            byte[] bytes = new byte[(int) Math.max(0, Math.min(length, in.length() - offset))];
+            in.seek(offset);
+            int read = readFully(in, bytes, 0, bytes.length);
+            return read == bytes.length ? bytes : Arrays.copyOf(bytes, read);
+        }
+    }
+
+    private static int readFully(RandomAccessFile in, byte[] into, int at, int length) throws IOException {
+        int read = 0;
+        while (read < length) {
+            int n = in.read(into, at + read, length - read);
+            if (n < 0) {
+                break;
+            }
+            read += n;
+        }
+        return read;
     }
 
     @Override
@@ -180,6 +196,33 @@ public final class NioDisk implements Disk {
         // thread all the same.
         try (AsynchronousFileChannel channel = AsynchronousFileChannel.open(directory, StandardOpenOption.READ)) {
             channel.force(true);
+        }
+    }
+
+    private static final class RandomAccessReader implements DiskReader {
+
+        private final RandomAccessFile file;
+        /** Where the next read begins if it is not moved. */
+        private long position;
+
+        RandomAccessReader(RandomAccessFile file) {
+            this.file = file;
+        }
+
+        @Override
+        public int read(long offset, byte[] into, int at, int length) throws IOException {
+            if (offset != position) {
+                file.seek(offset);
+                position = offset;
+            }
+            int read = readFully(file, into, at, length);
+            position += read;
+            return read;
+        }
+
+        @Override
+        public void close() throws IOException {
+            file.close();
         }
     }
 

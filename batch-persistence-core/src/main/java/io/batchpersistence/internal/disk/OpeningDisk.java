@@ -55,6 +55,30 @@ public final class OpeningDisk extends ForwardingDisk {
         }
     }
 
+    /**
+     * While the store is being opened, the file is opened for each read instead, so that nothing stays open should that
+     * end in a failure.
+     */
+    @Override
+    public DiskReader openForReading(Path file) throws IOException {
+        if (!opening) {
+            return super.openForReading(file);
+        }
+        return new DiskReader() {
+            @Override
+            public int read(long offset, byte[] into, int at, int length) throws IOException {
+                byte[] bytes = OpeningDisk.this.read(file, offset, length);
+                System.arraycopy(bytes, 0, into, at, bytes.length);
+                return bytes.length;
+            }
+
+            @Override
+            public void close() {
+                // Nothing is open.
+            }
+        };
+    }
+
     @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
         return read(file, () -> disk.read(file, offset, length));

@@ -239,13 +239,43 @@ public final class FaultyDisk extends ForwardingDisk {
     }
 
     @Override
+    public DiskReader openForReading(Path file) throws IOException {
+        check(Operation.OPEN, file);
+        return super.openForReading(file);
+    }
+
+    @Override
+    protected DiskReader wrap(Path path, DiskReader reader) {
+        return new ForwardingReader(reader) {
+            @Override
+            public int read(long offset, byte[] into, int at, int length) throws IOException {
+                check(Operation.READ, path);
+                int read = reader.read(offset, into, at, length);
+                checkMemory(read);
+                return read;
+            }
+
+            @Override
+            public void close() throws IOException {
+                // Closes the file although the operation reports a failure.
+                reader.close();
+                check(Operation.CLOSE, path);
+            }
+        };
+    }
+
+    private void checkMemory(int read) {
+        if (read > memory) {
+            throw new OutOfMemoryError("Java heap space");
+        }
+        bytesRead.addAndGet(read);
+    }
+
+    @Override
     public byte[] read(Path file, long offset, int length) throws IOException {
         check(Operation.READ, file);
         byte[] bytes = disk.read(file, offset, length);
-        if (bytes.length > memory) {
-            throw new OutOfMemoryError("Java heap space");
-        }
-        bytesRead.addAndGet(bytes.length);
+        checkMemory(bytes.length);
         return bytes;
     }
 

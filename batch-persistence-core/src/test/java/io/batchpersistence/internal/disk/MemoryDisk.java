@@ -499,6 +499,26 @@ public final class MemoryDisk implements Disk {
     }
 
     @Override
+    public synchronized DiskReader openForReading(Path file) throws IOException {
+        OpenFile open = new OpenFile(existing(file));
+        return new DiskReader() {
+            @Override
+            public int read(long offset, byte[] into, int at, int length) {
+                synchronized (MemoryDisk.this) {
+                    byte[] bytes = open.content.now.read(offset, length);
+                    System.arraycopy(bytes, 0, into, at, bytes.length);
+                    return bytes.length;
+                }
+            }
+
+            @Override
+            public void close() {
+                open.close();
+            }
+        };
+    }
+
+    @Override
     public synchronized byte[] read(Path file, long offset, int length) throws IOException {
         return existing(file).now.read(offset, length);
     }

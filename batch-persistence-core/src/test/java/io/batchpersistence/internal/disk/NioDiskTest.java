@@ -73,6 +73,9 @@ class NioDiskTest {
                 .isInstanceOf(IOException.class)
                 .hasMessageContaining("not a regular");
         assertThatThrownBy(() -> disk.read(link, 0, 10)).isInstanceOf(IOException.class);
+        assertThatThrownBy(() -> disk.openForReading(link))
+                .isInstanceOf(IOException.class)
+                .hasMessageContaining("not a regular");
         assertThatThrownBy(() -> disk.size(link)).isInstanceOf(IOException.class);
         assertThatThrownBy(() -> disk.create(link)).isInstanceOf(FileAlreadyExistsException.class);
 
@@ -118,6 +121,29 @@ class NioDiskTest {
         assertThatThrownBy(() -> disk.read(directory, 0, 1)).isInstanceOf(IOException.class);
         assertThatThrownBy(() -> disk.open(directory.resolve("absent"))).isInstanceOf(NoSuchFileException.class);
         assertThatThrownBy(() -> disk.read(directory.resolve("absent"), 0, 1)).isInstanceOf(NoSuchFileException.class);
+        assertThatThrownBy(() -> disk.openForReading(pipe)).isInstanceOf(IOException.class);
+        assertThatThrownBy(() -> disk.openForReading(directory)).isInstanceOf(IOException.class);
+        assertThatThrownBy(() -> disk.openForReading(directory.resolve("absent")))
+                .isInstanceOf(NoSuchFileException.class);
+    }
+
+    @Test
+    void an_open_file_is_read_in_any_order_and_by_an_interrupted_thread_too() throws IOException {
+        Path file = Files.writeString(directory.resolve("file"), "0123456789");
+        byte[] into = new byte[8];
+        try (Disk.DiskReader reader = disk.openForReading(file)) {
+            assertThat(reader.read(6, into, 0, 8)).isEqualTo(4);
+            assertThat(reader.read(2, into, 5, 3)).isEqualTo(3);
+            assertThat(new String(into, UTF_8)).isEqualTo("6789\0" + "234");
+            assertThat(reader.read(20, into, 0, 3)).isZero();
+            Thread.currentThread().interrupt();
+            assertThat(reader.read(5, into, 0, 1)).isOne();
+            assertThat(reader.read(6, into, 1, 1)).isOne();
+            assertThat(Thread.interrupted()).isTrue();
+            Files.delete(file);
+            assertThat(reader.read(7, into, 2, 1)).isOne();
+            assertThat(new String(into, 0, 3, UTF_8)).isEqualTo("567");
+        }
     }
 
     @Test

@@ -171,9 +171,14 @@ class SelectionAtScaleTest {
     private Disk hooked(Disk real) {
         return new ForwardingDisk(real) {
             @Override
-            public byte[] read(Path file, long offset, int length) throws IOException {
-                beforeRead.run();
-                return super.read(file, offset, length);
+            protected DiskReader wrap(Path path, DiskReader reader) {
+                return new ForwardingReader(reader) {
+                    @Override
+                    public int read(long offset, byte[] into, int at, int length) throws IOException {
+                        beforeRead.run();
+                        return super.read(offset, into, at, length);
+                    }
+                };
             }
         };
     }
