@@ -11,6 +11,7 @@ import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.FaultyDisk.Operation;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.internal.segment.PlantedDictionary;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.store.Ledger.Expectation;
 import io.batchpersistence.store.Ledger.ExpectedState;
@@ -99,6 +100,9 @@ class CrashModelTest {
             this.campaign = campaign;
             this.kind = kind;
             this.random = new Random(seed);
+            if (kind == StoreKind.SEGMENT && seed % 2 == 0) {
+                disk.put(directory.resolve(PlantedDictionary.FILE), PlantedDictionary.segment());
+            }
             this.store = open();
             watch(disk, ledger);
         }

@@ -9,6 +9,7 @@ import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.fixtures.MutedLog;
 import io.batchpersistence.internal.disk.FaultyDisk;
 import io.batchpersistence.internal.disk.MemoryDisk;
+import io.batchpersistence.internal.segment.PlantedDictionary;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.store.Ledger.Expectation;
@@ -40,9 +41,11 @@ class CrashTest extends DiskStoreFixture {
 
     enum Scenario {
         /** Small segments that are created, sealed, deleted and compacted all the time. */
-        SEGMENT(StoreKind.SEGMENT, 4 << 10, 0, 80, 100, 0.25),
+        SEGMENT(StoreKind.SEGMENT, 4 << 10, 0, 80, 100, 0.15),
+        /** The same, compressed with a dictionary. */
+        SEGMENT_WITH_DICTIONARY(StoreKind.SEGMENT, 4 << 10, 0, 80, 100, 0.15),
         /** Large segments that the maintenance thread prepares and seals. */
-        LARGE_SEGMENT(StoreKind.SEGMENT, 1 << 20, 60_000, 60, 50, 0.15),
+        LARGE_SEGMENT(StoreKind.SEGMENT, 1 << 20, 60_000, 60, 50, 0.1),
         JSON_FILES(StoreKind.JSON_FILES, 4 << 10, 0, 50, 70, 0.2);
 
         final StoreKind kind;
@@ -88,8 +91,16 @@ class CrashTest extends DiskStoreFixture {
     /** The disk before one of its operations. */
     private record Moment(MemoryDisk disk, int position) {}
 
-    private void crashEverywhere(long seed) {
+    private MemoryDisk emptyDisk() {
         MemoryDisk disk = new MemoryDisk();
+        if (scenario == Scenario.SEGMENT_WITH_DICTIONARY) {
+            disk.put(directory.resolve(PlantedDictionary.FILE), PlantedDictionary.segment());
+        }
+        return disk;
+    }
+
+    private void crashEverywhere(long seed) {
+        MemoryDisk disk = emptyDisk();
         Ledger ledger = new Ledger();
         List<Moment> moments = new ArrayList<>();
         disk.beforeChange(() -> moments.add(new Moment(disk.copy(), ledger.position())));
@@ -135,7 +146,7 @@ class CrashTest extends DiskStoreFixture {
     private void failOnce(long seed) {
         Random random = new Random(seed);
         int number = 1 + random.nextInt(scenario == Scenario.LARGE_SEGMENT ? 250 : 350);
-        MemoryDisk disk = new MemoryDisk();
+        MemoryDisk disk = emptyDisk();
         FaultyDisk faulty = new FaultyDisk(disk);
         Ledger ledger = new Ledger();
         String what = scenario + ", seed " + seed + ", operation " + number + " fails";

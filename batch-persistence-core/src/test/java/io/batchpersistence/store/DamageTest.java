@@ -268,18 +268,36 @@ class DamageTest {
             records.put(bytes.length, "");
         } else if (file.toString().endsWith(".segment")) {
             ByteBuffer in = ByteBuffer.wrap(bytes);
-            int at = 16;
-            // The magic number of a record: BPR, version 1.
-            while (at + 56 <= bytes.length && in.getInt(at) == 0x42505201) {
-                int header = in.getInt(at + 40);
-                String id = BatchHeader.decode(Arrays.copyOfRange(bytes, at + 56, at + 56 + header))
+            // The magic number of a dictionary: BPD, version 1. There are two copies.
+            int at = in.getInt(16) == 0x42504401 ? 16 + 2 * (12 + in.getInt(20)) : 16;
+            // That of a record: BA, version 1.
+            while (at + 13 <= bytes.length && in.getShort(at) == (short) 0xBA01) {
+                in.position(at + 13);
+                varint(in);
+                varint(in);
+                int header = varint(in);
+                int payload = varint(in);
+                varint(in);
+                int headerAt = in.position() + 4;
+                String id = BatchHeader.decode(Arrays.copyOfRange(bytes, headerAt, headerAt + header))
                         .id();
                 records.put(at, whole.batches().containsKey(id) ? id : "");
-                at += 56 + header + in.getInt(at + 44);
+                at = headerAt + header + payload;
             }
             records.put(at, "");
         }
         return records;
+    }
+
+    private static int varint(ByteBuffer in) {
+        int value = 0;
+        for (int shift = 0; ; shift += 7) {
+            byte next = in.get();
+            value |= (next & 0x7F) << shift;
+            if (next >= 0) {
+                return value;
+            }
+        }
     }
 
     private static Set<String> at(NavigableMap<Integer, String> records, int offset) {

@@ -4,6 +4,7 @@ import io.batchpersistence.BatchFormat;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.Compression;
 import io.batchpersistence.DiskStoreOptions;
+import io.batchpersistence.internal.segment.PlantedDictionary;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;
@@ -56,6 +57,9 @@ final class FixtureWriter {
     }
 
     private static void write(StoreKind kind, Path directory, Path fixture) throws IOException {
+        if (kind == StoreKind.SEGMENT) {
+            Files.write(directory.resolve(PlantedDictionary.FILE), PlantedDictionary.segment());
+        }
         try (BatchStore store = kind.open(options(directory, BatchFormat.PROTOBUF, Compression.ZSTD))) {
             append(store, 0, BATCHES / 2);
             settle(store, 0, BATCHES / 2);

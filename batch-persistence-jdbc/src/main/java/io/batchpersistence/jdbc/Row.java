@@ -221,7 +221,8 @@ record Row(
                 List<LogEntry> entries,
                 Map<String, String> context,
                 JdbcStoreOptions options) {
-            EncodedPayload encoded = EncodedPayload.of(id, entries, options.format(), options.compression(), 0);
+            EncodedPayload encoded =
+                    EncodedPayload.of(id, entries, options.format(), options.compression(), (raw, length) -> null, 0);
             byte[] payload = encoded.bytes();
             byte[] header = new BatchHeader(id, collectorType, context).encode();
             return new Encoded(

@@ -49,6 +49,29 @@ public final class Compressions {
     }
 
     /**
+     * Compresses the first bytes of an array with a dictionary, into one that begins with some that are free. The frame
+     * has no magic number, content size or dictionary id: the record says all of that.
+     */
+    static byte[] compress(ZstdDictionary dictionary, byte[] raw, int length, int room) {
+        return ZstdContexts.compress(dictionary, raw, length, room);
+    }
+
+    /**
+     * Decompresses bytes that were compressed with a dictionary. Allocates at most {@code rawLength} bytes.
+     *
+     * @param dictionary the same dictionary
+     * @param compressed exactly the compressed bytes
+     * @param rawLength the length after decompression, not negative; checked by the caller
+     * @return the raw bytes
+     * @throws DamagedPayloadException if the bytes are not valid
+     * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded; the bytes may be
+     *     valid
+     */
+    public static byte[] decompress(ZstdDictionary dictionary, byte[] compressed, int rawLength) {
+        return ZstdContexts.decompress(dictionary, compressed, rawLength);
+    }
+
+    /**
      * Decompresses bytes. Allocates at most {@code rawLength} bytes, and none if the compressed bytes declare another
      * length.
      *

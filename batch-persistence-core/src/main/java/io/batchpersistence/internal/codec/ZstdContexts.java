@@ -6,6 +6,7 @@ import com.github.luben.zstd.ZstdDecompressCtx;
 import com.github.luben.zstd.ZstdException;
 import io.batchpersistence.BatchPersistenceException;
 import java.util.concurrent.ArrayBlockingQueue;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Zstandard with pooled contexts, because creating one allocates and clears a few hundred kilobytes of native memory,
@@ -16,7 +17,7 @@ import java.util.concurrent.ArrayBlockingQueue;
  */
 final class ZstdContexts {
 
-    private static final int LEVEL = 1;
+    static final int LEVEL = 1;
 
     /** A larger output buffer is not kept, so that one huge batch does not occupy memory for ever. */
     private static final int MAX_REUSED_BYTES = 1 << 20;
@@ -28,7 +29,10 @@ final class ZstdContexts {
     private static final long MAX_RATIO = (128 << 10) / 4;
 
     private static final ArrayBlockingQueue<Compressor> COMPRESSORS = pool();
-    private static final ArrayBlockingQueue<ZstdDecompressCtx> DECOMPRESSORS = pool();
+    private static final ArrayBlockingQueue<Decompressor> DECOMPRESSORS = pool();
+    // Of their own, so that no context has to be reset for a payload without dictionary.
+    private static final ArrayBlockingQueue<Compressor> DICTIONARY_COMPRESSORS = pool();
+    private static final ArrayBlockingQueue<Decompressor> DICTIONARY_DECOMPRESSORS = pool();
 
     private ZstdContexts() {}
 
@@ -36,20 +40,36 @@ final class ZstdContexts {
         return new ArrayBlockingQueue<>(Runtime.getRuntime().availableProcessors());
     }
 
+    /** Compresses to a frame that declares its length. */
     static byte[] compress(byte[] raw, int length, int room) {
         ZstdLibrary.require();
         return compressLoaded(raw, length, room);
     }
 
     static byte[] compressLoaded(byte[] raw, int length, int room) {
-        Compressor compressor = COMPRESSORS.poll();
+        return compress(COMPRESSORS, null, raw, length, room);
+    }
+
+    /** Compresses to a frame without the bytes that are the same in all frames, or repeat what the record says. */
+    static byte[] compress(ZstdDictionary dictionary, byte[] raw, int length, int room) {
+        ZstdLibrary.require();
+        return compress(DICTIONARY_COMPRESSORS, dictionary, raw, length, room);
+    }
+
+    private static byte[] compress(
+            ArrayBlockingQueue<Compressor> pool,
+            @Nullable ZstdDictionary dictionary,
+            byte[] raw,
+            int length,
+            int room) {
+        Compressor compressor = pool.poll();
         if (compressor == null) {
-            compressor = new Compressor();
+            compressor = new Compressor(dictionary != null);
         }
         boolean kept = false;
         try {
-            byte[] compressed = compressor.compress(raw, length, room);
-            kept = COMPRESSORS.offer(compressor);
+            byte[] compressed = compressor.compress(dictionary, raw, length, room);
+            kept = pool.offer(compressor);
             return compressed;
         } finally {
             if (!kept) {
@@ -66,26 +86,35 @@ final class ZstdContexts {
     static byte[] decompressLoaded(byte[] compressed, int rawLength) {
         long declared = compressed.length == 0 ? -1 : Zstd.getFrameContentSize(compressed);
         if (declared != rawLength) {
-            // Every frame written here declares its length, so nothing is allocated for a length that is wrong anyway.
+            // These frames declare their length, so nothing is allocated for a length that is wrong anyway.
             throw new DamagedPayloadException(
                     "payload is not a zstd frame of " + rawLength + " bytes (it declares " + declared + ")", null);
         }
+        return decompress(DECOMPRESSORS, null, compressed, rawLength);
+    }
+
+    static byte[] decompress(ZstdDictionary dictionary, byte[] compressed, int rawLength) {
+        ZstdLibrary.require();
+        return decompress(DICTIONARY_DECOMPRESSORS, dictionary, compressed, rawLength);
+    }
+
+    private static byte[] decompress(
+            ArrayBlockingQueue<Decompressor> pool,
+            @Nullable ZstdDictionary dictionary,
+            byte[] compressed,
+            int rawLength) {
         if (rawLength > compressed.length * MAX_RATIO) {
             throw new DamagedPayloadException(
                     "payload of " + compressed.length + " bytes can't stand for " + rawLength, null);
         }
-        ZstdDecompressCtx context = DECOMPRESSORS.poll();
-        if (context == null) {
-            context = new ZstdDecompressCtx();
+        Decompressor decompressor = pool.poll();
+        if (decompressor == null) {
+            decompressor = new Decompressor(dictionary != null);
         }
         boolean kept = false;
         try {
-            byte[] raw = new byte[rawLength];
-            int length = context.decompressByteArray(raw, 0, rawLength, compressed, 0, compressed.length);
-            if (length != rawLength) {
-                throw new DamagedPayloadException("payload has " + length + " bytes instead of " + rawLength, null);
-            }
-            kept = DECOMPRESSORS.offer(context);
+            byte[] raw = decompressor.decompress(dictionary, compressed, rawLength);
+            kept = pool.offer(decompressor);
             return raw;
         } catch (ZstdException e) {
             if (e.getErrorCode() == Zstd.errMemoryAllocation()) {
@@ -94,8 +123,35 @@ final class ZstdContexts {
             throw new DamagedPayloadException("payload is not valid zstd: " + e.getMessage(), e);
         } finally {
             if (!kept) {
-                context.close();
+                decompressor.close();
             }
+        }
+    }
+
+    private static final class Decompressor {
+
+        private final ZstdDecompressCtx context = new ZstdDecompressCtx();
+        private @Nullable ZstdDictionary loaded;
+
+        Decompressor(boolean withDictionary) {
+            context.setMagicless(withDictionary);
+        }
+
+        byte[] decompress(@Nullable ZstdDictionary dictionary, byte[] compressed, int rawLength) {
+            if (dictionary != null && dictionary != loaded) {
+                context.loadDict(dictionary.forDecompression());
+                loaded = dictionary;
+            }
+            byte[] raw = new byte[rawLength];
+            int length = context.decompressByteArray(raw, 0, rawLength, compressed, 0, compressed.length);
+            if (length != rawLength) {
+                throw new DamagedPayloadException("payload has " + length + " bytes instead of " + rawLength, null);
+            }
+            return raw;
+        }
+
+        void close() {
+            context.close();
         }
     }
 
@@ -103,14 +159,23 @@ final class ZstdContexts {
 
         // No checksum: stored records have their own.
         private final ZstdCompressCtx context =
-                new ZstdCompressCtx().setLevel(LEVEL).setChecksum(false).setContentSize(true);
+                new ZstdCompressCtx().setLevel(LEVEL).setChecksum(false);
+        private @Nullable ZstdDictionary loaded;
         private byte[] output = {};
 
-        byte[] compress(byte[] raw, int rawLength, int room) {
+        Compressor(boolean withDictionary) {
+            context.setContentSize(!withDictionary).setDictID(!withDictionary).setMagicless(withDictionary);
+        }
+
+        byte[] compress(@Nullable ZstdDictionary dictionary, byte[] raw, int rawLength, int room) {
             long bound = Zstd.compressBound(rawLength);
             if (bound > Integer.MAX_VALUE - 8 - room) {
                 throw new IllegalArgumentException("payload of " + rawLength
                         + " bytes is too large to be compressed; send the entries in smaller batches");
+            }
+            if (dictionary != null && dictionary != loaded) {
+                context.loadDict(dictionary.forCompression());
+                loaded = dictionary;
             }
             if (output.length < bound) {
                 output = new byte[(int) bound];

@@ -18,8 +18,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>
  * "BPX\1", u32 number of collector types, each: u16 length, UTF-8 name
- * u32 number of records, each: u64 sequence, u64 created at, u32 offset, u32 length, u64 hash of id, u32 number of entries,
- *          u32 collector type
+ * u32 number of records, each: u64 hash of id, and as varints: sequence - that of the record before, created at - that of
+ *          the record before (zigzag), offset - end of the record before, length, number of entries, collector type
  * trailer, the last 20 bytes of the file:
  *          u64 offset of the index, u32 segment number, u32 CRC32C of all bytes from the index on up to here, "BPE\1"
  * </pre>
@@ -32,7 +32,10 @@ final class SegmentIndex {
     static final int TRAILER = 20;
 
     private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;
-    private static final int ENTRY = 40;
+    /** The fewest and the most bytes of a record's entry. */
+    private static final int MIN_ENTRY = 8 + 6;
+
+    private static final int MAX_ENTRY = 8 + 2 * Varints.MAX_64 + 4 * Varints.MAX_32;
 
     /**
      * Limit on the bytes of an index; the segment of a larger one is scanned instead. An index is no larger than the
@@ -41,14 +44,19 @@ final class SegmentIndex {
     private static final int MAX_SIZE = 256 << 20;
 
     private final Map<String, Integer> collectors = new LinkedHashMap<>();
-    private ByteBuffer entries = ByteBuffer.allocate(64 * ENTRY);
+    private ByteBuffer entries = ByteBuffer.allocate(64 * MIN_ENTRY);
+    private int count;
+    private long lastSequence;
+    private long lastCreatedAt;
+    private int lastEnd;
 
     /** One record of a sealed segment. */
     record Entry(
             long sequence, long createdAt, int offset, int length, long idHash, int entryCount, String collectorType) {}
 
+    /** Adds a record with a higher sequence and offset than those before. */
     void add(Entry entry) {
-        if (entries.remaining() < ENTRY) {
+        if (entries.remaining() < MAX_ENTRY) {
             entries = ByteBuffer.allocate(entries.capacity() * 2).put(entries.flip());
         }
         Integer collector = collectors.get(entry.collectorType);
@@ -56,13 +64,18 @@ final class SegmentIndex {
             collector = collectors.size();
             collectors.put(entry.collectorType, collector);
         }
-        entries.putLong(entry.sequence)
-                .putLong(entry.createdAt)
-                .putInt(entry.offset)
-                .putInt(entry.length)
-                .putLong(entry.idHash)
-                .putInt(entry.entryCount)
-                .putInt(collector);
+        long age = entry.createdAt - lastCreatedAt;
+        entries.putLong(entry.idHash);
+        Varints.put(entries, entry.sequence - lastSequence);
+        Varints.put(entries, (age << 1) ^ (age >> 63));
+        Varints.put(entries, entry.offset - lastEnd);
+        Varints.put(entries, entry.length);
+        Varints.put(entries, entry.entryCount);
+        Varints.put(entries, collector);
+        count++;
+        lastSequence = entry.sequence;
+        lastCreatedAt = entry.createdAt;
+        lastEnd = entry.offset + entry.length;
     }
 
     /** Its size in bytes. */
@@ -86,7 +99,7 @@ final class SegmentIndex {
         for (byte[] name : names) {
             out.putShort((short) name.length).put(name);
         }
-        out.putInt(entries.position() / ENTRY).put(entries.array(), 0, entries.position());
+        out.putInt(count).put(entries.array(), 0, entries.position());
         out.putLong(offset).putInt(segment);
         out.putInt(crc(out.array(), out.position())).putInt(TRAILER_MAGIC);
         return out.array();
@@ -143,29 +156,41 @@ final class SegmentIndex {
             names.add(text);
         }
         int count = in.getInt();
-        if (count < 0 || in.remaining() != (long) count * ENTRY) {
+        if (count < 0 || count > in.remaining() / MIN_ENTRY) {
             return null;
         }
+        byte[] bytes = new byte[in.remaining()];
+        in.get(bytes);
         Entry[] entries = new Entry[count];
+        int at = 0;
+        long sequence = 0;
+        long createdAt = 0;
+        long end = 0;
         for (int i = 0; i < count; i++) {
-            long sequence = in.getLong();
-            long createdAt = in.getLong();
-            int offset = in.getInt();
-            int length = in.getInt();
-            long idHash = in.getLong();
-            int entryCount = in.getInt();
-            int collector = in.getInt();
-            if (offset < 0
-                    || length < RecordFormat.FIXED
+            if (bytes.length - at < MIN_ENTRY) {
+                return null;
+            }
+            long idHash = ByteBuffer.wrap(bytes).getLong(at);
+            Varints numbers = new Varints(bytes, at + 8);
+            sequence += numbers.next64();
+            long age = numbers.next64();
+            createdAt += (age >>> 1) ^ -(age & 1);
+            long offset = end + numbers.next32();
+            int length = numbers.next32();
+            int entryCount = numbers.next32();
+            int collector = numbers.next32();
+            end = offset + length;
+            at = numbers.position();
+            if (numbers.isDamaged()
+                    || length < RecordFormat.MIN_RECORD
                     || length > RecordFormat.MAX_RECORD
-                    || (long) offset + length > recordsEnd
-                    || entryCount < 0
-                    || collector < 0
+                    || end > recordsEnd
+                    || end > Integer.MAX_VALUE
                     || collector >= names.size()) {
                 return null;
             }
-            entries[i] = new Entry(sequence, createdAt, offset, length, idHash, entryCount, names.get(collector));
+            entries[i] = new Entry(sequence, createdAt, (int) offset, length, idHash, entryCount, names.get(collector));
         }
-        return Arrays.asList(entries);
+        return at == bytes.length ? Arrays.asList(entries) : null;
     }
 }

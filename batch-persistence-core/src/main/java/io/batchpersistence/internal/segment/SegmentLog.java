@@ -1,8 +1,10 @@
 package io.batchpersistence.internal.segment;
 
+import io.batchpersistence.Compression;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.SyncPolicy;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.ZstdDictionary;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;
@@ -18,7 +20,7 @@ import io.batchpersistence.internal.store.RecordPointer;
 import io.batchpersistence.spi.NewBatch;
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -28,13 +30,13 @@ import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.LongStream;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
@@ -57,8 +59,6 @@ public final class SegmentLog implements PayloadLog {
 
     private static final Logger log = LogSanitizer.logger(SegmentLog.class);
 
-    private static final byte[] FILE_MAGIC = "BPSEGMT\1".getBytes(StandardCharsets.ISO_8859_1);
-    private static final int FILE_HEADER = 16;
     private static final Pattern NAME = Pattern.compile("(\\d{10})\\.segment");
     private static final Pattern ASIDE = Pattern.compile("\\d{10}\\.segment\\.tmp");
     private static final Pattern LOOKS_LIKE_OURS =
@@ -96,6 +96,8 @@ public final class SegmentLog implements PayloadLog {
     /** Bytes written ahead as zeros: a force that does not have to extend the file is about twice as fast on ext4. */
     private final int reserve;
 
+    private final DictionaryTrainer dictionaries;
+
     private final ConcurrentMap<Integer, Segment> segments = new ConcurrentHashMap<>();
     private final Map<Integer, FileEnd> fileEnds = new HashMap<>();
     private final byte[] buffer = new byte[WRITE_BUFFER];
@@ -128,6 +130,10 @@ public final class SegmentLog implements PayloadLog {
     private static final class Segment {
         final int number;
         final Path path;
+        /** What its records are compressed with; some may not be. */
+        final @Nullable ZstdDictionary dictionary;
+        /** Where its records begin. */
+        final int start;
         /** The removed records, so that a snapshot can list them. */
         final LongList gone = new LongList();
         /** Records that are held. */
@@ -140,9 +146,11 @@ public final class SegmentLog implements PayloadLog {
         /** Owned by the thread that deletes it. */
         boolean deleted;
 
-        Segment(int number, Path path) {
+        Segment(int number, Path path, @Nullable ZstdDictionary dictionary, int start) {
             this.number = number;
             this.path = path;
+            this.dictionary = dictionary;
+            this.start = start;
         }
 
         void added(int length) {
@@ -157,12 +165,12 @@ public final class SegmentLog implements PayloadLog {
 
         /** Whether copying what is held costs less than it gains. */
         boolean isSparse() {
-            return sealed && live > 0 && liveBytes * 2 < size;
+            return sealed && live > 0 && liveBytes * 2 < size - start;
         }
 
         /** Bytes that copying reclaims. */
         long garbage() {
-            return isSparse() ? size - liveBytes : 0;
+            return isSparse() ? size - start - liveBytes : 0;
         }
     }
 
@@ -172,15 +180,21 @@ public final class SegmentLog implements PayloadLog {
         final DiskFile file;
         final SegmentIndex index = new SegmentIndex();
         /** End of the records that are known to be written. */
-        long good = FILE_HEADER;
+        long good;
         /** End of the file, reserved zeros included. */
-        long allocated = FILE_HEADER;
+        long allocated;
         /** The highest number of a batch that was written, accepted or not. */
         long lastSequence;
 
         Active(Segment segment, DiskFile file) {
             this.segment = segment;
             this.file = file;
+            this.good = segment.start;
+            this.allocated = segment.start;
+        }
+
+        boolean isEmpty() {
+            return good == segment.start;
         }
     }
 
@@ -194,6 +208,10 @@ public final class SegmentLog implements PayloadLog {
         this.disk = disk;
         this.reader = new SegmentReader(disk);
         this.options = options;
+        this.dictionaries = new DictionaryTrainer(
+                options.compression() == Compression.ZSTD
+                        ? Math.min(options.segmentSize(), options.maxDiskUsage() / 16)
+                        : 0);
         this.reserve = options.sync() == SyncPolicy.ALWAYS
                 ? (int) Math.max(4 << 10, Math.min(MAX_RESERVED_BYTES, options.segmentSize() / 8))
                 : 0;
@@ -235,14 +253,16 @@ public final class SegmentLog implements PayloadLog {
         // Done after all files are read: if one can't be, the next opening must find, and count, everything that this
         // one has found.
         List<Runnable> repairs = new ArrayList<>();
+        Map<ByteBuffer, ZstdDictionary> known = new HashMap<>();
         long previousSequence = 0;
         for (Map.Entry<Integer, Path> file : files.entrySet()) {
-            Segment segment = new Segment(file.getKey(), file.getValue());
-            lastNumber = Math.max(lastNumber, segment.number);
+            int number = file.getKey();
+            Path path = file.getValue();
+            lastNumber = Math.max(lastNumber, number);
             try {
-                if (isOfLaterVersion(segment)) {
+                if (SegmentHead.isOfLaterVersion(disk, path)) {
                     loading.damaged(
-                            segment.path,
+                            path,
                             0,
                             0,
                             "written by a later version of this software, which alone can read it; left as it is",
@@ -251,7 +271,8 @@ public final class SegmentLog implements PayloadLog {
                             new long[0]);
                     continue;
                 }
-                segments.put(segment.number, segment);
+                Segment segment = open(number, path, known);
+                segments.put(number, segment);
                 previousSequence = load(segment, previousSequence, loading, repairs);
                 segment.sealed = true;
                 reclaimable |= segment.live == 0;
@@ -259,25 +280,27 @@ public final class SegmentLog implements PayloadLog {
                 throw e;
             } catch (IOException e) {
                 // Not a regular file, or gone meanwhile. What was in it is counted as missing.
-                segments.remove(segment.number);
-                loading.damaged(segment.path, 0, 0, "can't be read: " + e, null, null, new long[0]);
+                segments.remove(number);
+                loading.damaged(path, 0, 0, "can't be read: " + e, null, null, new long[0]);
             }
         }
         repairs.forEach(Runnable::run);
         countUsage();
     }
 
-    /**
-     * Whether a later version wrote the file. Everything else is found and checked without the header, but its version
-     * must be trusted.
-     */
-    private boolean isOfLaterVersion(Segment segment) throws IOException {
-        byte[] header = disk.read(segment.path, 0, FILE_HEADER);
-        int version = FILE_MAGIC.length - 1;
-        return header.length == FILE_HEADER
-                && Arrays.equals(header, 0, version, FILE_MAGIC, 0, version)
-                && header[version] != FILE_MAGIC[version]
-                && ByteBuffer.wrap(header).getInt(FILE_HEADER - 4) == headerCrc(header);
+    private Segment open(int number, Path path, Map<ByteBuffer, ZstdDictionary> known) throws IOException {
+        SegmentHead head = SegmentHead.read(disk, path, number);
+        if (head.damaged()) {
+            log.warn("The first copy of the dictionary in {} is damaged; the second one is used", path);
+        }
+        ZstdDictionary dictionary = head.dictionary();
+        if (dictionary != null) {
+            // Most segments have the same.
+            ZstdDictionary same = known.putIfAbsent(ByteBuffer.wrap(dictionary.bytes()), dictionary);
+            dictionary = same != null ? same : dictionary;
+            dictionaries.adopt(dictionary);
+        }
+        return new Segment(number, path, dictionary, head.end());
     }
 
     /** Loads a segment. Returns the highest sequence seen. */
@@ -298,7 +321,7 @@ public final class SegmentLog implements PayloadLog {
 
     private @Nullable List<SegmentIndex.Entry> readIndex(Segment segment) throws IOException {
         long trailerAt = segment.size - SegmentIndex.TRAILER;
-        if (trailerAt < FILE_HEADER) {
+        if (trailerAt < SegmentHead.SIZE) {
             return null;
         }
         byte[] trailer = disk.read(segment.path, trailerAt, SegmentIndex.TRAILER);
@@ -329,14 +352,14 @@ public final class SegmentLog implements PayloadLog {
         SegmentScan scan = new SegmentScan(disk, segment.path, segment.number, segment.size);
         // Excludes room that was reserved and not used; a record that ends in zeros knows its length.
         FileEnd said = loading.fileEnd(segment.number);
-        FileEnd accepted = said != null && isOfThatFile(said, scan, (int) segment.size) ? said : null;
+        FileEnd accepted = said != null && isOfThatFile(said, scan, segment) ? said : null;
         int end = scan.usedEnd(accepted == null ? Long.MAX_VALUE : accepted.offset());
         SegmentIndex index = new SegmentIndex();
         // Reported when everything is read: all or nothing.
         List<Runnable> findings = new ArrayList<>();
         long last = previousSequence;
-        int good = FILE_HEADER;
-        for (int at = FILE_HEADER; at < end; ) {
+        int good = segment.start;
+        for (int at = good; at < end; ) {
             View view = scan.at(at);
             PayloadLog.Header header = scan.header(view, at);
             if (header != null && view.hasValidPayload()) {
@@ -390,8 +413,8 @@ public final class SegmentLog implements PayloadLog {
     /**
      * Whether the end belongs to this file, not to an earlier one of that number: later batches have higher numbers.
      */
-    private static boolean isOfThatFile(FileEnd said, SegmentScan scan, int size) throws IOException {
-        int first = scan.next(FILE_HEADER, size);
+    private static boolean isOfThatFile(FileEnd said, SegmentScan scan, Segment segment) throws IOException {
+        int first = scan.next(segment.start, (int) segment.size);
         return first < 0 || scan.at(first).sequence() <= said.lastSequence();
     }
 
@@ -414,7 +437,7 @@ public final class SegmentLog implements PayloadLog {
         // A segment that was not compacted has no gaps, so the sequences missing between two good records are what was
         // here. There can't be more than fit in: others were in segments that are deleted. If it was compacted, some of
         // them may be held elsewhere; the receiver has to find out.
-        long atMost = Math.max(1, (next - at) / RecordFormat.FIXED);
+        long atMost = Math.max(1, (next - at) / RecordFormat.MIN_RECORD);
         long[] lost = LongStream.range(Math.max(lastBefore + 1, firstAfter - atMost), firstAfter)
                 .toArray();
         return () -> loading.damaged(segment.path, at, (long) next - at, "no valid record", null, null, lost);
@@ -444,7 +467,7 @@ public final class SegmentLog implements PayloadLog {
 
     @Override
     public EncodedRecord encode(NewBatch batch, long idHash) {
-        return RecordFormat.encode(batch, options.format(), options.compression(), idHash);
+        return RecordFormat.encode(batch, options.format(), options.compression(), dictionaries, idHash);
     }
 
     @Override
@@ -460,11 +483,11 @@ public final class SegmentLog implements PayloadLog {
         int to = from;
         Active into = null;
         try {
-            into = activeFor(size(group.get(from)));
+            into = activeFor(group.get(from));
             long position = into.good;
             List<RecordPointer> locations = new ArrayList<>();
             int buffered = 0;
-            while (to < group.size() && (to == from || fits(position, size(group.get(to))))) {
+            while (to < group.size() && (to == from || fits(into, position, group.get(to)))) {
                 EncodedRecord record = (EncodedRecord) group.get(to).encoded();
                 into.lastSequence = group.get(to).sequence();
                 byte[] target = buffer;
@@ -532,55 +555,57 @@ public final class SegmentLog implements PayloadLog {
                 record.collectorType()));
     }
 
-    private boolean fits(long position, int size) {
-        return position + size <= options.segmentSize();
+    private boolean fits(Active into, long position, Append append) {
+        return position + size(append) <= options.segmentSize() && hasDictionary(into, append);
     }
 
-    private Active activeFor(int size) throws IOException {
+    private static boolean hasDictionary(Active into, Append append) {
+        ZstdDictionary dictionary = ((EncodedRecord) append.encoded()).dictionary();
+        return dictionary == null || dictionary == into.segment.dictionary;
+    }
+
+    private Active activeFor(Append append) throws IOException {
         Active current = active;
-        if (current != null && current.good > FILE_HEADER && !fits(current.good, size)) {
+        if (current != null
+                && (current.isEmpty() ? !hasDictionary(current, append) : !fits(current, current.good, append))) {
             seal();
             current = null;
         }
-        return current != null ? current : begin();
+        return current != null ? current : begin(append);
     }
 
-    private Active begin() throws IOException {
-        Active begun = create(++lastNumber);
+    private Active begin(Append first) throws IOException {
+        ZstdDictionary needed = ((EncodedRecord) first.encoded()).dictionary();
+        Active begun = create(++lastNumber, needed != null ? needed : dictionaries.current());
         segments.put(begun.segment.number, begun.segment);
         active = begun;
         return begun;
     }
 
-    private Active create(int number) throws IOException {
+    private Active create(int number, @Nullable ZstdDictionary dictionary) throws IOException {
         if (number > MAX_NUMBER) {
             throw new IOException("there are no segment numbers left");
         }
         Path path = path(number);
-        Active created = new Active(new Segment(number, path), disk.create(path));
+        byte[] head = SegmentHead.toBytes(number, dictionary);
+        DiskFile file = disk.create(path);
         try {
-            created.file.write(0, fileHeader(number), 0, FILE_HEADER);
+            file.write(0, head, 0, head.length);
             if (options.sync() != SyncPolicy.NEVER) {
+                if (dictionary != null) {
+                    // Durable before the first record: otherwise a power cut could leave records without it.
+                    file.force();
+                }
                 disk.forceDirectory(options.directory());
             }
         } catch (IOException e) {
-            close(created.file);
+            close(file);
             delete(path);
             throw e;
         }
-        created.segment.size = FILE_HEADER;
+        Active created = new Active(new Segment(number, path, dictionary, head.length), file);
+        created.segment.size = head.length;
         return created;
-    }
-
-    private static byte[] fileHeader(int number) {
-        ByteBuffer header = ByteBuffer.allocate(FILE_HEADER).put(FILE_MAGIC).putInt(number);
-        return header.putInt(headerCrc(header.array())).array();
-    }
-
-    private static int headerCrc(byte[] header) {
-        CRC32C crc = new CRC32C();
-        crc.update(header, 0, FILE_HEADER - 4);
-        return (int) crc.getValue();
     }
 
     /**
@@ -706,10 +731,8 @@ public final class SegmentLog implements PayloadLog {
     public Header header(RecordPointer pointer) throws IOException {
         byte[] bytes = read(pointer, Math.min(HEADER_READ, pointer.length()));
         View view = new View(bytes, 0);
-        if (bytes.length >= RecordFormat.FIXED
-                && view.headerLength() > bytes.length - RecordFormat.FIXED
-                && view.headerLength() <= pointer.length() - RecordFormat.FIXED) {
-            view = new View(read(pointer, RecordFormat.FIXED + view.headerLength()), 0);
+        if (view.isPlausible() && view.headerEnd() > bytes.length && view.headerEnd() <= pointer.length()) {
+            view = new View(read(pointer, view.headerEnd()), 0);
         }
         check(view, pointer);
         return view.header();
@@ -717,7 +740,12 @@ public final class SegmentLog implements PayloadLog {
 
     @Override
     public Content content(RecordPointer pointer) throws IOException {
-        return new View(record(pointer), 0).content();
+        Segment segment = segments.get(pointer.file());
+        if (segment == null) {
+            // Deleted meanwhile.
+            throw new NoSuchFileException(file(pointer).toString());
+        }
+        return new View(record(pointer), 0).content(segment.dictionary);
     }
 
     /** Reads and checks a whole record. */
@@ -799,7 +827,7 @@ public final class SegmentLog implements PayloadLog {
     /** Ends the segment being written if it holds no batches. */
     private void retire() {
         Active current = active;
-        if (current != null && current.segment.live == 0 && current.good > FILE_HEADER) {
+        if (current != null && current.segment.live == 0 && !current.isEmpty()) {
             active = null;
             close(current.file);
             current.segment.size = current.allocated;
@@ -937,7 +965,9 @@ public final class SegmentLog implements PayloadLog {
             free = current.allocated - current.good - current.index.size();
         }
         diskUsage = used;
-        availableBytes = free;
+        // The next segment begins with a dictionary.
+        ZstdDictionary dictionary = dictionaries.current();
+        availableBytes = dictionary == null ? free : free - SegmentHead.size(dictionary);
     }
 
     @Override
@@ -954,14 +984,14 @@ public final class SegmentLog implements PayloadLog {
 
     @Override
     public boolean hasMaintenance() {
-        return reclaimable || !unsealed.isEmpty() || isCompactionDue();
+        return reclaimable || !unsealed.isEmpty() || dictionaries.isTrainingDue() || isCompactionDue();
     }
 
     @Override
     public @Nullable MaintenanceTask nextMaintenanceTask() {
         Active full = unsealed.poll();
         if (full == null) {
-            return null;
+            return dictionaries.nextTraining();
         }
         return new MaintenanceTask() {
             @Override
@@ -995,7 +1025,9 @@ public final class SegmentLog implements PayloadLog {
         Active current = active;
         if (all && current != null) {
             long good = current.segment.number * (1L << 32) + current.good;
-            if (good == seenGood && current.segment.live > 0 && current.segment.liveBytes * 2 < current.good) {
+            if (good == seenGood
+                    && current.segment.live > 0
+                    && current.segment.liveBytes * 2 < current.good - current.segment.start) {
                 // No batch has been persisted since the last cleanup.
                 seal();
             }
@@ -1009,22 +1041,43 @@ public final class SegmentLog implements PayloadLog {
                 .filter(segment -> segment.garbage() > 0 || segment.size < compactionBytesAvailable() / 2)
                 .sorted(Comparator.comparingInt((Segment segment) -> segment.number))
                 .toList();
+        // Until this compaction is done.
+        garbageLeft = garbage;
+        if (lastNumber == MAX_NUMBER) {
+            return null;
+        }
+        // A segment has one dictionary, and copies are not compressed again.
+        List<Optional<ZstdDictionary>> each = candidates.stream()
+                .map(segment -> Optional.ofNullable(segment.dictionary))
+                .distinct()
+                .toList();
+        for (Optional<ZstdDictionary> dictionary : each) {
+            Compaction compaction = compaction(candidates, dictionary.orElse(null));
+            if (compaction != null) {
+                return compaction;
+            }
+        }
+        return null;
+    }
+
+    /** The compaction of those that have this dictionary; {@code null} if it does not pay off. */
+    private @Nullable Compaction compaction(List<Segment> candidates, @Nullable ZstdDictionary dictionary) {
         Map<Integer, Segment> replaced = new HashMap<>();
-        long bytes = 0;
+        int start = SegmentHead.size(dictionary);
+        long bytes = start;
         boolean pays = false;
         for (Segment segment : candidates) {
-            if (bytes + segment.liveBytes <= compactionBytesAvailable()) {
+            if (segment.dictionary == dictionary && bytes + segment.liveBytes <= compactionBytesAvailable()) {
                 bytes += segment.liveBytes;
                 pays |= segment.isSparse() || !replaced.isEmpty();
                 replaced.put(segment.number, segment);
             }
         }
-        // Until this compaction is done.
-        garbageLeft = garbage;
-        if (!pays || lastNumber == MAX_NUMBER) {
+        if (!pays) {
             return null;
         }
-        return new Copying(replaced, ++lastNumber);
+        lastNumber++;
+        return new Copying(replaced, new Segment(lastNumber, path(lastNumber), dictionary, start));
     }
 
     /** Copies what is held in some segments into a new one. */
@@ -1035,13 +1088,14 @@ public final class SegmentLog implements PayloadLog {
         private final Path aside;
         private final SegmentIndex index = new SegmentIndex();
         private @Nullable DiskFile file;
-        private long end = FILE_HEADER;
+        private long end;
         private long forced;
         private boolean installed;
 
-        Copying(Map<Integer, Segment> replaced, int number) {
+        Copying(Map<Integer, Segment> replaced, Segment copy) {
             this.replaced = replaced;
-            this.copy = new Segment(number, path(number));
+            this.copy = copy;
+            this.end = copy.start;
             this.aside = options.directory().resolve(copy.path.getFileName() + ".tmp");
         }
 
@@ -1055,7 +1109,8 @@ public final class SegmentLog implements PayloadLog {
             if (open == null) {
                 open = disk.create(aside);
                 file = open;
-                open.write(0, fileHeader(copy.number), 0, FILE_HEADER);
+                byte[] head = SegmentHead.toBytes(copy.number, copy.dictionary);
+                open.write(0, head, 0, head.length);
             }
             return open;
         }

@@ -51,11 +51,11 @@ final class SegmentScan {
 
     /** The intact record that begins there, if one does; otherwise a view that is not a record. */
     View at(int offset) throws IOException {
-        View view = view(offset, RecordFormat.FIXED);
-        if (!view.isPlausible(segment, offset)) {
+        View view = view(offset, RecordFormat.MAX_FIXED);
+        if (!view.isPlausible()) {
             return view;
         }
-        view = view(offset, RecordFormat.FIXED + view.headerLength());
+        view = view(offset, view.headerEnd());
         return view.hasValidHeader(segment, offset) ? view(offset, view.length()) : view;
     }
 
@@ -94,7 +94,7 @@ final class SegmentScan {
 
     /** The first intact record from there on; -1 if there is none before {@code end}. */
     int next(int from, int end) throws IOException {
-        for (int at = from; at <= end - RecordFormat.FIXED; at++) {
+        for (int at = from; at <= end - RecordFormat.MIN_FIXED; at++) {
             if (isRecord(at(at), at)) {
                 return at;
             }

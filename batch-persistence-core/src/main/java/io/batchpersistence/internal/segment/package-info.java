@@ -12,16 +12,15 @@
  *   state-0000000000000004.journal    one frame for each change since then
  *   quarantine/                       copies of damaged bytes
  *
- * segment  ┌──────────────────┬────────┬────────┬─ … ─┬────────────────────────┐
- *          │ header, 16 bytes │ record │ record │     │ index, once it is full │
- *          └──────────────────┴────────┴────────┴─ … ─┴────────────────────────┘
- *          header: 8 bytes "BPSEGMT\1", u32 segment number, u32 CRC32C of the twelve bytes before; big-endian.
- *          Informative: records are found and checked without it.
+ * segment  ┌──────────────────┬──────────────────────┬────────┬────────┬─ … ─┬────────────────────────┐
+ *          │ header, 16 bytes │ dictionary, if used, │ record │ record │     │ index, once it is full │
+ *          │                  │ twice                │        │        │     │                        │
+ *          └──────────────────┴──────────────────────┴────────┴────────┴─ … ─┴────────────────────────┘
  * </pre>
  *
  * <p>Everything needed to read it with another program is in {@code docs/internals/storage-format.md}. In the code,
- * {@code RecordFormat} defines a record, {@code SegmentIndex} the index, {@code StateJournal} and {@code JournalFrames}
- * the journal, and {@code batch_payload.proto} the payload.
+ * {@code SegmentHead} defines header and dictionary, {@code RecordFormat} a record, {@code SegmentIndex} the index,
+ * {@code StateJournal} and {@code JournalFrames} the journal, and {@code batch_payload.proto} the payload.
  */
 @NullMarked
 package io.batchpersistence.internal.segment;

@@ -26,7 +26,7 @@ class ForgedRecordTest extends DiskStoreFixture {
 
     private static EncodedRecord record(byte[] header) {
         NewBatch batch = new NewBatch("id", "loki", Batches.entries(2), Map.of(), NOW, NOW);
-        return RecordFormat.encode(header, batch, BatchFormat.PROTOBUF, Compression.NONE, 0);
+        return RecordFormat.encode(header, batch, BatchFormat.PROTOBUF, Compression.NONE, (raw, length) -> null, 0);
     }
 
     @Test

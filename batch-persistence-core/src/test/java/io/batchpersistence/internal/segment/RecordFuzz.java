@@ -2,8 +2,10 @@ package io.batchpersistence.internal.segment;
 
 import com.code_intelligence.jazzer.junit.FuzzTest;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
+import io.batchpersistence.internal.codec.ZstdDictionary;
 import io.batchpersistence.internal.segment.RecordFormat.View;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.zip.CRC32C;
 
@@ -18,6 +20,10 @@ public final class RecordFuzz {
         check(input);
     }
 
+    // Raw content: zstd takes any bytes that do not begin with its magic number.
+    private static final ZstdDictionary DICTIONARY =
+            new ZstdDictionary("INFO /var/log/shop.log payment service is slow".getBytes(StandardCharsets.US_ASCII));
+
     public static void check(byte[] input) {
         if (input.length < 8) {
             return;
@@ -27,27 +33,29 @@ public final class RecordFuzz {
         byte compression = in.get();
         int headerLength = in.getShort();
         int rawLength = in.getInt();
-        byte[] record = Arrays.copyOf(new byte[RecordFormat.FIXED], RecordFormat.FIXED + input.length - 8);
-        System.arraycopy(input, 8, record, RecordFormat.FIXED, input.length - 8);
-        ByteBuffer out = ByteBuffer.wrap(record);
-        out.putInt(0, RecordFormat.MAGIC).put(24, format).put(25, compression).putInt(28, 1);
-        out.putInt(40, headerLength).putInt(44, input.length - 8 - headerLength).putInt(48, rawLength);
-        if (headerLength >= 0 && headerLength <= input.length - 8) {
-            CRC32C payload = new CRC32C();
-            payload.update(
-                    record, RecordFormat.FIXED + headerLength, record.length - RecordFormat.FIXED - headerLength);
-            out.putInt(52, (int) payload.getValue());
-            CRC32C header = new CRC32C();
-            header.update(record, 8, RecordFormat.FIXED - 8 + headerLength);
-            out.putInt(4, (int) header.getValue());
+        if (headerLength < 0 || headerLength > input.length - 8 || rawLength < 0) {
+            return;
         }
+        int payloadLength = input.length - 8 - headerLength;
+        ByteBuffer out = ByteBuffer.allocate(RecordFormat.MAX_FIXED + input.length);
+        out.putShort(RecordFormat.MAGIC).position(12).put((byte) ((format << 4) | (compression & 0xF)));
+        Varints.put(out, 1_767_323_045_678L);
+        Varints.put(out, 1);
+        Varints.put(out, headerLength);
+        Varints.put(out, payloadLength);
+        Varints.put(out, rawLength);
+        CRC32C payload = new CRC32C();
+        payload.update(input, 8 + headerLength, payloadLength);
+        out.putInt((int) payload.getValue()).put(input, 8, input.length - 8);
+        byte[] record = Arrays.copyOf(out.array(), out.position());
+        RecordFormat.move(record, 1, 0);
         View view = new View(record, 0);
         if (!view.hasValidHeader(1, 0) || !view.hasValidPayload()) {
             return;
         }
         try {
             view.header();
-            view.content();
+            view.content(DICTIONARY);
         } catch (DamagedPayloadException e) {
             return;
         }

@@ -14,6 +14,7 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.StoreKind;
+import io.batchpersistence.test.Batches;
 import io.batchpersistence.test.ManualClock;
 import java.io.IOException;
 import java.io.InputStream;
@@ -37,6 +38,7 @@ class SegmentFormatTest {
 
     private static final String SEGMENT = "1/0000000001.segment";
     private static final String LOG = "1/state-0000000000000002.journal";
+    private static final String SEGMENT_WITH_DICTIONARY = "1/0000000002.segment";
     private static final String SNAPSHOT = "1/state-0000000000000002.snapshot";
 
     @TempDir
@@ -107,6 +109,20 @@ class SegmentFormatTest {
     @ValueSource(strings = {SEGMENT, LOG, SNAPSHOT})
     void segment_log_and_snapshot_are_written_as_ever(String name) throws IOException {
         assertThat(hex(written().get(inStore(name)))).isEqualTo(golden(name));
+    }
+
+    /** The dictionary is trained, so its bytes, and those of the payload, are zstd's; the rest is pinned by the others. */
+    @Test
+    void a_segment_with_a_dictionary_is_read() throws IOException {
+        Files.write(
+                inStore(SEGMENT_WITH_DICTIONARY),
+                HexFormat.of().parseHex(golden(SEGMENT_WITH_DICTIONARY).replaceAll("\\s", "")));
+        try (BatchStore store = StoreKind.SEGMENT.open(options())) {
+            store.onCorruption(corruption -> {
+                throw new AssertionError(corruption);
+            });
+            assertThat(store.find("with dictionary").orElseThrow().entries()).isEqualTo(Batches.entries(3));
+        }
     }
 
     private Path inStore(String golden) {
