@@ -47,12 +47,12 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -112,6 +112,9 @@ public final class IndexedBatchStore implements LocalBatchStore {
     private static final int IDLE_TYPES_SHARE = 64;
 
     private static final long NEVER = BatchIndex.NEVER;
+
+    /** Creating one takes as long as hashing an id. */
+    private static final AtomicReference<@Nullable MessageDigest> SPARE_DIGEST = new AtomicReference<>();
 
     private final DiskStoreOptions options;
     private final DirectoryLock directoryLock;
@@ -220,9 +223,17 @@ public final class IndexedBatchStore implements LocalBatchStore {
      * @return the first eight bytes, big-endian, of the SHA-256 of its UTF-8 bytes
      */
     public static long idHash(String id) {
+        MessageDigest spare = SPARE_DIGEST.getAndSet(null);
+        MessageDigest digest = spare == null ? newDigest() : spare;
+        // If this fails, the digest is not used again.
+        byte[] hash = digest.digest(id.getBytes(StandardCharsets.UTF_8));
+        SPARE_DIGEST.set(digest);
+        return ByteBuffer.wrap(hash).getLong();
+    }
+
+    private static MessageDigest newDigest() {
         try {
-            byte[] hash = MessageDigest.getInstance("SHA-256").digest(id.getBytes(StandardCharsets.UTF_8));
-            return ByteBuffer.wrap(hash).getLong();
+            return MessageDigest.getInstance("SHA-256");
         } catch (NoSuchAlgorithmException e) {
             throw new IllegalStateException("every Java platform has SHA-256", e);
         }
@@ -298,19 +309,7 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     @Override
     public CompletableFuture<@Nullable Void> appendAndWait(NewBatch batch) {
-        CompletableFuture<@Nullable Void> done = append(batch, true);
-        while (!done.isDone()) {
-            try {
-                // Not cut short by an interrupt, and keeps the thread's interrupt flag.
-                done.join();
-            } catch (CompletionException | CancellationException e) {
-                break;
-            } catch (OutOfMemoryError e) {
-                // Whether the batch is held is not known yet, so keep waiting.
-                Thread.onSpinWait();
-            }
-        }
-        return done;
+        return append(batch, true);
     }
 
     private CompletableFuture<@Nullable Void> append(NewBatch batch, boolean waits) {
@@ -322,42 +321,41 @@ public final class IndexedBatchStore implements LocalBatchStore {
         } catch (RuntimeException e) {
             return CompletableFuture.failedFuture(e);
         }
-        List<Row> sameHash = null;
-        lock.lock();
-        try {
-            writer.requireOpen();
-            if (inFlight.containsKey(batch.id()) || !appending.add(batch.id())) {
-                return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
-            }
-            if (index.hasCandidates(idHash)) {
-                sameHash = queries.candidates(idHash);
-            }
-        } finally {
-            lock.unlock();
-        }
+        boolean reserved = false;
         PayloadLog.Append append = null;
-        StoreWriter.Round round = null;
         try {
-            if (sameHash != null && locate(batch.id(), sameHash) != null) {
-                return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
-            }
+            List<Row> sameHash = null;
             lock.lock();
             try {
                 writer.requireOpen();
-                String full = full(encoded.size());
-                if (full != null) {
-                    return CompletableFuture.failedFuture(new BatchRejectedException(full));
+                if (inFlight.containsKey(batch.id()) || !appending.add(batch.id())) {
+                    return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
                 }
-                append = writer.append(batch, encoded, idHash);
-                round = waits ? tryBecomeLeader() : null;
-                if (round == null) {
-                    writer.wake();
+                reserved = true;
+                if (index.hasCandidates(idHash)) {
+                    sameHash = queries.candidates(idHash);
+                } else {
+                    append = queue(batch, encoded, idHash, waits);
                 }
             } finally {
                 lock.unlock();
             }
+            if (sameHash != null) {
+                if (locate(batch.id(), sameHash) != null) {
+                    return CompletableFuture.failedFuture(new DuplicateBatchException(batch.id()));
+                }
+                lock.lock();
+                try {
+                    writer.requireOpen();
+                    append = queue(batch, encoded, idHash, waits);
+                } finally {
+                    lock.unlock();
+                }
+            }
+        } catch (BatchRejectedException e) {
+            return CompletableFuture.failedFuture(e);
         } finally {
-            if (append == null) {
+            if (reserved && append == null) {
                 lock.lock();
                 try {
                     appending.remove(batch.id());
@@ -366,22 +364,17 @@ public final class IndexedBatchStore implements LocalBatchStore {
                 }
             }
         }
-        if (round != null) {
-            writer.writeAndReleaseLeadership(round);
-        }
-        return append.done;
+        PayloadLog.Append queued = Objects.requireNonNull(append);
+        return waits ? writer.await(queued) : queued.done;
     }
 
-    /**
-     * Tries to become commit leader. Does not throw, because the batch is in the queue already: another thread writes
-     * it.
-     */
-    private StoreWriter.@Nullable Round tryBecomeLeader() {
-        try {
-            return writer.tryBecomeLeader();
-        } catch (OutOfMemoryError e) {
-            return null;
+    /** Under the lock: queues the batch, unless the store is full. */
+    private PayloadLog.Append queue(NewBatch batch, PayloadLog.Encoded encoded, long idHash, boolean waits) {
+        String full = full(encoded.size());
+        if (full != null) {
+            throw new BatchRejectedException(full);
         }
+        return writer.append(batch, encoded, idHash, waits);
     }
 
     /** Under the lock: adds the batch to the index if it was stored. It does not enter the index if this throws. */
@@ -731,6 +724,16 @@ public final class IndexedBatchStore implements LocalBatchStore {
 
     @Override
     public @Nullable Settled delivered(String batchId) {
+        lock.lock();
+        try {
+            writer.requireOpen();
+            InFlight flight = inFlight.get(batchId);
+            if (flight != null) {
+                return delivered(batchId, flight.slot());
+            }
+        } finally {
+            lock.unlock();
+        }
         Row row = locate(batchId);
         if (row == null) {
             return null;
@@ -738,18 +741,19 @@ public final class IndexedBatchStore implements LocalBatchStore {
         lock.lock();
         try {
             writer.requireOpen();
-            int slot = row.slot();
-            if (!index.holds(slot, row.pointer().sequence())) {
-                return null;
-            }
-            Settled settled = new Settled(
-                    row.collectorType(), Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), null);
-            removeInFlight(batchId);
-            remove(slot, RemovalReason.DELIVERED);
-            return settled;
+            return index.holds(row.slot(), row.pointer().sequence()) ? delivered(batchId, row.slot()) : null;
         } finally {
             lock.unlock();
         }
+    }
+
+    /** Under the lock. */
+    private Settled delivered(String batchId, int slot) {
+        Settled settled = new Settled(
+                index.typeOf(slot).name, Instant.ofEpochMilli(index.createdAt(slot)), index.retries(slot), null);
+        removeInFlight(batchId);
+        remove(slot, RemovalReason.DELIVERED);
+        return settled;
     }
 
     @Override

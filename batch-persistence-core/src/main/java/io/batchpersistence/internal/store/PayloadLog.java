@@ -193,6 +193,19 @@ public interface PayloadLog {
         final Encoded encoded;
         final CompletableFuture<@Nullable Void> done = new CompletableFuture<>();
 
+        /** The caller, if it waits, see {@link StoreWriter#await}; it completes the future itself. */
+        final @Nullable Thread waiting;
+
+        /** What that caller has to write, as commit leader; {@code null} if another thread writes the batch. */
+        StoreWriter.@Nullable Round round;
+
+        /** The appends whose callers that one notifies; set before {@link #settled}. */
+        @Nullable
+        List<Append> toNotify;
+
+        /** Whether the caller that waits may go on. */
+        volatile boolean settled;
+
         @Nullable
         RecordPointer pointer;
 
@@ -202,7 +215,7 @@ public interface PayloadLog {
         /** Whether the result has reached the index, so that nothing has to be decided about it any more. */
         boolean published;
 
-        Append(NewBatch batch, long sequence, Encoded encoded, long idHash) {
+        Append(NewBatch batch, long sequence, Encoded encoded, long idHash, @Nullable Thread waiting) {
             this.id = batch.id();
             this.idHash = idHash;
             this.collectorType = batch.collectorType();
@@ -211,6 +224,7 @@ public interface PayloadLog {
             this.entryCount = batch.entries().size();
             this.sequence = sequence;
             this.encoded = encoded;
+            this.waiting = waiting;
         }
 
         /**

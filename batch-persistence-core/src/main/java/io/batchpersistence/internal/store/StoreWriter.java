@@ -19,6 +19,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -180,32 +181,76 @@ final class StoreWriter {
         return queuedBytes;
     }
 
-    /** Queues a batch. Waits while there is too much in the queue, and releases the lock meanwhile. */
-    PayloadLog.Append append(NewBatch batch, PayloadLog.Encoded encoded, long idHash) {
+    /**
+     * Queues a batch. Waits while there is too much in the queue, and releases the lock meanwhile.
+     *
+     * @param waits whether the calling thread waits for it then, see {@link #await}
+     */
+    PayloadLog.Append append(NewBatch batch, PayloadLog.Encoded encoded, long idHash, boolean waits) {
         while (queuedBytes > MAX_QUEUED_BYTES && !closing) {
             queueShrank.awaitUninterruptibly();
         }
         requireOpen();
-        PayloadLog.Append append = new PayloadLog.Append(batch, ++marks.sequence, encoded, idHash);
+        Thread waiting = waits ? Thread.currentThread() : null;
+        PayloadLog.Append append = new PayloadLog.Append(batch, ++marks.sequence, encoded, idHash, waiting);
         appends.add(append);
         queuedBytes += encoded.size();
+        // From here on the batch is the writer's, so nothing is thrown.
+        if (!writing) {
+            append.round = waits ? tryBecomeLeader() : null;
+            if (append.round == null) {
+                work.signal();
+            }
+        }
         return append;
     }
 
-    /**
-     * Becomes commit leader if there is none, and no task or maintenance needs one. Then {@link #writeAndReleaseLeadership}
-     * must be called, without the lock.
-     */
-    @Nullable
-    Round tryBecomeLeader() {
-        return writing || !tasks.isEmpty() || maintenanceDue ? null : becomeLeader(false);
+    /** Becomes commit leader, unless a task or maintenance needs the writer thread, or there is no memory for a round. */
+    private @Nullable Round tryBecomeLeader() {
+        try {
+            return !tasks.isEmpty() || maintenanceDue ? null : becomeLeader(false);
+        } catch (OutOfMemoryError e) {
+            return null;
+        }
     }
 
-    /** Leaves what was appended to another thread. */
-    void wake() {
-        if (!writing) {
-            work.signal();
+    /**
+     * Waits until the batch is written or has failed; without the lock. Writes it if this thread has become commit
+     * leader. Not cut short by an interrupt, and keeps the thread's interrupt flag. Throws nothing: whether the batch is
+     * held is not known before.
+     *
+     * @return the append's future, completed
+     */
+    CompletableFuture<@Nullable Void> await(PayloadLog.Append append) {
+        Round round = append.round;
+        if (round != null) {
+            append.round = null;
+            writeAndReleaseLeadership(round);
         }
+        boolean interrupted = false;
+        while (!append.settled) {
+            try {
+                LockSupport.park(append);
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait();
+            }
+            // While the flag is set, park returns at once.
+            interrupted |= Thread.interrupted();
+        }
+        List<PayloadLog.Append> others = append.toNotify;
+        if (others != null) {
+            for (int i = 0; i < others.size(); i++) {
+                PayloadLog.Append other = others.get(i);
+                if (other != append && other.waiting != null) {
+                    settle(other);
+                }
+            }
+        }
+        complete(append);
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+        return append.done;
     }
 
     /** The batch is gone. */
@@ -301,7 +346,7 @@ final class StoreWriter {
         return round;
     }
 
-    void writeAndReleaseLeadership(Round round) {
+    private void writeAndReleaseLeadership(Round round) {
         boolean begun = DeferredLog.begin();
         try {
             writeAndRelease(round);
@@ -475,14 +520,18 @@ final class StoreWriter {
      * journal's reserve is for marks.
      */
     private void recordRefusedAppends(List<PayloadLog.Append> group) {
+        int refused = 0;
+        for (PayloadLog.Append append : group) {
+            refused += append.pointer == null ? 1 : 0;
+        }
+        if (refused == group.size() || (refused == 0 && !refusedBefore)) {
+            return;
+        }
         LongList now = new LongList();
         for (PayloadLog.Append append : group) {
             if (append.pointer == null) {
                 now.add(append.sequence);
             }
-        }
-        if (now.size() == group.size() || (now.size() == 0 && !refusedBefore)) {
-            return;
         }
         journal.recordRefused(now, refusedBefore);
         refusedBefore = false;
@@ -556,23 +605,72 @@ final class StoreWriter {
     /**
      * Notifies the callers, whatever happens: they may be waiting. So it does without an iterator, and does not end with
      * one that can't be notified.
+     *
+     * <p>Of those that wait it wakes only one, which wakes the others: waking up all of them takes about as long as a
+     * fast device takes to force, and the writer thread writes the next group meanwhile.
      */
     private void complete(List<PayloadLog.Append> group) {
+        PayloadLog.Append notifier = null;
+        for (int i = 0; i < group.size() && notifier == null; i++) {
+            PayloadLog.Append append = group.get(i);
+            notifier = append.waiting != null && mayNotify(append.waiting) ? append : null;
+        }
+        if (notifier != null) {
+            notifier.toNotify = group;
+            settle(notifier);
+        }
         for (int i = 0; i < group.size(); i++) {
             PayloadLog.Append append = group.get(i);
-            while (!append.done.isDone()) {
-                try {
-                    complete(append);
-                } catch (OutOfMemoryError e) {
-                    Thread.onSpinWait();
-                } catch (Throwable e) {
-                    append.done.completeExceptionally(e);
-                }
+            if (append.waiting == null || notifier == null) {
+                settle(append);
             }
         }
     }
 
+    /**
+     * Whether others may wait for that thread. Not for a virtual thread, which may not get a carrier before one of them
+     * goes on; all virtual threads are in this group. Not for the calling thread either, which has other things to do
+     * first, and would be too late for the next group.
+     */
+    private static boolean mayNotify(Thread waiting) {
+        ThreadGroup group = waiting.getThreadGroup();
+        return waiting != Thread.currentThread()
+                && group != null
+                && !group.getName().equals("VirtualThreads");
+    }
+
+    /** Notifies a caller, whatever happens. */
+    private void settle(PayloadLog.Append append) {
+        Thread waiting = append.waiting;
+        if (waiting == null) {
+            complete(append);
+            return;
+        }
+        append.settled = true;
+        while (waiting != Thread.currentThread()) {
+            try {
+                LockSupport.unpark(waiting);
+                return;
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait();
+            }
+        }
+    }
+
+    /** Completes the future, whatever happens. */
     private void complete(PayloadLog.Append append) {
+        while (!append.done.isDone()) {
+            try {
+                tryComplete(append);
+            } catch (OutOfMemoryError e) {
+                Thread.onSpinWait();
+            } catch (Throwable e) {
+                append.done.completeExceptionally(e);
+            }
+        }
+    }
+
+    private void tryComplete(PayloadLog.Append append) {
         if (append.pointer != null) {
             append.done.complete(null);
         } else {

@@ -26,10 +26,14 @@ import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.awaitility.Awaitility;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.JRE;
 
 /** Commit leader and followers, and batches from one entry to a hundred megabytes, on a real disk. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -98,6 +102,58 @@ class SegmentWriterTest extends DiskStoreFixture {
             }
             assertThat(disk.segmentForces() - before).isEqualTo(2);
             assertThat(store.stats().total().accepted()).isEqualTo(9);
+        }
+    }
+
+    @Test
+    void all_callers_that_share_a_force_are_notified_whatever_they_are() throws Exception {
+        FaultyDisk disk = new FaultyDisk(new NioDisk());
+        try (BatchStore store = open(StoreKind.SEGMENT, disk)) {
+            CountDownLatch gate = disk.blockForces();
+            List<CompletableFuture<?>> callers = new ArrayList<>();
+            callers.add(store.append(loki("first")));
+            Awaitility.await().until(() -> disk.waitingForces() == 1);
+            List<Thread> threads = new ArrayList<>();
+            AtomicInteger interrupted = new AtomicInteger();
+            for (int i = 0; i < 12; i++) {
+                String id = "caller " + i;
+                if (i % 4 == 3) {
+                    callers.add(store.append(loki(id)));
+                    continue;
+                }
+                CompletableFuture<@Nullable Void> returned = new CompletableFuture<>();
+                callers.add(returned);
+                Runnable waits = () -> {
+                    assertThat(store.appendAndWait(loki(id))).isCompleted();
+                    interrupted.addAndGet(Thread.interrupted() ? 1 : 0);
+                    returned.complete(null);
+                };
+                if (i % 4 == 0) {
+                    startVirtual(waits);
+                } else {
+                    threads.add(new Thread(waits));
+                    threads.get(threads.size() - 1).start();
+                }
+            }
+            Awaitility.await()
+                    .until(() -> threads.stream().allMatch(thread -> thread.getState() == Thread.State.WAITING));
+            threads.get(0).interrupt();
+            threads.get(3).interrupt();
+            gate.countDown();
+            for (CompletableFuture<?> caller : callers) {
+                assertThat(caller.get(60, TimeUnit.SECONDS)).isNull();
+            }
+            assertThat(interrupted).hasValue(2);
+            assertThat(store.stats().total().accepted()).isEqualTo(13);
+        }
+    }
+
+    /** On a platform thread before Java 21. */
+    private static void startVirtual(Runnable task) throws ReflectiveOperationException {
+        if (JRE.currentJre().compareTo(JRE.JAVA_21) < 0) {
+            new Thread(task).start();
+        } else {
+            Thread.class.getMethod("startVirtualThread", Runnable.class).invoke(null, task);
         }
     }
 

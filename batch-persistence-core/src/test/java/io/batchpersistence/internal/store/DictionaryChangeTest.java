@@ -36,7 +36,7 @@ class DictionaryChangeTest {
     }
 
     private PayloadLog.Append append(String id, SegmentLog encodedBy) {
-        return new PayloadLog.Append(batch(id), ++sequence, encodedBy.encode(batch(id), 0), 0);
+        return new PayloadLog.Append(batch(id), ++sequence, encodedBy.encode(batch(id), 0), 0, null);
     }
 
     /** Encodes until there are enough samples, and trains. */
