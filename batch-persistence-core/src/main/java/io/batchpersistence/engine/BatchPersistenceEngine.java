@@ -573,6 +573,9 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     }
 
     private void answered(Lane lane) {
+        if (lane.isAnswerExpected()) {
+            return;
+        }
         Instant now = clock.steady();
         Lane.Ended outage = lane.answered(now);
         if (outage != null) {

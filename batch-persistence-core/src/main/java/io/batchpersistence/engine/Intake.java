@@ -94,22 +94,24 @@ final class Intake {
      */
     PersistRequest request(
             String batchId, List<LogEntry> entries, String collectorType, Map<String, String> context, boolean unsent) {
-        Instant now = clock.wall();
-        // Checked before there is a lane for it.
-        NewBatch batch = new NewBatch(batchId, collectorType, entries, contexts.apply(context), now, now);
-        return new PersistRequest(leased(batch), unsent);
+        Map<String, String> checkedContext = contexts.apply(context);
+        SlewedClock.Reading now = clock.read();
+        Lane lane = collectorType == null ? null : lanes.ifKnown(collectorType);
+        Instant leaseUntil = lane == null ? now.steady() : leaseUntil(lane, now);
+        NewBatch batch = new NewBatch(batchId, collectorType, entries, checkedContext, now.wall(), leaseUntil);
+        // There is no lane for what is refused, so a new one comes after the checks.
+        return new PersistRequest(lane == null ? leased(batch) : batch, unsent);
     }
 
     private NewBatch leased(NewBatch batch) {
-        Duration timeout = lanes.of(batch.collectorType()).settings().batchTimeout();
+        Lane lane = lanes.of(batch.collectorType());
         SlewedClock.Reading now = clock.read();
         return new NewBatch(
-                batch.id(),
-                batch.collectorType(),
-                batch.entries(),
-                batch.context(),
-                now.wall(),
-                Times.after(now.steady(), timeout));
+                batch.id(), batch.collectorType(), batch.entries(), batch.context(), now.wall(), leaseUntil(lane, now));
+    }
+
+    private static Instant leaseUntil(Lane lane, SlewedClock.Reading now) {
+        return Times.after(now.steady(), lane.settings().batchTimeout());
     }
 
     /** Persists a batch, and waits until it is durable. */

@@ -401,6 +401,11 @@ final class Lane {
         }
     }
 
+    /** Whether {@link #answered} would change nothing: then the time, which takes longer to read, is not needed. */
+    boolean isAnswerExpected() {
+        return calm && changes == null;
+    }
+
     /**
      * Records that the collector accepted a batch, or rejected one permanently: either way it is up.
      *
