@@ -110,7 +110,7 @@ public final class Benchmarks implements Callable<Integer> {
 
     @Option(
             names = "--megabytes",
-            description = "of raw log for the size on disk, if that takes no longer than 10 s; default 16, full 64")
+            description = "of raw log for the size on disk, if that takes no longer than 20 s; default 16, full 64")
     private double megabytes;
 
     @Option(

@@ -43,7 +43,7 @@ import java.util.stream.Stream;
 final class Scenarios {
 
     private static final int IN_FLIGHT = 256;
-    private static final Duration LONGEST_SIZE = Duration.ofSeconds(10);
+    private static final Duration LONGEST_SIZE = Duration.ofSeconds(20);
     /** Connections of a pool in addition to one per caller: for the background work of a store or its peer. */
     private static final int MORE_CONNECTIONS = 4;
 
@@ -286,9 +286,9 @@ final class Scenarios {
         long wanted = (long) (step.decimal("megabytes") * MEGA);
         long raw = 0;
         long batches = 0;
-        long end = System.nanoTime() + LONGEST_SIZE.toNanos();
         try (Candidate store = open(kind.has(Limit.ALWAYS_SYNCS))) {
-            for (; raw < wanted && System.nanoTime() < end; batches++) {
+            long end = System.nanoTime() + LONGEST_SIZE.toNanos();
+            for (; raw < wanted && (raw == 0 || System.nanoTime() < end); batches++) {
                 store.persist(newId(), payload(batches));
                 raw += Corpus.rawBytes(payload(batches));
             }
