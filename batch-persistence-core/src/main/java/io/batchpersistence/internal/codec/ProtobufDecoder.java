@@ -42,6 +42,10 @@ final class ProtobufDecoder {
     private int[] labelSetEnds = {};
 
     private int labelSetCount;
+    /** A set that was resolved, none of whose names is there twice; the next one mostly has the same names. */
+    private @Nullable DecodedLabels lastLabels;
+
+    private int lastLabelsStart;
     private final List<byte[]> fieldSets = new ArrayList<>();
     private final List<String> traceIdTexts = new ArrayList<>();
     private final List<String> spanIdTexts = new ArrayList<>();
@@ -222,12 +226,10 @@ final class ProtobufDecoder {
             if (inner >>> 3 != PayloadSchema.LABEL_SET_LABELS) {
                 in.skip(inner);
             } else if ((inner & 7) == ProtobufBuffer.VARINT) {
-                label(in.varint());
+                readLabel();
             } else {
                 int packed = in.begin(inner);
-                while (in.remaining() > 0) {
-                    label(in.varint());
-                }
+                readLabels();
                 in.end(packed);
             }
         }
@@ -239,14 +241,31 @@ final class ProtobufDecoder {
         labelSetEnds[labelSetCount++] = labelCount;
     }
 
-    private void label(long reference) {
+    private void readLabels() {
+        int bytes = in.remaining();
+        if (bytes > 2 * MAX_VALUES - labelCount) {
+            // Perhaps not that many labels: most numbers may take several bytes.
+            while (in.remaining() > 0) {
+                readLabel();
+            }
+            return;
+        }
+        makeRoom(bytes);
+        labelCount = in.unsignedInts(labels, labelCount);
+    }
+
+    private void readLabel() {
         if (labelCount == 2 * MAX_VALUES) {
             throw damaged("more than " + MAX_VALUES + " labels");
         }
-        if (labelCount == labels.length) {
-            labels = Arrays.copyOf(labels, Math.max(16, labelCount * 2));
+        makeRoom(1);
+        labels[labelCount++] = Math.toIntExact(in.varint());
+    }
+
+    private void makeRoom(int more) {
+        if (more > labels.length - labelCount) {
+            labels = Arrays.copyOf(labels, Math.max(16, Math.max(labelCount + more, labelCount * 2)));
         }
-        labels[labelCount++] = Math.toIntExact(reference);
     }
 
     /** Called only at the end, because texts may come after the labels. */
@@ -259,7 +278,29 @@ final class ProtobufDecoder {
         for (int i = 0; i < texts.length; i++) {
             texts[i] = text(labels[start + i]);
         }
-        return DecodedLabels.of(texts);
+        DecodedLabels last = lastLabels;
+        if (last != null && haveSameNames(lastLabelsStart, start, last.size(), texts.length / 2)) {
+            return last.withTexts(texts);
+        }
+        DecodedLabels decoded = DecodedLabels.of(texts);
+        // No name is there twice.
+        if (2 * decoded.size() == texts.length) {
+            lastLabels = decoded;
+            lastLabelsStart = start;
+        }
+        return decoded;
+    }
+
+    private boolean haveSameNames(int start, int otherStart, int count, int otherCount) {
+        if (count != otherCount) {
+            return false;
+        }
+        for (int i = 0; i < 2 * count; i += 2) {
+            if (labels[start + i] != labels[otherStart + i]) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private String text(int reference) {
@@ -387,6 +428,9 @@ final class ProtobufDecoder {
             }
             int outer = from.begin(tag);
             reserve(from.remaining());
+            if (from.remaining() <= numbers.length - size) {
+                size = from.signedLongs(numbers, size);
+            }
             while (from.remaining() > 0) {
                 add(from.zigZag());
             }

@@ -95,6 +95,50 @@ final class ProtobufReader {
         return (value >>> 1) ^ -(value & 1);
     }
 
+    /**
+     * Reads numbers up to the end of the message, of which each takes at least one byte.
+     *
+     * @param into has room for as many as there are bytes
+     * @param index where to put the first
+     * @return the index after the last
+     */
+    int unsignedInts(int[] into, int index) {
+        int to = index;
+        int from = at;
+        while (from < limit) {
+            byte only = bytes[from];
+            if (only >= 0) {
+                from++;
+                into[to++] = only;
+            } else {
+                at = from;
+                into[to++] = Math.toIntExact(varint());
+                from = at;
+            }
+        }
+        at = from;
+        return to;
+    }
+
+    /** As {@link #unsignedInts}, with signed numbers. */
+    int signedLongs(long[] into, int index) {
+        int to = index;
+        int from = at;
+        while (from < limit) {
+            byte only = bytes[from];
+            if (only >= 0) {
+                from++;
+                into[to++] = (only >>> 1) ^ -(long) (only & 1);
+            } else {
+                at = from;
+                into[to++] = zigZag();
+                from = at;
+            }
+        }
+        at = from;
+        return to;
+    }
+
     double fixed64(int tag) {
         expect(tag, FIXED64);
         int from = take(8);

@@ -37,6 +37,16 @@ public final class DecodedLabels extends AbstractMap<String, String> {
     }
 
     /**
+     * Creates labels with the same names.
+     *
+     * @param texts as for {@link #of}, with the names of these labels in the same order
+     * @return the labels
+     */
+    public DecodedLabels withTexts(String... texts) {
+        return labels instanceof FrozenLabels names ? new DecodedLabels(names.withTexts(texts)) : of(texts);
+    }
+
+    /**
      * Returns what an entry keeps.
      *
      * @return checked labels that can't be changed

@@ -75,6 +75,11 @@ public final class FrozenLabels extends AbstractMap<String, String> {
         }
     }
 
+    /** The same names in the same order; with checked values of others. Does not copy the texts. */
+    FrozenLabels withTexts(String... sameNames) {
+        return new FrozenLabels(sameNames, length, positions);
+    }
+
     private static int find(
             String[] texts, int length, @Nullable Map<String, Integer> positions, @Nullable Object name) {
         if (positions != null) {

@@ -143,14 +143,41 @@ class ProtobufBatchCodecTest {
     @Test
     void a_label_that_is_there_twice_has_its_last_value() {
         byte[] payload = BatchPayload.newBuilder()
-                .addMessages("m")
+                .addAllMessages(List.of("a", "b", "c", "d", "e"))
                 .addAllStrings(List.of("app", "shop", "till"))
-                .addLabelSets(LabelSet.newBuilder().addAllLabels(List.of(1, 2, 3, 3, 1, 3)))
-                .addEntryLabelSets(1)
+                .addLabelSets(LabelSet.newBuilder().addAllLabels(List.of(1, 2, 3, 3)))
+                .addLabelSets(LabelSet.newBuilder().addAllLabels(List.of(1, 2, 1, 3, 3, 3)))
+                .addLabelSets(LabelSet.newBuilder().addAllLabels(List.of(1, 2, 1, 3)))
+                .addLabelSets(LabelSet.newBuilder().addAllLabels(List.of(1, 3, 3, 1)))
+                .addLabelSets(LabelSet.newBuilder().addAllLabels(List.of(3, 2, 1, 1)))
+                .addAllEntryLabelSets(List.of(1, 1, 1, 1, 1))
                 .build()
                 .toByteArray();
-        assertThat(codec.decode(payload).get(0).labels())
-                .containsExactly(Map.entry("app", "till"), Map.entry("till", "till"));
+        List<LogEntry> entries = codec.decode(payload);
+        assertThat(entries.get(0).labels()).containsExactly(Map.entry("app", "shop"), Map.entry("till", "till"));
+        assertThat(entries.get(1).labels()).containsExactly(Map.entry("app", "till"), Map.entry("till", "till"));
+        assertThat(entries.get(2).labels()).containsExactly(Map.entry("app", "till"));
+        assertThat(entries.get(3).labels()).containsExactly(Map.entry("app", "till"), Map.entry("till", "app"));
+        assertThat(entries.get(4).labels()).containsExactly(Map.entry("till", "shop"), Map.entry("app", "app"));
+    }
+
+    /** With so many, they are found by a table, which sets with the same names share. */
+    @Test
+    void many_labels_with_the_names_of_the_set_before_are_found() {
+        List<LogEntry> batch = new ArrayList<>();
+        for (int entry = 0; entry < 3; entry++) {
+            LogEntry.Builder builder = LogEntry.builder(Instant.EPOCH, "m");
+            for (int label = 0; label < 20; label++) {
+                builder.label("name" + label, "value" + label * entry);
+            }
+            batch.add(builder.build());
+        }
+        List<LogEntry> decoded = codec.decode(codec.encode(batch));
+        assertSame(decoded, batch);
+        assertThat(decoded.get(2).labels())
+                .containsEntry("name19", "value38")
+                .containsEntry("name0", "value0")
+                .doesNotContainKey("name20");
     }
 
     @Test
