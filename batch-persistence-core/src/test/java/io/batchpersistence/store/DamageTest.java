@@ -127,8 +127,8 @@ class DamageTest {
     void costs_only_what_it_hit_and_is_told_once(Fixture fixture) throws Exception {
         MemoryDisk disk = load(fixture);
         Seen whole = open(fixture, disk.copy());
-        assertThat(whole.batches()).hasSize(37);
         assertThat(whole.reports()).isEmpty();
+        assertThat(whole.batches()).hasSize(37);
         Campaign.run(
                 "DamageTest#costs_only_what_it_hit_and_is_told_once[" + fixture + "]",
                 fixture.share,
@@ -268,11 +268,13 @@ class DamageTest {
             records.put(bytes.length, "");
         } else if (file.toString().endsWith(".segment")) {
             ByteBuffer in = ByteBuffer.wrap(bytes);
-            // The magic number of a dictionary: BPD, version 1. There are two copies.
-            int at = in.getInt(16) == 0x42504401 ? 16 + 2 * (12 + in.getInt(20)) : 16;
+            // The magic number of a dictionary: BPD, version 1. There are two copies, the second one in a block of its
+            // own.
+            int dictionary = in.getInt(16) == 0x42504401 ? in.getInt(20) : 0;
+            int at = dictionary == 0 ? 16 : (28 + dictionary + 511) / 512 * 512 + 12 + dictionary;
             // That of a record: BA, version 1.
-            while (at + 13 <= bytes.length && in.getShort(at) == (short) 0xBA01) {
-                in.position(at + 13);
+            while (at + 14 <= bytes.length && in.getShort(at) == (short) 0xBA01) {
+                in.position(at + 14);
                 varint(in);
                 varint(in);
                 int header = varint(in);

@@ -73,9 +73,25 @@ public record EncodedPayload(
                     return new EncodedPayload(compressed, compression, dictionary, length);
                 }
             }
-            Compression used = dictionary != null || length < MIN_COMPRESSED ? Compression.NONE : compression;
-            return new EncodedPayload(Compressions.compress(used, bytes, length, room), used, null, length);
+            return dictionary == null
+                    ? withoutDictionary(bytes, length, compression, room)
+                    : withoutDictionary(bytes, length, Compression.NONE, room);
         });
+    }
+
+    /**
+     * Compresses the first bytes of an array without a dictionary.
+     *
+     * @param raw begins with the encoded entries
+     * @param length bytes of them
+     * @param compression how to compress them, if they are large enough
+     * @param room how many bytes to leave free in front
+     * @return the payload
+     * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded
+     */
+    public static EncodedPayload withoutDictionary(byte[] raw, int length, Compression compression, int room) {
+        Compression used = length < MIN_COMPRESSED ? Compression.NONE : compression;
+        return new EncodedPayload(Compressions.compress(used, raw, length, room), used, null, length);
     }
 
     /**

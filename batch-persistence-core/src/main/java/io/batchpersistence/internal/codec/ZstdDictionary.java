@@ -4,6 +4,7 @@ import com.github.luben.zstd.ZstdDictCompress;
 import com.github.luben.zstd.ZstdDictDecompress;
 import com.github.luben.zstd.ZstdDictTrainer;
 import com.github.luben.zstd.ZstdException;
+import io.batchpersistence.BatchPersistenceException;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -16,7 +17,7 @@ public final class ZstdDictionary {
 
     private final byte[] bytes;
     private final ReentrantLock lock = new ReentrantLock();
-    // Native memory, which is released when this object is garbage. Guarded by the lock for writing.
+    // Native memory, which zstd-jni releases when this object is garbage. Guarded by the lock for writing.
     private volatile @Nullable ZstdDictCompress forCompression;
     private volatile @Nullable ZstdDictDecompress forDecompression;
 
@@ -34,7 +35,7 @@ public final class ZstdDictionary {
      *
      * @param samples typical payloads before compression, at least eight
      * @param size limit on its size in bytes
-     * @return the dictionary; {@code null} if zstd finds nothing in common
+     * @return a dictionary ready for use; {@code null} if zstd finds nothing in common
      * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded
      */
     public static @Nullable ZstdDictionary train(List<byte[]> samples, int size) {
@@ -43,7 +44,8 @@ public final class ZstdDictionary {
         ZstdDictTrainer trainer = new ZstdDictTrainer(total, size, ZstdContexts.LEVEL);
         samples.forEach(trainer::addSample);
         try {
-            return new ZstdDictionary(trainer.trainSamples());
+            ZstdDictionary trained = new ZstdDictionary(trainer.trainSamples());
+            return trained.prepare() ? trained : null;
         } catch (ZstdException e) {
             return null;
         }
@@ -56,6 +58,22 @@ public final class ZstdDictionary {
      */
     public byte[] bytes() {
         return bytes;
+    }
+
+    /**
+     * Prepares compressing with it, so that nothing can go wrong later.
+     *
+     * @return whether it can be used
+     * @throws io.batchpersistence.CompressionUnavailableException if a native library can't be loaded
+     */
+    public boolean prepare() {
+        ZstdLibrary.require();
+        try {
+            forCompression();
+            return true;
+        } catch (IllegalStateException e) {
+            return false;
+        }
     }
 
     ZstdDictCompress forCompression() {
@@ -90,7 +108,8 @@ public final class ZstdDictionary {
             }
             return loaded;
         } catch (IllegalStateException e) {
-            throw new DamagedPayloadException("its dictionary is not one of zstd", e);
+            // Not damage: its bytes have a checksum. The batch can be read when there is memory again.
+            throw new BatchPersistenceException("there is no native memory left for a dictionary", e);
         } finally {
             lock.unlock();
         }

@@ -19,8 +19,8 @@ final class DictionaryTrainer implements EncodedPayload.Dictionaries {
 
     private static final Logger log = LogSanitizer.logger(DictionaryTrainer.class);
 
-    /** Twice as much gains 2 % of a batch of one entry, and nothing of others. */
-    private static final int MAX_BYTES = 16 << 10;
+    /** Fills the first four blocks of a segment. Twice as much gains 2 % of a batch of one entry, and nothing of others. */
+    private static final int MAX_BYTES = (16 << 10) - 28;
 
     /** Bytes below which a dictionary has no room for anything useful. */
     private static final int MIN_BYTES = 1 << 10;
@@ -35,6 +35,9 @@ final class DictionaryTrainer implements EncodedPayload.Dictionaries {
     private static final long RENEWAL_BYTES = 256L << 20;
 
     private static final int RENEWAL_SAMPLING = 16;
+
+    /** The same after a start: otherwise a process that is often started again would never renew it. */
+    private static final long RENEWAL_BYTES_AFTER_START = RENEWAL_BYTES / 16;
 
     private final int limit;
     private final int size;
@@ -63,9 +66,9 @@ final class DictionaryTrainer implements EncodedPayload.Dictionaries {
 
     /** Uses a dictionary that an earlier process has trained. */
     void adopt(ZstdDictionary dictionary) {
-        if (dictionary.bytes().length <= limit) {
+        if (dictionary.bytes().length <= limit && dictionary.prepare()) {
             current = dictionary;
-            untilSampling.set(RENEWAL_BYTES);
+            untilSampling.set(RENEWAL_BYTES_AFTER_START);
         }
     }
 

@@ -15,6 +15,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.time.Instant;
 import java.util.Arrays;
+import java.util.function.LongFunction;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
@@ -23,35 +24,38 @@ import org.jspecify.annotations.Nullable;
  * are unsigned; those of a fixed size are big-endian, the others varints ({@link Varints}).
  *
  * <pre>
- *  0          2          6          12       13
- * ┌──────────┬──────────┬──────────┬────────┬────────────┬─────────┬────────┬─────────┬─────────┬──────────┐
- * │ 0xBA 0x01│ header   │ sequence │ format │ created at │ entries │ header │ payload │ payload │ payload  │
- * │          │ CRC32C   │ (48)     │ and    │ (ms)       │         │ length │ length  │ length  │ CRC32C   │
- * │          │ (32)     │          │ compr. │ varint     │ varint  │ varint │ varint  │ raw, v. │ (32)     │
- * └──────────┴──────────┴──────────┴────────┴────────────┴─────────┴────────┴─────────┴─────────┴──────────┘
+ *  0          2        3          7          13       14
+ * ┌──────────┬────────┬──────────┬──────────┬────────┬────────────┬─────────┬────────┬─────────┬─────────┬──────────┐
+ * │ 0xBA 0x01│ locat. │ header   │ sequence │ format │ created at │ entries │ header │ payload │ payload │ payload  │
+ * │          │ CRC    │ CRC32C   │ (48)     │ and    │ (ms)       │         │ length │ length  │ length  │ CRC32C   │
+ * │          │ (8)    │ (32)     │          │ compr. │ varint     │ varint  │ varint │ varint  │ raw, v. │ (32)     │
+ * └──────────┴────────┴──────────┴──────────┴────────┴────────────┴─────────┴────────┴─────────┴─────────┴──────────┘
  *   header, a protobuf BatchHeader (id, collector type, context)
  *   payload, a BatchPayload or JSON array, compressed
  * </pre>
  *
- * <p>Byte 12 is 16 × the format + the compression. The header CRC covers the bytes from 6 to the end of the header, and
- * then the record's location: segment number and offset, 32 bits each. So bytes found elsewhere, such as a log line that
- * quotes a record, or an old block that the file system reused, are not mistaken for one. The payload CRC covers the
- * payload as it is on disk.
+ * <p>Byte 13 is 16 × the format + the compression. The header CRC covers the record's location, segment number and offset,
+ * 32 bits each, and then the bytes from 7 to the end of the header. So bytes found elsewhere, such as a log line that
+ * quotes a record, or an old block that the file system reused, are not mistaken for one. The last byte of the CRC32C of
+ * the location alone tells most of them without a look at the header. The payload CRC covers the payload as it is on disk.
  */
 final class RecordFormat {
 
     static final short MAGIC = (short) 0xBA01;
 
     /** The fewest and the most bytes in front of the header. */
-    static final int MIN_FIXED = 13 + 5 + 4;
+    static final int MIN_FIXED = 14 + 5 + 4;
 
-    static final int MAX_FIXED = 13 + Varints.MAX_64 + 4 * Varints.MAX_32 + 4;
+    static final int MAX_FIXED = 14 + Varints.MAX_64 + 4 * Varints.MAX_32 + 4;
 
     /** The smallest record: one with an id and a collector type of one character. */
     static final int MIN_RECORD = MIN_FIXED + 6;
 
     /** The largest record, everything included: 256 MiB. Larger batches are refused when they are persisted. */
     static final int MAX_RECORD = 256 << 20;
+
+    /** More than the largest header: the characters of id, collector type and context are limited. */
+    private static final int MAX_HEADER = 1 << 20;
 
     /** The largest payload before compression. */
     static final int MAX_RAW = BatchLimits.MAX_BYTES;
@@ -60,10 +64,11 @@ final class RecordFormat {
     static final int ZSTD_WITH_DICTIONARY = 2;
 
     // Where the fields are.
-    private static final int HEADER_CRC = 2;
-    private static final int SEQUENCE = 6;
-    private static final int ENCODING = 12;
-    private static final int CREATED_AT = 13;
+    private static final int LOCATION_CRC = 2;
+    private static final int HEADER_CRC = 3;
+    private static final int SEQUENCE = 7;
+    private static final int ENCODING = 13;
+    private static final int CREATED_AT = 14;
 
     private RecordFormat() {}
 
@@ -113,37 +118,73 @@ final class RecordFormat {
             Compression compression,
             EncodedPayload.Dictionaries dictionaries,
             long idHash) {
-        int headerEnd = MAX_FIXED + header.length;
+        EncodedPayload payload = EncodedPayload.of(
+                batch.id(), batch.entries(), format, compression, dictionaries, MAX_FIXED + header.length);
+        return new Encoder(
+                        batch.collectorType(),
+                        idHash,
+                        batch.createdAt().toEpochMilli(),
+                        batch.entries().size(),
+                        Formats.id(format))
+                .encode(
+                        header,
+                        payload,
+                        size -> EncodedPayload.tooLarge(batch.id(), batch.entries(), size, MAX_RECORD, "on disk"));
+    }
+
+    /**
+     * The same batch, compressed without a dictionary: for one that was encoded before the dictionary was replaced.
+     *
+     * @throws IllegalArgumentException if it is too large like this
+     */
+    static EncodedRecord withoutDictionary(EncodedRecord record) {
+        byte[] bytes = Arrays.copyOfRange(record.bytes, record.start, record.bytes.length);
+        View view = new View(bytes, 0);
+        byte[] header = Arrays.copyOfRange(bytes, view.fixed, view.headerEnd());
+        byte[] raw = view.raw(record.dictionary);
         EncodedPayload payload =
-                EncodedPayload.of(batch.id(), batch.entries(), format, compression, dictionaries, headerEnd);
-        byte[] bytes = payload.bytes();
-        int payloadLength = bytes.length - headerEnd;
-        CRC32C crc = new CRC32C();
-        crc.update(bytes, headerEnd, payloadLength);
-        long createdAt = batch.createdAt().toEpochMilli();
-        int entryCount = batch.entries().size();
-        int fixed = CREATED_AT
-                + Varints.size(createdAt)
-                + Varints.size(entryCount)
-                + Varints.size(header.length)
-                + Varints.size(payloadLength)
-                + Varints.size(payload.rawLength())
-                + 4;
-        int start = MAX_FIXED - fixed;
-        if (bytes.length - start > MAX_RECORD) {
-            throw EncodedPayload.tooLarge(batch.id(), batch.entries(), bytes.length - start, MAX_RECORD, "on disk");
+                EncodedPayload.withoutDictionary(raw, raw.length, Compression.ZSTD, MAX_FIXED + header.length);
+        return new Encoder(record.collectorType, record.idHash, record.createdAt, record.entryCount, view.formatId())
+                .encode(
+                        header,
+                        payload,
+                        size -> new IllegalArgumentException(
+                                "the batch has " + size + " bytes on disk, but can have at most " + MAX_RECORD));
+    }
+
+    /** Puts the parts of a record together. */
+    private record Encoder(String collectorType, long idHash, long createdAt, int entryCount, int format) {
+
+        /** The payload's array has room for the rest in front. */
+        EncodedRecord encode(byte[] header, EncodedPayload payload, LongFunction<IllegalArgumentException> tooLarge) {
+            byte[] bytes = payload.bytes();
+            int headerEnd = MAX_FIXED + header.length;
+            int payloadLength = bytes.length - headerEnd;
+            int start = MAX_FIXED
+                    - (CREATED_AT
+                            + Varints.size(createdAt)
+                            + Varints.size(entryCount)
+                            + Varints.size(header.length)
+                            + Varints.size(payloadLength)
+                            + Varints.size(payload.rawLength())
+                            + 4);
+            if (bytes.length - start > MAX_RECORD) {
+                throw tooLarge.apply(bytes.length - start);
+            }
+            CRC32C crc = new CRC32C();
+            crc.update(bytes, headerEnd, payloadLength);
+            ZstdDictionary dictionary = payload.dictionary();
+            int compression = dictionary != null ? ZSTD_WITH_DICTIONARY : Compressions.id(payload.compression());
+            ByteBuffer out = ByteBuffer.wrap(bytes).position(start).putShort(MAGIC);
+            out.position(start + ENCODING).put((byte) ((format << 4) | compression));
+            Varints.put(out, createdAt);
+            Varints.put(out, entryCount);
+            Varints.put(out, header.length);
+            Varints.put(out, payloadLength);
+            Varints.put(out, payload.rawLength());
+            out.putInt((int) crc.getValue()).put(header);
+            return new EncodedRecord(collectorType, idHash, createdAt, entryCount, bytes, start, headerEnd, dictionary);
         }
-        ByteBuffer out = ByteBuffer.wrap(bytes).position(start).putShort(MAGIC);
-        out.position(start + ENCODING).put((byte) (Formats.id(format) << 4
-                | (payload.dictionary() != null ? ZSTD_WITH_DICTIONARY : Compressions.id(payload.compression()))));
-        Varints.put(out, createdAt);
-        Varints.put(out, entryCount);
-        Varints.put(out, header.length);
-        Varints.put(out, payloadLength);
-        Varints.put(out, payload.rawLength());
-        out.putInt((int) crc.getValue()).put(header);
-        return new EncodedRecord(
-                batch.collectorType(), idHash, createdAt, entryCount, bytes, start, headerEnd, payload.dictionary());
     }
 
     /**
@@ -157,20 +198,25 @@ final class RecordFormat {
             throw new IOException("there are no batch numbers left");
         }
         System.arraycopy(record.bytes, record.start, into, at, record.size());
-        ByteBuffer out = ByteBuffer.wrap(into);
-        out.putShort(at + SEQUENCE, (short) (sequence >>> 32)).putInt(at + SEQUENCE + 2, (int) sequence);
-        out.putInt(at + HEADER_CRC, headerCrc(into, at, record.headerEnd - record.start, segment, offset));
+        ByteBuffer.wrap(into).putShort(at + SEQUENCE, (short) (sequence >>> 32)).putInt(at + SEQUENCE + 2, (int)
+                sequence);
+        locate(into, at, record.headerEnd - record.start, segment, offset);
     }
 
     /** Changes the location of a whole, valid record, alone in an array. */
     static void move(byte[] record, int segment, int offset) {
-        int headerEnd = new View(record, 0).headerEnd();
-        ByteBuffer.wrap(record).putInt(HEADER_CRC, headerCrc(record, 0, headerEnd, segment, offset));
+        locate(record, 0, new View(record, 0).headerEnd(), segment, offset);
     }
 
-    private static int headerCrc(byte[] bytes, int at, int headerEnd, int segment, int offset) {
-        CRC32C crc = new CRC32C();
+    private static void locate(byte[] bytes, int at, int headerEnd, int segment, int offset) {
+        CRC32C crc = locationCrc(segment, offset);
+        bytes[at + LOCATION_CRC] = (byte) crc.getValue();
         crc.update(bytes, at + SEQUENCE, headerEnd - SEQUENCE);
+        ByteBuffer.wrap(bytes).putInt(at + HEADER_CRC, (int) crc.getValue());
+    }
+
+    private static CRC32C locationCrc(int segment, int offset) {
+        CRC32C crc = new CRC32C();
         // Byte by byte: an array for them would be an allocation for each record.
         for (int shift = 24; shift >= 0; shift -= 8) {
             crc.update(segment >>> shift);
@@ -178,7 +224,7 @@ final class RecordFormat {
         for (int shift = 24; shift >= 0; shift -= 8) {
             crc.update(offset >>> shift);
         }
-        return (int) crc.getValue();
+        return crc;
     }
 
     // ---- reading ---------------------------------------------------------------------------------
@@ -217,7 +263,10 @@ final class RecordFormat {
             whole &= !in.isDamaged() && bytes.length - end >= 4;
             payloadCrc = whole ? ByteBuffer.wrap(bytes).getInt(end) : 0;
             fixed = end + 4 - at;
-            plausible = whole && rawLength <= MAX_RAW && (long) fixed + headerLength + payloadLength <= MAX_RECORD;
+            plausible = whole
+                    && headerLength <= MAX_HEADER
+                    && rawLength <= MAX_RAW
+                    && (long) fixed + headerLength + payloadLength <= MAX_RECORD;
         }
 
         long sequence() {
@@ -243,17 +292,21 @@ final class RecordFormat {
             return headerEnd() + payloadLength;
         }
 
-        /** Whether a record seems to begin here; it may be damaged, or belong elsewhere. */
-        boolean isPlausible() {
-            return plausible;
+        /** Whether a record seems to begin here, and belong here; it may be damaged. */
+        boolean isPlausible(int segment, int offset) {
+            return plausible
+                    && bytes[at + LOCATION_CRC]
+                            == (byte) locationCrc(segment, offset).getValue();
         }
 
         /** Whether an undamaged header begins here, and belongs here. Reads only the fixed part and the header. */
         boolean hasValidHeader(int segment, int offset) {
-            return plausible
-                    && headerEnd() <= bytes.length - at
-                    && ByteBuffer.wrap(bytes).getInt(at + HEADER_CRC)
-                            == headerCrc(bytes, at, headerEnd(), segment, offset);
+            if (!isPlausible(segment, offset) || headerEnd() > bytes.length - at) {
+                return false;
+            }
+            CRC32C crc = locationCrc(segment, offset);
+            crc.update(bytes, at + SEQUENCE, headerEnd() - SEQUENCE);
+            return ByteBuffer.wrap(bytes).getInt(at + HEADER_CRC) == (int) crc.getValue();
         }
 
         boolean hasValidPayload() {
@@ -274,15 +327,18 @@ final class RecordFormat {
 
         /** The whole batch, from a valid record in a segment with that dictionary. */
         PayloadLog.Content content(@Nullable ZstdDictionary dictionary) {
-            int start = at + headerEnd();
-            byte[] payload = Arrays.copyOfRange(bytes, start, start + payloadLength);
-            int encoding = bytes[at + ENCODING] & 0xFF;
             return new PayloadLog.Content(
-                    header(),
-                    Formats.codec(Formats.of(encoding >>> 4)).decode(raw(payload, encoding & 0xF, dictionary)));
+                    header(), Formats.codec(Formats.of(formatId())).decode(raw(dictionary)));
         }
 
-        private byte[] raw(byte[] payload, int compression, @Nullable ZstdDictionary dictionary) {
+        private int formatId() {
+            return (bytes[at + ENCODING] & 0xFF) >>> 4;
+        }
+
+        private byte[] raw(@Nullable ZstdDictionary dictionary) {
+            int start = at + headerEnd();
+            byte[] payload = Arrays.copyOfRange(bytes, start, start + payloadLength);
+            int compression = bytes[at + ENCODING] & 0xF;
             if (compression != ZSTD_WITH_DICTIONARY) {
                 return Compressions.decompress(Compressions.of(compression), payload, rawLength);
             }

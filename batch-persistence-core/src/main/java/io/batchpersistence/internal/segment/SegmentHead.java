@@ -2,6 +2,7 @@ package io.batchpersistence.internal.segment;
 
 import io.batchpersistence.internal.codec.ZstdDictionary;
 import io.batchpersistence.internal.disk.Disk;
+import io.batchpersistence.internal.segment.RecordFormat.View;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -15,12 +16,13 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>
  * "BPSEGMT\1", u32 segment number, u32 CRC32C of these 12 bytes
- * if records are compressed with a dictionary, twice:
+ * if records are compressed with a dictionary, twice, directly behind it and at the next boundary of a block:
  *     "BPD\1", u32 length, u32 CRC32C of: segment number, u32 offset of the dictionary's first byte, length, bytes; bytes
  * </pre>
  *
  * <p>The dictionary is there twice because without it no record can be read: damage in one place must not lose the
- * others. It is in each segment, so that a segment needs no other file.
+ * others. The copies share no block, 4 KiB or 512 bytes, of the device. The dictionary is in each segment, so that a
+ * segment needs no other file.
  *
  * @param dictionary the dictionary; {@code null} if there is none, or both copies are damaged
  * @param end where the records begin
@@ -38,11 +40,26 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
     private static final int DICTIONARY_MAGIC = 'B' << 24 | 'P' << 16 | 'D' << 8 | 1;
     private static final int DICTIONARY_FIXED = 12;
 
+    /** What a device may lose at once. Small dictionaries are in segments too small for large blocks. */
+    private static final int SMALL_BLOCK = 512;
+
+    private static final int LARGE_BLOCK = 4096;
+
     /** Bytes that cover the header of a usual first record. */
     private static final int FIRST_READ = 1024;
 
     static int size(@Nullable ZstdDictionary dictionary) {
-        return dictionary == null ? SIZE : SIZE + 2 * (DICTIONARY_FIXED + dictionary.bytes().length);
+        if (dictionary == null) {
+            return SIZE;
+        }
+        int length = dictionary.bytes().length;
+        return secondCopy(length) + DICTIONARY_FIXED + length;
+    }
+
+    /** Where the second copy of a dictionary of that length begins. */
+    private static int secondCopy(int length) {
+        int block = length < LARGE_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
+        return (SIZE + DICTIONARY_FIXED + length + block - 1) / block * block;
     }
 
     static byte[] toBytes(int segment, @Nullable ZstdDictionary dictionary) {
@@ -50,6 +67,7 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
         out.putInt(crc(out.array(), 0, SIZE - 4));
         if (dictionary != null) {
             putDictionary(out, segment, dictionary.bytes());
+            out.position(secondCopy(dictionary.bytes().length));
             putDictionary(out, segment, dictionary.bytes());
         }
         return out.array();
@@ -77,7 +95,11 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
     /** Reads it. Whether the first 16 bytes are valid does not matter. */
     static SegmentHead read(Disk disk, Path path, int segment) throws IOException {
         byte[] start = disk.read(path, 0, SIZE + FIRST_READ);
-        if (new RecordFormat.View(start, SIZE).hasValidHeader(segment, SIZE)) {
+        View first = new View(start, SIZE);
+        if (first.isPlausible(segment, SIZE) && SIZE + first.headerEnd() > start.length) {
+            first = new View(disk.read(path, 0, SIZE + first.headerEnd()), SIZE);
+        }
+        if (first.hasValidHeader(segment, SIZE)) {
             // What looks like a dictionary behind it is quoted content.
             return new SegmentHead(null, SIZE, false);
         }
@@ -89,10 +111,10 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
             }
         }
         // The first copy is damaged, or there is none. The second one tells where it has to be.
-        byte[] bytes = disk.read(path, 0, SIZE + 2 * (DICTIONARY_FIXED + MAX_DICTIONARY));
-        for (int at = SIZE + DICTIONARY_FIXED; at <= bytes.length - DICTIONARY_FIXED; at++) {
+        byte[] bytes = disk.read(path, 0, secondCopy(MAX_DICTIONARY) + DICTIONARY_FIXED + MAX_DICTIONARY);
+        for (int at = SMALL_BLOCK; at < bytes.length; at += SMALL_BLOCK) {
             int second = dictionaryLength(bytes, at);
-            if (second > 0 && at == SIZE + DICTIONARY_FIXED + second && isDictionary(bytes, at, second, segment)) {
+            if (second > 0 && at == secondCopy(second) && isDictionary(bytes, at, second, segment)) {
                 return of(bytes, at, second, true);
             }
         }

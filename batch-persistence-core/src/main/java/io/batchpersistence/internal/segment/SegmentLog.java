@@ -101,6 +101,9 @@ public final class SegmentLog implements PayloadLog {
     private final ConcurrentMap<Integer, Segment> segments = new ConcurrentHashMap<>();
     private final Map<Integer, FileEnd> fileEnds = new HashMap<>();
     private final byte[] buffer = new byte[WRITE_BUFFER];
+    /** Those of the group being written that differ from what their callers encoded. */
+    private Map<Append, EncodedRecord> reencoded = Map.of();
+
     private @Nullable Active active;
     private final Deque<Active> unsealed = new ArrayDeque<>();
     /** No number is assigned twice, whatever files exist: the journal may refer to the earlier segment. */
@@ -141,6 +144,8 @@ public final class SegmentLog implements PayloadLog {
 
         long liveBytes;
         long size;
+        /** Bytes of the index. */
+        int indexSize;
         /** Whether it is complete and no longer written to. */
         boolean sealed;
         /** Owned by the thread that deletes it. */
@@ -165,12 +170,17 @@ public final class SegmentLog implements PayloadLog {
 
         /** Whether copying what is held costs less than it gains. */
         boolean isSparse() {
-            return sealed && live > 0 && liveBytes * 2 < size - start;
+            return sealed && live > 0 && liveBytes * 2 < recordBytes();
         }
 
         /** Bytes that copying reclaims. */
         long garbage() {
-            return isSparse() ? size - start - liveBytes : 0;
+            return isSparse() ? recordBytes() - liveBytes : 0;
+        }
+
+        /** A copy has a dictionary and an index, too: counting them, one of few records would be sparse again. */
+        private long recordBytes() {
+            return size - start - indexSize;
         }
     }
 
@@ -254,6 +264,7 @@ public final class SegmentLog implements PayloadLog {
         // one has found.
         List<Runnable> repairs = new ArrayList<>();
         Map<ByteBuffer, ZstdDictionary> known = new HashMap<>();
+        ZstdDictionary newest = null;
         long previousSequence = 0;
         for (Map.Entry<Integer, Path> file : files.entrySet()) {
             int number = file.getKey();
@@ -273,7 +284,11 @@ public final class SegmentLog implements PayloadLog {
                 }
                 Segment segment = open(number, path, known);
                 segments.put(number, segment);
-                previousSequence = load(segment, previousSequence, loading, repairs);
+                long last = load(segment, previousSequence, loading, repairs);
+                if (segment.dictionary != null && (newest == null || last > previousSequence)) {
+                    newest = segment.dictionary;
+                }
+                previousSequence = last;
                 segment.sealed = true;
                 reclaimable |= segment.live == 0;
             } catch (UnreadableFileException e) {
@@ -283,6 +298,9 @@ public final class SegmentLog implements PayloadLog {
                 segments.remove(number);
                 loading.damaged(path, 0, 0, "can't be read: " + e, null, null, new long[0]);
             }
+        }
+        if (newest != null) {
+            dictionaries.adopt(newest);
         }
         repairs.forEach(Runnable::run);
         countUsage();
@@ -298,7 +316,6 @@ public final class SegmentLog implements PayloadLog {
             // Most segments have the same.
             ZstdDictionary same = known.putIfAbsent(ByteBuffer.wrap(dictionary.bytes()), dictionary);
             dictionary = same != null ? same : dictionary;
-            dictionaries.adopt(dictionary);
         }
         return new Segment(number, path, dictionary, head.end());
     }
@@ -309,6 +326,7 @@ public final class SegmentLog implements PayloadLog {
         segment.size = disk.size(segment.path);
         List<SegmentIndex.Entry> entries = readIndex(segment);
         if (entries == null) {
+            segment.indexSize = 0;
             return scan(segment, previousSequence, loading, repairs);
         }
         long last = previousSequence;
@@ -326,6 +344,7 @@ public final class SegmentLog implements PayloadLog {
         }
         byte[] trailer = disk.read(segment.path, trailerAt, SegmentIndex.TRAILER);
         long offset = SegmentIndex.offset(trailer, segment.size, segment.number);
+        segment.indexSize = offset < 0 ? 0 : (int) (segment.size - offset);
         return offset < 0
                 ? null
                 : SegmentIndex.parse(disk.read(segment.path, offset, (int) (segment.size - offset)), offset);
@@ -456,6 +475,7 @@ public final class SegmentLog implements PayloadLog {
             file.write(end, bytes, 0, bytes.length);
             file.force();
             segment.size = end + (long) bytes.length;
+            segment.indexSize = bytes.length;
             return true;
         } catch (IOException e) {
             log.warn("{} could not be sealed: {}; it will be scanned again", segment.path, e.toString());
@@ -472,10 +492,49 @@ public final class SegmentLog implements PayloadLog {
 
     @Override
     public void write(List<Append> group) {
-        int done = 0;
-        while (done < group.size()) {
-            done = writeChunk(group, done);
+        List<Append> writable = reencode(group);
+        for (int done = 0; done < writable.size(); ) {
+            done = writeChunk(writable, done);
         }
+        reencoded = Map.of();
+    }
+
+    /**
+     * Batches that were encoded before a new dictionary was trained are encoded again, without one: otherwise each of
+     * them would begin a segment. Returns those that are to be written.
+     */
+    private List<Append> reencode(List<Append> group) {
+        ZstdDictionary current = dictionaries.current();
+        boolean any = false;
+        for (Append append : group) {
+            any |= isOutdated(append, current);
+        }
+        if (!any) {
+            return group;
+        }
+        // An append is equal to itself only.
+        reencoded = new HashMap<>();
+        List<Append> writable = new ArrayList<>();
+        for (Append append : group) {
+            try {
+                if (isOutdated(append, current)) {
+                    reencoded.put(append, RecordFormat.withoutDictionary((EncodedRecord) append.encoded()));
+                }
+                writable.add(append);
+            } catch (RuntimeException | Error e) {
+                append.failed(e);
+            }
+        }
+        return writable;
+    }
+
+    private static boolean isOutdated(Append append, @Nullable ZstdDictionary current) {
+        ZstdDictionary dictionary = ((EncodedRecord) append.encoded()).dictionary();
+        return dictionary != null && dictionary != current;
+    }
+
+    private EncodedRecord record(Append append) {
+        return reencoded.getOrDefault(append, (EncodedRecord) append.encoded());
     }
 
     /** Writes and forces as many batches as fit into one segment; returns the first that did not. */
@@ -488,7 +547,7 @@ public final class SegmentLog implements PayloadLog {
             List<RecordPointer> locations = new ArrayList<>();
             int buffered = 0;
             while (to < group.size() && (to == from || fits(into, position, group.get(to)))) {
-                EncodedRecord record = (EncodedRecord) group.get(to).encoded();
+                EncodedRecord record = record(group.get(to));
                 into.lastSequence = group.get(to).sequence();
                 byte[] target = buffer;
                 if (record.size() > buffer.length - buffered) {
@@ -539,12 +598,8 @@ public final class SegmentLog implements PayloadLog {
         return to;
     }
 
-    private static int size(Append append) {
-        return append.encoded().size();
-    }
-
-    private static void index(Active into, Append append, RecordPointer pointer) {
-        EncodedRecord record = (EncodedRecord) append.encoded();
+    private void index(Active into, Append append, RecordPointer pointer) {
+        EncodedRecord record = record(append);
         into.index.add(new SegmentIndex.Entry(
                 pointer.sequence(),
                 record.createdAt(),
@@ -556,11 +611,11 @@ public final class SegmentLog implements PayloadLog {
     }
 
     private boolean fits(Active into, long position, Append append) {
-        return position + size(append) <= options.segmentSize() && hasDictionary(into, append);
+        return position + record(append).size() <= options.segmentSize() && hasDictionary(into, append);
     }
 
-    private static boolean hasDictionary(Active into, Append append) {
-        ZstdDictionary dictionary = ((EncodedRecord) append.encoded()).dictionary();
+    private boolean hasDictionary(Active into, Append append) {
+        ZstdDictionary dictionary = record(append).dictionary();
         return dictionary == null || dictionary == into.segment.dictionary;
     }
 
@@ -571,12 +626,11 @@ public final class SegmentLog implements PayloadLog {
             seal();
             current = null;
         }
-        return current != null ? current : begin(append);
+        return current != null ? current : begin();
     }
 
-    private Active begin(Append first) throws IOException {
-        ZstdDictionary needed = ((EncodedRecord) first.encoded()).dictionary();
-        Active begun = create(++lastNumber, needed != null ? needed : dictionaries.current());
+    private Active begin() throws IOException {
+        Active begun = create(++lastNumber, dictionaries.current());
         segments.put(begun.segment.number, begun.segment);
         active = begun;
         return begun;
@@ -588,6 +642,8 @@ public final class SegmentLog implements PayloadLog {
         }
         Path path = path(number);
         byte[] head = SegmentHead.toBytes(number, dictionary);
+        Segment segment = new Segment(number, path, dictionary, head.length);
+        segment.size = head.length;
         DiskFile file = disk.create(path);
         try {
             file.write(0, head, 0, head.length);
@@ -598,14 +654,12 @@ public final class SegmentLog implements PayloadLog {
                 }
                 disk.forceDirectory(options.directory());
             }
-        } catch (IOException e) {
+            return new Active(segment, file);
+        } catch (IOException | RuntimeException | Error e) {
             close(file);
             delete(path);
             throw e;
         }
-        Active created = new Active(new Segment(number, path, dictionary, head.length), file);
-        created.segment.size = head.length;
-        return created;
     }
 
     /**
@@ -661,6 +715,7 @@ public final class SegmentLog implements PayloadLog {
             full.allocated = full.good;
             full.file.write(full.good, bytes, 0, bytes.length);
             full.allocated += bytes.length;
+            full.segment.indexSize = bytes.length;
             if (options.sync() != SyncPolicy.NEVER) {
                 full.file.force();
             }
@@ -731,7 +786,9 @@ public final class SegmentLog implements PayloadLog {
     public Header header(RecordPointer pointer) throws IOException {
         byte[] bytes = read(pointer, Math.min(HEADER_READ, pointer.length()));
         View view = new View(bytes, 0);
-        if (view.isPlausible() && view.headerEnd() > bytes.length && view.headerEnd() <= pointer.length()) {
+        if (view.isPlausible(pointer.file(), pointer.offset())
+                && view.headerEnd() > bytes.length
+                && view.headerEnd() <= pointer.length()) {
             view = new View(read(pointer, view.headerEnd()), 0);
         }
         check(view, pointer);
@@ -1017,6 +1074,11 @@ public final class SegmentLog implements PayloadLog {
 
     @Override
     public long compactionBytesAvailable() {
+        return maxCopiedBytes() + SegmentHead.size(dictionaries.current());
+    }
+
+    /** Limit on the records of a copy, which has a dictionary, too. */
+    private long maxCopiedBytes() {
         return Math.min(options.segmentSize(), options.maxDiskUsage() / 32);
     }
 
@@ -1038,7 +1100,7 @@ public final class SegmentLog implements PayloadLog {
         }
         List<Segment> candidates = segments.values().stream()
                 .filter(segment -> segment.sealed && segment.live > 0)
-                .filter(segment -> segment.garbage() > 0 || segment.size < compactionBytesAvailable() / 2)
+                .filter(segment -> segment.garbage() > 0 || segment.size - segment.start < maxCopiedBytes() / 2)
                 .sorted(Comparator.comparingInt((Segment segment) -> segment.number))
                 .toList();
         // Until this compaction is done.
@@ -1064,10 +1126,10 @@ public final class SegmentLog implements PayloadLog {
     private @Nullable Compaction compaction(List<Segment> candidates, @Nullable ZstdDictionary dictionary) {
         Map<Integer, Segment> replaced = new HashMap<>();
         int start = SegmentHead.size(dictionary);
-        long bytes = start;
+        long bytes = 0;
         boolean pays = false;
         for (Segment segment : candidates) {
-            if (segment.dictionary == dictionary && bytes + segment.liveBytes <= compactionBytesAvailable()) {
+            if (segment.dictionary == dictionary && bytes + segment.liveBytes <= maxCopiedBytes()) {
                 bytes += segment.liveBytes;
                 pays |= segment.isSparse() || !replaced.isEmpty();
                 replaced.put(segment.number, segment);
@@ -1150,6 +1212,7 @@ public final class SegmentLog implements PayloadLog {
             DiskFile whole = file();
             whole.write(end, bytes, 0, bytes.length);
             copy.size = end + bytes.length;
+            copy.indexSize = bytes.length;
             compactedBytes = copy.size;
             if (options.sync() != SyncPolicy.NEVER) {
                 whole.force();

@@ -52,7 +52,7 @@ final class SegmentScan {
     /** The intact record that begins there, if one does; otherwise a view that is not a record. */
     View at(int offset) throws IOException {
         View view = view(offset, RecordFormat.MAX_FIXED);
-        if (!view.isPlausible()) {
+        if (!view.isPlausible(segment, offset)) {
             return view;
         }
         view = view(offset, view.headerEnd());
@@ -62,7 +62,8 @@ final class SegmentScan {
     private View view(int offset, int length) throws IOException {
         boolean there = offset >= windowAt && offset - windowAt + (long) length <= window.length;
         if (!there && (offset < windowAt || windowAt + window.length < size)) {
-            window = disk.read(path, offset, Math.max(WINDOW, length));
+            // With some to spare: the next look is behind this one.
+            window = disk.read(path, offset, length + WINDOW);
             windowAt = offset;
         }
         return new View(window, offset - windowAt);

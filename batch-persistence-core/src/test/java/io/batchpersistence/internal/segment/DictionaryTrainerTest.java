@@ -7,6 +7,7 @@ import io.batchpersistence.internal.codec.Formats;
 import io.batchpersistence.internal.codec.ZstdDictionary;
 import io.batchpersistence.internal.store.PayloadLog.MaintenanceTask;
 import io.batchpersistence.test.Batches;
+import java.util.Arrays;
 import java.util.Objects;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
@@ -86,6 +87,14 @@ class DictionaryTrainerTest {
     }
 
     @Test
+    void one_that_zstd_does_not_take_is_not_used() {
+        byte[] damaged = PlantedDictionary.dictionary().bytes().clone();
+        Arrays.fill(damaged, 8, 200, (byte) 0xFF);
+        trainer.adopt(new ZstdDictionary(damaged));
+        assertThat(trainer.current()).isNull();
+    }
+
+    @Test
     void segments_too_small_for_one_have_none() {
         DictionaryTrainer none = new DictionaryTrainer(4 << 10);
         byte[] payload = new byte[MAX_PAYLOAD];
@@ -96,10 +105,16 @@ class DictionaryTrainerTest {
     }
 
     @Test
-    void one_of_an_earlier_process_is_used_unless_it_is_too_large_for_the_segments() {
+    void one_of_an_earlier_process_is_used_and_soon_renewed_unless_it_is_too_large_for_the_segments() {
         ZstdDictionary earlier = PlantedDictionary.dictionary();
         trainer.adopt(earlier);
         assertThat(trainer.current()).isSameAs(earlier);
+        byte[] payload = new byte[MAX_PAYLOAD];
+        for (int i = 0; i < RENEWED_AFTER / 16 / MAX_PAYLOAD; i++) {
+            assertThat(trainer.dictionaryFor(payload, MAX_PAYLOAD)).isSameAs(earlier);
+        }
+        sample();
+        assertThat(train()).isNotSameAs(earlier);
         DictionaryTrainer small = new DictionaryTrainer(2 << 10);
         small.adopt(earlier);
         assertThat(small.current()).isNull();

@@ -38,7 +38,7 @@ public final class RecordFuzz {
         }
         int payloadLength = input.length - 8 - headerLength;
         ByteBuffer out = ByteBuffer.allocate(RecordFormat.MAX_FIXED + input.length);
-        out.putShort(RecordFormat.MAGIC).position(12).put((byte) ((format << 4) | (compression & 0xF)));
+        out.putShort(RecordFormat.MAGIC).position(13).put((byte) ((format << 4) | (compression & 0xF)));
         Varints.put(out, 1_767_323_045_678L);
         Varints.put(out, 1);
         Varints.put(out, headerLength);

@@ -17,6 +17,7 @@ import io.batchpersistence.internal.segment.RecordFormat.View;
 import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.Verdict;
+import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.store.DiskStoreFixture;
 import io.batchpersistence.store.GeneratedBatch;
 import io.batchpersistence.store.StoreKind;
@@ -111,6 +112,34 @@ class SegmentCompactionTest extends DiskStoreFixture {
 
     private static void awaitFewSegments(MemoryDisk disk, int most) {
         Awaitility.await().until(() -> segments(disk).size() <= most);
+    }
+
+    /** Its entry in the index is larger than the record itself: a copy looks as sparse as the original. */
+    @Test
+    void a_single_tiny_batch_is_copied_once_and_not_for_ever() {
+        MemoryDisk disk = new MemoryDisk();
+        try (BatchStore store = open(disk)) {
+            append(store, 0, BATCHES);
+            List<LogEntry> tiny = List.of(LogEntry.of(now(), "INFO", "x"));
+            store.append(new NewBatch("1", "l", tiny, Map.of(), now(), now())).join();
+            for (int i = 0; i < BATCHES; i++) {
+                store.delivered(id(i));
+            }
+            store.reclaim();
+            store.reclaim();
+            awaitFewSegments(disk, 1);
+            assertThat(ids(store)).containsExactly("1");
+        }
+        long last =
+                Long.parseLong(segments(disk).get(0).getFileName().toString().substring(0, 10));
+        try (BatchStore store = open(disk)) {
+            store.reclaim();
+            store.reclaim();
+            assertThat(ids(store)).containsExactly("1");
+        }
+        assertThat(segments(disk)).hasSize(1);
+        assertThat(Long.parseLong(segments(disk).get(0).getFileName().toString().substring(0, 10)))
+                .isLessThanOrEqualTo(last + 1);
     }
 
     private void assertHolds(BatchStore store, Set<String> ids) {

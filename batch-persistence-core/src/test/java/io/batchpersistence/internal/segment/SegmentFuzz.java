@@ -30,6 +30,7 @@ public final class SegmentFuzz {
         int segment = input.length < 12 ? 1 : ByteBuffer.wrap(input).getInt(8);
         SegmentScan scan = new SegmentScan(disk, path, segment, input.length);
         try {
+            SegmentHead.read(disk, path, segment);
             int end = scan.usedEnd(Long.MAX_VALUE);
             for (int at = 0; at < end; ) {
                 View view = scan.at(at);

@@ -15,9 +15,13 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Arrays;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Random;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The dictionary at the beginning of a segment: its bytes, and that no damage in one place loses it. */
 class SegmentHeadTest {
@@ -42,7 +46,8 @@ class SegmentHeadTest {
         String dictionary = HexFormat.of().formatHex(DICTIONARY);
         assertThat(HexFormat.of().formatHex(HEAD))
                 .isEqualTo("42505345474d540100000007" + "99837dc8" + "42504401" + "0000001c" + "2142404a" + dictionary
-                        + "42504401" + "0000001c" + "867879e3" + dictionary);
+                        + "00".repeat(512 - 28 - DICTIONARY.length)
+                        + "42504401" + "0000001c" + "6d64482d" + dictionary);
     }
 
     @Test
@@ -64,15 +69,35 @@ class SegmentHeadTest {
     }
 
     @Test
-    void it_survives_zeros_over_either_copy_and_what_is_before_it() throws IOException {
-        int middle = (SegmentHead.SIZE + HEAD.length) / 2;
+    void it_survives_the_loss_of_any_block() throws IOException {
+        byte[] large = new byte[16_356];
+        new Random(1).nextBytes(large);
+        for (byte[] dictionary :
+                List.of(DICTIONARY, Arrays.copyOf(large, 3_000), large, Arrays.copyOf(large, 16_357))) {
+            byte[] head = SegmentHead.toBytes(7, new ZstdDictionary(dictionary));
+            int block = dictionary.length < 4_096 ? 512 : 4_096;
+            for (int at = 0; at < head.length; at += block) {
+                byte[] damaged = head.clone();
+                Arrays.fill(damaged, at, Math.min(at + block, head.length), (byte) 0);
+                SegmentHead read = read(damaged);
+                assertThat(Objects.requireNonNull(read.dictionary(), "block at " + at)
+                                .bytes())
+                        .isEqualTo(dictionary);
+                assertThat(read.end()).isEqualTo(head.length);
+            }
+        }
+    }
+
+    @Test
+    void it_survives_the_loss_of_a_whole_copy_and_what_is_before_it() throws IOException {
         byte[] first = HEAD.clone();
-        Arrays.fill(first, 0, middle, (byte) 0);
-        assertHasDictionary(read(first), "first half");
+        Arrays.fill(first, 0, 512, (byte) 0);
+        assertHasDictionary(read(first), "first");
         assertThat(read(first).damaged()).isTrue();
         byte[] second = HEAD.clone();
-        Arrays.fill(second, middle, second.length, (byte) 0);
-        assertHasDictionary(read(second), "second half");
+        Arrays.fill(second, 512, second.length, (byte) 0);
+        assertHasDictionary(read(second), "second");
+        assertThat(read(second).damaged()).isFalse();
     }
 
     @Test
@@ -91,14 +116,14 @@ class SegmentHeadTest {
     }
 
     /** A log line may contain the bytes of a second copy, at the very offset where one would be. */
-    @Test
-    void a_quoted_one_behind_a_record_is_not_taken() throws IOException {
+    @ParameterizedTest
+    @ValueSource(ints = {0, 5_000})
+    void a_quoted_one_behind_a_record_is_not_taken(int context) throws IOException {
         Instant now = Instant.parse("2026-01-02T03:04:05Z");
-        NewBatch batch = new NewBatch("id", "loki", Batches.entries(1), Map.of(), now, now);
+        NewBatch batch = new NewBatch("id", "loki", Batches.entries(1), Map.of("of", "x".repeat(context)), now, now);
         EncodedRecord record =
                 RecordFormat.encode(batch, BatchFormat.PROTOBUF, Compression.NONE, (raw, length) -> null, 0);
-        byte[] dictionary = new byte[record.size() + 64];
-        byte[] file = SegmentHead.toBytes(7, new ZstdDictionary(dictionary));
+        byte[] file = SegmentHead.toBytes(7, new ZstdDictionary(new byte[record.size() + 64]));
         assertThat(read(file).dictionary()).isNotNull();
         RecordFormat.write(record, 1, 7, SegmentHead.SIZE, file, SegmentHead.SIZE);
         assertThat(read(file)).isEqualTo(new SegmentHead(null, SegmentHead.SIZE, false));
