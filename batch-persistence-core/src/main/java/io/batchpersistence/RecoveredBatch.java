@@ -34,6 +34,15 @@ public interface RecoveredBatch {
     boolean acknowledge();
 
     /**
+     * Reports that the collector has the batch, like {@link #acknowledge}, and does not wait until a store that takes
+     * long for that, such as one in a database, has recorded it: meanwhile the next batch can be sent. If it can't be
+     * recorded, the batch is sent once more.
+     */
+    default void acknowledgeLater() {
+        acknowledge();
+    }
+
+    /**
      * Reports that the batch could not be sent now.
      *
      * @param reason why

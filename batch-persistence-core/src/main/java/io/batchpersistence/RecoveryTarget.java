@@ -24,7 +24,7 @@ public interface RecoveryTarget {
     static RecoveryTarget of(BatchSender sender) {
         return recovered -> {
             sender.send(recovered.batch());
-            recovered.acknowledge();
+            recovered.acknowledgeLater();
         };
     }
 }

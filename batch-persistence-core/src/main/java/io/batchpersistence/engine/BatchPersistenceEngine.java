@@ -41,6 +41,7 @@ import java.util.Queue;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.Executor;
@@ -112,6 +113,12 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     static final int DEFAULT_THREADS = 256;
     /** Maximum number of collector types that have a reserve thread at a time; chosen like {@link #DEFAULT_THREADS}. */
     private static final int RESERVE_THREADS = 256;
+
+    /**
+     * Maximum number of batches of one lane that its workers have sent and that the store has not recorded as delivered
+     * yet: enough to fill the time of a commit. If the process is killed, or the store fails, they are sent once more.
+     */
+    private static final int MAX_UNRECORDED = 16;
 
     private static final String MDC_BATCH = "batchId";
     private static final String MDC_COLLECTOR = "collectorType";
@@ -564,12 +571,16 @@ public final class BatchPersistenceEngine implements BatchPersistence {
         if (claimed != null) {
             detach(claimed);
         }
+        delivered(settled);
+        return true;
+    }
+
+    private void delivered(Settled settled) {
         spaceSignal.signal();
         Lane lane = lanes.ifKnown(settled.collectorType());
         if (lane != null) {
             answered(lane);
         }
-        return true;
     }
 
     private void answered(Lane lane) {
@@ -890,9 +901,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
      * @return whether the caller still has to serve the remaining lanes
      */
     private boolean serve(Lane lane, Queue<Lane> others, boolean onReserve) {
-        boolean mine = true;
-        while (workers.enter()) {
-            try {
+        if (!workers.enter()) {
+            return false;
+        }
+        Queue<InFlightBatch> unrecorded = new ArrayDeque<>();
+        try {
+            boolean mine = true;
+            while (!workers.isClosing()) {
+                awaitRecorded(
+                        unrecorded, Math.max(1, MAX_UNRECORDED / lane.settings().concurrency()) - 1);
                 InFlightBatch inFlight = claim(lane, onReserve);
                 if (inFlight == null) {
                     return mine;
@@ -910,20 +927,67 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                     pump(lane);
                 }
                 dispatch(inFlight);
+                if (inFlight.recording() != null) {
+                    unrecorded.add(inFlight);
+                    // It is sent, so another one may be.
+                    lane.release(inFlight.permit());
+                }
                 if (crowded) {
                     others.add(lane);
                     // Too few threads for all lanes: serve them round-robin, one batch at a time.
                     return true;
                 }
+                if (Thread.currentThread().isInterrupted()) {
+                    // The executor wants its thread back.
+                    return false;
+                }
+            }
+            return false;
+        } finally {
+            try {
+                awaitRecorded(unrecorded, 0);
             } finally {
                 workers.leave();
             }
-            if (Thread.currentThread().isInterrupted()) {
-                // The executor wants its thread back.
-                return false;
+        }
+    }
+
+    /** Ends the hand-overs that the store has recorded by now, and waits until no more than so many are left. */
+    private void awaitRecorded(Queue<InFlightBatch> unrecorded, int most) {
+        for (InFlightBatch next = unrecorded.peek(); next != null; next = unrecorded.peek()) {
+            CompletableFuture<@Nullable Settled> recording = next.recording();
+            if (recording != null && !recording.isDone() && unrecorded.size() <= most) {
+                return;
+            }
+            unrecorded.remove();
+            if (recording != null) {
+                recorded(next, recording);
             }
         }
-        return false;
+    }
+
+    private void recorded(InFlightBatch inFlight, CompletableFuture<@Nullable Settled> recording) {
+        Settled settled = null;
+        RuntimeException failure = null;
+        try {
+            settled = recording.join();
+        } catch (CompletionException e) {
+            failure = e.getCause() instanceof RuntimeException cause ? cause : e;
+        }
+        inFlight.recorded(settled != null);
+        if (closed) {
+            return;
+        }
+        if (failure != null) {
+            settleThrown(inFlight, failure);
+            return;
+        }
+        // Without another worker for its slot, which it has given back.
+        inFlightById.remove(inFlight.batch().id(), inFlight);
+        inFlight.detach();
+        if (settled != null) {
+            delivered(settled);
+        }
     }
 
     private @Nullable InFlightBatch claim(Lane lane, boolean onReserve) {
@@ -1096,6 +1160,19 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 boolean known = !inFlight.isDetached() || isStillHeld(inFlight);
                 return known && delivered(inFlight.batch().id());
             });
+        }
+
+        /** Only while there is nothing to decide: what becomes of an outage must be known before the next batch is sent. */
+        @Override
+        public @Nullable CompletableFuture<@Nullable Settled> acknowledgeLater(InFlightBatch inFlight) {
+            if (closed
+                    || inFlight.isDetached()
+                    || !inFlight.isExecutedHere()
+                    || !inFlight.lane().isCalm()) {
+                return null;
+            }
+            StackSpace.require();
+            return store.deliveredLater(inFlight.batch().id());
         }
 
         @Override

@@ -4,7 +4,9 @@ import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.spi.BatchStore.Claim;
+import io.batchpersistence.spi.BatchStore.Settled;
 import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
@@ -22,10 +24,15 @@ final class InFlightBatch implements RecoveredBatch {
     interface SettlementHandler {
         boolean acknowledge(InFlightBatch inFlight);
 
+        /** Begins to acknowledge; {@code null} if that has to be waited for, by {@link #acknowledge}. */
+        default @Nullable CompletableFuture<@Nullable Settled> acknowledgeLater(InFlightBatch inFlight) {
+            return null;
+        }
+
         boolean fail(InFlightBatch inFlight, Failure failure);
     }
 
-    private enum Settled {
+    private enum Settlement {
         NO,
         /** A settling call is in progress; reset to {@link #NO} if it fails or changes nothing. */
         UNDER_WAY,
@@ -37,7 +44,10 @@ final class InFlightBatch implements RecoveredBatch {
     private final Lane.Permit permit;
     private final SettlementHandler settlement;
     private final Duration overdue;
-    private final AtomicReference<Settled> settled = new AtomicReference<>(Settled.NO);
+    private final AtomicReference<Settlement> settled = new AtomicReference<>(Settlement.NO);
+    /** What the store has yet to record, after {@link #acknowledgeLater}. */
+    private volatile @Nullable CompletableFuture<@Nullable Settled> recording;
+
     private volatile boolean detached;
     private volatile boolean abandonedByWorker;
 
@@ -81,6 +91,38 @@ final class InFlightBatch implements RecoveredBatch {
     }
 
     @Override
+    public void acknowledgeLater() {
+        if (!settled.compareAndSet(Settlement.NO, Settlement.UNDER_WAY)) {
+            return;
+        }
+        boolean begun = false;
+        try {
+            CompletableFuture<@Nullable Settled> began = settlement.acknowledgeLater(this);
+            recording = began;
+            begun = began != null;
+        } finally {
+            if (!begun) {
+                settled.set(Settlement.NO);
+            }
+        }
+        if (!begun) {
+            acknowledge();
+        }
+    }
+
+    /** What the store is recording, since the batch was acknowledged without waiting for that; {@code null} if nothing. */
+    @Nullable
+    CompletableFuture<@Nullable Settled> recording() {
+        return recording;
+    }
+
+    /** Reports whether what the store was recording has changed anything. */
+    void recorded(boolean changed) {
+        recording = null;
+        settled.set(changed ? Settlement.YES : Settlement.NO);
+    }
+
+    @Override
     public boolean fail(String reason) {
         return fail(Failure.transientFailure(reason));
     }
@@ -101,7 +143,7 @@ final class InFlightBatch implements RecoveredBatch {
 
     @Override
     public boolean isSettled() {
-        return settled.get() == Settled.YES;
+        return settled.get() == Settlement.YES;
     }
 
     /**
@@ -109,7 +151,7 @@ final class InFlightBatch implements RecoveredBatch {
      * possible.
      */
     private boolean settle(BooleanSupplier action) {
-        if (!settled.compareAndSet(Settled.NO, Settled.UNDER_WAY)) {
+        if (!settled.compareAndSet(Settlement.NO, Settlement.UNDER_WAY)) {
             return false;
         }
         boolean changed = false;
@@ -117,7 +159,7 @@ final class InFlightBatch implements RecoveredBatch {
             changed = action.getAsBoolean();
             return changed;
         } finally {
-            settled.set(changed ? Settled.YES : Settled.NO);
+            settled.set(changed ? Settlement.YES : Settlement.NO);
         }
     }
 
@@ -139,6 +181,16 @@ final class InFlightBatch implements RecoveredBatch {
         threadLock.lock();
         try {
             thread = Thread.currentThread();
+        } finally {
+            threadLock.unlock();
+        }
+    }
+
+    /** Whether the calling thread is the one that handed the batch over, and the target has not returned. */
+    boolean isExecutedHere() {
+        threadLock.lock();
+        try {
+            return thread == Thread.currentThread();
         } finally {
             threadLock.unlock();
         }

@@ -392,6 +392,11 @@ final class Lane {
         }
     }
 
+    /** Whether the lane is closed and the collector has answered last. */
+    boolean isCalm() {
+        return calm;
+    }
+
     boolean hasFreeSlot() {
         lock.lock();
         try {

@@ -149,6 +149,18 @@ public interface BatchStore extends AutoCloseable {
     Settled delivered(String batchId);
 
     /**
+     * Removes a batch as delivered, like {@link #delivered}. A store whose marks take long, because they wait for a
+     * commit, need not wait for it here: its callers go on meanwhile.
+     *
+     * @param batchId its id
+     * @return completed with what {@link #delivered} returns, or exceptionally with what it throws, perhaps by the
+     *     thread that all marks wait for
+     */
+    default CompletableFuture<@Nullable Settled> deliveredLater(String batchId) {
+        return CompletableFuture.completedFuture(delivered(batchId));
+    }
+
+    /**
      * Ends an attempt that failed.
      *
      * @param batchId its id

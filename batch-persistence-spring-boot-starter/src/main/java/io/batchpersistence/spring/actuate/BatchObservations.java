@@ -110,7 +110,7 @@ public final class BatchObservations {
     public RecoveryTarget sending(BatchSender sender) {
         return recovered -> {
             send(recovered.batch(), recovered.overdue(), sender);
-            recovered.acknowledge();
+            recovered.acknowledgeLater();
         };
     }
 
