@@ -81,7 +81,27 @@ final class CounterTable {
 
     private static final String UPDATE =
             "UPDATE {p}counter SET " + ADD + " WHERE collector_type = ? AND instance = ? AND part = ?";
-    private static final String UPDATE_WITH_TOKEN = UPDATE.replace("SET ", "SET token = ?, ");
+    static final String UPDATE_WITH_TOKEN = UPDATE.replace("SET ", "SET token = ?, ");
+
+    /** Counts the row in {@code gone}, if there is one, as delivered. The values are the token, the instance and part. */
+    static final String DELIVER_GONE = deliverGone();
+
+    private static String deliverGone() {
+        StringBuilder sql = new StringBuilder("UPDATE {p}counter c SET token = ?, delivered = delivered + 1");
+        String[] values = {"1", "entry_count", "bytes"};
+        List<String> held = COLUMNS.subList(FIRST_STATE, COLUMNS.size());
+        for (int i = 0; i < held.size(); i++) {
+            String column = held.get(i);
+            sql.append(", ")
+                    .append(column)
+                    .append(" = ")
+                    .append(column)
+                    .append(" - CASE WHEN state = ")
+                    .append(i / 3);
+            sql.append(" THEN ").append(values[i % 3]).append(" ELSE 0 END");
+        }
+        return sql + " FROM gone WHERE c.collector_type = gone.collector_type AND instance = ? AND part = ?";
+    }
 
     /**
      * A token is a time in milliseconds on the database's clock, followed by this many bits that distinguish groups of
@@ -185,6 +205,10 @@ final class CounterTable {
             return byType.isEmpty();
         }
 
+        Set<String> collectorTypes() {
+            return byType.keySet();
+        }
+
         /** The collector type of the row whose token shows whether this transaction was committed. */
         String firstType() {
             return byType.firstKey();
@@ -225,17 +249,28 @@ final class CounterTable {
                     update = UPDATE_WITH_LAST_USE;
                     values.add(lastUses.getOrDefault(type.getKey(), 0L));
                 }
-                for (long count : type.getValue()) {
-                    values.add(count);
-                }
-                values.add(TextEscaping.escape(type.getKey()));
-                values.add(instance);
-                values.add(part);
+                addValues(values, type.getValue(), type.getKey(), instance, part);
                 if (tx.update(update, values.toArray()) == 0) {
                     missing.add(type.getKey());
                 }
             }
             return missing;
+        }
+
+        /** Adds the values for {@link #UPDATE_WITH_TOKEN} for one collector type. */
+        void addValues(List<@Nullable Object> values, String collectorType, long instance, long part) {
+            values.add(token);
+            addValues(values, of(collectorType), collectorType, instance, part);
+        }
+
+        private static void addValues(
+                List<@Nullable Object> values, long[] counts, String collectorType, long instance, long part) {
+            for (long count : counts) {
+                values.add(count);
+            }
+            values.add(TextEscaping.escape(collectorType));
+            values.add(instance);
+            values.add(part);
         }
 
         /** Writes the changes as new rows, which no other transaction waits for. */

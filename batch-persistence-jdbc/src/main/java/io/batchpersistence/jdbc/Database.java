@@ -634,6 +634,10 @@ final class Database {
                 }
                 throw e;
             }
+            SQLException doubt = tx.doubt();
+            if (mode == Mode.STATEMENT && doubt != null) {
+                throw new CommitUnknownException(doubt);
+            }
             if (way.begins() || way.driverBegins()) {
                 commit(connection, way);
             }

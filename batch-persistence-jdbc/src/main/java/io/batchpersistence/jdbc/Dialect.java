@@ -29,7 +29,7 @@ enum Dialect {
         }
 
         @Override
-        boolean claimsInOneStatement() {
+        boolean writesInOneStatement() {
             return true;
         }
 
@@ -195,8 +195,8 @@ enum Dialect {
         return List.of(collectorType, from);
     }
 
-    /** Whether one statement can select for update, update the rows found and other rows, and return them. */
-    boolean claimsInOneStatement() {
+    /** Whether one statement can select for update, insert, update and delete, and return what it has changed. */
+    boolean writesInOneStatement() {
         return false;
     }
 

@@ -343,6 +343,17 @@ public final class FallbackBatchStore implements BatchStore {
         return settled != null ? settled : reachable().delivered(batchId);
     }
 
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
+    @Override
+    public CompletableFuture<@Nullable Settled> deliveredLater(String batchId) {
+        requireOpen();
+        Settled settled = fallback.isEmpty() ? null : mover.withoutMoves(() -> fallback.delivered(batchId));
+        return settled != null
+                ? CompletableFuture.completedFuture(settled)
+                : reachable().deliveredLater(batchId);
+    }
+
     @Override
     public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
         requireOpen();

@@ -19,6 +19,7 @@ import io.batchpersistence.spi.BatchStore.Settled;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import java.sql.SQLException;
+import java.sql.SQLWarning;
 import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -57,6 +58,8 @@ final class GroupWriter {
     private static final long MAX_GROUP_BYTES = 4 << 20;
     /** About the size of a batch's row in a statement, beyond the bytes that the batch is counted with. */
     private static final long ROW_BYTES = 1_024;
+    /** The number of collector types remembered at a time; the others' operations take a few round trips more. */
+    private static final int MAX_COUNTED = 1_000;
     /** Attempts to write a group, not counting retries after conflicts with other transactions. */
     private static final int MAX_ATTEMPTS = 20;
 
@@ -67,6 +70,17 @@ final class GroupWriter {
             INSERT INTO {p}batch (batch_id, collector_type, entry_count, bytes, format, compression, raw_length,
             payload_crc, header, payload, batch_ttl, dead_letter_ttl, created_at, since, due_at, state, owner, fence, retry_count,
             earlier_failures, last_attempt, reason) VALUES\s""";
+    /** One batch and its counters in one statement. Fails if the batch is stored already, or there are no counters. */
+    private static final String INSERT_AT_ONCE = "WITH inserted AS (" + INSERT + "{row} RETURNING 1), counted AS ("
+            + CounterTable.UPDATE_WITH_TOKEN
+            + " RETURNING 1) SELECT 1 / ((SELECT COUNT(*) FROM inserted) * (SELECT COUNT(*) FROM counted)) AS guard";
+
+    /** One mark and its counters in one statement. Fails if there are no counters. */
+    private static final String DELIVER_AT_ONCE =
+            "WITH gone AS (DELETE FROM {p}batch WHERE batch_id = ? AND (state <> {in_flight} OR owner = ?) RETURNING "
+                    + Row.WITHOUT_FAILURES + "), counted AS (" + CounterTable.DELIVER_GONE
+                    + " RETURNING 1) SELECT gone.*, 1 / (SELECT COUNT(*) FROM counted) AS guard FROM gone";
+
     private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
     /**
@@ -339,6 +353,11 @@ final class GroupWriter {
             result = new Settled(row.collectorType(), database.callerTime(row.createdAt()), row.retryCount(), null);
             return new Change(null, new @Nullable Object[0]);
         }
+
+        /** The mark is committed, but the answer with the row was lost. */
+        void answerLost(String collectorType, Instant now) {
+            result = new Settled(collectorType, now, 0, null);
+        }
     }
 
     static final class Failed extends Mark {
@@ -465,8 +484,15 @@ final class GroupWriter {
 
     // Confined to the worker thread.
     private boolean inTransaction;
+    /** Whether the last attempt was a single statement. */
+    private boolean inOneStatement;
+
     private long token;
     private @Nullable Long halvesUntil;
+    /** The collector types for which this instance has counters, since it has {@link #countedAs this number}. */
+    private final Set<String> counted = new HashSet<>();
+
+    private long countedAs;
     private volatile Writes writes = Writes.NONE;
 
     GroupWriter(Database database, InstanceMembership membership, CounterTable counters) {
@@ -773,28 +799,24 @@ final class GroupWriter {
             counters.unresolved(mine);
             List<Op<?>> ops = left;
             boolean written = false;
+            inOneStatement = false;
             try {
                 requireWanted();
-                membership.write((tx, me, delta) -> {
-                    delta.token = mine;
-                    tried.clear();
-                    tried.put(me, delta);
-                    inTransaction = true;
-                    try {
-                        apply(tx, me, ops, delta);
-                    } finally {
-                        inTransaction = false;
-                    }
-                    requireWanted();
-                    return null;
-                });
+                boolean atOnce = ops.size() == 1 && writeAtOnce(ops.get(0), mine, tried);
+                if (!atOnce) {
+                    writeInSteps(ops, mine, tried);
+                }
                 written = true;
             } catch (DuplicatesException e) {
                 left = tries < MAX_ATTEMPTS ? withoutDuplicates(ops) : failed(ops, Database.failed("persisting", e));
             } catch (CommitUnknownException e) {
-                Boolean committed = wasCommitted(tried, mine);
+                Boolean committed =
+                        isAnswerLost(ops, tried) ? wasDelivered(ops, tried, mine) : wasCommitted(tried, mine);
                 log.info(
-                        "The connection was lost while a group of {} committed: {}",
+                        "{} while a group of {} committed: {}",
+                        e.getCause() instanceof SQLWarning
+                                ? "There was a warning of the database"
+                                : "The connection was lost",
                         ops.size(),
                         committed == null
                                 ? "its outcome is unknown"
@@ -919,6 +941,99 @@ final class GroupWriter {
         }
     }
 
+    private void writeInSteps(List<Op<?>> ops, long mine, Map<Long, CounterDelta> tried) throws SQLException {
+        membership.write((tx, me, delta) -> {
+            delta.token = mine;
+            tried.clear();
+            tried.put(me, delta);
+            inTransaction = true;
+            try {
+                apply(tx, me, ops, delta);
+            } finally {
+                inTransaction = false;
+            }
+            requireWanted();
+            return null;
+        });
+        tried.forEach((me, delta) -> {
+            if (me != countedAs || counted.size() >= MAX_COUNTED) {
+                counted.clear();
+                countedAs = me;
+            }
+            counted.addAll(delta.collectorTypes());
+        });
+    }
+
+    /**
+     * Writes an operation that is alone in its group in a single statement, which is a transaction by itself, if there
+     * is a statement for it. Returns whether it has: if the statement fails by its guard, nothing has been written, and
+     * the usual transaction finds out why.
+     *
+     * <p>Only while there must be counters, since there were some and the lease has not ended: without, it could not be
+     * found out whether the statement was committed.
+     */
+    private boolean writeAtOnce(Op<?> op, long mine, Map<Long, CounterDelta> tried) throws SQLException {
+        if (!(op instanceof Insert || op instanceof Delivered)
+                || !database.dialect().writesInOneStatement()) {
+            return false;
+        }
+        long me = membership.number();
+        if (me != countedAs
+                || !membership.surelyHolds(me)
+                || !(op instanceof Insert insert ? counted.contains(insert.collectorType) : !counted.isEmpty())) {
+            return false;
+        }
+        inOneStatement = true;
+        try {
+            database.writeAtOnce(tx -> {
+                requireWanted();
+                CounterDelta delta = new CounterDelta();
+                delta.token = mine;
+                tried.clear();
+                tried.put(me, delta);
+                tx.afterCommit(() -> counters.committed(delta));
+                try {
+                    if (op instanceof Insert insert) {
+                        insertAtOnce(tx, me, insert, delta);
+                    } else if (op instanceof Delivered mark) {
+                        deliverAtOnce(tx, me, mark, delta);
+                    }
+                } catch (RuntimeException | Error e) {
+                    // The statement may have been executed.
+                    throw new CommitUnknownException(new SQLException("the driver failed: " + e, e));
+                }
+                return null;
+            });
+            return true;
+        } catch (SQLException e) {
+            if (e instanceof CommitUnknownException || !Dialect.isGuard(e)) {
+                throw e;
+            }
+            inOneStatement = false;
+            return false;
+        }
+    }
+
+    private void insertAtOnce(Tx tx, long me, Insert insert, CounterDelta delta) throws SQLException {
+        List<@Nullable Object> values = new ArrayList<>(40);
+        addValues(values, me, membership.newFence(), insert, delta);
+        delta.addValues(values, insert.collectorType, me, CounterTable.MAIN);
+        tx.one(
+                INSERT_AT_ONCE.replace(
+                        "{row}", insert.row() + database.dialect().insertEnd()),
+                Reader.LONG,
+                values.toArray());
+    }
+
+    private void deliverAtOnce(Tx tx, long me, Delivered mark, CounterDelta delta) throws SQLException {
+        mark.result = null;
+        Row row =
+                tx.one(DELIVER_AT_ONCE, Row::of, TextEscaping.escape(mark.id), me, delta.token, me, CounterTable.MAIN);
+        if (row != null) {
+            mark.apply(row, me, delta, database);
+        }
+    }
+
     private void apply(Tx tx, long me, List<Op<?>> ops, CounterDelta delta) throws SQLException {
         List<Mark> marks = new ArrayList<>();
         List<Insert> inserts = new ArrayList<>();
@@ -1017,23 +1132,8 @@ final class GroupWriter {
         StringBuilder sql = new StringBuilder(INSERT);
         List<@Nullable Object> values = new ArrayList<>(inserts.size() * 15);
         for (Insert insert : inserts) {
-            Row.Encoded encoded = insert.encoded;
             sql.append(values.isEmpty() ? "" : ", ").append(insert.row());
-            values.add(TextEscaping.escape(insert.id));
-            values.add(TextEscaping.escape(insert.collectorType));
-            values.add(encoded.entryCount());
-            values.add(encoded.bytes());
-            values.add(encoded.format());
-            values.add(encoded.compression());
-            values.add(encoded.rawLength());
-            values.add(encoded.crc());
-            values.add(encoded.header());
-            values.add(encoded.payload());
-            values.add(insert.promise.batchTtl());
-            values.add(insert.promise.deadLetterTtl());
-            insert.addValues(values, me, fence, database);
-            delta.accepted(insert.collectorType);
-            delta.entered(insert.collectorType, insert.state(), encoded.entryCount(), encoded.bytes());
+            addValues(values, me, fence, insert, delta);
         }
         sql.append(database.dialect().insertEnd());
         int inserted;
@@ -1048,6 +1148,25 @@ final class GroupWriter {
         if (inserted != inserts.size()) {
             throw new DuplicatesException();
         }
+    }
+
+    private void addValues(List<@Nullable Object> values, long me, long fence, Insert insert, CounterDelta delta) {
+        Row.Encoded encoded = insert.encoded;
+        values.add(TextEscaping.escape(insert.id));
+        values.add(TextEscaping.escape(insert.collectorType));
+        values.add(encoded.entryCount());
+        values.add(encoded.bytes());
+        values.add(encoded.format());
+        values.add(encoded.compression());
+        values.add(encoded.rawLength());
+        values.add(encoded.crc());
+        values.add(encoded.header());
+        values.add(encoded.payload());
+        values.add(insert.promise.batchTtl());
+        values.add(insert.promise.deadLetterTtl());
+        insert.addValues(values, me, fence, database);
+        delta.accepted(insert.collectorType);
+        delta.entered(insert.collectorType, insert.state(), encoded.entryCount(), encoded.bytes());
     }
 
     /**
@@ -1138,18 +1257,60 @@ final class GroupWriter {
     }
 
     private @Nullable Boolean wasCommitted(long me, String collectorType, long mine) {
+        return lookedUp(tx -> {
+            Long found = tx.one(
+                    "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
+                    Reader.LONG,
+                    TextEscaping.escape(collectorType),
+                    me,
+                    CounterTable.MAIN);
+            return found == null ? Optional.empty() : Optional.of(found == mine);
+        });
+    }
+
+    /** Whether this was a mark alone in its statement, and what it may have changed is not known. */
+    private boolean isAnswerLost(List<Op<?>> ops, Map<Long, CounterDelta> tried) {
+        return inOneStatement
+                && ops.get(0) instanceof Delivered
+                && tried.values().stream().allMatch(CounterDelta::isEmpty);
+    }
+
+    /** Like {@link #wasCommitted}, for a mark whose collector type is not known: it changed the counters of one. */
+    private @Nullable Boolean wasDelivered(List<Op<?>> ops, Map<Long, CounterDelta> tried, long mine) {
+        Delivered mark = (Delivered) ops.get(0);
+        for (Long me : tried.keySet()) {
+            return lookedUp(tx -> {
+                Map<String, Long> tokens = new HashMap<>();
+                tx.all(
+                        "SELECT collector_type, token FROM {p}counter WHERE instance = ? AND part = ?"
+                                + " ORDER BY collector_type FOR UPDATE",
+                        row -> tokens.put(TextEscaping.unescape(row.getString(1)), row.getLong(2)),
+                        me,
+                        CounterTable.MAIN);
+                for (Map.Entry<String, Long> each : tokens.entrySet()) {
+                    if (each.getValue() == mine) {
+                        mark.answerLost(
+                                each.getKey(), database.options().clock().instant());
+                        counters.changed();
+                        return Optional.of(true);
+                    }
+                }
+                return tokens.isEmpty() ? Optional.empty() : Optional.of(false);
+            });
+        }
+        return false;
+    }
+
+    /**
+     * Looks at counters whether a transaction was committed; {@code null} if that could not be found out, or the
+     * counters are gone. If the transaction is still running, it has its row of counters locked, so this waits for its
+     * end. The lock itself is written to the log: where commits wait for a standby, so does this commit, and what it
+     * has seen has been replicated.
+     */
+    private @Nullable Boolean lookedUp(Database.Work<Optional<Boolean>> lookUp) {
         for (int look = 0; look < MAX_OUTCOME_CHECKS; look++) {
             try {
-                // If the transaction is still running, it has the row locked, so this waits for its end. The lock
-                // itself is written to the log: where commits wait for a standby, so does this commit, and what it has
-                // seen has been replicated.
-                Long found = database.write(tx -> tx.one(
-                        "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
-                        Reader.LONG,
-                        TextEscaping.escape(collectorType),
-                        me,
-                        CounterTable.MAIN));
-                return found == null ? null : (Boolean) (found == mine);
+                return database.write(lookUp).orElse(null);
             } catch (SQLException e) {
                 log.debug("The outcome of a transaction is not known yet", e);
                 database.pause(FIRST_CHECK_NANOS << look);

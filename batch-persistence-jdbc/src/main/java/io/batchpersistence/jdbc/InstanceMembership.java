@@ -119,6 +119,7 @@ final class InstanceMembership {
     private volatile boolean doubted;
 
     private volatile Consumer<CounterTable.Missing> ifMissing = missing -> {};
+    private volatile Runnable eachSecond = () -> {};
     /** Whether the upkeep thread has started its first run. */
     private boolean maintained;
 
@@ -186,6 +187,34 @@ final class InstanceMembership {
      */
     void lost(long fence, @Nullable Long seq) {
         lostClaims.add(new LostClaim(fence, seq));
+    }
+
+    /**
+     * Gives back batches that this instance has claimed and does not send: no attempt is recorded. Those that it does
+     * not have in flight by that claim any more are left alone.
+     */
+    void giveBack(List<Row> claimed) throws SQLException {
+        List<Long> seqs = claimed.stream().map(Row::seq).toList();
+        List<Long> claimedWith = claimed.stream().map(Row::fence).distinct().toList();
+        claim((tx, me, delta) -> releaseRows(
+                tx,
+                delta,
+                tx.all(
+                        "SELECT " + Row.WITHOUT_FAILURES + " FROM {p}batch WHERE seq IN " + Tx.in(seqs)
+                                + " AND state = {in_flight} AND owner = ? AND fence IN " + Tx.in(claimedWith)
+                                + " ORDER BY seq FOR UPDATE",
+                        Row::of,
+                        Tx.values(seqs, me, claimedWith))));
+    }
+
+    /** Whether no other instance can have taken this number for one of an instance that is gone. */
+    boolean surelyHolds(long known) {
+        return number == known && database.tick() - lastHeartbeat < TimeUnit.MILLISECONDS.toNanos(leaseMillis) / 2;
+    }
+
+    /** Whether this is the number of this instance now. */
+    boolean isNumber(long known) {
+        return number == known;
     }
 
     /** The status as of the last heartbeat. */
@@ -425,7 +454,7 @@ final class InstanceMembership {
     }
 
     private boolean renewNext() throws SQLException {
-        if (!awaitNextHeartbeat()) {
+        if (!awaitNextHeartbeat(() -> {})) {
             return false;
         }
         renew();
@@ -433,7 +462,7 @@ final class InstanceMembership {
     }
 
     private boolean maintainNext() throws SQLException {
-        if (maintained && !awaitNextHeartbeat()) {
+        if (maintained && !awaitNextHeartbeat(eachSecond)) {
             return false;
         }
         maintained = true;
@@ -441,13 +470,14 @@ final class InstanceMembership {
         return true;
     }
 
-    private boolean awaitNextHeartbeat() {
+    private boolean awaitNextHeartbeat(Runnable eachSecond) {
         long nanos = number == 0 ? RETRY_NANOS : TimeUnit.MILLISECONDS.toNanos(Math.max(1, leaseMillis / 3));
         try {
             for (; nanos > 0; nanos -= RETRY_NANOS) {
                 if (deregistering.await(Math.min(nanos, RETRY_NANOS), TimeUnit.NANOSECONDS)) {
                     return false;
                 }
+                eachSecond.run();
                 if (database.problem() != null) {
                     // Try now: no other thread may be trying.
                     return true;
@@ -540,6 +570,7 @@ final class InstanceMembership {
         tryWriting();
         database.readLimits();
         correctTimes();
+        eachSecond.run();
         releaseLostClaims();
         foldParts();
         if (database.tick() >= expiresOthersFrom
@@ -611,6 +642,11 @@ final class InstanceMembership {
     /** Sets the listener for batches that are gone without having been accounted for. */
     void ifMissing(Consumer<CounterTable.Missing> listener) {
         ifMissing = listener;
+    }
+
+    /** Sets what the thread of the upkeep does once a second, unless the upkeep takes longer. */
+    void eachSecond(Runnable task) {
+        eachSecond = task;
     }
 
     /** Requests a comparison of the counters with the stored batches soon: the counters may be wrong. */

@@ -140,7 +140,8 @@ public final class JdbcBatchStore implements BatchStore {
         this.writer = new GroupWriter(database, membership, counters);
         this.claims = new Claims(database, membership, counters);
         this.membership.ifMissing(this::report);
-        this.outages = new Outages(database, membership, this::requireOpen);
+        this.membership.eachSecond(claims::giveBackStale);
+        this.outages = new Outages(database, membership, this::requireOpen, claims::giveBackAhead);
     }
 
     /**
@@ -468,7 +469,7 @@ public final class JdbcBatchStore implements BatchStore {
             if (taken == null || !taken.isEmpty()) {
                 // A claim that failed may be committed all the same, later.
                 leaseEnds(leaseUntil);
-                longestLease(Database.between(now, leaseUntil));
+                longestLease(lease + claims.hold().toMillis());
             }
         }
         return taken;
@@ -536,6 +537,8 @@ public final class JdbcBatchStore implements BatchStore {
     public List<Lease> timedOut(Instant now, int max) {
         requireOpen();
         database.noteNow(now);
+        // Called in each round of recovery.
+        claims.giveBackStale();
         leases.lock();
         try {
             long tick = database.tick();
@@ -595,18 +598,30 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public @Nullable Settled delivered(String batchId) {
         requireOpen();
+        claims.giveBackIfAhead(batchId);
         return writer.writeMark(new GroupWriter.Delivered(batchId));
+    }
+
+    // An early JDK 17 does not read the @Nullable of a type argument from class files.
+    @SuppressWarnings("NullAway")
+    @Override
+    public CompletableFuture<@Nullable Settled> deliveredLater(String batchId) {
+        requireOpen();
+        claims.giveBackIfAhead(batchId);
+        return writer.submit(new GroupWriter.Delivered(batchId));
     }
 
     @Override
     public @Nullable Settled failed(String batchId, long fence, String reason, Instant at, FailureDecision decision) {
         requireOpen();
+        claims.giveBackIfAhead(batchId);
         return writer.writeMark(new GroupWriter.Failed(batchId, fence, reason, at, decision));
     }
 
     @Override
     public @Nullable Settled released(String batchId, Function<String, Optional<Instant>> due) {
         requireOpen();
+        claims.giveBackIfAhead(batchId);
         return writer.writeMark(new GroupWriter.Released(batchId, due));
     }
 
@@ -853,6 +868,7 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
         requireOpen();
+        claims.giveBackAhead();
         Long due = nextAttemptAt == null ? null : (Long) Database.between(now, nextAttemptAt);
         return database.call("rescheduling", () -> reschedule(selector.states(BatchState.PENDING), due));
     }
@@ -913,6 +929,7 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public long discard(BatchSelector selector, Instant now) {
         requireOpen();
+        claims.giveBackAhead();
         return database.call(
                 "discarding",
                 () -> changeAll(
@@ -932,7 +949,7 @@ public final class JdbcBatchStore implements BatchStore {
         // The collector type has to fit into its column.
         NewBatch.checkedCollectorType(collectorType);
         requireOpen();
-        return database.call("pausing", () -> {
+        boolean changed = database.call("pausing", () -> {
             try {
                 return pauseOnce(collectorType, paused);
             } catch (SQLException e) {
@@ -943,6 +960,8 @@ public final class JdbcBatchStore implements BatchStore {
                 throw e;
             }
         });
+        claims.giveBackAhead(collectorType);
+        return changed;
     }
 
     private boolean pauseOnce(String collectorType, boolean paused) throws SQLException {

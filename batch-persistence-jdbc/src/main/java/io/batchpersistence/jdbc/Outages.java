@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Map.Entry;
+import java.util.function.Consumer;
 
 /** The outages shared by all instances: one row for each collector that is down. Thread-safe. */
 final class Outages implements SharedOutages {
@@ -15,15 +16,19 @@ final class Outages implements SharedOutages {
     private final Database database;
     private final InstanceMembership membership;
     private final Runnable requireOpen;
+    private final Consumer<String> ifDown;
 
     /**
-     * Creates a view of the shared outages, with a check that throws once the store is closed; all state is in the
-     * database.
+     * Creates a view of the shared outages; all state is in the database.
+     *
+     * @param requireOpen throws once the store is closed
+     * @param ifDown receives a collector type that this instance has found to be down
      */
-    Outages(Database database, InstanceMembership membership, Runnable requireOpen) {
+    Outages(Database database, InstanceMembership membership, Runnable requireOpen, Consumer<String> ifDown) {
         this.database = database;
         this.membership = membership;
         this.requireOpen = requireOpen;
+        this.ifDown = ifDown;
     }
 
     private <T> T call(String what, Database.Call<T> call) {
@@ -55,6 +60,7 @@ final class Outages implements SharedOutages {
     @Override
     public boolean began(String collectorType, Duration untilProbe, String lastFailure) {
         String type = TextEscaping.escape(NewBatch.checkedCollectorType(collectorType));
+        ifDown.accept(collectorType);
         return call("noting an outage", () -> {
             try {
                 return database.write(tx -> {

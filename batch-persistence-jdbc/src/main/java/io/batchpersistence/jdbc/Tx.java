@@ -4,6 +4,7 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.SQLWarning;
 import java.sql.Types;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -25,6 +26,7 @@ final class Tx {
     private final Connection connection;
     private final int timeoutSeconds;
     private final List<Runnable> afterCommit = new ArrayList<>(1);
+    private @Nullable SQLException doubt;
 
     Tx(Database database, Connection connection, int timeoutSeconds) {
         this.database = database;
@@ -58,8 +60,21 @@ final class Tx {
             while (rows.next()) {
                 all.add(reader.read(rows));
             }
+            SQLWarning warning = statement.getWarnings();
+            if (warning != null && String.valueOf(warning.getSQLState()).startsWith("01")) {
+                doubt = warning;
+            }
             return all;
         }
+    }
+
+    /**
+     * A warning by the database: a statement that is a transaction by itself may be committed, but not replicated. A
+     * cancelled statement is, if its commit was waiting for a standby. {@code null} if there was none.
+     */
+    @Nullable
+    SQLException doubt() {
+        return doubt;
     }
 
     /** Returns the first row; {@code null} if there is none. */

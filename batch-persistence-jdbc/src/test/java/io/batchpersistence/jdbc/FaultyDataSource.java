@@ -153,12 +153,28 @@ final class FaultyDataSource {
             if (commits) {
                 beforeCommit.at(sql);
             }
-            Object result = call(statement, method, arguments);
+            Object result = commits && onTransaction != null
+                    ? inTransaction(connection, statement, method, arguments)
+                    : call(statement, method, arguments);
             if (commits) {
                 afterCommit.at(sql);
             }
             return result;
         });
+    }
+
+    /** The connection is that of the pool: a transaction begins with the statement for that. */
+    private Object inTransaction(Connection connection, PreparedStatement statement, Method method, Object[] arguments)
+            throws Throwable {
+        connection.setAutoCommit(false);
+        try (Statement first = connection.createStatement()) {
+            first.execute(onTransaction);
+            Object result = call(statement, method, arguments);
+            connection.commit();
+            return result;
+        } finally {
+            connection.setAutoCommit(true);
+        }
     }
 
     static Object call(Object target, Method method, Object[] arguments) throws Throwable {

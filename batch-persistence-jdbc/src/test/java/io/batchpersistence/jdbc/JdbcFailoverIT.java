@@ -4,10 +4,17 @@ import static io.batchpersistence.jdbc.Traffic.soon;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.zaxxer.hikari.HikariDataSource;
+import io.batchpersistence.BatchSelector;
+import io.batchpersistence.spi.BatchStore.Settled;
+import io.batchpersistence.spi.NewBatch;
+import io.batchpersistence.test.Batches;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -133,6 +140,42 @@ class JdbcFailoverIT {
             }
             check(servers, traffic);
         }
+    }
+
+    /** A statement that is cancelled while its commit waits succeeds, with a warning, and is not replicated. */
+    @Test
+    void nothing_is_acknowledged_while_the_standby_does_not_have_it_however_long_that_takes() {
+        try (PostgresqlPair servers = PostgresqlPair.start();
+                HikariDataSource pool = new HikariDataSource()) {
+            servers.addStandby();
+            pool.setJdbcUrl(servers.url());
+            try (JdbcBatchStore store = JdbcBatchStore.open(
+                    pool,
+                    JdbcStoreOptions.builder()
+                            .queryTimeout(Duration.ofSeconds(1))
+                            .build())) {
+                Instant now = Instant.now();
+                store.append(batch("a", now)).join();
+                servers.cutStandbyOff();
+                CompletableFuture<Void> appended = store.append(batch("b", now));
+                servers.awaitWaitingCommit();
+                assertThat(appended).isNotDone();
+                servers.waitForStandby(false);
+                appended.join();
+                servers.waitForStandby(true);
+                CompletableFuture<Settled> marked = store.deliveredLater("a");
+                servers.awaitWaitingCommit();
+                assertThat(marked).isNotDone();
+                servers.waitForStandby(false);
+                assertThat(marked.join()).isNotNull();
+                assertThat(store.count(BatchSelector.all(), now)).isOne();
+                assertThat(store.stats().collector("loki").isBalanced()).isTrue();
+            }
+        }
+    }
+
+    private static NewBatch batch(String id, Instant now) {
+        return new NewBatch(id, "loki", Batches.entries(3), Map.of(), now, now.plusSeconds(60));
     }
 
     private void check(PostgresqlPair servers, Traffic traffic) {

@@ -72,6 +72,8 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore frozen = openFaulty(kind);
         JdbcBatchStore other = open();
         append(frozen, "a", "b");
+        // Otherwise PostgreSQL gets a single statement, which nothing is in the middle of.
+        pass(LEASE.dividedBy(2), other);
         List<String> takenOver = new ArrayList<>();
         frozenBeforeCommit(() -> {
             pass(LEASE.plusMillis(1), other);
@@ -96,12 +98,31 @@ class JdbcInstancesTest extends JdbcTestBase {
         JdbcBatchStore frozen = openFaulty(kind);
         JdbcBatchStore other = open();
         append(frozen, "a");
+        // As above.
+        pass(LEASE.dividedBy(2), other);
         frozenBeforeCommit(() -> pass(LEASE.plusMillis(1), other));
         append(frozen, "b");
         other.heartbeat();
         assertThat(claim(other)).containsExactly("a", "b");
         assertThat(frozen.delivered("b")).isNull();
         assertThat(balanced(other).inFlight()).isEqualTo(2);
+    }
+
+    @OnEachDatabase
+    void one_that_was_frozen_before_a_statement_marks_nothing_that_others_have(Kind kind) {
+        JdbcBatchStore frozen = openFaulty(kind);
+        JdbcBatchStore other = open();
+        append(frozen, "a", "b");
+        source.beforeStatement = sql -> {
+            source.recover();
+            pass(LEASE.plusMillis(1), other);
+            assertThat(claim(other)).containsExactly("a", "b");
+        };
+        assertThat(frozen.delivered("a")).isNull();
+        append(frozen, "c");
+        assertThat(other.delivered("a")).isNotNull();
+        assertThat(frozen.delivered("c")).isNotNull();
+        assertThat(balanced(other).delivered()).isEqualTo(2);
     }
 
     @OnEachDatabase

@@ -111,8 +111,7 @@ final class PostgresqlPair implements AutoCloseable {
         host.run("rm -rf " + data(standby()) + " && pg_basebackup -D " + data(standby()) + " -R -h 127.0.0.1 -p "
                 + host.port(primary) + " -U " + USER + " -c fast -X stream --no-sync");
         startServer(standby());
-        askPrimary("ALTER SYSTEM SET synchronous_standby_names = '*'");
-        askPrimary("SELECT pg_reload_conf()");
+        waitForStandby(true);
         await().atMost(Duration.ofMinutes(1))
                 .until(() -> "1"
                         .equals(askPrimary("SELECT count(*) FROM pg_stat_replication"
@@ -125,6 +124,20 @@ final class PostgresqlPair implements AutoCloseable {
         ask(standby(), "SELECT pg_reload_conf()");
         await().atMost(Duration.ofMinutes(1))
                 .until(() -> "0".equals(ask(standby(), "SELECT count(*) FROM pg_stat_wal_receiver")));
+    }
+
+    /** Waits until a commit that is a statement of its own waits for the standby. */
+    void awaitWaitingCommit() {
+        await().atMost(Duration.ofMinutes(1))
+                .until(() -> "1"
+                        .equals(askPrimary("SELECT count(*) FROM pg_stat_activity"
+                                + " WHERE wait_event = 'SyncRep' AND query = 'COMMIT'")));
+    }
+
+    /** From then on a commit waits for the standby, or does not. */
+    void waitForStandby(boolean waits) {
+        askPrimary("ALTER SYSTEM SET synchronous_standby_names = '" + (waits ? "*" : "") + "'");
+        askPrimary("SELECT pg_reload_conf()");
     }
 
     private String askPrimary(String sql) {

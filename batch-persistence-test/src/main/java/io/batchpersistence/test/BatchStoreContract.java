@@ -720,6 +720,25 @@ public abstract class BatchStoreContract {
     // ---- settling --------------------------------------------------------------------------------
 
     @Test
+    void a_delivery_that_the_caller_goes_on_after_is_recorded_like_any_other() {
+        append("flying", "pending", "spared");
+        markPending("pending");
+        Instant created = now();
+        CompletableFuture<Settled> flying = store.deliveredLater("flying");
+        CompletableFuture<Settled> pending = store.deliveredLater("pending");
+        CompletableFuture<Settled> unknown = store.deliveredLater("unknown");
+        assertThat(flying.join()).isEqualTo(new Settled("loki", created, 0, null));
+        assertThat(pending.join()).isEqualTo(new Settled("loki", created, 0, null));
+        assertThat(unknown.join()).isNull();
+        assertThat(store.delivered("flying")).isNull();
+        assertThat(listed(ALL)).containsExactly("spared");
+        assertThat(loki().delivered()).isEqualTo(2);
+        reopen();
+        assertThat(listed(ALL)).containsExactly("spared");
+        assertThat(loki().delivered()).isEqualTo(2);
+    }
+
+    @Test
     void delivered_removes_a_batch_in_every_state() {
         append("flying", "pending", "held", "dead", "claimed");
         fail("pending", "503", counted(in(MINUTE)));
