@@ -94,7 +94,7 @@ public final class SegmentLog implements PayloadLog {
     private final SegmentReader reader;
     private final DiskStoreOptions options;
     /** Bytes written ahead as zeros: a force that does not have to extend the file is about twice as fast on ext4. */
-    private final int reserve;
+    private final byte[] reserve;
 
     private final DictionaryTrainer dictionaries;
 
@@ -223,8 +223,8 @@ public final class SegmentLog implements PayloadLog {
                         ? Math.min(options.segmentSize(), options.maxDiskUsage() / 16)
                         : 0);
         this.reserve = options.sync() == SyncPolicy.ALWAYS
-                ? (int) Math.max(4 << 10, Math.min(MAX_RESERVED_BYTES, options.segmentSize() / 8))
-                : 0;
+                ? new byte[(int) Math.max(4 << 10, Math.min(MAX_RESERVED_BYTES, options.segmentSize() / 8))]
+                : new byte[0];
     }
 
     private Path path(int number) {
@@ -670,14 +670,14 @@ public final class SegmentLog implements PayloadLog {
             return;
         }
         into.allocated = position;
-        long wanted = Math.min(reserve, options.segmentSize() - position);
+        long wanted = Math.min(reserve.length, options.segmentSize() - position);
         if (inactiveBytes + position + wanted > options.maxDiskUsage() / 4 * 3) {
             // The limit counts real bytes: near it, room that may never be used costs too much.
             return;
         }
         if (wanted > 0) {
             try {
-                into.file.write(position, new byte[(int) wanted], 0, (int) wanted);
+                into.file.write(position, reserve, 0, (int) wanted);
                 into.allocated = position + wanted;
             } catch (IOException e) {
                 // The disk is nearly full. A partly written reserve does not look like a torn record: it is all zeros.
