@@ -8,7 +8,7 @@ package io.batchpersistence.engine;
  * <p>This is done for every batch. Compiled code reserves room in a frame for the arguments of every call in it, whether
  * the call is made or not. So few frames of a method that could call another one with very many arguments reach far, and
  * touch little of the memory in between: a fifteenth of the time of 200 frames of usual size, which also displace what
- * is in the processor's caches.
+ * is in the processor's caches. An interpreted frame has room for the variables of its method in the same way.
  */
 final class StackSpace {
 
@@ -20,7 +20,7 @@ final class StackSpace {
 
     private StackSpace() {}
 
-    /** Interpreted frames have no such room, so this has it compiled; and the class loaded while there is stack left. */
+    /** Has it compiled, and the class loaded while there is stack left. */
     static void warmUp() {
         for (int i = 0; i < WARM_UP_CALLS; i++) {
             require();
@@ -37,6 +37,139 @@ final class StackSpace {
     }
 
     private static long use(int n) {
+        if (n < 0) {
+            // Never. But an interpreted frame has room for all variables of its method, as a compiled one has for
+            // arguments.
+            for (long a0 = n,
+                            a1 = n,
+                            a2 = n,
+                            a3 = n,
+                            a4 = n,
+                            a5 = n,
+                            a6 = n,
+                            a7 = n,
+                            a8 = n,
+                            a9 = n,
+                            b0 = n,
+                            b1 = n,
+                            b2 = n,
+                            b3 = n,
+                            b4 = n,
+                            b5 = n,
+                            b6 = n,
+                            b7 = n,
+                            b8 = n,
+                            b9 = n,
+                            c0 = n,
+                            c1 = n,
+                            c2 = n,
+                            c3 = n,
+                            c4 = n,
+                            c5 = n,
+                            c6 = n,
+                            c7 = n,
+                            c8 = n,
+                            c9 = n,
+                            d0 = n,
+                            d1 = n,
+                            d2 = n,
+                            d3 = n,
+                            d4 = n,
+                            d5 = n,
+                            d6 = n,
+                            d7 = n,
+                            d8 = n,
+                            d9 = n,
+                            e0 = n,
+                            e1 = n,
+                            e2 = n,
+                            e3 = n,
+                            e4 = n,
+                            e5 = n,
+                            e6 = n,
+                            e7 = n,
+                            e8 = n,
+                            e9 = n,
+                            f0 = n,
+                            f1 = n,
+                            f2 = n,
+                            f3 = n,
+                            f4 = n,
+                            f5 = n,
+                            f6 = n,
+                            f7 = n,
+                            f8 = n,
+                            f9 = n,
+                            g0 = n,
+                            g1 = n,
+                            g2 = n,
+                            g3 = n,
+                            g4 = n,
+                            g5 = n,
+                            g6 = n,
+                            g7 = n,
+                            g8 = n,
+                            g9 = n,
+                            h0 = n,
+                            h1 = n,
+                            h2 = n,
+                            h3 = n,
+                            h4 = n,
+                            h5 = n,
+                            h6 = n,
+                            h7 = n,
+                            h8 = n,
+                            h9 = n,
+                            i0 = n,
+                            i1 = n,
+                            i2 = n,
+                            i3 = n,
+                            i4 = n,
+                            i5 = n,
+                            i6 = n,
+                            i7 = n,
+                            i8 = n,
+                            i9 = n,
+                            j0 = n,
+                            j1 = n,
+                            j2 = n,
+                            j3 = n,
+                            j4 = n,
+                            j5 = n,
+                            j6 = n,
+                            j7 = n,
+                            j8 = n,
+                            j9 = n,
+                            k0 = n,
+                            k1 = n,
+                            k2 = n,
+                            k3 = n,
+                            k4 = n,
+                            k5 = n,
+                            k6 = n,
+                            k7 = n,
+                            k8 = n,
+                            k9 = n,
+                            l0 = n,
+                            l1 = n,
+                            l2 = n,
+                            l3 = n,
+                            l4 = n,
+                            l5 = n,
+                            l6 = n,
+                            l7 = n,
+                            l8 = n,
+                            l9 = n;
+                    ; ) {
+                return a0 ^ a1 ^ a2 ^ a3 ^ a4 ^ a5 ^ a6 ^ a7 ^ a8 ^ a9 ^ b0 ^ b1 ^ b2 ^ b3 ^ b4 ^ b5 ^ b6 ^ b7 ^ b8 ^ b9
+                        ^ c0 ^ c1 ^ c2 ^ c3 ^ c4 ^ c5 ^ c6 ^ c7 ^ c8 ^ c9 ^ d0 ^ d1 ^ d2 ^ d3 ^ d4 ^ d5 ^ d6 ^ d7 ^ d8
+                        ^ d9 ^ e0 ^ e1 ^ e2 ^ e3 ^ e4 ^ e5 ^ e6 ^ e7 ^ e8 ^ e9 ^ f0 ^ f1 ^ f2 ^ f3 ^ f4 ^ f5 ^ f6 ^ f7
+                        ^ f8 ^ f9 ^ g0 ^ g1 ^ g2 ^ g3 ^ g4 ^ g5 ^ g6 ^ g7 ^ g8 ^ g9 ^ h0 ^ h1 ^ h2 ^ h3 ^ h4 ^ h5 ^ h6
+                        ^ h7 ^ h8 ^ h9 ^ i0 ^ i1 ^ i2 ^ i3 ^ i4 ^ i5 ^ i6 ^ i7 ^ i8 ^ i9 ^ j0 ^ j1 ^ j2 ^ j3 ^ j4 ^ j5
+                        ^ j6 ^ j7 ^ j8 ^ j9 ^ k0 ^ k1 ^ k2 ^ k3 ^ k4 ^ k5 ^ k6 ^ k7 ^ k8 ^ k9 ^ l0 ^ l1 ^ l2 ^ l3 ^ l4
+                        ^ l5 ^ l6 ^ l7 ^ l8 ^ l9;
+            }
+        }
         return n == 0
                 ? widest(
                         n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,

@@ -268,10 +268,8 @@ class DamageTest {
             records.put(bytes.length, "");
         } else if (file.toString().endsWith(".segment")) {
             ByteBuffer in = ByteBuffer.wrap(bytes);
-            // The magic number of a dictionary: BPD, version 1. There are two copies, the second one in a block of its
-            // own.
-            int dictionary = in.getInt(16) == 0x42504401 ? in.getInt(20) : 0;
-            int at = dictionary == 0 ? 16 : (28 + dictionary + 511) / 512 * 512 + 12 + dictionary;
+            // The magic number of a dictionary: BPD, version 1. Its length follows, and the offset of the second copy.
+            int at = in.getInt(16) == 0x42504401 ? in.getInt(24) + 16 + in.getInt(20) : 16;
             // That of a record: BA, version 1.
             while (at + 14 <= bytes.length && in.getShort(at) == (short) 0xBA01) {
                 in.position(at + 14);

@@ -9,12 +9,18 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Verdict;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.time.Clock;
 import java.time.Instant;
 import java.time.ZoneOffset;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
 
 /**
@@ -71,8 +77,30 @@ final class FixtureWriter {
                     .join();
             store.count(BatchSelector.all(), THEN);
             store.reclaim();
+            awaitNoChange(directory);
             copy(directory, fixture);
         }
+    }
+
+    /** Housekeeping goes on for a while; a copy of several moments would be none of a directory. */
+    private static void awaitNoChange(Path directory) throws IOException {
+        Map<Path, FileTime> before = Map.of();
+        for (Map<Path, FileTime> now = changed(directory); !now.equals(before); now = changed(directory)) {
+            before = now;
+            LockSupport.parkNanos(TimeUnit.SECONDS.toNanos(1));
+        }
+    }
+
+    private static Map<Path, FileTime> changed(Path directory) throws IOException {
+        Map<Path, FileTime> changed = new HashMap<>();
+        try (Stream<Path> files = Files.list(directory)) {
+            for (Path file : files.toList()) {
+                changed.put(file, Files.getLastModifiedTime(file));
+            }
+        } catch (NoSuchFileException e) {
+            return Map.of(directory, FileTime.from(Instant.now()));
+        }
+        return changed;
     }
 
     private static void append(BatchStore store, int from, int to) {

@@ -108,10 +108,23 @@ public final class ZstdDictionary {
             }
             return loaded;
         } catch (IllegalStateException e) {
-            // Not damage: its bytes have a checksum. The batch can be read when there is memory again.
+            if (isMemoryLeft()) {
+                throw new DamagedPayloadException("its dictionary is not one of zstd", e);
+            }
+            // Not damage: the batch can be read when there is memory again.
             throw new BatchPersistenceException("there is no native memory left for a dictionary", e);
         } finally {
             lock.unlock();
+        }
+    }
+
+    /** zstd does not tell why it can't load a dictionary, but it takes any bytes that don't look like one. */
+    private static boolean isMemoryLeft() {
+        try {
+            new ZstdDictDecompress(new byte[8]).close();
+            return true;
+        } catch (IllegalStateException e) {
+            return false;
         }
     }
 }

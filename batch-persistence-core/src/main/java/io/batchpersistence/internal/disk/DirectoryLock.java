@@ -69,9 +69,6 @@ public final class DirectoryLock implements AutoCloseable {
 
     private static final int LOCKS = 2;
 
-    /** How long a look at the lock file counts for the writes that follow, see {@link #recentProblem}: 0.1 ms. */
-    private static final long RECENT_NANOS = 100_000;
-
     /**
      * Lock files that another copy of this class in this JVM turned out to have locked, although the registry did not
      * say so: closing them would drop its lock.
@@ -110,9 +107,6 @@ public final class DirectoryLock implements AutoCloseable {
     private volatile @Nullable FileTime modified;
 
     private volatile @Nullable String takenOver;
-
-    /** When a look that found no {@link #problem} began. */
-    private volatile long foundInPlaceNanos = System.nanoTime() - RECENT_NANOS;
 
     /** The problem that the last cleanup found, so that it is logged once. */
     private volatile @Nullable String logged;
@@ -375,25 +369,6 @@ public final class DirectoryLock implements AutoCloseable {
      * @return the reason in plain words, with what to do; {@code null} if there is none, or it can't be determined
      */
     public @Nullable String problem() {
-        long began = System.nanoTime();
-        String problem = look();
-        if (problem == null) {
-            foundInPlaceNanos = began;
-        }
-        return problem;
-    }
-
-    /**
-     * Returns the {@link #problem} as of a moment ago, which saves a look at the lock file for each of several writes in
-     * a row. A thread can be suspended for that long between a look and its write, too; and a process that takes over
-     * first writes its name, and then has the journals to read before it changes a file.
-     */
-    @Nullable
-    String recentProblem() {
-        return takenOver == null && System.nanoTime() - foundInPlaceNanos < RECENT_NANOS ? null : problem();
-    }
-
-    private @Nullable String look() {
         String forGood = takenOver;
         if (forGood != null) {
             return forGood;

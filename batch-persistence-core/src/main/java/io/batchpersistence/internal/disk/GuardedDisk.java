@@ -130,7 +130,7 @@ final class GuardedDisk extends ForwardingDisk {
         @Override
         public void write(long offset, byte[] bytes, int from, int length) throws IOException {
             // Another process may have taken over the directory, and this file.
-            refuse(directory.recentProblem());
+            check();
             file.write(offset, bytes, from, length);
         }
 

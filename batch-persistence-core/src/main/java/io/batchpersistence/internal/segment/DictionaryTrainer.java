@@ -20,7 +20,7 @@ final class DictionaryTrainer implements EncodedPayload.Dictionaries {
     private static final Logger log = LogSanitizer.logger(DictionaryTrainer.class);
 
     /** Fills the first four blocks of a segment. Twice as much gains 2 % of a batch of one entry, and nothing of others. */
-    private static final int MAX_BYTES = (16 << 10) - 28;
+    private static final int MAX_BYTES = (16 << 10) - 32;
 
     /** Bytes below which a dictionary has no room for anything useful. */
     private static final int MIN_BYTES = 1 << 10;

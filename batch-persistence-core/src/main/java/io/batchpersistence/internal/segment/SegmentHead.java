@@ -17,12 +17,13 @@ import org.jspecify.annotations.Nullable;
  * <pre>
  * "BPSEGMT\1", u32 segment number, u32 CRC32C of these 12 bytes
  * if records are compressed with a dictionary, twice, directly behind it and at the next boundary of a block:
- *     "BPD\1", u32 length, u32 CRC32C of: segment number, u32 offset of the dictionary's first byte, length, bytes; bytes
+ *     "BPD\1", u32 length, u32 offset of the second copy,
+ *     u32 CRC32C of: segment number, u32 offset of the dictionary's first byte, the two numbers before, bytes; bytes
  * </pre>
  *
  * <p>The dictionary is there twice because without it no record can be read: damage in one place must not lose the
- * others. The copies share no block, 4 KiB or 512 bytes, of the device. The dictionary is in each segment, so that a
- * segment needs no other file.
+ * others. The copies share no block of the device: 4 KiB, or 512 bytes in a segment of less than 64 KiB. The dictionary
+ * is in each segment, so that a segment needs no other file.
  *
  * @param dictionary the dictionary; {@code null} if there is none, or both copies are damaged
  * @param end where the records begin
@@ -38,9 +39,9 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
 
     private static final byte[] MAGIC = "BPSEGMT\1".getBytes(StandardCharsets.ISO_8859_1);
     private static final int DICTIONARY_MAGIC = 'B' << 24 | 'P' << 16 | 'D' << 8 | 1;
-    private static final int DICTIONARY_FIXED = 12;
+    private static final int DICTIONARY_FIXED = 16;
 
-    /** What a device may lose at once. Small dictionaries are in segments too small for large blocks. */
+    /** What a device may lose at once. */
     private static final int SMALL_BLOCK = 512;
 
     private static final int LARGE_BLOCK = 4096;
@@ -48,35 +49,36 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
     /** Bytes that cover the header of a usual first record. */
     private static final int FIRST_READ = 1024;
 
-    static int size(@Nullable ZstdDictionary dictionary) {
-        if (dictionary == null) {
-            return SIZE;
-        }
-        int length = dictionary.bytes().length;
-        return secondCopy(length) + DICTIONARY_FIXED + length;
+    /** The size of the blocks that the copies in segments of that size share none of. */
+    static int block(long segmentSize) {
+        return segmentSize < 16 * LARGE_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
     }
 
-    /** Where the second copy of a dictionary of that length begins. */
-    private static int secondCopy(int length) {
-        int block = length < LARGE_BLOCK ? SMALL_BLOCK : LARGE_BLOCK;
-        return (SIZE + DICTIONARY_FIXED + length + block - 1) / block * block;
+    static int size(@Nullable ZstdDictionary dictionary, int block) {
+        return dictionary == null ? SIZE : secondCopy(dictionary, block) + DICTIONARY_FIXED + dictionary.bytes().length;
     }
 
-    static byte[] toBytes(int segment, @Nullable ZstdDictionary dictionary) {
-        ByteBuffer out = ByteBuffer.allocate(size(dictionary)).put(MAGIC).putInt(segment);
-        out.putInt(crc(out.array(), 0, SIZE - 4));
+    private static int secondCopy(ZstdDictionary dictionary, int block) {
+        return (SIZE + DICTIONARY_FIXED + dictionary.bytes().length + block - 1) / block * block;
+    }
+
+    static byte[] toBytes(int segment, @Nullable ZstdDictionary dictionary, int block) {
+        byte[] bytes = new byte[size(dictionary, block)];
+        ByteBuffer out = ByteBuffer.wrap(bytes).put(MAGIC).putInt(segment);
+        out.putInt(crc(bytes, SIZE - 4));
         if (dictionary != null) {
-            putDictionary(out, segment, dictionary.bytes());
-            out.position(secondCopy(dictionary.bytes().length));
-            putDictionary(out, segment, dictionary.bytes());
+            int second = secondCopy(dictionary, block);
+            putDictionary(bytes, SIZE, segment, second, dictionary.bytes());
+            putDictionary(bytes, second, segment, second, dictionary.bytes());
         }
-        return out.array();
+        return bytes;
     }
 
-    private static void putDictionary(ByteBuffer out, int segment, byte[] dictionary) {
-        int at = out.position() + DICTIONARY_FIXED;
-        out.putInt(DICTIONARY_MAGIC).putInt(dictionary.length);
-        out.putInt(dictionaryCrc(segment, at, dictionary, 0, dictionary.length)).put(dictionary);
+    private static void putDictionary(byte[] bytes, int at, int segment, int second, byte[] dictionary) {
+        System.arraycopy(dictionary, 0, bytes, at + DICTIONARY_FIXED, dictionary.length);
+        ByteBuffer out = ByteBuffer.wrap(bytes);
+        out.putInt(at, DICTIONARY_MAGIC).putInt(at + 4, dictionary.length).putInt(at + 8, second);
+        out.putInt(at + 12, dictionaryCrc(bytes, at, dictionary.length, segment));
     }
 
     /**
@@ -89,7 +91,7 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
         return header.length == SIZE
                 && Arrays.equals(header, 0, version, MAGIC, 0, version)
                 && header[version] != MAGIC[version]
-                && ByteBuffer.wrap(header).getInt(SIZE - 4) == crc(header, 0, SIZE - 4);
+                && ByteBuffer.wrap(header).getInt(SIZE - 4) == crc(header, SIZE - 4);
     }
 
     /** Reads it. Whether the first 16 bytes are valid does not matter. */
@@ -111,10 +113,10 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
             }
         }
         // The first copy is damaged, or there is none. The second one tells where it has to be.
-        byte[] bytes = disk.read(path, 0, secondCopy(MAX_DICTIONARY) + DICTIONARY_FIXED + MAX_DICTIONARY);
+        byte[] bytes = disk.read(path, 0, 2 * (LARGE_BLOCK + MAX_DICTIONARY));
         for (int at = SMALL_BLOCK; at < bytes.length; at += SMALL_BLOCK) {
             int second = dictionaryLength(bytes, at);
-            if (second > 0 && at == secondCopy(second) && isDictionary(bytes, at, second, segment)) {
+            if (second > 0 && secondCopy(bytes, at) == at && isDictionary(bytes, at, second, segment)) {
                 return of(bytes, at, second, true);
             }
         }
@@ -123,8 +125,10 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
 
     private static SegmentHead of(byte[] bytes, int at, int length, boolean isSecond) {
         int from = at + DICTIONARY_FIXED;
-        ZstdDictionary dictionary = new ZstdDictionary(Arrays.copyOfRange(bytes, from, from + length));
-        return new SegmentHead(dictionary, size(dictionary), isSecond);
+        return new SegmentHead(
+                new ZstdDictionary(Arrays.copyOfRange(bytes, from, from + length)),
+                secondCopy(bytes, at) + DICTIONARY_FIXED + length,
+                isSecond);
     }
 
     /** The length of the dictionary that seems to begin there; otherwise 0. */
@@ -137,26 +141,30 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
         return in.getInt(at) == DICTIONARY_MAGIC && length > 0 && length <= MAX_DICTIONARY ? length : 0;
     }
 
-    private static boolean isDictionary(byte[] bytes, int at, int length, int segment) {
-        int from = at + DICTIONARY_FIXED;
-        return length <= bytes.length - from
-                && ByteBuffer.wrap(bytes).getInt(at + 8) == dictionaryCrc(segment, from, bytes, from, length);
+    /** Where the second copy is, according to one of them. */
+    private static int secondCopy(byte[] bytes, int at) {
+        return ByteBuffer.wrap(bytes).getInt(at + 8);
     }
 
-    private static int dictionaryCrc(int segment, int offset, byte[] bytes, int from, int length) {
+    private static boolean isDictionary(byte[] bytes, int at, int length, int segment) {
+        return length <= bytes.length - at - DICTIONARY_FIXED
+                && ByteBuffer.wrap(bytes).getInt(at + 12) == dictionaryCrc(bytes, at, length, segment);
+    }
+
+    private static int dictionaryCrc(byte[] bytes, int at, int length, int segment) {
         CRC32C crc = new CRC32C();
-        crc.update(ByteBuffer.allocate(12)
+        crc.update(ByteBuffer.allocate(8)
                 .putInt(segment)
-                .putInt(offset)
-                .putInt(length)
+                .putInt(at + DICTIONARY_FIXED)
                 .flip());
-        crc.update(bytes, from, length);
+        crc.update(bytes, at + 4, 8);
+        crc.update(bytes, at + DICTIONARY_FIXED, length);
         return (int) crc.getValue();
     }
 
-    private static int crc(byte[] bytes, int from, int length) {
+    private static int crc(byte[] bytes, int length) {
         CRC32C crc = new CRC32C();
-        crc.update(bytes, from, length);
+        crc.update(bytes, 0, length);
         return (int) crc.getValue();
     }
 }

@@ -35,6 +35,9 @@ final class SegmentIndex {
     /** The fewest and the most bytes of a record's entry. */
     private static final int MIN_ENTRY = 8 + 6;
 
+    /** Bytes of most entries, at most. */
+    static final int USUAL_ENTRY = 20;
+
     private static final int MAX_ENTRY = 8 + 2 * Varints.MAX_64 + 4 * Varints.MAX_32;
 
     /**

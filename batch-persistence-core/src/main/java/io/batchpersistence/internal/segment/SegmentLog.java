@@ -97,12 +97,13 @@ public final class SegmentLog implements PayloadLog {
     private final byte[] reserve;
 
     private final DictionaryTrainer dictionaries;
+    private final int block;
 
     private final ConcurrentMap<Integer, Segment> segments = new ConcurrentHashMap<>();
     private final Map<Integer, FileEnd> fileEnds = new HashMap<>();
     private final byte[] buffer = new byte[WRITE_BUFFER];
-    /** Those of the group being written that differ from what their callers encoded. */
-    private Map<Append, EncodedRecord> reencoded = Map.of();
+    /** The last one, which is asked for several times. */
+    private @Nullable Reencoded reencoded;
 
     private @Nullable Active active;
     private final Deque<Active> unsealed = new ArrayDeque<>();
@@ -184,6 +185,9 @@ public final class SegmentLog implements PayloadLog {
         }
     }
 
+    /** A batch that is written otherwise than its caller encoded it. */
+    private record Reencoded(EncodedRecord original, EncodedRecord record) {}
+
     /** The segment being written. */
     private static final class Active {
         final Segment segment;
@@ -218,6 +222,7 @@ public final class SegmentLog implements PayloadLog {
         this.disk = disk;
         this.reader = new SegmentReader(disk);
         this.options = options;
+        this.block = SegmentHead.block(options.segmentSize());
         this.dictionaries = new DictionaryTrainer(
                 options.compression() == Compression.ZSTD
                         ? Math.min(options.segmentSize(), options.maxDiskUsage() / 16)
@@ -492,49 +497,29 @@ public final class SegmentLog implements PayloadLog {
 
     @Override
     public void write(List<Append> group) {
-        List<Append> writable = reencode(group);
-        for (int done = 0; done < writable.size(); ) {
-            done = writeChunk(writable, done);
+        for (int done = 0; done < group.size(); ) {
+            done = writeChunk(group, done);
         }
-        reencoded = Map.of();
+        reencoded = null;
     }
 
     /**
-     * Batches that were encoded before a new dictionary was trained are encoded again, without one: otherwise each of
-     * them would begin a segment. Returns those that are to be written.
+     * What to write for a batch. One that was encoded before a new dictionary was trained is encoded again, without one:
+     * otherwise each of them would begin a segment.
      */
-    private List<Append> reencode(List<Append> group) {
-        ZstdDictionary current = dictionaries.current();
-        boolean any = false;
-        for (Append append : group) {
-            any |= isOutdated(append, current);
-        }
-        if (!any) {
-            return group;
-        }
-        // An append is equal to itself only.
-        reencoded = new HashMap<>();
-        List<Append> writable = new ArrayList<>();
-        for (Append append : group) {
-            try {
-                if (isOutdated(append, current)) {
-                    reencoded.put(append, RecordFormat.withoutDictionary((EncodedRecord) append.encoded()));
-                }
-                writable.add(append);
-            } catch (RuntimeException | Error e) {
-                append.failed(e);
-            }
-        }
-        return writable;
-    }
-
-    private static boolean isOutdated(Append append, @Nullable ZstdDictionary current) {
-        ZstdDictionary dictionary = ((EncodedRecord) append.encoded()).dictionary();
-        return dictionary != null && dictionary != current;
-    }
-
+    // It is the same object, or another batch.
+    @SuppressWarnings("ReferenceEquality")
     private EncodedRecord record(Append append) {
-        return reencoded.getOrDefault(append, (EncodedRecord) append.encoded());
+        EncodedRecord encoded = (EncodedRecord) append.encoded();
+        if (encoded.dictionary() == null || encoded.dictionary() == dictionaries.current()) {
+            return encoded;
+        }
+        Reencoded last = reencoded;
+        if (last == null || last.original != encoded) {
+            last = new Reencoded(encoded, RecordFormat.withoutDictionary(encoded));
+            reencoded = last;
+        }
+        return last.record;
     }
 
     /** Writes and forces as many batches as fit into one segment; returns the first that did not. */
@@ -587,8 +572,8 @@ public final class SegmentLog implements PayloadLog {
             // Also after failures other than the disk's: bytes of these batches may be in the file, and must not turn
             // up later.
             to = Math.max(to, from + 1);
-            for (Append append : group.subList(from, to)) {
-                append.failed(e);
+            for (int i = from; i < to; i++) {
+                group.get(i).failed(e);
             }
             if (into != null) {
                 abandon(into);
@@ -598,8 +583,8 @@ public final class SegmentLog implements PayloadLog {
         return to;
     }
 
-    private void index(Active into, Append append, RecordPointer pointer) {
-        EncodedRecord record = record(append);
+    private static void index(Active into, Append append, RecordPointer pointer) {
+        EncodedRecord record = (EncodedRecord) append.encoded();
         into.index.add(new SegmentIndex.Entry(
                 pointer.sequence(),
                 record.createdAt(),
@@ -641,7 +626,7 @@ public final class SegmentLog implements PayloadLog {
             throw new IOException("there are no segment numbers left");
         }
         Path path = path(number);
-        byte[] head = SegmentHead.toBytes(number, dictionary);
+        byte[] head = SegmentHead.toBytes(number, dictionary, block);
         Segment segment = new Segment(number, path, dictionary, head.length);
         segment.size = head.length;
         DiskFile file = disk.create(path);
@@ -738,11 +723,12 @@ public final class SegmentLog implements PayloadLog {
      * failure.
      */
     private void abandon(Active failed) {
+        // First: whatever is thrown from here on, nothing more is written to it.
+        active = null;
         log.warn(
                 "Writing {} failed at {}; it is ended there, and a new segment will be begun",
                 failed.segment.path,
                 failed.good);
-        active = null;
         fileEnds.put(failed.segment.number, new FileEnd(failed.good, failed.lastSequence));
         failed.segment.sealed = true;
         failed.segment.size = failed.allocated;
@@ -949,6 +935,10 @@ public final class SegmentLog implements PayloadLog {
         }
         List<Segment> dead = dead();
         if (dead.isEmpty()) {
+            if (all) {
+                // Another process may have deleted one that is open.
+                reader.closeFiles();
+            }
             countUsage();
             return null;
         }
@@ -1024,7 +1014,7 @@ public final class SegmentLog implements PayloadLog {
         diskUsage = used;
         // The next segment begins with a dictionary.
         ZstdDictionary dictionary = dictionaries.current();
-        availableBytes = dictionary == null ? free : free - SegmentHead.size(dictionary);
+        availableBytes = dictionary == null ? free : free - SegmentHead.size(dictionary, block);
     }
 
     @Override
@@ -1074,10 +1064,10 @@ public final class SegmentLog implements PayloadLog {
 
     @Override
     public long compactionBytesAvailable() {
-        return maxCopiedBytes() + SegmentHead.size(dictionaries.current());
+        return maxCopiedBytes() + SegmentHead.size(dictionaries.current(), block);
     }
 
-    /** Limit on the records of a copy, which has a dictionary, too. */
+    /** Limit on the records and the index of a copy, which has a dictionary, too. */
     private long maxCopiedBytes() {
         return Math.min(options.segmentSize(), options.maxDiskUsage() / 32);
     }
@@ -1125,12 +1115,13 @@ public final class SegmentLog implements PayloadLog {
     /** The compaction of those that have this dictionary; {@code null} if it does not pay off. */
     private @Nullable Compaction compaction(List<Segment> candidates, @Nullable ZstdDictionary dictionary) {
         Map<Integer, Segment> replaced = new HashMap<>();
-        int start = SegmentHead.size(dictionary);
+        int start = SegmentHead.size(dictionary, block);
         long bytes = 0;
         boolean pays = false;
         for (Segment segment : candidates) {
-            if (segment.dictionary == dictionary && bytes + segment.liveBytes <= maxCopiedBytes()) {
-                bytes += segment.liveBytes;
+            long copied = segment.liveBytes + (long) segment.live * SegmentIndex.USUAL_ENTRY;
+            if (segment.dictionary == dictionary && bytes + copied <= maxCopiedBytes()) {
+                bytes += copied;
                 pays |= segment.isSparse() || !replaced.isEmpty();
                 replaced.put(segment.number, segment);
             }
@@ -1171,7 +1162,7 @@ public final class SegmentLog implements PayloadLog {
             if (open == null) {
                 open = disk.create(aside);
                 file = open;
-                byte[] head = SegmentHead.toBytes(copy.number, copy.dictionary);
+                byte[] head = SegmentHead.toBytes(copy.number, copy.dictionary, block);
                 open.write(0, head, 0, head.length);
             }
             return open;

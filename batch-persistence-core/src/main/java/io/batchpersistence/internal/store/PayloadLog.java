@@ -199,10 +199,6 @@ public interface PayloadLog {
         /** What that caller has to write, as commit leader; {@code null} if another thread writes the batch. */
         StoreWriter.@Nullable Round round;
 
-        /** The appends whose callers that one notifies; set before {@link #settled}. */
-        @Nullable
-        List<Append> toNotify;
-
         /** Whether the caller that waits may go on. */
         volatile boolean settled;
 

@@ -237,15 +237,6 @@ final class StoreWriter {
             // While the flag is set, park returns at once.
             interrupted |= Thread.interrupted();
         }
-        List<PayloadLog.Append> others = append.toNotify;
-        if (others != null) {
-            for (int i = 0; i < others.size(); i++) {
-                PayloadLog.Append other = others.get(i);
-                if (other != append && other.waiting != null) {
-                    settle(other);
-                }
-            }
-        }
         complete(append);
         if (interrupted) {
             Thread.currentThread().interrupt();
@@ -427,8 +418,11 @@ final class StoreWriter {
             try {
                 write(round);
             } finally {
-                complete(round.appends());
-                runTasks(round.tasks());
+                try {
+                    complete(round.appends());
+                } finally {
+                    runTasks(round.tasks());
+                }
             }
             maintain();
         } finally {
@@ -552,7 +546,9 @@ final class StoreWriter {
     private void publish(List<PayloadLog.Append> group) {
         marks.lockDespiteErrors();
         try {
-            for (PayloadLog.Append append : group) {
+            // Without an iterator: there may be no memory for one, and each of them must be published.
+            for (int i = 0; i < group.size(); i++) {
+                PayloadLog.Append append = group.get(i);
                 if (!append.published) {
                     append.published = true;
                     queuedBytes -= append.encoded.size();
@@ -605,38 +601,11 @@ final class StoreWriter {
     /**
      * Notifies the callers, whatever happens: they may be waiting. So it does without an iterator, and does not end with
      * one that can't be notified.
-     *
-     * <p>Of those that wait it wakes only one, which wakes the others: waking up all of them takes about as long as a
-     * fast device takes to force, and the writer thread writes the next group meanwhile.
      */
     private void complete(List<PayloadLog.Append> group) {
-        PayloadLog.Append notifier = null;
-        for (int i = 0; i < group.size() && notifier == null; i++) {
-            PayloadLog.Append append = group.get(i);
-            notifier = append.waiting != null && mayNotify(append.waiting) ? append : null;
-        }
-        if (notifier != null) {
-            notifier.toNotify = group;
-            settle(notifier);
-        }
         for (int i = 0; i < group.size(); i++) {
-            PayloadLog.Append append = group.get(i);
-            if (append.waiting == null || notifier == null) {
-                settle(append);
-            }
+            settle(group.get(i));
         }
-    }
-
-    /**
-     * Whether others may wait for that thread. Not for a virtual thread, which may not get a carrier before one of them
-     * goes on; all virtual threads are in this group. Not for the calling thread either, which has other things to do
-     * first, and would be too late for the next group.
-     */
-    private static boolean mayNotify(Thread waiting) {
-        ThreadGroup group = waiting.getThreadGroup();
-        return waiting != Thread.currentThread()
-                && group != null
-                && !group.getName().equals("VirtualThreads");
     }
 
     /** Notifies a caller, whatever happens. */
@@ -653,6 +622,11 @@ final class StoreWriter {
                 return;
             } catch (OutOfMemoryError e) {
                 Thread.onSpinWait();
+            } catch (Throwable e) {
+                // A virtual thread whose scheduler takes no more tasks, or no stack: the others must be notified all
+                // the
+                // same.
+                return;
             }
         }
     }
@@ -914,10 +888,16 @@ final class StoreWriter {
 
     private void closeFiles() {
         try {
-            journal.checkpoint();
-            reclaimPayload();
-            payload.close();
-            files.close();
+            try {
+                journal.checkpoint();
+                reclaimPayload();
+            } finally {
+                try {
+                    payload.close();
+                } finally {
+                    files.close();
+                }
+            }
         } catch (Throwable e) {
             log.error("Closing {} failed; what was persisted is safe", options.directory(), e);
         }

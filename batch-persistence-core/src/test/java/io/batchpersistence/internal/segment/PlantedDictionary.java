@@ -23,7 +23,7 @@ public final class PlantedDictionary {
 
     /** The content of the file. */
     public static byte[] segment() {
-        return SegmentHead.toBytes(1, dictionary());
+        return SegmentHead.toBytes(1, dictionary(), 512);
     }
 
     static ZstdDictionary dictionary() {

@@ -132,7 +132,9 @@ class SegmentDictionaryTest extends DiskStoreFixture {
         try (BatchStore store = open()) {
             deliverMost(store, append(store, "plain ", 150), stuck);
         }
-        disk.put(directory.resolve("0000099999.segment"), SegmentHead.toBytes(99_999, PlantedDictionary.dictionary()));
+        disk.put(
+                directory.resolve("0000099999.segment"),
+                SegmentHead.toBytes(99_999, PlantedDictionary.dictionary(), 512));
         compression = Compression.ZSTD;
         try (BatchStore store = open()) {
             deliverMost(store, append(store, "compressed ", 300), stuck);

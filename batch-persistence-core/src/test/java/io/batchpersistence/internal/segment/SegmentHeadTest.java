@@ -28,7 +28,7 @@ class SegmentHeadTest {
 
     private static final Path FILE = Path.of("0000000007.segment");
     private static final byte[] DICTIONARY = "what payloads have in common".getBytes(StandardCharsets.US_ASCII);
-    private static final byte[] HEAD = SegmentHead.toBytes(7, new ZstdDictionary(DICTIONARY));
+    private static final byte[] HEAD = SegmentHead.toBytes(7, new ZstdDictionary(DICTIONARY), 4_096);
 
     private static SegmentHead read(byte[] file) throws IOException {
         MemoryDisk disk = new MemoryDisk();
@@ -45,14 +45,15 @@ class SegmentHeadTest {
     void its_bytes_are_those_of_version_1() {
         String dictionary = HexFormat.of().formatHex(DICTIONARY);
         assertThat(HexFormat.of().formatHex(HEAD))
-                .isEqualTo("42505345474d540100000007" + "99837dc8" + "42504401" + "0000001c" + "2142404a" + dictionary
-                        + "00".repeat(512 - 28 - DICTIONARY.length)
-                        + "42504401" + "0000001c" + "6d64482d" + dictionary);
+                .isEqualTo("42505345474d540100000007" + "99837dc8" + "42504401" + "0000001c00001000" + "23f0709d"
+                        + dictionary
+                        + "00".repeat(4_096 - 32 - DICTIONARY.length)
+                        + "42504401" + "0000001c00001000" + "4885e829" + dictionary);
     }
 
     @Test
     void a_segment_without_one_is_16_bytes() throws IOException {
-        byte[] head = SegmentHead.toBytes(7, null);
+        byte[] head = SegmentHead.toBytes(7, null, 4_096);
         assertThat(head).hasSize(SegmentHead.SIZE);
         assertThat(read(head)).isEqualTo(new SegmentHead(null, SegmentHead.SIZE, false));
         assertThat(read(Arrays.copyOf(head, 4_096))).isEqualTo(new SegmentHead(null, SegmentHead.SIZE, false));
@@ -68,14 +69,14 @@ class SegmentHeadTest {
         }
     }
 
-    @Test
-    void it_survives_the_loss_of_any_block() throws IOException {
-        byte[] large = new byte[16_356];
+    @ParameterizedTest
+    @ValueSource(ints = {512, 4_096})
+    void it_survives_the_loss_of_any_block(int block) throws IOException {
+        byte[] large = new byte[16_352];
         new Random(1).nextBytes(large);
         for (byte[] dictionary :
-                List.of(DICTIONARY, Arrays.copyOf(large, 3_000), large, Arrays.copyOf(large, 16_357))) {
-            byte[] head = SegmentHead.toBytes(7, new ZstdDictionary(dictionary));
-            int block = dictionary.length < 4_096 ? 512 : 4_096;
+                List.of(DICTIONARY, Arrays.copyOf(large, 3_000), large, Arrays.copyOf(large, 16_353))) {
+            byte[] head = SegmentHead.toBytes(7, new ZstdDictionary(dictionary), block);
             for (int at = 0; at < head.length; at += block) {
                 byte[] damaged = head.clone();
                 Arrays.fill(damaged, at, Math.min(at + block, head.length), (byte) 0);
@@ -91,11 +92,11 @@ class SegmentHeadTest {
     @Test
     void it_survives_the_loss_of_a_whole_copy_and_what_is_before_it() throws IOException {
         byte[] first = HEAD.clone();
-        Arrays.fill(first, 0, 512, (byte) 0);
+        Arrays.fill(first, 0, 4_096, (byte) 0);
         assertHasDictionary(read(first), "first");
         assertThat(read(first).damaged()).isTrue();
         byte[] second = HEAD.clone();
-        Arrays.fill(second, 512, second.length, (byte) 0);
+        Arrays.fill(second, 4_096, second.length, (byte) 0);
         assertHasDictionary(read(second), "second");
         assertThat(read(second).damaged()).isFalse();
     }
@@ -123,7 +124,7 @@ class SegmentHeadTest {
         NewBatch batch = new NewBatch("id", "loki", Batches.entries(1), Map.of("of", "x".repeat(context)), now, now);
         EncodedRecord record =
                 RecordFormat.encode(batch, BatchFormat.PROTOBUF, Compression.NONE, (raw, length) -> null, 0);
-        byte[] file = SegmentHead.toBytes(7, new ZstdDictionary(new byte[record.size() + 64]));
+        byte[] file = SegmentHead.toBytes(7, new ZstdDictionary(new byte[record.size() + 64]), 4_096);
         assertThat(read(file).dictionary()).isNotNull();
         RecordFormat.write(record, 1, 7, SegmentHead.SIZE, file, SegmentHead.SIZE);
         assertThat(read(file)).isEqualTo(new SegmentHead(null, SegmentHead.SIZE, false));
