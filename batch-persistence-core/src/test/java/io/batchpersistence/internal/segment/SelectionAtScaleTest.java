@@ -6,6 +6,7 @@ import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchSelector;
 import io.batchpersistence.BatchState;
 import io.batchpersistence.BatchSummary;
+import io.batchpersistence.Compression;
 import io.batchpersistence.DiskStoreOptions;
 import io.batchpersistence.FailureGroup;
 import io.batchpersistence.LogEntry;
@@ -129,6 +130,8 @@ class SelectionAtScaleTest {
                         .maxDiskUsage(1L << 40)
                         // Compaction reads payloads.
                         .compactionRate(1)
+                        // With a dictionary the payloads, which are all alike, would be smaller than their headers.
+                        .compression(Compression.NONE)
                         .build(),
                 disk);
         Random random = new Random(11);
