@@ -81,6 +81,7 @@ final class CounterTable {
 
     private static final String UPDATE =
             "UPDATE {p}counter SET " + ADD + " WHERE collector_type = ? AND instance = ? AND part = ?";
+    /** Ends with a WHERE clause that may be extended, as does {@link #DELIVER_GONE}. */
     static final String UPDATE_WITH_TOKEN = UPDATE.replace("SET ", "SET token = ?, ");
 
     /** Counts the row in {@code gone}, if there is one, as delivered. The values are the token, the instance and part. */

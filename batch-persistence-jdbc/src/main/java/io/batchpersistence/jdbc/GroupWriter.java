@@ -48,7 +48,8 @@ import org.slf4j.Logger;
  * An operation that arrives alone is written at once. Thread-safe.
  *
  * <p>If the connection is lost while a group commits, the outcome is looked up: each group leaves its own token in a
- * counter row of this instance, which stays locked until the transaction has ended, one way or the other.
+ * counter row of this instance, which stays locked until the transaction has ended, one way or the other. A single
+ * statement may arrive even after that: it does nothing if the row has a later token by then.
  */
 final class GroupWriter {
 
@@ -70,16 +71,22 @@ final class GroupWriter {
             INSERT INTO {p}batch (batch_id, collector_type, entry_count, bytes, format, compression, raw_length,
             payload_crc, header, payload, batch_ttl, dead_letter_ttl, created_at, since, due_at, state, owner, fence, retry_count,
             earlier_failures, last_attempt, reason) VALUES\s""";
-    /** One batch and its counters in one statement. Fails if the batch is stored already, or there are no counters. */
+    /**
+     * One batch and its counters in one statement. Fails if the batch is stored already, there are no counters, or
+     * these carry a later token: the statement may arrive after its outcome has been looked up.
+     */
     private static final String INSERT_AT_ONCE = "WITH inserted AS (" + INSERT + "{row} RETURNING 1), counted AS ("
             + CounterTable.UPDATE_WITH_TOKEN
-            + " RETURNING 1) SELECT 1 / ((SELECT COUNT(*) FROM inserted) * (SELECT COUNT(*) FROM counted)) AS guard";
+            + " AND token < ? RETURNING 1) SELECT 1 / ((SELECT COUNT(*) FROM inserted) * (SELECT COUNT(*) FROM counted)) AS guard";
 
-    /** One mark and its counters in one statement. Fails if there are no counters. */
+    /** One mark and its counters in one statement. Fails if there are no counters, or these carry a later token. */
     private static final String DELIVER_AT_ONCE =
             "WITH gone AS (DELETE FROM {p}batch WHERE batch_id = ? AND (state <> {in_flight} OR owner = ?) RETURNING "
                     + Row.WITHOUT_FAILURES + "), counted AS (" + CounterTable.DELIVER_GONE
-                    + " RETURNING 1) SELECT gone.*, 1 / (SELECT COUNT(*) FROM counted) AS guard FROM gone";
+                    + " AND c.token < ? RETURNING 1) SELECT gone.*, 1 / (SELECT COUNT(*) FROM counted) AS guard FROM gone";
+
+    /** Makes a statement with an earlier token fail if it is executed only now. */
+    private static final String LATER = "UPDATE {p}counter SET token = ? WHERE instance = ? AND part = ?";
 
     private static final String BYTES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
@@ -788,14 +795,18 @@ final class GroupWriter {
         }
     }
 
+    private long nextToken() {
+        token = CounterTable.token(
+                token, database.storedMillis(database.options().clock().instant()));
+        return token;
+    }
+
     private void writeUntilResolved(List<Op<?>> group) {
         List<Op<?>> left = group;
         for (int tries = 1; !left.isEmpty(); tries++) {
             long start = System.nanoTime();
             Map<Long, CounterDelta> tried = new HashMap<>(2);
-            token = CounterTable.token(
-                    token, database.storedMillis(database.options().clock().instant()));
-            long mine = token;
+            long mine = nextToken();
             counters.unresolved(mine);
             List<Op<?>> ops = left;
             boolean written = false;
@@ -1018,6 +1029,7 @@ final class GroupWriter {
         List<@Nullable Object> values = new ArrayList<>(40);
         addValues(values, me, membership.newFence(), insert, delta);
         delta.addValues(values, insert.collectorType, me, CounterTable.MAIN);
+        values.add(delta.token);
         tx.one(
                 INSERT_AT_ONCE.replace(
                         "{row}", insert.row() + database.dialect().insertEnd()),
@@ -1027,8 +1039,15 @@ final class GroupWriter {
 
     private void deliverAtOnce(Tx tx, long me, Delivered mark, CounterDelta delta) throws SQLException {
         mark.result = null;
-        Row row =
-                tx.one(DELIVER_AT_ONCE, Row::of, TextEscaping.escape(mark.id), me, delta.token, me, CounterTable.MAIN);
+        Row row = tx.one(
+                DELIVER_AT_ONCE,
+                Row::of,
+                TextEscaping.escape(mark.id),
+                me,
+                delta.token,
+                me,
+                CounterTable.MAIN,
+                delta.token);
         if (row != null) {
             mark.apply(row, me, delta, database);
         }
@@ -1257,6 +1276,7 @@ final class GroupWriter {
     }
 
     private @Nullable Boolean wasCommitted(long me, String collectorType, long mine) {
+        long later = nextToken();
         return lookedUp(tx -> {
             Long found = tx.one(
                     "SELECT token FROM {p}counter WHERE collector_type = ? AND instance = ? AND part = ? FOR UPDATE",
@@ -1264,7 +1284,19 @@ final class GroupWriter {
                     TextEscaping.escape(collectorType),
                     me,
                     CounterTable.MAIN);
-            return found == null ? Optional.empty() : Optional.of(found == mine);
+            if (found == null) {
+                return Optional.empty();
+            }
+            if (found == mine) {
+                return Optional.of(true);
+            }
+            tx.update(
+                    LATER + " AND collector_type = ?",
+                    later,
+                    me,
+                    CounterTable.MAIN,
+                    TextEscaping.escape(collectorType));
+            return Optional.of(false);
         });
     }
 
@@ -1278,6 +1310,7 @@ final class GroupWriter {
     /** Like {@link #wasCommitted}, for a mark whose collector type is not known: it changed the counters of one. */
     private @Nullable Boolean wasDelivered(List<Op<?>> ops, Map<Long, CounterDelta> tried, long mine) {
         Delivered mark = (Delivered) ops.get(0);
+        long later = nextToken();
         for (Long me : tried.keySet()) {
             return lookedUp(tx -> {
                 Map<String, Long> tokens = new HashMap<>();
@@ -1295,7 +1328,11 @@ final class GroupWriter {
                         return Optional.of(true);
                     }
                 }
-                return tokens.isEmpty() ? Optional.empty() : Optional.of(false);
+                if (tokens.isEmpty()) {
+                    return Optional.empty();
+                }
+                tx.update(LATER, later, me, CounterTable.MAIN);
+                return Optional.of(false);
             });
         }
         return false;
@@ -1304,7 +1341,8 @@ final class GroupWriter {
     /**
      * Looks at counters whether a transaction was committed; {@code null} if that could not be found out, or the
      * counters are gone. If the transaction is still running, it has its row of counters locked, so this waits for its
-     * end. The lock itself is written to the log: where commits wait for a standby, so does this commit, and what it
+     * end. A single statement may not have begun yet, somewhere between the driver and its lock: if the answer is no,
+     * the counters get a later token in the same transaction, which makes that statement fail. The lock itself is written to the log: where commits wait for a standby, so does this commit, and what it
      * has seen has been replicated.
      */
     private @Nullable Boolean lookedUp(Database.Work<Optional<Boolean>> lookUp) {

@@ -9,7 +9,10 @@ import java.sql.PreparedStatement;
 import java.sql.SQLException;
 import java.sql.SQLNonTransientConnectionException;
 import java.sql.Statement;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Random;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import javax.sql.DataSource;
 
@@ -31,6 +34,10 @@ final class FaultyDataSource {
     volatile Fault beforeCommit = what -> {};
     volatile Fault afterCommit = what -> {};
     volatile Fault afterClose = what -> {};
+    /** Whether the connection is lost at the next statement that commits by itself, before the server has it. */
+    volatile boolean delaysNext;
+    /** Executes that statement, on another connection. */
+    volatile Callable<?> delayed;
     /** A statement that starts each transaction. */
     volatile String onTransaction;
 
@@ -144,12 +151,21 @@ final class FaultyDataSource {
     }
 
     private PreparedStatement faulty(Connection connection, PreparedStatement statement, String sql) {
+        List<Setting> settings = new ArrayList<>();
         return proxy(PreparedStatement.class, (proxy, method, arguments) -> {
             if (!method.getName().startsWith("execute")) {
+                if (method.getName().startsWith("set") && arguments.length == 2) {
+                    settings.add(later -> method.invoke(later, arguments));
+                }
                 return call(statement, method, arguments);
             }
             beforeStatement.at(sql);
             boolean commits = connection.getAutoCommit() && sql.startsWith("WITH ");
+            if (commits && delaysNext) {
+                delaysNext = false;
+                delayed = () -> executeDelayed(sql, settings);
+                throw lost();
+            }
             if (commits) {
                 beforeCommit.at(sql);
             }
@@ -161,6 +177,21 @@ final class FaultyDataSource {
             }
             return result;
         });
+    }
+
+    /** Sets a value of a statement. */
+    private interface Setting {
+        void on(PreparedStatement statement) throws Exception;
+    }
+
+    private Object executeDelayed(String sql, List<Setting> settings) throws Exception {
+        try (Connection connection = real.getConnection();
+                PreparedStatement statement = connection.prepareStatement(sql)) {
+            for (Setting setting : settings) {
+                setting.on(statement);
+            }
+            return statement.execute();
+        }
     }
 
     /** The connection is that of the pool: a transaction begins with the statement for that. */

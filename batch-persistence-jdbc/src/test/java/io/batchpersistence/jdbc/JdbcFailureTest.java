@@ -27,9 +27,13 @@ import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Future;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Failures of the database and of the connections to it. */
 class JdbcFailureTest extends JdbcTestBase {
@@ -83,6 +87,69 @@ class JdbcFailureTest extends JdbcTestBase {
         CollectorStats stats = balanced(store);
         assertThat(stats.accepted()).isEqualTo(2);
         assertThat(stats.delivered()).isOne();
+    }
+
+    /**
+     * The server gets a statement of the store only after the connection was lost: when the outcome has been looked up,
+     * or while that has locked the counters. The store fails to write once more.
+     *
+     * @return what becomes of the late statement
+     */
+    private Future<?> late(boolean afterLookUp, Runnable operation) throws Exception {
+        FutureTask<?> late = new FutureTask<>(() -> source.delayed.call());
+        source.delaysNext = true;
+        source.beforeStatement = sql -> {
+            if (source.delayed == null) {
+                return;
+            }
+            if (sql.startsWith("WITH ")) {
+                throw new SQLException("no", "23514");
+            }
+            if (!afterLookUp && sql.startsWith("UPDATE ")) {
+                new Thread(late).start();
+                while (database.query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'WITH %{p}counter%'"
+                                + " AND wait_event_type = 'Lock'")
+                        .isEmpty()) {
+                    Thread.onSpinWait();
+                }
+            }
+        };
+        assertThatExceptionOfType(BatchPersistenceException.class).isThrownBy(operation::run);
+        source.recover();
+        if (afterLookUp) {
+            late.run();
+        }
+        return late;
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void a_batch_that_was_told_as_failed_is_not_stored_by_a_statement_that_arrives_late(boolean afterLookUp)
+            throws Exception {
+        JdbcBatchStore store = openFaulty(Kind.POSTGRESQL);
+        append(store, "first");
+        Future<?> late = late(afterLookUp, () -> {
+            if (failure(store.append(batch("a"))) instanceof RuntimeException failed) {
+                throw failed;
+            }
+        });
+        assertThat(late).failsWithin(Duration.ofSeconds(30)).withThrowableThat().withMessageContaining("zero");
+        assertThat(state(store, "a")).isNull();
+        append(store, "a");
+        assertThat(balanced(store).accepted()).isEqualTo(2);
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void a_batch_whose_mark_failed_is_not_removed_by_a_statement_that_arrives_late(boolean afterLookUp)
+            throws Exception {
+        JdbcBatchStore store = openFaulty(Kind.POSTGRESQL);
+        append(store, "a");
+        Future<?> late = late(afterLookUp, () -> store.delivered("a"));
+        assertThat(late).failsWithin(Duration.ofSeconds(30)).withThrowableThat().withMessageContaining("zero");
+        assertThat(state(store, "a")).isEqualTo(BatchState.IN_FLIGHT);
+        assertThat(store.delivered("a")).isNotNull();
+        assertThat(balanced(store).delivered()).isOne();
     }
 
     @OnEachDatabase
