@@ -2,6 +2,7 @@ package io.batchpersistence.jdbc;
 
 import io.batchpersistence.BatchOrder;
 import io.batchpersistence.BatchPersistenceException;
+import io.batchpersistence.BatchSelector;
 import io.batchpersistence.internal.log.LogSanitizer;
 import io.batchpersistence.internal.spi.StoreLimits;
 import io.batchpersistence.jdbc.Database.CommitUnknownException;
@@ -12,6 +13,7 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
@@ -226,7 +228,7 @@ final class Claims {
                 // Add before removing, as above. The list has the capacity.
                 taken.add(next);
                 kept.remove();
-                ahead.remove(next.row().id());
+                ahead.remove(next.row().id(), this);
             }
         }
 
@@ -252,6 +254,7 @@ final class Claims {
                     // An Error: the caller gives back what is in its list.
                     kept.clear();
                     lost(claimed.subList(taken.size(), claimed.size()));
+                    forgetAhead();
                 }
             }
             if (claimed.size() >= max) {
@@ -282,41 +285,19 @@ final class Claims {
         private List<Taken> drained() {
             List<Taken> drained = List.copyOf(kept);
             kept.clear();
-            drained.forEach(each -> ahead.remove(each.row().id()));
-            startAnew();
-            return drained;
-        }
-
-        private void startAnew() {
+            forgetAhead();
             lastTaken = 0;
             // What is given back lies before what has been reached.
             withoutLook = 0;
+            return drained;
         }
 
-        private void giveBackAhead(String batchId) {
-            Taken found = null;
-            lock.lock();
-            try {
-                for (Taken each : kept) {
-                    if (each.row().id().equals(batchId)) {
-                        found = each;
-                    }
-                }
-                if (found != null) {
-                    kept.remove(found);
-                    startAnew();
-                }
-                ahead.remove(batchId, this);
-            } finally {
-                lock.unlock();
-            }
-            if (found != null) {
-                giveBack(List.of(found));
-            }
+        private void forgetAhead() {
+            ahead.values().removeIf(queue -> queue == this);
         }
 
+        /** Under the lock until all is given back: a claim meanwhile would take what comes after that. */
         private void giveBackAhead(boolean onlyStale) {
-            List<Taken> drained = List.of();
             if (!onlyStale) {
                 lock.lock();
             } else if (!lock.tryLock()) {
@@ -324,14 +305,11 @@ final class Claims {
                 return;
             }
             try {
-                if (!kept.isEmpty() && (!onlyStale || isStale())) {
-                    drained = drained();
+                if (!onlyStale || isStale()) {
+                    giveBack(drained());
                 }
             } finally {
                 lock.unlock();
-            }
-            if (!drained.isEmpty()) {
-                giveBack(drained);
             }
         }
 
@@ -366,7 +344,10 @@ final class Claims {
                             due.stream().sorted(first).toList(),
                             lease,
                             max,
-                            due.size() < FEW_DUE ? max : Math.max(max, Math.min(size, due.size() / 4)));
+                            // A power of two, as above.
+                            due.size() < FEW_DUE
+                                    ? max
+                                    : Math.max(max, Math.min(size, Integer.highestOneBit(due.size() / 4))));
         }
 
         private List<Taken> takeOfMany(long from, long lease, int max, int size) throws SQLException {
@@ -527,9 +508,15 @@ final class Claims {
         giveBackAhead(queue -> true, true);
     }
 
-    /** Gives back all that was claimed ahead. */
-    void giveBackAhead() {
-        giveBackAhead(queue -> true, false);
+    /** Gives back what was claimed ahead and may be selected: an operator changes it like everything pending. */
+    void giveBackAhead(BatchSelector selector) {
+        if (!selector.ids().isEmpty()) {
+            selector.ids().forEach(this::giveBackIfAhead);
+        } else if (selector.collectorTypes().isEmpty()) {
+            giveBackAhead(queue -> true, false);
+        } else {
+            selector.collectorTypes().forEach(this::giveBackAhead);
+        }
     }
 
     /** Gives back what was claimed ahead of one collector type: it is not to be sent now. */
@@ -539,10 +526,15 @@ final class Claims {
     }
 
     private void giveBackAhead(Predicate<ClaimQueue> which, boolean onlyStale) {
-        if (ahead.isEmpty()) {
+        if (onlyStale ? ahead.isEmpty() : !everAhead) {
             return;
         }
-        for (ClaimQueue queue : Set.copyOf(ahead.values())) {
+        Set<ClaimQueue> each = new HashSet<>(ahead.values());
+        if (!onlyStale) {
+            // Also what is being claimed ahead right now: the lock is held until it can be seen.
+            each.addAll(queues.values());
+        }
+        for (ClaimQueue queue : each) {
             if (which.test(queue)) {
                 queue.giveBackAhead(onlyStale);
             }
@@ -551,16 +543,19 @@ final class Claims {
 
     /**
      * Gives back a batch if it was claimed ahead: a mark finds it as if it had never been claimed, and it is not sent
-     * after that mark.
+     * after that mark. With all that is ahead with it, so that their order does not change.
      */
     void giveBackIfAhead(String batchId) {
         ClaimQueue queue = ahead.get(batchId);
         if (queue != null) {
-            queue.giveBackAhead(batchId);
+            queue.giveBackAhead(false);
         }
     }
 
     private void giveBack(List<Taken> taken) {
+        if (taken.isEmpty()) {
+            return;
+        }
         boolean done = false;
         try {
             database.call("giving back batches that are not sent now", () -> {

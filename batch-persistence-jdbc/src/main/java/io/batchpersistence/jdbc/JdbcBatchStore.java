@@ -868,7 +868,7 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public long reschedule(BatchSelector selector, Instant now, @Nullable Instant nextAttemptAt) {
         requireOpen();
-        claims.giveBackAhead();
+        claims.giveBackAhead(selector);
         Long due = nextAttemptAt == null ? null : (Long) Database.between(now, nextAttemptAt);
         return database.call("rescheduling", () -> reschedule(selector.states(BatchState.PENDING), due));
     }
@@ -929,7 +929,7 @@ public final class JdbcBatchStore implements BatchStore {
     @Override
     public long discard(BatchSelector selector, Instant now) {
         requireOpen();
-        claims.giveBackAhead();
+        claims.giveBackAhead(selector);
         return database.call(
                 "discarding",
                 () -> changeAll(

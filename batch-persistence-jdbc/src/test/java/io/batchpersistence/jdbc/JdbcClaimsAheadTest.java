@@ -13,6 +13,8 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.concurrent.Future;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -270,6 +272,39 @@ class JdbcClaimsAheadTest extends JdbcTestBase {
         assertAllGivenBack(60);
     }
 
+    /** Claims in another thread before the first of what is given back is written, until that is done or waits. */
+    private Future<String> claimWhileGivingBack() {
+        FutureTask<String> claim = new FutureTask<>(
+                () -> claimOne(store, BatchOrder.OLDEST_FIRST).batch().id());
+        Thread claims = new Thread(claim);
+        source.beforeStatement = sql -> {
+            if (sql.contains("owner = NULL") && claims.getState() == Thread.State.NEW) {
+                claims.start();
+                while (!claim.isDone() && claims.getState() != Thread.State.WAITING) {
+                    Thread.onSpinWait();
+                }
+            }
+        };
+        return claim;
+    }
+
+    @Test
+    void nothing_is_claimed_before_all_is_given_back() throws Exception {
+        goAhead(60);
+        Future<String> claim = claimWhileGivingBack();
+        store.pause("loki", true);
+        assertThat(claim.get()).isEqualTo("b060");
+    }
+
+    @Test
+    void nor_before_it_is_given_back_for_one_of_them() throws Exception {
+        goAhead(60);
+        Future<String> claim = claimWhileGivingBack();
+        assertThat(store.discard(ALL.ids("b061").states(BatchState.PENDING), clock.instant()))
+                .isOne();
+        assertThat(claim.get()).isEqualTo("b060");
+    }
+
     // ---- marks and operators ---------------------------------------------------------------------
 
     @Test
@@ -309,6 +344,19 @@ class JdbcClaimsAheadTest extends JdbcTestBase {
         assertThat(store.reschedule(ALL.states(BatchState.PENDING), clock.instant(), null))
                 .isEqualTo(340);
         assertThat(claims(store)).isEmpty();
+    }
+
+    @Test
+    void what_is_ahead_stays_there_when_an_operator_changes_others() {
+        goAhead(60);
+        int before = inFlight();
+        store.reschedule(ALL.collectorTypes("other"), clock.instant(), null);
+        store.discard(ALL.collectorTypes("other"), clock.instant());
+        store.reschedule(ALL.ids("b399", "b000"), clock.instant(), clock.instant());
+        assertThat(inFlight()).isEqualTo(before);
+        store.reschedule(ALL.ids("b399", "b061"), clock.instant(), clock.instant());
+        assertThat(inFlight()).isEqualTo(60);
+        assertThat(claimed(store, 340, FAST)).containsExactly(names(60, 400));
     }
 
     @Test
