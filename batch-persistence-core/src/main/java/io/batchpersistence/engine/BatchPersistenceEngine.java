@@ -26,6 +26,7 @@ import io.batchpersistence.spi.BatchStore;
 import io.batchpersistence.spi.BatchStore.Claim;
 import io.batchpersistence.spi.BatchStore.Lease;
 import io.batchpersistence.spi.BatchStore.Settled;
+import io.batchpersistence.spi.BatchStore.Verdict;
 import io.batchpersistence.spi.NewBatch;
 import io.batchpersistence.spi.SharedOutages;
 import java.time.Duration;
@@ -113,12 +114,6 @@ public final class BatchPersistenceEngine implements BatchPersistence {
     static final int DEFAULT_THREADS = 256;
     /** Maximum number of collector types that have a reserve thread at a time; chosen like {@link #DEFAULT_THREADS}. */
     private static final int RESERVE_THREADS = 256;
-
-    /**
-     * Maximum number of batches of one lane that its workers have sent and that the store has not recorded as delivered
-     * yet: enough to fill the time of a commit. If the process is killed, or the store fails, they are sent once more.
-     */
-    private static final int MAX_UNRECORDED = 16;
 
     private static final String MDC_BATCH = "batchId";
     private static final String MDC_COLLECTOR = "collectorType";
@@ -909,9 +904,15 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             boolean mine = true;
             while (!workers.isClosing()) {
                 awaitRecorded(
-                        unrecorded, Math.max(1, MAX_UNRECORDED / lane.settings().concurrency()) - 1);
+                        unrecorded,
+                        Math.max(1, Lane.MAX_UNRECORDED / lane.settings().concurrency()) - 1);
                 InFlightBatch inFlight = claim(lane, onReserve);
                 if (inFlight == null) {
+                    if (!unrecorded.isEmpty() && lane.isUnrecordedFull()) {
+                        // Other workers' batches fill the limit, too: without this worker, nobody might go on.
+                        awaitRecorded(unrecorded, 0);
+                        continue;
+                    }
                     return mine;
                 }
                 boolean crowded = false;
@@ -926,11 +927,14 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 if (!onReserve && lane.hasFreeSlot()) {
                     pump(lane);
                 }
-                dispatch(inFlight);
-                if (inFlight.recording() != null) {
-                    unrecorded.add(inFlight);
-                    // It is sent, so another one may be.
-                    lane.release(inFlight.permit());
+                try {
+                    dispatch(inFlight);
+                } finally {
+                    if (inFlight.recording() != null) {
+                        unrecorded.add(inFlight);
+                        // It is sent, so another one may be.
+                        lane.releaseUnrecorded(inFlight.permit());
+                    }
                 }
                 if (crowded) {
                     others.add(lane);
@@ -945,9 +949,20 @@ public final class BatchPersistenceEngine implements BatchPersistence {
             return false;
         } finally {
             try {
-                awaitRecorded(unrecorded, 0);
+                awaitAllRecorded(unrecorded);
             } finally {
                 workers.leave();
+            }
+        }
+    }
+
+    /** Ends all, whatever is thrown. */
+    private void awaitAllRecorded(Queue<InFlightBatch> unrecorded) {
+        try {
+            awaitRecorded(unrecorded, 0);
+        } finally {
+            if (!unrecorded.isEmpty()) {
+                awaitAllRecorded(unrecorded);
             }
         }
     }
@@ -960,33 +975,68 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 return;
             }
             unrecorded.remove();
-            if (recording != null) {
-                recorded(next, recording);
+            try {
+                if (recording != null) {
+                    recorded(next, recording);
+                }
+            } finally {
+                next.lane().recorded();
             }
         }
     }
 
+    /** The lane has been told already that the collector has answered: what it has learned since is newer. */
     private void recorded(InFlightBatch inFlight, CompletableFuture<@Nullable Settled> recording) {
         Settled settled = null;
         RuntimeException failure = null;
         try {
             settled = recording.join();
-        } catch (CompletionException e) {
-            failure = e.getCause() instanceof RuntimeException cause ? cause : e;
+        } catch (RuntimeException e) {
+            failure = e instanceof CompletionException && e.getCause() instanceof RuntimeException cause ? cause : e;
         }
         inFlight.recorded(settled != null);
         if (closed) {
             return;
         }
-        if (failure != null) {
-            settleThrown(inFlight, failure);
-            return;
-        }
+        boolean ended = inFlight.isDetached();
         // Without another worker for its slot, which it has given back.
         inFlightById.remove(inFlight.batch().id(), inFlight);
         inFlight.detach();
         if (settled != null) {
-            delivered(settled);
+            spaceSignal.signal();
+        } else if (failure != null && !ended) {
+            unrecorded(inFlight, failure);
+        }
+    }
+
+    /**
+     * Has a batch sent once more that the collector has accepted, but the store could not record as delivered. The
+     * collector is not at fault, so neither the lane nor the batch's retries count that.
+     */
+    private void unrecorded(InFlightBatch inFlight, RuntimeException failure) {
+        String id = inFlight.batch().id();
+        log.debug("batch '{}' was sent, but its delivery could not be recorded", id, failure);
+        try {
+            String reason = Failure.transientFailure(
+                            "it was sent, but that could not be recorded: " + failure.getMessage())
+                    .reason();
+            CollectorSettings settings = inFlight.lane().settings();
+            Instant due = settings.recovery() && !isExcluded(reason)
+                    ? Times.after(
+                            clock.steady(),
+                            settings.retry().delayAfter(inFlight.batch().retryCount() + 1, random))
+                    : null;
+            // By its fence: it may have been delivered all the same, and its id used again.
+            store.failed(
+                    id, inFlight.fence(), reason, clock.wall(), (type, retries) -> new Verdict(false, due, retries));
+        } catch (RuntimeException e) {
+            // It stays in flight until its timeout.
+            unreleased.add(id);
+            if (e instanceof BatchPersistenceException unavailable) {
+                failureLog.failed("recording what was delivered", unavailable);
+            } else {
+                log.error("batch '{}' was sent, but that could not be recorded; it is sent once more", id, e);
+            }
         }
     }
 
@@ -1172,6 +1222,8 @@ public final class BatchPersistenceEngine implements BatchPersistence {
                 return null;
             }
             StackSpace.require();
+            // Now, not when the store has recorded it: the collector may have failed by then.
+            answered(inFlight.lane());
             return store.deliveredLater(inFlight.batch().id());
         }
 

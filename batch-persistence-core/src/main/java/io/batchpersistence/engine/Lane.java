@@ -84,6 +84,13 @@ final class Lane {
     private static final int MAX_ABANDONED = 32;
 
     /**
+     * Maximum number of batches that have been sent, and that the store has not recorded as delivered yet, unless the
+     * lane's concurrency is higher: enough to fill the time of a commit. If the process is killed, or the store fails,
+     * they are sent once more.
+     */
+    static final int MAX_UNRECORDED = 16;
+
+    /**
      * After this many outages that were found here and ended by other instances, this instance is the one that can't
      * reach the collector.
      */
@@ -110,6 +117,7 @@ final class Lane {
     private boolean retired;
     private int slots;
     private int executing;
+    private int unrecorded;
     private int firstSends;
     private int failuresInARow;
     /** Batches for which the collector has asked to come back later since it last accepted one, and how often. */
@@ -285,7 +293,8 @@ final class Lane {
         lock.lock();
         try {
             if (retired
-                    || (onlyThread && executing > 0)
+                    || (onlyThread && holdsAnyThread())
+                    || unrecorded >= mostUnrecorded()
                     || slots >= settings.concurrency()
                     || executing >= settings.concurrency() + MAX_ABANDONED) {
                 return null;
@@ -368,6 +377,46 @@ final class Lane {
         }
     }
 
+    /** Frees the slot of a batch that has been sent, and that a thread waits for the store to record as delivered. */
+    void releaseUnrecorded(Permit permit) {
+        lock.lock();
+        try {
+            unrecorded++;
+            release(permit);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Reports that the thread no longer waits for such a batch. */
+    void recorded() {
+        lock.lock();
+        try {
+            unrecorded--;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Whether no batch may be sent before one is recorded. */
+    boolean isUnrecordedFull() {
+        lock.lock();
+        try {
+            return unrecorded >= mostUnrecorded();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private int mostUnrecorded() {
+        return Math.max(MAX_UNRECORDED, settings.concurrency());
+    }
+
+    /** Under the lock. */
+    private boolean holdsAnyThread() {
+        return executing > 0 || unrecorded > 0;
+    }
+
     /** Reports that the thread that got the permit has finished with the batch, settled or not. */
     void threadFreed(Permit permit) {
         lock.lock();
@@ -386,7 +435,7 @@ final class Lane {
     boolean holdsThread() {
         lock.lock();
         try {
-            return executing > 0;
+            return holdsAnyThread();
         } finally {
             lock.unlock();
         }
@@ -400,7 +449,7 @@ final class Lane {
     boolean hasFreeSlot() {
         lock.lock();
         try {
-            return state != State.OPEN && slots < settings.concurrency();
+            return state != State.OPEN && slots < settings.concurrency() && unrecorded < mostUnrecorded();
         } finally {
             lock.unlock();
         }
@@ -918,7 +967,7 @@ final class Lane {
         try {
             ramp(now);
             boolean idle = slots == 0
-                    && executing == 0
+                    && !holdsAnyThread()
                     && firstSends == 0
                     // Otherwise a new lane would queue one more worker, and so on while the executor is stuck.
                     && !workerQueued.get()

@@ -4,11 +4,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.batchpersistence.BatchPersistenceException;
 import io.batchpersistence.BatchState;
+import io.batchpersistence.LaneStatus;
 import io.batchpersistence.RecoveredBatch;
 import io.batchpersistence.test.InMemoryBatchStore;
 import java.io.IOException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.SplittableRandom;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -23,6 +27,8 @@ class AcknowledgeLaterTest {
         private final List<String> unrecorded = new ArrayList<>();
         private final List<String> recorded = new ArrayList<>();
         private boolean fails;
+        private boolean refusesAll;
+        private Runnable whileWaiting = () -> {};
 
         @Override
         public CompletableFuture<Settled> deliveredLater(String batchId) {
@@ -30,6 +36,7 @@ class AcknowledgeLaterTest {
             return new CompletableFuture<>() {
                 @Override
                 public Settled join() {
+                    whileWaiting.run();
                     unrecorded.remove(batchId);
                     if (fails) {
                         completeExceptionally(new BatchPersistenceException("the commit failed", null));
@@ -40,6 +47,15 @@ class AcknowledgeLaterTest {
                     return super.join();
                 }
             };
+        }
+
+        @Override
+        public synchronized Settled failed(
+                String batchId, long fence, String reason, Instant at, FailureDecision decision) {
+            if (refusesAll) {
+                throw new BatchPersistenceException("the store is away", null);
+            }
+            return super.failed(batchId, fence, reason, at, decision);
         }
     }
 
@@ -104,6 +120,93 @@ class AcknowledgeLaterTest {
         assertThat(bench.sent).containsExactlyInAnyOrder("b00", "b01", "b00", "b01");
         assertThat(bench.stats().pending() + bench.stats().inFlight()).isZero();
         assertThat(bench.stats().isBalanced()).isTrue();
+    }
+
+    @Test
+    void that_the_store_fails_to_record_many_is_no_failure_of_the_collector_nor_a_retry() {
+        concurrency(1);
+        bench.sender("loki", batch -> {});
+        store.fails = true;
+        String[] ids = ids(20);
+        bench.persistDue(ids);
+        bench.tick();
+        assertThat(bench.sent).containsExactly(ids);
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.CLOSED);
+        assertThat(bench.lane().failuresInARow()).isZero();
+        assertThat(bench.stats().pending()).isEqualTo(20);
+        assertThat(bench.summary("b00").retryCount()).isZero();
+        bench.tickAfter(Duration.ofMillis(900));
+        assertThat(bench.sent).as("after a pause").hasSize(20);
+        store.fails = false;
+        bench.tickAfter(BenchTest.SECOND);
+        assertThat(bench.sent).hasSize(40);
+        assertThat(bench.stats().delivered()).isEqualTo(20);
+        assertThat(bench.stats().isBalanced()).isTrue();
+    }
+
+    @Test
+    void what_the_store_cannot_even_put_off_is_sent_after_its_timeout_and_that_is_no_failure_either() {
+        concurrency(1);
+        bench.sender("loki", batch -> {});
+        store.fails = true;
+        store.refusesAll = true;
+        bench.persistDue(ids(16));
+        bench.tick();
+        assertThat(bench.stats().inFlight()).isEqualTo(16);
+        store.fails = false;
+        store.refusesAll = false;
+        bench.tickAfter(bench.usual.batchTimeout().plus(BenchTest.SECOND));
+        assertThat(bench.stats().delivered()).isEqualTo(16);
+        assertThat(bench.engine.counters().timedOut()).isZero();
+        assertThat(bench.stats().isBalanced()).isTrue();
+    }
+
+    @Test
+    void a_success_is_older_evidence_than_a_failure_before_it_was_recorded() {
+        bench.usual = bench.usual().concurrency(1).outageThreshold(1).get();
+        bench.sender("loki", batch -> {
+            if (batch.id().equals("b01")) {
+                throw new IOException("down");
+            }
+        });
+        bench.persistDue("b00", "b01");
+        bench.tick();
+        assertThat(store.recorded).containsExactly("b00");
+        assertThat(bench.lane().state()).isEqualTo(LaneStatus.State.OPEN);
+        assertThat(bench.lane().failuresInARow()).isOne();
+    }
+
+    @Test
+    void while_workers_wait_for_the_store_further_rounds_do_not_exceed_the_limit() {
+        concurrency(1);
+        List<Integer> unrecorded = new ArrayList<>();
+        bench.sender("loki", batch -> unrecorded.add(store.unrecorded.size()));
+        int[] rounds = {0};
+        store.whileWaiting = () -> {
+            if (rounds[0]++ < 3) {
+                bench.tick();
+            }
+        };
+        bench.persistDue(ids(80));
+        bench.tick();
+        assertThat(rounds[0]).isGreaterThan(3);
+        assertThat(unrecorded).hasSize(80).allMatch(waiting -> waiting < MOST);
+        assertThat(bench.stats().delivered()).isEqualTo(80);
+    }
+
+    @Test
+    void a_thread_that_waits_for_the_store_is_one_that_the_lane_holds() {
+        Instant now = bench.clock.instant();
+        Lane lane = new Lane("loki", bench.usual, new SplittableRandom(7), now, null);
+        Lane.Permit permit = lane.tryAcquire(now, false);
+        lane.threadFreed(permit);
+        lane.releaseUnrecorded(permit);
+        assertThat(lane.holdsThread()).isTrue();
+        assertThat(lane.tryAcquire(now, true)).isNull();
+        assertThat(lane.retire(now, outage -> {})).isFalse();
+        lane.recorded();
+        assertThat(lane.holdsThread()).isFalse();
+        assertThat(lane.tryAcquire(now, true)).isNotNull();
     }
 
     @Test
