@@ -681,7 +681,8 @@ final class InstanceMembership {
         }
     }
 
-    private void releaseLostClaims() throws SQLException {
+    /** Gives back what was {@link #lost}. */
+    void releaseLostClaims() throws SQLException {
         for (LostClaim claim : List.copyOf(lostClaims)) {
             List<Long> only = claim.seq() == null ? List.of() : List.of(claim.seq());
             write((tx, me, delta) -> releaseRows(

@@ -568,6 +568,13 @@ public final class JdbcBatchStore implements BatchStore {
 
     private List<Lease> readTimedOut(Instant now, int max) throws SQLException {
         long me = membership.number();
+        try {
+            // After an outage, the upkeep may come later: what nobody was sending has not timed out.
+            membership.releaseLostClaims();
+        } catch (SQLException e) {
+            // The other leases must end all the same.
+            log.debug("Claims that were lost could not be given back yet", e);
+        }
         long time = database.time();
         List<Lease> ended = database.read(tx -> tx.all(
                 """

@@ -305,6 +305,20 @@ class JdbcClaimsAheadTest extends JdbcTestBase {
         assertThat(claim.get()).isEqualTo("b060");
     }
 
+    @Test
+    void what_could_not_be_given_back_during_an_outage_has_not_timed_out() {
+        goAhead(60);
+        source.refuse();
+        pass(A_SECOND);
+        store.timedOut(clock.instant(), 10);
+        pass(TIMEOUT.plus(A_SECOND));
+        source.recover();
+        assertThat(store.timedOut(clock.instant(), 1_000))
+                .extracting(lease -> lease.batchId())
+                .containsExactlyInAnyOrder(names(0, 60));
+        assertThat(inFlight()).isEqualTo(60);
+    }
+
     // ---- marks and operators ---------------------------------------------------------------------
 
     @Test
