@@ -635,7 +635,7 @@ final class Database {
                 throw e;
             }
             SQLException doubt = tx.doubt();
-            if (mode == Mode.STATEMENT && doubt != null) {
+            if (mode == Mode.STATEMENT && !way.begins() && doubt != null) {
                 throw new CommitUnknownException(doubt);
             }
             if (way.begins() || way.driverBegins()) {

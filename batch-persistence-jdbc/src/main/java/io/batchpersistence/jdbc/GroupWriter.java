@@ -998,6 +998,7 @@ final class GroupWriter {
         try {
             database.writeAtOnce(tx -> {
                 requireWanted();
+                tx.doubtWarnings();
                 CounterDelta delta = new CounterDelta();
                 delta.token = mine;
                 tried.clear();

@@ -26,6 +26,7 @@ final class Tx {
     private final Connection connection;
     private final int timeoutSeconds;
     private final List<Runnable> afterCommit = new ArrayList<>(1);
+    private boolean doubtsWarnings;
     private @Nullable SQLException doubt;
 
     Tx(Database database, Connection connection, int timeoutSeconds) {
@@ -60,12 +61,20 @@ final class Tx {
             while (rows.next()) {
                 all.add(reader.read(rows));
             }
-            SQLWarning warning = statement.getWarnings();
-            if (warning != null && String.valueOf(warning.getSQLState()).startsWith("01")) {
-                doubt = warning;
+            for (SQLWarning next = doubtsWarnings ? statement.getWarnings() : null;
+                    next != null;
+                    next = next.getNextWarning()) {
+                if (String.valueOf(next.getSQLState()).startsWith("01")) {
+                    doubt = next;
+                }
             }
             return all;
         }
+    }
+
+    /** Heeds warnings, see {@link #doubt}: for a statement whose commit must be durable. */
+    void doubtWarnings() {
+        doubtsWarnings = true;
     }
 
     /**
