@@ -1343,8 +1343,9 @@ final class GroupWriter {
      * Looks at counters whether a transaction was committed; {@code null} if that could not be found out, or the
      * counters are gone. If the transaction is still running, it has its row of counters locked, so this waits for its
      * end. A single statement may not have begun yet, somewhere between the driver and its lock: if the answer is no,
-     * the counters get a later token in the same transaction, which makes that statement fail. The lock itself is written to the log: where commits wait for a standby, so does this commit, and what it
-     * has seen has been replicated.
+     * the counters get a later token in the same transaction, which makes that statement fail. The lock itself is
+     * written to the log: where commits wait for a standby, so does this commit, and what it has seen has been
+     * replicated.
      */
     private @Nullable Boolean lookedUp(Database.Work<Optional<Boolean>> lookUp) {
         for (int look = 0; look < MAX_OUTCOME_CHECKS; look++) {
