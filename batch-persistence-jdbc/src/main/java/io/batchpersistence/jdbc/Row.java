@@ -8,6 +8,7 @@ import io.batchpersistence.PersistedBatch;
 import io.batchpersistence.internal.codec.BatchHeader;
 import io.batchpersistence.internal.codec.BatchLimits;
 import io.batchpersistence.internal.codec.Compressions;
+import io.batchpersistence.internal.codec.Crc32c;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.codec.EncodedPayload;
 import io.batchpersistence.internal.codec.Formats;
@@ -19,7 +20,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -229,7 +229,7 @@ record Row(
                     Formats.id(options.format()),
                     Compressions.id(encoded.compression()),
                     encoded.rawLength(),
-                    crc(payload),
+                    Crc32c.of(payload, 0, payload.length),
                     header,
                     payload,
                     entries.size());
@@ -253,7 +253,7 @@ record Row(
          * @throws DamagedPayloadException if the bytes are not those that were stored
          */
         Content decode() {
-            if (crc(payload) != crc) {
+            if (Crc32c.of(payload, 0, payload.length) != crc) {
                 throw new DamagedPayloadException("the payload's checksum is wrong", null);
             }
             if (rawLength < 0 || rawLength > BatchLimits.MAX_BYTES) {
@@ -262,12 +262,6 @@ record Row(
             byte[] raw = Compressions.decompress(Compressions.of(compression), payload, rawLength);
             List<LogEntry> entries = Formats.codec(Formats.of(format)).decode(raw);
             return new Content(BatchHeader.decode(header), entries);
-        }
-
-        private static int crc(byte[] bytes) {
-            CRC32C crc = new CRC32C();
-            crc.update(bytes);
-            return (int) crc.getValue();
         }
     }
 }

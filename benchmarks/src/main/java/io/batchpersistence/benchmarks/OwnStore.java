@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  * The stores of this project as an application uses them: through {@link BatchPersistence}, with the defaults of a user;
  * only the limits are raised.
  */
-final class OwnStore implements Candidate.Shared {
+final class OwnStore implements PersistenceCandidate, Candidate.Shared {
 
     static final String GUARANTEE = "sync: checksummed, forced to the device, one force shared by all who wait; "
             + "no sync: written to the operating system (survives a killed process). Marks are forced within 200 ms.";
@@ -64,7 +64,6 @@ final class OwnStore implements Candidate.Shared {
                     Limit.LESS_SAFE_WITHOUT_SYNC, Limit.COMMITTED_LATER),
             OwnStore::jdbc);
 
-    static final String COLLECTOR = "loki";
     static final Instant LATER = Instant.parse("2100-01-01T00:00:00Z");
 
     static final int MOST_BATCHES = 10_000_000;
@@ -128,8 +127,9 @@ final class OwnStore implements Candidate.Shared {
                 .build();
     }
 
-    /** The store below: for a state that takes an outage to reach. */
-    BatchStore store() {
+    /** Also for a state that takes an outage to reach. */
+    @Override
+    public BatchStore store() {
         return store;
     }
 
@@ -138,20 +138,8 @@ final class OwnStore implements Candidate.Shared {
     }
 
     @Override
-    public void persist(String batchId, List<LogEntry> entries) {
-        persistence.persistBatch(batchId, entries, COLLECTOR);
-    }
-
-    @Override
-    public void mark(String batchId) {
-        if (!persistence.markBatchSuccess(batchId)) {
-            throw new IllegalStateException("batch " + batchId + " is not held");
-        }
-    }
-
-    @Override
-    public long pending() {
-        return store.stats().batches();
+    public BatchPersistence persistence() {
+        return persistence;
     }
 
     @Override

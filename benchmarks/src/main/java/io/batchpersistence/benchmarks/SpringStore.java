@@ -22,7 +22,7 @@ import org.springframework.context.annotation.Bean;
  * The segment store in a Spring Boot application that has the starter and no more: the application calls {@link
  * BatchDelivery#deliver}, its sender returns at once. The schedules of recovery and cleanup run meanwhile.
  */
-final class SpringStore implements Candidate {
+final class SpringStore implements PersistenceCandidate {
 
     static final Kind KIND = new Kind(
             "segment-spring",
@@ -39,7 +39,7 @@ final class SpringStore implements Candidate {
     @EnableAutoConfiguration
     static class Application {
 
-        @Bean(OwnStore.COLLECTOR)
+        @Bean(COLLECTOR)
         BatchSender sender() {
             // deliver() sends on the calling thread.
             return batch -> SENT_AT.get()[0] = System.nanoTime();
@@ -74,27 +74,20 @@ final class SpringStore implements Candidate {
     @Override
     public long persistAndMark(String batchId, List<LogEntry> entries) {
         long start = System.nanoTime();
-        if (!delivery.deliver(batchId, entries, OwnStore.COLLECTOR).isDelivered()) {
+        if (!delivery.deliver(batchId, entries, COLLECTOR).isDelivered()) {
             throw new IllegalStateException("batch " + batchId + " was not delivered");
         }
         return SENT_AT.get()[0] - start;
     }
 
     @Override
-    public void persist(String batchId, List<LogEntry> entries) {
-        persistence.persistBatch(batchId, entries, OwnStore.COLLECTOR);
+    public BatchPersistence persistence() {
+        return persistence;
     }
 
     @Override
-    public void mark(String batchId) {
-        if (!persistence.markBatchSuccess(batchId)) {
-            throw new IllegalStateException("batch " + batchId + " is not held");
-        }
-    }
-
-    @Override
-    public long pending() {
-        return store.stats().batches();
+    public BatchStore store() {
+        return store;
     }
 
     /** Recovery reads what is pending, and nobody else. */

@@ -73,9 +73,7 @@ public record EncodedPayload(
                     return new EncodedPayload(compressed, compression, dictionary, length);
                 }
             }
-            return dictionary == null
-                    ? withoutDictionary(bytes, length, compression, room)
-                    : withoutDictionary(bytes, length, Compression.NONE, room);
+            return withoutDictionary(bytes, length, dictionary == null ? compression : Compression.NONE, room);
         });
     }
 

@@ -6,7 +6,6 @@ import com.github.luben.zstd.ZstdDictTrainer;
 import com.github.luben.zstd.ZstdException;
 import io.batchpersistence.BatchPersistenceException;
 import java.util.List;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -16,8 +15,7 @@ import org.jspecify.annotations.Nullable;
 public final class ZstdDictionary {
 
     private final byte[] bytes;
-    private final ReentrantLock lock = new ReentrantLock();
-    // Native memory, which zstd-jni releases when this object is garbage. Guarded by the lock for writing.
+    // Native memory, which zstd-jni releases when this object is garbage. Two threads may both load it: one is dropped.
     private volatile @Nullable ZstdDictCompress forCompression;
     private volatile @Nullable ZstdDictDecompress forDecompression;
 
@@ -78,43 +76,31 @@ public final class ZstdDictionary {
 
     ZstdDictCompress forCompression() {
         ZstdDictCompress loaded = forCompression;
-        if (loaded != null) {
-            return loaded;
+        if (loaded == null) {
+            loaded = new ZstdDictCompress(bytes, ZstdContexts.LEVEL);
+            forCompression = loaded;
         }
-        lock.lock();
-        try {
-            loaded = forCompression;
-            if (loaded == null) {
-                loaded = new ZstdDictCompress(bytes, ZstdContexts.LEVEL);
-                forCompression = loaded;
-            }
-            return loaded;
-        } finally {
-            lock.unlock();
-        }
+        return loaded;
     }
 
     ZstdDictDecompress forDecompression() {
         ZstdDictDecompress loaded = forDecompression;
-        if (loaded != null) {
-            return loaded;
+        if (loaded == null) {
+            loaded = load();
+            forDecompression = loaded;
         }
-        lock.lock();
+        return loaded;
+    }
+
+    private ZstdDictDecompress load() {
         try {
-            loaded = forDecompression;
-            if (loaded == null) {
-                loaded = new ZstdDictDecompress(bytes);
-                forDecompression = loaded;
-            }
-            return loaded;
+            return new ZstdDictDecompress(bytes);
         } catch (IllegalStateException e) {
             if (isMemoryLeft()) {
                 throw new DamagedPayloadException("its dictionary is not one of zstd", e);
             }
             // Not damage: the batch can be read when there is memory again.
             throw new BatchPersistenceException("there is no native memory left for a dictionary", e);
-        } finally {
-            lock.unlock();
         }
     }
 

@@ -5,6 +5,7 @@ import io.batchpersistence.Compression;
 import io.batchpersistence.internal.codec.BatchHeader;
 import io.batchpersistence.internal.codec.BatchLimits;
 import io.batchpersistence.internal.codec.Compressions;
+import io.batchpersistence.internal.codec.Crc32c;
 import io.batchpersistence.internal.codec.DamagedPayloadException;
 import io.batchpersistence.internal.codec.EncodedPayload;
 import io.batchpersistence.internal.codec.Formats;
@@ -171,8 +172,6 @@ final class RecordFormat {
             if (bytes.length - start > MAX_RECORD) {
                 throw tooLarge.apply(bytes.length - start);
             }
-            CRC32C crc = new CRC32C();
-            crc.update(bytes, headerEnd, payloadLength);
             ZstdDictionary dictionary = payload.dictionary();
             int compression = dictionary != null ? ZSTD_WITH_DICTIONARY : Compressions.id(payload.compression());
             ByteBuffer out = ByteBuffer.wrap(bytes).position(start).putShort(MAGIC);
@@ -182,7 +181,7 @@ final class RecordFormat {
             Varints.put(out, header.length);
             Varints.put(out, payloadLength);
             Varints.put(out, payload.rawLength());
-            out.putInt((int) crc.getValue()).put(header);
+            out.putInt(Crc32c.of(bytes, headerEnd, payloadLength)).put(header);
             return new EncodedRecord(collectorType, idHash, createdAt, entryCount, bytes, start, headerEnd, dictionary);
         }
     }
@@ -314,9 +313,7 @@ final class RecordFormat {
             if (payloadLength > bytes.length - start) {
                 return false;
             }
-            CRC32C crc = new CRC32C();
-            crc.update(bytes, start, payloadLength);
-            return payloadCrc == (int) crc.getValue();
+            return payloadCrc == Crc32c.of(bytes, start, payloadLength);
         }
 
         PayloadLog.Header header() {

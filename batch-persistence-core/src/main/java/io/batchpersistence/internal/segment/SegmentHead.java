@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.segment;
 
+import io.batchpersistence.internal.codec.Crc32c;
 import io.batchpersistence.internal.codec.ZstdDictionary;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.segment.RecordFormat.View;
@@ -65,7 +66,7 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
     static byte[] toBytes(int segment, @Nullable ZstdDictionary dictionary, int block) {
         byte[] bytes = new byte[size(dictionary, block)];
         ByteBuffer out = ByteBuffer.wrap(bytes).put(MAGIC).putInt(segment);
-        out.putInt(crc(bytes, SIZE - 4));
+        out.putInt(Crc32c.of(bytes, 0, SIZE - 4));
         if (dictionary != null) {
             int second = secondCopy(dictionary, block);
             putDictionary(bytes, SIZE, segment, second, dictionary.bytes());
@@ -91,7 +92,7 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
         return header.length == SIZE
                 && Arrays.equals(header, 0, version, MAGIC, 0, version)
                 && header[version] != MAGIC[version]
-                && ByteBuffer.wrap(header).getInt(SIZE - 4) == crc(header, SIZE - 4);
+                && ByteBuffer.wrap(header).getInt(SIZE - 4) == Crc32c.of(header, 0, SIZE - 4);
     }
 
     /** Reads it. Whether the first 16 bytes are valid does not matter. */
@@ -159,12 +160,6 @@ record SegmentHead(@Nullable ZstdDictionary dictionary, int end, boolean damaged
                 .flip());
         crc.update(bytes, at + 4, 8);
         crc.update(bytes, at + DICTIONARY_FIXED, length);
-        return (int) crc.getValue();
-    }
-
-    private static int crc(byte[] bytes, int length) {
-        CRC32C crc = new CRC32C();
-        crc.update(bytes, 0, length);
         return (int) crc.getValue();
     }
 }

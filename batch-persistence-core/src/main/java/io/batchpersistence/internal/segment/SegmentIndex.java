@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.segment;
 
+import io.batchpersistence.internal.codec.Crc32c;
 import io.batchpersistence.spi.NewBatch;
 import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
@@ -9,7 +10,6 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,11 +32,11 @@ final class SegmentIndex {
     static final int TRAILER = 20;
 
     private static final int TRAILER_MAGIC = 'B' << 24 | 'P' << 16 | 'E' << 8 | 1;
-    /** The fewest and the most bytes of a record's entry. */
-    private static final int MIN_ENTRY = 8 + 6;
-
     /** Bytes of most entries, at most. */
     static final int USUAL_ENTRY = 20;
+
+    /** The fewest and the most bytes of a record's entry. */
+    private static final int MIN_ENTRY = 8 + 6;
 
     private static final int MAX_ENTRY = 8 + 2 * Varints.MAX_64 + 4 * Varints.MAX_32;
 
@@ -104,14 +104,8 @@ final class SegmentIndex {
         }
         out.putInt(count).put(entries.array(), 0, entries.position());
         out.putLong(offset).putInt(segment);
-        out.putInt(crc(out.array(), out.position())).putInt(TRAILER_MAGIC);
+        out.putInt(Crc32c.of(out.array(), 0, out.position())).putInt(TRAILER_MAGIC);
         return out.array();
-    }
-
-    private static int crc(byte[] bytes, int length) {
-        CRC32C crc = new CRC32C();
-        crc.update(bytes, 0, length);
-        return (int) crc.getValue();
     }
 
     /** Where the index begins, according to the trailer; -1 if the trailer is invalid. */
@@ -133,7 +127,7 @@ final class SegmentIndex {
     static @Nullable List<Entry> parse(byte[] bytes, long offset) {
         int crcAt = bytes.length - 8;
         ByteBuffer in = ByteBuffer.wrap(bytes);
-        if (bytes.length < 12 + TRAILER || in.getInt(crcAt) != crc(bytes, crcAt) || in.getInt() != MAGIC) {
+        if (bytes.length < 12 + TRAILER || in.getInt(crcAt) != Crc32c.of(bytes, 0, crcAt) || in.getInt() != MAGIC) {
             return null;
         }
         try {

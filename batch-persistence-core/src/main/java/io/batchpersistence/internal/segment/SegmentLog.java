@@ -97,6 +97,7 @@ public final class SegmentLog implements PayloadLog {
     private final byte[] reserve;
 
     private final DictionaryTrainer dictionaries;
+    /** See {@link SegmentHead#block}. */
     private final int block;
 
     private final ConcurrentMap<Integer, Segment> segments = new ConcurrentHashMap<>();
@@ -331,7 +332,6 @@ public final class SegmentLog implements PayloadLog {
         segment.size = disk.size(segment.path);
         List<SegmentIndex.Entry> entries = readIndex(segment);
         if (entries == null) {
-            segment.indexSize = 0;
             return scan(segment, previousSequence, loading, repairs);
         }
         long last = previousSequence;
@@ -349,10 +349,13 @@ public final class SegmentLog implements PayloadLog {
         }
         byte[] trailer = disk.read(segment.path, trailerAt, SegmentIndex.TRAILER);
         long offset = SegmentIndex.offset(trailer, segment.size, segment.number);
-        segment.indexSize = offset < 0 ? 0 : (int) (segment.size - offset);
-        return offset < 0
-                ? null
-                : SegmentIndex.parse(disk.read(segment.path, offset, (int) (segment.size - offset)), offset);
+        if (offset < 0) {
+            return null;
+        }
+        int size = (int) (segment.size - offset);
+        List<SegmentIndex.Entry> entries = SegmentIndex.parse(disk.read(segment.path, offset, size), offset);
+        segment.indexSize = entries == null ? 0 : size;
+        return entries;
     }
 
     private static void found(Segment segment, SegmentIndex.Entry entry, Loading loading) {

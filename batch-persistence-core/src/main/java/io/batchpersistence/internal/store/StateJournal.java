@@ -1,5 +1,6 @@
 package io.batchpersistence.internal.store;
 
+import io.batchpersistence.internal.codec.Crc32c;
 import io.batchpersistence.internal.disk.Disk;
 import io.batchpersistence.internal.disk.Disk.DiskFile;
 import io.batchpersistence.internal.disk.UnreadableFileException;
@@ -19,7 +20,6 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 
@@ -685,9 +685,7 @@ final class StateJournal implements AutoCloseable {
 
     private static byte[] header(byte[] magic, long generation) {
         ByteBuffer header = ByteBuffer.allocate(HEADER).put(magic).putLong(generation);
-        CRC32C crc = new CRC32C();
-        crc.update(header.array(), 0, HEADER - 4);
-        return header.putInt((int) crc.getValue()).array();
+        return header.putInt(Crc32c.of(header.array(), 0, HEADER - 4)).array();
     }
 
     // ---- snapshots -------------------------------------------------------------------------------

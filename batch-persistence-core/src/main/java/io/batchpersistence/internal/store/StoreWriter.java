@@ -623,9 +623,7 @@ final class StoreWriter {
             } catch (OutOfMemoryError e) {
                 Thread.onSpinWait();
             } catch (Throwable e) {
-                // A virtual thread whose scheduler takes no more tasks, or no stack: the others must be notified all
-                // the
-                // same.
+                // The scheduler of a virtual thread takes no more tasks, or there is no stack left. Notify the others.
                 return;
             }
         }
